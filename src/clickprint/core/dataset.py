@@ -1,0 +1,135 @@
+"""A log on disk in the one canonical form, and its manifest.
+
+DATASET/manifest.json            what is inside (Manifest)
+DATASET/events/part-<day>.parquet  events in the order of core.events.COLUMNS, cut at midnights
+DATASET/catalogue.parquet        item, known_from, attributes
+DATASET/ids/<name>.parquet       id, text: the map of every column or attribute whose values were not whole numbers
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Int64
+
+from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.events import Kind, Role
+from clickprint.core.items import AttributeKind, Catalogue
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """One UTC day of a log: its number of events and the digest of their multiset (order-free; hexadecimal)."""
+
+    events: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What a dataset holds. `rejected` counts rows that could not be read, by reason."""
+
+    name: str
+    kinds: tuple[Kind, ...]
+    columns: tuple[str, ...] = ()
+    attributes: dict[str, AttributeKind] = field(default_factory=dict)
+    time: Literal["clock", "order"] = "clock"
+    query: Literal["codes", "text"] = "text"
+    users: int = 0
+    items: int = 0
+    events: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    days: dict[str, Day] = field(default_factory=dict)
+    catalogue: str = ""
+    source: dict[str, str] = field(default_factory=dict)
+
+    def codes(self, *roles: Role) -> tuple[int, ...]:
+        """The kind codes that have one of these roles."""
+        return tuple(code for code, kind in enumerate(self.kinds) if kind.role in roles)
+
+    @property
+    def fingerprint(self) -> str:
+        """One text for the whole content: the schema, each day's digest, the catalogue's. Independent of file order."""
+        form = [[k.name, k.role.value] for k in self.kinds], sorted(self.columns), sorted(self.attributes.items()), self.time
+        lines = [json.dumps(form), *(f"{day} {d.events} {d.digest}" for day, d in sorted(self.days.items())), self.catalogue]
+        return sha256("\n".join(lines).encode()).hexdigest()[:32]
+
+    def need_clock(self, what: str) -> None:
+        """Raises ConfigError where the log stores an order instead of times."""
+        if self.time == "order":
+            raise ConfigError(
+                f"{what} needs a clock, but {self.name} stores only the order of its events (manifest `time: order`); "
+                "use a log with times, or leave-one-out evaluation"
+            )
+
+    def to_json(self) -> str:
+        return json.dumps({"format": FORMAT, "fingerprint": self.fingerprint, **asdict(self)}, indent=1, ensure_ascii=False)
+
+    @staticmethod
+    def from_json(text: str, where: str) -> "Manifest":
+        """Raises DataError when the text is not a manifest of this format."""
+        try:
+            raw: dict[str, Any] = json.loads(text)
+            found = raw.pop("format")
+            if found != FORMAT:
+                raise DataError(where, [f"found format {found}, expected {FORMAT}; read the source again with this version"])
+            print_ = raw.pop("fingerprint")
+            raw["kinds"] = tuple(Kind(k["name"], Role(k["role"])) for k in raw["kinds"])
+            raw["columns"] = tuple(raw["columns"])
+            raw["attributes"] = {n: AttributeKind(k) for n, k in raw["attributes"].items()}
+            raw["days"] = {n: Day(**d) for n, d in raw["days"].items()}
+            manifest = Manifest(**raw)
+        except (ValueError, KeyError, TypeError, AttributeError) as fault:
+            raise DataError(where, [f"not a clickprint manifest ({fault!r}); read the source again"]) from None
+        if manifest.fingerprint != print_:
+            raise DataError(where, [f"the fingerprint says {print_} but its days give {manifest.fingerprint}: the manifest was edited"])
+        return manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A folder in the canonical form. Cheap to hold: nothing is read until asked for."""
+
+    folder: Path
+    manifest: Manifest
+
+    @staticmethod
+    def open(folder: Path | str) -> "Dataset":
+        """The dataset in `folder`. Raises DataError when it is absent, unfinished or of another format."""
+        folder = Path(folder)
+        path = folder / "manifest.json"
+        if not path.is_file():
+            raise DataError(str(folder), ["no manifest.json here, so this is no clickprint dataset; make one with `clickprint read`"])
+        dataset = Dataset(folder, Manifest.from_json(path.read_text("utf-8"), str(path)))
+        if dataset.manifest.events and not dataset.event_files:
+            raise DataError(
+                str(folder), [f"the manifest promises {dataset.manifest.events} events but events/ is empty; read the source again"]
+            )
+        return dataset
+
+    @property
+    def event_files(self) -> tuple[Path, ...]:
+        return tuple(sorted((self.folder / "events").glob("part-*.parquet")))
+
+    @property
+    def population(self) -> Int64[np.ndarray, "U"] | None:
+        """Whose profiles are wanted, where the source says so; None means everyone seen before the cutoff."""
+        path = self.folder / "population.npy"
+        return np.load(path, allow_pickle=False) if path.is_file() else None
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The whole catalogue, all times. Raises DataError when its file is missing or damaged."""
+        path = self.folder / "catalogue.parquet"
+        try:
+            table = pq.read_table(path)
+        except (OSError, pa.ArrowInvalid) as fault:
+            raise DataError(str(path), [f"cannot be read ({fault}); read the source again"]) from None
+        return Catalogue(table, self.manifest.attributes)

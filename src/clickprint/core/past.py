@@ -1,0 +1,77 @@
+"""What an encoder may see, and the promises between the floors."""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Int64
+
+from clickprint.core.dataset import Manifest
+from clickprint.core.events import Role
+from clickprint.core.profiles import Profiles
+from clickprint.core.rng import RNG
+from clickprint.core.time import Time, Window
+from clickprint.core.watch import Watch, silent
+
+
+@runtime_checkable
+class Table(Protocol):
+    """Rows of a log joined with its catalogue, read by column, role and time (`data.log.EventLog` reads files)."""
+
+    @property
+    def manifest(self) -> Manifest: ...
+
+    def rows(
+        self, columns: Collection[str], *, roles: Collection[Role] | None = None, window: Window | None = None, ordered: bool = True
+    ) -> Mapping[str, np.ndarray]:
+        """The columns (of events, or attributes of the catalogue) of every event with one of these roles inside the window.
+
+        Ids, categories and buckets are int64 with `ids.NONE` where there is none, numbers float64 with NaN. In the order (user,
+        time, kind, item, rest) unless `ordered` is switched off, which is faster and leaves the order open.
+        """
+        ...
+
+    def users(self, *, roles: Collection[Role] | None = None, window: Window | None = None) -> Int64[np.ndarray, "U"]:
+        """Who did something with one of these roles inside the window: sorted, each once."""
+        ...
+
+
+@runtime_checkable
+class Past(Protocol):
+    """All that happened before a cutoff, and nothing else."""
+
+    @property
+    def cutoff(self) -> Time: ...
+
+    @property
+    def users(self) -> Int64[np.ndarray, "U"]:
+        """Whose profiles are wanted: sorted, each once. Some may have no event before the cutoff."""
+        ...
+
+    @property
+    def log(self) -> Table:
+        """The log, cut: no event at or after the cutoff, the catalogue as it was known then."""
+        ...
+
+    def at(self, earlier: Time) -> "Past":
+        """The same past cut earlier. Raises ConfigError when `earlier` is after the cutoff."""
+        ...
+
+
+@runtime_checkable
+class Fitted(Protocol):
+    """What an encoder learned. Nothing mutates."""
+
+    def encode(self, past: Past) -> Profiles:
+        """One vector for each of `past.users`, in their order."""
+        ...
+
+    def save(self, folder: Path) -> None: ...
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """A frozen dataclass: the configuration is the estimator."""
+
+    def fit(self, past: Past, *, rng: RNG, watch: Watch = silent) -> Fitted: ...

@@ -1,0 +1,1 @@
+"""Tables: reading logs, cutting them by time, counting. Imports no torch."""

@@ -1,0 +1,161 @@
+"""The one file that knows which engine runs. Today that is DuckDB; the texts it is given are the ANSI subset that Spark shares."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.files import whole
+from clickprint.core.ids import HEX_DIGITS, NONE
+
+DEFAULT_MEMORY = "2GB"
+
+
+def quote(text: str) -> str:
+    """A text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def name(text: str) -> str:
+    """A text as an SQL identifier."""
+    return '"' + text.replace('"', '""') + '"'
+
+
+def text_id_sql(expression: str) -> str:
+    """The SQL twin of `core.ids.text_id`."""
+    return f"CAST(('0x' || substr(md5({expression}), 1, {HEX_DIGITS})) AS BIGINT)"
+
+
+class Engine:
+    """A DuckDB connection with a bound on its memory; what does not fit spills to `spill` (a temporary folder of its own by default).
+
+    `memory` is what the engine's operators may hold ("2GB"; or the variable CLICKPRINT_MEMORY), `threads` how many cores it uses (all;
+    or CLICKPRINT_THREADS). Use it in a `with`, or call `close`. Raises ConfigError for a setting that the engine refuses.
+    """
+
+    def __init__(self, *, memory: str | None = None, threads: int | None = None, spill: Path | None = None) -> None:
+        memory = memory or os.environ.get("CLICKPRINT_MEMORY") or DEFAULT_MEMORY
+        try:
+            threads = threads or int(os.environ.get("CLICKPRINT_THREADS") or 0) or None
+        except ValueError:
+            raise ConfigError(f"CLICKPRINT_THREADS: found {os.environ['CLICKPRINT_THREADS']!r}, expected a whole number") from None
+        if spill is not None:
+            spill.mkdir(parents=True, exist_ok=True)
+        self._spill = Path(tempfile.mkdtemp(prefix="clickprint-", dir=spill))
+        self._views = 0
+        try:
+            config: dict[str, str | bool | int | float | list[str]] = {"memory_limit": memory, "temp_directory": str(self._spill)}
+            if threads:
+                config["threads"] = threads
+            self._connection = duckdb.connect(config=config)
+        except (duckdb.Error, ValueError) as fault:
+            shutil.rmtree(self._spill, ignore_errors=True)
+            raise ConfigError(
+                f"the engine refuses memory={memory!r}, threads={threads!r} ({_short(fault)}); write memory like 2GB"
+            ) from None
+        self._connection.execute("SET TimeZone='UTC'; SET preserve_insertion_order=false; SET enable_progress_bar=false")
+
+    def __enter__(self) -> "Engine":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._connection.close()
+        shutil.rmtree(self._spill, ignore_errors=True)
+
+    def scan(self, files: Sequence[Path]) -> str:
+        """A FROM item over Parquet files with equal columns."""
+        return "read_parquet([" + ", ".join(quote(str(f)) for f in files) + "])"
+
+    def view(self, sql: str) -> str:
+        """Names a query for use in later ones; nothing runs yet."""
+        self._views += 1
+        view = f"v{self._views}"
+        self._run(f"CREATE TEMP VIEW {view} AS {sql}")
+        return view
+
+    def keep(self, sql: str | pa.Table) -> str:
+        """Runs a query (or takes an Arrow table) and keeps its rows as a temporary table, within the memory bound."""
+        self._views += 1
+        kept = f"t{self._views}"
+        if isinstance(sql, str):
+            self._run(f"CREATE TEMP TABLE {kept} AS {sql}")
+        else:
+            self._connection.register("arriving", sql)
+            self._run(f"CREATE TEMP TABLE {kept} AS SELECT * FROM arriving")
+            self._connection.unregister("arriving")
+        return kept
+
+    def drop(self, kept: str) -> None:
+        """Frees a table made by `keep`."""
+        self._run(f"DROP TABLE {kept}")
+
+    def table(self, sql: str) -> pa.Table:
+        """The whole answer; keep it small."""
+        try:
+            return self._connection.sql(sql).to_arrow_table()
+        except duckdb.Error as fault:
+            raise _data_error(fault) from None
+
+    def batches(self, sql: str, rows: int = 262_144) -> Iterator[pa.RecordBatch]:
+        """The answer in pieces of about `rows`, in its order."""
+        try:
+            reader: pa.RecordBatchReader = self._connection.sql(sql).to_arrow_reader(rows)
+            while (batch := next(reader, None)) is not None:
+                yield batch
+        except (duckdb.Error, pa.ArrowException, OSError) as fault:
+            raise _data_error(fault) from None
+
+    def arrays(self, sql: str) -> dict[str, np.ndarray]:
+        """The answer as numpy columns: whole numbers with NONE for null, floats with NaN for null."""
+        table = self.table(sql)
+        return {column: to_numpy(table.column(column)) for column in table.column_names}
+
+    def one(self, sql: str) -> tuple:
+        """The single row of an answer."""
+        row = self._run(sql).fetchone()
+        assert row is not None, sql
+        return row
+
+    def write(self, sql: str, path: Path) -> int:
+        """Writes the answer to one Parquet file, whole or not at all; the number of rows."""
+        with whole(path) as part:
+            row = self._run(f"COPY ({sql}) TO {quote(str(part))} (FORMAT parquet, COMPRESSION zstd)").fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def explain(self, sql: str) -> str:
+        """The plan, for tests."""
+        return str(self._run(f"EXPLAIN {sql}").fetchall())
+
+    def _run(self, sql: str) -> duckdb.DuckDBPyConnection:
+        try:
+            return self._connection.execute(sql)
+        except duckdb.Error as fault:
+            raise _data_error(fault) from None
+
+
+def to_numpy(values: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    """A column as numpy: NONE or NaN stands for null."""
+    if values.null_count and pa.types.is_integer(values.type):
+        values = pc.fill_null(values.cast(pa.int64()), NONE)
+    array = values.to_numpy() if isinstance(values, pa.ChunkedArray) else values.to_numpy(zero_copy_only=False)
+    return array
+
+
+def _short(fault: Exception) -> str:
+    return str(fault).split("\n")[0].strip()
+
+
+def _data_error(fault: Exception) -> DataError:
+    return DataError("engine", [f"DuckDB says: {_short(fault)}"])

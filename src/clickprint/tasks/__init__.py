@@ -1,0 +1,1 @@
+"""Profiles to scores. A score cannot depend on how a profile was made: this package must not import encoders."""
