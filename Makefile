@@ -1,0 +1,60 @@
+# clickprint. `make help` lists what there is.
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+DEPENDS := pyproject.toml constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-all demo test check golden slow bench wheel picture clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: .venv/.core  ## make .venv with what the demo and the tests need (core, probe, dev)
+
+install-all: .venv/.all  ## the same and Spark, tracking and LLM parts
+
+# Debian's python3 comes without ensurepip: there the environment is made bare, and the pip at hand fills it.
+.venv/bin/python:
+	$(PYTHON) -m venv .venv 2>/dev/null || (rm -rf .venv && $(PYTHON) -m venv --without-pip .venv && $(PYTHON) -m pip --python .venv/bin/python install pip)
+
+.venv/.core: .venv/bin/python $(DEPENDS)
+	$(BIN)/python -m pip install -e ".[probe,dev]"
+	@touch $@
+
+.venv/.all: .venv/bin/python $(DEPENDS)
+	$(BIN)/python -m pip install -e ".[probe,dev,spark,track,llm]"
+	@touch .venv/.core $@
+
+demo: install  ## the main job on the real Complete Journey log: a board here, a report in runs/complete-journey
+	$(BIN)/clickprint run recipes/complete-journey.toml --out runs/complete-journey
+
+test: install  ## the tests (under ten minutes), and the coverage they must reach
+	$(BIN)/python -m pytest --cov --cov-report= --durations=10
+	$(BIN)/python -m coverage report --fail-under=90 --skip-covered
+	$(BIN)/python -m coverage report --fail-under=100 --include='*/clickprint/core/*,*/clickprint/metrics/*'
+
+check: install  ## format, lint, types, floors, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(MAKE) test
+
+golden: install  ## all six official scores against the organisers' (about five minutes)
+	$(BIN)/python -m pytest -m golden
+
+slow: install  ## the tests that take minutes (a run killed at twenty moments, ...)
+	$(BIN)/python -m pytest -m slow
+
+bench: install  ## every benchmark, tables on the terminal (about half an hour)
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+wheel: install  ## build the wheel, install it in an empty environment, ask its doctor
+	rm -rf dist build/wheel && $(BIN)/python -m build --wheel --outdir dist
+	$(PYTHON) -m venv build/wheel && build/wheel/bin/python -m pip install --quiet dist/*.whl
+	cd build/wheel && bin/clickprint doctor
+
+clean:  ## remove what make made, but not runs
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
