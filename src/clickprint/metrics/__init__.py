@@ -1,0 +1,1 @@
+"""Arrays in, float out. Knows neither models nor tasks; imports numpy and nothing heavier."""

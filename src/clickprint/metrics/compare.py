@@ -1,0 +1,165 @@
+"""Whether a difference is more than luck: resamples of the users that all profiles share, intervals, Borda counts."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Float64, Int64, Num, Shaped, UInt64
+
+from clickprint.metrics.labels import degenerate
+
+_ROWS = 16_384  # users at a time: what is between the inputs and the sums stays in tens of megabytes
+_LABELS = 16  # labels at a time: three columns each, for all users
+_LEVEL = 95.0
+
+
+def resample_weights(users: Int64[np.ndarray, "U"], resamples: int, seed: int) -> Float32[np.ndarray, "R U"]:
+    """How often each user is drawn in each resample: Poisson(1), the bootstrap of a population without end.
+
+    A weight depends on (seed, resample, user id) alone, so whoever is scored, in whatever order, in whatever run, shares resample r.
+    Each is 16 bits of a splitmix64 stream put through the inverse Poisson distribution: probabilities are exact to 2^-16.
+    """
+    table = _poisson_table()
+    weights = np.empty((resamples, len(users)), np.float32)
+    base = _mix(np.array([seed & (2**64 - 1)], np.uint64) + _GOLDEN)
+    for start in range(0, len(users), _ROWS):
+        rows = slice(start, start + _ROWS)
+        state = _mix(users[rows].astype(np.uint64) ^ base)
+        for first in range(0, resamples, 4):  # four resamples from one number of 64 bits
+            bits = _mix(state + _GOLDEN * np.uint64(first // 4 + 1))
+            for r in range(first, min(first + 4, resamples)):
+                weights[r, rows] = table[((bits >> np.uint64(16 * (r - first))) & np.uint64(0xFFFF)).astype(np.intp)]
+    return weights
+
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _mix(x: UInt64[np.ndarray, "N"]) -> UInt64[np.ndarray, "N"]:
+    """The finaliser of splitmix64 (Steele, Lea and Flood 2014); whole numbers wrap at 2^64."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def _poisson_table() -> Float32[np.ndarray, "65536"]:
+    """The Poisson(1) quantile at the middle of each of 65,536 equal steps."""
+    below = np.cumsum([math.exp(-1) / math.factorial(k) for k in range(20)])
+    return np.searchsorted(below, (np.arange(65_536) + 0.5) / 65_536).astype(np.float32)
+
+
+def weighted_sums(columns: Num[np.ndarray, "U C"], weights: Float32[np.ndarray, "R U"]) -> Float64[np.ndarray, "R C"]:
+    """The weighted sum of each column in each resample, in float64, users in turn."""
+    sums = np.zeros((len(weights), columns.shape[1]))
+    for start in range(0, len(columns), _ROWS):
+        rows = slice(start, start + _ROWS)
+        sums += weights[:, rows].astype(np.float64) @ columns[rows]
+    return sums
+
+
+def weighted_mean(values: Num[np.ndarray, "U"], weights: Float32[np.ndarray, "R U"]) -> Float64[np.ndarray, "R"]:
+    """The mean over users in each resample; NaN where a resample drew nobody."""
+    total, number = weighted_sums(np.stack([values, np.ones(len(values))], axis=1), weights).T
+    return np.where(number > 0, total / np.maximum(number, 1), np.nan)
+
+
+def resampled_auroc(
+    truth: Shaped[np.ndarray, "U T"], score: Float[np.ndarray, "U T"], weights: Float32[np.ndarray, "R U"], *, live: bool = False
+) -> Float64[np.ndarray, "R"]:
+    """`labels.macro_auroc` in each resample, at bounded cost: one sort a label for all resamples.
+
+    First order: with a_i the share of negatives below positive i and b_j the share of positives above negative j (ties half), a
+    label's replicate is A + mean of (a − A) over the drawn positives + mean of (b − A) over the drawn negatives. What that leaves out
+    is of the order 1 / √(positives × negatives). A label that a resample leaves without a positive or a negative counts 0, or is
+    left out of that resample's mean when `live`; NaN where that leaves no label. Source: DeLong et al. 1988 for the two shares.
+    """
+    alive = np.flatnonzero(~degenerate(truth))
+    drawn = weights.sum(axis=1, dtype=np.float64)
+    total, counted = np.zeros(len(weights)), np.zeros(len(weights), np.int64)
+    for first in range(0, len(alive), _LABELS):
+        block = alive[first : first + _LABELS]
+        flip = np.zeros(len(block), bool)
+        area = np.empty(len(block))
+        parts = np.zeros((3, len(block), len(truth)), np.float32)  # deviations of the rarer class, of the other, and who is of the rarer
+        for n, t in enumerate(block):
+            positive = np.asarray(truth[:, t], bool)
+            flip[n] = 2 * np.count_nonzero(positive) > len(positive)
+            rare = ~positive if flip[n] else positive
+            area[n] = _deviations(rare, np.ascontiguousarray(score[:, t]), parts[:, n])
+        sums = (weights @ parts.reshape(-1, len(truth)).T).astype(np.float64).reshape(len(weights), 3, len(block))
+        number = sums[:, 2]
+        others = drawn[:, None] - number
+        both = (number > 0) & (others > 0)
+        value = area + sums[:, 0] / np.maximum(number, 1) + sums[:, 1] / np.maximum(others, 1)
+        value = np.clip(np.where(flip, 1 - value, value), 0, 1)
+        total += np.where(both, value, 0).sum(axis=1)
+        counted += both.sum(axis=1)
+    if not live:
+        return total / truth.shape[1]
+    return np.where(counted > 0, total / np.maximum(counted, 1), np.nan)
+
+
+def _deviations(rare: Bool[np.ndarray, "U"], score: Float[np.ndarray, "U"], out: Float32[np.ndarray, "3 U"]) -> float:
+    """The probability A that one of `rare` scores above one of the others, and how far each user's own share is from it."""
+    values, others = score[rare], score[~rare]
+    ordered = np.sort(values)
+    below = (_middle(np.sort(score), values) - _middle(ordered, values)) / len(others)
+    area = float(below.mean())
+    out[0, rare] = below - area
+    out[1, ~rare] = (1 - area) - _middle(ordered, others) / len(values)
+    out[2] = rare
+    return area
+
+
+def _middle(ordered: Float[np.ndarray, "N"], values: Float[np.ndarray, "M"]) -> Float64[np.ndarray, "M"]:
+    """How many of `ordered` are below each value, ties half."""
+    left = np.searchsorted(ordered, values, "left")
+    tied = np.flatnonzero(ordered[np.minimum(left, len(ordered) - 1)] == values)
+    middle = left.astype(np.float64)
+    middle[tied] = (left[tied] + np.searchsorted(ordered, values[tied], "right")) / 2  # few: a second search of all is not needed
+    return middle
+
+
+def intervals(replicates: Float[np.ndarray, "*S R"]) -> tuple[Float64[np.ndarray, "*S"], Float64[np.ndarray, "*S"]]:
+    """The 2.5th and the 97.5th percentile over resamples. Resamples without a value (NaN) are left out; NaN where none has one."""
+    tail = (100 - _LEVEL) / 2
+    known = np.sum(~np.isnan(replicates), axis=-1)
+    safe = np.where(known[..., None] > 0, replicates, 0.0)
+    low, high = np.nanpercentile(safe, [tail, 100 - tail], axis=-1)
+    return np.where(known > 0, low, np.nan), np.where(known > 0, high, np.nan)
+
+
+class Difference(NamedTuple):
+    """How much a is above b: the 95 % interval over shared resamples, and the share of resamples in which it is above (equal = half)."""
+
+    low: float
+    high: float
+    share: float
+
+
+def difference(a: Float[np.ndarray, "R"], b: Float[np.ndarray, "R"]) -> Difference:
+    """The paired difference; a[r] and b[r] must be of the same resample. Resamples where one is NaN are left out; NaN where that is all."""
+    gap = np.asarray(a - b, np.float64)
+    gap = gap[~np.isnan(gap)]
+    low, high = intervals(gap) if len(gap) else (np.nan, np.nan)
+    return Difference(float(low), float(high), float(np.mean((gap > 0) + (gap == 0) / 2)) if len(gap) else float("nan"))
+
+
+def places(scores: Float[np.ndarray, "P *S"]) -> Float64[np.ndarray, "P *S"]:
+    """The place of each profile, 1 for the highest; equal scores share the average place. NaN is below every number."""
+    known = np.where(np.isnan(scores), -np.inf, scores)
+    return np.stack([1 + (known > mine).sum(axis=0) + ((known == mine).sum(axis=0) - 1) / 2 for mine in known])
+
+
+def borda(scores: Float[np.ndarray, "P K *R"]) -> tuple[Float64[np.ndarray, "P *R"], Float64[np.ndarray, "P *R"]]:
+    """Points and final places of P profiles over K tasks: a task gives P − place points, the sum decides.
+
+    Ties share the average, in a task and at the end (the challenge leaves them open). Source: its README, "N − rank" per task.
+    """
+    points = (len(scores) - places(scores)).sum(axis=1)
+    return points, places(points)
+
+
+def rank_intervals(replicates: Float[np.ndarray, "P K R"]) -> tuple[Float64[np.ndarray, "P"], Float64[np.ndarray, "P"]]:
+    """The 95 % interval of each profile's final place: the whole board is made again in every resample."""
+    return intervals(borda(replicates)[1])
