@@ -108,11 +108,11 @@ class Engine:
             raise _data_error(fault) from None
 
     def batches(self, sql: str, rows: int = 262_144) -> Iterator[pa.RecordBatch]:
-        """The answer in pieces of about `rows`, in its order."""
+        """The answer in pieces of about `rows`, in its order. The engine does nothing else until the last piece is taken or dropped."""
         try:
-            reader: pa.RecordBatchReader = self._connection.sql(sql).to_arrow_reader(rows)
-            while (batch := next(reader, None)) is not None:
-                yield batch
+            with self._connection.sql(sql).to_arrow_reader(rows) as reader:  # closed, or the connection would stay busy
+                while (batch := next(reader, None)) is not None:
+                    yield batch
         except (duckdb.Error, pa.ArrowException, OSError) as fault:
             raise _data_error(fault) from None
 
@@ -123,20 +123,26 @@ class Engine:
 
     def one(self, sql: str) -> tuple:
         """The single row of an answer."""
-        row = self._run(sql).fetchone()
-        assert row is not None, sql
-        return row
+        rows = self._run(sql).fetchall()  # all of it: a result with a rest keeps the connection busy
+        assert len(rows) == 1, sql
+        return rows[0]
 
     def write(self, sql: str, path: Path) -> int:
         """Writes the answer to one Parquet file, whole or not at all; the number of rows."""
         with whole(path) as part:
-            row = self._run(f"COPY ({sql}) TO {quote(str(part))} (FORMAT parquet, COMPRESSION zstd)").fetchone()
-        assert row is not None
-        return int(row[0])
+            rows = self._rows(f"COPY ({sql}) TO {quote(str(part))} (FORMAT parquet, COMPRESSION zstd)")
+        return int(rows[0][0])
 
     def explain(self, sql: str) -> str:
         """The plan, for tests."""
-        return str(self._run(f"EXPLAIN {sql}").fetchall())
+        return str(self._rows(f"EXPLAIN {sql}"))
+
+    def _rows(self, sql: str) -> list[tuple]:
+        """All rows: a result that is not fetched to its end keeps the connection busy."""
+        try:
+            return self._connection.execute(sql).fetchall()
+        except duckdb.Error as fault:
+            raise _data_error(fault) from None
 
     def _run(self, sql: str) -> duckdb.DuckDBPyConnection:
         try:

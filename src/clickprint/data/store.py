@@ -1,0 +1,301 @@
+"""Writing the canonical form: events stream in, in their stored order, and a whole dataset folder stands at the end, or nothing."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from jaxtyping import Int64
+
+from clickprint.core.dataset import Dataset, Day, Manifest
+from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.events import COLUMNS, REQUIRED, Kind, schema
+from clickprint.core.files import whole, write_array, write_text
+from clickprint.core.items import ARROW, AttributeKind
+from clickprint.core.time import DAY
+from clickprint.core.watch import Watch, silent
+from clickprint.data import digest
+from clickprint.data.engine import Engine, name
+
+PART_ROWS = 250_000  # a part is closed at the first midnight after so many rows
+GROUP_ROWS = 131_072
+ORDER_DAY = "order"  # the one pseudo-day of a log without a clock
+TEXTS = pa.schema([("id", pa.int64()), ("text", pa.string())])
+
+Batches = Iterable[pa.RecordBatch | pa.Table]
+
+
+def store(
+    folder: Path,
+    manifest: Manifest,
+    events: Batches,
+    catalogue: pa.Table,
+    texts: Mapping[str, pa.Table | Batches] | None = None,
+    population: Int64[np.ndarray, "U"] | None = None,
+    *,
+    engine: Engine | None = None,
+    expected: int = 0,
+    watch: Watch = silent,
+) -> Dataset:
+    """Writes `folder` whole or not at all, replacing a dataset that stands there, and gives it back opened.
+
+    `events` have the columns of `core.events.schema(manifest.columns)` in the order of all columns, nulls first (only that time never
+    goes back is checked). `catalogue` has item, attributes of the manifest and perhaps known_from, in any order. `texts` are the maps
+    (id, text) of id columns and categories; a stream of batches must be sorted by id. The manifest's counts, days and catalogue digest
+    are filled in here. `expected` is the number of events to come, for `watch`. Memory holds one row group, the catalogue and one map.
+    Raises DataError (time goes back, a null where none may be, an item twice in the catalogue, two texts with one id) and ConfigError
+    where `folder` holds something that is no dataset.
+    """
+    _spare(folder)
+    with whole(folder) as part, ExitStack() as stack:
+        (part / "events").mkdir(parents=True)
+        (part / "ids").mkdir()
+        days = _events(part / "events", manifest, events, expected, watch)
+        watch("catalogue", 0, 0)
+        table = _catalogue(catalogue, manifest)
+        pq.write_table(table, part / "catalogue.parquet", compression="zstd")
+        for column, pieces in (texts or {}).items():
+            _texts(part / "ids" / f"{column}.parquet", column, pieces)
+        if population is not None:
+            write_array(part / "population.npy", population)
+        engine = engine or stack.enter_context(Engine())
+        files = sorted((part / "events").glob("part-*.parquet"))
+        counts = {c: _distinct(engine, files, c) if files else 0 for c in ("user", "item")}
+        manifest = replace(
+            manifest,
+            users=counts["user"],
+            items=counts["item"],
+            events=sum(d.events for d in days.values()),
+            days=days,
+            catalogue=digest.of_table(table),
+        )
+        write_text(part / "manifest.json", manifest.to_json())
+    return Dataset.open(folder)
+
+
+def gather(
+    folder: Path,
+    *,
+    engine: Engine,
+    name: str,
+    kinds: Sequence[Kind],
+    columns: Sequence[str] = (),
+    selects: Sequence[str],
+    catalogue: str | pa.Table | None = None,
+    attributes: Mapping[str, AttributeKind] | None = None,
+    texts: Mapping[str, str | pa.Table] | None = None,
+    time: str = "clock",
+    query: str = "text",
+    rejected: Mapping[str, int] | None = None,
+    source: Mapping[str, str] | None = None,
+    population: Int64[np.ndarray, "U"] | None = None,
+    watch: Watch = silent,
+) -> Dataset:
+    """Orders the events of several SQL texts in the engine (it spills to disk) and stores them.
+
+    Each of `selects` gives time, user, kind, item and `columns` by these names. `catalogue` is SQL (or a table) with item, the
+    attributes and perhaps known_from; each of `texts` SQL with id and text, in any order, repeats allowed. Rejected counts of zero
+    are left out. Raises DataError where no event is left, and what `store` raises.
+    """
+    _spare(folder)
+    manifest = Manifest(
+        name=name,
+        kinds=tuple(kinds),
+        columns=tuple(c for c in COLUMNS if c in columns),
+        attributes=dict(attributes or {}),
+        time="order" if time == "order" else "clock",
+        query="codes" if query == "codes" else "text",
+        rejected={reason: n for reason, n in (rejected or {}).items() if n},
+        source=dict(source or {}),
+    )
+    wanted = [_quoted(c) for c in schema(manifest.columns).names]
+    union = " UNION ALL ".join(f"SELECT {', '.join(wanted)} FROM ({s}) AS s" for s in selects)
+    order = ", ".join(f"{c} NULLS FIRST" for c in wanted)
+    expected = int(engine.one(f"SELECT COUNT(*) FROM ({union}) AS u")[0])
+    if not expected:
+        faults = [f"{n} rows rejected: {reason}" for reason, n in manifest.rejected.items()]
+        raise DataError(name, ["no event could be read", *faults])
+    if isinstance(catalogue, str):
+        catalogue = engine.table(catalogue)
+    if catalogue is None:
+        catalogue = pa.table({"item": pa.array([], pa.int64())})
+    maps: dict[str, pa.Table | Batches] = {
+        column: engine.batches(f"SELECT DISTINCT id, text FROM ({sql}) AS t ORDER BY id, text") if isinstance(sql, str) else sql
+        for column, sql in (texts or {}).items()
+    }
+    watch("sort", 0, expected)
+    events = engine.batches(f"SELECT * FROM ({union}) AS u ORDER BY {order}")
+    return store(folder, manifest, events, catalogue, maps, population, engine=engine, expected=expected, watch=watch)
+
+
+def _spare(folder: Path) -> None:
+    """Refuses to replace anything but a dataset."""
+    if (folder.is_dir() and any(folder.iterdir()) and not (folder / "manifest.json").is_file()) or folder.is_file():
+        raise ConfigError(f"{folder} holds something that is no clickprint dataset; name a new folder, or empty it first")
+
+
+def _events(folder: Path, manifest: Manifest, events: Batches, expected: int, watch: Watch) -> dict[str, Day]:
+    """Writes the parts; events and digest of each day."""
+    wanted = schema(manifest.columns)
+    clock = manifest.time == "clock"
+    sums: dict[str, list[int]] = {}
+    last, done = np.iinfo(np.int64).min, 0
+    with _Parts(folder, wanted, clock) as parts:
+        for batch in events:
+            if not batch.num_rows:
+                continue
+            table = _conform(batch, wanted, manifest)
+            time = table.column("time").to_numpy()
+            if time[0] < last or (time[1:] < time[:-1]).any():
+                raise DataError(manifest.name, ["the events are not in the order of time; sort them before they are stored"])
+            last, done = time[-1], done + len(time)
+            day = time // DAY if clock else np.zeros(len(time), np.int64)
+            starts = np.flatnonzero(np.append(True, day[1:] != day[:-1]))
+            hashes = digest.row_hashes(table)
+            first, other = np.add.reduceat(hashes, starts), np.add.reduceat(digest.second(hashes), starts)
+            ends = np.append(starts[1:], len(time))
+            for start, end, a, b in zip(starts.tolist(), ends.tolist(), first.tolist(), other.tolist(), strict=True):
+                label = str(np.datetime64(int(day[start]), "D")) if clock else ORDER_DAY
+                total = sums.setdefault(label, [0, 0, 0])
+                for place, add in enumerate((end - start, a, b)):
+                    total[place] += add
+                parts.add(label, table.slice(start, end - start))
+            watch("events", done, expected)
+    return {label: Day(n, digest.text(a, b)) for label, (n, a, b) in sums.items()}
+
+
+def _conform(batch: pa.RecordBatch | pa.Table, wanted: pa.Schema, manifest: Manifest) -> pa.Table:
+    """The batch with exactly the wanted columns and types; NaN is null."""
+    table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
+    try:
+        columns = [table.column(field.name).cast(field.type) for field in wanted]
+    except (KeyError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as fault:
+        raise DataError(manifest.name, [f"the events do not have the columns {', '.join(wanted.names)} ({fault})"]) from None
+    for place, (field_, values) in enumerate(zip(wanted, columns, strict=True)):
+        if pa.types.is_floating(field_.type):
+            columns[place] = pc.if_else(pc.is_finite(values), values, None)
+        elif values.null_count and field_.name in REQUIRED[:3]:
+            raise DataError(manifest.name, [f"{values.null_count} events have no {field_.name}"])
+    low, high = (s.as_py() for s in pc.min_max(columns[REQUIRED.index("kind")]).values())
+    if low < 0 or high >= len(manifest.kinds):
+        raise DataError(manifest.name, [f"found the kind codes {low} to {high}, expected 0 to {len(manifest.kinds) - 1}"])
+    return pa.table(columns, schema=wanted)
+
+
+@dataclass(slots=True)
+class _Parts:
+    """The open part file, and the rows that wait for a full row group."""
+
+    folder: Path
+    schema: pa.Schema
+    clock: bool
+    writer: pq.ParquetWriter | None = None
+    day: str = ""
+    rows: int = 0  # in the open part, waiting ones included
+    count: int = 0
+    waiting: list[pa.Table] = field(default_factory=list)
+
+    def add(self, day: str, rows: pa.Table) -> None:
+        if self.writer is None or (self.rows >= PART_ROWS and (day != self.day or not self.clock)):
+            self.close()
+            label = day if self.clock else f"{self.count:06d}"
+            # Differences, because ids repeat too seldom for a dictionary: a third of the time to write, half of the bytes.
+            ids = [f.name for f in self.schema if f.type == pa.int64()]
+            self.writer = pq.ParquetWriter(
+                self.folder / f"part-{label}.parquet",
+                self.schema,
+                compression="zstd",
+                use_dictionary=[n for n in self.schema.names if n not in ids],
+                column_encoding=dict.fromkeys(ids, "DELTA_BINARY_PACKED"),
+            )
+            self.count += 1
+        self.day = day
+        self.rows += len(rows)
+        self.waiting.append(rows)
+        if sum(map(len, self.waiting)) >= GROUP_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        if self.writer is not None and self.waiting:
+            self.writer.write_table(pa.concat_tables(self.waiting), row_group_size=GROUP_ROWS)
+            self.waiting = []
+
+    def close(self) -> None:
+        if self.writer is not None:
+            self.flush()
+            self.writer.close()
+            self.writer, self.rows = None, 0
+
+    def __enter__(self) -> "_Parts":
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self.close()
+
+
+def _catalogue(table: pa.Table, manifest: Manifest) -> pa.Table:
+    """Sorted by (item, known_from), in the canonical types. Raises DataError for an item twice, or none, or a column too few."""
+    if "known_from" not in table.column_names:
+        table = table.append_column("known_from", pa.nulls(len(table), pa.int64()))
+    types = {"item": pa.int64(), "known_from": pa.int64(), **{n: ARROW[k] for n, k in manifest.attributes.items()}}
+    where = f"{manifest.name} catalogue"
+    try:
+        columns = {n: table.column(n).cast(t) for n, t in types.items()}
+    except (KeyError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as fault:
+        raise DataError(where, [f"expected the columns {', '.join(types)} ({fault})"]) from None
+    for n, values in columns.items():
+        if pa.types.is_floating(values.type):
+            columns[n] = pc.if_else(pc.is_finite(values), values, None)
+    if columns["item"].null_count:
+        raise DataError(where, [f"{columns['item'].null_count} rows have no item"])
+    table = pa.table(columns)
+    table = table.take(
+        pc.sort_indices(table, sort_keys=[("item", "ascending", "at_start"), ("known_from", "ascending", "at_start")])
+        if len(table)
+        else pa.array([], pa.int64())
+    )
+    item = table.column("item").to_numpy()
+    known = pc.fill_null(table.column("known_from"), np.iinfo(np.int64).min).to_numpy()
+    twice = np.unique(item[1:][(item[1:] == item[:-1]) & (known[1:] == known[:-1])])
+    if len(twice):
+        some = ", ".join(map(str, twice[:10].tolist()))
+        raise DataError(where, [f"{len(twice)} items are there more than once at the same time, among them {some}"])
+    return table
+
+
+def _texts(path: Path, column: str, pieces: pa.Table | Batches) -> None:
+    """Writes one map (id, text), sorted by id. Raises DataError when two texts share an id."""
+    last: int | None = None
+    with pq.ParquetWriter(path, TEXTS, compression="zstd") as writer:
+        for piece in _sorted(pieces):
+            ids = piece.column("id").to_numpy()
+            if not len(ids):
+                continue
+            same = np.flatnonzero(ids[1:] <= ids[:-1])
+            if len(same) or (last is not None and ids[0] <= last):
+                clash = int(ids[same[0]]) if len(same) else last
+                raise DataError(
+                    f"column {column}", [f"two different texts have the id {clash}; give this column whole numbers, or change one text"]
+                )
+            last = int(ids[-1])
+            writer.write_table(piece.cast(TEXTS))
+
+
+def _sorted(pieces: pa.Table | Batches) -> Iterator[pa.Table]:
+    if isinstance(pieces, pa.Table):
+        yield pieces.select(TEXTS.names).sort_by("id")
+        return
+    for piece in pieces:
+        yield (pa.Table.from_batches([piece]) if isinstance(piece, pa.RecordBatch) else piece).select(TEXTS.names)
+
+
+def _distinct(engine: Engine, files: Sequence[Path], column: str) -> int:
+    some = f"SELECT DISTINCT {_quoted(column)} AS v FROM {engine.scan(files)} WHERE {_quoted(column)} IS NOT NULL"
+    return int(engine.one(f"SELECT COUNT(*) FROM ({some}) AS d")[0])
+
+
+_quoted = name  # `gather` has a parameter called name
