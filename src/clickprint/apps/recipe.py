@@ -1,0 +1,387 @@
+"""Recipes: one TOML file says what a run does. Every fault is collected, each with the path of its key, and raised as one ConfigError.
+
+There is no inheritance between recipes and there are no hidden defaults: what a key means when it is left out stands in these dataclasses.
+"""
+
+import inspect
+import re
+import tomllib
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from difflib import get_close_matches
+from enum import Enum
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from clickprint.core.errors import ClickprintError, ConfigError
+from clickprint.core.past import Encoder
+
+TASK_SETS = ("ubm25", "examples")
+PROBES = ("quick", "official")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
+# What a reader or an encoder is given by the run itself, so no recipe can set it.
+GIVEN = frozenset({"out", "engine", "rng", "watch", "self"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataPart:
+    """Where the log comes from: a reader's name and its options, or the folder of a dataset that is there already."""
+
+    source: str = ""
+    folder: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitPart:
+    """The length of the train and of the validation window, in days."""
+
+    horizon_days: int = 14
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfilePart:
+    """An encoder's name and its options."""
+
+    encoder: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TasksPart:
+    """Named sets of tasks (`ubm25`, `examples`, or `module:NAME` of your own), and how many generated hidden ones."""
+
+    sets: tuple[str, ...] = ("ubm25",)
+    hidden: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbesPart:
+    """Which profiles each probe scores. `quick` empty means all of them, `official` empty means none. `ablation` names a joined profile."""
+
+    quick: tuple[str, ...] = ()
+    official: tuple[str, ...] = ()
+    ablation: str = ""
+    resamples: int = 200
+    baseline: str = ""  # what verdicts compare with; empty: the first profile of the encoder `counts`
+    control: str = ""  # empty: the first profile of the encoder `random`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What a run does, checked."""
+
+    name: str
+    seed: int
+    data: DataPart
+    split: SplitPart
+    profiles: Mapping[str, ProfilePart]
+    tasks: TasksPart
+    probes: ProbesPart
+    text: str = field(repr=False, compare=False, default="")
+
+    def encoder(self, name: str) -> Encoder:
+        """The encoder of the profile `name`; the blocks of a joined one are profiles of this recipe, or else encoders with their defaults."""
+        from clickprint.encoders import encoder
+
+        part = self.profiles[name]
+        options = dict(part.options)
+        if "blocks" in options and part.encoder == "joined":
+            options["blocks"] = {b: self.encoder(b) if b in self.profiles else encoder(b) for b in options["blocks"]}
+        return encoder(part.encoder, **options)
+
+
+def load(path: Path | str) -> Recipe:
+    """The recipe in a TOML file. Raises ConfigError with every fault."""
+    path = Path(path)
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such recipe; the ones that come with clickprint are in recipes/") from None
+    except (IsADirectoryError, PermissionError) as fault:
+        raise ConfigError(f"{path}: cannot be read ({fault.strerror}); a recipe is a TOML file") from None
+    except UnicodeDecodeError as fault:
+        raise ConfigError(f"{path}: not UTF-8 (byte {fault.start}); a recipe is a TOML file in UTF-8") from None
+    return parse(text, where=str(path))
+
+
+def parse(text: str, *, where: str = "recipe") -> Recipe:
+    """The recipe in a TOML text. Raises ConfigError with every fault; `where` names the file in it."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as fault:
+        raise ConfigError(f"{where}: not TOML: {fault}") from None
+    faults: list[str] = []
+    known = {"name", "seed", "data", "split", "profiles", "tasks", "probes"}
+    _unknown(raw, known, "", faults)
+    recipe = Recipe(
+        name=_name(raw.get("name"), "name", faults),
+        seed=_seed(raw.get("seed", 0), faults),
+        data=_data(_section(raw, "data", faults), faults),
+        split=_part(SplitPart, _section(raw, "split", faults), "split", faults) or SplitPart(),
+        profiles=_profiles(_section(raw, "profiles", faults), faults),
+        tasks=_part(TasksPart, _section(raw, "tasks", faults), "tasks", faults) or TasksPart(),
+        probes=_part(ProbesPart, _section(raw, "probes", faults), "probes", faults) or ProbesPart(),
+        text=text,
+    )
+    _agree(recipe, faults)
+    if faults:
+        head = f"{where}: " if len(faults) == 1 else f"{where}: {len(faults)} faults\n  - "
+        raise ConfigError(head + "\n  - ".join(faults))
+    return recipe
+
+
+def _section(raw: Mapping[str, Any], key: str, faults: list[str]) -> dict[str, Any]:
+    found = raw.get(key, {})
+    if isinstance(found, dict):
+        return found
+    faults.append(f"{key}: found {_show(found)}, expected a table [{key}]")
+    return {}
+
+
+def _name(found: object, path: str, faults: list[str]) -> str:
+    if isinstance(found, str) and NAME.fullmatch(found):
+        return found
+    what = "nothing" if found is None else _show(found)
+    faults.append(f"{path}: found {what}, expected a name of letters, digits and _.+- (64 at most), because it becomes a file name")
+    return "?"
+
+
+def _seed(found: object, faults: list[str]) -> int:
+    if isinstance(found, int) and not isinstance(found, bool) and 0 <= found < 2**63:
+        return found
+    faults.append(f"seed: found {_show(found)}, expected a whole number from 0 to 2**63 - 1")
+    return 0
+
+
+def _data(raw: dict[str, Any], faults: list[str]) -> DataPart:
+    """`source` names a reader, whose parameters are the options; or `folder` alone."""
+    from clickprint.data.adapters import DATASETS
+
+    options = {k: v for k, v in raw.items() if k not in ("source", "folder")}
+    source, folder = raw.get("source", ""), raw.get("folder", "")
+    for key, found in (("source", source), ("folder", folder)):
+        if not isinstance(found, str):
+            faults.append(f"data.{key}: found {_show(found)}, expected a text")
+            return DataPart()
+    if bool(source) == bool(folder) and source not in ("table", "challenge", "complete_journey"):
+        faults.append("data: expected either source (the name of a reader) or folder (of a dataset that `clickprint read` made)")
+        return DataPart()
+    if not source:
+        _unknown(options, (), "data.", faults)
+        return DataPart(folder=folder)
+    if source not in DATASETS:
+        faults.append(f"data.source: {_unknown_name(source, DATASETS)}")
+        return DataPart()
+    return DataPart(source=source, folder=folder, options=_options(target(DATASETS[source]), options, "data", faults, skip=("folder", "source")))
+
+
+def _profiles(raw: dict[str, Any], faults: list[str]) -> dict[str, ProfilePart]:
+    from clickprint.encoders import ENCODERS
+
+    found: dict[str, ProfilePart] = {}
+    if not raw:
+        faults.append('profiles: none; write at least one, such as [profiles.counts] with encoder = "counts"')
+    for name, table in raw.items():
+        path = f"profiles.{name}"
+        _name(name, path, faults)
+        if not isinstance(table, dict):
+            faults.append(f"{path}: found {_show(table)}, expected a table [{path}]")
+            continue
+        encoder = table.get("encoder", name)
+        if not isinstance(encoder, str) or encoder not in ENCODERS:
+            faults.append(f"{path}.encoder: {_unknown_name(encoder, ENCODERS)}")
+            continue
+        options = {k: v for k, v in table.items() if k != "encoder"}
+        if encoder == "joined":
+            blocks = _blocks(options.pop("blocks", None), path, [n for n in raw if n != name], faults)
+            rest = _options(target(ENCODERS[encoder]), options, path, faults, skip=("blocks",), also=("blocks",))
+            found[name] = ProfilePart(encoder=encoder, options={"blocks": blocks, **rest})
+        else:
+            found[name] = ProfilePart(encoder=encoder, options=_options(target(ENCODERS[encoder]), options, path, faults))
+    return found
+
+
+def _blocks(found: object, path: str, others: Sequence[str], faults: list[str]) -> tuple[str, ...]:
+    from clickprint.encoders import ENCODERS
+
+    before = len(faults)
+    names = _fit(found, tuple[str, ...], f"{path}.blocks", faults)
+    if len(faults) > before:
+        return ()
+    for name in names:
+        if name not in others and name not in ENCODERS:
+            faults.append(f"{path}.blocks: {_unknown_name(name, sorted({*others, *ENCODERS}))}")
+    if not names or len(set(names)) < len(names):
+        faults.append(f"{path}.blocks: found {list(names)}, expected at least one name, each once")
+    return tuple(names)
+
+
+def _agree(recipe: Recipe, faults: list[str]) -> None:
+    """What the parts promise each other."""
+    probes = recipe.probes
+    if recipe.split.horizon_days < 1:
+        faults.append(f"split.horizon_days: found {recipe.split.horizon_days}, expected at least 1")
+    if recipe.tasks.hidden < 0:
+        faults.append(f"tasks.hidden: found {recipe.tasks.hidden}, expected 0 or more")
+    if not recipe.tasks.sets and not recipe.tasks.hidden:
+        faults.append("tasks: no set and no hidden task, so there is nothing to score")
+    for name in recipe.tasks.sets:
+        if name not in TASK_SETS and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
+            faults.append(f"tasks.sets: {_unknown_name(name, TASK_SETS)}, or module:NAME of your own tasks")
+    if len(set(recipe.tasks.sets)) < len(recipe.tasks.sets):
+        faults.append(f"tasks.sets: found {list(recipe.tasks.sets)}, expected each once")
+    if not 0 <= probes.resamples <= 10_000:
+        faults.append(f"probes.resamples: found {probes.resamples}, expected 0 to 10000")
+    for key in PROBES:
+        names = getattr(probes, key)
+        faults += [f"probes.{key}: {_unknown_name(n, recipe.profiles)}" for n in names if n not in recipe.profiles]
+        if len(set(names)) < len(names):
+            faults.append(f"probes.{key}: found {list(names)}, expected each once")
+    for key in ("ablation", "baseline", "control"):
+        name = getattr(probes, key)
+        if name and name not in recipe.profiles:
+            faults.append(f"probes.{key}: {_unknown_name(name, recipe.profiles)}")
+    if probes.ablation in recipe.profiles and recipe.profiles[probes.ablation].encoder != "joined":
+        faults.append(f"probes.ablation: {probes.ablation} is not a joined profile, so it has no blocks to leave out")
+    for start in recipe.profiles:
+        if _cycle(recipe, start, ()):
+            faults.append(f"profiles.{start}.blocks: it is, through its blocks, a block of itself")
+
+
+def _cycle(recipe: Recipe, name: str, above: tuple[str, ...]) -> bool:
+    if name in above:
+        return name == above[0]
+    part = recipe.profiles.get(name)
+    return part is not None and any(_cycle(recipe, b, (*above, name)) for b in part.options.get("blocks", ()) if isinstance(b, str))
+
+
+# -- reading a value by its annotation ------------------------------------------------------------------------------------------
+
+
+def target(place: str) -> Callable[..., Any]:
+    """What a registry's "module:name" stands for."""
+    module, _, name = place.partition(":")
+    found: Callable[..., Any] = getattr(import_module(module), name)
+    return found
+
+
+def _part(kind: type, raw: dict[str, Any], path: str, faults: list[str]) -> Any:
+    """A dataclass from a table; None where it has a fault."""
+    before = len(faults)
+    hints = get_type_hints(kind)
+    names = [f.name for f in fields(kind)]
+    _unknown(raw, names, f"{path}.", faults)
+    values = {n: _fit(raw[n], hints[n], f"{path}.{n}", faults) for n in names if n in raw}
+    missing = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING and f.name not in raw]
+    faults += [f"{path}.{n}: missing" for n in missing]
+    return kind(**values) if len(faults) == before else None
+
+
+def _options(
+    function: Callable[..., Any],
+    raw: dict[str, Any],
+    path: str,
+    faults: list[str],
+    *,
+    skip: Sequence[str] = (),
+    also: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The keyword options of an encoder's class or a reader, read by its signature; the class's own check runs too."""
+    before = len(faults)
+    hints = get_type_hints(function.__init__ if isinstance(function, type) else function)
+    parameters = {n: p for n, p in inspect.signature(function).parameters.items() if n not in GIVEN and n not in skip}
+    _unknown(raw, [*parameters, *also], f"{path}.", faults, extra="")
+    values = {n: _fit(raw[n], hints.get(n, Any), f"{path}.{n}", faults) for n in parameters if n in raw}
+    if isinstance(function, type) and not skip:
+        faults += [f"{path}.{n}: missing" for n, p in parameters.items() if p.default is p.empty and n not in raw]
+        if len(faults) == before:
+            try:
+                function(**values)
+            except (ClickprintError, ValueError, TypeError) as fault:
+                faults.append(f"{path}: {fault}")
+    return values
+
+
+def _fit(found: Any, hint: Any, path: str, faults: list[str]) -> Any:
+    """`found` as what `hint` says, or a fault."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        tries: list[list[str]] = []
+        for arm in args:
+            here: list[str] = []
+            value = _fit(found, arm, path, here)
+            if not here:
+                return value
+            tries.append(here)
+        faults.append(f"{path}: found {_show(found)}, expected {_expected(hint)}")
+        return None
+    if origin is Literal:
+        ok = any(found == a and type(found) is type(a) for a in args)
+        return found if ok else _wrong(found, hint, path, faults)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        values = [e.value for e in hint]
+        return hint(found) if found in values else _wrong(found, hint, path, faults)
+    if origin in (tuple, list, Sequence) or (isinstance(origin, type) and origin is not dict and issubclass(origin, Sequence)):
+        if not isinstance(found, list):
+            return _wrong(found, hint, path, faults)
+        inner = args[0] if args else Any
+        if origin is tuple and args and args[-1] is not Ellipsis:
+            if len(found) != len(args):
+                return _wrong(found, hint, path, faults)
+            return tuple(_fit(v, a, f"{path}[{i}]", faults) for i, (v, a) in enumerate(zip(found, args, strict=True)))
+        return tuple(_fit(v, inner, f"{path}[{i}]", faults) for i, v in enumerate(found))
+    if origin in (dict, Mapping) or (isinstance(origin, type) and issubclass(origin, Mapping)):
+        if not isinstance(found, dict):
+            return _wrong(found, hint, path, faults)
+        return {k: _fit(v, args[1] if len(args) > 1 else Any, f"{path}.{k}", faults) for k, v in found.items()}
+    if hint is float:
+        number = isinstance(found, int | float) and not isinstance(found, bool) and abs(found) < float("inf")
+        return float(found) if number else _wrong(found, hint, path, faults)
+    if hint is int:
+        return found if isinstance(found, int) and not isinstance(found, bool) else _wrong(found, hint, path, faults)
+    if hint in (bool, str, types.NoneType):
+        return found if isinstance(found, hint) else _wrong(found, hint, path, faults)
+    if hint is Path:
+        return Path(found) if isinstance(found, str) and found else _wrong(found, hint, path, faults)
+    return found  # an annotation that recipes need not know: the class itself checks
+
+
+def _wrong(found: Any, hint: Any, path: str, faults: list[str]) -> None:
+    faults.append(f"{path}: found {_show(found)}, expected {_expected(hint)}")
+
+
+def _expected(hint: Any) -> str:
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_expected(a) for a in args)
+    if origin is Literal:
+        return "one of " + ", ".join(repr(a) for a in args)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return "one of " + ", ".join(repr(e.value) for e in hint)
+    if origin is tuple and args and args[-1] is not Ellipsis:
+        return f"a list of {len(args)} values"
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path", types.NoneType: "nothing"}
+    if hint in names:
+        return names[hint]
+    if origin in (dict, Mapping) or (isinstance(origin, type) and issubclass(origin, Mapping)):
+        return "a table"
+    return f"a list, each {_expected(args[0])}" if args else "a list"
+
+
+def _show(found: object) -> str:
+    text = repr(found)
+    return f"{type(found).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
+
+
+def _unknown(raw: Mapping[str, Any], known: Sequence[str] | set[str] | tuple[()], prefix: str, faults: list[str], extra: str = "") -> None:
+    faults += [f"{prefix}{key}: {_unknown_name(key, sorted(known))}" for key in raw if key not in known]
+
+
+def _unknown_name(found: object, known: Sequence[str] | Mapping[str, Any]) -> str:
+    names = list(known)
+    near = get_close_matches(str(found), names, 1)
+    shown = f"unknown; known: {', '.join(names) or 'none'}" + (f" (did you mean {near[0]}?)" if near else "")
+    return shown if isinstance(found, str) and "." not in found and found else f"found {_show(found)}: {shown}"
