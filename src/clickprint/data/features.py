@@ -1,0 +1,258 @@
+"""Tables of features: SQL texts of the portable subset, and the relations that they read.
+
+Every text aggregates whole numbers only (counts, or sums of scaled integers), so the same events give the same bytes however many threads
+run it and in whatever order the files are read. What needs a float (decay, means, entropy's logarithm of a mean) is done in numpy on a
+roll-up that comes back in a fixed order.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float64, Int64
+
+from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.events import Role
+from clickprint.core.items import AttributeKind
+from clickprint.core.past import Past
+from clickprint.core.time import HOUR, Time
+from clickprint.data.engine import Engine, name
+from clickprint.data.log import EventLog
+
+# The order of the organisers' blocks, then the roles that their log does not have.
+ORDER = (
+    Role.BUY,
+    Role.CART,
+    Role.REMOVE,
+    Role.VIEW,
+    Role.SEARCH,
+    Role.EXPOSE,
+    Role.CLICK,
+    Role.LIKE,
+    Role.CANCEL,
+    Role.OTHER,
+)
+PRICE_BUCKETS = 100
+CODES = 16  # numbers in a query's code vector
+SCALE = 10_000  # prices are summed as whole ten-thousandths
+
+
+def log_of(past: Past) -> EventLog:
+    """The EventLog that a past reads. Raises ConfigError for a past of another make: its rows cannot be aggregated by SQL."""
+    if not isinstance(past.log, EventLog):
+        raise ConfigError(f"these features are made by SQL and need an EventLog, found {type(past.log).__name__}")
+    return past.log
+
+
+def kind_order(log: EventLog) -> tuple[int, ...]:
+    """The kind codes in the organisers' order of blocks; kinds of one role in the manifest's order."""
+    kinds = log.manifest.kinds
+    return tuple(sorted(range(len(kinds)), key=lambda code: (ORDER.index(kinds[code].role), code)))
+
+
+def value_columns(log: EventLog) -> tuple[str, ...]:
+    """What an event can be counted by, in the organisers' order: those of item, category, price, url and query that the log has.
+
+    price is the catalogue's price bucket, or else the bucket of the event's own price. query is left out where it is a code vector.
+    """
+    manifest = log.manifest
+    kinds = set(manifest.attributes.values())
+    has = {
+        "item": True,
+        "category": AttributeKind.CATEGORY in kinds,
+        "price": AttributeKind.PRICE_BUCKET in kinds or "price" in manifest.columns,
+        "url": "url" in manifest.columns,
+        "query": "query" in manifest.columns and manifest.query == "text",
+    }
+    return tuple(c for c, there in has.items() if there)
+
+
+def has_codes(log: EventLog) -> bool:
+    """Whether its searches carry code vectors."""
+    return "query" in log.manifest.columns and log.manifest.query == "codes"
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What the texts read: the log's events, its catalogue (one row an item), and whose features are wanted.
+
+    `wanted` is (user, place): the row of each user in the answer. `price_edges` are the lower edges of the event-price buckets 1, 2, ….
+    """
+
+    log: EventLog
+    wanted: str
+    items: str
+    price_edges: tuple[float, ...] = ()
+
+    def value(self, column: str) -> str:
+        """SQL: a column of `value_columns`, of the event e or its item c."""
+        attributes = self.log.manifest.attributes
+        first = {kind: next((n for n, k in attributes.items() if k is kind), None) for kind in AttributeKind}
+        if column == "category":
+            return f"c.{name(first[AttributeKind.CATEGORY] or '')}"
+        if column == "price":
+            bucket = first[AttributeKind.PRICE_BUCKET]
+            return f"c.{name(bucket)}" if bucket else bucket_sql("e.price", self.price_edges)
+        return f"e.{name(column)}"
+
+    def events(self, picks: Sequence[str], where: str = "1 = 1", *, place: bool = True, join: str = "") -> str:
+        """SQL: SELECT these expressions of the wanted users' events (e), their items (c) and places (w), in no order."""
+        catalogue = f" LEFT JOIN {self.items} AS c ON e.item = c.item" if any("c." in p for p in (*picks, where)) else ""
+        chosen = ", ".join(["w.place AS place", *picks] if place else picks)
+        users = f"{self.log.events} AS e JOIN {self.wanted} AS w ON e.{name('user')} = w.{name('user')}"
+        return f"SELECT {chosen} FROM {users}{catalogue}{join} WHERE {where}"
+
+
+@contextmanager
+def tables(log: EventLog, users: Int64[np.ndarray, "U"], price_edges: tuple[float, ...] = ()) -> Iterator[Tables]:
+    """The relations for one job; what they keep in the engine is dropped at the end."""
+    engine = log.engine
+    wanted = engine.keep(pa.table({"user": users, "place": np.arange(len(users), dtype=np.int32)}))
+    items = engine.keep(log._known(log.end))
+    try:
+        yield Tables(log, wanted, items, price_edges)
+    finally:
+        engine.drop(wanted)
+        engine.drop(items)
+
+
+def bucket_sql(value: str, edges: Sequence[float]) -> str:
+    """SQL: how many of the sorted edges are at or below the value, by bisection; null stays null."""
+
+    def between(low: int, high: int) -> str:  # the answer is in low … high
+        if low == high:
+            return str(low)
+        middle = (low + high) // 2
+        return f"CASE WHEN {value} < {edges[middle]!r} THEN {between(low, middle)} ELSE {between(middle + 1, high)} END"
+
+    return f"CASE WHEN {value} IS NULL THEN NULL ELSE {between(0, len(edges))} END"
+
+
+# ---------------------------------------------------------------------------------------------------------------- texts
+def lasts_sql(log: EventLog) -> str:
+    """The last time of each kind, of all users: a user's features do not depend on who else is asked for."""
+    return f"SELECT kind, MAX(time) AS last FROM {log.events} GROUP BY kind"
+
+
+def prices_sql(log: EventLog) -> str:
+    """The prices in the log and how often each is there."""
+    return f"SELECT price, COUNT(*) AS n FROM {log.events} WHERE price IS NOT NULL GROUP BY price ORDER BY price"
+
+
+def totals_sql(t: Tables) -> str:
+    """How many events of each kind a wanted user has."""
+    return f"SELECT place, kind, COUNT(*) AS n FROM ({t.events(['e.kind AS kind'])}) AS r GROUP BY place, kind"
+
+
+def tops_sql(t: Tables, column: str, top: int) -> str:
+    """The `top` most frequent values of a column, for each kind, over the wanted users' events. Ties: the smaller value first."""
+    rows = t.events(["e.kind AS kind", f"{t.value(column)} AS value"], place=False)
+    counted = f"SELECT kind, value, COUNT(*) AS n FROM ({rows}) AS r WHERE value IS NOT NULL GROUP BY kind, value"
+    ranked = f"SELECT kind, value, ROW_NUMBER() OVER (PARTITION BY kind ORDER BY n DESC, value) AS turn FROM ({counted}) AS g"
+    return f"SELECT kind, value, turn FROM ({ranked}) AS o WHERE turn <= {top} ORDER BY kind, turn"
+
+
+def windows_sql(t: Tables, column: str, values: Sequence[int], edges: str, windows: int, since: Time) -> str:
+    """How often a wanted user's events of a kind had one of these values at or after each of the kind's edges.
+
+    `edges` is a relation (kind, e0, e1, …); `since` is its smallest edge.
+    """
+    rows = t.events(
+        [
+            "e.kind AS kind",
+            f"{t.value(column)} AS value",
+            *(f"CASE WHEN e.time >= k.e{i} THEN 1 ELSE 0 END AS in{i}" for i in range(windows)),
+        ],
+        f"e.time >= {since} AND {t.value(column)} IN ({', '.join(map(str, values))})",
+        join=f" JOIN {edges} AS k ON e.kind = k.kind",
+    )
+    sums = ", ".join(f"SUM(in{i}) AS n{i}" for i in range(windows))
+    return f"SELECT place, kind, value, {sums} FROM ({rows}) AS r GROUP BY place, kind, value"
+
+
+def codes_sql(texts: str) -> str:
+    """The 16 numbers of each code vector `[148 50 … 31]` (any white space, commas allowed); null where it is not that."""
+    plain = "replace(replace(replace(text, '[', ' '), ']', ' '), ',', ' ')"
+    for _ in range(4):  # up to sixteen spaces become one
+        plain = f"replace({plain}, '  ', ' ')"
+    numbers = ", ".join(f"TRY_CAST(split_part(trim({plain}), ' ', {i + 1}) AS INTEGER) AS c{i}" for i in range(CODES))
+    return f"SELECT id, {numbers}, split_part(trim({plain}), ' ', {CODES + 1}) AS rest FROM {texts}"
+
+
+def code_sums_sql(t: Tables, codes: str) -> str:
+    """Each wanted user's sum of the query codes, and how many queries, for each kind."""
+    rows = t.events(["e.kind AS kind", *(f"q.c{i} AS c{i}" for i in range(CODES))], join=f" JOIN {codes} AS q ON e.query = q.id")
+    sums = ", ".join(f"SUM(c{i}) AS c{i}" for i in range(CODES))
+    return f"SELECT place, kind, COUNT(*) AS n, {sums} FROM ({rows}) AS r GROUP BY place, kind"
+
+
+def hours_sql(t: Tables, spend: bool) -> str:
+    """The roll-up by wanted user, kind and clock hour: events, and the money (ten-thousandths of price × quantity) in them."""
+    money = "0"
+    if spend:
+        quantity = "COALESCE(e.quantity, 1)" if "quantity" in t.log.manifest.columns else "1"
+        money = f"CAST(ROUND(COALESCE(e.price, 0) * {quantity} * {SCALE}) AS DECIMAL(38, 0))"
+    rows = t.events(["e.kind AS kind", f"e.time - MOD(e.time, {HOUR}) AS hour", f"{money} AS money"])
+    return f"SELECT place, kind, hour, COUNT(*) AS n, SUM(money) AS money FROM ({rows}) AS r GROUP BY place, kind, hour"
+
+
+# -------------------------------------------------------------------------------------------------------------- answers
+def lasts(log: EventLog) -> dict[int, Time]:
+    """The last time of each kind that has an event."""
+    found = log.engine.arrays(lasts_sql(log))
+    return {int(k): int(t) for k, t in zip(found["kind"], found["last"], strict=True)}
+
+
+def price_edges(log: EventLog, buckets: int = PRICE_BUCKETS) -> tuple[float, ...]:
+    """Edges that cut the log's event prices into quantile buckets; fewer where prices repeat. Empty when the catalogue has buckets."""
+    if AttributeKind.PRICE_BUCKET in log.manifest.attributes.values() or "price" not in log.manifest.columns:
+        return ()
+    found = log.engine.arrays(prices_sql(log))
+    if not len(found["n"]):
+        return ()
+    share = np.cumsum(found["n"]) / found["n"].sum()
+    places = np.searchsorted(share, np.arange(1, buckets) / buckets)
+    return tuple(float(p) for p in np.unique(found["price"][places]) if p > found["price"][0])
+
+
+@contextmanager
+def query_codes(log: EventLog) -> Iterator[str]:
+    """A relation (id, c0 … c15) of the log's query texts. Raises DataError where a text is no code vector."""
+    engine = log.engine
+    if "query" not in log.texts:
+        raise DataError(
+            log.manifest.name, ["its queries are said to be code vectors, but ids/query.parquet is missing; read the source again"]
+        )
+    codes = engine.keep(codes_sql(log.texts["query"]))
+    try:
+        wrong = " OR ".join(["rest <> ''", *(f"c{i} IS NULL" for i in range(CODES))])
+        bad, of = engine.one(f"SELECT SUM(CASE WHEN {wrong} THEN 1 ELSE 0 END), COUNT(*) FROM {codes}")
+        if bad:
+            raise DataError(log.manifest.name, [f"{bad} of {of} query texts are not {CODES} whole numbers like [148 50 … 31]"])
+        yield codes
+    finally:
+        engine.drop(codes)
+
+
+def scatter(engine: Engine, sql: str) -> Iterator[dict[str, np.ndarray]]:
+    """The answer in pieces, as numpy columns."""
+    for batch in engine.batches(sql):
+        yield {c: batch.column(c).to_numpy(zero_copy_only=False) for c in batch.schema.names}
+
+
+def active(past: Past) -> Int64[np.ndarray, "U"]:
+    """Those of the past's users who did anything before the cutoff; the organisers' files hold only them."""
+    return np.intersect1d(past.users, past.log.users())
+
+
+def tops(t: Tables, column: str, top: int) -> dict[int, tuple[int, ...]]:
+    """kind → its most frequent values, the most frequent first; kinds whose events never have the column are left out."""
+    found = t.log.engine.arrays(tops_sql(t, column, top))
+    return {int(k): tuple(int(v) for v in found["value"][found["kind"] == k]) for k in np.unique(found["kind"])}
+
+
+def log_counts(values: Float64[np.ndarray, "*N"]) -> Float64[np.ndarray, "*N"]:
+    """log(1 + x) with x's sign: long tails become short and zero stays zero."""
+    return np.sign(values) * np.log1p(np.abs(values))

@@ -1,0 +1,180 @@
+"""The organisers' aggregated features: how often, what most, and how lately, for each kind of event."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.events import Role
+from clickprint.core.past import Past
+from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
+from clickprint.core.rng import RNG
+from clickprint.core.time import DAY
+from clickprint.core.watch import Watch, silent
+from clickprint.data import features
+from clickprint.data.features import CODES, Tables
+from clickprint.encoders import state
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The columns of one kind: its number of events, then for each window and column the counts of the column's top values.
+
+    `tops` is ((column, values), …). `codes` instead of that: the mean of the 16 query codes.
+    """
+
+    kind: str
+    tops: tuple[tuple[str, tuple[int, ...]], ...]
+    codes: bool = False
+
+    def width(self, windows: int) -> int:
+        return CODES if self.codes else 1 + windows * sum(len(values) for _, values in self.tops)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counts:
+    """The aggregated features that every profile has to beat.
+
+    One block for each kind of event, in the organisers' order: the number of events; then, for each window of `days`, for each of item,
+    category, price bucket, url and query text that the kind's events have, the counts of its `top` most frequent values (of the users'
+    events at fit; ties: the smaller value). A window ends with the kind's last event in the log and holds the events at or after (last −
+    window). Searches whose queries are code vectors: the mean of the 16 codes. Zeros where a user has no such event.
+    Counts above 65,504 are stored as 65,504, those above 2,048 to four digits (core.profiles.to_float16).
+    Source: spec/challenge-protocol.md, "Baseline profile". Differs: windows do not depend on the order of the files' rows.
+    """
+
+    days: tuple[int, ...] = (1, 7, 30)
+    top: int = 10
+
+    def __post_init__(self) -> None:
+        if not self.days or any(d < 1 for d in self.days) or len(set(self.days)) != len(self.days):
+            raise ConfigError(f"days: found {list(self.days)}, expected different windows of at least 1 day, such as [1, 7, 30]")
+        if self.top < 1:
+            raise ConfigError(f"top: found {self.top}, expected at least 1")
+
+    def fit(self, past: Past, *, rng: RNG | None = None, watch: Watch = silent) -> "FittedCounts":
+        """Learns which values are the most frequent. Raises ConfigError when that makes more columns than a profile may have."""
+        log = features.log_of(past)
+        edges = features.price_edges(log)
+        columns = features.value_columns(log)
+        tops: dict[str, dict[int, tuple[int, ...]]] = {}
+        with features.tables(log, past.users, edges) as tables:
+            for done, column in enumerate(columns):
+                watch("most frequent values", done, len(columns))
+                tops[column] = features.tops(tables, column, self.top)
+        codes = features.has_codes(log)
+        blocks = []
+        for code in features.kind_order(log):
+            kind = log.manifest.kinds[code]
+            blocks.append(
+                Block(kind.name, (), codes=True)
+                if codes and kind.role is Role.SEARCH
+                else Block(kind.name, tuple((c, tops[c][code]) for c in columns if code in tops[c]))
+            )
+        width = sum(b.width(len(self.days)) for b in blocks)
+        if width > MAX_WIDTH:
+            raise ConfigError(
+                f"days={list(self.days)}, top={self.top} make {width} columns, at most {MAX_WIDTH} are allowed; ask for fewer"
+            )
+        return FittedCounts(self.days, tuple(blocks), edges)
+
+    @staticmethod
+    def load(folder: Path) -> "FittedCounts":
+        """What FittedCounts.save wrote. Raises DataError."""
+        raw = state.read(folder, "counts")
+        try:
+            blocks = tuple(Block(b["kind"], tuple((c, tuple(v)) for c, v in b["tops"]), b["codes"]) for b in raw["blocks"])
+            return FittedCounts(tuple(raw["days"]), blocks, tuple(raw["price_edges"]))
+        except (KeyError, TypeError, ValueError) as fault:
+            raise DataError(str(folder), [f"not a fitted `counts` ({fault!r}); fit and save it again"]) from None
+
+
+@dataclass(frozen=True, slots=True)
+class FittedCounts:
+    """The layout: which values are counted, block by block."""
+
+    days: tuple[int, ...]
+    blocks: tuple[Block, ...]
+    price_edges: tuple[float, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each column counts: `buy`, `buy 7d category 12`, `search code 3`."""
+        found = []
+        for b in self.blocks:
+            if b.codes:
+                found += [f"{b.kind} code {i}" for i in range(CODES)]
+            else:
+                found += [b.kind, *(f"{b.kind} {d}d {c} {v}" for d in self.days for c, values in b.tops for v in values)]
+        return tuple(found)
+
+    def encode(self, past: Past) -> Profiles:
+        log = features.log_of(past)
+        windows = len(self.days)
+        widths = [b.width(windows) for b in self.blocks]
+        starts = dict(zip((b.kind for b in self.blocks), np.cumsum([0, *widths])[:-1].tolist(), strict=True))
+        vectors = np.zeros((len(past.users), sum(widths)), np.float16)
+        code_of = {kind.name: code for code, kind in enumerate(log.manifest.kinds)}
+        blocks = {code_of[b.kind]: b for b in self.blocks if b.kind in code_of}  # a kind that the log does not have stays zero
+        first = np.full(len(log.manifest.kinds), -1)  # kind → its block's first column
+        for code, b in blocks.items():
+            first[code] = -1 if b.codes else starts[b.kind]
+        with features.tables(log, past.users, self.price_edges) as tables:
+            for part in features.scatter(log.engine, features.totals_sql(tables)):
+                known = first[part["kind"]] >= 0
+                vectors[part["place"][known], first[part["kind"][known]]] = to_float16(part["n"][known])
+            self._windows(tables, blocks, first, vectors)
+            searches = {code: starts[b.kind] for code, b in blocks.items() if b.codes}
+            if searches and features.has_codes(log):
+                with features.query_codes(log) as codes:
+                    for part in features.scatter(log.engine, features.code_sums_sql(tables, codes)):
+                        for code, start in searches.items():
+                            mine = part["kind"] == code
+                            for i in range(CODES):
+                                vectors[part["place"][mine], start + i] = to_float16(
+                                    part[f"c{i}"][mine].astype(np.float64) / part["n"][mine]
+                                )
+        return Profiles(past.users, vectors, tuple(zip((b.kind for b in self.blocks), widths, strict=True)))
+
+    def _windows(self, tables: Tables, blocks: dict[int, Block], first: np.ndarray, vectors: np.ndarray) -> None:
+        """Fills in the counts of top values."""
+        engine = tables.log.engine
+        lasts = {kind: last for kind, last in features.lasts(tables.log).items() if kind in blocks}
+        if not lasts:
+            return
+        windows, since = len(self.days), min(lasts.values()) - max(self.days) * DAY
+        ends = {f"e{i}": pa.array([last - d * DAY for last in lasts.values()], pa.int64()) for i, d in enumerate(self.days)}
+        edges = engine.keep(pa.table({"kind": pa.array(list(lasts), pa.int16()), **ends}))
+        try:
+            for column in features.value_columns(tables.log):
+                # Where (kind, value) is counted: its column in the first window, and how many columns on the next window is.
+                where: dict[tuple[int, int], tuple[int, int]] = {}
+                for code, b in blocks.items():
+                    place = first[code] + 1
+                    for c, values in b.tops:
+                        if c == column:
+                            where |= {(code, v): (place + i, b.width(1) - 1) for i, v in enumerate(values)}
+                        place += len(values)
+                if not where:
+                    continue
+                keys = np.array(sorted(where), np.int64)
+                targets = np.array([where[k, v] for k, v in keys.tolist()])
+                distinct = np.unique(keys[:, 1])
+                for part in features.scatter(engine, features.windows_sql(tables, column, distinct.tolist(), edges, windows, since)):
+                    # A (kind, value) as one number: values are few, so their rank stands for them.
+                    rank = part["kind"].astype(np.int64) * len(distinct) + np.searchsorted(distinct, part["value"])
+                    ranks = keys[:, 0] * len(distinct) + np.searchsorted(distinct, keys[:, 1])
+                    at = np.minimum(np.searchsorted(ranks, rank), len(ranks) - 1)
+                    known = ranks[at] == rank
+                    place, step = targets[at[known]].T
+                    for i in range(windows):
+                        vectors[part["place"][known], place + i * step] = to_float16(part[f"n{i}"][known].astype(np.float64))
+        finally:
+            engine.drop(edges)
+
+    def save(self, folder: Path) -> None:
+        blocks: list[dict[str, Any]] = [{"kind": b.kind, "tops": b.tops, "codes": b.codes} for b in self.blocks]
+        state.write(folder, "counts", {"days": self.days, "blocks": blocks, "price_edges": self.price_edges})

@@ -1,0 +1,66 @@
+"""Profiles from anywhere: whoever writes the challenge's two files can be scored, joined and ranked."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.past import Past
+from clickprint.core.profiles import Profiles, to_float16
+from clickprint.core.rng import RNG
+from clickprint.core.watch import Watch, silent
+from clickprint.encoders import state
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Saved:
+    """The profiles in a folder (client_ids.npy, embeddings.npy). Nobody can check here that they were made of the past alone.
+
+    `missing`: what a user without a profile gets: "error" (a DataError that counts them) or "mean" (the mean of all rows).
+    """
+
+    folder: Path
+    missing: str = "error"
+
+    def __post_init__(self) -> None:
+        if self.missing not in ("error", "mean"):
+            raise ConfigError(f"missing: found {self.missing!r}, expected 'error' or 'mean'")
+
+    def fit(self, past: Past, *, rng: RNG | None = None, watch: Watch = silent) -> "FittedSaved":
+        """Reads and validates the files. Raises DataError with every fault."""
+        return FittedSaved(Profiles.load(self.folder), self.missing)
+
+    @staticmethod
+    def load(folder: Path) -> "FittedSaved":
+        """What FittedSaved.save wrote. Raises DataError."""
+        raw = state.read(folder, "saved")
+        try:
+            blocks = tuple((str(n), int(w)) for n, w in raw["blocks"])
+            return FittedSaved(Profiles(state.array(folder, "users"), state.array(folder, "vectors"), blocks), str(raw["missing"]))
+        except (KeyError, TypeError, ValueError) as fault:
+            raise DataError(str(folder), [f"not a fitted `saved` ({fault!r})"]) from None
+
+
+@dataclass(frozen=True, slots=True)
+class FittedSaved:
+    """The profiles as they were read."""
+
+    profiles: Profiles
+    missing: str
+
+    def encode(self, past: Past) -> Profiles:
+        """The rows of the past's users, in their order. Raises DataError where one has none and `missing` is "error"."""
+        there = np.isin(past.users, self.profiles.users)
+        if there.all() or self.missing == "error":
+            return Profiles(past.users, self.profiles.of(past.users), self.profiles.blocks)
+        if not len(self.profiles.users):
+            raise DataError("profiles", ["there is no row, so there is no mean to give to users without one"])
+        vectors = np.empty((len(past.users), self.profiles.vectors.shape[1]), np.float16)
+        vectors[there] = self.profiles.of(past.users[there])
+        vectors[~there] = to_float16(self.profiles.vectors.mean(0, dtype=np.float64))
+        return Profiles(past.users, vectors, self.profiles.blocks)
+
+    def save(self, folder: Path) -> None:
+        p = self.profiles
+        state.write(folder, "saved", {"missing": self.missing, "blocks": p.blocks}, {"users": p.users, "vectors": p.vectors})
