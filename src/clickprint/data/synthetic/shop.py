@@ -1,0 +1,116 @@
+"""The dials of a synthetic shop, and the constants of how its users behave."""
+
+from dataclasses import dataclass
+from math import isfinite
+
+import numpy as np
+
+from clickprint.core.errors import ConfigError
+from clickprint.core.events import Kind, Role
+from clickprint.core.rng import RNG
+from clickprint.core.time import DAY, Time, midnight, parse
+
+KINDS = (
+    Kind("expose", Role.EXPOSE),
+    Kind("click", Role.CLICK),
+    Kind("page_visit", Role.VIEW),
+    Kind("search_query", Role.SEARCH),
+    Kind("add_to_cart", Role.CART),
+    Kind("remove_from_cart", Role.REMOVE),
+    Kind("product_buy", Role.BUY),
+)
+EXPOSE, CLICK, VIEW, SEARCH, CART, REMOVE, BUY = range(len(KINDS))
+
+# How a user lives. Each day someone who is still a customer leaves for good with a chance of their own, else changes mood and focus.
+ASLEEP, BROWSING, HUNTING, GONE = range(4)  # moods; only the first three are left again
+MOODS = np.array([[0.95, 0.04, 0.01], [0.05, 0.89, 0.06], [0.03, 0.11, 0.86]])  # from yesterday's mood (row) to today's (column)
+PACE = np.array([0.0, 1.0, 2.0])  # sessions, relative, in each mood
+LIFE_DAYS, LIFE_SPREAD = 150.0, 0.8  # median expected stay of a user, and the deviation of its logarithm
+PACE_SPREAD = 0.9  # deviation of the logarithm of a user's own pace
+NEWCOMERS = 0.25  # share of the users who arrive during the log; the others were there before it began
+
+# What a user likes. SLOTS categories (they may repeat), the first most; one of them is today's focus.
+SLOTS = 6
+TASTE = 0.75 ** np.arange(SLOTS) / (0.75 ** np.arange(SLOTS)).sum()  # chance of each slot to become the focus
+KEEP_FOCUS = 1 - 1 / 40  # the focus is drawn again every 40 days on average
+AT_FOCUS, AT_TASTE = 0.55, 0.30  # a session is about the focus, or about a slot drawn by TASTE, or about any category
+FAVOURITE = 0.30  # chance that a look within a slot is at the user's favourite item of that slot
+DEPARTMENTS, AT_HOME = 12, 0.6  # categories come in departments; a slot is in the user's home department with this chance
+TIERS, TIER_WIDTH = 5, 0.18  # levels of price; how far from their level users look, as a share of all items ranked by price
+
+# What happens in a session: 1 + Poisson(LOOKS) looks at items.
+LOOKS = 2.0
+CARTS = np.array([0.0, 0.06, 0.26])  # chance that a look ends in the cart, by mood, before the user's own readiness
+READY = np.array([0.4, 0.8, 1.2, 1.8])  # readiness to buy, a quarter of the users each
+BUYS, REMOVES = 0.5, 0.3  # what is in the cart is bought with this chance; what is not bought is taken out with this chance
+EXPOSED, CLICKED = 0.40, 0.25  # looks that follow an exposure; looks that follow a click on it (a part of the former)
+EXPOSURES = 1.5  # mean number of further exposures in a session, which nobody follows
+HOME_PAGE, CATEGORY_PAGE, SEARCHES = 0.5, 0.5, 0.3  # chance of each in a session
+DWELL = (8, 90)  # seconds on an item, from, below
+
+MISC_PAGES, QUERIES = 50, 8  # pages that say nothing; queries a category
+WEEK = np.array([0.9, 0.9, 0.9, 0.9, 0.9, 1.25, 1.25])  # Monday first; mean 1
+HOURS = np.array([2, 1, 1, 1, 1, 2, 3, 5, 7, 8, 8, 9, 9, 8, 8, 8, 9, 10, 12, 14, 15, 14, 10, 5], dtype=float)
+
+PART_EVENTS, PARTS = 400_000, 96  # a day is made in parts of about so many events, at most so many parts
+COLUMNS = ("session", "scenario", "query", "url", "price", "quantity")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shop:
+    """A shop that can be generated. Equal dials give equal bytes. Raises ConfigError naming every dial that cannot be honoured.
+
+    `rate` is the number of events a user and day, averaged over everybody and the whole log, newcomers and leavers included.
+    """
+
+    users: int = 5_000
+    items: int = 1_000
+    categories: int = 150
+    days: int = 100
+    rate: float = 0.9
+    start: str = "2022-06-20"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        faults = []
+        for dial, low, high in (
+            ("users", 1, 100_000_000),
+            ("categories", 2, 100_000),
+            ("items", 2, 20_000_000),
+            ("days", 1, 10_000),
+            ("seed", 0, 2**63 - 1),
+        ):
+            found = getattr(self, dial)
+            if isinstance(found, bool) or not isinstance(found, int | np.integer) or not low <= found <= high:
+                faults.append(f"{dial}: found {found!r}, expected a whole number from {low} to {high}")
+        if isinstance(self.rate, bool) or not isinstance(self.rate, int | float) or not isfinite(self.rate) or not 0 < self.rate <= 1_000:
+            faults.append(f"rate: found {self.rate!r}, expected a number above 0 and at most 1000 (events a user and day)")
+        if not faults and self.items < self.categories:
+            faults.append(f"items: found {self.items}, expected at least one item for each of the {self.categories} categories")
+        if not isinstance(self.start, str):
+            faults.append(f"start: found {self.start!r}, expected a date such as 2022-06-20")
+        else:
+            try:
+                parse(self.start)
+            except ConfigError as fault:
+                faults.append(f"start: {fault}")
+        if faults:
+            raise ConfigError("; ".join(faults))
+
+    @property
+    def first(self) -> Time:
+        """Midnight of the first day."""
+        return midnight(parse(self.start))
+
+    def day(self, time: Time) -> int:
+        """The number of the day that holds `time`; the log's first day is 0."""
+        return (time - self.first) // DAY
+
+    @property
+    def rng(self) -> RNG:
+        return RNG(self.seed).child("synthetic shop")
+
+
+def weekday_pace(shop: Shop, day: int) -> float:
+    """How busy a day is; 1 on average."""
+    return float(WEEK[(shop.first // DAY + day + 3) % 7])  # 1970-01-01 was a Thursday

@@ -1,0 +1,217 @@
+"""Writing a synthetic shop: the canonical form, or the challenge's directory."""
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from clickprint.core.dataset import Dataset, Manifest
+from clickprint.core.errors import ConfigError
+from clickprint.core.files import whole
+from clickprint.core.time import DAY, SECOND, show
+from clickprint.core.watch import Watch, silent
+from clickprint.data.engine import Engine
+from clickprint.data.split import windows
+from clickprint.data.store import store
+from clickprint.data.synthetic.events import batches
+from clickprint.data.synthetic.latent import ATTRIBUTES, Latent
+from clickprint.data.synthetic.shop import BUY, CART, COLUMNS, KINDS, REMOVE, SEARCH, VIEW, Shop
+
+HORIZON_DAYS, LABELS = 14, 100
+CHALLENGE = {BUY: "sku", CART: "sku", REMOVE: "sku", VIEW: "url", SEARCH: "query"}  # kinds of the challenge and their third column
+
+
+def shop_of(
+    *,
+    users: int = 5_000,
+    items: int = 1_000,
+    categories: int = 150,
+    days: int = 100,
+    rate: float | None = None,
+    events: int | None = None,
+    start: str = "2022-06-20",
+    seed: int = 0,
+) -> Shop:
+    """The shop with these dials; `events` (how many are expected in all) stands for a rate. Raises ConfigError."""
+    if events is None:
+        return Shop(users=users, items=items, categories=categories, days=days, rate=0.9 if rate is None else rate, start=start, seed=seed)
+    if rate is not None:
+        raise ConfigError("events, rate: found both, expected one of them (events = users · days · rate)")
+    if isinstance(events, bool) or not isinstance(events, int) or events < 1:
+        raise ConfigError(f"events: found {events!r}, expected a whole number of at least 1")
+    shop = Shop(users=users, items=items, categories=categories, days=days, start=start, seed=seed)
+    if events / users / days > 1_000:
+        raise ConfigError(f"events: found {events}, expected at most 1000 a user and day ({users * days * 1_000}); raise users or days")
+    return Shop(users=users, items=items, categories=categories, days=days, rate=events / (shop.users * shop.days), start=start, seed=seed)
+
+
+def read(
+    out: Path,
+    shop: Shop | None = None,
+    *,
+    engine: Engine | None = None,
+    watch: Watch = silent,
+    **dials: int | float | str | None,
+) -> Dataset:
+    """Writes the log of a shop (or of the shop that `shop_of` makes of the dials) to `out` in the canonical form, and opens it.
+
+    Users without an event are in the shop, not in the log. Raises ConfigError for a dial that cannot be honoured.
+    """
+    if shop is not None and dials:
+        raise ConfigError(f"shop: found a shop and dials of another ({', '.join(dials)}), expected one of the two")
+    shop = shop or shop_of(**dials)  # type: ignore[arg-type]
+    latent = Latent.of(shop)
+    items = latent.items
+    return store(
+        Path(out),
+        Manifest(
+            name="synthetic",
+            kinds=KINDS,
+            columns=COLUMNS,
+            attributes=dict(ATTRIBUTES),
+            query="codes",
+            source={d: str(getattr(shop, d)) for d in Shop.__dataclass_fields__},
+        ),
+        batches(latent),
+        items.table(),
+        {"query": pa.table({"id": items.query, "text": pa.array(items.queries, pa.string())})},
+        engine=engine,
+        expected=round(shop.users * shop.days * shop.rate),
+        watch=watch,
+    )
+
+
+def write_challenge(out: Path, shop: Shop, *, watch: Watch = silent) -> None:
+    """Writes the same log as the challenge's directory: five event files, the properties, relevant clients, label files.
+
+    Exposures, clicks, sessions, prices and quantities have no place there. Relevant clients are all with an event in these files, the
+    active ones those with a purchase before the training window. Label values are the 100 most bought of the training-target window
+    (ties: the smaller id first), popularity is their share there; new_sku leaves out the past's 100 most bought, and its shares are
+    of what is left. The folder is written whole or not at all. Raises ConfigError where the log is too short for the two windows.
+    Source: spec/challenge-protocol.md, "Directory".
+    """
+    latent = Latent.of(shop)
+    with whole(Path(out)) as folder:
+        for name in ("input", "target"):
+            (folder / name).mkdir(parents=True)
+        tally = _Tally(latent)
+        _event_files(folder, latent, tally, watch)
+        table = latent.items.table()
+        renamed = table.select(["item", *ATTRIBUTES]).rename_columns(["sku", "category", "price", "name"])
+        pq.write_table(renamed, folder / "product_properties.parquet", compression="zstd")
+        np.save(folder / "input/relevant_clients.npy", latent.users.id[tally.seen])
+        for name, values in tally.labels().items():
+            np.save(folder / f"target/{name}.npy", values)
+
+
+class _Tally:
+    """What the label files need, in memory that does not grow with the days: the last 28 days' sales by item, the sum of those before."""
+
+    def __init__(self, latent: Latent) -> None:
+        self.latent = latent
+        self.seen = np.zeros(latent.shop.users, bool)
+        self.first_buy = np.full(latent.shop.users, np.iinfo(np.int32).max, np.int32)  # the day
+        self.before = np.zeros(latent.shop.items, np.int64)
+        self.days: deque[tuple[int, np.ndarray]] = deque()  # a day and its sales by item, in the catalogue's order
+        self.end = 0  # time of the last purchase
+        self.order = np.argsort(latent.items.id)
+        self.ids = latent.items.id[self.order]
+
+    def add(self, user: np.ndarray, kind: np.ndarray, item: np.ndarray, time: np.ndarray) -> None:
+        """Events of one day, in the order of time."""
+        rows = np.searchsorted(self.latent.users.id, user)
+        self.seen[rows[kind >= VIEW]] = True
+        bought = np.flatnonzero(kind == BUY)
+        if not len(bought):
+            return
+        self.end = int(time[-1]) if kind[-1] == BUY else int(time[bought[-1]])
+        day = self.latent.shop.day(self.end)
+        buyers = rows[bought]
+        self.first_buy[buyers] = np.minimum(self.first_buy[buyers], day)
+        sales = np.bincount(np.searchsorted(self.ids, item[bought]), minlength=len(self.ids))
+        if self.days and self.days[-1][0] == day:
+            self.days[-1][1][:] += sales
+        else:
+            self.days.append((day, sales))
+        while self.days[0][0] <= day - 2 * HORIZON_DAYS:
+            self.before += self.days.popleft()[1]
+
+    def labels(self) -> dict[str, np.ndarray]:
+        """The files of target/ by name. Raises ConfigError where the training window sold nothing or starts before the log."""
+        shop, items = self.latent.shop, self.latent.items
+        train, valid = windows(self.end, HORIZON_DAYS)
+        first, middle = shop.day(train.start), shop.day(valid.start)
+        sold = np.zeros(len(self.ids), np.int64)
+        for day, sales in self.days:
+            if first <= day < middle:
+                sold += sales
+        if first < 1 or not sold.any():
+            raise ConfigError(
+                f"days, rate: found a log whose last purchase is on {show(self.end)}, expected purchases in the {HORIZON_DAYS} days from "
+                f"{show(train.start)} on and at least a day before; make it longer or busier"
+            )
+        others = sold.copy()
+        others[top(self.before, LABELS)] = 0
+        found: dict[str, np.ndarray] = {"active_clients": self.latent.users.id[self.first_buy < first]}
+        category = items.category_id[items.category[self.order]]
+        for name, values, sales in (
+            ("category", category, sold),
+            ("sku", self.ids, sold),
+            ("price", items.bucket[self.order], sold),
+            ("new_sku", self.ids, others),
+        ):
+            different, which = np.unique(values, return_inverse=True)
+            counts = np.bincount(which, weights=sales).astype(np.int64)
+            best = top(counts, LABELS)
+            found[f"propensity_{name}"] = different[best]
+            found[f"popularity_propensity_{name}"] = counts[best] / max(1, counts.sum())
+        return found
+
+
+def top(counts: np.ndarray, k: int) -> np.ndarray:
+    """The places of the k largest counts above zero, the first place first among equals."""
+    best = np.argsort(-counts, kind="stable")[:k]
+    return best[counts[best] > 0]
+
+
+def _event_files(folder: Path, latent: Latent, tally: _Tally, watch: Watch) -> None:
+    shop = latent.shop
+    texts = pa.array(latent.items.queries, pa.string())
+    order = np.argsort(latent.items.query)
+    done, expected = 0, round(shop.users * shop.days * shop.rate)
+    with ExitStack() as stack:
+        files = {}
+        for code, column in CHALLENGE.items():
+            kind = pa.string() if column == "query" else pa.int64()
+            fields = pa.schema([("client_id", pa.int64()), ("timestamp", pa.string()), (column, kind)])
+            files[code] = stack.enter_context(pq.ParquetWriter(folder / f"{KINDS[code].name}.parquet", fields, compression="zstd"))
+        for batch, stamps in _stamped(latent):
+            user, kind, item, time = (batch.column(c).to_numpy(zero_copy_only=False) for c in ("user", "kind", "item", "time"))
+            tally.add(user, kind, np.nan_to_num(item).astype(np.int64), time)
+            for code, column in CHALLENGE.items():
+                rows = pa.array(np.flatnonzero(kind == code))
+                values = batch.column("item" if column == "sku" else column).take(rows)
+                if column == "query":
+                    values = texts.take(pa.array(order[np.searchsorted(latent.items.query[order], values.to_numpy())]))
+                stamp = stamps.take(pc.divide(pc.subtract(batch.column("time").take(rows), int(time[0] - time[0] % DAY)), SECOND))
+                files[code].write_table(pa.Table.from_arrays([batch.column("user").take(rows), stamp, values], schema=files[code].schema))
+            done += batch.num_rows
+            watch("events", done, expected)
+
+
+def _stamped(latent: Latent) -> Iterator[tuple[pa.RecordBatch, pa.Array]]:
+    """Each batch with the texts of all seconds of its day."""
+    clock = np.datetime_as_string(np.arange(DAY // SECOND).astype("datetime64[s]"))
+    clock = pa.array([f" {text[11:]}" for text in clock.tolist()])
+    day, stamps = -1, clock
+    for batch in batches(latent):
+        time = batch.column("time")[0].as_py()
+        if time // DAY != day:
+            day = time // DAY
+            stamps = pc.binary_join_element_wise(show(day * DAY)[:10], clock, "")
+        yield batch, stamps
