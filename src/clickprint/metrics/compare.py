@@ -21,17 +21,18 @@ def resample_weights(users: Int64[np.ndarray, "U"], resamples: int, seed: int) -
     """
     table = _poisson_table()
     weights = np.empty((resamples, len(users)), np.float32)
-    base = _mix(np.array([seed & (2**64 - 1)], np.uint64) + _GOLDEN)
+    base = _mix(np.array([seed & _WORD], np.uint64) + _GOLDEN)
     for start in range(0, len(users), _ROWS):
         rows = slice(start, start + _ROWS)
         state = _mix(users[rows].astype(np.uint64) ^ base)
         for first in range(0, resamples, 4):  # four resamples from one number of 64 bits
-            bits = _mix(state + _GOLDEN * np.uint64(first // 4 + 1))
+            bits = _mix(state + np.uint64((first // 4 + 1) * int(_GOLDEN) & _WORD))
             for r in range(first, min(first + 4, resamples)):
                 weights[r, rows] = table[((bits >> np.uint64(16 * (r - first))) & np.uint64(0xFFFF)).astype(np.intp)]
     return weights
 
 
+_WORD = 2**64 - 1
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
