@@ -241,7 +241,7 @@ class Board:
                 continue
             # The control is no contender: that the baseline is above it says the same.
             against = [p for p in self.profiles if p != other and p != self.control]
-            words += [self._versus(p, other) for p in against] if self.counted else []
+            words += self._against(against, other, brief=role == "control") if self.counted else []
         words += [w for t in self.tasks if (w := self._dead(t))]
         words += self._hidden_words() + self._ablation_words()
         if self.resamples:
@@ -264,6 +264,13 @@ class Board:
             said += f", place {_place(best[0].low, best[0].high)}"
         return [said + "."]
 
+    def _against(self, profiles: Sequence[str], other: str, brief: bool) -> list[str]:
+        """A sentence a profile; with `brief`, those that are above `other` everywhere share one."""
+        clear = [p for p in profiles if brief and all(self.gap(p, other, t).shown > 0 for t in (*self.counted, None))]
+        words = [self._versus(p, other) for p in profiles if len(clear) < 2 or p not in clear]
+        on = f"all {len(self.counted)} tasks" if len(self.counted) > 1 else self.counted[0]
+        return [f"{_and(clear)} beat {other} on {on} and in the sum.", *words] if len(clear) > 1 else words
+
     def _versus(self, profile: str, other: str) -> str:
         gaps = {t: self.gap(profile, other, t) for t in self.counted}
         whole = self.gap(profile, other)
@@ -280,12 +287,15 @@ class Board:
             said = f"{profile} beats {other} on {on} {in_sum}"
         elif whole.shown > 0:
             said = f"{profile} beats {other} in the sum, but on no single task"
+        elif len(lost) == many and whole.shown < 0:
+            on = f"all {many} tasks and in the sum" if many > 1 else self.counted[0]
+            return f"{profile} is below {other} on {on} ({gap_text(whole)})."
         else:
             said = f"{profile} does not beat {other} on any task {'nor' if whole.shown == 0 else 'and is below it'} in the sum"
         said += f" ({gap_text(whole)})."
         if lost:
             said += " Worse on " + _and([f"{t} ({gap_text(gaps[t])})" for t in lost]) + "."
-        if still:
+        if 0 < len(still) < many or many == 1:
             said += " Not shown on " + _and([f"{t} ({gap_text(gaps[t])})" for t in still]) + "."
         return said
 
