@@ -17,7 +17,7 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
 from clickprint.core.items import AttributeKind
 from clickprint.core.past import Past
-from clickprint.core.time import HOUR, Time
+from clickprint.core.time import DAY, HOUR, Time
 from clickprint.data.engine import Engine, name
 from clickprint.data.log import EventLog
 
@@ -37,6 +37,12 @@ ORDER = (
 PRICE_BUCKETS = 100
 CODES = 16  # numbers in a query's code vector
 SCALE = 10_000  # prices are summed as whole ten-thousandths
+LARGEST_AMOUNT = 1_000_000_000  # beyond it an amount counts as this
+STEPS = {
+    "viewed": (Role.CLICK, Role.VIEW),
+    "carted": (Role.CART, Role.LIKE),
+    "bought": (Role.BUY,),
+}
 
 
 def log_of(past: Past) -> EventLog:
@@ -154,6 +160,12 @@ def tops_sql(t: Tables, column: str, top: int) -> str:
     return f"SELECT kind, value, turn FROM ({ranked}) AS o WHERE turn <= {top} ORDER BY kind, turn"
 
 
+def presence_sql(t: Tables, value: str) -> str:
+    """The kinds of which some wanted user's event has this value (an SQL expression)."""
+    rows = t.events(["e.kind AS kind", f"{value} AS value"], place=False)
+    return f"SELECT DISTINCT kind FROM ({rows}) AS r WHERE value IS NOT NULL ORDER BY kind"
+
+
 def windows_sql(t: Tables, column: str, values: Sequence[int], edges: str, windows: int, since: Time) -> str:
     """How often a wanted user's events of a kind had one of these values at or after each of the kind's edges.
 
@@ -168,7 +180,7 @@ def windows_sql(t: Tables, column: str, values: Sequence[int], edges: str, windo
         f"e.time >= {since} AND {t.value(column)} IN ({', '.join(map(str, values))})",
         join=f" JOIN {edges} AS k ON e.kind = k.kind",
     )
-    sums = ", ".join(f"SUM(in{i}) AS n{i}" for i in range(windows))
+    sums = ", ".join(f"CAST(SUM(in{i}) AS BIGINT) AS n{i}" for i in range(windows))
     return f"SELECT place, kind, value, {sums} FROM ({rows}) AS r GROUP BY place, kind, value"
 
 
@@ -184,18 +196,113 @@ def codes_sql(texts: str) -> str:
 def code_sums_sql(t: Tables, codes: str) -> str:
     """Each wanted user's sum of the query codes, and how many queries, for each kind."""
     rows = t.events(["e.kind AS kind", *(f"q.c{i} AS c{i}" for i in range(CODES))], join=f" JOIN {codes} AS q ON e.query = q.id")
-    sums = ", ".join(f"SUM(c{i}) AS c{i}" for i in range(CODES))
+    sums = ", ".join(f"CAST(SUM(c{i}) AS BIGINT) AS c{i}" for i in range(CODES))
     return f"SELECT place, kind, COUNT(*) AS n, {sums} FROM ({rows}) AS r GROUP BY place, kind"
 
 
 def hours_sql(t: Tables, spend: bool) -> str:
-    """The roll-up by wanted user, kind and clock hour: events, and the money (ten-thousandths of price × quantity) in them."""
+    """The roll-up by wanted user, kind and clock hour: events, and the money in them (ten-thousandths of price × quantity).
+
+    An amount beyond ±LARGEST_AMOUNT counts as that.
+    """
     money = "0"
     if spend:
-        quantity = "COALESCE(e.quantity, 1)" if "quantity" in t.log.manifest.columns else "1"
-        money = f"CAST(ROUND(COALESCE(e.price, 0) * {quantity} * {SCALE}) AS DECIMAL(38, 0))"
+        quantity = " * COALESCE(e.quantity, 1)" if "quantity" in t.log.manifest.columns else ""
+        money = _scaled(f"COALESCE(e.price, 0){quantity}")
     rows = t.events(["e.kind AS kind", f"e.time - MOD(e.time, {HOUR}) AS hour", f"{money} AS money"])
-    return f"SELECT place, kind, hour, COUNT(*) AS n, SUM(money) AS money FROM ({rows}) AS r GROUP BY place, kind, hour"
+    return f"SELECT place, kind, hour, COUNT(*) AS n, CAST(SUM(money) AS BIGINT) AS money FROM ({rows}) AS r GROUP BY place, kind, hour"
+
+
+def rhythm_sql(hours: str, weights: str, columns: Sequence[str], money: Sequence[str]) -> str:
+    """From the roll-up, for each user and kind: events, active hours, first and last hour; sums of events, and of money, weighed by hour.
+
+    `weights` is a relation (hour, columns: whole numbers). The sums come as w_<column> and m_<column>.
+    """
+    sums = [f"CAST(SUM(h.n * w.{c}) AS DOUBLE) AS w_{c}" for c in columns] + [
+        f"CAST(SUM(h.money * w.{c}) AS DOUBLE) AS m_{c}" for c in money
+    ]
+    first = (
+        "CAST(SUM(h.n) AS BIGINT) AS n, COUNT(*) AS hours, MIN(h.hour) AS first, MAX(h.hour) AS last, CAST(SUM(h.money) AS DOUBLE) AS money"
+    )
+    return (
+        f"SELECT h.place AS place, h.kind AS kind, {', '.join([first, *sums])} "
+        f"FROM {hours} AS h JOIN {weights} AS w ON h.hour = w.hour GROUP BY h.place, h.kind"
+    )
+
+
+def gaps_sql(hours: str, kind: str) -> str:
+    """Active days of each user and kind, and the sum of the squared gaps between them (in days). `kind`: SQL; a constant merges kinds."""
+    days = f"SELECT DISTINCT place, {kind} AS kind, CAST((hour - MOD(hour, {DAY})) / {DAY} AS BIGINT) AS day FROM {hours}"
+    gaps = f"SELECT place, kind, day - LAG(day) OVER (PARTITION BY place, kind ORDER BY day) AS gap FROM ({days}) AS d"
+    sums = "COUNT(*) AS days, CAST(SUM(COALESCE(gap * gap, 0)) AS DOUBLE) AS squares"
+    return f"SELECT place, kind, {sums} FROM ({gaps}) AS g GROUP BY place, kind"
+
+
+def active_hours_sql(hours: str) -> str:
+    """How many clock hours each user was active in, by any kind."""
+    return f"SELECT place, COUNT(*) AS hours FROM (SELECT DISTINCT place, hour FROM {hours}) AS d GROUP BY place"
+
+
+def sessions_sql(t: Tables) -> str:
+    """How many sessions each wanted user had."""
+    rows = t.events(["e.session AS session"], "e.session IS NOT NULL")
+    return f"SELECT place, COUNT(*) AS sessions FROM (SELECT DISTINCT place, session FROM ({rows}) AS r) AS d GROUP BY place"
+
+
+def variety_sql(t: Tables, column: str) -> str:
+    """For each wanted user and kind: events with a value, distinct values, the top value's events, values seen again, Σ n·ln n (scaled)."""
+    rows = t.events(["e.kind AS kind", f"{t.value(column)} AS value"])
+    counted = f"SELECT place, kind, value, COUNT(*) AS n FROM ({rows}) AS r WHERE value IS NOT NULL GROUP BY place, kind, value"
+    return (
+        "SELECT place, kind, CAST(SUM(n) AS BIGINT) AS n, COUNT(*) AS distinct_values, MAX(n) AS most, "
+        "CAST(SUM(CASE WHEN n > 1 THEN 1 ELSE 0 END) AS BIGINT) AS again, "
+        f"CAST(SUM(CAST(ROUND(n * LN(n) * {SCALE}) AS BIGINT)) AS DOUBLE) AS nlogn FROM ({counted}) AS g GROUP BY place, kind"
+    )
+
+
+def funnel_sql(t: Tables) -> str:
+    """For each wanted user: how many items were viewed, carted, bought, and how many of the earlier step reached the later one."""
+    codes = {step: t.log.manifest.codes(*roles) for step, roles in STEPS.items()}
+    flags = [
+        f"MAX(CASE WHEN kind IN ({', '.join(map(str, c))}) THEN 1 ELSE 0 END) AS {step}" if c else f"0 AS {step}"
+        for step, c in codes.items()
+    ]
+    rows = t.events(["e.kind AS kind", "e.item AS item"], "e.item IS NOT NULL")
+    items = f"SELECT place, item, {', '.join(flags)} FROM ({rows}) AS r GROUP BY place, item"
+    pairs = [f"CAST(SUM({a} * {b}) AS BIGINT) AS {a}_{b}" for i, a in enumerate(STEPS) for b in list(STEPS)[i:]]
+    return f"SELECT place, {', '.join(pairs)} FROM ({items}) AS g GROUP BY place"
+
+
+def price_sql(t: Tables, own: bool) -> str:
+    """For each wanted user and kind: how many events have a price, its sum, sum of squares, least and largest.
+
+    The price is the event's own in ten-thousandths, or else its bucket.
+    """
+    price = _scaled("e.price") if own else t.value("price")
+    rows = t.events(["e.kind AS kind", f"{price} AS price"])
+    wide = "CAST(price AS DECIMAL(19, 0))"
+    return (
+        "SELECT place, kind, COUNT(*) AS n, CAST(SUM(price) AS DOUBLE) AS total, "
+        f"CAST(SUM({wide} * {wide}) AS DOUBLE) AS squares, MIN(price) AS least, MAX(price) AS most "
+        f"FROM ({rows}) AS r WHERE price IS NOT NULL GROUP BY place, kind"
+    )
+
+
+def taste_sql(t: Tables, column: str, kinds: Sequence[int], values: Sequence[int], weights: str, columns: Sequence[str]) -> str:
+    """For each wanted user and one of these values: the events of these kinds, weighed by hour."""
+    where = f"e.kind IN ({', '.join(map(str, kinds))}) AND {t.value(column)} IN ({', '.join(map(str, values))})"
+    rows = t.events(
+        [f"{t.value(column)} AS value", *(f"k.{c} AS {c}" for c in columns)],
+        where,
+        join=f" JOIN {weights} AS k ON e.time - MOD(e.time, {HOUR}) = k.hour",
+    )
+    sums = ", ".join(f"CAST(SUM({c}) AS DOUBLE) AS w_{c}" for c in columns)
+    return f"SELECT place, value, {sums} FROM ({rows}) AS r GROUP BY place, value"
+
+
+def _scaled(amount: str) -> str:
+    """SQL: an amount as whole ten-thousandths, within bounds whose squares and sums still fit."""
+    return f"CAST(ROUND(LEAST(GREATEST({amount}, -{LARGEST_AMOUNT}), {LARGEST_AMOUNT}) * {SCALE}) AS BIGINT)"
 
 
 # -------------------------------------------------------------------------------------------------------------- answers
@@ -245,6 +352,16 @@ def scatter(engine: Engine, sql: str) -> Iterator[dict[str, np.ndarray]]:
 def active(past: Past) -> Int64[np.ndarray, "U"]:
     """Those of the past's users who did anything before the cutoff; the organisers' files hold only them."""
     return np.intersect1d(past.users, past.log.users())
+
+
+def tops_of(t: Tables, column: str, kinds: Sequence[int], top: int) -> tuple[int, ...]:
+    """The most frequent values of a column over several kinds together, the most frequent first; ties: the smaller first."""
+    if not kinds:
+        return ()
+    rows = t.events([f"{t.value(column)} AS value"], f"e.kind IN ({', '.join(map(str, kinds))})", place=False)
+    counted = f"SELECT value, COUNT(*) AS n FROM ({rows}) AS r WHERE value IS NOT NULL GROUP BY value"
+    found = t.log.engine.arrays(f"SELECT value FROM ({counted}) AS g ORDER BY n DESC, value LIMIT {top}")
+    return tuple(int(v) for v in found["value"])
 
 
 def tops(t: Tables, column: str, top: int) -> dict[int, tuple[int, ...]]:
