@@ -1,0 +1,216 @@
+"""Several profiles as one: each block normalised, filled where a user is missing, reduced to its share, and put side by side."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float16, Float64
+
+from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.past import Encoder, Fitted, Past
+from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
+from clickprint.core.rng import RNG
+from clickprint.core.watch import Watch, silent
+from clickprint.data.features import log_counts
+from clickprint.encoders import encoder, load, state
+
+ROWS = 16_384  # rows at a time in float64
+KNOTS = 129  # quantiles that are remembered of a column
+LIMIT = 10.0  # deviations; what is farther away counts as this far
+NORMALISE = ("standard", "quantile")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Joined:
+    """The blocks side by side, in the order given; Profiles.blocks names their columns, so that each can be left out.
+
+    `blocks`: names of encoders, or a table name → options of the encoder of that name (`encoder = "…"` among them names another one), or
+    name → Encoder. `normalise`: "standard" (log(1 + x) with x's sign, less the mean, in deviations, at most 10) or "quantile" (the share
+    of users below, from −1 to 1). A row of zeros in a block means that nothing is known of the user: it gets the block's mean, and where
+    such rows are there at fit a last column says so. Columns that never differ are dropped. `width` columns are shared out evenly, what
+    narrow blocks leave goes to the wide ones; a block wider than its share is replaced by its principal components. `rows`: each user's
+    part of each block is scaled to the same length.
+    Source: the winners' ensembles, spec/universal-profiles.md 1.8.
+    """
+
+    blocks: tuple[str, ...] | Mapping[str, Any] = ("counts", "decay")
+    width: int = 1024
+    normalise: str = "standard"
+    rows: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.width <= MAX_WIDTH:
+            raise ConfigError(f"width: found {self.width}, expected 1 to {MAX_WIDTH}")
+        if self.normalise not in NORMALISE:
+            raise ConfigError(f"normalise: found {self.normalise!r}, expected one of {', '.join(NORMALISE)}")
+        if not self.blocks or len(set(self.blocks)) != len(self.blocks) or len(self.blocks) > self.width:
+            raise ConfigError(f"blocks: found {list(self.blocks)}, expected different names, one or more, at most one a column of width")
+        self.encoders()
+
+    def encoders(self) -> dict[str, Encoder]:
+        """The blocks' encoders by name, in order. Raises ConfigError."""
+        if not isinstance(self.blocks, Mapping):
+            return {name: encoder(name) for name in self.blocks}
+        found: dict[str, Encoder] = {}
+        for name, given in self.blocks.items():
+            if isinstance(given, Mapping):
+                options = {k: v for k, v in given.items() if k != "encoder"}
+                found[name] = encoder(given.get("encoder", name), **options)
+            elif isinstance(given, Encoder):
+                found[name] = given
+            else:
+                raise ConfigError(f"blocks.{name}: found {given!r}, expected a table of options")
+        return found
+
+    def fit(self, past: Past, *, rng: RNG, watch: Watch = silent) -> "FittedJoined":
+        """Fits every block and learns its normalisation from the past's users."""
+        encoders = self.encoders()
+        fitted, scales, made = {}, [], []
+        for done, (name, block) in enumerate(encoders.items()):
+            watch(f"block {name}", done, len(encoders))
+            fitted[name] = block.fit(past, rng=rng.child(name), watch=watch)
+            vectors = fitted[name].encode(past).vectors
+            scales.append(Scale.fit(vectors, self.normalise))
+            made.append(vectors)
+        widths = shares([s.width for s in scales], self.width)
+        blocks = tuple(
+            Part(name, fitted[name], scale.reduce(vectors, width), self.rows)
+            for name, scale, vectors, width in zip(fitted, scales, made, widths, strict=True)
+        )
+        return FittedJoined(blocks)
+
+    @staticmethod
+    def load(folder: Path) -> "FittedJoined":
+        """What FittedJoined.save wrote. Raises DataError."""
+        raw = state.read(folder, "joined")
+        try:
+            parts = []
+            for i, block in enumerate(raw["blocks"]):
+                arrays = {name: state.array(folder, f"{i}-{name}") for name in ARRAYS}
+                parts.append(
+                    Part(block["name"], load(folder / f"block-{i}"), Scale(block["normalise"], block["absent"], **arrays), block["rows"])
+                )
+        except (KeyError, TypeError, ValueError) as fault:
+            raise DataError(str(folder), [f"not a fitted `joined` ({fault!r}); fit and save it again"]) from None
+        return FittedJoined(tuple(parts))
+
+
+def shares(wanted: list[int], width: int) -> list[int]:
+    """How many of `width` columns each block gets: none more than it wants, the wide ones equally many but for an odd column."""
+    given, left = [0] * len(wanted), width
+    for turn, i in enumerate(sorted(range(len(wanted)), key=lambda i: (wanted[i], -i))):
+        given[i] = min(wanted[i], left // (len(wanted) - turn))
+        left -= given[i]
+    return given
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How a block's columns become numbers of one size: which are kept, where they lie, and the axes that replace them (none: 0 × 0)."""
+
+    normalise: str
+    absent: bool  # whether a last column tells users without a row from others
+    kept: Bool[np.ndarray, "W"]
+    mean: Float64[np.ndarray, "D"]
+    deviation: Float64[np.ndarray, "D"]
+    knots: Float64[np.ndarray, "K D"]
+    axes: Float64[np.ndarray, "D R"]
+
+    @staticmethod
+    def fit(vectors: Float16[np.ndarray, "U W"], normalise: str) -> "Scale":
+        """Learns from the rows that are not all zero; with none, everything is dropped."""
+        known = vectors.any(1)
+        rows = np.flatnonzero(known)
+        total, squares = np.zeros(vectors.shape[1]), np.zeros(vectors.shape[1])
+        shift = log_counts(vectors[rows[0]].astype(np.float64)) if len(rows) else total  # near the mean: no digits lost in the squares
+        for start in range(0, len(rows), ROWS):
+            x = log_counts(vectors[rows[start : start + ROWS]].astype(np.float64)) - shift
+            total, squares = total + x.sum(0), squares + (x * x).sum(0)
+        mean = total / max(len(rows), 1)
+        deviation = np.sqrt(np.maximum(squares / max(len(rows), 1) - mean**2, 0))
+        kept = deviation > 1e-6
+        knots = np.zeros((0, int(kept.sum())))
+        if normalise == "quantile":
+            knots = np.stack([_knots(vectors[rows, c]) for c in np.flatnonzero(kept)], 1) if kept.any() else knots
+        return Scale(normalise, bool(len(rows) < len(vectors)), kept, (mean + shift)[kept], deviation[kept], knots, np.zeros((0, 0)))
+
+    @property
+    def width(self) -> int:
+        """Columns that `apply` makes."""
+        return (self.axes.shape[1] if self.axes.size else len(self.mean)) + self.absent
+
+    def reduce(self, vectors: Float16[np.ndarray, "U W"], width: int) -> "Scale":
+        """The same with at most `width` columns: where it has more, the axes along which the users differ most, each pointing to where
+        its largest part is positive."""
+        if self.width <= width:
+            return self
+        covariance, n = np.zeros((len(self.mean), len(self.mean))), 0
+        for start in range(0, len(vectors), ROWS):
+            x = self.apply(vectors[start : start + ROWS])[:, : len(self.mean)]  # rows of unknown users are zero, the mean
+            covariance, n = covariance + x.T @ x, n + len(x)
+        axes = np.linalg.eigh(covariance / max(n, 1))[1][:, ::-1][:, : max(width - self.absent, 1)]
+        axes = axes * np.sign(axes[np.abs(axes).argmax(0), np.arange(axes.shape[1])])
+        return replace(self, axes=np.ascontiguousarray(axes), absent=self.absent and width > 1)
+
+    def apply(self, vectors: Float16[np.ndarray, "B W"]) -> Float64[np.ndarray, "B R"]:
+        """The rows, normalised."""
+        known = vectors.any(1)
+        x = vectors[:, self.kept].astype(np.float64)
+        if self.normalise == "quantile":
+            for c in range(x.shape[1]):
+                below, upto = (np.searchsorted(self.knots[:, c], x[:, c], side) for side in ("left", "right"))
+                x[:, c] = (below + upto) / len(self.knots) - 1
+        else:
+            x = np.clip((log_counts(x) - self.mean) / self.deviation, -LIMIT, LIMIT)
+        x[np.logical_not(known)] = 0
+        if self.axes.size:
+            x = x @ self.axes
+        return np.concatenate([x, np.logical_not(known)[:, None]], 1) if self.absent else x
+
+
+ARRAYS = ("kept", "mean", "deviation", "knots", "axes")
+
+
+def _knots(column: Float16[np.ndarray, "U"]) -> Float64[np.ndarray, "K"]:
+    """Quantiles that are values of the column."""
+    return np.quantile(column.astype(np.float64), np.linspace(0, 1, KNOTS), method="lower")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One fitted block and its scale."""
+
+    name: str
+    fitted: Fitted
+    scale: Scale
+    rows: bool
+
+    def vectors(self, past: Past) -> Float16[np.ndarray, "U R"]:
+        raw = self.fitted.encode(past).vectors
+        out = np.empty((len(raw), self.scale.width), np.float16)
+        for start in range(0, len(raw), ROWS):
+            x = self.scale.apply(raw[start : start + ROWS])
+            if self.rows:
+                x *= np.sqrt(x.shape[1]) / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9)
+            out[start : start + ROWS] = to_float16(x)
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class FittedJoined:
+    """The fitted blocks, in order."""
+
+    parts: tuple[Part, ...]
+
+    def encode(self, past: Past) -> Profiles:
+        made = [part.vectors(past) for part in self.parts]
+        blocks = tuple((part.name, vectors.shape[1]) for part, vectors in zip(self.parts, made, strict=True))
+        return Profiles(past.users, np.concatenate(made, 1), blocks)
+
+    def save(self, folder: Path) -> None:
+        """Writes each block into a folder of its own below `folder`."""
+        blocks = [{"name": p.name, "normalise": p.scale.normalise, "absent": p.scale.absent, "rows": p.rows} for p in self.parts]
+        arrays = {f"{i}-{name}": getattr(p.scale, name) for i, p in enumerate(self.parts) for name in ARRAYS}
+        state.write(folder, "joined", {"blocks": blocks}, arrays, {f"block-{i}": p.fitted for i, p in enumerate(self.parts)})
