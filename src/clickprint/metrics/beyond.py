@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 TOP = 10
+POWER = 100  # of novelty: popular predictions of a few users already cost much
 _ROWS = 65_536
 
 
@@ -35,17 +36,12 @@ def novelty_of_users(
     return found
 
 
-def novelty_from(mean: Float64[np.ndarray, "*R"]) -> Float64[np.ndarray, "*R"]:
-    """(1 − mean over users)^100."""
-    return (1.0 - mean) ** 100
-
-
 def novelty(prediction: Float[np.ndarray, "U T"], popularity: Float64[np.ndarray, "T"], *, top: int = TOP) -> float:
     """1 where nothing popular is predicted, near 0 where everybody is promised the most popular. Probabilities, not logits.
 
     Source: spec/challenge-protocol.md, "Metrics".
     """
-    return float(novelty_from(novelty_of_users(prediction, popularity, top=top).mean()))
+    return float((1 - novelty_of_users(prediction, popularity, top=top).mean()) ** POWER)
 
 
 def diversity_of_users(prediction: Float[np.ndarray, "U T"]) -> Float64[np.ndarray, "U"]:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Shaped
 
 from clickprint.metrics import values
-from clickprint.metrics.beyond import TOP, diversity, diversity_of_users, novelty, novelty_from, novelty_of_users
+from clickprint.metrics.beyond import POWER, TOP, diversity, diversity_of_users, novelty, novelty_of_users
 from clickprint.metrics.compare import resampled_auroc, weighted_mean
 from clickprint.metrics.labels import macro_auroc
 
@@ -52,7 +52,7 @@ class Novelty:
         return novelty(prediction, self._popularity(prediction), top=self.top)
 
     def resample(self, truth: Truth, prediction: Prediction, weights: Weights, *, live: bool = False) -> Float64[np.ndarray, "R"]:
-        return novelty_from(weighted_mean(novelty_of_users(prediction, self._popularity(prediction), top=self.top), weights))
+        return (1 - weighted_mean(novelty_of_users(prediction, self._popularity(prediction), top=self.top), weights)) ** POWER
 
     def _popularity(self, prediction: Prediction) -> Float64[np.ndarray, "T"]:
         if len(self.popularity) != prediction.shape[1]:
