@@ -200,7 +200,7 @@ def test_a_prediction_that_is_not_finite_is_named(monkeypatch: pytest.MonkeyPatc
     """The last step can break a network whose losses were all finite: here a learning rate blows it up after its only batch."""
     monkeypatch.setattr(official, "LR", 1e38)
     vectors, _ = question(users=10)
-    with pytest.raises(DataError, match="spend: a prediction after epoch 0 is (nan|-?inf)"):
+    with pytest.raises(DataError, match=r"spend: a prediction after epoch 0 is (nan|-?inf)"):
         official.train(vectors, np.ones((10, 2)), loss=mse, evaluate=rising(), shape=SMALL, epochs=1, name="spend")
 
 

@@ -153,7 +153,7 @@ def train(
         raise ValueError(f"found vectors {vectors.shape} and target {target.shape}, expected the same users (at least one) and a label")
     model = network(vectors.shape[1], target.shape[1], shape=shape, seed=seed).to(device)
     optimise = optimiser(model)
-    done, total = 0, 2 * epochs * users
+    total = 2 * epochs * users
     found: list[dict[str, float]] = []
     best = 0
     kept = np.empty(target.shape, np.float32)
@@ -163,15 +163,13 @@ def train(
             if not np.isfinite(error):
                 raise _diverged(name, f"the loss of epoch {epoch}, batch {len(losses)}", error)
             losses.append(error)
-            done += min(batch, users - (done - 2 * epoch * users))
-            watch(name, done, total)
+            watch(name, 2 * epoch * users + min(batch * len(losses), users), total)
         prediction = np.empty(target.shape, np.float32)
         for start in range(0, users, _ROWS):
             prediction[start : start + _ROWS] = predict(model, vectors[start : start + _ROWS], loss=loss)
-            done += min(_ROWS, users - start)
-            watch(name, done, total)
+            watch(name, (2 * epoch + 1) * users + min(start + _ROWS, users), total)
         if not np.isfinite(prediction).all():
-            raise _diverged(name, f"a prediction after epoch {epoch}", prediction[~np.isfinite(prediction)][0])
+            raise _diverged(name, f"a prediction after epoch {epoch}", float(prediction[~np.isfinite(prediction)][0]))
         found.append({**evaluate(prediction), "loss": float(np.mean(losses))})
         if epoch == 0 or found[epoch]["score"] > found[best]["score"]:
             best, kept = epoch, prediction
