@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Float32, Int64, Shaped
@@ -49,8 +49,9 @@ mse = Loss("mse")
 class Task:
     """One question about every user of a population, asked of the train window to learn and of the validation window to score.
 
-    `population(table, window)` is called once, with the train window, and may look only at what lies before it. `target(table, window, users)` is
-    called for both windows; T columns, bool for `bce` and float for `mse`. `marks`: name → (weight, mark); the score is the weighted sum.
+    `population(table, window)` is called once, with the train window, and may look only at what lies before it. `target(table, window,
+    users)` is called for both windows; T columns, bool for `bce` and float for `mse`. `marks`: name → (weight, mark); the score is the
+    weighted sum.
     """
 
     name: str
@@ -72,13 +73,20 @@ class Task:
         return np.sum(parts, axis=0)
 
 
+class TaskSet(NamedTuple):
+    """Tasks that a log can be asked, and why others of the set cannot be: name → reason."""
+
+    tasks: tuple[Task, ...]
+    left_out: Mapping[str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class TaskScore:
     """How one profile did on one task under one probe.
 
-    `question` is a digest of users, targets and marks of both windows: only scores with equal questions may be compared. `replicates` are the
-    score, and the score over live labels, in resamples of the users; resample r weighs a user by (seed, r, user id) alone, so every
-    profile in every run shares it.
+    `question` is a digest of users, targets, loss and marks of both windows: only scores with equal questions may be compared.
+    `replicates` are the score, and the score over live labels, in resamples of the users; resample r weighs a user by (seed, r, user id)
+    alone, so every profile in every run shares it.
     """
 
     task: str

@@ -1,0 +1,187 @@
+"""What is true of users in a window. Each function returns a Target: called with a table, a window and users, it gives users × labels.
+
+All of them are a search and a scatter over the window's rows, so a million users cost what their rows cost. `days` looks at the window's
+first days only; attributes are always those known at the window's end. A row without a value (`ids.NONE`, NaN) has no label.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int64, Shaped
+
+from clickprint.core.errors import ConfigError
+from clickprint.core.events import Role
+from clickprint.core.ids import NONE
+from clickprint.core.past import Table
+from clickprint.core.time import Window
+from clickprint.tasks.task import Target
+
+CENTS = 10_000  # money is summed in whole ten-thousandths: whole numbers have the same sum in any order
+
+
+def comes_back(*roles: Role, days: float | None = None) -> Target:
+    """One column: the user did something with one of these roles (any, when none is named)."""
+
+    def target(table: Table, window: Window, users: Int64[np.ndarray, "U"]) -> Bool[np.ndarray, "U 1"]:
+        place, known = places(_read(table, window, ("user",), roles, days)["user"], users)
+        found = np.zeros((len(users), 1), bool)
+        found[place[known]] = True
+        return found
+
+    return target
+
+
+def stays_away(*roles: Role, days: float | None = None) -> Target:
+    """One column: the user did nothing with these roles. With BUY: the challenge's churn and conversion."""
+    back = comes_back(*roles, days=days)
+
+    def target(table: Table, window: Window, users: Int64[np.ndarray, "U"]) -> Bool[np.ndarray, "U 1"]:
+        return ~back(table, window, users)
+
+    return target
+
+
+def count_at_least(n: int, *roles: Role, days: float | None = None) -> Target:
+    """One column: at least `n` events with these roles."""
+    if n < 1:
+        raise ConfigError(f"count_at_least: found {n}, expected at least 1")
+
+    def target(table: Table, window: Window, users: Int64[np.ndarray, "U"]) -> Bool[np.ndarray, "U 1"]:
+        place, known = places(_read(table, window, ("user",), roles, days)["user"], users)
+        return (np.bincount(place[known], minlength=len(users)) >= n)[:, None]
+
+    return target
+
+
+def variety_at_least(n: int, column: str, *roles: Role, days: float | None = None) -> Target:
+    """One column: events with these roles touch at least `n` different values of `column`."""
+    if n < 1:
+        raise ConfigError(f"variety_at_least: found {n}, expected at least 1")
+
+    def target(table: Table, window: Window, users: Int64[np.ndarray, "U"]) -> Bool[np.ndarray, "U 1"]:
+        rows = _read(table, window, ("user", column), roles, days)
+        place, known = places(rows["user"], users)
+        known &= rows[column] != NONE
+        values, value = np.unique(rows[column][known], return_inverse=True)
+        pairs = np.unique(place[known] * max(len(values), 1) + value)
+        return (np.bincount(pairs // max(len(values), 1), minlength=len(users)) >= n)[:, None]
+
+    return target
+
+
+def buys_any(
+    column: str, values: Sequence[int] | Int64[np.ndarray, "T"], roles: Sequence[Role] = (Role.BUY,), *, days: float | None = None
+) -> Target:
+    """A column a value: the user has an event with one of these roles whose `column` (item, url, a category, …) is the value.
+
+    Raises ConfigError for an empty list, a value that stands twice, or NONE.
+    """
+    labels = _labels(values, f"buys_any({column!r})")
+
+    def target(table: Table, window: Window, users: Int64[np.ndarray, "U"]) -> Bool[np.ndarray, "U T"]:
+        rows = _read(table, window, ("user", column), roles, days)
+        return _scatter(rows["user"], rows[column], users, labels)
+
+    return target
+
+
+def buys_price(
+    edges: Sequence[float] | Float64[np.ndarray, "E"],
+    values: Sequence[int] | Int64[np.ndarray, "T"] | None = None,
+    roles: Sequence[Role] = (Role.BUY,),
+    *,
+    days: float | None = None,
+) -> Target:
+    """A column a bucket of the event's price per unit: the user has an event with a price in it.
+
+    Bucket b holds edges[b − 1] ≤ price < edges[b], so there is one more bucket than edges. `values` picks buckets, in that order; None
+    takes all. Raises ConfigError for edges that do not rise.
+    """
+    cuts = np.asarray(edges, np.float64)
+    if cuts.ndim != 1 or np.isnan(cuts).any() or (cuts[1:] <= cuts[:-1]).any():
+        raise ConfigError("buys_price: the edges must rise from one to the next")
+    labels = _labels(np.arange(len(cuts) + 1) if values is None else values, "buys_price")
+
+    def target(table: Table, window: Window, users: Int64[np.ndarray, "U"]) -> Bool[np.ndarray, "U T"]:
+        rows = _read(table, window, ("user", "price"), roles, days)
+        return _scatter(rows["user"], price_buckets(rows["price"], cuts), users, labels)
+
+    return target
+
+
+def spend(days: float | None = None, roles: Sequence[Role] = (Role.BUY,)) -> Target:
+    """One float column: log(1 + the sum of price × quantity); a row without a quantity counts once, one without a price not at all.
+
+    A sum below zero (more returned than bought) counts as 0.
+    """
+
+    def target(table: Table, window: Window, users: Int64[np.ndarray, "U"]) -> Float32[np.ndarray, "U 1"]:
+        return np.log1p(np.maximum(_spent(table, window, users, roles, days), 0)).astype(np.float32)[:, None]
+
+    return target
+
+
+def spends_at_least(amount: float, days: float | None = None, roles: Sequence[Role] = (Role.BUY,)) -> Target:
+    """One column: the sum of price × quantity reaches `amount`."""
+
+    def target(table: Table, window: Window, users: Int64[np.ndarray, "U"]) -> Bool[np.ndarray, "U 1"]:
+        return (_spent(table, window, users, roles, days) >= amount)[:, None]
+
+    return target
+
+
+def price_buckets(price: Float64[np.ndarray, "L"], edges: Float64[np.ndarray, "E"]) -> Int64[np.ndarray, "L"]:
+    """The bucket of each price, NONE where there is no price."""
+    return np.where(np.isnan(price), NONE, np.searchsorted(edges, price, side="right"))
+
+
+def places(values: Shaped[np.ndarray, "N"], among: Shaped[np.ndarray, "M"]) -> tuple[Int64[np.ndarray, "N"], Bool[np.ndarray, "N"]]:
+    """Where in `among` (each once, in any order) each value stands, and whether it stands there at all; if not, its place means nothing."""
+    if not len(among):
+        return np.zeros(len(values), np.int64), np.zeros(len(values), bool)
+    ordered = bool((among[1:] > among[:-1]).all())
+    order = None if ordered else np.argsort(among, kind="stable")
+    place = np.minimum(np.searchsorted(among, values, sorter=order), len(among) - 1)
+    place = place if order is None else order[place]
+    return place, among[place] == values
+
+
+def _scatter(
+    owner: Int64[np.ndarray, "L"], value: Int64[np.ndarray, "L"], users: Int64[np.ndarray, "U"], labels: Int64[np.ndarray, "T"]
+) -> Bool[np.ndarray, "U T"]:
+    label, listed = places(value, labels)
+    row, asked = places(owner[listed], users)
+    found = np.zeros((len(users), len(labels)), bool)
+    found[row[asked], label[listed][asked]] = True
+    return found
+
+
+def _spent(
+    table: Table, window: Window, users: Int64[np.ndarray, "U"], roles: Sequence[Role], days: float | None
+) -> Float64[np.ndarray, "U"]:
+    many = "quantity" in table.manifest.columns
+    rows = _read(table, window, ("user", "price", "quantity") if many else ("user", "price"), roles, days)
+    quantity = np.where(np.isnan(rows["quantity"]), 1.0, rows["quantity"]) if many else 1.0
+    cents = np.rint(np.nan_to_num(rows["price"] * quantity * CENTS))
+    place, known = places(rows["user"], users)
+    return np.bincount(place[known], weights=cents[known], minlength=len(users)) / CENTS
+
+
+def _labels(values: Sequence[int] | np.ndarray, where: str) -> Int64[np.ndarray, "T"]:
+    labels = np.asarray(values)
+    if labels.ndim != 1 or not len(labels) or labels.dtype.kind not in "iu":
+        raise ConfigError(f"{where}: found labels of shape {labels.shape} and type {labels.dtype}, expected a list of whole numbers")
+    labels = labels.astype(np.int64)
+    if len(np.unique(labels)) < len(labels) or (labels == NONE).any():
+        raise ConfigError(f"{where}: a label stands twice, or is the mark for no value")
+    return labels
+
+
+def _read(table: Table, window: Window, columns: tuple[str, ...], roles: Sequence[Role], days: float | None) -> Mapping[str, np.ndarray]:
+    """The rows of the window's first `days`. The whole window is asked for, so that targets of any length share one reading."""
+    end = window.end if days is None else window.first(days).end
+    if end == window.end:
+        return table.rows(columns, roles=tuple(roles) or None, window=window, ordered=False)
+    rows = table.rows((*columns, "time"), roles=tuple(roles) or None, window=window, ordered=False)
+    inside = rows["time"] < end
+    return {c: rows[c][inside] for c in columns}
