@@ -159,7 +159,7 @@ def read(
     /,
     *,
     out: Path,
-    set: Annotated[tuple[str, ...], Many] = (),  # noqa: A002
+    set: Annotated[tuple[str, ...], Many] = (),
     memory: str | None = None,
     threads: int | None = None,
 ) -> None:

@@ -7,22 +7,22 @@ import inspect
 import re
 import tomllib
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from difflib import get_close_matches
 from enum import Enum
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from clickprint.core.errors import ClickprintError, ConfigError
+from clickprint.apps.source import NO_PATH, option_names, option_source, place, takes_path
+from clickprint.core.errors import ConfigError
 from clickprint.core.past import Encoder
+from clickprint.data.adapters import DATASETS
+from clickprint.encoders import ENCODERS, encoder
 
 TASK_SETS = ("ubm25", "examples")
 PROBES = ("quick", "official")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
-# What a reader or an encoder is given by the run itself, so no recipe can set it.
-GIVEN = frozenset({"out", "engine", "rng", "watch", "self"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,7 @@ class DataPart:
     """Where the log comes from: a reader's name and its options, or the folder of a dataset that is there already."""
 
     source: str = ""
+    path: str = ""
     folder: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -83,9 +84,7 @@ class Recipe:
     text: str = field(repr=False, compare=False, default="")
 
     def encoder(self, name: str) -> Encoder:
-        """The encoder of the profile `name`; the blocks of a joined one are profiles of this recipe, or else encoders with their defaults."""
-        from clickprint.encoders import encoder
-
+        """The encoder of a profile; the blocks of a joined one are profiles of this recipe, or else encoders with their defaults."""
         part = self.profiles[name]
         options = dict(part.options)
         if "blocks" in options and part.encoder == "joined":
@@ -158,29 +157,28 @@ def _seed(found: object, faults: list[str]) -> int:
 
 def _data(raw: dict[str, Any], faults: list[str]) -> DataPart:
     """`source` names a reader, whose parameters are the options; or `folder` alone."""
-    from clickprint.data.adapters import DATASETS
-
-    options = {k: v for k, v in raw.items() if k not in ("source", "folder")}
-    source, folder = raw.get("source", ""), raw.get("folder", "")
-    for key, found in (("source", source), ("folder", folder)):
-        if not isinstance(found, str):
-            faults.append(f"data.{key}: found {_show(found)}, expected a text")
-            return DataPart()
-    if bool(source) == bool(folder) and source not in ("table", "challenge", "complete_journey"):
+    source, folder, path = (_fit(raw.get(k, ""), str, f"data.{k}", faults) for k in ("source", "folder", "path"))
+    options = {k: v for k, v in raw.items() if k not in ("source", "folder", "path")}
+    if source is None or folder is None or path is None:
+        return DataPart()
+    if bool(source) == bool(folder):
         faults.append("data: expected either source (the name of a reader) or folder (of a dataset that `clickprint read` made)")
         return DataPart()
     if not source:
-        _unknown(options, (), "data.", faults)
+        _unknown(raw, ("folder",), "data.", faults)
         return DataPart(folder=folder)
     if source not in DATASETS:
         faults.append(f"data.source: {_unknown_name(source, DATASETS)}")
         return DataPart()
-    return DataPart(source=source, folder=folder, options=_options(target(DATASETS[source]), options, "data", faults, skip=("folder", "source")))
+    if path and not takes_path(source):
+        faults.append(f"data.path: {source} reads no files")
+    if not path and takes_path(source) and source not in NO_PATH:
+        faults.append(f"data.path: missing; {source} reads files: name their folder or file")
+    known = option_names(source)
+    return DataPart(source=source, path=path, options=_options(option_source(source), known, options, "data", faults))
 
 
 def _profiles(raw: dict[str, Any], faults: list[str]) -> dict[str, ProfilePart]:
-    from clickprint.encoders import ENCODERS
-
     found: dict[str, ProfilePart] = {}
     if not raw:
         faults.append('profiles: none; write at least one, such as [profiles.counts] with encoder = "counts"')
@@ -195,18 +193,16 @@ def _profiles(raw: dict[str, Any], faults: list[str]) -> dict[str, ProfilePart]:
             faults.append(f"{path}.encoder: {_unknown_name(encoder, ENCODERS)}")
             continue
         options = {k: v for k, v in table.items() if k != "encoder"}
-        if encoder == "joined":
-            blocks = _blocks(options.pop("blocks", None), path, [n for n in raw if n != name], faults)
-            rest = _options(target(ENCODERS[encoder]), options, path, faults, skip=("blocks",), also=("blocks",))
-            found[name] = ProfilePart(encoder=encoder, options={"blocks": blocks, **rest})
-        else:
-            found[name] = ProfilePart(encoder=encoder, options=_options(target(ENCODERS[encoder]), options, path, faults))
+        kind = place(ENCODERS[encoder])
+        blocks = {}
+        if encoder == "joined" and "blocks" in options:
+            blocks = {"blocks": _blocks(options.pop("blocks"), path, [n for n in raw if n != name], faults)}
+        known = [p for p in inspect.signature(kind).parameters if p not in blocks]
+        found[name] = ProfilePart(encoder=encoder, options={**blocks, **_options(kind, known, options, path, faults)})
     return found
 
 
 def _blocks(found: object, path: str, others: Sequence[str], faults: list[str]) -> tuple[str, ...]:
-    from clickprint.encoders import ENCODERS
-
     before = len(faults)
     names = _fit(found, tuple[str, ...], f"{path}.blocks", faults)
     if len(faults) > before:
@@ -261,13 +257,6 @@ def _cycle(recipe: Recipe, name: str, above: tuple[str, ...]) -> bool:
 # -- reading a value by its annotation ------------------------------------------------------------------------------------------
 
 
-def target(place: str) -> Callable[..., Any]:
-    """What a registry's "module:name" stands for."""
-    module, _, name = place.partition(":")
-    found: Callable[..., Any] = getattr(import_module(module), name)
-    return found
-
-
 def _part(kind: type, raw: dict[str, Any], path: str, faults: list[str]) -> Any:
     """A dataclass from a table; None where it has a fault."""
     before = len(faults)
@@ -280,28 +269,19 @@ def _part(kind: type, raw: dict[str, Any], path: str, faults: list[str]) -> Any:
     return kind(**values) if len(faults) == before else None
 
 
-def _options(
-    function: Callable[..., Any],
-    raw: dict[str, Any],
-    path: str,
-    faults: list[str],
-    *,
-    skip: Sequence[str] = (),
-    also: Sequence[str] = (),
-) -> dict[str, Any]:
-    """The keyword options of an encoder's class or a reader, read by its signature; the class's own check runs too."""
+def _options(function: Callable[..., Any], known: Sequence[str], raw: dict[str, Any], path: str, faults: list[str]) -> dict[str, Any]:
+    """The keyword options of an encoder's class or a reader, read by its annotations; the class's own check of the values runs too."""
     before = len(faults)
     hints = get_type_hints(function.__init__ if isinstance(function, type) else function)
-    parameters = {n: p for n, p in inspect.signature(function).parameters.items() if n not in GIVEN and n not in skip}
-    _unknown(raw, [*parameters, *also], f"{path}.", faults, extra="")
-    values = {n: _fit(raw[n], hints.get(n, Any), f"{path}.{n}", faults) for n in parameters if n in raw}
-    if isinstance(function, type) and not skip:
-        faults += [f"{path}.{n}: missing" for n, p in parameters.items() if p.default is p.empty and n not in raw]
-        if len(faults) == before:
-            try:
-                function(**values)
-            except (ClickprintError, ValueError, TypeError) as fault:
-                faults.append(f"{path}: {fault}")
+    parameters = inspect.signature(function).parameters
+    _unknown(raw, known, f"{path}.", faults)
+    values = {n: _fit(raw[n], hints.get(n, Any), f"{path}.{n}", faults) for n in known if n in raw}
+    faults += [f"{path}.{n}: missing" for n in known if parameters[n].default is inspect.Parameter.empty and n not in raw]
+    if len(faults) == before and (isinstance(function, type) or function.__name__ == "shop_of"):
+        try:
+            function(**values)
+        except ConfigError as fault:
+            faults.append(f"{path}.{fault}")
     return values
 
 
@@ -376,12 +356,15 @@ def _show(found: object) -> str:
     return f"{type(found).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
 
 
-def _unknown(raw: Mapping[str, Any], known: Sequence[str] | set[str] | tuple[()], prefix: str, faults: list[str], extra: str = "") -> None:
-    faults += [f"{prefix}{key}: {_unknown_name(key, sorted(known))}" for key in raw if key not in known]
+def _unknown(raw: Mapping[str, Any], known: Collection[str], prefix: str, faults: list[str]) -> None:
+    faults += [f"{prefix}{key}: {_known(key, known)}" for key in raw if key not in known]
 
 
-def _unknown_name(found: object, known: Sequence[str] | Mapping[str, Any]) -> str:
-    names = list(known)
+def _unknown_name(found: object, known: Collection[str]) -> str:
+    return f"{found!r} is {_known(found, known)}"
+
+
+def _known(found: object, known: Collection[str]) -> str:
+    names = sorted(known)
     near = get_close_matches(str(found), names, 1)
-    shown = f"unknown; known: {', '.join(names) or 'none'}" + (f" (did you mean {near[0]}?)" if near else "")
-    return shown if isinstance(found, str) and "." not in found and found else f"found {_show(found)}: {shown}"
+    return f"unknown; known: {', '.join(names) or 'none'}" + (f" (did you mean {near[0]}?)" if near else "")

@@ -1,0 +1,103 @@
+"""From a name to a dataset: readers are called with what they take, and what was read once is kept."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from clickprint.apps.facts import code
+from clickprint.apps.folder import cache, digest, locked, stamp
+from clickprint.core.dataset import Dataset
+from clickprint.core.errors import ConfigError
+from clickprint.core.watch import Watch, silent
+from clickprint.data.adapters import DATASETS
+from clickprint.data.engine import Engine
+
+# What a reader is given by its caller; everything else in its signature is an option.
+GIVEN = ("out", "engine", "watch")
+# Readers whose log is made or fetched, so that no path has to be named; and where the options of a reader that takes any stand.
+NO_PATH = ("synthetic", "complete_journey")
+DIALS = {"synthetic": "clickprint.data.synthetic:shop_of"}
+
+
+def place(text: str) -> Callable[..., Any]:
+    """What a registry's "module:name" stands for."""
+    module, _, name = text.partition(":")
+    found: Callable[..., Any] = getattr(import_module(module), name)
+    return found
+
+
+def reader(name: str) -> Callable[..., Dataset]:
+    """The `read` function of a data set. Raises ConfigError for an unknown name."""
+    if name not in DATASETS:
+        raise ConfigError(f"found no data set {name!r}, expected one of {', '.join(sorted(DATASETS))}")
+    return place(DATASETS[name])
+
+
+def takes_path(name: str) -> bool:
+    """Whether a reader reads files that are named by a path."""
+    return next(iter(inspect.signature(reader(name)).parameters)) != "out"
+
+
+def option_source(name: str) -> Callable[..., Any]:
+    """The function whose keyword parameters are a reader's options."""
+    return place(DIALS[name]) if name in DIALS else reader(name)
+
+
+def option_names(name: str) -> list[str]:
+    """The options of a reader: its parameters, less its path and what the caller gives."""
+    parameters = inspect.signature(option_source(name)).parameters.values()
+    skip = {*GIVEN, *([next(iter(inspect.signature(reader(name)).parameters))] if takes_path(name) else [])}
+    return [p.name for p in parameters if p.name not in skip and p.kind is not p.VAR_KEYWORD]
+
+
+def fetched(watch: Watch = silent) -> Path:
+    """Complete Journey's files, fetched once to the cache."""
+    from clickprint.data.adapters import complete_journey
+
+    folder = cache() / "sources" / "complete_journey"
+    with locked(folder.with_suffix(".lock"), wait=True):
+        watch("fetch complete_journey", 0, 0)
+        found: Path = complete_journey.fetch(folder)
+    return found
+
+
+def dataset(
+    name: str,
+    path: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    *,
+    out: Path | None = None,
+    engine: Engine | None = None,
+    watch: Watch = silent,
+) -> Dataset:
+    """The log `name` in the canonical form, in `out`, or else in the cache, where it is read once for equal options, files and code.
+
+    Raises ConfigError for an unknown name or option, or a path too much or too few, and what the reader raises.
+    """
+    read, options = reader(name), dict(options or {})
+    known = option_names(name)
+    if unknown := [o for o in options if o not in known]:
+        raise ConfigError(f"{name}: {', '.join(unknown)} unknown; its options are {', '.join(known) or 'none'}")
+    if takes_path(name):
+        if path is None and name == "complete_journey":
+            path = fetched(watch)
+        if path is None:
+            raise ConfigError(f"{name} reads files: name their path")
+        if not path.exists():
+            raise ConfigError(f"{path}: there is nothing here for {name} to read")
+    elif path is not None:
+        raise ConfigError(f"{name} reads no files, but a path was named: {path}")
+    arguments = [] if path is None else [path]
+    with ExitStack() as stack:
+        if out is None:
+            key = digest(name, str(path and path.resolve()), path and stamp(path), options, code("data"))
+            out = cache() / "datasets" / f"{name}-{key}"
+            stack.enter_context(locked(out.with_suffix(".lock"), wait=True))
+            if (out / "manifest.json").is_file():
+                return Dataset.open(out)
+        given = {"engine": engine or stack.enter_context(Engine()), "watch": watch}
+        taken = inspect.signature(read).parameters
+        return read(*arguments, out, **{k: v for k, v in given.items() if k in taken}, **options)
