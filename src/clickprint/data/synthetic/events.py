@@ -211,7 +211,7 @@ def _ordered(
         "scenario": _column(scenario[session].astype(np.int64), seen),
         "query": _column(tables.query[about], searched),
         "url": _column(tables.url[about], viewed),
-        "price": _column(tables.price[about], bought),
+        "price": _column(tables.price[about], ~(searched | viewed)),
         "quantity": _column(quantity.astype(np.float64), bought),
     }
     return pa.RecordBatch.from_arrays([columns[f.name] for f in SCHEMA], schema=SCHEMA)

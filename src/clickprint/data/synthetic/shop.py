@@ -25,24 +25,24 @@ EXPOSE, CLICK, VIEW, SEARCH, CART, REMOVE, BUY = range(len(KINDS))
 ASLEEP, BROWSING, HUNTING, GONE = range(4)  # moods; only the first three are left again
 MOODS = np.array([[0.95, 0.04, 0.01], [0.05, 0.89, 0.06], [0.03, 0.11, 0.86]])  # from yesterday's mood (row) to today's (column)
 PACE = np.array([0.0, 1.0, 2.0])  # sessions, relative, in each mood
-LIFE_DAYS, LIFE_SPREAD = 150.0, 0.8  # median expected stay of a user, and the deviation of its logarithm
-PACE_SPREAD = 0.9  # deviation of the logarithm of a user's own pace
-NEWCOMERS = 0.25  # share of the users who arrive during the log; the others were there before it began
+LIFE_DAYS, LIFE_SPREAD = 200.0, 0.8  # median expected stay of a user, and the deviation of its logarithm
+PACE_SPREAD = 0.7  # deviation of the logarithm of a user's own pace
+NEWCOMERS = 0.2  # share of the users who arrive during the log; the others were there before it began
 
 # What a user likes. SLOTS categories (they may repeat), the first most; one of them is today's focus.
 SLOTS = 6
 TASTE = 0.75 ** np.arange(SLOTS) / (0.75 ** np.arange(SLOTS)).sum()  # chance of each slot to become the focus
 KEEP_FOCUS = 1 - 1 / 40  # the focus is drawn again every 40 days on average
-AT_FOCUS, AT_TASTE = 0.55, 0.30  # a session is about the focus, or about a slot drawn by TASTE, or about any category
-FAVOURITE = 0.30  # chance that a look within a slot is at the user's favourite item of that slot
+AT_FOCUS, AT_TASTE = 0.28, 0.30  # a session is about the focus, or about a slot drawn by TASTE, or about any category
+FAVOURITE = 0.25  # chance that a look within a slot is at the user's favourite item of that slot
 DEPARTMENTS, AT_HOME = 12, 0.6  # categories come in departments; a slot is in the user's home department with this chance
 TIERS, TIER_WIDTH = 5, 0.18  # levels of price; how far from their level users look, as a share of all items ranked by price
 
 # What happens in a session: 1 + Poisson(LOOKS) looks at items.
 LOOKS = 2.0
-CARTS = np.array([0.0, 0.06, 0.26])  # chance that a look ends in the cart, by mood, before the user's own readiness
+CARTS = np.array([0.0, 0.08, 0.30])  # chance that a look ends in the cart, by mood, before the user's own readiness
 READY = np.array([0.4, 0.8, 1.2, 1.8])  # readiness to buy, a quarter of the users each
-BUYS, REMOVES = 0.5, 0.3  # what is in the cart is bought with this chance; what is not bought is taken out with this chance
+BUYS, REMOVES = 0.6, 0.3  # what is in the cart is bought with this chance; what is not bought is taken out with this chance
 EXPOSED, CLICKED = 0.40, 0.25  # looks that follow an exposure; looks that follow a click on it (a part of the former)
 EXPOSURES = 1.5  # mean number of further exposures in a session, which nobody follows
 HOME_PAGE, CATEGORY_PAGE, SEARCHES = 0.5, 0.5, 0.3  # chance of each in a session
@@ -64,9 +64,9 @@ class Shop:
     """
 
     users: int = 5_000
-    items: int = 1_000
-    categories: int = 150
-    days: int = 100
+    items: int = 800
+    categories: int = 120
+    days: int = 120
     rate: float = 0.9
     start: str = "2022-06-20"
     seed: int = 0

@@ -29,9 +29,9 @@ CHALLENGE = {BUY: "sku", CART: "sku", REMOVE: "sku", VIEW: "url", SEARCH: "query
 def shop_of(
     *,
     users: int = 5_000,
-    items: int = 1_000,
-    categories: int = 150,
-    days: int = 100,
+    items: int = 800,
+    categories: int = 120,
+    days: int = 120,
     rate: float | None = None,
     events: int | None = None,
     start: str = "2022-06-20",
