@@ -34,6 +34,26 @@ def text_id_sql(expression: str) -> str:
     return f"CAST(('0x' || substr(md5({expression}), 1, {HEX_DIGITS})) AS BIGINT)"
 
 
+def micros_sql(expression: str) -> str:
+    """Microseconds since 1970 UTC of a timestamp, with or without a time zone (without one it is UTC)."""
+    return f"epoch_us({expression})"
+
+
+def timestamp_sql(expression: str, form: str, *, strict: bool = False) -> str:
+    """The timestamp in a text of one strptime format; anything else is null, or an error when `strict`."""
+    return f"{'' if strict else 'try_'}strptime({expression}, {quote(form)})"
+
+
+def zoned_sql(expression: str, zone: str) -> str:
+    """The moment at which the clocks of `zone` (an IANA name) showed a timestamp without a zone."""
+    return f"timezone({quote(zone)}, {expression})"
+
+
+def matches_sql(expression: str, pattern: str) -> str:
+    """Whether the whole text matches a regular expression."""
+    return f"regexp_full_match({expression}, {quote(pattern)})"
+
+
 class Engine:
     """A DuckDB connection with a bound on its memory; what does not fit spills to `spill` (a temporary folder of its own by default).
 
@@ -73,9 +93,9 @@ class Engine:
         self._connection.close()
         shutil.rmtree(self._spill, ignore_errors=True)
 
-    def scan(self, files: Sequence[Path]) -> str:
-        """A FROM item over Parquet files with equal columns."""
-        return "read_parquet([" + ", ".join(quote(str(f)) for f in files) + "])"
+    def scan(self, files: Sequence[Path], *, numbered: bool = False) -> str:
+        """A FROM item over Parquet files with equal columns; `numbered` adds file_row_number, a row's place in its file."""
+        return "read_parquet([" + ", ".join(quote(str(f)) for f in files) + "]" + (", file_row_number=true)" if numbered else ")")
 
     def view(self, sql: str) -> str:
         """Names a query for use in later ones; nothing runs yet."""
@@ -127,10 +147,14 @@ class Engine:
         assert len(rows) == 1, sql
         return rows[0]
 
-    def write(self, sql: str, path: Path) -> int:
-        """Writes the answer to one Parquet file, whole or not at all; the number of rows."""
+    def write(self, sql: str, path: Path, *, in_order: bool = False) -> int:
+        """Writes the answer to one Parquet file, whole or not at all; the number of rows. `in_order` keeps the order of its rows."""
         with whole(path) as part:
-            rows = self._rows(f"COPY ({sql}) TO {quote(str(part))} (FORMAT parquet, COMPRESSION zstd)")
+            self._run(f"SET preserve_insertion_order={str(in_order).lower()}")
+            try:
+                rows = self._rows(f"COPY ({sql}) TO {quote(str(part))} (FORMAT parquet, COMPRESSION zstd)")
+            finally:
+                self._run("SET preserve_insertion_order=false")
         return int(rows[0][0])
 
     def explain(self, sql: str) -> str:

@@ -93,13 +93,15 @@ def gather(
     rejected: Mapping[str, int] | None = None,
     source: Mapping[str, str] | None = None,
     population: Int64[np.ndarray, "U"] | None = None,
+    expected: int | None = None,
     watch: Watch = silent,
 ) -> Dataset:
     """Orders the events of several SQL texts in the engine (it spills to disk) and stores them.
 
     Each of `selects` gives time, user, kind, item and `columns` by these names. `catalogue` is SQL (or a table) with item, the
     attributes and perhaps known_from; each of `texts` SQL with id and text, in any order, repeats allowed. Rejected counts of zero
-    are left out. Raises DataError where no event is left, and what `store` raises.
+    are left out. `expected` spares a scan where the number of events is known. Raises DataError where no event is left, and what
+    `store` raises.
     """
     _spare(folder)
     manifest = Manifest(
@@ -115,7 +117,8 @@ def gather(
     wanted = [_quoted(c) for c in schema(manifest.columns).names]
     union = " UNION ALL ".join(f"SELECT {', '.join(wanted)} FROM ({s}) AS s" for s in selects)
     order = ", ".join(f"{c} NULLS FIRST" for c in wanted)
-    expected = int(engine.one(f"SELECT COUNT(*) FROM ({union}) AS u")[0])
+    if expected is None:
+        expected = int(engine.one(f"SELECT COUNT(*) FROM ({union}) AS u")[0])
     if not expected:
         faults = [f"{n} rows rejected: {reason}" for reason, n in manifest.rejected.items()]
         raise DataError(name, ["no event could be read", *faults])
