@@ -103,22 +103,20 @@ def resampled_auroc(
 def _deviations(rare: Bool[np.ndarray, "U"], score: Float[np.ndarray, "U"], out: Float32[np.ndarray, "3 U"]) -> float:
     """The probability A that one of `rare` scores above one of the others, and how far each user's own share is from it."""
     values, others = score[rare], score[~rare]
-    ordered = np.sort(values)
-    below = (_middle(np.sort(score), values) - _middle(ordered, values)) / len(others)
+    order = np.argsort(values)
+    ordered, count = values[order], len(values)
+    left = np.searchsorted(ordered, others, "left")
+    right = left.copy()
+    tied = np.flatnonzero(ordered[np.minimum(left, count - 1)] == others)
+    right[tied] = np.searchsorted(ordered, others[tied], "right")  # few: a second search of all is not needed
+    # The other way round without sorting the many: other j is below the k-th of the few where right_j ≤ k, not above it where left_j ≤ k.
+    below = np.empty(count)
+    below[order] = np.cumsum(np.bincount(left, minlength=count + 1) + np.bincount(right, minlength=count + 1))[:count] / (2 * len(others))
     area = float(below.mean())
     out[0, rare] = below - area
-    out[1, ~rare] = (1 - area) - _middle(ordered, others) / len(values)
+    out[1, ~rare] = (1 - area) - (left + right) / (2 * count)
     out[2] = rare
     return area
-
-
-def _middle(ordered: Float[np.ndarray, "N"], values: Float[np.ndarray, "M"]) -> Float64[np.ndarray, "M"]:
-    """How many of `ordered` are below each value, ties half."""
-    left = np.searchsorted(ordered, values, "left")
-    tied = np.flatnonzero(ordered[np.minimum(left, len(ordered) - 1)] == values)
-    middle = left.astype(np.float64)
-    middle[tied] = (left[tied] + np.searchsorted(ordered, values[tied], "right")) / 2  # few: a second search of all is not needed
-    return middle
 
 
 def intervals(replicates: Float[np.ndarray, "*S R"]) -> tuple[Float64[np.ndarray, "*S"], Float64[np.ndarray, "*S"]]:
