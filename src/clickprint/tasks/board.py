@@ -294,9 +294,9 @@ class Board:
             said = f"{profile} does not beat {other} on any task {'nor' if whole.shown == 0 else 'and is below it'} in the sum"
         said += f" ({gap_text(whole)})."
         if lost:
-            said += " Worse on " + _and([f"{t} ({gap_text(gaps[t])})" for t in lost]) + "."
+            said += f" Worse on {_where(lost, gaps)}."
         if 0 < len(still) < many or many == 1:
-            said += " Not shown on " + _and([f"{t} ({gap_text(gaps[t])})" for t in still]) + "."
+            said += f" Not shown on {_where(still, gaps)}."
         return said
 
     def _dead(self, task: str) -> str:
@@ -310,22 +310,20 @@ class Board:
         return f"{task}: only {alive} of {score.labels} labels are live; {dead}"
 
     def _hidden_words(self) -> list[str]:
+        """One sentence each for the profiles above, not shown above and below the baseline on the mean over the hidden tasks."""
         if not self.hidden:
             return []
-        many = len(self.hidden)
-        words = []
-        for profile in self.profiles:
-            found = self.spread(profile)
-            assert found is not None
-            said = (
-                f"Over {many} hidden tasks {profile} has a mean of {figure(found.mean.value, 3)} (deviation {figure(found.deviation, 3)})"
-            )
-            if self.baseline in self.scores and profile not in (self.baseline, self.control):
-                gap = self.hidden_gap(profile, self.baseline)
-                above = sum(self.scores[profile][t].score > self.scores[self.baseline][t].score for t in self.hidden)
-                verb = {1: "above", 0: "not shown to be above", -1: "below"}[gap.shown]
-                said += f", {verb} {self.baseline} ({gap_text(gap)}); higher on {above} of {many}"
-            words.append(said + ".")
+        means = {p: figure(_estimate(*self._hidden(p)).value, 3) for p in self.profiles}
+        over = f"Over {len(self.hidden)} hidden tasks"
+        if self.baseline not in self.scores:
+            return [f"{over} the means are " + _and([f"{m} ({p})" for p, m in means.items()]) + "."]
+        others = {p: self.hidden_gap(p, self.baseline) for p in self.profiles if p not in (self.baseline, self.control)}
+        words = [] if others else [f"{over} the means are " + _and([f"{m} ({p})" for p, m in means.items()]) + "."]
+        for shown, said in ((1, "above"), (0, "not shown to be above"), (-1, "below")):
+            named = [f"{p} ({means[p]}, {gap_text(g)})" for p, g in others.items() if g.shown == shown]
+            if named:
+                verb = "are" if len(named) > 1 else "is"
+                words.append(f"{over} {_and(named)} {verb} {said} {self.baseline} ({means[self.baseline]}).")
         return words
 
     def _ablation_words(self) -> list[str]:
@@ -425,6 +423,11 @@ def gap_text(gap: Gap | Estimate, digits: int = 3, *, sign: bool = True) -> str:
     """`+.083 [.061, .104]`"""
     bounds = f" [{figure(gap.low, digits)}, {figure(gap.high, digits)}]" if np.isfinite(gap.low) else ""
     return figure(gap.value, digits, sign=sign) + bounds
+
+
+def _where(tasks: Sequence[str], gaps: Mapping[str, Gap], most: int = 3) -> str:
+    """The tasks, with their differences where they are few."""
+    return _and([f"{t} ({gap_text(gaps[t])})" if len(tasks) <= most else t for t in tasks])
 
 
 def _place(low: float, high: float) -> str:
