@@ -99,6 +99,6 @@ def test_churn_is_the_organisers_score(golden: Path) -> None:
 
 @pytest.mark.golden
 @pytest.mark.usefixtures("two_threads")
-@pytest.mark.parametrize("name", ["conversion", "propensity_category", "propensity_sku", "propensity_new_sku", "propensity_price"])
+@pytest.mark.parametrize("name", ["churn", "conversion", "propensity_category", "propensity_sku", "propensity_new_sku", "propensity_price"])
 def test_every_score_is_the_organisers(golden: Path, name: str) -> None:
     check(golden, name)
