@@ -45,7 +45,7 @@ from clickprint.data.synthetic.shop import (
 )
 
 SCHEMA = schema(COLUMNS)
-DAY_SECONDS = DAY // SECOND
+CLOCK = np.append(0.0, np.cumsum(HOURS)) / HOURS.sum(), np.arange(25) * 3_600.0  # share of the day's sessions before each full hour
 LAST_LAG = 6  # seconds after the look's start at which its last event happens; below DWELL's minimum
 
 
@@ -99,7 +99,7 @@ def _tables(latent: Latent) -> Tables:
     items, shop = latent.items, latent.shop
     pages, queries = len(items.url), len(items.query)
     parts = parts_a_day(shop.users, shop.rate)
-    borders = np.interp(np.arange(parts + 1) / parts, np.append(0, np.cumsum(HOURS)) / HOURS.sum(), np.arange(25) * 3_600)
+    borders = np.interp(np.arange(parts + 1) / parts, *CLOCK)
     return Tables(
         item=np.concatenate([items.id, np.zeros(pages + queries - shop.items, np.int64)]),
         url=np.concatenate([items.url, np.zeros(queries, np.int64)]),
@@ -119,8 +119,7 @@ def _part(
     who = np.searchsorted(ladder, np.sort(rng.random(n)) * ladder[-1], side="right").astype(np.int32)
     who = np.minimum(who, shop.users - 1)
     low, high = int(tables.borders[part]), int(tables.borders[part + 1])
-    hours = np.append(0, np.cumsum(HOURS)) / HOURS.sum()
-    start = np.interp((part + rng.random(n)) / (len(tables.borders) - 1), hours, np.arange(25) * 3_600).astype(np.int32)
+    start = np.interp((part + rng.random(n)) / (len(tables.borders) - 1), *CLOCK).astype(np.int32)
     start = np.clip(start, low, high - 1)
     # What the session is about.
     about = rng.random(n)

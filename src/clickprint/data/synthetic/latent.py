@@ -11,9 +11,7 @@ from jaxtyping import Float, Int, Int8, Int16, Int32, Int64
 from clickprint.core.ids import text_ids
 from clickprint.core.items import AttributeKind
 from clickprint.data.synthetic.shop import (
-    ASLEEP,
     AT_HOME,
-    BROWSING,
     BUYS,
     CARTS,
     CATEGORY_PAGE,
@@ -23,7 +21,6 @@ from clickprint.data.synthetic.shop import (
     EXPOSURES,
     GONE,
     HOME_PAGE,
-    HUNTING,
     KEEP_FOCUS,
     LIFE_DAYS,
     LIFE_SPREAD,

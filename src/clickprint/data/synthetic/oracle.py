@@ -1,4 +1,4 @@
-"""The best that any profile can know: each user's true chance of each label in a window, given everything hidden on the day before a cutoff.
+"""The best that any profile can know: each user's true chance of each label in a window, given all that is hidden before a cutoff.
 
 A user's sessions are a Poisson process whose rate depends on mood and focus, which change once a day. For a label (a set of items) the
 sessions with at least one buy of it are such a process too, with rate
@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, Int64
 
 from clickprint.core.errors import ConfigError
-from clickprint.core.time import DAY, Time, Window, midnight, show
+from clickprint.core.time import Time, Window, midnight, show
 from clickprint.data.synthetic.latent import Latent, State, resting_moods
 from clickprint.data.synthetic.shop import (
     AT_FOCUS,
@@ -69,6 +69,8 @@ class Oracle:
             raise ConfigError(f"attribute: found {attribute!r}, expected {', '.join(columns)}")
         values = np.asarray(values, np.int64)
         order = np.argsort(values)
+        if not len(values) or (np.diff(values[order]) == 0).any():
+            raise ConfigError(f"values: found {len(values)} of which {len(np.unique(values))} are different, expected different ones")
         place = np.minimum(np.searchsorted(values, columns[attribute], sorter=order), len(values) - 1)
         label = np.where(values[order[place]] == columns[attribute], order[place], -1)
         return self._chances(window, users, label, len(values))
@@ -80,9 +82,10 @@ class Oracle:
         if midnight(window.start) != window.start or days[0] < self.day:
             raise ConfigError(f"window: found {window}, expected one that starts at a midnight, on the cutoff or after it")
         known = self.latent.users.id
-        rows = np.searchsorted(known, users)
-        if len(users) and not (rows[-1] < len(known) and np.array_equal(known[np.minimum(rows, len(known) - 1)], users)):
-            raise ConfigError("users: some are no users of this shop")
+        rows = np.minimum(np.searchsorted(known, users), len(known) - 1)
+        strangers = int((known[rows] != users).sum())
+        if strangers:
+            raise ConfigError(f"users: {strangers} of {len(users)} are no users of this shop; ask about users of its log")
         shelf = self._shelves(label, labels)
         anywhere = self._anywhere(shelf)
         out = np.empty((len(rows), labels), np.float32)
@@ -97,7 +100,7 @@ class Oracle:
         table = self.latent.items.by_tier
         sizes = np.diff(table.starts)
         owner = np.repeat(np.arange(len(sizes)), sizes)
-        mark = label[table.cells]
+        mark = label[table.cells]  # of each cell
         counts = np.bincount(owner[mark >= 0] * labels + mark[mark >= 0], minlength=len(sizes) * labels)
         return (counts.reshape(len(sizes), labels) / sizes[:, None]).astype(np.float32)
 

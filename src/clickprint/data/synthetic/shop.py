@@ -1,7 +1,6 @@
 """The dials of a synthetic shop, and the constants of how its users behave."""
 
 from dataclasses import dataclass
-from math import isfinite
 
 import numpy as np
 
@@ -50,9 +49,13 @@ DWELL = (8, 90)  # seconds on an item, from, below
 
 MISC_PAGES, QUERIES = 50, 8  # pages that say nothing; queries a category
 WEEK = np.array([0.9, 0.9, 0.9, 0.9, 0.9, 1.25, 1.25])  # Monday first; mean 1
+# How busy the hours of a day are, midnight first.
 HOURS = np.array([2, 1, 1, 1, 1, 2, 3, 5, 7, 8, 8, 9, 9, 8, 8, 8, 9, 10, 12, 14, 15, 14, 10, 5], dtype=float)
 
 PART_EVENTS, PARTS = 400_000, 96  # a day is made in parts of about so many events, at most so many parts
+LIMITS = {"users": (1, 100_000_000), "items": (2, 20_000_000), "categories": (2, 100_000), "days": (1, 10_000), "seed": (0, 2**63 - 1)}
+MOST_RATE, MOST_A_DAY = 1_000, 100_000_000  # events a user and day; events a day
+EARLIEST, LATEST = parse("1900-01-01"), parse("2200-01-01")
 COLUMNS = ("session", "scenario", "query", "url", "price", "quantity")
 
 
@@ -73,25 +76,25 @@ class Shop:
 
     def __post_init__(self) -> None:
         faults = []
-        for dial, low, high in (
-            ("users", 1, 100_000_000),
-            ("categories", 2, 100_000),
-            ("items", 2, 20_000_000),
-            ("days", 1, 10_000),
-            ("seed", 0, 2**63 - 1),
-        ):
+        for dial, (low, high) in LIMITS.items():
             found = getattr(self, dial)
-            if isinstance(found, bool) or not isinstance(found, int | np.integer) or not low <= found <= high:
+            if isinstance(found, bool) or not isinstance(found, int) or not low <= found <= high:
                 faults.append(f"{dial}: found {found!r}, expected a whole number from {low} to {high}")
-        if isinstance(self.rate, bool) or not isinstance(self.rate, int | float) or not isfinite(self.rate) or not 0 < self.rate <= 1_000:
-            faults.append(f"rate: found {self.rate!r}, expected a number above 0 and at most 1000 (events a user and day)")
+        rate: object = self.rate
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= MOST_RATE:  # NaN is not above 0
+            faults.append(f"rate: found {rate!r}, expected a number above 0 and at most {MOST_RATE} (events a user and day)")
         if not faults and self.items < self.categories:
             faults.append(f"items: found {self.items}, expected at least one item for each of the {self.categories} categories")
-        if not isinstance(self.start, str):
-            faults.append(f"start: found {self.start!r}, expected a date such as 2022-06-20")
+        if not faults and self.users * self.rate > MOST_A_DAY:
+            faults.append(f"users, rate: found {self.users * self.rate:.0f} events a day, expected at most {MOST_A_DAY}; lower one of them")
+        start: object = self.start
+        if not isinstance(start, str):
+            faults.append(f"start: found {start!r}, expected a date such as 2022-06-20")
         else:
             try:
-                parse(self.start)
+                first = parse(start)
+                if not faults and not EARLIEST <= first <= LATEST - self.days * DAY:
+                    faults.append(f"start, days: found {self.days} days from {start}, expected a log between 1900 and 2200")
             except ConfigError as fault:
                 faults.append(f"start: {fault}")
         if faults:

@@ -15,9 +15,9 @@ from clickprint.core.errors import ConfigError
 from clickprint.core.files import whole
 from clickprint.core.time import DAY, SECOND, show
 from clickprint.core.watch import Watch, silent
-from clickprint.data.engine import Engine
+from clickprint.data.engine import Engine, to_numpy
 from clickprint.data.split import windows
-from clickprint.data.store import store
+from clickprint.data.store import GROUP_ROWS, store
 from clickprint.data.synthetic.events import batches
 from clickprint.data.synthetic.latent import ATTRIBUTES, Latent
 from clickprint.data.synthetic.shop import BUY, CART, COLUMNS, KINDS, REMOVE, SEARCH, VIEW, Shop
@@ -95,8 +95,11 @@ def write_challenge(out: Path, shop: Shop, *, watch: Watch = silent) -> None:
     of what is left. The folder is written whole or not at all. Raises ConfigError where the log is too short for the two windows.
     Source: spec/challenge-protocol.md, "Directory".
     """
+    out = Path(out)
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / "product_properties.parquet").is_file()):
+        raise ConfigError(f"{out} holds something that is no challenge directory; name a new folder, or empty it first")
     latent = Latent.of(shop)
-    with whole(Path(out)) as folder:
+    with whole(out) as folder:
         for name in ("input", "target"):
             (folder / name).mkdir(parents=True)
         tally = _Tally(latent)
@@ -180,28 +183,39 @@ def top(counts: np.ndarray, k: int) -> np.ndarray:
 
 
 def _event_files(folder: Path, latent: Latent, tally: _Tally, watch: Watch) -> None:
-    shop = latent.shop
-    texts = pa.array(latent.items.queries, pa.string())
-    order = np.argsort(latent.items.query)
+    shop, items = latent.shop, latent.items
+    by_id = np.argsort(items.query)
+    texts, ids = pa.array(items.queries, pa.string()).take(pa.array(by_id)), items.query[by_id]
     done, expected = 0, round(shop.users * shop.days * shop.rate)
+    waiting: dict[int, list[pa.Table]] = {code: [] for code in CHALLENGE}
     with ExitStack() as stack:
         files = {}
         for code, column in CHALLENGE.items():
-            kind = pa.string() if column == "query" else pa.int64()
-            fields = pa.schema([("client_id", pa.int64()), ("timestamp", pa.string()), (column, kind)])
-            files[code] = stack.enter_context(pq.ParquetWriter(folder / f"{KINDS[code].name}.parquet", fields, compression="zstd"))
+            fields = [("client_id", pa.int64()), ("timestamp", pa.string()), (column, pa.string() if column == "query" else pa.int64())]
+            path = folder / f"{KINDS[code].name}.parquet"
+            files[code] = stack.enter_context(pq.ParquetWriter(path, pa.schema(fields), compression="zstd"))
+
+        def flush(code: int, rows: int) -> None:
+            if sum(map(len, waiting[code])) >= rows:
+                files[code].write_table(pa.concat_tables([files[code].schema.empty_table(), *waiting[code]]))
+                waiting[code].clear()
+
         for batch, stamps in _stamped(latent):
-            user, kind, item, time = (batch.column(c).to_numpy(zero_copy_only=False) for c in ("user", "kind", "item", "time"))
-            tally.add(user, kind, np.nan_to_num(item).astype(np.int64), time)
+            user, kind, item, time = (to_numpy(batch.column(c)) for c in ("user", "kind", "item", "time"))
+            tally.add(user, kind, item, time)
+            second = (time % DAY) // SECOND
             for code, column in CHALLENGE.items():
-                rows = pa.array(np.flatnonzero(kind == code))
-                values = batch.column("item" if column == "sku" else column).take(rows)
+                rows = np.flatnonzero(kind == code)
+                values = batch.column("item" if column == "sku" else column).take(pa.array(rows))
                 if column == "query":
-                    values = texts.take(pa.array(order[np.searchsorted(latent.items.query[order], values.to_numpy())]))
-                stamp = stamps.take(pc.divide(pc.subtract(batch.column("time").take(rows), int(time[0] - time[0] % DAY)), SECOND))
-                files[code].write_table(pa.Table.from_arrays([batch.column("user").take(rows), stamp, values], schema=files[code].schema))
+                    values = texts.take(pa.array(np.searchsorted(ids, values.to_numpy())))
+                columns = [pa.array(user[rows]), stamps.take(pa.array(second[rows])), values]
+                waiting[code].append(pa.Table.from_arrays(columns, schema=files[code].schema))
+                flush(code, GROUP_ROWS)
             done += batch.num_rows
             watch("events", done, expected)
+        for code in CHALLENGE:
+            flush(code, 1)
 
 
 def _stamped(latent: Latent) -> Iterator[tuple[pa.RecordBatch, pa.Array]]:
