@@ -9,15 +9,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clickprint.core.errors import DataError
-from clickprint.data.engine import Engine, quote
+from clickprint.core.ids import NONE
+from clickprint.core.time import parse
+from clickprint.data.engine import Engine
 
-Need = Literal["id", "number", "text", "time"]
+Need = Literal["id", "number", "text", "time", "moment"]
 SAID: dict[Need, str] = {
     "id": "whole numbers within int64",
     "number": "numbers",
     "text": "texts",
     "time": "texts YYYY-MM-DD HH:MM:SS or timestamps",
+    "moment": "timestamps or dates",
 }
+# A time outside is a wrong unit or a placeholder (1900-01-01), not the time of a purchase.
+EARLIEST, LATEST = parse("1900-01-01") + 1, parse("2200-01-01")
 
 
 def arrow_schema(path: Path) -> pa.Schema:
@@ -73,6 +78,8 @@ def fits(type_: pa.DataType, need: Need) -> bool:
             return is_text(type_)
         case "time":
             return is_text(type_) or is_time(type_)
+        case "moment":
+            return is_time(type_)
 
 
 def _nulls(path: Path, column: str) -> int:
@@ -116,6 +123,16 @@ def sift(engine: Engine, sql: str, reasons: Sequence[tuple[str, str]], prefix: s
     return good, counts.pop(-1, 0), {prefix + reasons[place][1]: n for place, n in sorted(counts.items())}
 
 
-def text_literal(texts: Sequence[str]) -> str:
-    """SQL: a list of text literals."""
-    return ", ".join(map(quote, texts))
+def no_time(column: str) -> tuple[str, str]:
+    """For `sift`: a time in microseconds that is null or out of all bounds."""
+    return f"{column} IS NULL OR NOT {column} BETWEEN {EARLIEST} AND {LATEST}", "no readable time"
+
+
+def no_id(column: str, what: str | None = None) -> tuple[str, str]:
+    """For `sift`: an id that is null, or the number that stands for none."""
+    return f"{column} IS NULL OR {column} <= {NONE}", f"no {what or column}"
+
+
+def no_amount(column: str, least: str = "0") -> tuple[str, str]:
+    """For `sift`: a number that is null, NaN, infinite or below `least`."""
+    return f"{column} IS NULL OR NOT {column} BETWEEN {least} AND 1e15", f"no usable {column}"

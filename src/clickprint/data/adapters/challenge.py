@@ -15,12 +15,11 @@ from jaxtyping import Float64, Int64
 from clickprint.core.dataset import Dataset, Manifest
 from clickprint.core.errors import DataError
 from clickprint.core.events import Kind, Role
-from clickprint.core.ids import NONE
 from clickprint.core.items import AttributeKind
-from clickprint.core.time import Time, parse, show
+from clickprint.core.time import Time, show
 from clickprint.core.watch import Watch, silent
 from clickprint.data.adapters.labels import floats, integers
-from clickprint.data.check import Need, arrow_schema, blaming, is_text, parquet_problems, refuse, sift
+from clickprint.data.check import Need, arrow_schema, blaming, is_text, no_id, no_time, parquet_problems, refuse, sift
 from clickprint.data.engine import Engine, matches_sql, micros_sql, name, text_id_sql, timestamp_sql
 from clickprint.data.log import EventLog
 from clickprint.data.split import windows
@@ -42,7 +41,6 @@ PROPERTIES = "product_properties"
 PROPERTY_NEEDS: dict[str, Need] = {"sku": "id", "category": "id", "price": "id", "name": "text"}
 TARGET_NEEDS: dict[str, Need] = {"client_id": "id", "sku": "id", "category": "id", "price": "id"}
 TIME_FORM = "%Y-%m-%d %H:%M:%S"
-EARLIEST, LATEST = parse("1900-01-01") + 1, parse("2200-01-01")
 BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 SIXTEEN_CODES = rf"\s*\[\s*({BYTE}\s+){{15}}{BYTE}\s*\]\s*"
 
@@ -78,12 +76,9 @@ def read(folder: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> D
         for place, (file, (_, about)) in enumerate(FILES.items()):
             watch(f"check {file}", place, len(FILES))
             path = folder / f"{file}.parquet"
-            reasons = [
-                (f"client_id IS NULL OR client_id <= {NONE}", "no client_id"),
-                (f"moment IS NULL OR NOT moment BETWEEN {EARLIEST} AND {LATEST}", "no readable time"),
-            ]
+            reasons = [no_id("client_id"), no_time("moment")]
             if about == "sku":
-                reasons.append((f"sku IS NULL OR sku <= {NONE}", "no sku"))
+                reasons.append(no_id("sku"))
             if about == "query":
                 reasons.append((f"query IS NULL OR NOT {matches_sql('query', SIXTEEN_CODES)}", "no query of 16 codes from 0 to 255"))
             rows = f"SELECT client_id, {_micros(path)} AS moment, {about} FROM {engine.scan([path])}"
@@ -93,7 +88,7 @@ def read(folder: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> D
             expected += count
             source[f"{file}.parquet"] = f"{count + sum(bad.values())} rows"
         properties = f"SELECT sku AS item, category, price, name FROM {engine.scan([folder / f'{PROPERTIES}.parquet'])}"
-        catalogue, _, bad = sift(engine, properties, [("item IS NULL", "no sku")], f"{PROPERTIES}: ")
+        catalogue, _, bad = sift(engine, properties, [no_id("item", "sku")], f"{PROPERTIES}: ")
         searches = f"SELECT DISTINCT {text_id_sql('query')} AS id, query AS text FROM {engine.scan([folder / 'search_query.parquet'])}"
         return gather(
             Path(out),

