@@ -48,8 +48,8 @@ class Decay:
     half_lives: tuple[float, ...] = (1, 3, 7, 14, 30, 90)
     windows: tuple[int, ...] = (1, 3, 7, 14, 30, 60, 90)
     weeks: int = 8
-    taste_half_lives: tuple[float, ...] = (14, 90)
-    top: int = 30
+    taste_half_lives: tuple[float, ...] = (60,)
+    top: int = 100
 
     def __post_init__(self) -> None:
         for name, days in (("half_lives", self.half_lives), ("windows", self.windows), ("taste_half_lives", self.taste_half_lives)):

@@ -27,16 +27,16 @@ class Joined:
     """The blocks side by side, in the order given; Profiles.blocks names their columns, so that each can be left out.
 
     `blocks`: names of encoders, or a table name → options of the encoder of that name (`encoder = "…"` among them names another one), or
-    name → Encoder. `normalise`: "standard" (log(1 + x) with x's sign, less the mean, in deviations, at most 10) or "quantile" (the share
-    of users below, from −1 to 1). A row of zeros in a block means that nothing is known of the user: it gets the block's mean, and where
-    such rows are there at fit a last column says so. Columns that never differ are dropped. `width` columns are shared out evenly, what
-    narrow blocks leave goes to the wide ones; a block wider than its share is replaced by its principal components. `rows`: each user's
-    part of each block is scaled to the same length.
+    name → Encoder. `normalise`: "standard" (log(1 + x) with x's sign, less the mean, in deviations, at most 10) or "quantile" (the
+    share of users below, from −1 to 1). A row of zeros in a block means that nothing is known of the user: it gets the block's mean,
+    and where such rows are there at fit a last column says so. Columns that never differ are dropped. `width` columns are shared out
+    evenly, what narrow blocks leave goes to the wide ones; a block wider than its share is replaced by its principal components, which
+    costs scores where columns are sparse and independent (docs/encoders.md). `rows`: each user's part of each block gets the same length.
     Source: the winners' ensembles, spec/universal-profiles.md 1.8.
     """
 
     blocks: tuple[str, ...] | Mapping[str, Any] = ("counts", "decay")
-    width: int = 1024
+    width: int = MAX_WIDTH
     normalise: str = "standard"
     rows: bool = False
 
