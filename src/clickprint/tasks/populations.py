@@ -74,3 +74,13 @@ def touched(column: str, value: int, *roles: Role, days: float | None = None) ->
         return np.unique(rows["user"][rows[column] == value]).astype(np.int64)
 
     return population
+
+
+def lapsed(days: float, *roles: Role) -> Population:
+    """Who once did something with one of these roles, but nothing with them in the `days` before the window."""
+    ever, lately = active_in(None, *roles), active_in(days, *roles)
+
+    def population(table: Table, window: Window) -> Int64[np.ndarray, "U"]:
+        return np.setdiff1d(ever(table, window), lately(table, window))
+
+    return population

@@ -53,6 +53,16 @@ def count_at_least(n: int, *roles: Role, days: float | None = None) -> Target:
     return target
 
 
+def activity(*roles: Role, days: float | None = None) -> Target:
+    """One float column: log(1 + the number of events with these roles)."""
+
+    def target(table: Table, window: Window, users: Int64[np.ndarray, "U"]) -> Float32[np.ndarray, "U 1"]:
+        place, known = places(_read(table, window, ("user",), roles, days)["user"], users)
+        return np.log1p(np.bincount(place[known], minlength=len(users))).astype(np.float32)[:, None]
+
+    return target
+
+
 def variety_at_least(n: int, column: str, *roles: Role, days: float | None = None) -> Target:
     """One column: events with these roles touch at least `n` different values of `column`."""
     if n < 1:

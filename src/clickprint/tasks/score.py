@@ -1,0 +1,274 @@
+"""Profiles to scores: a task, a log and two windows make a question; profiles and a probe make an answer."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from hashlib import blake2b
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int64, Shaped
+
+from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.files import write_array, write_text
+from clickprint.core.past import Table
+from clickprint.core.profiles import Profiles
+from clickprint.core.time import Window, show
+from clickprint.core.watch import Watch, silent
+from clickprint.metrics.compare import resample_weights
+from clickprint.metrics.labels import degenerate
+from clickprint.metrics.values import constant
+from clickprint.tasks import quick
+from clickprint.tasks.rows import Rows
+from clickprint.tasks.targets import places
+from clickprint.tasks.task import Task, TaskScore
+
+Probe = Literal["official", "quick"]
+PROBES: tuple[Probe, ...] = ("official", "quick")
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A task put to a log: whom it asks, in the order in which they are trained on, and what is true of them in both windows.
+
+    `digest` is of users (in any order), targets, loss and marks, not of names: tasks that happen to ask the same have the same.
+    """
+
+    task: Task
+    users: Int64[np.ndarray, "U"] = field(repr=False)
+    train: Shaped[np.ndarray, "U T"] = field(repr=False)
+    valid: Shaped[np.ndarray, "U T"] = field(repr=False)
+    digest: str
+    hidden: bool = False
+
+
+def ask(task: Task, log: Table, train: Window, valid: Window, users: Int64[np.ndarray, "U"], *, hidden: bool = False) -> Question:
+    """The question that `task` is for those of `users` that are in its population, in the order of `users`.
+
+    That order is the order of training, which the official probe's score depends on; the challenge has its profiles' file order. For
+    several tasks of one log give a `Rows` of it, and the windows are read once. Raises DataError where nobody is left to ask, or where
+    a target is not what its loss needs; ConfigError where the windows overlap.
+    """
+    if valid.start < train.end:
+        raise ConfigError(f"the validation window starts at {show(valid.start)}, before the train window ends at {show(train.end)}")
+    inside = places(users, task.population(log, train))[1]
+    asked = users[inside]
+    if not len(asked):
+        raise DataError(f"task {task.name}", [f"none of the {len(users)} users is in its population"])
+    truth = [task.target(log, window, asked) for window in (train, valid)]
+    faults = [f"the {name} target: {f}" for name, t in zip(("train", "valid"), truth, strict=True) for f in _faults(task, t, len(asked))]
+    if not faults and truth[0].shape != truth[1].shape:
+        faults.append(f"found {truth[0].shape[1]} labels in the train window and {truth[1].shape[1]} in the validation window")
+    if faults:
+        raise DataError(f"task {task.name}", faults)
+    return Question(task, asked, truth[0], truth[1], _digest(task, asked, truth), hidden)
+
+
+def answer(
+    question: Question,
+    profiles: Profiles,
+    probe: Probe,
+    *,
+    resamples: int = 200,
+    seed: int = 0,
+    device: str = "cpu",
+    designs: "Designs | None" = None,
+    watch: Watch = silent,
+) -> TaskScore:
+    """How well a probe, trained on these profiles and the train window, foresees the validation window. `seed` is the resamples' alone.
+
+    `official` needs torch and trains on `device`; `quick` needs neither, and with the same `designs` in every call it prepares the
+    same vectors once. Raises DataError where a user of the question has no profile, ConfigError for an unknown probe.
+    """
+    task, name = question.task, f"{probe} {question.task.name}"
+    epochs: tuple[dict[str, float], ...] = ()
+    best = -1
+    if probe == "official":
+        official = _official()
+        probed = official.train(
+            profiles.of(question.users),
+            question.train,
+            loss=task.loss,
+            evaluate=lambda prediction: task.score(question.valid, prediction),
+            device=device,
+            name=name,
+            watch=watch,
+        )
+        epochs, best, prediction = probed.epochs, probed.best, probed.prediction
+    elif probe == "quick":
+        made = (designs or Designs()).of(profiles, question.users, name, watch)
+        prediction = made.fit_predict(question.train, loss=task.loss, name=name, watch=watch)
+    else:
+        raise ConfigError(f"probe: found {probe!r}, expected one of {', '.join(PROBES)}")
+    marks, live = (task.score(question.valid, prediction, live=alive) for alive in (False, True))
+    weights = resample_weights(question.users, resamples, seed)
+    return TaskScore(
+        task=task.name,
+        probe=probe,
+        question=question.digest,
+        users=len(question.users),
+        labels=question.valid.shape[1],
+        degenerate=int((degenerate if task.loss.name == "bce" else constant)(question.valid).sum()),
+        score=marks.pop("score"),
+        live=live.pop("score"),
+        marks=marks,
+        live_marks=live,
+        epochs=epochs,
+        best_epoch=best,
+        hidden=question.hidden,
+        about=task.about,
+        replicates=task.resample(question.valid, prediction, weights),
+        live_replicates=task.resample(question.valid, prediction, weights, live=True),
+    )
+
+
+def named(found: TaskScore, question: Question) -> TaskScore:
+    """The same answer to an equal question of another name."""
+    assert found.question == question.digest, "answers go to equal questions only"
+    return replace(found, task=question.task.name, about=question.task.about, hidden=question.hidden)
+
+
+def score(
+    profiles: Profiles,
+    log: Table,
+    tasks: Sequence[Task],
+    train: Window,
+    valid: Window,
+    *,
+    probe: Probe = "quick",
+    users: Int64[np.ndarray, "U"] | None = None,
+    hidden: bool = False,
+    resamples: int = 200,
+    seed: int = 0,
+    device: str = "cpu",
+    watch: Watch = silent,
+) -> list[TaskScore]:
+    """The score of each task, in their order, asked of `users` (the profiles' own, in their order, by default).
+
+    A window's rows are read once for all tasks, and equal questions (churn and conversion where everybody has bought before) are
+    trained once.
+    """
+    rows, designs = Rows(log), Designs()
+    found: dict[str, TaskScore] = {}
+    scores = []
+    for task in tasks:
+        question = ask(task, rows, train, valid, profiles.users if users is None else users, hidden=hidden)
+        if question.digest not in found:
+            found[question.digest] = answer(
+                question, profiles, probe, resamples=resamples, seed=seed, device=device, designs=designs, watch=watch
+            )
+        scores.append(named(found[question.digest], question))
+    return scores
+
+
+@dataclass(slots=True)
+class Designs:
+    """The quick probe's preparation of the last few vectors, because many tasks ask the same users."""
+
+    keep: int = 4
+    _kept: dict[tuple[int, bytes], tuple[Profiles, quick.Design]] = field(default_factory=dict, repr=False)
+
+    def of(self, profiles: Profiles, users: Int64[np.ndarray, "U"], name: str, watch: Watch) -> quick.Design:
+        """The design of these users' vectors. The profiles are held too, so that their id stays theirs."""
+        key = id(profiles), blake2b(users.tobytes(), digest_size=16).digest()
+        made = self._kept.pop(key, None) or (profiles, quick.design(profiles.of(users), name=name, watch=watch))
+        while len(self._kept) >= self.keep:
+            del self._kept[next(iter(self._kept))]
+        self._kept[key] = made  # last in, last out
+        return made[1]
+
+
+def save(found: TaskScore, path: Path) -> None:
+    """Writes `path` (JSON, NaN as null) and, beside it under the same name, the replicates as .npy; equal scores give equal bytes.
+
+    The JSON comes last and holds the replicates' digest, so a pair that a killed process left halfway is never taken for whole.
+    """
+    replicates = np.stack([found.replicates, found.live_replicates]).astype(np.float64)
+    plain = {f.name: getattr(found, f.name) for f in fields(TaskScore) if not f.name.endswith("replicates")}
+    text = json.dumps(
+        _null({"format": FORMAT, **plain, "replicates": _of_bytes(replicates)}), indent=1, allow_nan=False, ensure_ascii=False
+    )
+    write_array(_array(path), replicates)
+    write_text(path, text + "\n")
+
+
+def load(path: Path) -> TaskScore:
+    """The score that `save` wrote. Raises DataError naming what is missing, damaged or of another format."""
+    try:
+        raw: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        if raw.pop("format") != FORMAT:
+            raise DataError(str(path), ["a score of another format; score again"])
+        replicates = np.load(_array(path), allow_pickle=False)
+        if replicates.ndim != 2 or len(replicates) != 2 or _of_bytes(replicates) != raw.pop("replicates"):
+            raise DataError(str(path), [f"{_array(path).name} does not belong to it; score again"])
+        for key in ("score", "live"):
+            raw[key] = _nan(raw[key])
+        for key in ("marks", "live_marks"):
+            raw[key] = {n: _nan(v) for n, v in raw[key].items()}
+        raw["epochs"] = tuple({n: _nan(v) for n, v in epoch.items()} for epoch in raw["epochs"])
+        return TaskScore(**raw, replicates=replicates[0], live_replicates=replicates[1])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as fault:
+        raise DataError(str(path), [f"not a saved score ({fault}); score again"]) from None
+
+
+def _official() -> ModuleType:
+    """The official probe's module, imported late: only who asks for it pays for torch."""
+    try:
+        return import_module("clickprint.tasks.official")
+    except ModuleNotFoundError as fault:
+        raise ConfigError(
+            f"the official probe needs torch, which is not here ({fault}); install clickprint[probe], or use the quick probe"
+        ) from None
+
+
+def _array(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.npy")
+
+
+def _null(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _null(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_null(v) for v in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _nan(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _faults(task: Task, truth: Shaped[np.ndarray, "..."], users: int) -> list[str]:
+    if truth.ndim != 2 or len(truth) != users or not truth.shape[1]:
+        return [f"found shape {truth.shape}, expected {users} users × at least one label"]
+    if task.loss.name == "bce":
+        return [] if truth.dtype == bool else [f"found {truth.dtype}, expected bool, which the loss bce needs"]
+    if truth.dtype.kind != "f":
+        return [f"found {truth.dtype}, expected floats, which the loss {task.loss.name} needs"]
+    return [] if np.isfinite(truth).all() else [f"{(~np.isfinite(truth)).sum()} values are no finite numbers"]
+
+
+def _digest(task: Task, users: Int64[np.ndarray, "U"], truth: Sequence[Shaped[np.ndarray, "U T"]]) -> str:
+    order = np.arange(len(users)) if (users[1:] > users[:-1]).all() else np.argsort(users)
+    text = json.dumps([task.loss.name, truth[0].shape, sorted((n, w, _say(m)) for n, (w, m) in task.marks.items())])
+    digest = blake2b(text.encode(), digest_size=16)
+    digest.update(users[order].tobytes())
+    for t in truth:
+        for start in range(0, len(order), 65_536):
+            part = t[order[start : start + 65_536]]
+            digest.update(np.packbits(part).tobytes() if part.dtype == bool else part.astype(np.float64).tobytes())
+    return digest.hexdigest()
+
+
+def _say(value: Any) -> str:
+    """A mark as a text: its class and, whole, what it is made of."""
+    if is_dataclass(value):
+        return f"{type(value).__qualname__}({', '.join(f'{f.name}={_say(getattr(value, f.name))}' for f in fields(value))})"
+    return _of_bytes(value) if isinstance(value, np.ndarray) else repr(value)
+
+
+def _of_bytes(values: Float[np.ndarray, "..."]) -> str:
+    return blake2b(str(values.shape).encode() + values.tobytes(), digest_size=16).hexdigest()
