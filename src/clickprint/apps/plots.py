@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -27,7 +27,6 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8
 SHAPES = ("o", "s", "D", "^", "v", "P", "X", "h")
 WIDTH = 9.2  # inches; at 100 dots the width of the report's column
 NAME = 22  # letters of a name in a picture
-EMPTY = "nothing to show"
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 STYLE: Mapping[str, Any] = {
@@ -83,30 +82,37 @@ def _blank(height: float, width: float = WIDTH) -> "Figure":
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def png(picture: "Callable[[], Figure]", *, dots: int = 160) -> bytes:
-    """The picture on white; the same input gives the same bytes."""
-    out = io.BytesIO()
-    with _style():
-        picture().savefig(out, format="png", dpi=dots, facecolor="white", metadata={"Software": None})
-    return out.getvalue()
+class Drawn(NamedTuple):
+    """One picture twice: an <svg> element for a page, and the bytes of a PNG file on white."""
+
+    svg: str
+    png: bytes
 
 
-def svg(picture: "Callable[[], Figure]", label: str) -> str:
-    """The picture as an <svg> element for a page: no outside reference, no date, text as text, colours that follow the page.
+def draw(picture: "Callable[[], Figure | None]", label: str, *, dots: int = 150) -> Drawn | None:
+    """Both forms of a picture, None where there is nothing to show. The same input gives the same bytes.
 
     `label` is what a screen reader says, and what keeps the ids of several pictures of one page apart.
     """
-    out = io.StringIO()
+    vectors, pixels = io.StringIO(), io.BytesIO()
     with _style(label):
         drawn = picture()
-        drawn.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        if drawn is None:
+            return None
+        drawn.savefig(vectors, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        drawn.savefig(pixels, format="png", dpi=dots, facecolor="white", metadata={"Software": None})
         width, height = drawn.get_size_inches() * 72
-    text = out.getvalue()
+    return Drawn(_inline(vectors.getvalue(), label, width, height), pixels.getvalue())
+
+
+def _inline(text: str, label: str, width: float, height: float) -> str:
+    """matplotlib's SVG for a page: no outside reference, no date, text as text, colours that follow the page."""
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
     text = re.sub(r"<!--.*?-->\s*|<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)  # that style is in the page's
     # Definitions are named by a hash of their drawing, so two pictures of one page may share a name: each gets its own.
     own = blake2b(label.encode(), digest_size=3).hexdigest()
+    text = re.sub(r">\s+<", "><", re.sub(r"<g/>", "", text))
     text = re.sub(r"<[^>]*>", lambda tag: _tag(tag[0], own), text)  # inside tags only: what stands between them are the user's texts
     head = f'<svg class="plot" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{_attribute(label)}">'
     return _printable(re.sub(r"<svg[^>]*>", lambda _: head, text, count=1))
@@ -114,6 +120,7 @@ def svg(picture: "Callable[[], Figure]", label: str) -> str:
 
 def _tag(tag: str, own: str) -> str:
     tag = re.sub(r'^<g id="[^"]*"', "<g", tag)  # nothing refers to a group, and a page wants an id once
+    tag = tag.replace("; font-family: 'DejaVu Sans'", "")
     tag = re.sub(r' transform="rotate\(-0 [^"]*"', "", tag)
     tag = re.sub(r'\bid="', f'id="{own}', tag)
     tag = tag.replace('xlink:href="#', f'href="#{own}').replace("url(#", f"url(#{own}")
@@ -192,12 +199,6 @@ def _names(ax: "Axes", names: Sequence[str], *, show: bool = True) -> None:
     ax.set_ylim(len(names) - 0.4, -0.6)
 
 
-def _nothing() -> "Figure":
-    drawn = _blank(0.8)
-    drawn.text(0.5, 0.5, EMPTY, ha="center", va="center", color=SOFT)
-    return drawn
-
-
 def _panels(number: int, columns: int, height: float, **options: Any) -> "tuple[Figure, list[Axes]]":
     """`number` axes in rows of `columns`, the rest left out."""
     columns = max(1, min(columns, number))
@@ -214,10 +215,10 @@ def _panels(number: int, columns: int, height: float, **options: Any) -> "tuple[
 # -- boards -----------------------------------------------------------------------------------------------------------------------
 
 
-def scores(board: Board) -> "Figure":
+def scores(board: Board) -> "Figure | None":
     """A panel a task: each profile's score with its interval, the live score hollow where labels are degenerate, the baseline's line."""
     if not board.tasks:
-        return _nothing()
+        return None
     order, looks = _order(board), _looks(board)
     drawn, panels = _panels(len(board.tasks), 3, 0.85 + 0.235 * len(order))
     any_dead = False
@@ -251,11 +252,11 @@ def scores(board: Board) -> "Figure":
     return drawn
 
 
-def gaps(board: Board) -> "Figure":
+def gaps(board: Board) -> "Figure | None":
     """A panel a task: each profile's paired difference to the baseline; what touches the zero line is not shown."""
     order = [p for p in _order(board) if p not in (board.baseline, board.control)]
     if board.baseline not in board.scores or not order or not board.counted:
-        return _nothing()
+        return None
     looks = _looks(board)
     drawn, panels = _panels(len(board.counted) + 1, 4, 0.7 + 0.25 * len(order))
     for i, (task, ax) in enumerate(zip([*board.counted, None], panels, strict=True)):
@@ -277,11 +278,11 @@ def _gap_panel(ax: "Axes", rows: Sequence[tuple[str, Gap, str, str]], *, show: b
     ax.margins(x=0.1)
 
 
-def ranks(board: Board) -> "Figure":
+def ranks(board: Board) -> "Figure | None":
     """Borda points, and beside them the final place with its interval."""
     standings, looks = board.standings(), _looks(board)
     if not standings:
-        return _nothing()
+        return None
     drawn = _blank(0.75 + 0.27 * len(standings))
     left, right = drawn.subplots(1, 2, width_ratios=[3, 2], sharey=True)
     most = max((len(standings) - 1) * len(board.counted), 1)
@@ -303,11 +304,11 @@ def ranks(board: Board) -> "Figure":
     return drawn
 
 
-def ablation(board: Board) -> "Figure":
+def ablation(board: Board) -> "Figure | None":
     """What a joined profile loses on each task, and in the sum, when a block is left out."""
     costs = board.costs()
     if not costs:
-        return _nothing()
+        return None
     many = len({whole for whole, *_ in costs}) > 1
     names = [f"{whole}: − {block}" if many else f"− {block}" for whole, block, *_ in costs]
     drawn, panels = _panels(len(board.counted) + 1, 4, 0.7 + 0.28 * len(costs))
@@ -320,10 +321,10 @@ def ablation(board: Board) -> "Figure":
     return drawn
 
 
-def hidden(board: Board) -> "Figure":
+def hidden(board: Board) -> "Figure | None":
     """Every hidden task a dot: the spread of each profile over questions that no recipe saw; box = quartiles, line = median."""
     if not board.hidden:
-        return _nothing()
+        return None
     order, looks = sorted(board.profiles, key=lambda p: -_mean(board, p)), _looks(board)
     drawn = _blank(0.8 + 0.42 * len(order))
     ax = drawn.subplots()
@@ -350,11 +351,11 @@ def _mean(board: Board, profile: str) -> float:
     return spread.mean.value if spread and np.isfinite(spread.mean.value) else -np.inf
 
 
-def epochs(board: Board) -> "Figure":
+def epochs(board: Board) -> "Figure | None":
     """A panel a task: the official probe's score after each epoch; the filled mark is the epoch that counts."""
     tasks = [t for t in board.tasks if any(row[t].epochs for row in board.scores.values())]
     if not tasks:
-        return _nothing()
+        return None
     looks = _looks(board)
     drawn, panels = _panels(len(tasks), 3, 1.75)
     for i, (task, ax) in enumerate(zip(tasks, panels, strict=True)):
@@ -400,10 +401,10 @@ def _kind_colours(found: Overview) -> dict[str, str]:
     return {k.name: COLOURS[i % len(COLOURS)] for i, k in enumerate(funnel(found))}
 
 
-def days(found: Overview) -> "Figure":
+def days(found: Overview) -> "Figure | None":
     """Events a day, stacked by kind, with the split's windows behind them. Weeks instead of days above 500 days."""
     if not found.days:
-        return _nothing()
+        return None
     wide = 7 if found.days[-1] - found.days[0] > 500 * 86_400 * SECOND else 1
     start = np.array(found.days) // (86_400 * SECOND)
     place = (start - start[0]) // wide
@@ -442,10 +443,10 @@ def _big_numbers(axis: Any) -> None:
     axis.set_major_formatter(FuncFormatter(lambda v, _: _count(v) if v >= 0 else ""))
 
 
-def activity(found: Overview) -> "Figure":
+def activity(found: Overview) -> "Figure | None":
     """How uneven users and items are: the share of them with at least n events, both axes logarithmic."""
     if not found.per_user:
-        return _nothing()
+        return None
     drawn = _blank(2.7)
     for ax, curve, what, colour in zip(
         drawn.subplots(1, 2, sharey=True), (found.per_user, found.per_item), ("users", "items"), (COLOURS[0], COLOURS[1]), strict=True
@@ -473,11 +474,11 @@ def _percent(axis: Any) -> None:
     axis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g} %"))
 
 
-def kinds(found: Overview) -> "Figure":
+def kinds(found: Overview) -> "Figure | None":
     """The kinds of event in funnel order: how many events (logarithmic), and what share of the users ever did it."""
     rows, colours = funnel(found), _kind_colours(found)
     if not rows:
-        return _nothing()
+        return None
     drawn = _blank(0.75 + 0.3 * len(rows))
     left, right = drawn.subplots(1, 2, width_ratios=[3, 2], sharey=True)
     for y, k in enumerate(rows):
@@ -501,7 +502,7 @@ def kinds(found: Overview) -> "Figure":
     return drawn
 
 
-def sizes(found: Overview) -> "Figure":
+def sizes(found: Overview) -> "Figure | None":
     """How many users and items there are, and how many values each attribute of the catalogue takes (logarithmic)."""
     rows = [("users", found.users, ""), ("items with events", found.items, ""), ("items in the catalogue", found.catalogue, "")]
     for a in found.attributes:
@@ -511,7 +512,7 @@ def sizes(found: Overview) -> "Figure":
     ax = drawn.subplots()
     for y, (_, n, note) in enumerate(rows):
         ax.barh(y, max(n, 0.9), height=0.6, color=COLOURS[5] if note else COLOURS[0], linewidth=0)
-        ax.text(max(n, 1) * 1.12, y, _count(n) + (f"   {note}" if note else ""), va="center", fontsize=8.5, color=INK if not note else SOFT)
+        ax.text(max(n, 1) * 1.12, y, _count(n) + (f" · {note}" if note else ""), va="center", fontsize=8.5, color=INK if not note else SOFT)
     ax.set_xscale("log")
     ax.set_xlim(0.9, max(max(n for _, n, _ in rows), 10) ** 1.35)
     _names(ax, [r[0] for r in rows])
@@ -521,10 +522,10 @@ def sizes(found: Overview) -> "Figure":
     return drawn
 
 
-def timeline(found: Overview) -> "Figure":
+def timeline(found: Overview) -> "Figure | None":
     """The split: what encoders may see, the window that probes learn from, and the window that counts."""
     if not found.spans:
-        return _nothing()
+        return None
     drawn = _blank(1.55)
     ax = drawn.subplots()
     what = ("profiles are made from it", "probes learn from it", "scores")
@@ -546,10 +547,10 @@ def timeline(found: Overview) -> "Figure":
     return drawn
 
 
-def week(found: Overview) -> "Figure":
-    """When events happen: hour of the day across, day of the week down, darker = more (UTC, or whatever clock the log has)."""
+def week(found: Overview) -> "Figure | None":
+    """When events happen: hour of the day across, day of the week down, stronger = more (by the log's clock)."""
     if not sum(found.by_hour):
-        return _nothing()
+        return None
     from matplotlib.colors import LinearSegmentedColormap
 
     drawn = _blank(2.0)
@@ -565,11 +566,11 @@ def week(found: Overview) -> "Figure":
         ax.spines[side].set_visible(False)
     busiest = divmod(int(table.argmax()), 24)
     most = f"{DAYS[busiest[0]]} {busiest[1]} to {busiest[1] + 1} h, {_count(table.max())} events"
-    ax.set_xlabel(f"hour of the day, by the log's clock; darkest = {most}")
+    ax.set_xlabel(f"hour of the day, by the log's clock; strongest = {most}")
     return drawn
 
 
-LOG_PICTURES: Mapping[str, "Callable[[Overview], Figure]"] = {
+LOG_PICTURES: Mapping[str, "Callable[[Overview], Figure | None]"] = {
     "timeline": timeline,
     "days": days,
     "kinds": kinds,
@@ -577,7 +578,7 @@ LOG_PICTURES: Mapping[str, "Callable[[Overview], Figure]"] = {
     "sizes": sizes,
     "week": week,
 }
-BOARD_PICTURES: Mapping[str, "Callable[[Board], Figure]"] = {
+BOARD_PICTURES: Mapping[str, "Callable[[Board], Figure | None]"] = {
     "ranks": ranks,
     "scores": scores,
     "gaps": gaps,
