@@ -4,10 +4,9 @@ They are judged by the train window alone: what happens in the validation window
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Int64, Shaped
@@ -42,7 +41,6 @@ RECENT = 28  # days of the past that a population may count in, so that its rows
 PEOPLE = 50  # users that a task asks, at least
 VALUES = 300  # labels are drawn from so many of the most met values
 WEIGHTS = (0.44, 0.1, 0.06, 0.12, 0.08, 0.08, 0.04, 0.08)  # of what is asked, in the order of `draw`
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +66,19 @@ class Draw:
 
     @property
     def about(self) -> str:
+        did = "does anything" if self.role is None else "has an event of role " + self.role
+        values = f"{len(self.values)} value{'s' if len(self.values) > 1 else ''} of {self.column}"
         ask = {
-            "any": f"Which of {len(self.values)} values of {self.column} does a user meet",
-            "back": "Who comes back",
-            "away": "Who stays away",
-            "count": f"Who does it at least {self.level:g} times",
-            "variety": f"Who meets at least {self.level:g} values of {self.column}",
-            "activity": "How often",
-            "spend": "How much is spent",
-            "over": f"Who spends at least {self.level:g}",
+            "any": f"with which of {values} a user {did}",
+            "back": f"who {did}",
+            "away": f"who never {did}",
+            "count": f"who {did} at least {self.level:g} times",
+            "variety": f"who {did} with at least {self.level:g} values of {self.column}",
+            "activity": f"how often a user {did}",
+            "spend": "how much a user spends",
+            "over": f"who spends at least {self.level:g}",
         }[self.what]
-        return f"Hidden. {ask} ({self.role or 'any event'}, {self.days} days; asked: {self.who})?"
+        return f"Hidden, asked of {self.who}: {ask}, in {self.days} days."
 
     def target(self) -> Target:
         roles = () if self.role is None else (self.role,)
@@ -148,7 +148,7 @@ class _Shop:
             raise DataError(rows.manifest.name, ["nothing happened in the train window, so there is nothing to ask"])
         kinds = (AttributeKind.CATEGORY, AttributeKind.PRICE_BUCKET)
         self.columns = ["item", *(c for c in rows.manifest.columns if c in ("url", "query", "scenario"))]
-        self.columns += [n for n, k in rows.manifest.attributes.items() if k in kinds]
+        self.columns += [n for n, k in rows.manifest.attributes.items() if k in kinds and n not in rows.manifest.columns]
         self.populations: dict[str, Population] = {}
         self._asked: dict[str, np.ndarray] = {}
         self._values: dict[tuple[Role, str], np.ndarray] = {}
@@ -169,28 +169,26 @@ class _Shop:
         if who != "met":
             self.populations[who] = fixed[who]
             return who
-        role, column = self._pick(generator, self.roles), self._pick(generator, self.columns)
-        value = int(self._pick(generator, self._frequent(role, column)[:20].tolist()))
+        role, column, values = self._met(generator)
+        value = int(values[generator.integers(min(20, len(values)))])
         who = f"{role}-{column}-{value}"
         self.populations[who] = touched(column, value, role, days=RECENT)
         return who
 
     def draw(self, generator: np.random.Generator, who: str) -> Draw:
-        """A question for `who`, not yet judged."""
+        """A question for `who`, not yet judged. Where events have no price, questions of money become questions of values."""
         what = str(generator.choice(["any", "back", "away", "count", "variety", "activity", "spend", "over"], p=WEIGHTS))
         days = int(generator.integers(min(3, self.longest), self.longest + 1))
-        role = self._pick(generator, self.roles)
+        role = self.roles[int(generator.integers(len(self.roles)))]
         if what in ("back", "away", "count", "activity"):
             anything = len(self.roles) > 1 and generator.random() < 0.25
             draw = Draw(what, None if anything else role, days, who)
-            return replace(draw, level=self._level(generator, draw, count_of)) if what == "count" else draw
-        if what in ("spend", "over"):
-            if "price" not in self.rows.manifest.columns:
-                raise _Refused("the events have no price")
-            draw = Draw(what, role, days, who)
-            return replace(draw, level=self._level(generator, draw, money_of)) if what == "over" else draw
-        column = self._pick(generator, self.columns)
-        values = self._frequent(role, column)
+            return replace(draw, level=self._level(generator, draw, _count_of)) if what == "count" else draw
+        if what in ("spend", "over") and "price" in self.rows.manifest.columns:
+            draw = Draw(what, Role.BUY, days, who)
+            return replace(draw, level=self._level(generator, draw, _money_of)) if what == "over" else draw
+        role, column, values = self._met(generator)
+        what = "variety" if what == "variety" else "any"
         if what == "variety":
             return Draw(what, role, days, who, column=column, level=int(generator.integers(2, 6)))
         size = min(int(generator.choice(SIZES)), len(values))
@@ -227,8 +225,17 @@ class _Shop:
             raise _Refused(f"fewer than {PEOPLE} users are in its population")
         return self._asked[who]
 
+    def _met(self, generator: np.random.Generator) -> tuple[Role, str, Int64[np.ndarray, "V"]]:
+        """A role and a column, drawn among those whose events have values that many met, and these values. Raises _Refused."""
+        pairs = [(r, c) for r in self.roles for c in self.columns]
+        for n in generator.permutation(len(pairs)):
+            values = self._frequent(*pairs[n])
+            if len(values):
+                return *pairs[n], values
+        raise _Refused("no value of any column was met by three users")
+
     def _frequent(self, role: Role, column: str) -> Int64[np.ndarray, "V"]:
-        """The values of `column` that at least three users met in the train window: at most `VALUES`, most users first. Raises _Refused."""
+        """The values of `column` that at least three users met in the train window: at most `VALUES`, most users first."""
         key = role, column
         if key not in self._values:
             found = self.rows.rows(("user", column), roles=(role,), window=self.train, ordered=False)
@@ -239,8 +246,6 @@ class _Shop:
             met = np.bincount(pairs // max(len(self.users), 1), minlength=len(values))
             order = np.lexsort((values, -met))[:VALUES]
             self._values[key] = values[order][met[order] >= 3].astype(np.int64)
-        if not len(self._values[key]):
-            raise _Refused("its events have no value of that column that three users met")
         return self._values[key]
 
     def _level(self, generator: np.random.Generator, draw: Draw, measure: Callable[[Draw], Target]) -> float:
@@ -250,16 +255,12 @@ class _Shop:
         level = float(f"{np.quantile(amounts, generator.uniform(0.2, 0.9)):.2g}") if len(amounts) else 0.0
         return level if draw.what == "over" else max(float(round(level)), 2.0)
 
-    @staticmethod
-    def _pick(generator: np.random.Generator, among: Sequence[_T]) -> _T:
-        return among[int(generator.integers(len(among)))]
 
-
-def count_of(draw: Draw) -> Target:
+def _count_of(draw: Draw) -> Target:
     return replace(draw, what="activity").target()
 
 
-def money_of(draw: Draw) -> Target:
+def _money_of(draw: Draw) -> Target:
     return replace(draw, what="spend").target()
 
 

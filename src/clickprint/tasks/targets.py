@@ -113,6 +113,7 @@ def buys_price(
     labels = _labels(np.arange(len(cuts) + 1) if values is None else values, "buys_price")
 
     def target(table: Table, window: Window, users: Int64[np.ndarray, "U"]) -> Bool[np.ndarray, "U T"]:
+        _need_price(table)
         rows = _read(table, window, ("user", "price"), roles, days)
         return _scatter(rows["user"], price_buckets(rows["price"], cuts), users, labels)
 
@@ -122,7 +123,8 @@ def buys_price(
 def spend(days: float | None = None, roles: Sequence[Role] = (Role.BUY,)) -> Target:
     """One float column: log(1 + the sum of price × quantity); a row without a quantity counts once, one without a price not at all.
 
-    A sum below zero (more returned than bought) counts as 0.
+    A sum below zero (more returned than bought) counts as 0. Like all that reads money, raises ConfigError where the events have no
+    price.
     """
 
     def target(table: Table, window: Window, users: Int64[np.ndarray, "U"]) -> Float32[np.ndarray, "U 1"]:
@@ -169,12 +171,19 @@ def _scatter(
 def _spent(
     table: Table, window: Window, users: Int64[np.ndarray, "U"], roles: Sequence[Role], days: float | None
 ) -> Float64[np.ndarray, "U"]:
+    _need_price(table)
     many = "quantity" in table.manifest.columns
     rows = _read(table, window, ("user", "price", "quantity") if many else ("user", "price"), roles, days)
     quantity = np.where(np.isnan(rows["quantity"]), 1.0, rows["quantity"]) if many else 1.0
     cents = np.rint(np.nan_to_num(rows["price"] * quantity * CENTS))
     place, known = places(rows["user"], users)
     return np.bincount(place[known], weights=cents[known], minlength=len(users)) / CENTS
+
+
+def _need_price(table: Table) -> None:
+    """A catalogue may have an attribute of that name, in buckets: it is no money."""
+    if "price" not in table.manifest.columns:
+        raise ConfigError(f"the events of {table.manifest.name} have no price, so nothing can be summed or cut by it")
 
 
 def _labels(values: Sequence[int] | np.ndarray, where: str) -> Int64[np.ndarray, "T"]:

@@ -148,8 +148,8 @@ def _bought(log: Table, train: Window, column: str) -> np.ndarray:
 
 
 def _attribute(log: Table, kind: AttributeKind, favourite: str) -> str | None:
-    """The attribute of this kind, the one called `favourite` where there are several."""
-    names = [n for n, k in log.manifest.attributes.items() if k is kind]
+    """The attribute of this kind, the one called `favourite` where there are several. An event's own column of that name hides it."""
+    names = [n for n, k in log.manifest.attributes.items() if k is kind and n not in log.manifest.columns]
     return favourite if favourite in names else next(iter(names), None)
 
 
