@@ -1,3 +1,25 @@
-"""clickprint: one log of what shoppers did, one profile per shopper, every prediction a shop needs."""
+"""clickprint: one log of what shoppers did, one profile per shopper, every prediction a shop needs.
+
+The public verbs are those of `clickprint.api`; they are imported when they are first asked for, so that `import clickprint` is light.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+__all__ = ["RNG", "Board", "Profiles", "Task", "encoder", "load", "read", "run", "score", "split"]  # noqa: F822
+
+if TYPE_CHECKING:
+    from clickprint.api import RNG, Board, Profiles, Task, encoder, load, read, run, score, split
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'clickprint' has no attribute {name!r}; it has {', '.join(__all__)}")
+    from clickprint import api
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

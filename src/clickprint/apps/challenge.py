@@ -45,7 +45,7 @@ def baseline(
     threads: int | None = None,
     watch: Watch = silent,
 ) -> None:
-    """The organisers' aggregated features of the relevant clients in the organisers' order of rows; only of those with an event unless `all_clients`."""
+    """The organisers' aggregated features of the relevant clients, in their order of rows; without `all_clients` of those with an event."""
     from clickprint.encoders import encoder
 
     relevant = np.unique(challenge.relevant_clients(data))

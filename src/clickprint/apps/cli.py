@@ -73,7 +73,7 @@ def run(
     memory: str | None = None,
     threads: int | None = None,
     accelerator: Accelerator = "auto",
-    devices: str = "1",
+    devices: Annotated[tuple[str, ...], Many] = ("1",),
     skip_official: Flag = False,
 ) -> None:
     """Do what a recipe says: data, split, profiles, probes, board, report, in a run folder.
@@ -95,14 +95,15 @@ def run(
     accelerator
         Where the official probe trains; auto takes a GPU when there is one.
     devices
-        How many devices, or their indices (0,2): tasks are shared out, one network a device.
+        How many devices, auto, or their indices (0 2 or 0,2): tasks are shared out, one network a device, so scores do not change.
     skip_official
         Leave out the official probe: minutes less.
     """
     from clickprint.apps.progress import progress
     from clickprint.apps.recipe import load
+    from clickprint.apps.run import FIRST
     from clickprint.apps.run import run as run_recipe
-    from clickprint.apps.show import board_table
+    from clickprint.apps.terminal import show
 
     found = load(recipe)
     folder = out or Path("runs") / found.name
@@ -114,10 +115,10 @@ def run(
             memory=memory,
             threads=threads,
             accelerator=accelerator,
-            devices=devices,
+            devices=",".join(devices),
             skip_official=skip_official,
             watch=watch,
-            show=board_table,
+            show=lambda board, notes: show(board, notes=notes, words=notes[0] != FIRST),
         )
     print(f"board: {folder / 'board.csv'}\nreport: {folder / 'report.html'}")
 
@@ -147,9 +148,9 @@ def board(
     html
         Write a report here too: one HTML file that opens without a network.
     """
-    from clickprint.apps.boards import boards_of
+    from clickprint.apps import verbs
 
-    boards_of(runs, probe=probe, csv=csv, json=json, html=html)
+    verbs.board(runs, probe=probe, csv=csv, json=json, html=html)
 
 
 @app.command

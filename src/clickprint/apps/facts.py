@@ -1,17 +1,21 @@
 """What a number rests on: versions, commit, machine, and what each stage cost. None of it names the machine or its user."""
 
+import json
 import os
 import platform
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import clickprint
+from clickprint.core.files import write_text
 
 PACKAGES = ("numpy", "pyarrow", "duckdb", "torch")
 # Imports only go down, so what a stage computes can depend on these folders and on no other.
@@ -108,3 +112,48 @@ def _peak() -> int:
 
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return used if sys.platform == "darwin" else used * 1024
+
+
+@dataclass(slots=True)
+class Facts:
+    """facts.json of a run: what its numbers rest on, written anew after every stage; what an earlier call spent is added up."""
+
+    file: Path
+    told: dict[str, Any]
+
+    @staticmethod
+    def of(file: Path, **told: Any) -> "Facts":
+        """The facts in `file`, if there are any, with what is known at the start."""
+        stages = Facts.read(file).get("stages", {})
+        facts = Facts(file, {**told, "commit": commit(), "versions": versions(), "machine": machine(), "stages": stages})
+        facts.write()
+        return facts
+
+    @staticmethod
+    def read(file: Path) -> dict[str, Any]:
+        """What a facts.json tells; nothing where it is lost or damaged, because no output depends on it."""
+        try:
+            found = json.loads(file.read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def tell(self, **told: Any) -> None:
+        self.told.update(told)
+        self.write()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measures the block, and adds it to what the stage took before."""
+        cost: dict[str, float] = {}
+        try:
+            with measured(cost):
+                yield
+        finally:
+            before = self.told["stages"].pop(name, {})  # popped, so that stages stand in the order of their last turn
+            seconds = round(before.get("seconds", 0.0) + cost["seconds"], 3)
+            self.told["stages"][name] = {"seconds": seconds, "peak_mib": max(before.get("peak_mib", 0.0), cost["peak_mib"])}
+            self.write()
+
+    def write(self) -> None:
+        write_text(self.file, json.dumps(self.told, indent=1, ensure_ascii=False) + "\n")

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from clickprint.apps.source import NO_PATH, option_names, option_source, place, takes_path
+from clickprint.apps.tasksets import OPEN
 from clickprint.core.errors import ConfigError
 from clickprint.core.past import Encoder
 from clickprint.data.adapters import DATASETS
 from clickprint.encoders import ENCODERS, encoder
 
-TASK_SETS = ("ubm25", "examples")
 PROBES = ("quick", "official")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 
@@ -64,6 +64,7 @@ class ProbesPart:
 
     quick: tuple[str, ...] = ()
     official: tuple[str, ...] = ()
+    official_sets: tuple[str, ...] = ()  # which of tasks.sets the official probe is asked; empty: all
     ablation: str = ""
     resamples: int = 200
     baseline: str = ""  # what verdicts compare with; empty: the first profile of the encoder `counts`
@@ -225,8 +226,8 @@ def _agree(recipe: Recipe, faults: list[str]) -> None:
     if not recipe.tasks.sets and not recipe.tasks.hidden:
         faults.append("tasks: no set and no hidden task, so there is nothing to score")
     for name in recipe.tasks.sets:
-        if name not in TASK_SETS and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
-            faults.append(f"tasks.sets: {_unknown_name(name, TASK_SETS)}, or module:NAME of your own tasks")
+        if name not in OPEN and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
+            faults.append(f"tasks.sets: {_unknown_name(name, OPEN)}, or module:NAME of your own tasks")
     if len(set(recipe.tasks.sets)) < len(recipe.tasks.sets):
         faults.append(f"tasks.sets: found {list(recipe.tasks.sets)}, expected each once")
     if not 0 <= probes.resamples <= 10_000:
@@ -236,6 +237,7 @@ def _agree(recipe: Recipe, faults: list[str]) -> None:
         faults += [f"probes.{key}: {_unknown_name(n, recipe.profiles)}" for n in names if n not in recipe.profiles]
         if len(set(names)) < len(names):
             faults.append(f"probes.{key}: found {list(names)}, expected each once")
+    faults += [f"probes.official_sets: {_unknown_name(n, recipe.tasks.sets)}" for n in probes.official_sets if n not in recipe.tasks.sets]
     for key in ("ablation", "baseline", "control"):
         name = getattr(probes, key)
         if name and name not in recipe.profiles:
@@ -272,7 +274,7 @@ def _part(kind: type, raw: dict[str, Any], path: str, faults: list[str]) -> Any:
 def _options(function: Callable[..., Any], known: Sequence[str], raw: dict[str, Any], path: str, faults: list[str]) -> dict[str, Any]:
     """The keyword options of an encoder's class or a reader, read by its annotations; the class's own check of the values runs too."""
     before = len(faults)
-    hints = get_type_hints(function.__init__ if isinstance(function, type) else function)
+    hints = get_type_hints(function)
     parameters = inspect.signature(function).parameters
     _unknown(raw, known, f"{path}.", faults)
     values = {n: _fit(raw[n], hints.get(n, Any), f"{path}.{n}", faults) for n in known if n in raw}
