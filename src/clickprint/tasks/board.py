@@ -243,6 +243,7 @@ class Board:
             against = [p for p in self.profiles if p != other and p != self.control]
             words += self._against(against, other, brief=role == "control") if self.counted else []
         words += [w for t in self.tasks if (w := self._dead(t))]
+        words += self._twice()
         words += self._hidden_words() + self._ablation_words()
         if self.resamples:
             words.append(
@@ -308,6 +309,14 @@ class Board:
             return f"{task}: no label has both answers in the validation window, so its score says nothing."
         dead = f"each of the other {score.degenerate} counts 0, so read the live score."
         return f"{task}: only {alive} of {score.labels} labels are live; {dead}"
+
+    def _twice(self) -> list[str]:
+        """Counted tasks that are one question under two names, as churn and conversion are where everyone has bought before."""
+        same: dict[str, list[str]] = {}
+        for task in self.counted:
+            same.setdefault(self._first[task].question, []).append(task)
+        shared = [tasks for tasks in same.values() if len(tasks) > 1]
+        return [f"{_and(t)} are one question here, asked of the same users: it counts {len(t)} times." for t in shared]
 
     def _hidden_words(self) -> list[str]:
         """One sentence each for the profiles above, not shown above and below the baseline on the mean over the hidden tasks."""
@@ -457,10 +466,6 @@ def _by_task(name: str, scores: Sequence[TaskScore], faults: list[str]) -> dict[
     if len(row) < len(scores):
         twice = sorted({s.task for s in scores if sum(o.task == s.task for o in scores) > 1})
         faults.append(f"the profile {name} has more than one score on {', '.join(twice)}; keep one")
-    for s in row.values():
-        if len(s.replicates) != len(s.live_replicates):
-            both = f"{len(s.replicates)} resamples of the score but {len(s.live_replicates)} of the live score"
-            faults.append(f"{name}, {s.task}: {both}; score it again")
     return row
 
 
@@ -544,9 +549,15 @@ def _from_dict(raw: Mapping[str, Any]) -> TaskScore:
     def numbers(values: Mapping[str, Any]) -> dict[str, float]:
         return {k: number(v) for k, v in values.items()}
 
+    probe: str = raw["probe"]
+    replicates, live_replicates = (np.array([number(v) for v in raw[n]], np.float64) for n in ("replicates", "live_replicates"))
+    if probe not in ("official", "quick"):
+        raise ValueError(f"probe {probe!r}")
+    if len(replicates) != len(live_replicates):
+        raise ValueError(f"{len(replicates)} resamples of the score but {len(live_replicates)} of the live score")
     return TaskScore(
         task=str(raw["task"]),
-        probe=raw["probe"],
+        probe=probe,  # type: ignore[arg-type]
         question=str(raw["question"]),
         users=int(raw["users"]),
         labels=int(raw["labels"]),
@@ -559,6 +570,6 @@ def _from_dict(raw: Mapping[str, Any]) -> TaskScore:
         best_epoch=int(raw["best_epoch"]),
         hidden=bool(raw["hidden"]),
         about=str(raw["about"]),
-        replicates=np.array([number(v) for v in raw["replicates"]], np.float64),
-        live_replicates=np.array([number(v) for v in raw["live_replicates"]], np.float64),
+        replicates=replicates,
+        live_replicates=live_replicates,
     )
