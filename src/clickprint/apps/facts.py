@@ -23,7 +23,7 @@ FLOORS = {
     "data": ("core", "data"),
     "profiles": ("core", "data", "encoders"),
     "scores": ("core", "data", "metrics", "tasks"),
-    "board": ("core", "data", "metrics", "tasks"),
+    "report": ("core", "data", "metrics", "tasks", "apps"),
 }
 
 

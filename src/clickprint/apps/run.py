@@ -7,7 +7,7 @@ and the report that quotes it, tell what the stages cost, and so differ.
 
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -40,7 +40,7 @@ from clickprint.tasks.score import load as load_score
 from clickprint.tasks.score import save as save_score
 from clickprint.tasks.task import Task, TaskScore
 
-RECIPE, FACTS, LOCK = "recipe.toml", "facts.json", ".lock"
+RECIPE, FACTS, REPORT, LOCK, SPILL = "recipe.toml", "facts.json", "report.html", ".lock", ".spill"
 COUNTED = "ubm25"  # the set whose tasks are summed and ranked; where a recipe does not have it, all open tasks are
 FIRST = "the first board; hidden tasks and ablation follow where the recipe has them"
 Show = Callable[[Board, Sequence[str]], None]  # a board, and footnotes to it
@@ -77,7 +77,7 @@ def run(
     with ExitStack() as stack:
         stack.enter_context(_claimed(folder, recipe, fresh))
         facts = Facts.of(folder / FACTS, recipe=recipe.name, seed=recipe.seed, command=f"clickprint run {RECIPE}")
-        engine = stack.enter_context(Engine(memory=memory, threads=threads))
+        engine = stack.enter_context(Engine(memory=memory, threads=threads, spill=folder / SPILL))
         with facts.stage("data"):
             data = _data(recipe, engine, watch)
             log = EventLog.open(data, engine)
@@ -92,12 +92,12 @@ def run(
         every = [t for of_set in tasks.values() for t in of_set]
         scores: Scores = {name: [] for name in recipe.probes.quick or recipe.profiles}
         with facts.stage("quick probe"):
-            work.ask_quick(every, scores)
+            work.ask_quick("quick probe", every, scores)
         if recipe.tasks.hidden or recipe.probes.ablation:
             show(work.board(scores, counted), [FIRST, *notes])
         if recipe.tasks.hidden:
             with facts.stage("hidden tasks"):
-                work.ask_quick(work.hidden_tasks(), scores, hidden=True)
+                work.ask_quick("hidden tasks", work.hidden_tasks(), scores, hidden=True)
         with facts.stage("ablation"):
             ablation = work.ablation([t for t in every if counted is None or t.name in counted])
         boards = [work.board(scores, counted, ablation)]
@@ -112,8 +112,7 @@ def run(
             boards.append(work.board(trained, both or None))
             write_board(folder, boards[1])
             show(boards[1], notes)
-        with facts.stage("report"):
-            _report(folder, recipe, facts, log, parts, boards)
+        _report(folder, recipe, facts, log, parts, boards)
     return folder
 
 
@@ -135,10 +134,13 @@ def _claimed(folder: Path, recipe: Recipe, fresh: bool) -> Iterator[None]:
                     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         elif (folder / RECIPE).is_file() and not _same(folder / RECIPE, recipe):
             raise ConfigError(f"{folder} holds the run of another recipe; name another --out, or empty it with --fresh")
-        for left in [*folder.rglob(".*.part"), *folder.rglob(".*.old")]:
+        for left in [*folder.rglob(".*.part"), *folder.rglob(".*.old"), folder / SPILL]:
             shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
         write_text(folder / RECIPE, recipe.text)
-        yield
+        try:
+            yield
+        finally:
+            shutil.rmtree(folder / SPILL, ignore_errors=True)
 
 
 def _same(file: Path, recipe: Recipe) -> bool:
@@ -307,10 +309,9 @@ class _Work:
     def _scores(self, probe: Probe, profile: str) -> Path:
         return self.folder / "scores" / probe / profile
 
-    def ask_quick(self, tasks: Sequence[Task], scores: Scores, *, hidden: bool = False) -> None:
+    def ask_quick(self, stage: str, tasks: Sequence[Task], scores: Scores, *, hidden: bool = False) -> None:
         """Adds each profile's score on each task. A question is asked once, and an equal one is answered once."""
         designs = Designs(keep=2 * len(scores))
-        stage = "hidden tasks" if hidden else "quick probe"
         known: dict[tuple[str, str], TaskScore] = {}
         for done, task in enumerate(tasks):
             self.watch(stage, done, len(tasks))
@@ -334,7 +335,7 @@ class _Work:
             return {}
         scores: Scores = {f"{whole}{LEFT_OUT}{block}": [] for block, _ in self.profiles(whole).blocks}
         if len(scores) > 1:  # without its only block nothing is left
-            self.ask_quick(tasks, scores)
+            self.ask_quick("ablation", tasks, scores)
             return scores
         return {}
 
@@ -389,7 +390,13 @@ def report_of(runs: Sequence[Path], board: Board) -> str:
 
 
 def _report(folder: Path, recipe: Recipe, facts: Facts, log: EventLog, parts: Split, boards: Sequence[Board]) -> None:
+    """Writes the report, unless it shows these boards already."""
+    made = digest([digest(board_file(folder, b.probe).read_text("utf-8")) for b in boards], code("report"))
+    if made_from(folder).get("report") == made and (folder / REPORT).is_file() and (folder / "plots").is_dir():
+        return
     from clickprint.apps.report import write_report  # matplotlib: only where it is needed
 
-    told: Mapping[str, Any] = {**facts.told, "recipe file": recipe.text}
-    write_report(folder, title=recipe.name, facts=told, overview=overview(log, parts), boards=boards)
+    with facts.stage("report"):
+        told = {**facts.told, "recipe file": recipe.text}  # what the report itself took stands in facts.json only
+        write_report(folder, title=recipe.name, facts=told, overview=overview(log, parts), boards=boards)
+    write_made_from(folder, {"report": made})
