@@ -46,6 +46,6 @@ class Window:
     def __str__(self) -> str:
         return f"{show(self.start)} ≤ t < {show(self.end)}"
 
-    def first(self, days: float) -> "Window":
+    def first(self, days: int | float) -> "Window":
         """The first `days` of this window (all of it when it is shorter)."""
         return Window(self.start, min(self.end, self.start + round(days * DAY)))

@@ -46,7 +46,7 @@ SPEND = Task(
 )
 
 
-def buys_over(amount: float) -> Task:
+def buys_over(amount: int | float) -> Task:
     """Whether a user's purchases in the window reach `amount`, in the log's own money."""
     return Task(
         name=f"buys_over_{amount:g}",

@@ -15,7 +15,7 @@ from clickprint.tasks.task import Population
 BEGINNING = -(2**62)  # before every time that a log can hold
 
 
-def before(window: Window, days: float | None = None) -> Window:
+def before(window: Window, days: int | float | None = None) -> Window:
     """All that was before the window, or its last `days`."""
     return Window(BEGINNING if days is None else window.start - round(days * DAY), window.start)
 
@@ -30,7 +30,7 @@ def everyone(users: Int64[np.ndarray, "U"] | None = None) -> Population:
     return population
 
 
-def active_in(days: float | None, *roles: Role) -> Population:
+def active_in(days: int | float | None, *roles: Role) -> Population:
     """Who did something with one of these roles (any, when none is named) in the `days` before the window; None = ever before it."""
     if days is not None and not days > 0:
         raise ConfigError(f"active_in: found {days} days, expected more than 0")
@@ -41,12 +41,12 @@ def active_in(days: float | None, *roles: Role) -> Population:
     return population
 
 
-def buyers(days: float | None = None) -> Population:
+def buyers(days: int | float | None = None) -> Population:
     """Who bought before the window (in the last `days`)."""
     return active_in(days, Role.BUY)
 
 
-def as_active_as(low: float, high: float, *roles: Role, days: float | None = None) -> Population:
+def as_active_as(low: int | float, high: int | float, *roles: Role, days: int | float | None = None) -> Population:
     """Users whose number of events (with these roles, in the last `days`) is above the quantile `low` and up to the quantile `high`.
 
     Quantiles are over those with at least one such event; equal counts are never parted. `as_active_as(0.5, 1)` are the heavy half,
@@ -66,7 +66,7 @@ def as_active_as(low: float, high: float, *roles: Role, days: float | None = Non
     return population
 
 
-def touched(column: str, value: int, *roles: Role, days: float | None = None) -> Population:
+def touched(column: str, value: int, *roles: Role, days: int | float | None = None) -> Population:
     """Who did something with one of these roles to something whose `column` is `value`, in the last `days` before the window."""
 
     def population(table: Table, window: Window) -> Int64[np.ndarray, "U"]:
@@ -76,7 +76,7 @@ def touched(column: str, value: int, *roles: Role, days: float | None = None) ->
     return population
 
 
-def lapsed(days: float, *roles: Role) -> Population:
+def lapsed(days: int | float, *roles: Role) -> Population:
     """Who once did something with one of these roles, but nothing with them in the `days` before the window."""
     ever, lately = active_in(None, *roles), active_in(days, *roles)
 

@@ -19,7 +19,7 @@ from clickprint.tasks.task import Target
 CENTS = 10_000  # money is summed in whole ten-thousandths: whole numbers have the same sum in any order
 
 
-def comes_back(*roles: Role, days: float | None = None) -> Target:
+def comes_back(*roles: Role, days: int | float | None = None) -> Target:
     """One column: the user did something with one of these roles (any, when none is named)."""
 
     def target(table: Table, window: Window, users: Int64[np.ndarray, "U"]) -> Bool[np.ndarray, "U 1"]:
@@ -31,7 +31,7 @@ def comes_back(*roles: Role, days: float | None = None) -> Target:
     return target
 
 
-def stays_away(*roles: Role, days: float | None = None) -> Target:
+def stays_away(*roles: Role, days: int | float | None = None) -> Target:
     """One column: the user did nothing with these roles. With BUY: the challenge's churn and conversion."""
     back = comes_back(*roles, days=days)
 
@@ -41,7 +41,7 @@ def stays_away(*roles: Role, days: float | None = None) -> Target:
     return target
 
 
-def count_at_least(n: int, *roles: Role, days: float | None = None) -> Target:
+def count_at_least(n: int, *roles: Role, days: int | float | None = None) -> Target:
     """One column: at least `n` events with these roles."""
     if n < 1:
         raise ConfigError(f"count_at_least: found {n}, expected at least 1")
@@ -53,7 +53,7 @@ def count_at_least(n: int, *roles: Role, days: float | None = None) -> Target:
     return target
 
 
-def activity(*roles: Role, days: float | None = None) -> Target:
+def activity(*roles: Role, days: int | float | None = None) -> Target:
     """One float column: log(1 + the number of events with these roles)."""
 
     def target(table: Table, window: Window, users: Int64[np.ndarray, "U"]) -> Float32[np.ndarray, "U 1"]:
@@ -63,7 +63,7 @@ def activity(*roles: Role, days: float | None = None) -> Target:
     return target
 
 
-def variety_at_least(n: int, column: str, *roles: Role, days: float | None = None) -> Target:
+def variety_at_least(n: int, column: str, *roles: Role, days: int | float | None = None) -> Target:
     """One column: events with these roles touch at least `n` different values of `column`."""
     if n < 1:
         raise ConfigError(f"variety_at_least: found {n}, expected at least 1")
@@ -80,7 +80,7 @@ def variety_at_least(n: int, column: str, *roles: Role, days: float | None = Non
 
 
 def buys_any(
-    column: str, values: Sequence[int] | Int64[np.ndarray, "T"], roles: Sequence[Role] = (Role.BUY,), *, days: float | None = None
+    column: str, values: Sequence[int] | np.ndarray, roles: Sequence[Role] = (Role.BUY,), *, days: int | float | None = None
 ) -> Target:
     """A column a value: the user has an event with one of these roles whose `column` (item, url, a category, …) is the value.
 
@@ -96,11 +96,11 @@ def buys_any(
 
 
 def buys_price(
-    edges: Sequence[float] | Float64[np.ndarray, "E"],
-    values: Sequence[int] | Int64[np.ndarray, "T"] | None = None,
+    edges: Sequence[int | float] | np.ndarray,
+    values: Sequence[int] | np.ndarray | None = None,
     roles: Sequence[Role] = (Role.BUY,),
     *,
-    days: float | None = None,
+    days: int | float | None = None,
 ) -> Target:
     """A column a bucket of the event's price per unit: the user has an event with a price in it.
 
@@ -120,7 +120,7 @@ def buys_price(
     return target
 
 
-def spend(days: float | None = None, roles: Sequence[Role] = (Role.BUY,)) -> Target:
+def spend(days: int | float | None = None, roles: Sequence[Role] = (Role.BUY,)) -> Target:
     """One float column: log(1 + the sum of price × quantity); a row without a quantity counts once, one without a price not at all.
 
     A sum below zero (more returned than bought) counts as 0. Like all that reads money, raises ConfigError where the events have no
@@ -133,8 +133,10 @@ def spend(days: float | None = None, roles: Sequence[Role] = (Role.BUY,)) -> Tar
     return target
 
 
-def spends_at_least(amount: float, days: float | None = None, roles: Sequence[Role] = (Role.BUY,)) -> Target:
+def spends_at_least(amount: int | float, days: int | float | None = None, roles: Sequence[Role] = (Role.BUY,)) -> Target:
     """One column: the sum of price × quantity reaches `amount`."""
+    if not amount > 0:
+        raise ConfigError(f"spends_at_least: found {amount}, expected an amount above 0")
 
     def target(table: Table, window: Window, users: Int64[np.ndarray, "U"]) -> Bool[np.ndarray, "U 1"]:
         return (_spent(table, window, users, roles, days) >= amount)[:, None]
@@ -169,7 +171,7 @@ def _scatter(
 
 
 def _spent(
-    table: Table, window: Window, users: Int64[np.ndarray, "U"], roles: Sequence[Role], days: float | None
+    table: Table, window: Window, users: Int64[np.ndarray, "U"], roles: Sequence[Role], days: int | float | None
 ) -> Float64[np.ndarray, "U"]:
     _need_price(table)
     many = "quantity" in table.manifest.columns
@@ -196,7 +198,9 @@ def _labels(values: Sequence[int] | np.ndarray, where: str) -> Int64[np.ndarray,
     return labels
 
 
-def _read(table: Table, window: Window, columns: tuple[str, ...], roles: Sequence[Role], days: float | None) -> Mapping[str, np.ndarray]:
+def _read(
+    table: Table, window: Window, columns: tuple[str, ...], roles: Sequence[Role], days: int | float | None
+) -> Mapping[str, np.ndarray]:
     """The rows of the window's first `days`. The whole window is asked for, so that targets of any length share one reading."""
     end = window.end if days is None else window.first(days).end
     if end == window.end:
