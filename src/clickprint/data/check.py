@@ -21,6 +21,9 @@ SAID: dict[Need, str] = {
     "time": "texts YYYY-MM-DD HH:MM:SS or timestamps",
     "moment": "timestamps or dates",
 }
+# A search as the challenge has it: sixteen codes from 0 to 255, `[148 50 … 31]`.
+BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+SIXTEEN_CODES = rf"\s*\[\s*({BYTE}\s+){{15}}{BYTE}\s*\]\s*"
 # A time outside is a wrong unit or a placeholder (1900-01-01), not the time of a purchase.
 EARLIEST, LATEST = parse("1900-01-01") + 1, parse("2200-01-01")
 

@@ -49,6 +49,21 @@ def zoned_sql(expression: str, zone: str) -> str:
     return f"timezone({quote(zone)}, {expression})"
 
 
+def iso_sql(expression: str, zone: str) -> str:
+    """Microseconds of an ISO 8601 text, `2022-09-04`, `2022-09-04T13:30:00.5` or with an offset (Z, UTC, +02:00); null for others.
+
+    An offset is honoured; without one the text is a clock of `zone`. The form is checked first, because a cast to a timestamp reads
+    an offset or a zone and drops it.
+    """
+    plain = r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d([.]\d+)?)?)?"
+    offset = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d([.]\d+)?)? ?(Z|z|UTC|GMT|[+-]\d\d(:?\d\d)?)"
+    shifted = rf"regexp_replace(regexp_replace({expression}, ' ?(Z|z|UTC|GMT)$', '+00'), ' ([+-][0-9:]+)$', '\1')"
+    return (
+        f"CASE WHEN {matches_sql(expression, plain)} THEN {micros_sql(zoned_sql(f'TRY_CAST({expression} AS TIMESTAMP)', zone))} "
+        f"WHEN {matches_sql(expression, offset)} THEN {micros_sql(f'TRY_CAST({shifted} AS TIMESTAMPTZ)')} END"
+    )
+
+
 def matches_sql(expression: str, pattern: str) -> str:
     """Whether the whole text matches a regular expression."""
     return f"regexp_full_match({expression}, {quote(pattern)})"
@@ -143,7 +158,7 @@ class Engine:
 
     def one(self, sql: str) -> tuple:
         """The single row of an answer."""
-        rows = self._run(sql).fetchall()  # all of it: a result with a rest keeps the connection busy
+        rows = self._rows(sql)
         assert len(rows) == 1, sql
         return rows[0]
 

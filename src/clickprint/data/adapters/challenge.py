@@ -19,7 +19,7 @@ from clickprint.core.items import AttributeKind
 from clickprint.core.time import Time, show
 from clickprint.core.watch import Watch, silent
 from clickprint.data.adapters.labels import floats, integers
-from clickprint.data.check import Need, arrow_schema, blaming, is_text, no_id, no_time, parquet_problems, refuse, sift
+from clickprint.data.check import SIXTEEN_CODES, Need, arrow_schema, blaming, is_text, no_id, no_time, parquet_problems, refuse, sift
 from clickprint.data.engine import Engine, matches_sql, micros_sql, name, text_id_sql, timestamp_sql
 from clickprint.data.log import EventLog
 from clickprint.data.split import windows
@@ -41,8 +41,6 @@ PROPERTIES = "product_properties"
 PROPERTY_NEEDS: dict[str, Need] = {"sku": "id", "category": "id", "price": "id", "name": "text"}
 TARGET_NEEDS: dict[str, Need] = {"client_id": "id", "sku": "id", "category": "id", "price": "id"}
 TIME_FORM = "%Y-%m-%d %H:%M:%S"
-BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-SIXTEEN_CODES = rf"\s*\[\s*({BYTE}\s+){{15}}{BYTE}\s*\]\s*"
 
 
 @dataclass(frozen=True, slots=True)

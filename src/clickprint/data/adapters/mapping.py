@@ -1,0 +1,300 @@
+"""The mapping file of the table reader: which column is what. docs/datasets.md explains it by example."""
+
+import codecs
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from glob import has_magic
+from pathlib import Path
+from typing import Any, Literal
+
+from clickprint.core.errors import ConfigError
+from clickprint.core.events import COLUMNS, ID_COLUMNS, REQUIRED, Kind, Role
+from clickprint.core.items import AttributeKind
+
+OPTIONAL = tuple(c for c in COLUMNS if c not in REQUIRED)
+UNITS = {"seconds": 1_000_000, "milliseconds": 1_000, "microseconds": 1}
+FILE_KEYS = ("files", "format", "delimiter", "encoding", "header")
+ROLES = ", ".join(r.value for r in Role)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """Files of one kind; `header` names the columns of a CSV that has no header line."""
+
+    paths: tuple[Path, ...]
+    format: Literal["csv", "parquet"]
+    delimiter: str = ","
+    encoding: str = "utf-8"
+    header: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Id:
+    """A column of ids. `auto`: whole numbers where every value is one, else texts."""
+
+    column: str
+    ids: Literal["auto", "number", "text"] = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """A column of times: `iso`, a unit since 1970, `order` (a position) or a strptime format; without a column, the order of the rows."""
+
+    column: str
+    form: str = "iso"
+    zone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """One kind for all rows, or a column and the place in `kinds` of each of its values. In funnel order, which breaks ties in time."""
+
+    kinds: tuple[Kind, ...]
+    column: str = ""
+    values: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Items:
+    """The catalogue: files of its own, or None where its attributes stand in the events' files."""
+
+    files: Files | None
+    item: Id
+    known_from: Clock | None
+    attributes: Mapping[str, tuple[str, AttributeKind]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableMapping:
+    """A whole mapping file."""
+
+    where: Path
+    name: str
+    query: Literal["codes", "text"]
+    events: Files
+    ids: Mapping[str, Id]
+    time: Clock
+    kinds: Kinds
+    numbers: Mapping[str, str]
+    items: Items | None
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the log stores an order instead of times."""
+        return self.time.form == "order"
+
+
+def load(path: Path) -> TableMapping:
+    """The mapping in a TOML file. Raises one ConfigError with every fault, each with the path of its key."""
+    path = Path(path)
+    try:
+        raw = tomllib.loads(path.read_text("utf-8"))
+    except OSError as fault:
+        raise ConfigError(f"{path}: the mapping cannot be read ({fault.strerror}); docs/datasets.md shows one") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as fault:
+        raise ConfigError(f"{path}: not a TOML file ({fault})") from None
+    form = _Form(path)
+    form.known(raw, "", ("name", "query", "events", "catalogue"))
+    events = form.table(raw, "events", "")
+    form.known(events, "events", (*FILE_KEYS, *COLUMNS))
+    catalogue = form.table(raw, "catalogue", "") if "catalogue" in raw else None
+    files = form.files(events, "events")
+    ids = {c: form.id(events[c], f"events.{c}") for c in ID_COLUMNS if c in events}
+    if "user" not in events:
+        form.fault("events.user: missing, expected the name of the column that says who did it")
+    time, kinds = form.clock(events.get("time"), "events.time", order=True), form.kinds(events.get("kind"))
+    numbers: dict[str, str] = {c: form.text(events[c], f"events.{c}") for c in ("price", "quantity") if c in events}
+    items = form.items(catalogue, ids.get("item")) if catalogue is not None else None
+    if items is not None:
+        taken = {*REQUIRED, "known_from", *ID_COLUMNS, *(c for c in OPTIONAL if c in events)}
+        for name in items.attributes:
+            if name in taken or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+                form.fault(
+                    f"catalogue.attributes.{name}: this name is taken or no plain word; give it another name = {{ column = {name!r} }}"
+                )
+    name = form.text(raw.get("name", path.stem), "name")
+    query = raw.get("query", "text")
+    if query not in ("text", "codes"):
+        form.fault(f"query: found {query!r}, expected 'text' or 'codes'")
+    form.raise_()
+    assert files is not None
+    return TableMapping(where=path, name=name, query=query, events=files, ids=ids, time=time, kinds=kinds, numbers=numbers, items=items)
+
+
+@dataclass(slots=True)
+class _Form:
+    """Reads keys and collects what is wrong with them."""
+
+    where: Path
+    faults: list[str] = field(default_factory=list)
+
+    def fault(self, text: str) -> None:
+        self.faults.append(text)
+
+    def raise_(self) -> None:
+        if self.faults:
+            head = f"{self.where}: " if len(self.faults) == 1 else f"{self.where}: {len(self.faults)} faults\n  - "
+            raise ConfigError(head + "\n  - ".join(self.faults))
+
+    def known(self, raw: Mapping[str, Any], path: str, keys: tuple[str, ...]) -> None:
+        for key in raw:
+            if key not in keys:
+                self.fault(f"{path + '.' if path else ''}{key}: unknown key, the known ones are {', '.join(keys)}")
+
+    def table(self, raw: Mapping[str, Any], key: str, path: str) -> dict[str, Any]:
+        found = raw.get(key)
+        if isinstance(found, dict):
+            return found
+        self.fault(f"{path + '.' if path else ''}{key}: {'missing' if found is None else f'found {found!r}'}, expected a table [{key}]")
+        return {}
+
+    def text(self, found: object, path: str) -> str:
+        if isinstance(found, str) and found:
+            return found
+        self.fault(f"{path}: found {found!r}, expected a text")
+        return "?"
+
+    def choice(self, found: object, path: str, known: tuple[str, ...]) -> str:
+        if found not in known:
+            self.fault(f"{path}: found {found!r}, expected one of {', '.join(known)}")
+            return known[0]
+        return str(found)
+
+    def files(self, raw: Mapping[str, Any], path: str) -> Files | None:
+        found = raw.get("files")
+        patterns = [found] if isinstance(found, str) else found
+        if not isinstance(patterns, list) or not patterns or not all(isinstance(p, str) and p for p in patterns):
+            self.fault(f"{path}.files: {'missing' if found is None else f'found {found!r}'}, expected a path or a list of paths")
+            return None
+        paths = [p for pattern in patterns for p in self.paths(pattern, f"{path}.files")]
+        name = Path(patterns[0]).name.lower().removesuffix(".gz")
+        suffix = name.rsplit(".", 1)[-1] if "." in name else ""
+        guess = {"parquet": "parquet", "pq": "parquet", "csv": "csv", "tsv": "csv", "txt": "csv"}.get(suffix)
+        if "format" not in raw and guess is None:
+            self.fault(f"{path}.format: missing, and the name {patterns[0]!r} does not say it; expected 'csv' or 'parquet'")
+        form = self.choice(raw.get("format", guess or "csv"), f"{path}.format", ("csv", "parquet"))
+        if form == "parquet":
+            for key in ("delimiter", "encoding", "header"):
+                if key in raw:
+                    self.fault(f"{path}.{key}: a Parquet file has none; leave it out")
+        delimiter = self.text(raw.get("delimiter", "\t" if suffix == "tsv" else ","), f"{path}.delimiter")
+        if len(delimiter.encode()) != 1 or delimiter in '"\n\r':
+            self.fault(f"{path}.delimiter: found {delimiter!r}, expected one ASCII character such as ',' ';' or '\\t'")
+        encoding = self.text(raw.get("encoding", "utf-8"), f"{path}.encoding")
+        try:
+            codecs.lookup(encoding)
+        except LookupError:
+            self.fault(f"{path}.encoding: found {encoding!r}, expected one that Python knows, such as utf-8, latin-1 or cp1252")
+        header = raw.get("header", [])
+        if not isinstance(header, list) or not all(isinstance(h, str) and h for h in header) or len(set(header)) < len(header):
+            self.fault(f"{path}.header: found {header!r}, expected the names of the columns, each once, of a file without a header line")
+            header = []
+        return Files(
+            paths=tuple(paths),
+            format="parquet" if form == "parquet" else "csv",
+            delimiter=delimiter,
+            encoding=encoding,
+            header=tuple(header),
+        )
+
+    def paths(self, pattern: str, path: str) -> list[Path]:
+        """Variables are filled in, relative paths are seen from the mapping's folder, * ? [ ] and ** match in the order of names."""
+
+        def value(match: re.Match[str]) -> str:
+            name = match[1] or match[2]
+            if name not in os.environ:
+                self.fault(f"{path}: the variable {name} in {pattern!r} is not set")
+            return os.environ.get(name, "")
+
+        full = self.where.parent / re.sub(r"\$(?:(\w+)|\{(\w+)\})", value, pattern)
+        if full.exists() or not has_magic(str(full)):
+            return [full]
+        anchor = Path(full.anchor)
+        found = (
+            sorted(p for p in anchor.glob(str(full.relative_to(anchor))) if p.is_file()) if full.anchor else sorted(Path().glob(str(full)))
+        )
+        if not found and path:
+            self.fault(f"{path}: no file matches {pattern!r}")
+        return found
+
+    def id(self, found: object, path: str) -> Id:
+        if isinstance(found, dict):
+            self.known(found, path, ("column", "ids"))
+            kind = self.choice(found.get("ids", "auto"), f"{path}.ids", ("auto", "number", "text"))
+            return Id(self.text(found.get("column"), f"{path}.column"), kind)  # type: ignore[arg-type]
+        return Id(self.text(found, path))
+
+    def clock(self, found: object, path: str, *, order: bool) -> Clock:
+        if found == "order" and order:
+            return Clock("", "order")
+        if found is None:
+            self.fault(f"{path}: missing, expected the name of a column{', or order where there are no times' if order else ''}")
+            return Clock("?")
+        if not isinstance(found, dict):
+            return Clock(self.text(found, path))
+        self.known(found, path, ("column", "format", "zone"))
+        form = self.text(found.get("format", "iso"), f"{path}.format")
+        forms = ("iso", *UNITS, *(("order",) if order else ()))
+        if form not in forms and "%" not in form:
+            self.fault(f"{path}.format: found {form!r}, expected one of {', '.join(forms)}, or a strptime format such as %d/%m/%Y %H:%M")
+        zone = self.text(found.get("zone", "UTC"), f"{path}.zone")
+        if form in (*UNITS, "order") and "zone" in found:
+            self.fault(f"{path}.zone: {form} have no time zone; leave it out")
+        return Clock(self.text(found.get("column"), f"{path}.column"), form, zone)
+
+    def kinds(self, found: object) -> Kinds:
+        path = "events.kind"
+        if found is None:
+            self.fault(f"{path}: missing, expected a role for all rows ({ROLES}), or a table with column and values")
+            return Kinds(())
+        if not isinstance(found, dict) or "column" not in found:
+            return Kinds((self.kind(found, path),))
+        self.known(found, path, ("column", "values"))
+        raw = self.table(found, "values", path)
+        if not raw:
+            self.fault(f"{path}.values: empty, expected value = role for each kind of event ({ROLES})")
+        by_value = {str(v): self.kind(k, f"{path}.values.{v}", str(v)) for v, k in raw.items()}
+        roles = list(Role)
+        kinds = tuple(sorted(dict.fromkeys(by_value.values()), key=lambda k: roles.index(k.role)))
+        if len({k.name for k in kinds}) < len(kinds):
+            self.fault(f"{path}.values: one name has two roles")
+        return Kinds(kinds, self.text(found["column"], f"{path}.column"), {v: kinds.index(k) for v, k in by_value.items()})
+
+    def kind(self, found: object, path: str, name: str = "") -> Kind:
+        if isinstance(found, dict):
+            self.known(found, path, ("name", "role"))
+            name = self.text(found.get("name", name or found.get("role")), f"{path}.name")
+            found, path = found.get("role"), f"{path}.role"
+        if found not in tuple(r.value for r in Role):
+            self.fault(f"{path}: found {found!r}, expected one of {ROLES}")
+            return Kind(name or "?", Role.OTHER)
+        return Kind(name or str(found), Role(str(found)))
+
+    def items(self, raw: Mapping[str, Any], item: Id | None) -> Items:
+        path = "catalogue"
+        self.known(raw, path, (*FILE_KEYS, "item", "known_from", "attributes"))
+        own = self.files(raw, path) if "files" in raw else None
+        if "files" in raw:
+            item = self.id(raw["item"], f"{path}.item") if "item" in raw else item
+            known = self.clock(raw["known_from"], f"{path}.known_from", order=False) if "known_from" in raw else None
+        else:
+            known = None
+            for key in (k for k in raw if k not in ("attributes",)):
+                if key in (*FILE_KEYS, "item", "known_from"):
+                    self.fault(f"{path}.{key}: only a catalogue with files of its own has it; name them in {path}.files or leave it out")
+        if item is None:
+            self.fault(
+                f"{path}.item: missing, expected the name of the column of items (and {'events.item' if own is None else 'no other'})"
+            )
+        attributes = {}
+        for name, found in self.table(raw, "attributes", path).items():
+            column: object = name
+            if isinstance(found, dict):
+                self.known(found, f"{path}.attributes.{name}", ("column", "kind"))
+                column, found = found.get("column", name), found.get("kind")
+            kind = self.choice(found, f"{path}.attributes.{name}", tuple(k.value for k in AttributeKind))
+            attributes[name] = (self.text(column, f"{path}.attributes.{name}.column"), AttributeKind(kind))
+        return Items(files=own, item=item or Id("?"), known_from=known, attributes=attributes)

@@ -1,0 +1,134 @@
+"""Files as they come → Parquet that the engine can scan as often as it likes: texts for a CSV, and the number of a row where asked for."""
+
+import codecs
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as csv
+import pyarrow.parquet as pq
+
+from clickprint.core.errors import DataError
+from clickprint.data.adapters.mapping import Files
+from clickprint.data.check import arrow_schema
+
+ROW = "#row"  # a row's place in all files together
+BLOCK = 4 << 20
+FaultsOfArrow = (OSError, EOFError, pa.ArrowException, UnicodeError)
+
+
+def header(files: Files, path: Path) -> list[str]:
+    """The columns of one file. Raises DataError when it cannot be read at all."""
+    if files.format == "parquet":
+        return list(arrow_schema(path).names)
+    if not path.is_file():
+        raise DataError(str(path), ["not found" if not path.exists() else "this is a folder, expected a CSV file"])
+    if not path.stat().st_size:
+        raise DataError(str(path), ["the file is empty"])
+    if files.header:
+        return list(files.header)
+    try:
+        with _Text(path, files.encoding) as text, csv.open_csv(text, csv.ReadOptions(block_size=BLOCK), _parse(files, [])) as reader:
+            return list(reader.schema.names)
+    except FaultsOfArrow as fault:
+        raise DataError(str(path), [_said(fault, files)]) from None
+
+
+def stage(files: Files, columns: Sequence[str], target: Path, *, sequence: str = "") -> int:
+    """Writes these columns of all files, and ROW, to one Parquet file; the number of rows that had too many or too few columns.
+
+    A CSV's values are texts, an empty one is null. Where the Parquet column `sequence` holds lists, each entry becomes a row. Holds
+    one block in memory. Raises DataError with one fault a file.
+    """
+    writer, start, skipped, faults = None, 0, [0], []
+    try:
+        for path in files.paths:
+            try:
+                for batch in _csv(path, files, columns, skipped) if files.format == "csv" else _parquet(path, columns, sequence):
+                    rows = pa.array(np.arange(start, start + len(batch), dtype=np.int64))
+                    table = batch.append_column(ROW, rows)
+                    writer = writer or pq.ParquetWriter(target, table.schema, compression="zstd")
+                    writer.write_table(table.cast(writer.schema))
+                    start += len(batch)
+            except FaultsOfArrow as fault:
+                faults.append(f"{path.name}: {_said(fault, files)}")
+    finally:
+        if writer is not None:
+            writer.close()
+    if faults:
+        raise DataError(str(files.paths[0].parent), faults)
+    if writer is None:
+        pq.write_table(pa.table({c: pa.array([], pa.string()) for c in columns} | {ROW: pa.array([], pa.int64())}), target)
+    return skipped[0]
+
+
+def _csv(path: Path, files: Files, columns: Sequence[str], skipped: list[int]) -> Iterator[pa.Table]:
+    read = csv.ReadOptions(block_size=BLOCK, column_names=list(files.header) or None)
+    convert = csv.ConvertOptions(
+        include_columns=list(columns), column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=True, null_values=[""]
+    )
+    with _Text(path, files.encoding) as text, csv.open_csv(text, read, _parse(files, skipped), convert) as reader:
+        for batch in reader:
+            yield pa.Table.from_batches([batch])
+
+
+def _parse(files: Files, skipped: list[int]) -> csv.ParseOptions:
+    def skip(row: csv.InvalidRow) -> str:
+        if skipped:
+            skipped[0] += 1
+        return "skip"
+
+    return csv.ParseOptions(delimiter=files.delimiter, newlines_in_values=True, invalid_row_handler=skip)
+
+
+def _parquet(path: Path, columns: Sequence[str], sequence: str) -> Iterator[pa.Table]:
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(columns=list(columns)):
+            table = pa.Table.from_batches([batch])
+            if sequence and is_list(table.schema.field(sequence).type):
+                lists = table.column(sequence).combine_chunks()
+                others = table.drop_columns([sequence]).take(pc.list_parent_indices(lists))
+                table = others.append_column(sequence, pc.list_flatten(lists)).select(list(columns))
+            yield table
+
+
+def is_list(type_: pa.DataType) -> bool:
+    return pa.types.is_list(type_) or pa.types.is_large_list(type_)
+
+
+class _Text(io.RawIOBase):
+    """The bytes of a file, unpacked (.gz, .bz2, .zst), checked and turned into UTF-8 on the way. Without its byte order mark."""
+
+    def __init__(self, path: Path, encoding: str) -> None:
+        self._file: IO[bytes] = pa.input_stream(str(path), compression="detect")
+        encoding = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._left = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        while not self._left:
+            raw = self._file.read(BLOCK)
+            self._left = self._decoder.decode(raw, not raw).encode()
+            if not raw:
+                break
+        size = len(self._left) if size is None or size < 0 else size
+        out, self._left = self._left[:size], self._left[size:]
+        return out
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _said(fault: Exception, files: Files) -> str:
+    if isinstance(fault, UnicodeError):
+        return f"not {files.encoding} ({fault}); name the file's encoding, such as encoding = 'latin-1'"
+    said = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+    return f"not a whole {'CSV' if files.format == 'csv' else 'Parquet'} file ({said})"
