@@ -45,10 +45,10 @@ class Decay:
     Source: the winners' handmade blocks, spec/universal-profiles.md 1.8.
     """
 
-    half_lives: tuple[float, ...] = (1, 3, 7, 14, 30, 90)
+    half_lives: tuple[int | float, ...] = (1, 3, 7, 14, 30, 90)
     windows: tuple[int, ...] = (1, 3, 7, 14, 30, 60, 90)
     weeks: int = 8
-    taste_half_lives: tuple[float, ...] = (60,)
+    taste_half_lives: tuple[int | float, ...] = (60,)
     top: int = 100
 
     def __post_init__(self) -> None:
@@ -209,7 +209,7 @@ def _present(tables: Tables, column: str, value: str) -> list[tuple[str, int]]:
     return [(column, int(kind)) for kind in tables.log.engine.arrays(features.presence_sql(tables, value))["kind"]]
 
 
-def _taste_name(group: str, column: str, value: int, half_life: float) -> str:
+def _taste_name(group: str, column: str, value: int, half_life: float | int) -> str:
     return f"taste {group} {column} {value} half-life {half_life:g}d"
 
 

@@ -108,7 +108,7 @@ def shares(wanted: list[int], width: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How a block's columns become numbers of one size: which are kept, where they lie, and the axes that replace them (none: 0 × 0)."""
+    """How a block's columns become numbers of one size: which are kept, where they lie, which axes replace them (none: no column)."""
 
     normalise: str
     absent: bool  # whether a last column tells users without a row from others
@@ -134,7 +134,8 @@ class Scale:
         knots = np.zeros((0, int(kept.sum())))
         if normalise == "quantile":
             knots = np.stack([_knots(vectors[rows, c]) for c in np.flatnonzero(kept)], 1) if kept.any() else knots
-        return Scale(normalise, bool(len(rows) < len(vectors)), kept, (mean + shift)[kept], deviation[kept], knots, np.zeros((0, 0)))
+        axes = np.zeros((int(kept.sum()), 0))
+        return Scale(normalise, bool(len(rows) < len(vectors)), kept, (mean + shift)[kept], deviation[kept], knots, axes)
 
     @property
     def width(self) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -84,8 +85,7 @@ def _arrow(values: Sequence | np.ndarray, kind: pa.DataType) -> pa.Array:
     return pa.array(array, mask=np.isnan(array) if pa.types.is_floating(kind) else array == NONE).cast(kind)
 
 
-def random_log(
-    engine: Engine,
+def random_arrays(
     rng: np.random.Generator,
     *,
     users: int = 12,
@@ -94,34 +94,38 @@ def random_log(
     items: int = 30,
     tick: Time = DAY // 4,
     kinds: tuple[Kind, ...] = KINDS,
-) -> EventLog:
+) -> dict[str, Any]:
+    """What `random_log` hands to `memory_log`."""
+    n = events if users else 0
+    kind = rng.integers(0, len(kinds), n)
+    role = np.array([k.role.value for k in kinds])[kind]
+    page, search = role == Role.VIEW.value, role == Role.SEARCH.value
+    known = np.arange(items - items // 10)
+    return {
+        "time": START + tick * rng.integers(0, max(days * DAY // tick, 1), n),
+        "user": rng.integers(0, max(users, 1), n) * 7 - 20,
+        "kind": kind,
+        "item": np.where(page | search, NONE, rng.integers(0, items, n)),
+        "session": rng.integers(0, max(n // 3, 1), n),
+        "query": np.where(search, rng.integers(0, 20, n), NONE),
+        "url": np.where(page, rng.integers(0, 25, n), NONE),
+        "price": np.where(page | search, np.nan, rng.integers(1, 2_000, n) / 100),
+        "kinds": kinds,
+        "catalogue": {"item": known, "category": known % 7, "price_bucket": known % 5},
+        "texts": {"query": {q: "[" + " ".join(map(str, rng.integers(0, 256, 16))) + "]" for q in range(20)}},
+        "codes": True,
+        "name": "random",
+    }
+
+
+def random_log(engine: Engine, rng: np.random.Generator, **dials: Any) -> EventLog:
     """A log without sense in the challenge's form: few distinct times (multiples of `tick` from START), so that many events tie.
 
-    Views carry a url and no item, searches a query; query codes are texts of 16 numbers; items have a category and a price bucket, and a
-    tenth of the bought items is in no catalogue. `users=0` or `events=0` give an empty log.
+    Dials: users=12, events=200, days=40, items=30, tick=6 hours, kinds=KINDS. Users are −20, −13, −6, …; views carry a url and no item,
+    searches a query whose text is a code vector; items have a category and a price bucket, and a tenth of those touched is in no
+    catalogue. `users=0` or `events=0` give an empty log.
     """
-    n = events if users else 0
-    roles = np.array([k.role.value for k in kinds])
-    kind = rng.integers(0, len(kinds), n)
-    role = roles[kind] if n else np.array([], str)
-    page, search = role == Role.VIEW.value, role == Role.SEARCH.value
-    item = np.where(page | search, NONE, rng.integers(0, items, n))
-    known = np.arange(items - items // 10)
-    words = {q: "[" + " ".join(map(str, rng.integers(0, 256, 16))) + "]" for q in range(20)}
-    return memory_log(
-        engine,
-        time=START + tick * rng.integers(0, max(days * DAY // tick, 1), n),
-        user=rng.integers(0, max(users, 1), n) * 7 - 20,
-        kind=kind,
-        item=item,
-        url=np.where(page, rng.integers(0, 25, n), NONE),
-        query=np.where(search, rng.integers(0, 20, n), NONE),
-        kinds=kinds,
-        catalogue={"item": known, "category": known % 7, "price_bucket": known % 5},
-        texts={"query": words},
-        codes=True,
-        name="random",
-    )
+    return memory_log(engine, **random_arrays(rng, **dials))
 
 
 @dataclass(frozen=True, slots=True)
