@@ -261,6 +261,9 @@ def _moment(source: _Source, clock: Clock) -> str:
     if clock.form == "order":
         return f"TRY_CAST({given} AS BIGINT)"
     if clock.form in UNITS:
+        if sort == "whole":  # as below, an order of magnitude faster
+            most = (2**63 - 1) // UNITS[clock.form]
+            return f"CASE WHEN {given} BETWEEN -{most} AND {most} THEN TRY_CAST({given} AS BIGINT) * {UNITS[clock.form]} END"
         return f"TRY_CAST(TRY_CAST({given} AS DECIMAL(22, 6)) * {UNITS[clock.form]} AS BIGINT)"
     if sort == "time":
         aware = f"TRY_CAST({given} AS TIMESTAMPTZ)" if clock.zone == "UTC" else zoned_sql(f"CAST({given} AS TIMESTAMP)", clock.zone)
