@@ -5,6 +5,7 @@ Ink, grid and paper are three fixed colours; `svg` turns them into CSS so that a
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -95,7 +96,10 @@ def draw(picture: "Callable[[], Figure | None]", label: str, *, dots: int = 150)
     `label` is what a screen reader says, and what keeps the ids of several pictures of one page apart.
     """
     vectors, pixels = io.StringIO(), io.BytesIO()
-    with _style(label):
+    with _style(label), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "Glyph .* missing"
+        )  # a name in a script that the PNG's font lacks; the page has the reader's fonts
         drawn = picture()
         if drawn is None:
             return None
@@ -143,12 +147,11 @@ def _short(text: str, most: int = NAME) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def _count(n: float) -> str:
-    """950, 12.3 k, 1.5 M"""
-    for unit, mark in ((1e9, " G"), (1e6, " M"), (1e4, " k")):
-        if n >= unit:
-            unit = 1e3 if unit == 1e4 else unit
-            return f"{n / unit:.3g}{mark}" if n / unit < 1000 else f"{n / unit:,.0f}{mark}"
+def _count(n: float | int) -> str:
+    """950, 9,999, 12.3 k, 1.5 M"""
+    for unit, mark in ((10**9, " G"), (10**6, " M"), (10**3, " k")):
+        if n >= max(unit, 10**4):
+            return f"{n / unit:,.0f}{mark}" if n >= 99.95 * unit else f"{n / unit:.3g}{mark}"
     return f"{n:,.0f}"
 
 
@@ -189,7 +192,7 @@ def _log_axis(axis: Any, low: float, high: float) -> None:
     _big_numbers(axis)
 
 
-def _whisker(ax: "Axes", y: float, found: Estimate | Gap, colour: str, *, wide: float = 2.2) -> None:
+def _whisker(ax: "Axes", y: int, found: Estimate | Gap, colour: str, *, wide: float = 2.2) -> None:
     if np.isfinite(found.low):
         ax.plot([found.low, found.high], [y, y], color=colour, linewidth=wide, alpha=0.55, solid_capstyle="butt")
 
@@ -425,7 +428,7 @@ def days(found: Overview) -> "Figure | None":
     for span in found.spans[1:]:
         left, right = _date(span.start), _date(span.end)
         ax.axvspan(left, right, color=SOFT, alpha=0.13 if span.name.startswith("train") else 0.26, linewidth=0, zorder=0)
-        ax.text((left + right) / 2, top * 0.985, span.name.split()[0], ha="center", va="top", fontsize=7.5, color=SOFT)
+        ax.text((left + right) / 2, top * 0.985, _short(span.name).split()[0], ha="center", va="top", fontsize=7.5, color=SOFT)
     ax.set_ylim(0, top)
     _dates(ax, [found.days[0], found.days[-1] + wide * 86_400 * SECOND])
     _big_numbers(ax.yaxis)
@@ -531,7 +534,7 @@ def timeline(found: Overview) -> "Figure | None":
     what = ("profiles are made from it", "probes learn from it", "scores")
     for span, colour, use in zip(found.spans, (COLOURS[0], COLOURS[4], COLOURS[1]), what, strict=True):
         left, right = _date(span.start), _date(span.end)
-        ax.barh(0, right - left, left=left, height=0.9, color=colour, linewidth=0, alpha=0.85, label=f"{span.name}: {use}")
+        ax.barh(0, right - left, left=left, height=0.9, color=colour, linewidth=0, alpha=0.85, label=f"{_short(span.name)}: {use}")
         ax.plot([left, left], [-0.45, 0.6], color=INK, linewidth=1)
     cuts = [s.start for s in found.spans[1:]] + [found.spans[-1].end]
     for time, side, up in zip(cuts, ("right", "center", "right"), (0.65, 1.2, 0.65), strict=True):

@@ -1,7 +1,7 @@
 """A board on the terminal: tables that fit 100 columns, what they show in words, and what they rest on."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, TextIO
+from typing import NamedTuple
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -16,12 +16,12 @@ NAME = 18  # letters of a profile's name
 HEAD = 11  # letters of a line of a column's head
 
 
-def show(board: Board, *, notes: Sequence[str] = (), stream: TextIO | None = None, words: bool = True) -> None:
-    """Prints the board to `stream` (standard output by default), in colour where that is a terminal.
+def show(board: Board, *, notes: Sequence[str] = (), words: bool = True, console: Console | None = None) -> None:
+    """Prints the board (on standard output by default), in colour where that is a terminal.
 
     `notes` are footnotes of the caller's: the split, the seed, the data. `words` switches the verdicts off.
     """
-    console = Console(file=stream, highlight=False, width=COLUMNS if stream is not None and not stream.isatty() else None)
+    console = console or Console(highlight=False)
     if console.width > COLUMNS or not console.is_terminal:
         console.width = COLUMNS
     console.print(rendered(board, notes=notes, words=words))
@@ -35,9 +35,9 @@ def rendered(board: Board, *, notes: Sequence[str] = (), words: bool = True) -> 
     if words:
         listed = Table.grid(padding=(0, 1, 0, 0))
         for verdict in board.verdicts():
-            listed.add_row("•", Text(verdict))
+            listed.add_row("•", Text(_clean(verdict)))
         parts += [Text("in words", style="bold"), listed, Text()]
-    parts.append(Text("\n".join(_footnotes(board, notes)), style="dim"))
+    parts.append(Text(_clean("\n".join(_footnotes(board, notes))), style="dim"))
     return Group(*parts)
 
 
@@ -45,14 +45,20 @@ def _order(board: Board) -> list[str]:
     return [s.profile for s in board.standings()] or list(board.profiles)
 
 
+def _clean(text: str) -> str:
+    """Without what could steer a terminal: names come from others' files."""
+    return "".join(c for c in text if c == "\n" or c.isprintable())
+
+
 def _short(name: str, most: int = NAME) -> str:
+    name = _clean(name).replace("\n", " ")
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
 def _head(task: str) -> Text:
     """A task's name on as few lines as fit: `propensity_new_sku` → propensity / new_sku."""
     lines: list[str] = []
-    for word in task.split("_"):
+    for word in _clean(task).split("_"):
         if lines and len(lines[-1]) + 1 + len(word) <= HEAD:
             lines[-1] += "_" + word
         else:

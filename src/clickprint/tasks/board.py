@@ -296,7 +296,7 @@ class Board:
         said += f" ({gap_text(whole)})."
         if lost:
             said += f" Worse on {_where(lost, gaps)}."
-        if 0 < len(still) < many or many == 1:
+        if still and (len(still) < many or many == 1):  # where nothing at all is shown, the sum's interval says it
             said += f" Not shown on {_where(still, gaps)}."
         return said
 
