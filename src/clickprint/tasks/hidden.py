@@ -53,7 +53,7 @@ class Draw:
     who: str
     column: str = ""
     values: tuple[int, ...] = field(default=(), repr=False)
-    level: float = 0
+    level: float = 0.0
 
     @property
     def name(self) -> str:
@@ -190,7 +190,7 @@ class _Shop:
         role, column, values = self._met(generator)
         what = "variety" if what == "variety" else "any"
         if what == "variety":
-            return Draw(what, role, days, who, column=column, level=int(generator.integers(2, 6)))
+            return Draw(what, role, days, who, column=column, level=float(generator.integers(2, 6)))
         size = min(int(generator.choice(SIZES)), len(values))
         return Draw(what, role, days, who, column=column, values=tuple(sorted(generator.choice(values, size, replace=False).tolist())))
 

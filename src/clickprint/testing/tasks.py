@@ -179,7 +179,7 @@ def _elsewhere(events: Events, rows: Shaped[np.ndarray, "N"]) -> dict[str, np.nd
     return other
 
 
-def _value(column: str, event: tuple) -> float:
+def _value(column: str, event: tuple) -> int | float:
     given = event[2] if len(event) > 2 else {}
     plain = {"time": TRAIN.start + round(event[0] * DAY), "user": 7, "kind": [k.role for k in KINDS].index(event[1])}
     missing = np.nan if column in ("price", "quantity") else NONE
