@@ -22,18 +22,18 @@ NO_PATH = ("synthetic", "complete_journey")
 DIALS = {"synthetic": "clickprint.data.synthetic:shop_of"}
 
 
-def place(text: str) -> Callable[..., Any]:
-    """What a registry's "module:name" stands for."""
+def place(text: str) -> Any:
+    """What "module:name" stands for. Raises ImportError and AttributeError."""
     module, _, name = text.partition(":")
-    found: Callable[..., Any] = getattr(import_module(module), name)
-    return found
+    return getattr(import_module(module), name)
 
 
 def reader(name: str) -> Callable[..., Dataset]:
     """The `read` function of a data set. Raises ConfigError for an unknown name."""
     if name not in DATASETS:
         raise ConfigError(f"found no data set {name!r}, expected one of {', '.join(sorted(DATASETS))}")
-    return place(DATASETS[name])
+    found: Callable[..., Dataset] = place(DATASETS[name])
+    return found
 
 
 def takes_path(name: str) -> bool:
@@ -43,7 +43,8 @@ def takes_path(name: str) -> bool:
 
 def option_source(name: str) -> Callable[..., Any]:
     """The function whose keyword parameters are a reader's options."""
-    return place(DIALS[name]) if name in DIALS else reader(name)
+    found: Callable[..., Any] = place(DIALS[name]) if name in DIALS else reader(name)
+    return found
 
 
 def option_names(name: str) -> list[str]:

@@ -1,0 +1,305 @@
+"""A run: its folder, that it goes on where it stopped, and what it refuses."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clickprint.apps.boards import of_run, of_runs
+from clickprint.apps.facts import code
+from clickprint.apps.recipe import Recipe, parse
+from clickprint.apps.run import check_run, run
+from clickprint.core.dataset import Dataset
+from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.profiles import Profiles
+from clickprint.tasks.board import Board
+
+TEXT = """
+name = "tiny"
+[data]
+source = "synthetic"
+users = 260
+items = 160
+categories = 8
+days = 45
+rate = 1.5
+[split]
+horizon_days = 7
+[profiles.counts]
+top = 2
+[profiles.random]
+width = 8
+[profiles.joined]
+blocks = ["counts", "random"]
+[tasks]
+sets = ["ubm25"]
+hidden = 2
+[probes]
+ablation = "joined"
+resamples = 3
+"""
+# One profile on the open tasks.
+SMALL = TEXT.replace("hidden = 2", "").replace('ablation = "joined"', 'quick = ["random"]')
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["CLICKPRINT_CACHE"] = str(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    return parse(TEXT)
+
+
+@pytest.fixture(scope="module")
+def shown() -> list[tuple[Board, Sequence[str]]]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, recipe: Recipe, shown: list[tuple[Board, Sequence[str]]]) -> Path:
+    return run(recipe, tmp_path_factory.mktemp("runs") / "tiny", show=lambda board, notes: shown.append((board, notes)))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file but those that tell seconds: facts.json and the report."""
+    files = {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    for told in ("facts.json", "report.html", ".lock"):
+        files.pop(told, None)
+    return files
+
+
+def test_the_folder(folder: Path, recipe: Recipe) -> None:
+    there = {p.name for p in folder.iterdir()}
+    assert there == {
+        "recipe.toml",
+        "facts.json",
+        "board.json",
+        "board.csv",
+        "report.html",
+        "plots",
+        "profiles",
+        "scores",
+        ".lock",
+        "inputs.json",
+    }
+    assert {p.name for p in (folder / "profiles").iterdir()} == {"counts", "random", "joined"}
+    profiles = Profiles.load(folder / "profiles" / "joined")
+    assert profiles.blocks[0][0] == "counts"
+    assert len(profiles.users) == json.loads((folder / "facts.json").read_text())["split"]["users"]
+    assert (folder / "recipe.toml").read_text() == recipe.text
+    assert len(list((folder / "scores" / "quick" / "counts").glob("*.json"))) == 6 + 2 + 1  # tasks, hidden ones, inputs.json
+    assert not list(folder.rglob(".*.part"))
+    assert check_run(folder) == []
+
+
+def test_the_facts(folder: Path, cache: Path) -> None:
+    facts = json.loads((folder / "facts.json").read_text())
+    assert {"commit", "versions", "machine", "seed", "data", "split", "stages", "command"} <= set(facts)
+    (dataset,) = (cache / "datasets").glob("synthetic-*/manifest.json")
+    assert facts["data"]["fingerprint"] == Dataset.open(dataset.parent).manifest.fingerprint
+    assert {"data", "profiles counts", "quick probe", "hidden tasks", "ablation", "report"} <= set(facts["stages"])
+    assert all(cost["seconds"] >= 0 and cost["peak_mib"] > 10 for cost in facts["stages"].values())
+    assert facts["versions"]["numpy"] == np.__version__
+    assert str(folder) not in json.dumps(facts)
+
+
+def test_the_first_board_is_shown_before_hidden_tasks_and_ablation(shown: list[tuple[Board, Sequence[str]]], folder: Path) -> None:
+    (first, notes), (last, _) = shown
+    assert (first.hidden, dict(first.ablation)) == ((), {})
+    assert "first board" in notes[0]
+    assert len(last.hidden) == 2
+    assert list(last.ablation) == ["joined without counts", "joined without random"]
+    assert of_run(folder, "quick").rows() == last.rows()
+    assert (last.baseline, last.control) == ("counts", "random")
+    assert last.counted == ("churn", "conversion", "propensity_category", "propensity_sku", "propensity_new_sku", "propensity_price")
+
+
+def test_again_nothing_is_made(folder: Path, recipe: Recipe) -> None:
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file() and p.parent != folder}
+    report = (folder / "report.html").stat().st_mtime_ns
+    run(recipe, folder)
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file() and p.parent != folder} == before
+    assert (folder / "report.html").stat().st_mtime_ns == report
+
+
+def test_what_is_lost_or_damaged_is_made_again_to_the_same_bytes(folder: Path, recipe: Recipe, tmp_path: Path) -> None:
+    whole = contents(folder)
+    broken = tmp_path / "broken"
+    shutil.copytree(folder, broken)
+    shutil.rmtree(broken / "profiles" / "random")
+    (broken / "scores" / "quick" / "counts" / "churn.npy").write_bytes(b"junk")
+    (broken / "scores" / "quick" / "joined" / "inputs.json").write_text("{")
+    (broken / "board.json").unlink()
+    (broken / "facts.json").write_text("[]")
+    (broken / "profiles" / ".counts.part").mkdir()
+    (broken / "scores" / "quick" / "counts" / ".churn.json.part").write_text("half")
+    run(recipe, broken)
+    assert contents(broken) == whole
+
+
+def test_another_seed_and_runs_on_one_board(folder: Path, tmp_path: Path) -> None:
+    other = run(parse(SMALL.replace('name = "tiny"', 'name = "tiny"\nseed = 1')), tmp_path / "other")
+    name = "profiles/random/embeddings.npy"
+    assert contents(other)[name] != contents(folder)[name]
+    both = of_runs([folder, other], "quick")
+    assert both.profiles == ("tiny/counts", "tiny/random", "tiny/joined", "other/random")
+    assert both.score("tiny/random", "churn") == of_run(folder, "quick").score("random", "churn")
+    assert both.score("other/random", "churn") != both.score("tiny/random", "churn")
+    assert (both.baseline, both.control, both.hidden) == ("tiny/counts", "tiny/random", ())
+
+
+def test_other_code_makes_stale(folder: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other source below a stage makes its outputs stale, and what was made from them."""
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    monkeypatch.setattr("clickprint.apps.run.code", lambda part: "new" if part == "profiles" else code(part))
+    run(recipe, copy)
+    for made in ("profiles/counts/inputs.json", "scores/quick/counts/inputs.json", "scores/quick/joined without counts/inputs.json"):
+        old, new = (json.loads((f / made).read_text()) for f in (folder, copy))
+        assert old.keys() == new.keys()
+        assert not old.items() & new.items()
+    assert contents(copy)["profiles/counts/embeddings.npy"] == contents(folder)["profiles/counts/embeddings.npy"]
+
+
+def test_a_dataset_folder_instead_of_a_source(folder: Path, cache: Path, tmp_path: Path) -> None:
+    (manifest,) = (cache / "datasets").glob("synthetic-*/manifest.json")
+    source = TEXT[TEXT.index("[data]") : TEXT.index("[split]")]
+    found = run(parse(SMALL.replace(source, f"[data]\nfolder = '{manifest.parent}'\n")), tmp_path / "run")
+    assert of_run(found, "quick").score("random", "churn") == of_run(folder, "quick").score("random", "churn")
+
+
+def test_tasks_of_ones_own_and_the_official_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The official probe at its own size, on one small question; a second call trains nothing."""
+    (tmp_path / "my_tasks.py").write_text(
+        "from dataclasses import replace\nfrom clickprint.tasks.examples import RETURNS\n"
+        "TASKS = [RETURNS, replace(RETURNS, name='returns_twin')]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    text = SMALL.replace('"ubm25"', '"my_tasks:TASKS"').replace('quick = ["random"]', 'quick = ["random"]\nofficial = ["random"]')
+    boards: list[Board] = []
+    recipe = parse(text.replace("users = 260", "users = 120"))
+    found = Path(run(recipe, "mine", show=lambda board, _: boards.append(board), accelerator="cpu", threads=1))
+    assert [b.probe for b in boards] == ["quick", "official"]
+    official = of_run(found, "official")
+    assert official.tasks == ("returns_in_7_days", "returns_twin")
+    scores = official.scores["random"]
+    # Equal questions are one network: two would differ in nothing but minutes.
+    assert scores["returns_in_7_days"].epochs == scores["returns_twin"].epochs
+    assert len(scores["returns_twin"].epochs) == 3
+    before = contents(found)
+    monkeypatch.setattr("clickprint.tasks.official.train", lambda *a, **k: pytest.fail("trained again"))
+    run(recipe, "mine", accelerator="cpu")
+    assert contents(found) == before
+    with pytest.raises(ConfigError, match="no board of the official probe"):
+        of_runs([found, found.parent], "official")
+
+
+# -- refusals ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_another_recipe_is_refused_and_fresh_empties(folder: Path, recipe: Recipe, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    other = parse(SMALL)
+    with pytest.raises(ConfigError, match=r"another recipe; name another --out, or empty it with --fresh"):
+        run(other, copy)
+    assert contents(copy) == contents(folder)
+    run(other, copy, fresh=True)
+    assert {p.name for p in (copy / "profiles").iterdir()} == {"random"}
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, recipe: Recipe, fresh: bool) -> None:
+    (tmp_path / "holiday.jpg").write_text("us")
+    with pytest.raises(ConfigError, match=r"holds something that is no run \(holiday.jpg\)"):
+        run(recipe, tmp_path, fresh=fresh)
+    assert [p.name for p in tmp_path.iterdir()] == ["holiday.jpg"]
+
+
+def test_a_file_is_no_folder(tmp_path: Path, recipe: Recipe) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(ConfigError, match="is a file"):
+        run(recipe, tmp_path / "out")
+
+
+def test_two_processes_do_not_write_one_folder(folder: Path, recipe: Recipe) -> None:
+    holder = f"import fcntl, sys\nf = open({str(folder / '.lock')!r}, 'a')\nfcntl.flock(f, fcntl.LOCK_EX)\nprint('held', flush=True)\nsys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(ConfigError, match=r"process \d+ is writing here"):
+            run(recipe, folder)
+        process.kill()
+        process.wait()
+    # The dead process's lock is nobody's, whatever the file says.
+    (folder / ".lock").write_text("process 1")
+    run(recipe, folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (("horizon_days = 7", "horizon_days = 30"), DataError, "nothing happened before"),
+        (('sets = ["ubm25"]', 'sets = ["no_such_module:TASKS"]'), ConfigError, "no_such_module:TASKS: No module named"),
+        (('sets = ["ubm25"]', 'sets = ["json:dumps_"]'), ConfigError, "the module has no such name"),
+        (('sets = ["ubm25"]', 'sets = ["json:__all__"]'), ConfigError, "expected a Task, a list of Tasks"),
+        (('sets = ["ubm25"]', 'sets = ["ubm25", "clickprint.tasks.ubm25:ubm25"]'), ConfigError, "stands in more than one set"),
+        (("[profiles.random]\nwidth = 8", "[profiles.random]\nencoder = 'saved'\nfolder = 'nowhere'"), DataError, "client_ids.npy: not found"),
+        (('source = "synthetic"\nusers = 260\nitems = 160\ncategories = 8\ndays = 45\nrate = 1.5', 'folder = "nowhere"'), DataError, "no manifest.json"),
+    ],
+)  # fmt: skip
+def test_what_only_the_data_can_refuse(change: tuple[str, str], error: type[Exception], message: str, tmp_path: Path) -> None:
+    text = SMALL.replace(*change)
+    assert text != SMALL
+    with pytest.raises(error) as fault:
+        run(parse(text), tmp_path / "run")
+    assert message in str(fault.value)
+    assert not (tmp_path / "run" / "board.json").exists()
+    assert not list((tmp_path / "run").rglob(".*.part"))
+
+
+@pytest.mark.parametrize(
+    ("devices", "message"), [("0", "expected 1 to"), ("x", "expected how many"), ("1,1", "expected how many"), ("", "expected")]
+)
+def test_devices_that_are_not_there(recipe: Recipe, devices: str, message: str, tmp_path: Path) -> None:
+    official = parse(SMALL + 'official = ["random"]')
+    with pytest.raises(ConfigError, match="--devices") as fault:
+        run(official, tmp_path / "run", devices=devices, accelerator="cpu")
+    assert message in str(fault.value)
+    assert not (tmp_path / "run").exists()  # told before anything is made
+
+
+def test_check_run_tells_every_fault(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (copy / "recipe.toml").write_text("name = 3")
+    np.save(copy / "profiles" / "counts" / "embeddings.npy", np.full((3, 2), np.nan, np.float16))
+    (copy / "board.json").write_text("{}")
+    (copy / "scores" / "quick" / "random" / "churn.json").write_text("{}")
+    faults = "\n".join(check_run(copy))
+    for part in ("name: found int 3", "profiles/counts/embeddings.npy: found 6 NaN", "board.json", "churn.json"):
+        assert part in faults
+    (copy / "board.json").unlink()
+    assert check_run(copy)[-1] == "no board yet: the run is not finished"
+
+
+def test_boards_that_are_not_there(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no board of the official probe here; it has that of the quick probe"):
+        of_run(folder, "official")
+    with pytest.raises(ConfigError, match=r"make the run with"):
+        of_run(tmp_path, "quick")
+    with pytest.raises(ConfigError, match="two runs have one name"):
+        of_runs([folder, folder], "quick")
+    (tmp_path / "board.json").write_bytes(b"\xff")
+    with pytest.raises(DataError, match="not UTF-8"):
+        of_run(tmp_path, "quick")
