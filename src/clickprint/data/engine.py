@@ -203,4 +203,5 @@ def _short(fault: Exception) -> str:
 
 
 def _data_error(fault: Exception) -> DataError:
-    return DataError("engine", [f"DuckDB says: {_short(fault)}"])
+    help_ = "; give the engine more memory or fewer threads" if isinstance(fault, duckdb.OutOfMemoryException) else ""
+    return DataError("engine", [f"DuckDB says: {_short(fault)}{help_}"])

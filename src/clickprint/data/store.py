@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 
 from clickprint.core.dataset import Dataset, Day, Manifest
 from clickprint.core.errors import ConfigError, DataError
@@ -116,7 +116,6 @@ def gather(
     )
     wanted = [_quoted(c) for c in schema(manifest.columns).names]
     union = " UNION ALL ".join(f"SELECT {', '.join(wanted)} FROM ({s}) AS s" for s in selects)
-    order = ", ".join(f"{c} NULLS FIRST" for c in wanted)
     if expected is None:
         expected = int(engine.one(f"SELECT COUNT(*) FROM ({union}) AS u")[0])
     if not expected:
@@ -131,8 +130,54 @@ def gather(
         for column, sql in (texts or {}).items()
     }
     watch("sort", 0, expected)
-    events = engine.batches(f"SELECT * FROM ({union}) AS u ORDER BY {order}")
+    # A sort by two columns takes half of the time, and much less memory, of one by all; the few ties are put in order on the way.
+    events = _ties(engine.batches(f"SELECT * FROM ({union}) AS u ORDER BY {_quoted('time')}, {_quoted('user')}", GROUP_ROWS))
     return store(folder, manifest, events, catalogue, maps, population, engine=engine, expected=expected, watch=watch)
+
+
+def _ties(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """The rows, which are in the order of (time, user), in the order of all columns, nulls first.
+
+    Holds a batch, and the events of one user at one time.
+    """
+    waiting: list[pa.Table] = []
+    for batch in batches:
+        if not batch.num_rows:
+            continue
+        table = pa.Table.from_batches([batch])
+        new = _changes(table)
+        if waiting:
+            new[0] = _changes(pa.concat_tables([waiting[-1].slice(len(waiting[-1]) - 1), table.slice(0, 1)]))[1]
+        cuts = np.flatnonzero(new)
+        if not len(cuts):
+            waiting.append(table)
+            continue
+        yield _ordered(pa.concat_tables([*waiting, table.slice(0, cuts[-1])]))
+        waiting = [table.slice(cuts[-1])]
+    if waiting:
+        yield _ordered(pa.concat_tables(waiting))
+
+
+def _changes(table: pa.Table) -> Bool[np.ndarray, "L"]:
+    """Where (time, user) differs from the row before; the first row always does."""
+    differs = np.ones(len(table), bool)
+    differs[1:] = False
+    for column in ("time", "user"):
+        values = table.column(column).to_numpy()
+        differs[1:] |= values[1:] != values[:-1]
+    return differs
+
+
+def _ordered(table: pa.Table) -> pa.Table:
+    new = _changes(table)
+    tied = np.flatnonzero(~new | ~np.append(new[1:], True))
+    if not len(tied):
+        return table
+    some = table.take(pa.array(tied))
+    order = pc.sort_indices(some, sort_keys=[(c, "ascending", "at_start") for c in table.column_names]).to_numpy()
+    rows = np.arange(len(table))
+    rows[tied] = tied[order]
+    return table.take(pa.array(rows))
 
 
 def _spare(folder: Path) -> None:
