@@ -1,0 +1,92 @@
+"""The published numbers, from run folders and benchmarks; nothing in this folder is written by hand.
+
+python docs/results/make.py runs/complete-journey     # docs/results/complete-journey.md, and the README's picture
+python docs/results/make.py benchmarks                # docs/results/benchmarks.md: runs every benchmark, about half an hour
+"""
+
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+from clickprint.apps.boards import board_file
+from clickprint.apps.plots import cover, draw
+from clickprint.core.files import whole, write_text
+from clickprint.tasks.board import Board, figure
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+
+
+def board(found: Board) -> list[str]:
+    """A board as Markdown: scores with half-intervals, live scores where labels are dead, places, words."""
+    lines = [f"## {found.probe.capitalize()} probe", "", *(f"- {v}" for v in found.verdicts()), ""]
+    order = [s.profile for s in found.standings()]
+    lines += ["| task | users | labels (dead) | " + " | ".join(order) + " |", "|---|---|---|" + "---|" * len(order)]
+    for task in found.tasks:
+        about = found.about(task)
+        cells = []
+        for profile in order:
+            mine, live = found.score(profile, task), found.live(profile, task)
+            cells.append(
+                f"{figure(mine.value)} [{figure(mine.low)}, {figure(mine.high)}]"
+                + (f" · live {figure(live.value)}" if about.degenerate else "")
+            )
+        lines.append(f"| {task} | {about.users:,} | {about.labels} ({about.degenerate}) | " + " | ".join(cells) + " |")
+    total = [found.total(p) for p in order]
+    lines.append("| **sum** of counted tasks | | | " + " | ".join(f"{t.value:.4f} [{t.low:.4f}, {t.high:.4f}]" for t in total) + " |")
+    lines.append("| **Borda** points (place) | | | " + " | ".join(f"{s.points:g} ({s.place:g})" for s in found.standings()) + " |")
+    if found.hidden:
+        spreads = [found.spread(p) for p in order]
+        lines.append(
+            f"| mean of {len(found.hidden)} hidden tasks (sd) | | | "
+            + " | ".join(f"{s.mean.value:.4f} ({s.deviation:.3f})" if s else "–" for s in spreads)
+            + " |"
+        )
+    return [*lines, ""]
+
+
+def run(folder: Path) -> None:
+    facts = json.loads((folder / "facts.json").read_text("utf-8"))
+    name = facts["recipe"]
+    lines = [
+        f"# {name}",
+        "",
+        f"Made by `clickprint run recipes/{name}.toml`, written by `python docs/results/make.py runs/{name}`. Intervals: 95 %, paired bootstrap over users.",
+        f"Data: {facts['data']['name']}, fingerprint `{facts['data']['fingerprint']}`, {facts['data']['users']:,} users, {facts['data']['items']:,} items, {facts['data']['events']:,} events; "
+        f"rejected rows: {facts['data']['rejected'] or 'none'}. Past before {facts['split']['cutoff']}, train {facts['split']['train']}, validation {facts['split']['valid']}. Seed {facts['seed']}. Commit `{facts['commit']}`.",
+        f"Machine: {facts['machine']}; versions: {facts['versions']}.",
+        "No item is filtered as seen; ties in time break by (time, kind, item, row), ties between labels by the smaller value.",
+        "",
+    ]
+    for probe in ("official", "quick"):
+        if board_file(folder, probe).is_file():
+            lines += board(Board.from_json(board_file(folder, probe).read_text("utf-8")))
+    lines += ["## What it took", "", "| stage | seconds | peak memory, MiB |", "|---|---|---|"]
+    lines += [f"| {stage} | {took['seconds']:.1f} | {took['peak_mib']:.0f} |" for stage, took in facts["stages"].items()]
+    write_text(HERE / f"{name}.md", "\n".join(lines) + "\n")
+    quick = Board.from_json(board_file(folder, "quick").read_text("utf-8"))
+    line = f"{facts['data']['name']}: {facts['data']['users']:,} users, {facts['data']['events']:,} events, {len(quick.counted)} tasks, {len(quick.hidden)} hidden tasks, quick probe"
+    drawn = draw(lambda: cover(quick, line), "board")
+    assert drawn is not None, "a board without a counted task"
+    with whole(HERE / f"{name}.png") as part:
+        part.write_bytes(drawn.png)
+
+
+def benchmarks() -> None:
+    lines = [
+        "# Benchmarks",
+        "",
+        f"Written by `python docs/results/make.py benchmarks` on {platform.machine()}, {platform.system()}, Python {platform.python_version()}.",
+        "",
+    ]
+    for script in sorted((ROOT / "benchmarks").glob("*.py")):
+        done = subprocess.run([sys.executable, str(script)], cwd=ROOT, capture_output=True, text=True, check=True)
+        lines += [f"## `python benchmarks/{script.name}`", "", done.stdout.strip(), ""]
+        print(done.stdout, flush=True)
+    write_text(HERE / "benchmarks.md", "\n".join(lines))
+
+
+if __name__ == "__main__":
+    benchmarks() if sys.argv[1] == "benchmarks" else run(Path(sys.argv[1]))
