@@ -149,15 +149,8 @@ class _Shop:
         kinds = (AttributeKind.CATEGORY, AttributeKind.PRICE_BUCKET)
         self.columns = ["item", *(c for c in rows.manifest.columns if c in ("url", "query", "scenario"))]
         self.columns += [n for n, k in rows.manifest.attributes.items() if k in kinds and n not in rows.manifest.columns]
-        self.populations: dict[str, Population] = {}
-        self._asked: dict[str, np.ndarray] = {}
-        self._values: dict[tuple[Role, str], np.ndarray] = {}
-        self._taken: dict[bytes, list[tuple[Draw, np.ndarray]]] = {}
-
-    def pick_population(self, generator: np.random.Generator) -> str:
-        """The name of a population, drawn; `populations` then holds it."""
-        fixed: dict[str, Population] = {
-            "everyone": everyone(self.users),
+        self.usual: dict[str, Population] = {
+            "everyone": everyone(users),
             "buyers": buyers(),
             "active7": active_in(7),
             f"active{RECENT}": active_in(RECENT),
@@ -165,14 +158,23 @@ class _Shop:
             "light": as_active_as(0, 0.5, days=RECENT),
             "lapsed14": lapsed(14),
         }
-        who = str(generator.choice([*fixed, "met"]))
+        self.populations: dict[str, Population] = {}
+        self._asked: dict[str, np.ndarray] = {}
+        self._values: dict[tuple[Role, str], np.ndarray] = {}
+        self._taken: dict[bytes, list[tuple[Draw, np.ndarray]]] = {}
+
+    def pick_population(self, generator: np.random.Generator) -> str:
+        """The name of a population, drawn; `populations` then holds it. Raises _Refused where it is too small."""
+        who = str(generator.choice([*self.usual, "met"]))
         if who != "met":
-            self.populations[who] = fixed[who]
-            return who
-        role, column, values = self._met(generator)
-        value = int(values[generator.integers(min(20, len(values)))])
-        who = f"{role}-{column}-{value}"
-        self.populations[who] = touched(column, value, role, days=RECENT)
+            self.populations[who] = self.usual[who]
+        else:
+            role, column, values = self._met(generator)
+            value = int(values[generator.integers(min(20, len(values)))])
+            who = f"{role}-{column}-{value}"
+            self.populations[who] = touched(column, value, role, days=RECENT)
+        if len(self._users(who)) < PEOPLE:
+            raise _Refused(f"fewer than {PEOPLE} users are in its population")
         return who
 
     def draw(self, generator: np.random.Generator, who: str) -> Draw:
@@ -221,8 +223,6 @@ class _Shop:
     def _users(self, who: str) -> Int64[np.ndarray, "P"]:
         if who not in self._asked:
             self._asked[who] = self.users[places(self.users, self.populations[who](self.rows, self.train))[1]]
-        if len(self._asked[who]) < PEOPLE:
-            raise _Refused(f"fewer than {PEOPLE} users are in its population")
         return self._asked[who]
 
     def _met(self, generator: np.random.Generator) -> tuple[Role, str, Int64[np.ndarray, "V"]]:
