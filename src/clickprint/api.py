@@ -82,7 +82,7 @@ def score(
 ) -> Board:
     """How well each profile foresees the validation window after a probe learned the train window: a board, ready to be printed.
 
-    `tasks` is a set's name (`"ubm25"`, `"examples"`, `"module:NAME"`), or tasks; `hidden` draws so many more, by `seed`. Asked are the users
+    `tasks` is a set's name (`"ubm25"`, `"examples"`, `"module:NAME"`), or tasks; `hidden` draws more, by `seed`. Asked are the users
     of the first profile, in its order. `baseline` and `control` are what the board's words compare with. The official probe needs torch.
     Raises ConfigError, and DataError where a profile lacks a user.
     """

@@ -4,15 +4,26 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
-from typing import TextIO
+from typing import Any, Protocol, cast, runtime_checkable
 
 from clickprint.core.watch import Watch
 
 QUIET_SECONDS = 10.0  # between two plain lines of one stage
 
 
+@runtime_checkable
+class Stream(Protocol):
+    """What of a file is needed here."""
+
+    def write(self, text: str, /) -> int: ...
+
+    def flush(self) -> None: ...
+
+    def isatty(self) -> bool: ...
+
+
 @contextmanager
-def progress(stream: TextIO | None = None) -> Iterator[Watch]:
+def progress(stream: Stream | None = None) -> Iterator[Watch]:
     """A Watch that draws while the block runs; a stage that reports twice with equal name moves one bar."""
     stream = sys.stderr if stream is None else stream
     if stream.isatty():
@@ -23,14 +34,14 @@ def progress(stream: TextIO | None = None) -> Iterator[Watch]:
 
 
 @contextmanager
-def _bars(stream: TextIO) -> Iterator[Watch]:
+def _bars(stream: Stream) -> Iterator[Watch]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     stages: dict[str, TaskID] = {}
     # redirect_stdout: what a command prints meanwhile (the first board) goes above the bars.
-    with Progress(*columns, console=Console(file=stream), transient=True, redirect_stdout=sys.stdout.isatty()) as bars:
+    with Progress(*columns, console=Console(file=cast(Any, stream)), transient=True, redirect_stdout=sys.stdout.isatty()) as bars:
 
         def watch(stage: str, done: int, total: int) -> None:
             if stage not in stages:
@@ -45,7 +56,7 @@ def _bars(stream: TextIO) -> Iterator[Watch]:
 class Lines:
     """One line when a stage starts and when it is done, and at most one in ten seconds between."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self._said: dict[str, float] = {}
 
@@ -58,5 +69,6 @@ class Lines:
             return
         else:
             self._said[stage] = now
-        count = f" {done:,}/{total:,}" if total > 1 else (f" {done:,}" if done else "")
-        print(f"{stage}{count}{' done' if finished else ''}", file=self._stream, flush=True)
+        count = f" {done:,}/{total:,}" if total > 1 else f" {done:,}" if done and not total else ""
+        self._stream.write(f"{stage}{count}{' done' if finished else ''}\n")
+        self._stream.flush()

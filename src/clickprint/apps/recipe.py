@@ -6,16 +6,15 @@ There is no inheritance between recipes and there are no hidden defaults: what a
 import inspect
 import re
 import tomllib
-import types
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
-from difflib import get_close_matches
-from enum import Enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
-from clickprint.apps.source import NO_PATH, option_names, option_source, place, takes_path
+from clickprint.apps.source import NO_PATH, options_of, place, takes_path
 from clickprint.apps.tasksets import OPEN
+from clickprint.apps.typed import fit, part, show, unknown, unknown_name
+from clickprint.apps.typed import options as typed_options
 from clickprint.core.errors import ConfigError
 from clickprint.core.past import Encoder
 from clickprint.data.adapters import DATASETS
@@ -115,15 +114,15 @@ def parse(text: str, *, where: str = "recipe") -> Recipe:
         raise ConfigError(f"{where}: not TOML: {fault}") from None
     faults: list[str] = []
     known = {"name", "seed", "data", "split", "profiles", "tasks", "probes"}
-    _unknown(raw, known, "", faults)
+    unknown(raw, known, "", faults)
     recipe = Recipe(
         name=_name(raw.get("name"), "name", faults),
         seed=_seed(raw.get("seed", 0), faults),
         data=_data(_section(raw, "data", faults), faults),
-        split=_part(SplitPart, _section(raw, "split", faults), "split", faults) or SplitPart(),
+        split=part(SplitPart, _section(raw, "split", faults), "split", faults) or SplitPart(),
         profiles=_profiles(_section(raw, "profiles", faults), faults),
-        tasks=_part(TasksPart, _section(raw, "tasks", faults), "tasks", faults) or TasksPart(),
-        probes=_part(ProbesPart, _section(raw, "probes", faults), "probes", faults) or ProbesPart(),
+        tasks=part(TasksPart, _section(raw, "tasks", faults), "tasks", faults) or TasksPart(),
+        probes=part(ProbesPart, _section(raw, "probes", faults), "probes", faults) or ProbesPart(),
         text=text,
     )
     _agree(recipe, faults)
@@ -137,14 +136,14 @@ def _section(raw: Mapping[str, Any], key: str, faults: list[str]) -> dict[str, A
     found = raw.get(key, {})
     if isinstance(found, dict):
         return found
-    faults.append(f"{key}: found {_show(found)}, expected a table [{key}]")
+    faults.append(f"{key}: found {show(found)}, expected a table [{key}]")
     return {}
 
 
 def _name(found: object, path: str, faults: list[str]) -> str:
     if isinstance(found, str) and NAME.fullmatch(found):
         return found
-    what = "nothing" if found is None else _show(found)
+    what = "nothing" if found is None else show(found)
     faults.append(f"{path}: found {what}, expected a name of letters, digits and _.+- (64 at most), because it becomes a file name")
     return "?"
 
@@ -152,13 +151,13 @@ def _name(found: object, path: str, faults: list[str]) -> str:
 def _seed(found: object, faults: list[str]) -> int:
     if isinstance(found, int) and not isinstance(found, bool) and 0 <= found < 2**63:
         return found
-    faults.append(f"seed: found {_show(found)}, expected a whole number from 0 to 2**63 - 1")
+    faults.append(f"seed: found {show(found)}, expected a whole number from 0 to 2**63 - 1")
     return 0
 
 
 def _data(raw: dict[str, Any], faults: list[str]) -> DataPart:
     """`source` names a reader, whose parameters are the options; or `folder` alone."""
-    source, folder, path = (_fit(raw.get(k, ""), str, f"data.{k}", faults) for k in ("source", "folder", "path"))
+    source, folder, path = (fit(raw.get(k, ""), str, f"data.{k}", faults) for k in ("source", "folder", "path"))
     options = {k: v for k, v in raw.items() if k not in ("source", "folder", "path")}
     if source is None or folder is None or path is None:
         return DataPart()
@@ -166,17 +165,16 @@ def _data(raw: dict[str, Any], faults: list[str]) -> DataPart:
         faults.append("data: expected either source (the name of a reader) or folder (of a dataset that `clickprint read` made)")
         return DataPart()
     if not source:
-        _unknown(raw, ("folder",), "data.", faults)
+        unknown(raw, ("folder",), "data.", faults)
         return DataPart(folder=folder)
     if source not in DATASETS:
-        faults.append(f"data.source: {_unknown_name(source, DATASETS)}")
+        faults.append(f"data.source: {unknown_name(source, DATASETS)}")
         return DataPart()
     if path and not takes_path(source):
         faults.append(f"data.path: {source} reads no files")
     if not path and takes_path(source) and source not in NO_PATH:
         faults.append(f"data.path: missing; {source} reads files: name their folder or file")
-    known = option_names(source)
-    return DataPart(source=source, path=path, options=_options(option_source(source), known, options, "data", faults))
+    return DataPart(source=source, path=path, options=options_of(source, options, "data", faults))
 
 
 def _profiles(raw: dict[str, Any], faults: list[str]) -> dict[str, ProfilePart]:
@@ -187,11 +185,11 @@ def _profiles(raw: dict[str, Any], faults: list[str]) -> dict[str, ProfilePart]:
         path = f"profiles.{name}"
         _name(name, path, faults)
         if not isinstance(table, dict):
-            faults.append(f"{path}: found {_show(table)}, expected a table [{path}]")
+            faults.append(f"{path}: found {show(table)}, expected a table [{path}]")
             continue
         encoder = table.get("encoder", name)
         if not isinstance(encoder, str) or encoder not in ENCODERS:
-            faults.append(f"{path}.encoder: {_unknown_name(encoder, ENCODERS)}")
+            faults.append(f"{path}.encoder: {unknown_name(encoder, ENCODERS)}")
             continue
         options = {k: v for k, v in table.items() if k != "encoder"}
         kind = place(ENCODERS[encoder])
@@ -199,18 +197,18 @@ def _profiles(raw: dict[str, Any], faults: list[str]) -> dict[str, ProfilePart]:
         if encoder == "joined" and "blocks" in options:
             blocks = {"blocks": _blocks(options.pop("blocks"), path, [n for n in raw if n != name], faults)}
         known = [p for p in inspect.signature(kind).parameters if p not in blocks]
-        found[name] = ProfilePart(encoder=encoder, options={**blocks, **_options(kind, known, options, path, faults)})
+        found[name] = ProfilePart(encoder=encoder, options={**blocks, **typed_options(kind, known, options, path, faults, check=True)})
     return found
 
 
 def _blocks(found: object, path: str, others: Sequence[str], faults: list[str]) -> tuple[str, ...]:
     before = len(faults)
-    names = _fit(found, tuple[str, ...], f"{path}.blocks", faults)
+    names = fit(found, tuple[str, ...], f"{path}.blocks", faults)
     if len(faults) > before:
         return ()
     for name in names:
         if name not in others and name not in ENCODERS:
-            faults.append(f"{path}.blocks: {_unknown_name(name, sorted({*others, *ENCODERS}))}")
+            faults.append(f"{path}.blocks: {unknown_name(name, sorted({*others, *ENCODERS}))}")
     if not names or len(set(names)) < len(names):
         faults.append(f"{path}.blocks: found {list(names)}, expected at least one name, each once")
     return tuple(names)
@@ -227,21 +225,21 @@ def _agree(recipe: Recipe, faults: list[str]) -> None:
         faults.append("tasks: no set and no hidden task, so there is nothing to score")
     for name in recipe.tasks.sets:
         if name not in OPEN and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
-            faults.append(f"tasks.sets: {_unknown_name(name, OPEN)}, or module:NAME of your own tasks")
+            faults.append(f"tasks.sets: {unknown_name(name, OPEN)}, or module:NAME of your own tasks")
     if len(set(recipe.tasks.sets)) < len(recipe.tasks.sets):
         faults.append(f"tasks.sets: found {list(recipe.tasks.sets)}, expected each once")
     if not 0 <= probes.resamples <= 10_000:
         faults.append(f"probes.resamples: found {probes.resamples}, expected 0 to 10000")
     for key in PROBES:
         names = getattr(probes, key)
-        faults += [f"probes.{key}: {_unknown_name(n, recipe.profiles)}" for n in names if n not in recipe.profiles]
+        faults += [f"probes.{key}: {unknown_name(n, recipe.profiles)}" for n in names if n not in recipe.profiles]
         if len(set(names)) < len(names):
             faults.append(f"probes.{key}: found {list(names)}, expected each once")
-    faults += [f"probes.official_sets: {_unknown_name(n, recipe.tasks.sets)}" for n in probes.official_sets if n not in recipe.tasks.sets]
+    faults += [f"probes.official_sets: {unknown_name(n, recipe.tasks.sets)}" for n in probes.official_sets if n not in recipe.tasks.sets]
     for key in ("ablation", "baseline", "control"):
         name = getattr(probes, key)
         if name and name not in recipe.profiles:
-            faults.append(f"probes.{key}: {_unknown_name(name, recipe.profiles)}")
+            faults.append(f"probes.{key}: {unknown_name(name, recipe.profiles)}")
     if probes.ablation in recipe.profiles and recipe.profiles[probes.ablation].encoder != "joined":
         faults.append(f"probes.ablation: {probes.ablation} is not a joined profile, so it has no blocks to leave out")
     for start in recipe.profiles:
@@ -254,119 +252,3 @@ def _cycle(recipe: Recipe, name: str, above: tuple[str, ...]) -> bool:
         return name == above[0]
     part = recipe.profiles.get(name)
     return part is not None and any(_cycle(recipe, b, (*above, name)) for b in part.options.get("blocks", ()) if isinstance(b, str))
-
-
-# -- reading a value by its annotation ------------------------------------------------------------------------------------------
-
-
-def _part(kind: type, raw: dict[str, Any], path: str, faults: list[str]) -> Any:
-    """A dataclass from a table; None where it has a fault."""
-    before = len(faults)
-    hints = get_type_hints(kind)
-    names = [f.name for f in fields(kind)]
-    _unknown(raw, names, f"{path}.", faults)
-    values = {n: _fit(raw[n], hints[n], f"{path}.{n}", faults) for n in names if n in raw}
-    missing = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING and f.name not in raw]
-    faults += [f"{path}.{n}: missing" for n in missing]
-    return kind(**values) if len(faults) == before else None
-
-
-def _options(function: Callable[..., Any], known: Sequence[str], raw: dict[str, Any], path: str, faults: list[str]) -> dict[str, Any]:
-    """The keyword options of an encoder's class or a reader, read by its annotations; the class's own check of the values runs too."""
-    before = len(faults)
-    hints = get_type_hints(function)
-    parameters = inspect.signature(function).parameters
-    _unknown(raw, known, f"{path}.", faults)
-    values = {n: _fit(raw[n], hints.get(n, Any), f"{path}.{n}", faults) for n in known if n in raw}
-    faults += [f"{path}.{n}: missing" for n in known if parameters[n].default is inspect.Parameter.empty and n not in raw]
-    if len(faults) == before and (isinstance(function, type) or function.__name__ == "shop_of"):
-        try:
-            function(**values)
-        except ConfigError as fault:
-            faults.append(f"{path}.{fault}")
-    return values
-
-
-def _fit(found: Any, hint: Any, path: str, faults: list[str]) -> Any:
-    """`found` as what `hint` says, or a fault."""
-    origin, args = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        tries: list[list[str]] = []
-        for arm in args:
-            here: list[str] = []
-            value = _fit(found, arm, path, here)
-            if not here:
-                return value
-            tries.append(here)
-        faults.append(f"{path}: found {_show(found)}, expected {_expected(hint)}")
-        return None
-    if origin is Literal:
-        ok = any(found == a and type(found) is type(a) for a in args)
-        return found if ok else _wrong(found, hint, path, faults)
-    if isinstance(hint, type) and issubclass(hint, Enum):
-        values = [e.value for e in hint]
-        return hint(found) if found in values else _wrong(found, hint, path, faults)
-    if origin in (tuple, list, Sequence) or (isinstance(origin, type) and origin is not dict and issubclass(origin, Sequence)):
-        if not isinstance(found, list):
-            return _wrong(found, hint, path, faults)
-        inner = args[0] if args else Any
-        if origin is tuple and args and args[-1] is not Ellipsis:
-            if len(found) != len(args):
-                return _wrong(found, hint, path, faults)
-            return tuple(_fit(v, a, f"{path}[{i}]", faults) for i, (v, a) in enumerate(zip(found, args, strict=True)))
-        return tuple(_fit(v, inner, f"{path}[{i}]", faults) for i, v in enumerate(found))
-    if origin in (dict, Mapping) or (isinstance(origin, type) and issubclass(origin, Mapping)):
-        if not isinstance(found, dict):
-            return _wrong(found, hint, path, faults)
-        return {k: _fit(v, args[1] if len(args) > 1 else Any, f"{path}.{k}", faults) for k, v in found.items()}
-    if hint is float:
-        number = isinstance(found, int | float) and not isinstance(found, bool) and abs(found) < float("inf")
-        return float(found) if number else _wrong(found, hint, path, faults)
-    if hint is int:
-        return found if isinstance(found, int) and not isinstance(found, bool) else _wrong(found, hint, path, faults)
-    if hint in (bool, str, types.NoneType):
-        return found if isinstance(found, hint) else _wrong(found, hint, path, faults)
-    if hint is Path:
-        return Path(found) if isinstance(found, str) and found else _wrong(found, hint, path, faults)
-    return found  # an annotation that recipes need not know: the class itself checks
-
-
-def _wrong(found: Any, hint: Any, path: str, faults: list[str]) -> None:
-    faults.append(f"{path}: found {_show(found)}, expected {_expected(hint)}")
-
-
-def _expected(hint: Any) -> str:
-    origin, args = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return " or ".join(_expected(a) for a in args)
-    if origin is Literal:
-        return "one of " + ", ".join(repr(a) for a in args)
-    if isinstance(hint, type) and issubclass(hint, Enum):
-        return "one of " + ", ".join(repr(e.value) for e in hint)
-    if origin is tuple and args and args[-1] is not Ellipsis:
-        return f"a list of {len(args)} values"
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path", types.NoneType: "nothing"}
-    if hint in names:
-        return names[hint]
-    if origin in (dict, Mapping) or (isinstance(origin, type) and issubclass(origin, Mapping)):
-        return "a table"
-    return f"a list, each {_expected(args[0])}" if args else "a list"
-
-
-def _show(found: object) -> str:
-    text = repr(found)
-    return f"{type(found).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
-
-
-def _unknown(raw: Mapping[str, Any], known: Collection[str], prefix: str, faults: list[str]) -> None:
-    faults += [f"{prefix}{key}: {_known(key, known)}" for key in raw if key not in known]
-
-
-def _unknown_name(found: object, known: Collection[str]) -> str:
-    return f"{found!r} is {_known(found, known)}"
-
-
-def _known(found: object, known: Collection[str]) -> str:
-    names = sorted(known)
-    near = get_close_matches(str(found), names, 1)
-    return f"unknown; known: {', '.join(names) or 'none'}" + (f" (did you mean {near[0]}?)" if near else "")

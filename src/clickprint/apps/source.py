@@ -9,6 +9,7 @@ from typing import Any
 
 from clickprint.apps.facts import code
 from clickprint.apps.folder import cache, digest, locked, stamp
+from clickprint.apps.typed import options as typed_options
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError
 from clickprint.core.watch import Watch, silent
@@ -41,17 +42,21 @@ def takes_path(name: str) -> bool:
     return next(iter(inspect.signature(reader(name)).parameters)) != "out"
 
 
-def option_source(name: str) -> Callable[..., Any]:
+def option_names(name: str) -> list[str]:
+    """The options of a reader: its parameters, less its path and what the caller gives."""
+    skip = {*GIVEN, *([next(iter(inspect.signature(reader(name)).parameters))] if takes_path(name) else [])}
+    return [p.name for p in inspect.signature(_dials(name)).parameters.values() if p.name not in skip and p.kind is not p.VAR_KEYWORD]
+
+
+def options_of(name: str, given: Mapping[str, Any], path: str, faults: list[str]) -> dict[str, Any]:
+    """The options of a reader, checked; every fault with its path."""
+    return typed_options(_dials(name), option_names(name), given, path, faults, check=name in DIALS)
+
+
+def _dials(name: str) -> Callable[..., Any]:
     """The function whose keyword parameters are a reader's options."""
     found: Callable[..., Any] = place(DIALS[name]) if name in DIALS else reader(name)
     return found
-
-
-def option_names(name: str) -> list[str]:
-    """The options of a reader: its parameters, less its path and what the caller gives."""
-    parameters = inspect.signature(option_source(name)).parameters.values()
-    skip = {*GIVEN, *([next(iter(inspect.signature(reader(name)).parameters))] if takes_path(name) else [])}
-    return [p.name for p in parameters if p.name not in skip and p.kind is not p.VAR_KEYWORD]
 
 
 def fetched(watch: Watch = silent) -> Path:
@@ -78,10 +83,10 @@ def dataset(
 
     Raises ConfigError for an unknown name or option, or a path too much or too few, and what the reader raises.
     """
-    read, options = reader(name), dict(options or {})
-    known = option_names(name)
-    if unknown := [o for o in options if o not in known]:
-        raise ConfigError(f"{name}: {', '.join(unknown)} unknown; its options are {', '.join(known) or 'none'}")
+    read, faults = reader(name), list[str]()
+    options = options_of(name, options or {}, name, faults)
+    if faults:
+        raise ConfigError("; ".join(faults))
     if takes_path(name):
         if path is None and name == "complete_journey":
             path = fetched(watch)

@@ -5,13 +5,14 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from clickprint.core.errors import ConfigError
 
 SERVER = "MLFLOW_TRACKING_URI"
 
 
+@runtime_checkable
 class Log(Protocol):
     """Called with a task's name, the epoch (from 0) and the epoch's numbers."""
 

@@ -126,6 +126,18 @@ class Board:
             ablation={name: {t: row[t] for t in tasks if t in row} for name, row in left_out.items()},
         )
 
+    def __str__(self) -> str:
+        """Plain text for a notebook or a script: scores with half their intervals, a row a task, and the verdicts."""
+        order = [s.profile for s in self.standings()]
+        rows = [[f"{self.probe} probe", *order]]
+        for label, of in [*((t, partial(self.score, task=t)) for t in self.tasks), (f"sum of {len(self.counted)}", self.total)]:
+            found = [of(profile) for profile in order]
+            rows.append([label, *(f"{figure(e.value)} ± {figure((e.high - e.low) / 2)}" for e in found)])
+        rows.append(["Borda points", *(f"{s.points:g}" for s in self.standings())])
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return "\n".join([*lines, "", *self.verdicts()])
+
     # -- what is on it ----------------------------------------------------------------------------------------------------------
 
     @property
@@ -229,6 +241,19 @@ class Board:
     def _hidden(self, name: str) -> tuple[float, Float[np.ndarray, "R"]]:
         found = [s for s in self._row(name).values() if s.hidden]
         return float(np.mean([s.score for s in found])), np.mean([s.replicates for s in found], axis=0)
+
+    def __str__(self) -> str:
+        """The board as plain text, best profile first: each task's score, the sum, the hidden tasks' mean; then the words."""
+        order = [s.profile for s in self.standings()] or list(self.profiles)
+        lines = [["", *order]]
+        lines += [[t, *(figure(self.scores[p][t].score) for p in order)] for t in self.tasks]
+        if self.counted:
+            lines.append(["sum", *(figure(self.total(p).value) for p in order)])
+        if self.hidden:
+            lines.append([f"mean of {len(self.hidden)} hidden", *(figure(self._hidden(p)[0]) for p in order)])
+        widths = [max(len(line[i]) for line in lines) for i in range(len(order) + 1)]
+        table = ["  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]) for line in lines]
+        return "\n".join([f"{self.probe} probe", *table, *(f"- {v}" for v in self.verdicts())])
 
     # -- words ------------------------------------------------------------------------------------------------------------------
 
