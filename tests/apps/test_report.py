@@ -90,7 +90,7 @@ def page(seen) -> tuple[str, dict[str, bytes]]:
 class Reader(HTMLParser):
     """Collects what a browser would load, every id, and whether each element that is opened is closed."""
 
-    VOID = frozenset({"meta", "link", "br", "img", "hr", "input"})
+    VOID = frozenset({"meta", "link", "br", "img", "hr", "input", "wbr"})
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -209,6 +209,15 @@ class TestPage:
         text, _ = report(title="t", facts={}, overview=bare, boards=[Board.of({"alone": [dead]})])
         assert "no label has both answers" in text
 
+    def test_tasks_outside_the_sum_have_their_own_table(self, bare):
+        text, _ = report(title="t", facts={}, overview=bare, boards=[Board.of({"a": row("a", 0.5)}, counted=["churn"])])
+        heads = re.findall(r"<th>(profile|not in the sum|over live labels)</th>(.*?)</tr>", text)
+        assert [(n, re.sub(r"<[^>]*>", " ", h).split()) for n, h in heads if "place" not in h] == [
+            ("profile", ["churn"]),
+            ("not in the sum", ["propensity_", "category", "propensity_", "new_", "sku"]),
+            ("over live labels", ["propensity_", "category", "propensity_", "new_", "sku"]),
+        ]
+
     def test_only_hidden_tasks(self, bare):
         files = report(title="t", facts={}, overview=bare, boards=[Board.of({"alone": row("a", 0.5, tasks={}, hidden=4)})])[1]
         assert "quick-hidden.png" in files
@@ -297,6 +306,15 @@ class TestPictures:
         for picture in (plots.timeline, plots.days, plots.kinds, plots.activity, plots.week):
             assert plots.draw(lambda picture=picture: picture(empty), "a") is None
         assert plots.draw(lambda: plots.sizes(empty), "a") is not None
+
+    @pytest.mark.parametrize("options", [{"hidden": 4}, {"tasks": {"churn": (1, 0)}}, {"resamples": 0}])
+    def test_the_cover(self, options):
+        drawn = plots.draw(lambda: plots.cover(board(**options), "a line"), "a")
+        assert drawn is not None
+        texts = re.findall(r"<text[^>]*>([^<]*)</text>", drawn.svg)
+        assert {"a line", "churn", "place, by Borda count", "one block left out: sum", "joined − decay"} <= set(texts)
+        assert ("4 hidden tasks" in texts) == ("hidden" in options)
+        assert plots.draw(lambda: plots.cover(Board.of({"a": row("a", 0.5, tasks={}, hidden=2)})), "a") is None
 
     def test_a_log_of_years_is_shown_by_week(self, seen):
         days = tuple(START + d * DAY for d in range(0, 900, 3))
@@ -437,9 +455,10 @@ class TestTerminal:
         assert "[bold red]x[/]" in text
         assert "\x1b" not in text
 
-    def test_counted_tasks_are_named(self):
+    def test_counted_tasks_are_named_and_come_first(self):
         text = printed(Board.of({"a": row("a", 0.5)}, counted=["churn"]))
         assert "In the sum and the Borda count: churn." in text
+        assert text.index("sum of") < text.index("other tasks") < text.index("prop.") < text.index("over live labels only")
 
     def test_only_hidden_tasks(self):
         assert "mean of 3" in printed(Board.of({"a": row("a", 0.5, tasks={}, hidden=3)}))

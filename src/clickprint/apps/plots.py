@@ -222,37 +222,41 @@ def scores(board: Board) -> "Figure | None":
     """A panel a task: each profile's score with its interval, the live score hollow where labels are degenerate, the baseline's line."""
     if not board.tasks:
         return None
-    order, looks = _order(board), _looks(board)
-    drawn, panels = _panels(len(board.tasks), 3, 0.85 + 0.235 * len(order))
-    any_dead = False
+    drawn, panels = _panels(len(board.tasks), 3, 0.85 + 0.235 * len(board.profiles))
     for i, (task, ax) in enumerate(zip(board.tasks, panels, strict=True)):
-        about = board.about(task)
-        if board.baseline in board.scores:
-            ax.axvline(
-                board.score(board.baseline, task).value, color=looks[board.baseline][0], linewidth=1, linestyle=(0, (3, 3)), alpha=0.8
-            )
-        for y, profile in enumerate(order):
-            colour, shape = looks[profile]
-            found = board.score(profile, task)
-            _whisker(ax, y, found, colour)
-            ax.plot([found.value], [y], shape, color=colour, markersize=5.5)
-            if about.degenerate and about.labels > 1:
-                any_dead = True
-                live = board.live(profile, task)
-                _whisker(ax, y, live, colour, wide=1.0)
-                ax.plot([live.value], [y], shape, color=colour, markersize=5.5, markerfacecolor=PAPER)
-        _names(ax, order, show=i % 3 == 0)
-        _grid(ax)
-        _scores_axis(ax.xaxis)
-        dead = f"{about.labels - about.degenerate} of {about.labels} labels live" if about.labels > 1 else f"{about.users:,} users"
-        ax.set_title(_short(task, 28), pad=17)
-        ax.annotate(dead, (0, 1), (0, 5), "axes fraction", textcoords="offset points", color=SOFT, fontsize=7.5, va="bottom")
-        ax.margins(x=0.08)
-    bounds = ", bar = 95 % interval over users" if board.resamples else ""
-    hollow = ", hollow = over live labels only" if any_dead else ""
-    line = f", dashed = {_short(board.baseline)}" if board.baseline in board.scores else ""
-    drawn.supxlabel(f"score ({board.probe} probe){bounds}{hollow}{line}", fontsize=8.5, color=SOFT)
+        _score_panel(ax, board, task, names=i % 3 == 0)
+    drawn.supxlabel(_score_label(board), fontsize=8.5, color=SOFT)
     return drawn
+
+
+def _score_panel(ax: "Axes", board: Board, task: str, *, names: bool) -> None:
+    order, looks, about = _order(board), _looks(board), board.about(task)
+    if board.baseline in board.scores:
+        line = board.score(board.baseline, task).value
+        ax.axvline(line, color=looks[board.baseline][0], linewidth=1, linestyle=(0, (3, 3)), alpha=0.8)
+    for y, profile in enumerate(order):
+        colour, shape = looks[profile]
+        found = board.score(profile, task)
+        _whisker(ax, y, found, colour)
+        ax.plot([found.value], [y], shape, color=colour, markersize=5.5)
+        if about.degenerate and about.labels > 1:
+            live = board.live(profile, task)
+            _whisker(ax, y, live, colour, wide=1.0)
+            ax.plot([live.value], [y], shape, color=colour, markersize=5.5, markerfacecolor=PAPER)
+    _names(ax, order, show=names)
+    _grid(ax)
+    _scores_axis(ax.xaxis)
+    said = f"{about.labels - about.degenerate} of {about.labels} labels live" if about.labels > 1 else f"{about.users:,} users"
+    ax.set_title(_short(task, 28), pad=17)
+    ax.annotate(said, (0, 1), (0, 5), "axes fraction", textcoords="offset points", color=SOFT, fontsize=7.5, va="bottom")
+    ax.margins(x=0.08)
+
+
+def _score_label(board: Board) -> str:
+    bounds = ", bar = 95 % interval over users" if board.resamples else ""
+    hollow = ", hollow = over live labels only" if any(0 < board.about(t).degenerate < board.about(t).labels for t in board.tasks) else ""
+    line = f", dashed = {_short(board.baseline)}" if board.baseline in board.scores else ""
+    return f"score ({board.probe} probe){bounds}{hollow}{line}"
 
 
 def gaps(board: Board) -> "Figure | None":
@@ -286,6 +290,8 @@ def ranks(board: Board) -> "Figure | None":
     standings, looks = board.standings(), _looks(board)
     if not standings:
         return None
+    from matplotlib.ticker import MaxNLocator
+
     drawn = _blank(0.75 + 0.27 * len(standings))
     left, right = drawn.subplots(1, 2, width_ratios=[3, 2], sharey=True)
     most = max((len(standings) - 1) * len(board.counted), 1)
@@ -299,6 +305,7 @@ def ranks(board: Board) -> "Figure | None":
     for ax in (left, right):
         _grid(ax)
     left.set_xlim(0, most * 1.06)
+    left.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     left.set_xlabel(f"Borda points over {len(board.counted)} tasks (at most {most})")
     right.set_xlim(0.5, len(standings) + 0.5)
     right.set_xticks(range(1, len(standings) + 1))
@@ -328,9 +335,15 @@ def hidden(board: Board) -> "Figure | None":
     """Every hidden task a dot: the spread of each profile over questions that no recipe saw; box = quartiles, line = median."""
     if not board.hidden:
         return None
-    order, looks = sorted(board.profiles, key=lambda p: -_mean(board, p)), _looks(board)
-    drawn = _blank(0.8 + 0.42 * len(order))
+    drawn = _blank(0.8 + 0.42 * len(board.profiles))
     ax = drawn.subplots()
+    _hidden_panel(ax, board)
+    ax.set_xlabel(f"score on {len(board.hidden)} hidden tasks ({board.probe} probe); box = quartiles, line = median, diamond = mean")
+    return drawn
+
+
+def _hidden_panel(ax: "Axes", board: Board) -> None:
+    order, looks = sorted(board.profiles, key=lambda p: -_mean(board, p)), _looks(board)
     for y, profile in enumerate(order):
         colour, _ = looks[profile]
         values = np.array([board.scores[profile][t].score for t in board.hidden])
@@ -345,8 +358,6 @@ def hidden(board: Board) -> "Figure | None":
     _names(ax, order)
     _grid(ax)
     _scores_axis(ax.xaxis)
-    ax.set_xlabel(f"score on {len(board.hidden)} hidden tasks ({board.probe} probe); box = quartiles, line = median, diamond = mean")
-    return drawn
 
 
 def _mean(board: Board, profile: str) -> float:
@@ -381,6 +392,58 @@ def epochs(board: Board) -> "Figure | None":
     handles, labels = panels[0].get_legend_handles_labels()
     drawn.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 6))
     return drawn
+
+
+def cover(board: Board, line: str = "") -> "Figure | None":
+    """One picture of a whole board, for a README or a slide: the counted tasks, the places, the hidden tasks, what each block is worth.
+
+    `line` stands below the title: the data, the number of users.
+    """
+    if not board.counted:
+        return None
+    count, costs = len(board.counted), board.costs()
+    columns = min(3, count)
+    rows = -(-count // columns)
+    drawn = _blank(1.5 + rows * max(1.0 + 0.2 * len(board.profiles), 1.75), 12.4)
+    drawn.set_layout_engine("constrained", w_pad=0.09, h_pad=0.09)
+    drawn.suptitle("One log → one profile per shopper → every prediction a shop needs", x=0.012, ha="left", fontsize=15, fontweight="bold")
+    left, right = drawn.subfigures(1, 2, squeeze=False, width_ratios=[2.15, 1]).ravel()
+    for i, (task, ax) in enumerate(zip(board.counted, left.subplots(rows, columns, squeeze=False).ravel(), strict=False)):
+        _score_panel(ax, board, task, names=i % columns == 0)
+    left.supxlabel(_score_label(board), fontsize=8.5, color=SOFT)
+    left.suptitle(line, x=0.018, ha="left", fontsize=10, color=SOFT)
+    parts = [_places_panel, *([_hidden_panel] if board.hidden else []), *([_costs_panel] if costs else [])]
+    titles = [
+        "place, by Borda count",
+        *([f"{len(board.hidden)} hidden tasks"] if board.hidden else []),
+        *(["one block left out: sum"] if costs else []),
+    ]
+    heights = [len(board.profiles), *([1.6 * len(board.profiles)] if board.hidden else []), *([max(len(costs), 2)] if costs else [])]
+    for ax, part, title in zip(right.subplots(len(parts), 1, squeeze=False, height_ratios=heights).ravel(), parts, titles, strict=True):
+        part(ax, board)
+        ax.set_title(title)
+    right.suptitle(" ", fontsize=10)
+    return drawn
+
+
+def _places_panel(ax: "Axes", board: Board) -> None:
+    standings, looks = board.standings(), _looks(board)
+    for y, s in enumerate(standings):
+        colour, shape = looks[s.profile]
+        _whisker(ax, y, Estimate(s.place, s.low, s.high), colour, wide=4.0)
+        ax.plot([s.place], [y], shape, color=colour, markersize=7)
+    _names(ax, [s.profile for s in standings])
+    _grid(ax)
+    ax.set_xlim(0.5, len(standings) + 0.5)
+    ax.set_xticks(range(1, len(standings) + 1))
+
+
+def _costs_panel(ax: "Axes", board: Board) -> None:
+    costs = board.costs()
+    found = [whole for _, _, whole, _ in costs]
+    colours = [COLOURS[1] if g.shown < 0 else COLOURS[0] if g.shown > 0 else COLOURS[7] for g in found]
+    names = [f"{whole} − {block}" for whole, block, *_ in costs]
+    _gap_panel(ax, [(n, g, c, "o") for n, g, c in zip(names, found, colours, strict=True)], show=True)
 
 
 # -- logs -------------------------------------------------------------------------------------------------------------------------
@@ -424,19 +487,18 @@ def days(found: Overview) -> "Figure | None":
         layers.append((below, kind.name))
     for height, kind_name in reversed(layers):  # the tallest first: each covers the part below it, which halves the picture's text
         ax.stairs(height, edges, fill=True, color=colours[kind_name], linewidth=0, label=_short(kind_name))
-    top = below.max() * 1.16
+    top = below.max() * 1.06
     for span in found.spans[1:]:
         left, right = _date(span.start), _date(span.end)
-        ax.axvspan(left, right, color=SOFT, alpha=0.13 if span.name.startswith("train") else 0.26, linewidth=0, zorder=0)
-        ax.text((left + right) / 2, top * 0.985, _short(span.name).split()[0], ha="center", va="top", fontsize=7.5, color=SOFT)
+        shade = 0.15 if span.name.startswith("train") else 0.32
+        ax.axvspan(left, right, color=SOFT, alpha=shade, linewidth=0, zorder=0, label=_short(span.name))
     ax.set_ylim(0, top)
     _dates(ax, [found.days[0], found.days[-1] + wide * 86_400 * SECOND])
     _big_numbers(ax.yaxis)
     _grid(ax, "y")
     ax.set_ylabel("events a week" if wide == 7 else "events a day")
-    if len(found.kinds) > 1:
-        handles, labels = ax.get_legend_handles_labels()
-        drawn.legend(handles, labels, loc="outside upper left", ncols=min(len(labels), 6), handlelength=0.9, columnspacing=1.4)
+    handles, labels = ax.get_legend_handles_labels()
+    drawn.legend(handles, labels, loc="outside upper left", ncols=min(len(labels), 7), handlelength=0.9, columnspacing=1.4)
     return drawn
 
 
@@ -529,19 +591,20 @@ def timeline(found: Overview) -> "Figure | None":
     """The split: what encoders may see, the window that probes learn from, and the window that counts."""
     if not found.spans:
         return None
-    drawn = _blank(1.55)
+    drawn = _blank(1.75)
     ax = drawn.subplots()
     what = ("profiles are made from it", "probes learn from it", "scores")
     for span, colour, use in zip(found.spans, (COLOURS[0], COLOURS[4], COLOURS[1]), what, strict=True):
         left, right = _date(span.start), _date(span.end)
         ax.barh(0, right - left, left=left, height=0.9, color=colour, linewidth=0, alpha=0.85, label=f"{_short(span.name)}: {use}")
-        ax.plot([left, left], [-0.45, 0.6], color=INK, linewidth=1)
     cuts = [s.start for s in found.spans[1:]] + [found.spans[-1].end]
-    for time, side, up in zip(cuts, ("right", "center", "right"), (0.65, 1.2, 0.65), strict=True):
+    for time, up in zip(cuts, (0.6, 1.2, 1.8), strict=True):  # like stairs, because the windows can be narrow
         shown = datetime.fromtimestamp(time // SECOND, UTC).strftime("%Y-%m-%d")
-        ax.annotate(shown, (_date(time), up), ha=side, va="bottom", fontsize=8, annotation_clip=False)
-    ax.plot([_date(cuts[1])] * 2, [0.6, 1.15], color=INK, linewidth=1)
-    ax.set_ylim(-0.5, 1.75)
+        ax.annotate(
+            shown, (_date(time), up), (-3, 0), textcoords="offset points", ha="right", va="bottom", fontsize=8, annotation_clip=False
+        )
+        ax.plot([_date(time)] * 2, [-0.45, up + 0.5], color=INK, linewidth=1)
+    ax.set_ylim(-0.5, 2.4)
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
     _dates(ax, [found.spans[0].start, found.spans[-1].end])

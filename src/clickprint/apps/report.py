@@ -22,7 +22,7 @@ LOG_HEADINGS = {
     "sizes": "Sizes",
     "week": "Through the week",
 }
-BESIDE = 8  # tasks of one table
+BESIDE = 7  # tasks of one table
 
 
 def report(*, title: str, facts: Mapping[str, Any], overview: Overview, boards: Sequence[Board]) -> tuple[str, dict[str, bytes]]:
@@ -55,9 +55,15 @@ def report(*, title: str, facts: Mapping[str, Any], overview: Overview, boards: 
                 pictures[kind] = pictured(drawn)
         heading = f"Board of the {board.probe} probe" + (f", {len(same) + 1}" if same else "")
         shown.append({"id": f"board-{name}", "heading": heading, "pictures": pictures, **_board(board)})
+
+    def breakable(name: str) -> Markup:
+        """A task's name as a column's head: it may break after an underscore."""
+        return Markup("_<wbr>").join(name.split("_"))
+
     environment = Environment(
         loader=PackageLoader("clickprint.apps"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["breakable"] = breakable
     stage_heads, stages, plain, texts = _facts(facts)
     page = environment.get_template("report.html.j2").render(
         title=title,
@@ -154,16 +160,21 @@ def _standings(board: Board, order: Sequence[Standing]) -> list[dict[str, Any]]:
 
 
 def _tables(board: Board, order: Sequence[str]) -> list[dict[str, Any]]:
-    """Scores, then live scores where labels are dead; tasks across, a few at a time."""
+    """Scores of the counted tasks, of the others, then live scores where labels are dead; tasks across, a few at a time."""
+    others = [t for t in board.tasks if t not in board.counted]
     dead = [t for t in board.tasks if board.about(t).degenerate]
     out = []
-    for name, tasks, of in (("profile", board.tasks, board.score), ("over live labels", dead, board.live)):
+    for name, tasks, of in (
+        ("profile", board.counted, board.score),
+        ("not in the sum", others, board.score),
+        ("over live labels", dead, board.live),
+    ):
         for start in range(0, len(tasks), BESIDE):
             part = tasks[start : start + BESIDE]
             found = {t: [of(p, t) for p in order] for t in part}
             best = {t: _best(f.value for f in found[t]) for t in part}
             abouts = [board.about(t) for t in part]
-            live = name != "profile"
+            live = of == board.live
             feet = [f"{s.labels - s.degenerate if live else s.degenerate} of {s.labels}" for s in abouts]
             rows = [
                 {

@@ -110,7 +110,7 @@ def _draw(title: str, names: Sequence[str], columns: Sequence[_Column], *, foot:
             table.add_column(column.head, justify="right", no_wrap=True)
         for row, name in enumerate(names):
             table.add_row(Text(name, style="dim" if name == dim else ""), *(c.cells[row] for c in chunk))
-        if foot and any(c.foot for c in chunk):
+        if foot and any(c.foot not in ("", "–") for c in chunk):
             table.add_section()
             table.add_row(Text(foot, style="dim"), *(Text(c.foot, style="dim") for c in chunk))
         out.append(table)
@@ -119,29 +119,30 @@ def _draw(title: str, names: Sequence[str], columns: Sequence[_Column], *, foot:
 
 
 def _tables(board: Board) -> list[RenderableType]:
-    """Profiles down, tasks across; then the live scores and the hidden tasks."""
+    """Profiles down, tasks across: the counted tasks and what they add up to; the other tasks and the hidden ones; the live scores."""
     order = _order(board)
     names, dim = [_short(p) for p in order], _short(board.control)
-    first = [_scored(board, order, t) for t in board.tasks]
+    first = [_scored(board, order, t) for t in board.counted]
     if board.counted:
         places = {s.profile: s for s in board.standings()}
-        totals = [board.total(p) for p in order]
-        first.append(_Column(Text(f"sum of\n{len(board.counted)}"), _cells(totals)))
+        first.append(_Column(Text(f"sum of\n{len(board.counted)}"), _cells([board.total(p) for p in order])))
         first.append(_Column(Text("Borda"), [Text(f"{places[p].points:g}") for p in order]))
         first.append(_Column(Text("place"), [_placed(*places[p][2:]) for p in order]))
-    second = [_scored(board, order, t, live=True) for t in board.tasks if board.about(t).degenerate]
-    titles = ["over live labels only"] if second else []
+    second = [_scored(board, order, t) for t in board.tasks if t not in board.counted]
+    titles = ["other tasks"] if second else []
     if board.hidden:
-        titles.append("over hidden tasks")
+        titles.append("hidden tasks")
         spreads = [s for p in order if (s := board.spread(p)) is not None]
         best = _best([s.mean.value for s in spreads])
         cells = [Text(figure(s.mean.value), style="bold" if s.mean.value == best else "") for s in spreads]
         for cell, s in zip(cells, spreads, strict=True):
-            cell.append("\nsd " + figure(s.deviation, 3), style="dim")
+            cell.append("\nsd " + figure(s.deviation, 3), style="not bold dim")
         second.append(_Column(Text(f"hidden:\nmean of {len(board.hidden)}"), cells))
+    third = [_scored(board, order, t, live=True) for t in board.tasks if board.about(t).degenerate]
     return [
         *_draw("scores", names, first, foot="dead labels", dim=dim),
-        *_draw(", and ".join(titles), names, second, foot="live labels", dim=dim),
+        *_draw(" and ".join(titles), names, second, foot="dead labels", dim=dim),
+        *_draw("over live labels only", names, third, foot="live labels", dim=dim),
     ]
 
 
