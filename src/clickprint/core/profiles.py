@@ -37,8 +37,9 @@ class Profiles:
         if faults:
             raise DataError("profiles", faults)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path | str) -> None:
         """Writes client_ids.npy and embeddings.npy (and blocks.json where there are blocks), each whole or not at all."""
+        folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_array(folder / USERS_FILE, self.users)
         write_array(folder / VECTORS_FILE, self.vectors)
@@ -47,8 +48,9 @@ class Profiles:
         )
 
     @staticmethod
-    def load(folder: Path) -> "Profiles":
+    def load(folder: Path | str) -> "Profiles":
         """The profiles in `folder`, validated. Raises DataError with every fault."""
+        folder = Path(folder)
         faults = problems(folder, None)
         if faults:
             raise DataError(str(folder), faults)

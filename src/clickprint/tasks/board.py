@@ -126,18 +126,6 @@ class Board:
             ablation={name: {t: row[t] for t in tasks if t in row} for name, row in left_out.items()},
         )
 
-    def __str__(self) -> str:
-        """Plain text for a notebook or a script: scores with half their intervals, a row a task, and the verdicts."""
-        order = [s.profile for s in self.standings()]
-        rows = [[f"{self.probe} probe", *order]]
-        for label, of in [*((t, partial(self.score, task=t)) for t in self.tasks), (f"sum of {len(self.counted)}", self.total)]:
-            found = [of(profile) for profile in order]
-            rows.append([label, *(f"{figure(e.value)} ± {figure((e.high - e.low) / 2)}" for e in found)])
-        rows.append(["Borda points", *(f"{s.points:g}" for s in self.standings())])
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return "\n".join([*lines, "", *self.verdicts()])
-
     # -- what is on it ----------------------------------------------------------------------------------------------------------
 
     @property

@@ -1,7 +1,7 @@
 """A task is a value: whom we ask, what is true, how an answer is trained and marked."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -103,5 +103,5 @@ class TaskScore:
     best_epoch: int  # -1 for the quick probe
     hidden: bool
     about: str
-    replicates: Float[np.ndarray, "R"]
-    live_replicates: Float[np.ndarray, "R"]
+    replicates: Float[np.ndarray, "R"] = field(repr=False)
+    live_replicates: Float[np.ndarray, "R"] = field(repr=False)
