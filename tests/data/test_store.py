@@ -221,3 +221,14 @@ def test_a_log_without_events_says_what_was_rejected(tmp_path: Path) -> None:
     assert "no event could be read" in str(fault.value)
     assert "3 rows rejected: no user" in str(fault.value)
     assert "never" not in str(fault.value)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), rows=st.integers(1, 60), size=st.integers(1, 20), moments=st.integers(1, 5))
+def test_ties_are_settled_as_one_sort_by_all_columns_would(seed: int, rows: int, size: int, moments: int) -> None:
+    table = events(seed, rows)
+    rng = np.random.default_rng(seed)
+    table = table.set_column(0, "time", pa.array(rng.integers(0, moments, rows))).set_column(1, "user", pa.array(rng.integers(0, 2, rows)))
+    half = table.take(pc.sort_indices(table, sort_keys=[("time", "ascending"), ("user", "ascending")]))
+    done = pa.concat_tables(store._ties(half.to_batches(max_chunksize=size)))
+    assert done.equals(ordered(table))
