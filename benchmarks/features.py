@@ -120,9 +120,8 @@ def main() -> None:
             users = given.users or max(given.events // 150, 100)
             synthetic.read(folder, users=users, items=50_000, categories=1_000, days=120, events=given.events)
         manifest = Dataset.open(folder).manifest
-        print(
-            f"{manifest.events:,} events of {manifest.users:,} users, {sum(f.stat().st_size for f in folder.rglob('*.parquet')) / 2**20:.0f} MiB\n"
-        )
+        size = sum(f.stat().st_size for f in folder.rglob("*.parquet")) / 2**20
+        print(f"{manifest.events:,} events of {manifest.users:,} users, {size:.0f} MiB\n")
         print("| what | seconds | peak memory, GiB |\n|---|---|---|")
         for what, text in (
             ("ours", "split + aggregated features ({columns} columns, {users:,} users)"),
