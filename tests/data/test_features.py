@@ -172,7 +172,7 @@ def test_sessions_gaps_and_variety(engine):
     with features.tables(log, np.array([1])) as t:
         hours = engine.keep(features.hours_sql(t, spend=False))
         assert engine.one(features.sessions_sql(t)) == (0, 3)
-        assert engine.one(f"SELECT days, squares FROM ({features.gaps_sql(hours, 'kind')}) AS g WHERE kind = {BUY}") == (3, 4.0 + 9.0)
+        assert engine.one(f"SELECT days, total, squares FROM ({features.gaps_sql(hours, 'kind')}) AS g WHERE kind = {BUY}") == (3, 5, 13.0)
         assert engine.one(f"SELECT days FROM ({features.gaps_sql(hours, '0')}) AS g") == (3,)
         assert engine.one(features.active_hours_sql(hours)) == (0, 3)
         n, distinct, most, again, nlogn = engine.one(

@@ -231,10 +231,10 @@ def rhythm_sql(hours: str, weights: str, columns: Sequence[str], money: Sequence
 
 
 def gaps_sql(hours: str, kind: str) -> str:
-    """Active days of each user and kind, and the sum of the squared gaps between them (in days). `kind`: SQL; a constant merges kinds."""
+    """Active days of each user and kind, the gaps between them in days, summed and squared. `kind`: SQL; a constant merges kinds."""
     days = f"SELECT DISTINCT place, {kind} AS kind, CAST((hour - MOD(hour, {DAY})) / {DAY} AS BIGINT) AS day FROM {hours}"
     gaps = f"SELECT place, kind, day - LAG(day) OVER (PARTITION BY place, kind ORDER BY day) AS gap FROM ({days}) AS d"
-    sums = "COUNT(*) AS days, CAST(SUM(COALESCE(gap * gap, 0)) AS DOUBLE) AS squares"
+    sums = "COUNT(*) AS days, CAST(SUM(COALESCE(gap, 0)) AS BIGINT) AS total, CAST(SUM(COALESCE(gap * gap, 0)) AS DOUBLE) AS squares"
     return f"SELECT place, kind, {sums} FROM ({gaps}) AS g GROUP BY place, kind"
 
 

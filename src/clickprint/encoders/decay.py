@@ -321,11 +321,10 @@ class Shard:
         first = np.concatenate([first, first.min(1, keepdims=True)], 1)
         since_last = np.where(never, self.span, (self.cutoff - last) / DAY)
         since_first = np.where(never, self.span, (self.cutoff - first) / DAY)
-        days = np.concatenate([gaps["days"], gaps_all["days"]], 1)
-        squares = np.concatenate([gaps["squares"], gaps_all["squares"]], 1)
+        days, total, squares = (np.concatenate([gaps[c], gaps_all[c]], 1) for c in ("days", "total", "squares"))
         between = np.maximum(days - 1, 1)
-        gap = np.where(days > 1, np.where(never, 0, since_first - since_last) / between, self.span)
-        deviation = np.sqrt(np.maximum(squares / between - np.where(days > 1, gap, 0) ** 2, 0))
+        gap = np.where(days > 1, total / between, self.span)  # with one active day: not since the log began
+        deviation = np.sqrt(np.maximum(squares / between - (total / between) ** 2, 0))
         found = {
             "events": n,
             "since last": since_last,

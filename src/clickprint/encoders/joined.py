@@ -94,6 +94,8 @@ class Joined:
                 )
         except (KeyError, TypeError, ValueError) as fault:
             raise DataError(str(folder), [f"not a fitted `joined` ({fault!r}); fit and save it again"]) from None
+        if not parts:
+            raise DataError(str(folder), ["a fitted `joined` without a block; fit and save it again"])
         return FittedJoined(tuple(parts))
 
 

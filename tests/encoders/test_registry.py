@@ -1,0 +1,151 @@
+"""Encoders by name, and what they learned on disk."""
+
+import json
+
+import numpy as np
+import pytest
+
+from clickprint import encoders
+from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.past import Encoder
+from clickprint.core.profiles import Profiles
+from clickprint.core.rng import RNG
+from clickprint.core.time import DAY
+from clickprint.data.engine import Engine
+from clickprint.data.split import past_of
+from clickprint.encoders.controls import Random
+from clickprint.encoders.counts import Counts
+from clickprint.encoders.saved import Saved
+from clickprint.testing.worlds import START, random_log
+
+
+@pytest.fixture(scope="module")
+def past():
+    with Engine(threads=1) as engine:
+        yield past_of(random_log(engine, np.random.default_rng(0)), START + 30 * DAY)
+
+
+def test_names_and_options():
+    assert encoders.encoder("counts", days=[1, 2], top=3) == Counts(days=(1, 2), top=3)
+    assert encoders.encoder("decay", half_lives=[1, 2.5]).half_lives == (1, 2.5)
+    assert encoders.encoder("joined", blocks=["counts"]).blocks == ("counts",)
+    assert all(isinstance(encoders.encoder(n), Encoder) for n in encoders.ENCODERS if n != "saved")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("count", {}, "no encoder 'count', expected one of constant, counts, decay"),
+        ("counts", {"tops": 3}, "'tops' is not an option of 'counts'; it has days, top"),
+        ("constant", {"width": 3}, "it has none"),
+        ("counts", {"top": "3"}, "counts.top: found '3', expected a whole number"),
+        ("counts", {"top": True}, "counts.top: found True"),
+        ("counts", {"top": 2.5}, "counts.top: found 2.5"),
+        ("counts", {"top": None}, "counts.top: found None"),
+        ("counts", {"days": 7}, "expected a list of a whole number"),
+        ("counts", {"days": [7, "8"]}, "counts.days: found"),
+        ("counts", {"top": 0}, "counts: top: found 0, expected at least 1"),
+        ("counts", {"top": "x", "more": 1}, "'more' is not an option.*; counts.top"),
+        ("decay", {"half_lives": ["week"]}, "a whole number or a number"),
+        ("joined", {"rows": 1}, "joined.rows: found 1, expected true or false"),
+        ("joined", {"blocks": "counts"}, "a list of a text or a table"),
+        ("joined", {"normalise": 3}, "joined.normalise: found 3, expected a text"),
+        ("saved", {}, "saved.folder is missing, expected a path"),
+        ("saved", {"folder": ""}, "saved.folder: found ''"),
+        ("saved", {"folder": "x", "missing": "zero"}, "saved: missing: found 'zero'"),
+        ("random", {"width": 0}, "random: width: found 0"),
+        ("random", {"width": 4000}, "random: width: found 4000"),
+    ],
+)
+def test_what_cannot_be(name, options, says):
+    with pytest.raises(ConfigError, match=says):
+        encoders.encoder(name, **options)
+
+
+@pytest.mark.parametrize("name", ["counts", "decay", "joined", "random", "constant"])
+def test_loaded_by_the_registry(past, tmp_path, name):
+    fitted = encoders.encoder(name).fit(past, rng=RNG(3))
+    fitted.save(tmp_path / "fitted")
+    assert encoders.load(tmp_path / "fitted").encode(past).vectors.tobytes() == fitted.encode(past).vectors.tobytes()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_saving_again_replaces(past, tmp_path):
+    encoders.encoder("random", width=3).fit(past, rng=RNG(0)).save(tmp_path / "f")
+    encoders.encoder("random", width=5).fit(past, rng=RNG(0)).save(tmp_path / "f")
+    assert encoders.load(tmp_path / "f").encode(past).vectors.shape[1] == 5
+
+
+GOOD = {"format": 1, "encoder": "counts", "state": {"days": [1], "blocks": [], "price_edges": []}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "{}",
+        json.dumps({**GOOD, "encoder": "nobody"}),
+        json.dumps({**GOOD, "encoder": 3}),
+        json.dumps({**GOOD, "format": 99}),
+        json.dumps({**GOOD, "state": 3}),
+        json.dumps({**GOOD, "state": {}}),
+        json.dumps({**GOOD, "state": {"days": 1, "blocks": [], "price_edges": []}}),
+        json.dumps({**GOOD, "state": {"days": [1], "blocks": [1], "price_edges": []}}),
+        *(json.dumps({**GOOD, "encoder": other}) for other in ("decay", "joined", "random", "saved")),
+        json.dumps({**GOOD, "encoder": "joined", "state": {"blocks": [{"name": "x"}]}}),
+    ],
+)
+def test_folders_that_hold_no_encoder(tmp_path, text):
+    (tmp_path / "fitted.json").write_text(text)
+    with pytest.raises(DataError):
+        encoders.load(tmp_path)
+
+
+def test_other_wrong_folders(past, tmp_path):
+    with pytest.raises(DataError, match="not a fitted encoder"):
+        encoders.load(tmp_path)
+    encoders.encoder("random").fit(past, rng=RNG(0)).save(tmp_path / "r")
+    with pytest.raises(DataError, match="found a fitted 'random', expected 'counts'"):
+        Counts.load(tmp_path / "r")
+    encoders.encoder("joined", blocks=["random"]).fit(past, rng=RNG(0)).save(tmp_path / "j")
+    np.savez((tmp_path / "j" / "0-mean.npy").open("wb"), a=np.zeros(2))
+    with pytest.raises(DataError, match="not one numpy array"):
+        encoders.load(tmp_path / "j")
+    (tmp_path / "j" / "0-mean.npy").write_bytes(b"\x93NUMPY")
+    with pytest.raises(DataError, match="not a numpy array"):
+        encoders.load(tmp_path / "j")
+
+
+def test_random_is_normal_and_a_users_own(past):
+    with Engine(threads=1) as engine:
+        many = past_of(random_log(engine, np.random.default_rng(0)), START + 30 * DAY, np.arange(4_000))
+        x = Random(width=16).fit(many, rng=RNG(0)).encode(many).vectors.astype(float)
+        other = Random(width=16).fit(many, rng=RNG(1)).encode(many).vectors.astype(float)
+    assert abs(x.mean()) < 0.02
+    assert abs(x.std() - 1) < 0.02
+    assert np.abs(np.corrcoef(x.T) - np.eye(16)).max() < 0.08
+    assert np.abs(np.corrcoef(x[:-1].ravel(), x[1:].ravel())[0, 1]) < 0.02
+    assert abs(np.corrcoef(x.ravel(), other.ravel())[0, 1]) < 0.02
+
+
+def test_saved_gives_rows_back_and_fills_what_is_missing(past, tmp_path):
+    users = past.users[1:][::-1].copy()
+    vectors = np.random.default_rng(0).normal(size=(len(users), 3)).astype(np.float16)
+    Profiles(users, vectors, (("a", 3),)).save(tmp_path)
+    with pytest.raises(DataError, match=f"1 of {len(past.users)} users have no profile"):
+        Saved(folder=tmp_path).fit(past).encode(past)
+    fitted = Saved(folder=tmp_path, missing="mean").fit(past)
+    found = fitted.encode(past)
+    assert np.array_equal(found.vectors[1:], vectors[::-1])
+    assert np.allclose(found.vectors[0], vectors.astype(float).mean(0), atol=1e-3)
+    assert found.blocks == (("a", 3),)
+    fitted.save(tmp_path / "fitted")
+    assert encoders.load(tmp_path / "fitted").encode(past).vectors.tobytes() == found.vectors.tobytes()
+    Profiles(users[:0], vectors[:0]).save(tmp_path / "none")
+    with pytest.raises(DataError, match="no row"):
+        Saved(folder=tmp_path / "none", missing="mean").fit(past).encode(past)
+    with pytest.raises(DataError, match=r"client_ids\.npy: not found"):
+        Saved(folder=tmp_path / "nowhere").fit(past)
