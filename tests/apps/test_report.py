@@ -434,6 +434,15 @@ class TestTerminal:
         assert f"{board(hidden=12).score('joined', 'churn').value:.4f}".lstrip("0") in text
         assert "\x1b" not in text
 
+    def test_a_narrow_terminal_gets_more_tables_instead_of_cut_numbers(self):
+        stream = io.StringIO()
+        terminal.show(board(), console=Console(file=stream, width=44, force_terminal=True, no_color=True), words=False)
+        text = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue())
+        tables = text[: text.index("± is half")]
+        assert max(map(len, text.splitlines())) <= 44
+        assert "…" not in tables
+        assert tables.count("profile ") >= 4
+
     def test_words_can_be_switched_off(self):
         assert "in words" not in printed(board(), words=False)
 

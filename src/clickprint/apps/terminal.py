@@ -24,14 +24,14 @@ def show(board: Board, *, notes: Sequence[str] = (), words: bool = True, console
     console = console or Console(highlight=False)
     if console.width > COLUMNS or not console.is_terminal:
         console.width = COLUMNS
-    console.print(rendered(board, notes=notes, words=words))
+    console.print(rendered(board, notes=notes, words=words, width=console.width))
 
 
-def rendered(board: Board, *, notes: Sequence[str] = (), words: bool = True) -> Group:
-    """The board as things that rich can draw."""
-    parts: list[RenderableType] = [Text(f"{board.probe} probe", style="bold"), *_tables(board)]
+def rendered(board: Board, *, notes: Sequence[str] = (), words: bool = True, width: int = COLUMNS) -> Group:
+    """The board as things that rich can draw, tables no wider than `width`."""
+    parts: list[RenderableType] = [Text(f"{board.probe} probe", style="bold"), *_tables(board, width)]
     if board.ablation:
-        parts += _ablation(board)
+        parts += _ablation(board, width)
     if words:
         listed = Table.grid(padding=(0, 1, 0, 0))
         for verdict in board.verdicts():
@@ -91,7 +91,9 @@ class _Column(NamedTuple):
         return max(len(line) for text in (self.head, *self.cells, Text(self.foot)) for line in text.plain.split("\n"))
 
 
-def _draw(title: str, names: Sequence[str], columns: Sequence[_Column], *, foot: str = "", dim: str = "") -> list[RenderableType]:
+def _draw(
+    title: str, names: Sequence[str], columns: Sequence[_Column], *, width: int, foot: str = "", dim: str = ""
+) -> list[RenderableType]:
     """As many tables as the width asks for, each with the names in front; `foot` names the last row, `dim` the row that is pale."""
     wide = max(len(n) for n in [*names, foot, "profile"])
     chunks: list[list[_Column]] = []
@@ -99,7 +101,7 @@ def _draw(title: str, names: Sequence[str], columns: Sequence[_Column], *, foot:
     for column in columns:
         if not chunks or column.width + 2 > room:
             chunks.append([])
-            room = COLUMNS - wide - 3
+            room = width - wide - 3
         chunks[-1].append(column)
         room -= column.width + 2
     out: list[RenderableType] = []
@@ -118,7 +120,7 @@ def _draw(title: str, names: Sequence[str], columns: Sequence[_Column], *, foot:
     return out
 
 
-def _tables(board: Board) -> list[RenderableType]:
+def _tables(board: Board, width: int) -> list[RenderableType]:
     """Profiles down, tasks across: the counted tasks and what they add up to; the other tasks and the hidden ones; the live scores."""
     order = _order(board)
     names, dim = [_short(p) for p in order], _short(board.control)
@@ -140,9 +142,9 @@ def _tables(board: Board) -> list[RenderableType]:
         second.append(_Column(Text(f"hidden:\nmean of {len(board.hidden)}"), cells))
     third = [_scored(board, order, t, live=True) for t in board.tasks if board.about(t).degenerate]
     return [
-        *_draw("scores", names, first, foot="dead labels", dim=dim),
-        *_draw(" and ".join(titles), names, second, foot="dead labels", dim=dim),
-        *_draw("over live labels only", names, third, foot="live labels", dim=dim),
+        *_draw("scores", names, first, foot="dead labels", dim=dim, width=width),
+        *_draw(" and ".join(titles), names, second, foot="dead labels", dim=dim, width=width),
+        *_draw("over live labels only", names, third, foot="live labels", dim=dim, width=width),
     ]
 
 
@@ -160,7 +162,7 @@ def _placed(place: float, low: float, high: float) -> Text:
     return text
 
 
-def _ablation(board: Board) -> list[RenderableType]:
+def _ablation(board: Board, width: int) -> list[RenderableType]:
     """The change of each score when a block is left out; bold where it is shown."""
     costs = board.costs()
 
@@ -169,7 +171,7 @@ def _ablation(board: Board) -> list[RenderableType]:
 
     columns = [column(_head(t), [by_task[t] for *_, by_task in costs]) for t in board.counted]
     columns.append(column(Text(f"sum of\n{len(board.counted)}"), [total for _, _, total, _ in costs]))
-    return _draw("left out", [_short(f"{whole} without {block}", 28) for whole, block, *_ in costs], columns)
+    return _draw("left out", [_short(f"{whole} without {block}", 28) for whole, block, *_ in costs], columns, width=width)
 
 
 def _footnotes(board: Board, notes: Sequence[str]) -> list[str]:
