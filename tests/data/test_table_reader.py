@@ -288,6 +288,18 @@ def test_packed_files_variables_and_folders(tmp_path: Path, engine: Engine, monk
         assert [p.name for p in table.files(at)] == ["map.toml", "log.csv.gz"]
 
 
+def test_a_kept_log_is_read_again_when_a_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache looks at the files that the mapping names, not only at the mapping."""
+    from clickprint.apps.source import dataset
+
+    monkeypatch.setenv("CLICKPRINT_CACHE", str(tmp_path / "cache"))
+    at = lay(tmp_path / "raw", BASIC, log_csv=LOG)
+    assert dataset("table", at).folder == dataset("table", at).folder
+    assert dataset("table", at).manifest.events == 2
+    lay(tmp_path / "raw", BASIC, log_csv=LOG + "9,9,2022-01-09,look\n")
+    assert dataset("table", at).manifest.events == 3
+
+
 # --- the catalogue ---------------------------------------------------------------------------------------------------------------
 
 CATALOGUE = """

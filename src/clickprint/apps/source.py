@@ -99,7 +99,7 @@ def dataset(
     arguments = [] if path is None else [path]
     with ExitStack() as stack:
         if out is None:
-            key = digest(name, str(path and path.resolve()), path and stamp(path), options, code("data"))
+            key = digest(name, str(path and path.resolve()), path and [stamp(f) for f in _files(name, path)], options, code("data"))
             out = cache() / "datasets" / f"{name}-{key}"
             stack.enter_context(locked(out.with_suffix(".lock"), wait=True))
             if (out / "manifest.json").is_file():
@@ -107,3 +107,12 @@ def dataset(
         given = {"engine": engine or stack.enter_context(Engine()), "watch": watch}
         taken = inspect.signature(read).parameters
         return read(*arguments, out, **{k: v for k, v in given.items() if k in taken}, **options)
+
+
+def _files(name: str, path: Path) -> tuple[Path, ...]:
+    """What a reader reads at `path`: the folder, or the mapping and every file that it names."""
+    if name != "table":
+        return (path,)
+    from clickprint.data.adapters.table import files
+
+    return files(path)
