@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 DEPENDS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-all demo test check golden slow bench wheel picture clean
+.PHONY: help install install-all demo test check golden slow bench results wheel clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,8 +48,11 @@ golden: install  ## all six official scores against the organisers' (about five 
 slow: install  ## the tests that take minutes (a run killed at twenty moments, ...)
 	$(BIN)/python -m pytest -m slow
 
-bench: install  ## every benchmark, tables on the terminal (about half an hour)
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+bench: install  ## every benchmark, and docs/results/benchmarks.md (about fifteen minutes)
+	$(BIN)/python docs/results/make.py benchmarks
+
+results: demo  ## docs/results/complete-journey.md and the README's picture, from the demo's run folder
+	$(BIN)/python docs/results/make.py runs/complete-journey
 
 wheel: install  ## build the wheel, install it in an empty environment, ask its doctor
 	rm -rf dist build/wheel && $(BIN)/python -m build --wheel --outdir dist
