@@ -22,7 +22,7 @@ def before(window: Window, days: int | float | None = None) -> Window:
 
 def everyone(users: Int64[np.ndarray, "U"] | None = None) -> Population:
     """These users, seen before or not; without them, whoever did anything before the window."""
-    given = None if users is None else np.unique(users)
+    given = users if users is None or (users[1:] > users[:-1]).all() else np.unique(users)
 
     def population(table: Table, window: Window) -> Int64[np.ndarray, "U"]:
         return table.users(window=before(window)) if given is None else given

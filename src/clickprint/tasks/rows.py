@@ -45,6 +45,9 @@ class Rows:
                 wanted = dict.fromkeys([*wanted, *_wide(self.manifest)])
             # In no order, columns of two readings need not be of the same rows: all of them are read anew, together.
             known = dict(self.table.rows(list(wanted), roles=roles, window=window, ordered=ordered))
+            if not ordered:  # by user then: users are looked up in sorted arrays, and a sorted search is many times a random one
+                order = np.argsort(known["user"], kind="stable")
+                known = {c: v[order] for c, v in known.items()}
             for values in known.values():
                 values.flags.writeable = False
             self._rows[key] = known

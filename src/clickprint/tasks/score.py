@@ -55,17 +55,25 @@ def ask(task: Task, log: Table, train: Window, valid: Window, users: Int64[np.nd
     """
     if valid.start < train.end:
         raise ConfigError(f"the validation window starts at {show(valid.start)}, before the train window ends at {show(train.end)}")
-    inside = places(users, task.population(log, train))[1]
-    asked = users[inside]
-    if not len(asked):
+    rising = bool((users[1:] > users[:-1]).all())
+    order = np.arange(len(users)) if rising else np.argsort(users, kind="stable")
+    # Targets are made of sorted users and put in order at the end: searches in sorted arrays stay in the processor's caches.
+    order = order[places(users[order], task.population(log, train))[1]]
+    if not len(order):
         raise DataError(f"task {task.name}", [f"none of the {len(users)} users is in its population"])
-    truth = [task.target(log, window, asked) for window in (train, valid)]
-    faults = [f"the {name} target: {f}" for name, t in zip(("train", "valid"), truth, strict=True) for f in _faults(task, t, len(asked))]
+    truth = [task.target(log, window, users[order]) for window in (train, valid)]
+    faults = [f"the {name} target: {f}" for name, t in zip(("train", "valid"), truth, strict=True) for f in _faults(task, t, len(order))]
     if not faults and truth[0].shape != truth[1].shape:
         faults.append(f"found {truth[0].shape[1]} labels in the train window and {truth[1].shape[1]} in the validation window")
     if faults:
         raise DataError(f"task {task.name}", faults)
-    return Question(task, asked, truth[0], truth[1], _digest(task, asked, truth), hidden)
+    digest = _digest(task, users[order], truth)
+    if not rising:
+        place = np.full(len(users), -1)
+        place[order] = np.arange(len(order))
+        order = np.flatnonzero(place >= 0)
+        truth = [np.take(t, place[order], axis=0) for t in truth]  # half the time of t[…]
+    return Question(task, users[order], truth[0], truth[1], digest, hidden)
 
 
 def answer(
@@ -252,13 +260,13 @@ def _faults(task: Task, truth: Shaped[np.ndarray, "..."], users: int) -> list[st
 
 
 def _digest(task: Task, users: Int64[np.ndarray, "U"], truth: Sequence[Shaped[np.ndarray, "U T"]]) -> str:
-    order = np.arange(len(users)) if (users[1:] > users[:-1]).all() else np.argsort(users)
+    """Of users in rising order and their answers."""
     text = json.dumps([task.loss.name, truth[0].shape, sorted((n, w, _say(m)) for n, (w, m) in task.marks.items())])
     digest = blake2b(text.encode(), digest_size=16)
-    digest.update(users[order].tobytes())
+    digest.update(users.tobytes())
     for t in truth:
-        for start in range(0, len(order), 65_536):
-            part = t[order[start : start + 65_536]]
+        for start in range(0, len(t), 65_536):
+            part = t[start : start + 65_536]
             digest.update(np.packbits(part).tobytes() if part.dtype == bool else part.astype(np.float64).tobytes())
     return digest.hexdigest()
 
