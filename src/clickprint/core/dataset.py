@@ -107,7 +107,11 @@ class Dataset:
         path = folder / "manifest.json"
         if not path.is_file():
             raise DataError(str(folder), ["no manifest.json here, so this is no clickprint dataset; make one with `clickprint read`"])
-        dataset = Dataset(folder, Manifest.from_json(path.read_text("utf-8"), str(path)))
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as fault:
+            raise DataError(str(path), [f"cannot be read ({fault}); read the source again"]) from None
+        dataset = Dataset(folder, Manifest.from_json(text, str(path)))
         if dataset.manifest.events and not dataset.event_files:
             raise DataError(
                 str(folder), [f"the manifest promises {dataset.manifest.events} events but events/ is empty; read the source again"]
@@ -120,9 +124,17 @@ class Dataset:
 
     @property
     def population(self) -> Int64[np.ndarray, "U"] | None:
-        """Whose profiles are wanted, where the source says so; None means everyone seen before the cutoff."""
+        """Whose profiles are wanted, where the source says so; None means everyone seen before the cutoff. Raises DataError."""
         path = self.folder / "population.npy"
-        return np.load(path, allow_pickle=False) if path.is_file() else None
+        if not path.is_file():
+            return None
+        try:
+            users = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as fault:
+            raise DataError(str(path), [f"cannot be read ({fault}); read the source again"]) from None
+        if not isinstance(users, np.ndarray) or users.dtype != np.int64 or users.ndim != 1:
+            raise DataError(str(path), ["not a list of int64 ids; read the source again"])
+        return users
 
     @property
     def catalogue(self) -> Catalogue:

@@ -16,18 +16,15 @@ def whole(path: Path) -> Iterator[Path]:
     A folder that stands at `path` is replaced. What a killed process left behind is removed by the next call.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
+    part, old = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.old")
     _remove(part)
     try:
         yield part
         if path.is_dir() and not path.is_symlink():
-            old = path.with_name(f".{path.name}.old")
             _remove(old)
             os.replace(path, old)
-            os.replace(part, path)
-            _remove(old)
-        else:
-            os.replace(part, path)
+        os.replace(part, path)
+        _remove(old)
     finally:
         _remove(part)
 

@@ -20,16 +20,16 @@ def parse(text: str) -> Time:
     """The time that an ISO 8601 text names; without an offset it is UTC. Raises ConfigError."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise ConfigError(f"found {text!r}, expected a date or time such as 2022-09-04 or 2022-09-04 13:30:00") from None
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
     return (delta.days * 86_400 + delta.seconds) * SECOND + delta.microseconds
 
 
 def show(time: Time) -> str:
     """`2022-09-17 22:54:32`, in UTC; the inverse of `parse` to the second."""
-    return datetime.fromtimestamp(time // SECOND, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(time // SECOND, UTC).replace(tzinfo=None).isoformat(" ")
 
 
 @dataclass(frozen=True, slots=True, order=True)
