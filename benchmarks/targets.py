@@ -45,24 +45,29 @@ def main() -> None:
         users = np.random.default_rng(0).permutation(given.users) * 17 + 5  # file order is no order
         log = _log(engine, users, given.rows)
         past = past_of(log, TRAIN.start, users)
-        begin = time.perf_counter()
-        rows = Rows(log)
-        tasks = ubm25(past, rows, TRAIN).tasks
-        labels = time.perf_counter()
-        churn, *others = tasks  # churn too is asked of all users here: the most that it can be
-        questions = [ask(t, rows, TRAIN, VALID, users) for t in (replace(churn, population=everyone(past.users)), *others)]
-        ours = time.perf_counter()
+        seconds = []
+        for asked in (past.users, users):  # as our own runs ask, and as a challenge's file may
+            begin = time.perf_counter()
+            rows = Rows(log)
+            tasks = ubm25(past, rows, TRAIN).tasks
+            labels = time.perf_counter()
+            churn, *others = tasks  # churn too is asked of all users here: the most that it can be
+            questions = [ask(t, rows, TRAIN, VALID, asked) for t in (replace(churn, population=everyone(past.users)), *others)]
+            seconds.append((labels - begin, time.perf_counter() - labels))
+            columns = sum(q.train.shape[1] for q in questions)
+            if asked is past.users:
+                del questions
         naive = _naive(rows, questions, given.sample)
-    columns = sum(q.train.shape[1] for q in questions)
-    size = f"{given.users:,} users in no order, {given.rows:,} target rows, {len(tasks)} tasks, {columns} labels"
+    size = f"{given.users:,} users, {given.rows:,} target rows, {len(tasks)} tasks, {columns} labels"
     print(f"{size}, {given.threads} threads, {platform.machine()}\n")
-    print("| way | what | seconds |\n|---|---|---:|")
-    print(f"| ours | reading the train window, label lists of four tasks | {labels - begin:.2f} |")
-    print(f"| ours | 12 targets (6 tasks × 2 windows), reading the validation window, checks and digests | {ours - labels:.2f} |")
-    print(f"| ours | **all of it** | **{ours - begin:.2f}** |")
+    print("| way | what | users by id: seconds | users in no order: seconds |\n|---|---|---:|---:|")
+    what = ("reading the train window, label lists", "12 targets (6 tasks × 2 windows), reading the validation window, checks, digests")
+    for place, line in enumerate(what):
+        print(f"| ours | {line} | {seconds[0][place]:.2f} | {seconds[1][place]:.2f} |")
+    print(f"| ours | **all of it** | **{sum(seconds[0]):.2f}** | **{sum(seconds[1]):.2f}** |")
     each = naive / given.sample
-    print(f"| the organisers' | 12 targets of {given.sample} users, measured | {naive:.2f} |")
-    print(f"| the organisers' | {given.users:,} users at {each * 1000:.2f} ms each, not measured | {each * given.users:,.0f} |")
+    print(f"| the organisers' | 12 targets of {given.sample} users, measured | | {naive:.2f} |")
+    print(f"| the organisers' | {given.users:,} users at {each * 1000:.2f} ms each, not measured | | {each * given.users:,.0f} |")
 
 
 def _log(engine: Engine, users: np.ndarray, rows: int) -> EventLog:
