@@ -31,7 +31,7 @@ demo: install  ## the main job on the real Complete Journey log: a board here, a
 	$(BIN)/clickprint run recipes/complete-journey.toml --out runs/complete-journey
 
 test: install  ## the tests (under ten minutes), and the coverage they must reach
-	$(BIN)/python -m pytest --cov --cov-report= --durations=10
+	$(BIN)/python -m pytest -n auto --cov --cov-report= --durations=10
 	$(BIN)/python -m coverage report --fail-under=90 --skip-covered
 	$(BIN)/python -m coverage report --fail-under=100 --include='*/clickprint/core/*,*/clickprint/metrics/*'
 
