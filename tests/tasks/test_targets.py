@@ -217,3 +217,11 @@ def test_rows_gives_what_the_table_gives_and_lets_nobody_change_it() -> None:
             found["kind"][0] = 3
         with pytest.raises(ValueError, match="read-only"):
             rows.users()[0] = 3
+
+
+def test_a_log_without_a_clock_refuses_windows() -> None:
+    with Engine(threads=1) as engine:
+        log = memory_log(engine, time=[0, 1, 2], user=[1, 1, 2], kind=[BUY] * 3, item=[1, 2, 3], clock=False)
+        for target in (targets.stays_away(Role.BUY), targets.buys_any("item", [1])):
+            with pytest.raises(ConfigError, match="needs a clock"):
+                target(Rows(log), WINDOW, np.array([1]))

@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,13 +14,14 @@ from clickprint.core.events import Role
 from clickprint.core.ids import NONE
 from clickprint.core.items import AttributeKind
 from clickprint.core.rng import RNG
-from clickprint.core.time import DAY, Window
+from clickprint.core.time import DAY, Window, parse
 from clickprint.data.adapters import challenge
 from clickprint.data.engine import Engine
 from clickprint.data.log import EventLog
 from clickprint.data.split import past_of, split
 from clickprint.metrics.marks import AUROC, Diversity, MacroAUROC, Novelty
 from clickprint.tasks import TASKS, task_set
+from clickprint.tasks.score import ask
 from clickprint.tasks.task import Task, TaskSet
 from clickprint.tasks.ubm25 import HIDDEN, NAMES, most_bought, price_edges, ubm25
 from clickprint.testing.worlds import BUY, START, VIEW, memory_log
@@ -274,5 +276,19 @@ def test_the_reference_cases_labels_come_from_our_rule(golden: Path, tmp_path: P
             assert all(np.sum(kept == v) == last for v in set(values.tolist()) ^ set(mine.tolist()))
             truth = by_name(given, name).target(log, valid, clients)
             assert truth.shape == (1919, len(values))
+        raw = pq.read_table(golden / "log" / "product_buy.parquet").to_pydict()
+        properties = pq.read_table(golden / "log" / "product_properties.parquet").to_pydict()
+        for name, column in (("propensity_category", "category"), ("propensity_new_sku", "sku"), ("propensity_price", "price")):
+            of = dict(zip(properties["sku"], properties[column], strict=True))
+            for window in (train, valid):
+                pairs = {
+                    (client, of[sku])
+                    for client, sku, text in zip(raw["client_id"], raw["sku"], raw["timestamp"], strict=True)
+                    if window.start <= parse(str(text)) < window.end
+                }
+                question = ask(by_name(given, name), log, train, valid, clients)
+                found = question.train if window == train else question.valid
+                assert question.users.tolist() == clients.tolist(), "the file's order"
+                assert found.tolist() == [[(c, v) in pairs for v in files[name][0].tolist()] for c in clients.tolist()]
         active = by_name(own, "churn").population(log, train)
         assert active.tolist() == sorted(challenge.active_clients(golden / "log").tolist())
