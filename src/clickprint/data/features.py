@@ -116,7 +116,7 @@ def tables(log: EventLog, users: Int64[np.ndarray, "U"], price_edges: tuple[floa
     """The relations for one job; what they keep in the engine is dropped at the end."""
     engine = log.engine
     wanted = engine.keep(pa.table({"user": users, "place": np.arange(len(users), dtype=np.int32)}))
-    items = engine.keep(log._known(log.end))
+    items = engine.keep(log.known(log.end))
     try:
         yield Tables(log, wanted, items, price_edges)
     finally:

@@ -46,10 +46,13 @@ class EventLog:
         if self.end is not None and time > self.end:
             raise ConfigError("this log was cut earlier; a later cut would have to invent events")
         events = self.engine.view(f"SELECT * FROM {self.events} WHERE time < {time}")
-        return replace(self, events=events, items=self.engine.view(self._known(time)), end=time)
+        items = self.engine.view(
+            f"SELECT * FROM {self.items} WHERE known_from IS NULL OR known_from < {time}"
+        )  # all, for a cut earlier still
+        return replace(self, events=events, items=items, end=time)
 
-    def _known(self, time: Time | None) -> str:
-        """SQL: one row an item, the latest known before `time`."""
+    def known(self, time: Time | None) -> str:
+        """SQL: one row an item, the latest known before `time` (None: of all that this log knows)."""
         columns = ", ".join(name(c) for c in ("item", "known_from", *self.manifest.attributes))
         known = "" if time is None else f"WHERE known_from IS NULL OR known_from < {time}"
         ranked = f"SELECT *, ROW_NUMBER() OVER (PARTITION BY item ORDER BY known_from DESC NULLS LAST) AS turn FROM {self.items} {known}"
@@ -78,7 +81,7 @@ class EventLog:
             else:
                 known = [*REQUIRED, *self.manifest.columns, *(a for a, k in self.manifest.attributes.items() if k in NUMERIC)]
                 raise ConfigError(f"{self.manifest.name} has no column {column!r} to read by row; it has {', '.join(known)}")
-        catalogue = f" LEFT JOIN ({self._known(window.end if window else None)}) AS c ON e.item = c.item" if join else ""
+        catalogue = f" LEFT JOIN ({self.known(window.end if window else None)}) AS c ON e.item = c.item" if join else ""
         return f"SELECT {', '.join(picked)} FROM {self.events} AS e{catalogue} WHERE {self.where(roles, window, 'e.')}"
 
     def rows(
@@ -107,7 +110,7 @@ class EventLog:
     @property
     def catalogue(self) -> Catalogue:
         """One row an item, as known at the end of this log."""
-        return Catalogue(self.engine.table(f"SELECT * FROM ({self._known(self.end)}) AS k ORDER BY item"), self.manifest.attributes)
+        return Catalogue(self.engine.table(f"SELECT * FROM ({self.known(self.end)}) AS k ORDER BY item"), self.manifest.attributes)
 
 
 def empty_events(manifest: Manifest) -> str:
