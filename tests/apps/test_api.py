@@ -13,6 +13,7 @@ import pytest
 import clickprint
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.profiles import Profiles
+from clickprint.data.adapters.complete_journey import NEEDS
 from clickprint.data.log import EventLog
 from clickprint.data.split import Split
 from clickprint.tasks.examples import RETURNS, SPEND
@@ -110,6 +111,18 @@ def test_read_refuses(words: tuple[Any, ...], options: dict[str, Any], message: 
     with pytest.raises(ConfigError) as fault:
         clickprint.read(*words, **options)
     assert message in str(fault.value)
+
+
+def test_what_was_fetched_once_is_not_fetched_again(cache: Path) -> None:
+    """Files that are no Parquet, where the fetched ones lie: they are read, not replaced, and refused."""
+    folder = cache / "sources" / "complete_journey"
+    folder.mkdir(parents=True)
+    for file in NEEDS:
+        (folder / f"{file}.parquet").write_bytes(b"junk")
+    with pytest.raises(DataError) as fault:
+        clickprint.read("complete_journey")
+    assert len(fault.value.problems) >= len(NEEDS)
+    assert not list((cache / "datasets").glob("complete_journey-*/"))
 
 
 def test_a_dataset_takes_no_options(tmp_path: Path) -> None:

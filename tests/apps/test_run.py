@@ -47,6 +47,8 @@ resamples = 3
 # One profile on the open tasks.
 SMALL = TEXT.replace("hidden = 2", "").replace('ablation = "joined"', 'quick = ["random"]')
 
+SOURCE = TEXT[TEXT.index("source =") : TEXT.index("[split]")]
+
 
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -68,6 +70,12 @@ def shown() -> list[tuple[Board, Sequence[str]]]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, recipe: Recipe, shown: list[tuple[Board, Sequence[str]]]) -> Path:
     return run(recipe, tmp_path_factory.mktemp("runs") / "tiny", show=lambda board, notes: shown.append((board, notes)))
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs without a report: seconds each, and told by other tests."""
+    monkeypatch.setattr("clickprint.apps.run._report", lambda *given: None)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -147,6 +155,7 @@ def test_what_is_lost_or_damaged_is_made_again_to_the_same_bytes(folder: Path, r
     assert contents(broken) == whole
 
 
+@pytest.mark.usefixtures("plain")
 def test_another_seed_and_runs_on_one_board(folder: Path, tmp_path: Path) -> None:
     other = run(parse(SMALL.replace('name = "tiny"', 'name = "tiny"\nseed = 1')), tmp_path / "other")
     name = "profiles/random/embeddings.npy"
@@ -171,13 +180,14 @@ def test_other_code_makes_stale(folder: Path, recipe: Recipe, tmp_path: Path, mo
     assert contents(copy)["profiles/counts/embeddings.npy"] == contents(folder)["profiles/counts/embeddings.npy"]
 
 
+@pytest.mark.usefixtures("plain")
 def test_a_dataset_folder_instead_of_a_source(folder: Path, cache: Path, tmp_path: Path) -> None:
     (manifest,) = (cache / "datasets").glob("synthetic-*/manifest.json")
-    source = TEXT[TEXT.index("[data]") : TEXT.index("[split]")]
-    found = run(parse(SMALL.replace(source, f"[data]\nfolder = '{manifest.parent}'\n")), tmp_path / "run")
+    found = run(parse(SMALL.replace(SOURCE, f"folder = '{manifest.parent}'\n")), tmp_path / "run")
     assert of_run(found, "quick").score("random", "churn") == of_run(folder, "quick").score("random", "churn")
 
 
+@pytest.mark.usefixtures("plain")
 def test_tasks_of_ones_own_and_the_official_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The official probe at its own size, on one small question; a second call trains nothing."""
     (tmp_path / "my_tasks.py").write_text(
@@ -207,6 +217,7 @@ def test_tasks_of_ones_own_and_the_official_probe(tmp_path: Path, monkeypatch: p
 # -- refusals ---------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("plain")
 def test_another_recipe_is_refused_and_fresh_empties(folder: Path, recipe: Recipe, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
@@ -233,7 +244,8 @@ def test_a_file_is_no_folder(tmp_path: Path, recipe: Recipe) -> None:
 
 
 def test_two_processes_do_not_write_one_folder(folder: Path, recipe: Recipe) -> None:
-    holder = f"import fcntl, sys\nf = open({str(folder / '.lock')!r}, 'a')\nfcntl.flock(f, fcntl.LOCK_EX)\nprint('held', flush=True)\nsys.stdin.read()"
+    lock = f"f = open({str(folder / '.lock')!r}, 'a')\nfcntl.flock(f, fcntl.LOCK_EX)"
+    holder = f"import fcntl, sys\n{lock}\nprint('held', flush=True)\nsys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert process.stdout.readline() == "held\n"
@@ -254,8 +266,8 @@ def test_two_processes_do_not_write_one_folder(folder: Path, recipe: Recipe) -> 
         (('sets = ["ubm25"]', 'sets = ["json:dumps_"]'), ConfigError, "the module has no such name"),
         (('sets = ["ubm25"]', 'sets = ["json:__all__"]'), ConfigError, "expected a Task, a list of Tasks"),
         (('sets = ["ubm25"]', 'sets = ["ubm25", "clickprint.tasks.ubm25:ubm25"]'), ConfigError, "stands in more than one set"),
-        (("[profiles.random]\nwidth = 8", "[profiles.random]\nencoder = 'saved'\nfolder = 'nowhere'"), DataError, "client_ids.npy: not found"),
-        (('source = "synthetic"\nusers = 260\nitems = 160\ncategories = 8\ndays = 45\nrate = 1.5', 'folder = "nowhere"'), DataError, "no manifest.json"),
+        (("[profiles.random]\nwidth = 8", "[profiles.random]\nencoder = 'saved'\nfolder = 'no'"), DataError, "client_ids.npy: not found"),
+        ((SOURCE, "folder = 'nowhere'\n"), DataError, "no manifest.json"),
     ],
 )  # fmt: skip
 def test_what_only_the_data_can_refuse(change: tuple[str, str], error: type[Exception], message: str, tmp_path: Path) -> None:

@@ -182,8 +182,10 @@ def read(
         How many cores the engine uses [default: all] (or CLICKPRINT_THREADS).
     """
     from clickprint.apps import verbs
+    from clickprint.apps.progress import progress
 
-    verbs.read(name, source, out=out, options=set, memory=memory, threads=threads)
+    with progress() as watch:
+        verbs.read(name, source, out=out, options=set, memory=memory, threads=threads, watch=watch)
 
 
 @app.command
@@ -262,8 +264,10 @@ def challenge_split(data: Path, /, *, memory: str | None = None, threads: int | 
         How many cores the engine uses [default: all] (or CLICKPRINT_THREADS).
     """
     from clickprint.apps import challenge
+    from clickprint.apps.progress import progress
 
-    challenge.split(data, memory=memory, threads=threads)
+    with progress() as watch:
+        challenge.split(data, memory=memory, threads=threads, watch=watch)
 
 
 @challenge_app.command(name="baseline")
@@ -301,8 +305,11 @@ def challenge_baseline(
         How many cores the engine uses [default: all] (or CLICKPRINT_THREADS).
     """
     from clickprint.apps import challenge
+    from clickprint.apps.progress import progress
 
-    challenge.baseline(data, out, days=days, top=top, all_clients=all_clients, all_events=all_events, memory=memory, threads=threads)
+    rows = {"all_clients": all_clients, "all_events": all_events}
+    with progress() as watch:
+        challenge.baseline(data, out, days=days, top=top, **rows, memory=memory, threads=threads, watch=watch)
 
 
 @challenge_app.command(name="validate")

@@ -156,4 +156,6 @@ class Facts:
             self.write()
 
     def write(self) -> None:
+        stages = self.told.pop("stages")
+        self.told["stages"] = stages  # last: it is the longest
         write_text(self.file, json.dumps(self.told, indent=1, ensure_ascii=False) + "\n")

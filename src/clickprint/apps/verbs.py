@@ -61,7 +61,7 @@ def describe(dataset: Dataset) -> str:
     return "\n".join(lines)
 
 
-def fetch(name: str, folder: Path, watch: Watch = silent) -> None:
+def fetch(name: str, folder: Path) -> None:
     """Gets a public log."""
     if name != "complete_journey":
         raise ConfigError(f"found {name!r}, but only complete_journey can be fetched; docs/datasets.md says where the others are")
