@@ -138,7 +138,7 @@ def test_two_processes_give_the_same_scores(small: Path, tmp_path: Path) -> None
     """--devices shares tasks out; a network is never split."""
     one, two = tmp_path / "one.json", tmp_path / "two.json"
     words = ["--tasks", "churn", "hidden1", "--num-workers"]
-    assert score(small, one, *words, "1") == 0
+    assert score(small, one, *words, "1", "--devices", "1") == 0
     assert score(small, two, *words, "2", "--devices", "2") == 0  # two threads, one a process
     assert json.loads(one.read_text()) == json.loads(two.read_text())
 
@@ -346,4 +346,10 @@ def test_devices_by_number_and_by_name() -> None:
     assert named_devices("cpu", "2") == ["cpu", "cpu"]
     assert named_devices("cpu", "0,3") == ["cpu", "cpu"]
     assert named_devices("cpu", "1,") == ["cpu"]
-    assert named_devices("cpu", "auto") == ["cpu"]
+
+
+@pytest.mark.parametrize(("cores", "gib", "processes"), [(1, 64, 1), (2, 64, 2), (2, 4, 1), (64, 64, 8), (4, 0, 1), (16, 17, 4)])
+def test_auto_on_cpu_is_bounded_by_memory(monkeypatch: pytest.MonkeyPatch, cores: int, gib: int, processes: int) -> None:
+    monkeypatch.setattr("clickprint.apps.probes.cores", lambda: cores)
+    monkeypatch.setattr("clickprint.apps.probes.memory", lambda: gib << 30)
+    assert named_devices("cpu", "auto") == ["cpu"] * processes

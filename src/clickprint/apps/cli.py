@@ -73,7 +73,7 @@ def run(
     memory: str | None = None,
     threads: int | None = None,
     accelerator: Accelerator = "auto",
-    devices: Annotated[tuple[str, ...], Many] = ("1",),
+    devices: Annotated[tuple[str, ...], Many] = ("auto",),
     skip_official: Flag = False,
 ) -> None:
     """Do what a recipe says: data, split, profiles, probes, board, report, in a run folder.
@@ -95,7 +95,7 @@ def run(
     accelerator
         Where the official probe trains; auto takes a GPU when there is one.
     devices
-        How many devices, auto, or their indices (0 2 or 0,2): tasks are shared out, one network a device, so scores do not change.
+        How many devices, their indices (0 2 or 0,2), or auto: all. Tasks are shared out, one network a device; on CPU that is a process.
     skip_official
         Leave out the official probe: minutes less.
     """
@@ -340,7 +340,7 @@ def challenge_score(
     scores: Annotated[Path, Parameter(name="--scores")],
     any_clients: Flag = False,
     accelerator: Accelerator = "auto",
-    devices: Annotated[tuple[str, ...], Many] = ("1",),
+    devices: Annotated[tuple[str, ...], Many] = ("auto",),
     num_workers: int | None = None,
     log_name: str = "clickprint",
     memory: str | None = None,
@@ -362,7 +362,7 @@ def challenge_score(
     accelerator
         Where networks train; auto takes a GPU when there is one.
     devices
-        How many devices, auto, or their indices (0 2 or 0,2): tasks are shared out, one network a device, so scores do not change.
+        How many devices, their indices (0 2 or 0,2), or auto: all. Tasks are shared out, one network a device; on CPU that is a process.
     num_workers
         Threads for reading and for targets [default: all cores]. Batches are slices of one array: there are no loader processes.
     log_name

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from clickprint.apps.facts import cores
+from clickprint.apps.facts import cores, memory
 from clickprint.core.errors import ConfigError
 from clickprint.core.profiles import Profiles
 from clickprint.core.watch import Watch, silent
@@ -30,7 +30,8 @@ class Job:
 def named_devices(accelerator: str, wanted: str) -> list[str]:
     """torch's names of the devices: `wanted` is how many ("2"), which ("0,2", or "1," for that one alone), or "auto" (all of them).
 
-    On CPU a device is a process, and auto is one. Raises ConfigError for what is not there, or where torch is not installed.
+    On CPU a device is a process; auto is one a core, while there are 4 GiB for each, and at most 8. Raises ConfigError for what is not
+    there, or where torch is not installed.
     """
     if find_spec("torch") is None:
         raise ConfigError("the official probe needs torch, which is not installed: pip install 'clickprint[probe]' (or --skip-official)")
@@ -41,6 +42,9 @@ def named_devices(accelerator: str, wanted: str) -> list[str]:
     first = device(accelerator)
     there = torch.cuda.device_count() if first.startswith("cuda") else 1
     words = [w for w in wanted.replace(" ", "").split(",") if w]
+    if wanted.strip() == "auto" and first == "cpu":
+        # One thread each: two threads of one network wait for each other, on a busy machine for longer than they compute.
+        return [first] * max(1, min(cores(), 8, memory() // (4 << 30)))
     if wanted.strip() == "auto":
         return [device(accelerator, i) for i in range(there)]
     if not words or not all(w.isdigit() for w in words) or len(set(words)) < len(words):
