@@ -50,14 +50,19 @@ def board(found: Board) -> list[str]:
 def run(folder: Path) -> None:
     facts = json.loads((folder / "facts.json").read_text("utf-8"))
     name = facts["recipe"]
+    data, machine = facts["data"], facts["machine"]
+    rejected = "; ".join(f"{rows:,} ({reason})" for reason, rows in data["rejected"].items()) or "none"
     lines = [
         f"# {name}",
         "",
-        f"Made by `clickprint run recipes/{name}.toml`, written by `python docs/results/make.py runs/{name}`. Intervals: 95 %, paired bootstrap over users.",
-        f"Data: {facts['data']['name']}, fingerprint `{facts['data']['fingerprint']}`, {facts['data']['users']:,} users, {facts['data']['items']:,} items, {facts['data']['events']:,} events; "
-        f"rejected rows: {facts['data']['rejected'] or 'none'}. Past before {facts['split']['cutoff']}, train {facts['split']['train']}, validation {facts['split']['valid']}. Seed {facts['seed']}. Commit `{facts['commit']}`.",
-        f"Machine: {facts['machine']}; versions: {facts['versions']}.",
-        "No item is filtered as seen; ties in time break by (time, kind, item, row), ties between labels by the smaller value.",
+        f"Made by `clickprint run recipes/{name}.toml`, written by `python docs/results/make.py runs/{name}`. Brackets: 95 % intervals, paired bootstrap over users.",
+        "",
+        f"- Data: {data['name']}, fingerprint `{data['fingerprint']}`, {data['users']:,} users, {data['items']:,} items, {data['events']:,} events. Rejected rows: {rejected}.",
+        f"- Past before {facts['split']['cutoff']}; train {facts['split']['train']}; validation {facts['split']['valid']}.",
+        f"- Seed {facts['seed']}, commit `{facts['commit']}`, {machine['system']}, {machine['cores']} cores, {machine['memory_gib']} GiB; "
+        + ", ".join(f"{package} {version}" for package, version in facts["versions"].items())
+        + ".",
+        "- No item is filtered as seen. Ties in time break by (time, kind, item, row), ties between labels by the smaller value.",
         "",
     ]
     for probe in ("official", "quick"):
