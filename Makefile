@@ -56,7 +56,7 @@ results: demo  ## docs/results/complete-journey.md and the README's picture, fro
 
 wheel: install  ## build the wheel, install it in an empty environment, ask its doctor
 	rm -rf dist build/wheel && $(BIN)/python -m build --wheel --outdir dist
-	$(PYTHON) -m venv build/wheel && build/wheel/bin/python -m pip install --quiet dist/*.whl
+	$(PYTHON) -m venv --without-pip build/wheel && $(BIN)/python -m pip --python build/wheel/bin/python install --quiet dist/*.whl
 	cd build/wheel && bin/clickprint doctor
 
 clean:  ## remove what make made, but not runs
