@@ -131,7 +131,7 @@ def score(
         engine = stack.enter_context(Engine(memory=memory, threads=threads))
         asked = _questions(data, engine, profiles, list(names.values()))
         jobs = {given: Job(given, asked[task], folder) for given, task in names.items()}
-        for job, one in official(list(jobs.values()), on, resamples=0, threads=threads, watch=watch):
+        for job, one in official(list(jobs.values()), on, resamples=0, watch=watch):
             found[job.name] = one.score
             for number, values in enumerate(one.epochs):
                 log(job.name, number, values)
