@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["RNG", "Board", "Profiles", "Task", "encoder", "load", "read", "run", "score", "split"]  # noqa: F822
+__all__ = ["RNG", "Board", "Profiles", "Task", "encoder", "load", "read", "run", "score", "split"]
 
 if TYPE_CHECKING:
     from clickprint.api import RNG, Board, Profiles, Task, encoder, load, read, run, score, split
