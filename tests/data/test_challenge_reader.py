@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import shutil
+from ast import literal_eval
 from collections.abc import Callable
 from pathlib import Path
 
@@ -306,7 +307,7 @@ class Mutating:
 
 def raw_pickle(path: Path, body: bytes, shape: str = "(1,)") -> Path:
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "|O", "fortran_order": False, "shape": eval(shape)})
+    np.lib.format.write_array_header_1_0(header, {"descr": "|O", "fortran_order": False, "shape": literal_eval(shape)})
     path.write_bytes(header.getvalue() + body)
     return path
 
