@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 import numpy as np
+from jaxtyping import UInt64
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,3 +26,20 @@ class RNG:
     def generator(self) -> np.random.Generator:
         """A fresh numpy generator at the start of this stream."""
         return np.random.default_rng(self.integer())
+
+
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # splitmix64's step from one state to the next
+
+
+def mix(x: UInt64[np.ndarray, "..."]) -> UInt64[np.ndarray, "..."]:
+    """The finaliser of splitmix64, in place; gives `x` back. For numbers that depend on what they are for, not on who was drawn before.
+
+    Source: Steele, Lea and Flood 2014. Whole numbers wrap at 2**64.
+    """
+    scratch = np.empty_like(x)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+        np.right_shift(x, np.uint64(shift), out=scratch)
+        np.bitwise_xor(x, scratch, out=x)
+        if factor != 1:
+            np.multiply(x, np.uint64(factor), out=x)
+    return x

@@ -8,6 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import UInt64
 
+from clickprint.core.rng import mix
+
 ROWS = 65_536  # a block of every column stays in the processor's cache
 MASK = (1 << 64) - 1
 
@@ -25,12 +27,12 @@ def row_hashes(table: pa.Table) -> UInt64[np.ndarray, "L"]:
             part = table.column(column).slice(start, ROWS)
             bits = _bits(part)
             bits += np.uint64(salt)
-            _mix(bits)
+            mix(bits)
             if part.null_count:
                 bits[pc.is_null(part).to_numpy()] = _salt(column + "\0null")
             out[start : start + ROWS] += bits
     for start in range(0, len(out), ROWS):
-        _mix(out[start : start + ROWS])
+        mix(out[start : start + ROWS])
     return out
 
 
@@ -38,7 +40,7 @@ def second(hashes: UInt64[np.ndarray, "L"]) -> UInt64[np.ndarray, "L"]:
     """The other half of 128 bits: the same rows mixed once more with another salt."""
     out = hashes ^ np.uint64(_salt("second"))
     for start in range(0, len(out), ROWS):
-        _mix(out[start : start + ROWS])
+        mix(out[start : start + ROWS])
     return out
 
 
@@ -55,16 +57,6 @@ def of_table(table: pa.Table) -> str:
 
 def _salt(name: str) -> int:
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little")
-
-
-def _mix(x: UInt64[np.ndarray, "L"]) -> None:
-    """splitmix64's finaliser, in place."""
-    scratch = np.empty_like(x)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
-        np.right_shift(x, np.uint64(shift), out=scratch)
-        np.bitwise_xor(x, scratch, out=x)
-        if factor != 1:
-            np.multiply(x, np.uint64(factor), out=x)
 
 
 def _bits(values: pa.ChunkedArray) -> UInt64[np.ndarray, "L"]:

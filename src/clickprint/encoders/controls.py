@@ -8,7 +8,7 @@ import numpy as np
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.past import Past
 from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
-from clickprint.core.rng import RNG
+from clickprint.core.rng import GOLDEN, RNG, mix
 from clickprint.core.watch import Watch, silent
 from clickprint.encoders import state
 
@@ -51,10 +51,10 @@ class FittedRandom:
         vectors = np.empty((len(past.users), self.width), np.float16)
         column = np.arange(self.width, dtype=np.uint64)
         for start in range(0, len(past.users), 65_536):
-            key = _mix(_mix(past.users[start : start + 65_536].astype(np.uint64) ^ np.uint64(self.seed))[:, None] + column)
-            radius = np.sqrt(-2 * np.log((_mix(key) >> np.uint64(11)).astype(np.float64) * 2.0**-53 + 2.0**-54))
+            key = _step(_step(past.users[start : start + 65_536].astype(np.uint64) ^ np.uint64(self.seed))[:, None] + column)
+            radius = np.sqrt(-2 * np.log((_step(key) >> np.uint64(11)).astype(np.float64) * 2.0**-53 + 2.0**-54))
             vectors[start : start + 65_536] = to_float16(
-                radius * np.cos(2 * np.pi * ((_mix(~key) >> np.uint64(11)).astype(np.float64) * 2.0**-53))
+                radius * np.cos(2 * np.pi * ((_step(~key) >> np.uint64(11)).astype(np.float64) * 2.0**-53))
             )
         return Profiles(past.users, vectors)
 
@@ -62,12 +62,9 @@ class FittedRandom:
         state.write(folder, "random", {"seed": self.seed, "width": self.width})
 
 
-def _mix(x: np.ndarray) -> np.ndarray:
-    """One step of SplitMix64 (Steele, Lea and Flood 2014), modulo 2**64."""
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+def _step(x: np.ndarray) -> np.ndarray:
+    """The number that splitmix64 gives in the state x, modulo 2**64."""
+    return mix(x + GOLDEN)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,8 +4,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, Int64, Num, Shaped, UInt64
+from jaxtyping import Bool, Float, Float32, Float64, Int64, Num, Shaped
 
+from clickprint.core.rng import GOLDEN, mix
 from clickprint.metrics.labels import degenerate
 
 _ROWS = 16_384  # users at a time: what is between the inputs and the sums stays in tens of megabytes
@@ -21,26 +22,18 @@ def resample_weights(users: Int64[np.ndarray, "U"], resamples: int, seed: int) -
     """
     table = _poisson_table()
     weights = np.empty((resamples, len(users)), np.float32)
-    base = _mix(np.array([seed & _WORD], np.uint64) + _GOLDEN)
+    base = mix(np.array([seed & _WORD], np.uint64) + GOLDEN)
     for start in range(0, len(users), _ROWS):
         rows = slice(start, start + _ROWS)
-        state = _mix(users[rows].astype(np.uint64) ^ base)
+        state = mix(users[rows].astype(np.uint64) ^ base)
         for first in range(0, resamples, 4):  # four resamples from one number of 64 bits
-            bits = _mix(state + np.uint64((first // 4 + 1) * int(_GOLDEN) & _WORD))
+            bits = mix(state + np.uint64((first // 4 + 1) * int(GOLDEN) & _WORD))
             for r in range(first, min(first + 4, resamples)):
                 weights[r, rows] = table[((bits >> np.uint64(16 * (r - first))) & np.uint64(0xFFFF)).astype(np.intp)]
     return weights
 
 
 _WORD = 2**64 - 1
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-
-
-def _mix(x: UInt64[np.ndarray, "N"]) -> UInt64[np.ndarray, "N"]:
-    """The finaliser of splitmix64 (Steele, Lea and Flood 2014); whole numbers wrap at 2^64."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
 
 
 def _poisson_table() -> Float32[np.ndarray, "65536"]:
