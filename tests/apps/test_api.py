@@ -1,6 +1,5 @@
 """The verbs in Python: the README's twelve lines, and what they refuse."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,11 +20,7 @@ from clickprint.tasks.examples import RETURNS, SPEND
 DIALS: dict[str, Any] = {"users": 150, "items": 120, "categories": 6, "days": 45, "rate": 1.5}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cache")
-    os.environ["CLICKPRINT_CACHE"] = str(folder)
-    return folder
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import os
 import re
 import signal
 import subprocess
@@ -24,9 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SHOP = ["--set", "users=150", "items=120", "categories=6", "days=45", "rate=1.5"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    os.environ["CLICKPRINT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """A run: its folder, that it goes on where it stopped, and what it refuses."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -50,11 +49,7 @@ SMALL = TEXT.replace("hidden = 2", "").replace('ablation = "joined"', 'quick = [
 SOURCE = TEXT[TEXT.index("source =") : TEXT.index("[split]")]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cache")
-    os.environ["CLICKPRINT_CACHE"] = str(folder)
-    return folder
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from damaged import change, column, damage, lay
 
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError, DataError
@@ -38,13 +39,6 @@ def small() -> dict[str, pa.Table]:
         "search_query": pa.table({"client_id": [1, 2], "timestamp": ["2022-08-01 10:00:00"] * 2, "query": [CODES, OTHER]}),
         "product_properties": pa.table({"sku": [11, 10], "category": [5, 6], "price": [50, 60], "name": [OTHER, CODES]}),
     }
-
-
-def lay(folder: Path, tables: dict[str, pa.Table]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, table in tables.items():
-        pq.write_table(table, folder / f"{name}.parquet")
-    return folder
 
 
 @pytest.fixture
@@ -107,8 +101,8 @@ def test_raw_and_canonical_say_the_same(golden: Path, tmp_path: Path, engine: En
     raw = challenge.open_raw(golden / "log", engine, unsplit=True)
     columns = ["user", "time", "kind", "item", "query", "url", "category", "price"]
     a, b = made.rows(columns), raw.rows(columns)
-    for column in columns:
-        assert np.array_equal(a[column], b[column]), column
+    for each in columns:
+        assert np.array_equal(a[each], b[each]), each
     assert raw.catalogue.table.equals(made.catalogue.table)
     texts = [engine.table(f"SELECT * FROM {log.texts['query']} ORDER BY id") for log in (made, raw)]
     assert texts[0].equals(texts[1].cast(texts[0].schema))
@@ -150,26 +144,6 @@ def test_rows_that_cannot_be_read_are_counted(tmp_path: Path, engine: Engine) ->
         "add_to_cart: no sku": 1,
     }
     assert made.manifest.events == 1 + 1 + 1 + 1 + 2
-
-
-def change(name: str, edit: Callable[[pa.Table], pa.Table]) -> Callable[[Path], None]:
-    def apply(folder: Path) -> None:
-        path = folder / f"{name}.parquet"
-        pq.write_table(edit(pq.read_table(path)), path)
-
-    return apply
-
-
-def column(name: str, values: pa.Array) -> Callable[[pa.Table], pa.Table]:
-    return lambda t: t.set_column(t.column_names.index(name), name, values)
-
-
-def damage(name: str, edit: Callable[[bytes], bytes]) -> Callable[[Path], None]:
-    def apply(folder: Path) -> None:
-        path = folder / f"{name}.parquet"
-        path.write_bytes(edit(path.read_bytes()))
-
-    return apply
 
 
 def not_utf8(folder: Path) -> None:

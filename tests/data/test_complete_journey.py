@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from damaged import change, column, damage, lay
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
@@ -93,13 +94,6 @@ def small() -> dict[str, pa.Table]:
     }
 
 
-def lay(folder: Path, tables: dict[str, pa.Table]) -> Path:
-    folder.mkdir()
-    for name, table in tables.items():
-        pq.write_table(table, folder / f"{name}.parquet")
-    return folder
-
-
 def test_every_row_arrives(tmp_path: Path, engine: Engine) -> None:
     made = journey.read(lay(tmp_path / "raw", small()), tmp_path / "out", engine=engine)
     rows = pq.read_table(made.event_files[0]).to_pylist()
@@ -151,26 +145,6 @@ def test_rows_that_cannot_be_read_are_counted(tmp_path: Path, engine: Engine) ->
         "transactions: no usable sales_value": 3,
     }
     assert made.manifest.events == 2
-
-
-def change(name: str, edit: Callable[[pa.Table], pa.Table]) -> Callable[[Path], None]:
-    def apply(folder: Path) -> None:
-        path = folder / f"{name}.parquet"
-        pq.write_table(edit(pq.read_table(path)), path)
-
-    return apply
-
-
-def column(name: str, values: pa.Array) -> Callable[[pa.Table], pa.Table]:
-    return lambda t: t.set_column(t.column_names.index(name), name, values)
-
-
-def damage(name: str, edit: Callable[[bytes], bytes]) -> Callable[[Path], None]:
-    def apply(folder: Path) -> None:
-        path = folder / f"{name}.parquet"
-        path.write_bytes(edit(path.read_bytes()))
-
-    return apply
 
 
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
