@@ -22,7 +22,7 @@ import numpy as np
 from clickprint.core.dataset import Dataset
 from clickprint.core.time import DAY
 from clickprint.data import features, synthetic
-from clickprint.data.engine import Engine
+from clickprint.data.engine import DuckDB, Engine
 from clickprint.data.log import EventLog
 from clickprint.data.split import split
 from clickprint.encoders.counts import Counts, FittedCounts
@@ -97,7 +97,7 @@ def organisers(folder: Path, engine: Engine, sample: int) -> dict:
 
 def measure(what: str, folder: Path, memory: str, sample: int) -> None:
     start = time.perf_counter()
-    with Engine(memory=memory) as engine:
+    with DuckDB(memory=memory) as engine:
         found = organisers(folder, engine, sample) if what == "organisers" else {"ours": ours, "bare": bare}[what](folder, engine)
     seconds = {"seconds": time.perf_counter() - start, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
     print(json.dumps({**seconds, **found}))

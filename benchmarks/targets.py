@@ -19,7 +19,7 @@ from clickprint.core.dataset import Manifest
 from clickprint.core.events import Kind, Role, schema
 from clickprint.core.items import AttributeKind
 from clickprint.core.time import DAY, Window
-from clickprint.data.engine import Engine
+from clickprint.data.engine import DuckDB
 from clickprint.data.log import EventLog
 from clickprint.data.split import past_of
 from clickprint.tasks.populations import everyone
@@ -41,7 +41,7 @@ def main() -> None:
     options.add_argument("--sample", type=int, default=300, help="users for the organisers' way")
     options.add_argument("--threads", type=int, default=2)
     given = options.parse_args()
-    with Engine(threads=given.threads) as engine:
+    with DuckDB(threads=given.threads) as engine:
         users = np.random.default_rng(0).permutation(given.users) * 17 + 5  # file order is no order
         log = _log(engine, users, given.rows)
         past = past_of(log, TRAIN.start, users)

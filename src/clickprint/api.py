@@ -20,7 +20,7 @@ from clickprint.core.profiles import Profiles
 from clickprint.core.rng import RNG
 from clickprint.core.time import Window
 from clickprint.core.watch import Watch, silent
-from clickprint.data.engine import Engine
+from clickprint.data.engine import DuckDB
 from clickprint.data.log import EventLog
 from clickprint.data.split import past_of, split
 from clickprint.encoders import encoder, load
@@ -48,7 +48,7 @@ def read(
     ~/.cache/clickprint) and found there the next time. The log keeps an engine open, within `memory`; close it with `log.engine.close()`.
     Raises ConfigError and DataError.
     """
-    engine = Engine(memory=memory, threads=threads)
+    engine = DuckDB(memory=memory, threads=threads)
     try:
         if isinstance(source, Path) or (Path(source) / "manifest.json").is_file():
             if path is not None or options or out is not None:

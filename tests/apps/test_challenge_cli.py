@@ -144,7 +144,7 @@ def test_two_processes_give_the_same_scores(small: Path, tmp_path: Path) -> None
 
 
 def questions(small: Path, tasks: list[str]) -> Mapping[str, challenge.Question]:
-    with challenge.Engine() as engine:
+    with challenge.DuckDB() as engine:
         return challenge._questions(small, engine, Profiles.load(small.parent / "profiles"), tasks)
 
 

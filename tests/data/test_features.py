@@ -11,7 +11,7 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
 from clickprint.core.time import DAY
 from clickprint.data import features
-from clickprint.data.engine import Engine
+from clickprint.data.engine import DuckDB
 from clickprint.data.log import EventLog
 from clickprint.data.split import past_of
 from clickprint.testing.worlds import BUY, KINDS, SEARCH, START, memory_log, random_arrays, random_log
@@ -22,7 +22,7 @@ NOT_PORTABLE = re.compile(rf"\b({WORDS})\b|\bFIRST\s*\(|//|::|\[\d")
 
 @pytest.fixture(scope="module")
 def engine():
-    with Engine(threads=2) as engine:
+    with DuckDB(threads=2) as engine:
         yield engine
 
 
@@ -225,7 +225,7 @@ def test_files_in_any_order_and_threads_give_the_same_bytes():
     arrays["price"] = np.random.default_rng(2).random(3_000) * 100
     answers = []
     for threads, order in ((1, slice(None)), (2, slice(None, None, -1))):
-        with Engine(threads=threads) as engine:
+        with DuckDB(threads=threads) as engine:
             log = memory_log(engine, **{n: v[order] if isinstance(v, np.ndarray) else v for n, v in arrays.items()})
             with features.tables(log, log.users()) as t:
                 answers.append(engine.arrays(f"SELECT * FROM ({features.price_sql(t, own=True)}) AS p ORDER BY place, kind"))

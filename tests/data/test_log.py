@@ -11,14 +11,14 @@ from clickprint.core.ids import NONE
 from clickprint.core.items import AttributeKind
 from clickprint.core.past import Table
 from clickprint.core.time import DAY, Window
-from clickprint.data.engine import Engine
+from clickprint.data.engine import DuckDB
 from clickprint.data.log import EventLog, empty_events
 from clickprint.testing.worlds import BUY, CART, SEARCH, START, VIEW, memory_log, random_arrays, random_log
 
 
 @pytest.fixture(scope="module")
 def engine():
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         yield engine
 
 

@@ -33,7 +33,7 @@ READ = """
 import json, resource, sys
 from pathlib import Path
 from clickprint.data.adapters.table import read
-from clickprint.data.engine import Engine
+from clickprint.data.engine import DuckDB
 
 folder, limit = Path(sys.argv[1]), sys.argv[2]
 spilled = 0
@@ -42,7 +42,7 @@ def watch(stage, done, total):
     global spilled
     spilled = max(spilled, sum(f.stat().st_size for f in (folder / "spill").rglob("*") if f.is_file()))
 
-with Engine(memory=limit, threads=1, spill=folder / "spill") as engine:
+with DuckDB(memory=limit, threads=1, spill=folder / "spill") as engine:
     engine.table("SELECT COUNT(*) FROM range(10)")
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     (said,) = engine.one("SELECT current_setting('memory_limit')")

@@ -9,7 +9,7 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
 from clickprint.core.time import DAY, SECOND, Window, midnight, parse
 from clickprint.data.adapters import challenge
-from clickprint.data.engine import Engine
+from clickprint.data.engine import DuckDB
 from clickprint.data.log import EventLog
 from clickprint.data.split import past_of, split, windows
 from clickprint.testing.worlds import BUY, START, VIEW, memory_log, random_log
@@ -17,12 +17,12 @@ from clickprint.testing.worlds import BUY, START, VIEW, memory_log, random_log
 
 @pytest.fixture(scope="module")
 def engine():
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         yield engine
 
 
 def test_the_reference_case_is_cut_where_the_organisers_cut_it(golden, tmp_path):
-    with Engine() as engine:
+    with DuckDB() as engine:
         dataset = challenge.read(golden / "log", tmp_path / "log", engine=engine)
         log = EventLog.open(dataset, engine)
         past, train, valid = split(log, users=dataset.population)

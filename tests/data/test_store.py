@@ -19,7 +19,7 @@ from clickprint.core.ids import text_id
 from clickprint.core.items import AttributeKind
 from clickprint.core.time import DAY
 from clickprint.data import digest, store
-from clickprint.data.engine import Engine
+from clickprint.data.engine import DuckDB, Engine
 
 BUY = Kind("purchase", Role.BUY)
 VIEW = Kind("look", Role.VIEW)
@@ -91,7 +91,7 @@ def test_the_fingerprint_does_not_know_the_order_of_files_or_rows(
     shuffled = table.take(pa.array(rng.permutation(rows)))
     cuts = np.sort(rng.integers(0, rows + 1, pieces - 1))
     bounds = [0, *cuts.tolist(), rows]
-    with Engine(memory="200MB", threads=1) as engine:
+    with DuckDB(memory="200MB", threads=1) as engine:
         parts = [sql_of(shuffled.slice(a, b - a), engine) for a, b in itertools.pairwise(bounds)]
         one = store.gather(
             folder / "a", engine=engine, name="a", kinds=(BUY, VIEW), columns=("price", "url"), selects=[sql_of(table, engine)]
@@ -209,7 +209,7 @@ def test_a_dataset_is_replaced_only_by_a_whole_one(tmp_path: Path) -> None:
 
 
 def test_a_log_without_events_says_what_was_rejected(tmp_path: Path) -> None:
-    with Engine(threads=1) as engine, pytest.raises(DataError) as fault:
+    with DuckDB(threads=1) as engine, pytest.raises(DataError) as fault:
         store.gather(
             tmp_path / "d",
             engine=engine,

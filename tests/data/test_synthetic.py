@@ -20,7 +20,7 @@ from clickprint.core.rng import RNG
 from clickprint.core.time import DAY, HOUR, SECOND, Window
 from clickprint.data import synthetic
 from clickprint.data.adapters import challenge
-from clickprint.data.engine import Engine
+from clickprint.data.engine import DuckDB
 from clickprint.data.log import EventLog
 from clickprint.data.split import Split, split
 from clickprint.data.synthetic import Latent, Oracle, Shop, batches, shop_of, write_challenge
@@ -67,7 +67,7 @@ def default(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Default]:
     folder = tmp_path_factory.mktemp("shop")
     shop = Shop()
     write_challenge(folder / "challenge", shop)
-    with Engine() as engine:
+    with DuckDB() as engine:
         log = EventLog.open(synthetic.read(folder / "canonical", shop, engine=engine), engine)
         cut = split(log)
         tasks = {t.name: t for t in ubm25(cut.past, log, cut.train).tasks}
@@ -78,7 +78,7 @@ def default(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Default]:
 def test_the_same_seed_makes_the_same_bytes_whatever_runs_it(tmp_path: Path) -> None:
     found = []
     for threads in (1, 2):
-        with Engine(threads=threads) as engine:
+        with DuckDB(threads=threads) as engine:
             found.append(synthetic.read(tmp_path / f"{threads}", SMALL, engine=engine))
     assert found[0].manifest == found[1].manifest
     assert [f.read_bytes() for f in found[0].event_files] == [f.read_bytes() for f in found[1].event_files]
@@ -371,7 +371,7 @@ def test_random_is_below_aggregated_is_below_joined_is_below_the_best(default: D
 
 # ---------------------------------------------------------------------------------------------------- the challenge's directory
 def test_the_challenges_form_is_the_same_log(default: Default, tmp_path: Path) -> None:
-    with Engine() as engine:
+    with DuckDB() as engine:
         there = challenge.read(default.folder, tmp_path / "there", engine=engine)
         here = default.log
         assert there.manifest.rejected == {}
@@ -414,7 +414,7 @@ def test_the_challenges_form_can_be_split_by_its_own_rule(default: Default, tmp_
         if file.is_file():
             (tmp_path / file.relative_to(default.folder)).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / file.relative_to(default.folder)).symlink_to(file)
-    with Engine() as engine:
+    with DuckDB() as engine:
         facts = challenge.split(tmp_path, engine)
     assert (facts.train_start, facts.validation_start) == (default.split.train.start, default.split.valid.start)
 

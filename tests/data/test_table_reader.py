@@ -18,7 +18,7 @@ from clickprint.core.events import Kind, Role
 from clickprint.core.ids import NONE, text_id
 from clickprint.core.time import HOUR, parse
 from clickprint.data.adapters import mapping, table
-from clickprint.data.engine import Engine
+from clickprint.data.engine import DuckDB, Engine
 from clickprint.data.log import EventLog
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +40,7 @@ LOG = "u,i,t,k\n7,5,2022-01-02 10:00:00,bought\n8,6,2022-01-01,look\n"
 
 @pytest.fixture
 def engine() -> Engine:
-    with Engine(memory="300MB", threads=1) as engine:
+    with DuckDB(memory="300MB", threads=1) as engine:
         yield engine
 
 
@@ -103,7 +103,7 @@ def test_the_order_of_rows_and_files_does_not_matter(tmp_path_factory: pytest.Te
     folder.mkdir()
     for piece in range(pieces):
         (folder / f"log-{piece}.csv").write_text("\n".join(["u,i,t,k", *shuffled[piece::pieces]]) + "\n")
-    with Engine(memory="300MB", threads=1) as engine:
+    with DuckDB(memory="300MB", threads=1) as engine:
         one = table.read(lay(tmp_path / "a", BASIC, log_csv="u,i,t,k\n" + "\n".join(lines)), tmp_path / "one", engine=engine)
         two = table.read(lay(folder, BASIC.replace("log.csv", "log-*.csv")), tmp_path / "two", engine=engine)
     assert one.manifest.fingerprint == two.manifest.fingerprint

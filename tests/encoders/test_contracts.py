@@ -170,10 +170,10 @@ def test_an_honest_encoder_passes():
 
 def test_the_worlds_are_as_they_say():
     from clickprint.core.events import Role
-    from clickprint.data.engine import Engine
+    from clickprint.data.engine import DuckDB
     from clickprint.testing.encoders import WORLDS, probe
 
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         for name, make in WORLDS.items():
             world = make(engine)
             rows = world.log.rows(["user", "category"], roles=(Role.BUY,), window=world.window)

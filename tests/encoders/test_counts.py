@@ -11,7 +11,7 @@ from clickprint.core.events import Kind, Role
 from clickprint.core.ids import NONE
 from clickprint.core.time import DAY
 from clickprint.data.adapters import challenge
-from clickprint.data.engine import Engine
+from clickprint.data.engine import DuckDB
 from clickprint.data.features import active, price_edges
 from clickprint.data.log import EventLog
 from clickprint.data.split import past_of, split
@@ -48,7 +48,7 @@ def slow_twin(past, days: tuple[int, ...], top: int, columns: dict[int, tuple[st
 
 
 def test_the_reference_case_is_the_organisers(golden, tmp_path):
-    with Engine() as engine:
+    with DuckDB() as engine:
         dataset = challenge.read(golden / "log", tmp_path / "log", engine=engine)
         past = split(EventLog.open(dataset, engine), users=dataset.population).past
         fitted = Counts().fit(past)
@@ -93,7 +93,7 @@ def test_the_reference_case_is_the_organisers(golden, tmp_path):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_equal_to_the_slow_twin(seed):
-    with Engine(threads=2) as engine:
+    with DuckDB(threads=2) as engine:
         log = random_log(engine, np.random.default_rng(seed), users=15, events=400)
         users = log.users()[1:]  # one user's events count for windows, not for the most frequent values
         past = past_of(log, START + 30 * DAY, np.append(users, 999_999))
@@ -115,7 +115,7 @@ def test_equal_to_the_slow_twin(seed):
 
 
 def test_layout_is_the_fits_and_kinds_go_by_name():
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         rng = np.random.default_rng(0)
         log = random_log(engine, rng)
         fitted = Counts(top=2).fit(past_of(log, START + 30 * DAY))
@@ -129,7 +129,7 @@ def test_layout_is_the_fits_and_kinds_go_by_name():
 
 def test_other_logs_get_the_same_form():
     kinds = (Kind("seen", Role.EXPOSE), Kind("look", Role.VIEW), Kind("ask", Role.SEARCH), Kind("order", Role.BUY))
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         log = memory_log(
             engine,
             kinds=kinds,
@@ -153,14 +153,14 @@ def test_other_logs_get_the_same_form():
 
 def test_counts_beyond_float16_saturate():
     n = 70_000
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         log = memory_log(engine, time=np.full(n, START), user=np.full(n, 1), kind=np.full(n, BUY), item=np.full(n, 4))
         past = past_of(log, START + DAY)
         assert Counts().fit(past).encode(past).vectors[0].tolist() == [65504.0, 65504.0, 65504.0, 65504.0, 0, 0, 0, 0]
 
 
 def test_a_window_holds_its_edge_and_ends_with_the_kinds_last_event():
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         log = memory_log(
             engine,
             time=[START, START + DAY - 1, START + DAY, START + 2 * DAY, START + 9 * DAY],
@@ -176,7 +176,7 @@ def test_a_window_holds_its_edge_and_ends_with_the_kinds_last_event():
 
 def test_event_prices_are_cut_at_their_quantiles():
     prices = np.repeat([1.0, 2.0, 3.0, 4.0], [50, 25, 15, 10])
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         log = memory_log(engine, time=np.full(100, START), user=np.arange(100), kind=np.full(100, BUY), price=prices)
         assert price_edges(log, 4) == (2.0,)  # the 25th, 50th and 75th of the hundred are 1, 1 and 2
         assert price_edges(log, 10) == (2.0, 3.0)
@@ -190,7 +190,7 @@ def test_options_that_cannot_be(options):
 
 
 def test_too_many_columns_are_refused():
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         log = memory_log(engine, time=np.full(3000, START), user=np.arange(3000), kind=np.full(3000, VIEW), url=np.arange(3000))
         with pytest.raises(ConfigError, match="9005 columns"):
             Counts(top=3000).fit(past_of(log, START + DAY))

@@ -7,7 +7,7 @@ from clickprint.core.errors import ConfigError
 from clickprint.core.events import Kind, Role
 from clickprint.core.ids import NONE
 from clickprint.core.time import DAY, HOUR
-from clickprint.data.engine import Engine
+from clickprint.data.engine import DuckDB
 from clickprint.data.split import past_of
 from clickprint.encoders import decay
 from clickprint.encoders.decay import Decay
@@ -16,7 +16,7 @@ from clickprint.testing.worlds import BUY, CART, SEARCH, START, VIEW, memory_log
 
 @pytest.fixture(scope="module")
 def engine():
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         yield engine
 
 

@@ -9,7 +9,7 @@ from clickprint.core.errors import ConfigError
 from clickprint.core.profiles import Profiles
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
-from clickprint.data.engine import Engine
+from clickprint.data.engine import DuckDB
 from clickprint.data.split import past_of
 from clickprint.encoders.controls import Constant, Random
 from clickprint.encoders.counts import Counts
@@ -20,7 +20,7 @@ from clickprint.testing.worlds import START, random_log
 
 @pytest.fixture(scope="module")
 def past():
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         log = random_log(engine, np.random.default_rng(0), users=30, events=400)
         yield past_of(log, START + 30 * DAY, np.append(log.users(), 10**9))
 

@@ -11,7 +11,7 @@ from clickprint.core.past import Encoder
 from clickprint.core.profiles import Profiles
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
-from clickprint.data.engine import Engine
+from clickprint.data.engine import DuckDB
 from clickprint.data.split import past_of
 from clickprint.encoders.controls import Random
 from clickprint.encoders.counts import Counts
@@ -21,7 +21,7 @@ from clickprint.testing.worlds import START, random_log
 
 @pytest.fixture(scope="module")
 def past():
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         yield past_of(random_log(engine, np.random.default_rng(0)), START + 30 * DAY)
 
 
@@ -120,7 +120,7 @@ def test_other_wrong_folders(past, tmp_path):
 
 
 def test_random_is_normal_and_a_users_own(past):
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         many = past_of(random_log(engine, np.random.default_rng(0)), START + 30 * DAY, np.arange(4_000))
         x = Random(width=16).fit(many, rng=RNG(0)).encode(many).vectors.astype(float)
         other = Random(width=16).fit(many, rng=RNG(1)).encode(many).vectors.astype(float)

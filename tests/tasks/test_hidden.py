@@ -10,7 +10,7 @@ import clickprint
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY, Window
-from clickprint.data.engine import Engine
+from clickprint.data.engine import DuckDB, Engine
 from clickprint.data.log import EventLog
 from clickprint.data.split import LogPast, past_of
 from clickprint.tasks import task_set
@@ -45,7 +45,7 @@ def world(engine: Engine, columns: dict[str, np.ndarray]) -> tuple[EventLog, Log
 
 
 def test_fifty_tasks_all_distinct_and_none_degenerate() -> None:
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         log, past = world(engine, arrays())
         tasks = sample(past, log, TRAIN, rng=RNG(3)).tasks
         assert len(tasks) == 50
@@ -94,7 +94,7 @@ def test_same_seed_same_tasks_whatever_validation_holds() -> None:
     rng = np.random.default_rng(9)
     other = {c: np.where(late, rng.permutation(v), v) if c != "time" else v for c, v in columns.items()}
     shuffled = rng.permutation(len(late))
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         log, past = world(engine, columns)
         first = said(sample(past, log, TRAIN, count=12, rng=RNG(1)).tasks, log, past)
         for variant in (columns, {c: v[shuffled] for c, v in columns.items()}, other, {c: v[~late] for c, v in columns.items()}):
@@ -109,7 +109,7 @@ def test_same_seed_same_tasks_whatever_validation_holds() -> None:
 def test_a_log_of_purchases_alone_yields_fifty_too() -> None:
     columns = arrays()
     bought = columns["kind"] == BUY
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         log, past = world(engine, {c: v[bought] for c, v in columns.items() if c in ("time", "user", "kind", "item")})
         tasks = sample(past, log, TRAIN).tasks
         assert len(tasks) == 50
@@ -118,7 +118,7 @@ def test_a_log_of_purchases_alone_yields_fifty_too() -> None:
 
 def test_a_log_that_cannot_yield_them_says_how_many_and_why() -> None:
     columns = {c: v[:600] for c, v in arrays(users=40).items()}
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         log, past = world(engine, columns)
         with pytest.raises(DataError, match=r"found 0 distinct hidden tasks, expected 50 \(\d+ draws refused: fewer than 50 users"):
             sample(past, log, TRAIN)

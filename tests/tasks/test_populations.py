@@ -4,7 +4,7 @@ import pytest
 from clickprint.core.errors import ConfigError
 from clickprint.core.events import Role
 from clickprint.core.time import DAY, Window
-from clickprint.data.engine import Engine
+from clickprint.data.engine import DuckDB
 from clickprint.data.log import EventLog
 from clickprint.tasks import populations
 from clickprint.tasks.task import Population
@@ -24,7 +24,7 @@ def log() -> EventLog:
         (4, 30.0, BUY, 0),
         (1, 31.0, VIEW, 1),
     ]
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         yield memory_log(
             engine,
             time=[START + round(d * DAY) for _, d, _, _ in rows] + [WINDOW.start - 1],

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clickprint.core.events import Role
-from clickprint.data.engine import Engine
+from clickprint.data.engine import DuckDB
 from clickprint.metrics.labels import auroc
 from clickprint.metrics.marks import MacroAUROC
 from clickprint.tasks import quick
@@ -79,7 +79,7 @@ def test_clockwork_is_certain() -> None:
     """Who bought every week goes on; the number of purchases in the past says so."""
     from clickprint.testing.worlds import clockwork
 
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         world = clockwork(engine)
         bought = world.past.log.rows(("user",), roles=(Role.BUY,))["user"]
     vectors = np.bincount(bought, minlength=len(world.past.users)).astype(np.float16)[:, None]

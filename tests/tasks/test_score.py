@@ -14,7 +14,7 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
 from clickprint.core.profiles import Profiles
 from clickprint.core.time import DAY, Window
-from clickprint.data.engine import Engine
+from clickprint.data.engine import DuckDB
 from clickprint.data.log import EventLog
 from clickprint.metrics.marks import AUROC, MacroAUROC, Spearman
 from clickprint.tasks import official, quick
@@ -35,7 +35,7 @@ ACTIVITY = replace(CHURN, name="activity", population=everyone(), target=activit
 def log() -> Iterator[EventLog]:
     rng = np.random.default_rng(0)
     n = 900
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         yield memory_log(
             engine,
             time=np.concatenate([START + rng.integers(0, 40 * DAY, n), START + np.arange(60)]),
@@ -191,7 +191,7 @@ def test_score_asks_in_the_order_of_the_profiles_or_of_the_users_given(log: Even
 
 def test_dice_and_clockwork() -> None:
     """Chance where nothing can be known, certainty where all can: past purchases as the profile, the next window as the task."""
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         for make, low, high in (
             (lambda e: dice(e, np.random.default_rng(5), users=1_500, days=56, horizon=14), 0.45, 0.55),
             (lambda e: clockwork(e, users=200), 0.99, 1.0),

@@ -12,7 +12,7 @@ from clickprint.core.events import Role
 from clickprint.core.ids import NONE
 from clickprint.core.past import Table
 from clickprint.core.time import DAY, Window
-from clickprint.data.engine import Engine
+from clickprint.data.engine import DuckDB, Engine
 from clickprint.data.log import EventLog
 from clickprint.tasks import targets
 from clickprint.tasks.rows import Rows
@@ -100,7 +100,7 @@ CASES: dict[str, tuple[Target, Callable[[list[Event]], list], tuple[Role, ...], 
 def test_each_target_is_its_slow_twin(case: str, seed: int, events: int) -> None:
     target, answer, roles, days = CASES[case]
     rng = np.random.default_rng(seed)
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         log = a_log(engine, rng, events)
         users = rng.permutation(np.append(np.arange(11) * 3, [1, -5]))  # two that nobody saw; user 33 is not asked
         found = target(log, WINDOW, users)
@@ -115,7 +115,7 @@ def test_sums_of_money_do_not_depend_on_the_order_of_rows() -> None:
     rng = np.random.default_rng(0)
     prices = rng.random(500) * 100
     found = []
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         for _ in range(5):
             rng.shuffle(prices)
             n = len(prices)
@@ -125,7 +125,7 @@ def test_sums_of_money_do_not_depend_on_the_order_of_rows() -> None:
 
 
 def test_a_price_bucket_of_the_catalogue_is_no_money() -> None:
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         log = memory_log(
             engine, time=[WINDOW.start], user=[1], kind=[BUY], item=[0], catalogue={"item": [0], "category": [0], "price_bucket": [0]}
         )
@@ -156,7 +156,7 @@ def test_what_cannot_be_asked(make: Callable[[], Target], message: str) -> None:
 
 
 def test_an_unknown_column_is_named() -> None:
-    with Engine(threads=1) as engine, pytest.raises(ConfigError, match="colour"):
+    with DuckDB(threads=1) as engine, pytest.raises(ConfigError, match="colour"):
         targets.buys_any("colour", [1])(a_log(engine, np.random.default_rng(0)), WINDOW, np.array([3]))
 
 
@@ -185,7 +185,7 @@ class Counting:
 
 
 def test_rows_reads_a_window_of_purchases_once() -> None:
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         table = Counting(a_log(engine, np.random.default_rng(0)))
         rows = Rows(table)
         users = np.arange(11) * 3
@@ -205,7 +205,7 @@ def test_rows_reads_a_window_of_purchases_once() -> None:
 
 
 def test_rows_gives_what_the_table_gives_and_lets_nobody_change_it() -> None:
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         log = a_log(engine, np.random.default_rng(4))
         rows = Rows(log)
         for columns in (("time",), ("user", "item"), ("item", "price"), ("category", "url", "kind")):
@@ -220,7 +220,7 @@ def test_rows_gives_what_the_table_gives_and_lets_nobody_change_it() -> None:
 
 
 def test_a_log_without_a_clock_refuses_windows() -> None:
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         log = memory_log(engine, time=[0, 1, 2], user=[1, 1, 2], kind=[BUY] * 3, item=[1, 2, 3], clock=False)
         for target in (targets.stays_away(Role.BUY), targets.buys_any("item", [1])):
             with pytest.raises(ConfigError, match="needs a clock"):

@@ -16,7 +16,7 @@ from clickprint.core.items import AttributeKind
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY, Window, parse
 from clickprint.data.adapters import challenge
-from clickprint.data.engine import Engine
+from clickprint.data.engine import DuckDB
 from clickprint.data.log import EventLog
 from clickprint.data.split import past_of, split
 from clickprint.metrics.marks import AUROC, Diversity, MacroAUROC, Novelty
@@ -70,7 +70,7 @@ def test_labels_are_the_most_bought_of_the_train_window() -> None:
     best = {i for i, _ in sorted(Counter(columns["item"][past].tolist()).items(), key=lambda c: (-c[1], c[0]))[:4]}
     new = [(i, c) for i, c in counts if i not in best]
     category = sorted(Counter(i % 5 for i in bought if i < 12).items(), key=lambda c: (-c[1], c[0]))
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         tasks = made(engine, columns, "category", "price_bucket", top=4)
         assert [t.name for t in tasks.tasks] == list(NAMES)
         assert tasks.left_out == {}
@@ -88,7 +88,7 @@ def test_labels_are_the_most_bought_of_the_train_window() -> None:
 
 
 def test_marks_and_populations_are_the_challenges() -> None:
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         columns = arrays(np.random.default_rng(1))
         columns["kind"][columns["user"] == 3] = VIEW
         log = a_log(engine, columns, "category", "price_bucket")
@@ -117,7 +117,7 @@ def test_validation_changes_no_label(seed: int) -> None:
     late = columns["time"] >= TRAIN.end
     other = {c: np.where(late, rng.permutation(v), v) for c, v in columns.items() if c != "time"} | {"time": columns["time"]}
     gone = {c: v[~late] for c, v in columns.items()}
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         for attributes in (("category", "price_bucket"), ()):
             found = []
             for variant in (columns, other, gone):
@@ -134,7 +134,7 @@ def test_a_price_of_the_events_is_cut_at_quantiles_of_the_past() -> None:
     columns = arrays(np.random.default_rng(2), 4_000)
     columns["price"][columns["time"] >= TRAIN.start] += 1_000  # prices rose: edges must not know
     columns["price"][columns["kind"] == VIEW] = 1e6
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         log = a_log(engine, columns)
         past = past_of(log, TRAIN.start)
         edges = price_edges(past, 4)
@@ -150,7 +150,7 @@ def test_a_price_of_the_events_is_cut_at_quantiles_of_the_past() -> None:
 
 
 def test_price_edges_of_little() -> None:
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         for prices, expected in (([], []), ([5.0] * 9, []), ([1.0, 1.0, 2.0], [2.0]), ([np.nan, 3.0, 4.0], [4.0])):
             n = len(prices)
             log = memory_log(engine, time=np.full(n, START), user=np.arange(n), kind=np.full(n, BUY), price=np.array(prices))
@@ -160,7 +160,7 @@ def test_price_edges_of_little() -> None:
 def test_what_the_log_does_not_have_is_left_out_with_a_reason() -> None:
     columns = arrays(np.random.default_rng(3))
     del columns["price"]
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         tasks = made(engine, columns)
         assert [t.name for t in tasks.tasks] == ["churn", "conversion", "propensity_sku"]
         assert tasks.left_out == {
@@ -173,7 +173,7 @@ def test_what_the_log_does_not_have_is_left_out_with_a_reason() -> None:
 
 
 def test_an_attribute_called_like_an_event_column_is_not_mixed_up() -> None:
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         columns = arrays(np.random.default_rng(4))
         log = memory_log(engine, **columns, catalogue={"item": ITEMS, "price": ITEMS % 3}, attributes={"price": AttributeKind.PRICE_BUCKET})
         past = past_of(log, TRAIN.start)
@@ -183,7 +183,7 @@ def test_an_attribute_called_like_an_event_column_is_not_mixed_up() -> None:
 
 def test_label_files_stand_where_they_are_given() -> None:
     files = {"propensity_sku": (np.array([9, 400, 2], np.int32), np.array([0.5, 0.1, 0.2]))}
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         columns = arrays(np.random.default_rng(5), 1_500)
         tasks = made(engine, columns, "category", labels=files)
         task = by_name(tasks, "propensity_sku")
@@ -209,7 +209,7 @@ def test_label_files_stand_where_they_are_given() -> None:
     ],
 )
 def test_label_files_that_are_none(files: dict[str, tuple[list, list]], message: str) -> None:
-    with Engine(threads=1) as engine, pytest.raises(DataError, match=message):
+    with DuckDB(threads=1) as engine, pytest.raises(DataError, match=message):
         made(
             engine,
             arrays(np.random.default_rng(0)),
@@ -227,7 +227,7 @@ def test_most_bought_breaks_ties_by_the_smaller_value() -> None:
 def test_sets_of_tasks_have_names() -> None:
     assert set(TASKS) == {"ubm25", "examples", "hidden"}
     assert set(HIDDEN.values()) == {"hidden1", "hidden2", "hidden3"}
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         log = a_log(engine, arrays(np.random.default_rng(0)))
         with pytest.raises(ConfigError, match="'ubm', expected one of ubm25, examples, hidden"):
             task_set("ubm", past_of(log, TRAIN.start), log, TRAIN, rng=RNG())
@@ -235,7 +235,7 @@ def test_sets_of_tasks_have_names() -> None:
 
 def test_examples_are_left_out_where_they_have_one_answer() -> None:
     columns = arrays(np.random.default_rng(0))
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         log = a_log(engine, columns)
         tasks = task_set("examples", past_of(log, TRAIN.start), log, TRAIN, rng=RNG())
         assert {t.name for t in tasks.tasks} >= {"spend_next_window", "buys_over_" + tasks.tasks[-1].name.rpartition("_")[2]}
@@ -250,7 +250,7 @@ def test_examples_are_left_out_where_they_have_one_answer() -> None:
 
 def test_the_reference_cases_labels_come_from_our_rule(golden: Path, tmp_path: Path) -> None:
     """Equal popularity, value by value; equal sets, but for values that tie with the hundredth."""
-    with Engine(threads=1) as engine:
+    with DuckDB(threads=1) as engine:
         dataset = challenge.read(golden / "log", tmp_path / "log", engine=engine)
         log = EventLog.open(dataset, engine)
         past, train, valid = split(log, users=dataset.population)

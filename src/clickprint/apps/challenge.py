@@ -22,7 +22,7 @@ from clickprint.core.rng import RNG
 from clickprint.core.time import Time, Window, show
 from clickprint.core.watch import Watch, silent
 from clickprint.data.adapters import challenge
-from clickprint.data.engine import Engine
+from clickprint.data.engine import DuckDB, Engine
 from clickprint.data.engine import name as quoted
 from clickprint.data.log import EventLog
 from clickprint.data.split import past_of
@@ -37,7 +37,7 @@ PLACEHOLDER = "placeholder"  # the organisers' files end with it
 
 def split(data: Path, *, memory: str | None = None, threads: int | None = None, watch: Watch = silent) -> challenge.SplitFacts:
     """Cuts the log in place and says where. Raises DataError."""
-    with Engine(memory=memory, threads=threads) as engine:
+    with DuckDB(memory=memory, threads=threads) as engine:
         facts = challenge.split(data, engine, watch=watch)
     print(f"end {show(facts.end)}, training window from {show(facts.train_start)}, validation window from {show(facts.validation_start)}")
     for file, rows in facts.rows.items():
@@ -62,7 +62,7 @@ def baseline(
 
     relevant = np.unique(challenge.relevant_clients(data))
     counts = encoder("counts", days=tuple(days), top=top)
-    with Engine(memory=memory, threads=threads) as engine:
+    with DuckDB(memory=memory, threads=threads) as engine:
         log = challenge.open_raw(data, engine, unsplit=all_events)
         span = log.span()
         if span is None:
@@ -128,7 +128,7 @@ def score(
     facts = {"data": str(data), "profiles": str(folder), "users": str(len(profiles.users)), "width": str(profiles.vectors.shape[1])}
     with ExitStack() as stack:
         log = stack.enter_context(tracked(epochs, log_name, facts))
-        engine = stack.enter_context(Engine(memory=memory, threads=threads))
+        engine = stack.enter_context(DuckDB(memory=memory, threads=threads))
         asked = _questions(data, engine, profiles, list(names.values()))
         jobs = {given: Job(given, asked[task], folder) for given, task in names.items()}
         for job, one in official(list(jobs.values()), on, resamples=0, watch=watch):

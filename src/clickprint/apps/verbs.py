@@ -14,6 +14,7 @@ from clickprint.core.files import write_text
 from clickprint.core.profiles import problems
 from clickprint.core.rng import RNG
 from clickprint.core.watch import Watch, silent
+from clickprint.data.adapters import card
 
 
 def read(
@@ -27,10 +28,10 @@ def read(
     watch: Watch = silent,
 ) -> None:
     """Reads a log to `out` and says what is in it. `options` are texts `key=value` with values as in TOML."""
-    from clickprint.data.engine import Engine
+    from clickprint.data.engine import DuckDB
 
     given = dict(_option(name, text) for text in options)
-    with Engine(memory=memory, threads=threads) as engine:
+    with DuckDB(memory=memory, threads=threads) as engine:
         print(describe(sources.dataset(name, source, given, out=out, engine=engine, watch=watch)))
 
 
@@ -63,18 +64,24 @@ def describe(dataset: Dataset) -> str:
 
 def fetch(name: str, folder: Path) -> None:
     """Gets a public log."""
-    if name != "complete_journey":
-        raise ConfigError(f"found {name!r}, but only complete_journey can be fetched; docs/datasets.md says where the others are")
-    from clickprint.data.adapters import complete_journey
+    sources.reader(name)  # an unknown name is said to be one
+    found = sources.fetcher(name)
+    if found is None:
+        can = [n for n in sorted(sources.DATASETS) if sources.fetcher(n)]
+        raise ConfigError(f"{name} cannot be fetched, only {', '.join(can)}; get it here: {card(name).where}")
+    print(f"{found(folder)}; read it with `clickprint read {name} {folder} --out …`")
 
-    print(f"{complete_journey.fetch(folder)}; read it with `clickprint read complete_journey {folder} --out …`")
 
-
-def list_datasets() -> None:
-    for name in sorted(sources.DATASETS):
-        read = sources.reader(name)
-        path = "PATH " if sources.takes_path(name) else ""
-        print(f"{name:<18}{path}{' '.join(f'{o}=…' for o in sources.option_names(name))}\n{'':<18}{_first(inspect.getdoc(read))}")
+def list_datasets(name: str | None) -> None:
+    """All readers, or the card of one."""
+    if name is not None:
+        options = sources.option_names(name)
+        print(card(name).text() + (f"\noptions: {', '.join(f'--set {o}=…' for o in options)}" if options else ""))
+        return
+    for each in sorted(sources.DATASETS):
+        path = "PATH " if sources.takes_path(each) else ""
+        fetched = "  (can be fetched)" if sources.fetcher(each) else ""
+        print(f"{each:<18}{path}{' '.join(f'{o}=…' for o in sources.option_names(each))}{fetched}\n{'':<18}{card(each).title}")
 
 
 def list_encoders() -> None:

@@ -6,11 +6,13 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol, runtime_checkable
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import whole
@@ -69,7 +71,40 @@ def matches_sql(expression: str, pattern: str) -> str:
     return f"regexp_full_match({expression}, {quote(pattern)})"
 
 
-class Engine:
+@runtime_checkable
+class Engine(Protocol):
+    """What runs the SQL texts. `DuckDB` on one machine, `data.spark.Spark` beyond it; a text is the same for both.
+
+    Answers that come back to this process (`table`, `arrays`, `one`, `batches`) are small or come in pieces; whatever has a row an event
+    or a user is written where it is made, by `write_parts`.
+    """
+
+    def close(self) -> None: ...
+
+    def scan(self, files: Sequence[Path], *, numbered: bool = False) -> str: ...
+
+    def view(self, sql: str) -> str: ...
+
+    def keep(self, sql: str | pa.Table) -> str: ...
+
+    def drop(self, kept: str) -> None: ...
+
+    def table(self, sql: str) -> pa.Table: ...
+
+    def batches(self, sql: str, rows: int = ...) -> Iterator[pa.RecordBatch]: ...
+
+    def arrays(self, sql: str) -> dict[str, np.ndarray]: ...
+
+    def one(self, sql: str) -> tuple: ...
+
+    def write(self, sql: str, path: Path, *, in_order: bool = False) -> int: ...
+
+    def write_parts(self, sql: str, folder: Path, *, shard: str, order: Sequence[str] = ()) -> int: ...
+
+    def explain(self, sql: str) -> str: ...
+
+
+class DuckDB:
     """A DuckDB connection with a bound on its memory; what does not fit spills to `spill` (a temporary folder of its own by default).
 
     `memory` is what the engine's operators may hold ("2GB"; or the variable CLICKPRINT_MEMORY), `threads` how many cores it uses (all;
@@ -98,7 +133,7 @@ class Engine:
             ) from None
         self._connection.execute("SET TimeZone='UTC'; SET preserve_insertion_order=false; SET enable_progress_bar=false")
 
-    def __enter__(self) -> "Engine":
+    def __enter__(self) -> "DuckDB":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
@@ -172,6 +207,21 @@ class Engine:
                 self._run("SET preserve_insertion_order=false")
         return int(rows[0][0])
 
+    def write_parts(self, sql: str, folder: Path, *, shard: str, order: Sequence[str] = ()) -> int:
+        """Writes the answer to folder/<shard>=<value>/*.parquet, one folder a value of the whole-number column `shard` (which is not in
+        the files), whole or not at all; the number of rows.
+
+        Inside a shard the rows are in the `order` of these columns, nulls first, file after file in the order of names.
+        """
+        with whole(folder) as part:
+            part.mkdir(parents=True)
+            if not order:
+                form = f"FORMAT parquet, COMPRESSION zstd, PARTITION_BY ({name(shard)}), OVERWRITE_OR_IGNORE"
+                return int(self._rows(f"COPY ({sql}) TO {quote(str(part))} ({form})")[0][0])
+            # The engine's own partitioned writing forgets the order of the rows.
+            by = ", ".join(f"{name(c)} NULLS FIRST" for c in (shard, *order))
+            return _write_shards(self.batches(f"SELECT * FROM ({sql}) AS s ORDER BY {by}"), part, shard)
+
     def explain(self, sql: str) -> str:
         """The plan, for tests."""
         return str(self._rows(f"EXPLAIN {sql}"))
@@ -188,6 +238,31 @@ class Engine:
             return self._connection.execute(sql)
         except duckdb.Error as fault:
             raise _data_error(fault) from None
+
+
+def _write_shards(batches: Iterator[pa.RecordBatch], folder: Path, shard: str) -> int:
+    """Rows that are sorted by shard, to one file a shard; their number."""
+    writer: pq.ParquetWriter | None = None
+    open_, rows = None, 0
+    try:
+        for batch in batches:
+            values = batch.column(shard).to_numpy(zero_copy_only=False)
+            table = pa.Table.from_batches([batch]).drop_columns([shard])
+            starts = np.flatnonzero(np.append(True, values[1:] != values[:-1])[: len(values)])
+            for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(values)], strict=True):
+                if writer is None or values[start] != open_:
+                    if writer is not None:
+                        writer.close()
+                    open_ = values[start]
+                    path = folder / f"{shard}={open_}"
+                    path.mkdir()
+                    writer = pq.ParquetWriter(path / "part-0.parquet", table.schema, compression="zstd")
+                writer.write_table(table.slice(start, end - start))
+            rows += len(values)
+    finally:
+        if writer is not None:
+            writer.close()
+    return rows
 
 
 def to_numpy(values: pa.ChunkedArray | pa.Array) -> np.ndarray:

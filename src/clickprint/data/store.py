@@ -19,7 +19,7 @@ from clickprint.core.items import ARROW, AttributeKind
 from clickprint.core.time import DAY
 from clickprint.core.watch import Watch, silent
 from clickprint.data import digest
-from clickprint.data.engine import Engine, name
+from clickprint.data.engine import DuckDB, Engine, name
 
 PART_ROWS = 250_000  # a part is closed at the first midnight after so many rows
 GROUP_ROWS = 131_072
@@ -62,7 +62,7 @@ def store(
             _texts(part / "ids" / f"{column}.parquet", column, pieces)
         if population is not None:
             write_array(part / "population.npy", population)
-        engine = engine or stack.enter_context(Engine())
+        engine = engine or stack.enter_context(DuckDB())
         files = sorted((part / "events").glob("part-*.parquet"))
         counts = {c: _distinct(engine, files, c) if files else 0 for c in ("user", "item")}
         manifest = replace(

@@ -13,7 +13,7 @@ from clickprint.core.past import Encoder, Fitted, Past
 from clickprint.core.profiles import MAX_WIDTH, Profiles
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
-from clickprint.data.engine import Engine
+from clickprint.data.engine import DuckDB, Engine
 from clickprint.data.log import EventLog
 from clickprint.data.split import past_of
 from clickprint.testing import worlds
@@ -47,7 +47,7 @@ class EncoderContract:
 
     # ------------------------------------------------------------------------------------------------------------ promises
     def test_one_finite_row_a_user(self) -> None:
-        with Engine(threads=1) as engine:
+        with DuckDB(threads=1) as engine:
             past = a_past(engine, random_arrays(np.random.default_rng(0)))
             profiles = self._profiles(past)
         assert np.array_equal(profiles.users, past.users), "a row for each of past.users, in their order"
@@ -58,7 +58,7 @@ class EncoderContract:
         assert np.isfinite(profiles.vectors).all()
 
     def test_same_seed_same_bytes(self) -> None:
-        with Engine(threads=2) as engine:
+        with DuckDB(threads=2) as engine:
             past = a_past(engine, random_arrays(np.random.default_rng(1)))
             first, second = self.encoder.fit(past, rng=RNG(5)), self.encoder.fit(past, rng=RNG(5))
             wanted = first.encode(past).vectors
@@ -67,7 +67,7 @@ class EncoderContract:
 
     def test_one_at_a_time(self) -> None:
         """A user's vector does not depend on who else is asked for."""
-        with Engine(threads=1) as engine:
+        with DuckDB(threads=1) as engine:
             log = memory_log(engine, **random_arrays(np.random.default_rng(2)))
             past = past_of(log, CUTOFF)
             fitted = self.encoder.fit(past, rng=RNG(0))
@@ -80,7 +80,7 @@ class EncoderContract:
         """The order in which events lie in their files says nothing, not even for events of one moment."""
         arrays = random_arrays(np.random.default_rng(3))
         order = np.random.default_rng(4).permutation(len(arrays["user"]))
-        with Engine(threads=1) as engine:
+        with DuckDB(threads=1) as engine:
             wanted = self._profiles(a_past(engine, arrays)).vectors
             found = self._profiles(a_past(engine, at_rows(arrays, order))).vectors
         equal(found, wanted, 0.0, "the same events in another order gave other vectors")
@@ -91,14 +91,14 @@ class EncoderContract:
         arrays = random_arrays(np.random.default_rng(5))
         names = np.unique(arrays["user"])
         renamed = names[::-1] * 1_000_003 + 17
-        with Engine(threads=1) as engine:
+        with DuckDB(threads=1) as engine:
             wanted = self._profiles(a_past(engine, arrays))
             found = self._profiles(a_past(engine, {**arrays, "user": renamed[np.searchsorted(names, arrays["user"])]}))
         back = found.of(renamed[np.searchsorted(names, wanted.users)])
         equal(back, wanted.vectors, self.tolerance, "the same users under other ids have other vectors")
 
     def test_saved_and_loaded_is_the_same(self, tmp_path: Path) -> None:
-        with Engine(threads=1) as engine:
+        with DuckDB(threads=1) as engine:
             past = a_past(engine, random_arrays(np.random.default_rng(6)))
             fitted = self.encoder.fit(past, rng=RNG(0))
             fitted.save(tmp_path / "fitted")
@@ -108,7 +108,7 @@ class EncoderContract:
         assert found.blocks == wanted.blocks
 
     def test_users_unseen_get_a_row(self) -> None:
-        with Engine(threads=1) as engine:
+        with DuckDB(threads=1) as engine:
             log = memory_log(engine, **random_arrays(np.random.default_rng(7)))
             fitted = self.encoder.fit(past_of(log, CUTOFF), rng=RNG(0))
             strangers = fitted.encode(past_of(log, CUTOFF, np.array([999_999_001, 999_999_002])))
@@ -132,7 +132,7 @@ class EncoderContract:
         today = {**arrays["catalogue"], "known_from": np.full(len(items), worlds.NONE)}
         both = {name: np.concatenate([today[name], ahead[name]]) for name in ahead}
         users = np.append(np.unique(arrays["user"]), 424_242)
-        with Engine(threads=1) as engine:
+        with DuckDB(threads=1) as engine:
             past_alone = past_of(memory_log(engine, **at_rows(arrays, before)), CUTOFF, users)
             past_of_all = past_of(memory_log(engine, **{**arrays, "catalogue": both}), CUTOFF, users)
             wanted, found = self._profiles(past_alone), self._profiles(past_of_all)
@@ -140,7 +140,7 @@ class EncoderContract:
 
     def test_learns_what_it_says(self) -> None:
         for name, floor in self.learns.items():
-            with Engine(threads=1) as engine:
+            with DuckDB(threads=1) as engine:
                 world = WORLDS[name](engine)
                 score = probe(self._profiles(world.past).vectors, world)
             assert score >= floor, f"{name}: AUROC {score:.3f}, promised {floor}"

@@ -14,7 +14,7 @@ from clickprint.core.events import Kind, Role
 from clickprint.core.ids import NONE
 from clickprint.core.past import Past, Table
 from clickprint.core.time import DAY, Window
-from clickprint.data.engine import Engine
+from clickprint.data.engine import DuckDB, Engine
 from clickprint.data.log import EventLog
 from clickprint.data.split import past_of
 from clickprint.tasks.rows import Rows
@@ -65,7 +65,7 @@ class TaskContract:
         return memory_log(engine, **{**events, "kinds": KINDS, "catalogue": catalogue})  # type: ignore[arg-type]
 
     def test_the_population_looks_only_before_the_window(self) -> None:
-        with Engine(threads=1) as engine:
+        with DuckDB(threads=1) as engine:
             log, events, task = self._world(engine)
             asked = task.population(log, TRAIN)
             assert asked.ndim == 1, f"{task.name}: a population is a list of users"
@@ -79,7 +79,7 @@ class TaskContract:
                 )
 
     def test_the_target_has_the_form_that_its_loss_needs(self) -> None:
-        with Engine(threads=1) as engine:
+        with DuckDB(threads=1) as engine:
             log, _, task = self._world(engine)
             users = log.users()
             found = [task.target(log, window, users) for window in (TRAIN, VALID)]
@@ -93,7 +93,7 @@ class TaskContract:
             assert found[0].shape == found[1].shape, f"{task.name}: the two windows have other labels"
 
     def test_a_users_answer_does_not_depend_on_the_others(self) -> None:
-        with Engine(threads=1) as engine:
+        with DuckDB(threads=1) as engine:
             log, _, task = self._world(engine)
             users = np.concatenate([log.users(), [-1, 10**15]])  # two whom the log does not know
             truth = task.target(log, TRAIN, users)
@@ -105,7 +105,7 @@ class TaskContract:
             assert (truth[~known] == truth[~known][:1]).all(), f"{task.name}: two users without events have different answers"
 
     def test_the_target_looks_at_nothing_after_the_window(self) -> None:
-        with Engine(threads=1) as engine:
+        with DuckDB(threads=1) as engine:
             log, events, task = self._world(engine)
             users, after = log.users(), events["time"] >= TRAIN.end
             truth = task.target(log, TRAIN, users)
@@ -113,7 +113,7 @@ class TaskContract:
                 _same(task.target(self.log(engine, other), TRAIN, users), truth, f"{task.name}: events after the window change its target")
 
     def test_the_target_looks_at_the_window(self) -> None:
-        with Engine(threads=1) as engine:
+        with DuckDB(threads=1) as engine:
             log, events, task = self._world(engine)
             inside = (events["time"] >= TRAIN.start) & (events["time"] < TRAIN.end)
             users = log.users()
@@ -124,7 +124,7 @@ class TaskContract:
 
     def test_the_same_log_has_the_same_answers(self) -> None:
         """Twice, whatever the order of rows, and through a table that remembers."""
-        with Engine(threads=1) as engine:
+        with DuckDB(threads=1) as engine:
             log, events, task = self._world(engine)
             asked, users = task.population(log, TRAIN), log.users()
             truth = task.target(log, TRAIN, users)
@@ -135,7 +135,7 @@ class TaskContract:
 
     def test_the_marks_can_be_trusted(self) -> None:
         """A weight each, the truth itself scores best, and a resample that draws everybody once is the mark."""
-        with Engine(threads=1) as engine:
+        with DuckDB(threads=1) as engine:
             log, _, task = self._world(engine)
             truth = task.target(log, VALID, task.population(log, TRAIN))
         assert task.marks, f"{task.name}: no marks, so no score"
@@ -149,7 +149,7 @@ class TaskContract:
         assert task.score(truth, right)["score"] >= task.score(truth, wrong)["score"], f"{task.name}: the truth scores below other answers"
 
     def test_answers_by_hand(self) -> None:
-        with Engine(threads=1) as engine:
+        with DuckDB(threads=1) as engine:
             world, _, task = self._world(engine)
             for events, expected in self.by_hand:
                 columns = {

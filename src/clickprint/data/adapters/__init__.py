@@ -1,10 +1,12 @@
-"""One file a format, each with a `read(…, out, *, engine, watch)` that writes the canonical form. docs/datasets.md says how to add one."""
+"""One module a source, each with a CARD and a `read(…, out, *, engine, watch)` that writes the canonical form. docs/datasets.md says how
+to add one."""
 
 from collections.abc import Callable
 from importlib import import_module
 
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError
+from clickprint.data.adapters.card import Card
 
 DATASETS: dict[str, str] = {
     "challenge": "clickprint.data.adapters.challenge:read",
@@ -15,9 +17,20 @@ DATASETS: dict[str, str] = {
 
 
 def reader(name: str) -> Callable[..., Dataset]:
-    """The `read` function of a format. Raises ConfigError, with the known names, for an unknown one."""
-    if name not in DATASETS:
-        raise ConfigError(f"found the data set {name!r}, expected one of {', '.join(sorted(DATASETS))}")
-    module, _, attribute = DATASETS[name].partition(":")
+    """The `read` function of a source. Raises ConfigError, with the known names, for an unknown one."""
+    module, attribute = _place(name)
     read: Callable[..., Dataset] = getattr(import_module(module), attribute)
     return read
+
+
+def card(name: str) -> Card:
+    """The source card of a reader. Raises ConfigError, with the known names, for an unknown one."""
+    found: Card = import_module(_place(name)[0]).CARD
+    return found
+
+
+def _place(name: str) -> tuple[str, str]:
+    if name not in DATASETS:
+        raise ConfigError(f"found no data set {name!r}, expected one of {', '.join(sorted(DATASETS))}")
+    module, _, attribute = DATASETS[name].partition(":")
+    return module, attribute

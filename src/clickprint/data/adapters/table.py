@@ -15,6 +15,7 @@ from clickprint.core.events import ID_COLUMNS, Role
 from clickprint.core.ids import NONE
 from clickprint.core.items import AttributeKind
 from clickprint.core.watch import Watch, silent
+from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.mapping import UNITS, Clock, Files, Id, TableMapping, load
 from clickprint.data.adapters.staging import ROW, header, is_list, stage
 from clickprint.data.check import SIXTEEN_CODES, arrow_schema, blaming, is_text, is_time, no_time, refuse, sift
@@ -26,6 +27,18 @@ ABOUT_ITEMS = (Role.EXPOSE, Role.CLICK, Role.CART, Role.REMOVE, Role.LIKE, Role.
 EXACT = 2**53  # whole numbers beyond are not exact in a float
 LARGEST = "1.7976931348623157e308"
 CATEGORIES = (AttributeKind.CATEGORY, AttributeKind.PRICE_BUCKET)
+CARD = Card(
+    title="any log in CSV or Parquet files, by a mapping file that says which column is what",
+    files={"MAPPING.toml": "names the files and their columns; docs/datasets.md shows one with every key"},
+    licence="that of your data",
+    where="yours; recipes/mappings/ has some for public logs",
+    dropped=(
+        "a line with too many or too few columns",
+        "rows without a user, a readable time, a known kind, or an item where the kind is about one",
+        "an id that is no whole number within int64, where the mapping says number",
+        "a price or quantity that is no finite number",
+    ),
+)
 Sort = Literal["text", "whole", "float", "time"]
 
 
@@ -36,7 +49,11 @@ def read(mapping: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> 
     an unknown kind, no item where the kind is about one, an id that is no whole number within int64. Raises ConfigError with every fault of
     the mapping, DataError with every fault of the files, and where no row is left.
     """
-    spec = load(Path(mapping))
+    return read_mapping(load(Path(mapping)), out, engine=engine, watch=watch)
+
+
+def read_mapping(spec: TableMapping, out: Path, *, engine: Engine, reader: str = "table", watch: Watch = silent) -> Dataset:
+    """`read`, of a mapping that is made already: what the readers of public logs that are plain tables do. `reader` goes to the manifest."""
     _try_formats(spec, engine)
     out = Path(out)
     with _room(out) as room, blaming(spec.where):
@@ -62,7 +79,7 @@ def read(mapping: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> 
             time="order" if spec.ordered else "clock",
             query=spec.query,
             rejected=rejected | also,
-            source={"reader": "table", "mapping": spec.where.name, "events": f"{expected + sum(rejected.values())} rows"},
+            source={"reader": reader, "mapping": spec.where.name, "events": f"{expected + sum(rejected.values())} rows"},
             expected=expected,
             watch=watch,
         )
