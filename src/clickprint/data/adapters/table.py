@@ -53,7 +53,7 @@ def read(mapping: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> 
 
 
 def read_mapping(spec: TableMapping, out: Path, *, engine: Engine, reader: str = "table", watch: Watch = silent) -> Dataset:
-    """`read`, of a mapping that is made already: what the readers of public logs that are plain tables do. `reader` goes to the manifest."""
+    """`read`, of a mapping that is made already: what readers of public logs do. `reader` goes to the manifest."""
     _try_formats(spec, engine)
     out = Path(out)
     with _room(out) as room, blaming(spec.where):
