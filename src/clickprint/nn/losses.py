@@ -1,0 +1,107 @@
+"""What is minimised. Every loss is a mean over its rows, computed in float32; rows to leave out are left out by the caller.
+
+Source: spec/shared-contracts.md and the papers named at each function.
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+NEVER = -1e9  # a logit that takes no part; finite, because inf − inf is not a number
+
+
+def full_softmax(states: Float[Tensor, "N D"], items: Float[Tensor, "V D"], targets: Int[Tensor, "N"]) -> Float[Tensor, ""]:
+    """Cross entropy over the whole catalogue."""
+    return F.cross_entropy((states @ items.T).float(), targets)
+
+
+def sampled_softmax(
+    states: Float[Tensor, "N D"],
+    items: Float[Tensor, "V D"],
+    targets: Int[Tensor, "N"],
+    negatives: Int[Tensor, "N K"] | Int[Tensor, "K"],
+    *,
+    temperature: float = 1.0,
+    log_q: Float[Tensor, "V"] | None = None,
+) -> Float[Tensor, ""]:
+    """Cross entropy of the target among itself and sampled negatives, of each row or shared by all.
+
+    A negative that is the row's own target (an accidental hit) takes no part. `log_q` is the logarithm of each item's chance to be
+    drawn; it is taken from the logit of target and negatives (Bengio & Senécal), which makes the sampled loss aim at the full softmax.
+    """
+    true = (states * items[targets]).sum(-1, keepdim=True).float() / temperature
+    if negatives.ndim == 1:
+        others = (states @ items[negatives].T).float() / temperature
+    else:
+        others = torch.einsum("nd,nkd->nk", states, items[negatives]).float() / temperature
+    if log_q is not None:
+        true = true - log_q[targets][:, None]
+        others = others - log_q[negatives]
+    others = others.masked_fill(negatives == targets[:, None], NEVER)
+    return (torch.logsumexp(torch.cat([true, others], 1), 1) - true[:, 0]).mean()
+
+
+def gbce(
+    states: Float[Tensor, "N D"],
+    items: Float[Tensor, "V D"],
+    targets: Int[Tensor, "N"],
+    negatives: Int[Tensor, "N K"],
+    *,
+    calibration: float = 0.75,
+) -> Float[Tensor, ""]:
+    """gSASRec's binary cross entropy: σ(s⁺) to the power β, so that sampling negatives does not make the scores overconfident.
+
+    α = K / (V − 1), β = α (t (1 − 1/α) + 1/α), t = `calibration`: 0 is plain BCE, 1 fully calibrated. Accidental hits take no part.
+    Source: Petrov & Macdonald, gSASRec, RecSys 2023.
+    """
+    alpha = negatives.shape[1] / (len(items) - 1)
+    beta = alpha * (calibration * (1 - 1 / alpha) + 1 / alpha)
+    true = (states * items[targets]).sum(-1).float()
+    others = torch.einsum("nd,nkd->nk", states, items[negatives]).float().masked_fill(negatives == targets[:, None], NEVER)
+    return -(beta * F.logsigmoid(true) + F.logsigmoid(-others).sum(1)).mean()
+
+
+def info_nce(
+    left: Float[Tensor, "N D"], right: Float[Tensor, "N D"], *, temperature: float = 0.07, same: Bool[Tensor, "N N"] | None = None
+) -> Float[Tensor, ""]:
+    """In-batch contrast both ways, of unit vectors: row i of each side belongs to row i of the other, all other rows are negatives.
+
+    `same` marks pairs (i, j) that are not negatives although i ≠ j (two rows of one user); they take no part.
+    """
+    logits = (F.normalize(left, dim=-1) @ F.normalize(right, dim=-1).T).float() / temperature
+    if same is not None:
+        logits = logits.masked_fill(same & ~torch.eye(len(logits), dtype=torch.bool, device=logits.device), NEVER)
+    rows = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, rows) + F.cross_entropy(logits.T, rows)) / 2
+
+
+def set_contrastive(
+    scores: Float[Tensor, "N C"], positive: Bool[Tensor, "N C"], taking_part: Bool[Tensor, "N C"] | None = None, *, temperature: float = 1.0
+) -> Float[Tensor, ""]:
+    """−log of each positive's share among all candidates of its row (OnePiece's L_SCL), the mean over all positives.
+
+    Rows without a positive add nothing; zero where there is none at all. `taking_part` leaves candidates (padding) out.
+    """
+    logits = scores.float() / temperature
+    if taking_part is not None:
+        logits, positive = logits.masked_fill(~taking_part, NEVER), positive & taking_part
+    shares = logits - torch.logsumexp(logits, 1, keepdim=True)
+    return -(shares * positive).sum() / positive.sum().clamp(min=1)
+
+
+def staged(scores: Float[Tensor, "N C"], chosen: Bool[Tensor, "N C"], from_: Bool[Tensor, "N C"]) -> Float[Tensor, ""]:
+    """One step of the funnel (TBGRecall's L_click, L_pay): each chosen one against itself and those of `from_` that were not chosen.
+
+    −log e_i / (e_i + Σ_{j ∈ from_ \\ chosen} e_j), the mean over all chosen; zero where nothing was chosen.
+    """
+    others = torch.logsumexp(scores.float().masked_fill(~(from_ & ~chosen), NEVER), 1, keepdim=True)
+    each = torch.logaddexp(scores.float(), others) - scores.float()
+    return (each * chosen).sum() / chosen.sum().clamp(min=1)
+
+
+def multi_label(
+    logits: Float[Tensor, "N T"], targets: Float[Tensor, "N T"], weights: Float[Tensor, "T"] | None = None
+) -> Float[Tensor, ""]:
+    """Binary cross entropy of every label, the mean over rows and labels; `weights` counts a label's positives more or less."""
+    return F.binary_cross_entropy_with_logits(logits.float(), targets.float(), pos_weight=weights)
