@@ -1,0 +1,89 @@
+"""Ranking metrics against their definitions, one user at a time; ties, empties and repeats."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clickprint.core.ids import NONE
+from clickprint.metrics import ranking
+
+LISTS = st.lists(
+    st.tuples(st.lists(st.integers(0, 9), max_size=4, unique=True), st.lists(st.integers(0, 9), max_size=5, unique=True)),
+    min_size=1,
+    max_size=5,
+)
+
+
+def arrays(users: list[tuple[list[int], list[int]]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    lists = np.array([found + [NONE] * (4 - len(found)) for found, _ in users], np.int64)
+    starts = np.cumsum([0, *(len(r) for _, r in users)]).astype(np.int64)
+    return lists, starts, np.array([i for _, r in users for i in r], np.int64)
+
+
+@given(LISTS, st.integers(1, 6))
+def test_list_metrics(users: list[tuple[list[int], list[int]]], k: int) -> None:
+    lists, starts, relevant = arrays(users)
+    hit, many = ranking.hits(lists, starts, relevant), np.diff(starts)
+    found = {f.__name__: f(hit, many, k) for f in (ranking.recall, ranking.ndcg, ranking.mrr)}
+    for u, (listed, wanted) in enumerate(users):
+        good = [i in wanted for i in listed][:k]
+        if not wanted:
+            assert all(np.isnan(v[u]) for v in found.values())
+            continue
+        assert found["recall"][u] == pytest.approx(sum(good) / len(wanted))
+        gain = sum(1 / math.log2(p + 2) for p, g in enumerate(good) if g)
+        assert found["ndcg"][u] == pytest.approx(gain / sum(1 / math.log2(p + 2) for p in range(min(k, len(wanted)))))
+        assert found["mrr"][u] == pytest.approx(1 / (good.index(True) + 1) if any(good) else 0)
+
+
+def test_an_item_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="more than once"):
+        ranking.hits(np.array([[3, 3]]), np.array([0, 1]), np.array([3]))
+    twice_nothing = np.array([[NONE, NONE]])
+    assert not ranking.hits(twice_nothing, np.array([0, 1]), np.array([3])).any()
+    assert not ranking.hits(np.array([[1]]), np.array([0, 0]), np.array([], np.int64)).any()
+
+
+@given(st.lists(st.lists(st.sampled_from([0.0, 1.0, 2.0, math.nan]), min_size=5, max_size=5), min_size=1, max_size=4), st.data())
+def test_target_ranks(rows: list[list[float]], data: st.DataObject) -> None:
+    scores = np.array(rows)
+    targets = np.array([data.draw(st.integers(0, 4)) for _ in rows])
+    seen = np.array([[data.draw(st.booleans()) for _ in row] for row in rows])
+    for left_out in (None, seen):
+        ranks = ranking.target_ranks(scores, targets, left_out)
+        for u, row in enumerate(rows):
+            ranked = [i for i in range(5) if i == targets[u] or left_out is None or not left_out[u, i]]
+            number = {i: -math.inf if math.isnan(row[i]) else row[i] for i in ranked}
+            ranked.sort(key=lambda i: (-number[i], i))
+            if math.isnan(row[targets[u]]):
+                assert ranks[u] == len(ranked) - 1
+            else:
+                assert ranks[u] == ranked.index(targets[u])
+        hit = ranking.of_ranks(ranks, 3)
+        assert (hit.any(1) == (ranks < 3)).all()
+        assert np.array_equal(ranking.mrr(hit, np.ones(len(rows), np.int64), 3), np.where(ranks < 3, 1 / (ranks + 1), 0))
+
+
+def test_coverage() -> None:
+    assert ranking.coverage(np.array([[1, 2], [2, NONE]]), 8) == 0.25
+    assert ranking.coverage(np.array([[NONE]]), 8) == ranking.coverage(np.array([[1]]), 0) == 0
+
+
+def test_surprise() -> None:
+    items, share = np.array([1, 2, 5]), np.array([0.5, 0.125, 0.0])
+    found = ranking.surprise(np.array([[1, 2], [5, NONE], [9, 1], [NONE, NONE]]), items, share)
+    assert found[:3].tolist() == [2.0, 3.0, 2.0]
+    assert np.isnan(found[3])
+    nothing = np.array([], np.int64), np.array([])
+    assert ranking.surprise(np.array([[1]]), *nothing).tolist() == [0.0]
+
+
+def test_spread() -> None:
+    items, vectors = np.array([1, 2, 3, 4]), np.array([[1.0, 0], [0, 2], [3, 0], [0, 0]])
+    found = ranking.spread(np.array([[1, 2, 3], [1, 3, NONE], [1, 4, NONE], [1, 9, NONE]]), items, vectors)
+    assert found[:3].tolist() == pytest.approx([2 / 3, 0, 1])
+    assert np.isnan(found[3])
+    assert np.isnan(ranking.spread(np.array([[1, 2]]), np.array([], np.int64), np.zeros((0, 2)))).all()
