@@ -20,6 +20,7 @@ from clickprint.core.items import AttributeKind
 from clickprint.core.time import DAY
 from clickprint.data import digest, store
 from clickprint.data.engine import DuckDB, Engine
+from clickprint.data.order import ties
 
 BUY = Kind("purchase", Role.BUY)
 VIEW = Kind("look", Role.VIEW)
@@ -230,7 +231,7 @@ def test_ties_are_settled_as_one_sort_by_all_columns_would(seed: int, rows: int,
     rng = np.random.default_rng(seed)
     table = table.set_column(0, "time", pa.array(rng.integers(0, moments, rows))).set_column(1, "user", pa.array(rng.integers(0, 2, rows)))
     half = table.take(pc.sort_indices(table, sort_keys=[("time", "ascending"), ("user", "ascending")]))
-    done = pa.concat_tables(store._ties(half.to_batches(max_chunksize=size)))
+    done = pa.concat_tables(ties(half.to_batches(max_chunksize=size), ("time", "user")))
     assert done.equals(ordered(table))
 
 

@@ -1,0 +1,54 @@
+"""The one order of rows, made cheaply: an engine sorts by two columns, and the few rows that tie there are put in order on the way."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Bool
+
+
+def ties(batches: Iterable[pa.RecordBatch], keys: Sequence[str]) -> Iterator[pa.Table]:
+    """The rows, which are in the order of `keys`, in the order of `keys` and then of all columns from left to right, nulls first.
+
+    Holds a batch, and the rows that share one value of the keys.
+    """
+    waiting: list[pa.Table] = []
+    for batch in batches:
+        if not batch.num_rows:
+            continue
+        table = pa.Table.from_batches([batch])
+        new = _changes(table, keys)
+        if waiting:
+            new[0] = _changes(pa.concat_tables([waiting[-1].slice(len(waiting[-1]) - 1), table.slice(0, 1)]), keys)[1]
+        cuts = np.flatnonzero(new)
+        if not len(cuts):
+            waiting.append(table)
+            continue
+        yield _ordered(pa.concat_tables([*waiting, table.slice(0, cuts[-1])]), keys)
+        waiting = [table.slice(cuts[-1])]
+    if waiting:
+        yield _ordered(pa.concat_tables(waiting), keys)
+
+
+def _changes(table: pa.Table, keys: Sequence[str]) -> Bool[np.ndarray, "L"]:
+    """Where a key differs from the row before; in the first row it always does."""
+    differs = np.ones(len(table), bool)
+    differs[1:] = False
+    for column in keys:
+        values = table.column(column).to_numpy()
+        differs[1:] |= values[1:] != values[:-1]
+    return differs
+
+
+def _ordered(table: pa.Table, keys: Sequence[str]) -> pa.Table:
+    new = _changes(table, keys)
+    tied = np.flatnonzero(~new | ~np.append(new[1:], True))
+    if not len(tied):
+        return table
+    some = table.take(pa.array(tied))
+    columns = [*keys, *(c for c in table.column_names if c not in keys)]
+    order = pc.sort_indices(some, sort_keys=[(c, "ascending", "at_start") for c in columns]).to_numpy()
+    rows = np.arange(len(table))
+    rows[tied] = tied[order]
+    return table.take(pa.array(rows))
