@@ -1,0 +1,129 @@
+"""Selective state spaces in plain PyTorch: Mamba-1's scan with a state a channel, Mamba-2's with one decay a head.
+
+Source: Gu & Dao 2023; Dao & Gu 2024 (the "SSD" form); Mamba4Rec (Liu et al. 2024). Exact, and quick enough on a CPU for histories of
+hundreds of events; on a GPU the package mamba-ssm has fused kernels for the same mathematics.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from clickprint.nn.blocks import FeedForward, Hidden
+
+CHUNK = 32  # steps of Mamba-2 that are one matrix product
+
+
+def selective_scan(
+    x: Float[Tensor, "B L E"], delta: Float[Tensor, "B L E"], a: Float[Tensor, "E N"], b: Float[Tensor, "B L N"], c: Float[Tensor, "B L N"]
+) -> Float[Tensor, "B L E"]:
+    """h_t = exp(Δ_t A) h_{t−1} + Δ_t B_t x_t;  y_t = ⟨C_t, h_t⟩. One step after the other, all users and channels at once."""
+    decay = torch.exp(delta[..., None] * a)
+    drive = (delta * x)[..., None] * b[:, :, None, :]
+    state = x.new_zeros(x.shape[0], *a.shape)
+    out = []
+    for step_decay, step_drive, read in zip(decay.unbind(1), drive.unbind(1), c.unbind(1), strict=True):
+        state = torch.addcmul(step_drive, step_decay, state)
+        out.append((state @ read[..., None])[..., 0])
+    return torch.stack(out, 1) if out else x
+
+
+def chunked_scan(
+    x: Float[Tensor, "B L H P"], log_decay: Float[Tensor, "B L H"], b: Float[Tensor, "B L N"], c: Float[Tensor, "B L N"]
+) -> Float[Tensor, "B L H P"]:
+    """h_t = exp(a_t) h_{t−1} + B_t x_tᵀ;  y_t = C_tᵀ h_t, with one decay a head: inside a chunk a masked matrix product, between chunks a
+    state. `x` is already multiplied by Δ."""
+    batch, length, heads, width = x.shape
+    spare = -length % CHUNK
+    x, log_decay, b, c = (F.pad(t, (*([0, 0] * (t.ndim - 2)), 0, spare)) for t in (x, log_decay, b, c))
+    x, log_decay, b, c = (t.unflatten(1, (-1, CHUNK)) for t in (x, log_decay, b, c))
+    total = log_decay.cumsum(2)  # B, chunks, CHUNK, H
+    apart = total[:, :, :, None] - total[:, :, None]  # from step j (exclusive) to step i
+    lower = torch.ones(CHUNK, CHUNK, dtype=torch.bool, device=x.device).tril()[..., None]
+    kernel = torch.exp(apart.masked_fill(~lower, -math.inf)) * (c @ b.transpose(-1, -2))[..., None]
+    inside = torch.einsum("zkijh,zkjhp->zkihp", kernel, x)
+    to_end = torch.exp(total[:, :, -1:] - total)
+    added = torch.einsum("zkjh,zkjn,zkjhp->zkhnp", to_end, b, x)
+    state, before = x.new_zeros(batch, heads, b.shape[-1], width), []
+    for chunk in range(x.shape[1]):
+        before.append(state)
+        state = torch.exp(total[:, chunk, -1])[..., None, None] * state + added[:, chunk]
+    carried = torch.einsum("zkin,zkhnp,zkih->zkihp", c, torch.stack(before, 1), torch.exp(total))
+    return (inside + carried).flatten(1, 2)[:, :length]
+
+
+class Mamba1(nn.Module):
+    """The Mamba-1 mixer: a gated branch with a short causal convolution and a selective scan."""
+
+    def __init__(self, width: int, *, state: int = 16, kernel: int = 4, expand: int = 2) -> None:
+        super().__init__()
+        inner, self.rank, self.state = expand * width, math.ceil(width / 16), state
+        self.enter, self.leave = nn.Linear(width, 2 * inner, bias=False), nn.Linear(inner, width, bias=False)
+        self.conv = nn.Conv1d(inner, inner, kernel, groups=inner, padding=kernel - 1)
+        self.select = nn.Linear(inner, self.rank + 2 * state, bias=False)
+        self.delta = nn.Linear(self.rank, inner)
+        self.log_a = nn.Parameter(torch.arange(1, state + 1, dtype=torch.float32).log().repeat(inner, 1))
+        self.skip = nn.Parameter(torch.ones(inner))
+        nn.init.uniform_(self.delta.weight, -(self.rank**-0.5), self.rank**-0.5)
+        _start_delta(self.delta.bias)
+
+    def forward(self, x: Hidden) -> Hidden:
+        length = x.shape[1]
+        inner, gate = self.enter(x).chunk(2, -1)
+        inner = F.silu(self.conv(inner.transpose(1, 2))[..., :length].transpose(1, 2))
+        rank, b, c = self.select(inner).split([self.rank, self.state, self.state], -1)
+        mixed = selective_scan(inner, F.softplus(self.delta(rank)), -torch.exp(self.log_a), b, c) + self.skip * inner
+        return self.leave(mixed * F.silu(gate))
+
+
+class Mamba2(nn.Module):
+    """The Mamba-2 mixer: one decay a head, so that the scan is matrix products; RMSNorm on the gated output."""
+
+    def __init__(self, width: int, *, state: int = 64, kernel: int = 4, expand: int = 2, head_width: int = 64) -> None:
+        super().__init__()
+        inner = expand * width
+        if inner % head_width:
+            raise ValueError(f"heads of {head_width} do not divide an inner width of {inner}")
+        self.inner, self.state, self.heads = inner, state, inner // head_width
+        self.enter = nn.Linear(width, 2 * inner + 2 * state + self.heads, bias=False)
+        mixed = inner + 2 * state
+        self.conv = nn.Conv1d(mixed, mixed, kernel, groups=mixed, padding=kernel - 1)
+        self.delta = nn.Parameter(torch.empty(self.heads))
+        self.log_a = nn.Parameter(torch.empty(self.heads).uniform_(1, 16).log())
+        self.skip = nn.Parameter(torch.ones(self.heads))
+        self.norm, self.leave = nn.RMSNorm(inner), nn.Linear(inner, width, bias=False)
+        _start_delta(self.delta)
+
+    def forward(self, x: Hidden) -> Hidden:
+        length = x.shape[1]
+        gate, mixed, delta = self.enter(x).split([self.inner, self.inner + 2 * self.state, self.heads], -1)
+        mixed = F.silu(self.conv(mixed.transpose(1, 2))[..., :length].transpose(1, 2))
+        inner, b, c = mixed.split([self.inner, self.state, self.state], -1)
+        inner, delta = inner.unflatten(-1, (self.heads, -1)), F.softplus(delta + self.delta)
+        out = chunked_scan(inner * delta[..., None], -torch.exp(self.log_a) * delta, b, c) + self.skip[:, None] * inner
+        return self.leave(self.norm(out.flatten(2) * F.silu(gate)))
+
+
+class MambaBlock(nn.Module):
+    """Mamba4Rec's layer: LN(dropout(mixer(x)) + x), then LN(· + FFN(·)); with one layer the paper leaves the first residual out."""
+
+    def __init__(self, mixer: nn.Module, width: int, *, dropout: float = 0.2, residual: bool = True) -> None:
+        super().__init__()
+        self.mixer, self.residual = mixer, residual
+        self.ffn = FeedForward(width, 4 * width, dropout=dropout, activation="gelu")
+        self.norms = nn.ModuleList([nn.LayerNorm(width, eps=1e-12), nn.LayerNorm(width, eps=1e-12)])
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Hidden) -> Hidden:
+        mixed = self.dropout(self.mixer(x))
+        x = self.norms[0](mixed + x if self.residual else mixed)
+        return self.norms[1](x + self.dropout(self.ffn(x)))
+
+
+@torch.no_grad()
+def _start_delta(bias: Tensor, low: float = 1e-3, high: float = 0.1) -> None:
+    """The bias whose softplus is spread over [low, high] by its logarithm."""
+    delta = torch.exp(torch.rand_like(bias) * (math.log(high) - math.log(low)) + math.log(low)).clamp(min=1e-4)
+    bias.copy_(delta + torch.log(-torch.expm1(-delta)))

@@ -1,0 +1,132 @@
+"""Layers against their formulas, and what every causal layer has to keep."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from clickprint.nn import masks
+from clickprint.nn.blocks import Attention, HSTUBlock, LiGRBlock, PostNormBlock, SASRecBlock, TransformerPPBlock
+from clickprint.nn.mamba import Mamba1, Mamba2, MambaBlock, chunked_scan, selective_scan
+from clickprint.nn.positions import rotate
+
+WIDTH = 8
+BLOCKS = {
+    "sasrec": lambda: SASRecBlock(WIDTH, 2),
+    "post": lambda: PostNormBlock(WIDTH, 2, inner=12),
+    "ligr": lambda: LiGRBlock(WIDTH, 2),
+    "transformer++": lambda: TransformerPPBlock(WIDTH, 2, inner=12, layers=3),
+    "hstu": lambda: HSTUBlock(WIDTH, 2, query_width=3, value_width=4, length=70, by_time=False),
+    "mamba1": lambda: MambaBlock(Mamba1(WIDTH), WIDTH),
+    "mamba2": lambda: MambaBlock(Mamba2(WIDTH, state=5, head_width=4), WIDTH, residual=False),
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+@torch.no_grad()
+def test_the_future_and_the_padding_change_nothing(name: str) -> None:
+    torch.manual_seed(0)
+    block = BLOCKS[name]().eval()
+    x = torch.randn(3, 67, WIDTH)
+    whole = block(x)
+    changed = x.clone()
+    changed[:, 40:] = torch.randn(3, 27, WIDTH)
+    assert torch.allclose(whole[:, :40], block(changed)[:, :40], atol=1e-5)
+    assert torch.allclose(whole[1:2, :40], block(x[1:2, :40]), atol=1e-5), "one at a time, trimmed"
+    assert not torch.allclose(whole[:, 41:], block(changed)[:, 41:], atol=1e-2)
+
+
+@pytest.mark.parametrize("name", [n for n in BLOCKS if not n.startswith("mamba")])
+def test_a_causal_mask_is_what_no_mask_means(name: str) -> None:
+    torch.manual_seed(0)
+    block = BLOCKS[name]().eval()
+    x = torch.randn(2, 6, WIDTH)
+    assert torch.allclose(block(x), block(x, mask=masks.causal(6)[None]), atol=1e-6)
+    assert not torch.allclose(block(x), block(x, mask=torch.ones(1, 6, 6, dtype=torch.bool)), atol=2e-5)
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_gradients_reach_every_parameter(name: str) -> None:
+    torch.manual_seed(0)
+    block = BLOCKS[name]().train()
+    (block(torch.randn(4, 9, WIDTH)) ** 2)[:, -1, : WIDTH // 2].sum().backward()
+    for where, parameter in block.named_parameters():
+        assert parameter.grad is not None, where
+        assert torch.isfinite(parameter.grad).all(), where
+        assert parameter.grad.abs().sum() > 0 or where.endswith("key.bias"), where  # a key's bias cancels in the softmax
+
+
+@torch.no_grad()
+def test_attention_head_by_head() -> None:
+    torch.manual_seed(0)
+    attention = Attention(6, 3, rope=True).eval()
+    x, index = torch.randn(1, 5, 6), torch.tensor([[0, 0, 1, 1, 4]])
+    q, k, v = (m(x)[0] for m in (attention.query, attention.key, attention.value))
+    out = []
+    for h in range(3):
+        s = slice(2 * h, 2 * h + 2)
+        scores = rotate(q[:, s], index[0]) @ rotate(k[:, s], index[0]).T / 2**0.5
+        out.append(torch.softmax(scores.masked_fill(~masks.causal(5), -torch.inf), -1) @ v[:, s])
+    assert torch.allclose(attention(x, index=index)[0], attention.out(torch.cat(out, -1)), atol=1e-5)
+    with pytest.raises(ValueError, match="3 heads do not divide a width of 8"):
+        Attention(8, 3)
+
+
+@torch.no_grad()
+def test_hstu_row_by_row() -> None:
+    torch.manual_seed(0)
+    block = HSTUBlock(WIDTH, 2, query_width=3, value_width=4, length=10, by_time=True).eval()
+    x, seconds, lengths = torch.randn(2, 5, WIDTH), torch.tensor([[3, 50, 60, 5000, 5001], [7, 9, 0, 0, 0]]), torch.tensor([5, 2])
+    found = block(x, seconds=seconds, lengths=lengths)
+    bias = block.bias(5, seconds, lengths)
+    for b in range(2):
+        normed = F.layer_norm(x[b], (WIDTH,), eps=1e-6)
+        u, v, q, k = F.silu(normed @ block.project.weight.T).split([8, 8, 6, 6], -1)
+        for i in range(int(lengths[b])):
+            mixed = torch.zeros(8)
+            for h in range(2):
+                for j in range(i + 1):
+                    weight = F.silu(q[i, 3 * h : 3 * h + 3] @ k[j, 3 * h : 3 * h + 3] + bias[b, i, j]) / 10
+                    mixed[4 * h : 4 * h + 4] += weight * v[j, 4 * h : 4 * h + 4]
+            wanted = x[b, i] + block.out(F.layer_norm(mixed, (8,), eps=1e-6) * u[i])
+            assert torch.allclose(found[b, i], wanted, atol=1e-5)
+
+
+@torch.no_grad()
+def test_ligr_is_its_formula() -> None:
+    torch.manual_seed(0)
+    block = LiGRBlock(WIDTH, 2).eval()
+    x = torch.randn(2, 4, WIDTH)
+    h = x + torch.sigmoid(block.gates[0](x)) * block.attention(block.norms[0](x))
+    n = block.norms[1](h)
+    wanted = h + torch.sigmoid(block.gates[1](h)) * block.ffn.down(F.silu(block.ffn.gate(n)) * block.ffn.up(n))
+    assert torch.allclose(block(x), wanted, atol=1e-6)
+
+
+def test_selective_scan_is_its_recurrence() -> None:
+    torch.manual_seed(0)
+    x, delta = torch.randn(2, 5, 3, dtype=torch.float64), torch.rand(2, 5, 3, dtype=torch.float64)
+    a, b, c = -torch.rand(3, 4, dtype=torch.float64), *torch.randn(2, 2, 5, 4, dtype=torch.float64)
+    found = selective_scan(x, delta, a, b, c)
+    for u in range(2):
+        for e in range(3):
+            h = [0.0] * 4
+            for t in range(5):
+                h = [float(torch.exp(delta[u, t, e] * a[e, n])) * h[n] + float(delta[u, t, e] * b[u, t, n] * x[u, t, e]) for n in range(4)]
+                assert found[u, t, e].item() == pytest.approx(sum(float(c[u, t, n]) * h[n] for n in range(4)), abs=1e-10)
+
+
+@pytest.mark.parametrize("length", [1, 31, 32, 33, 100])
+def test_chunked_scan_is_its_recurrence(length: int) -> None:
+    torch.manual_seed(0)
+    x, log_decay = torch.randn(2, length, 3, 4, dtype=torch.float64), -torch.rand(2, length, 3, dtype=torch.float64)
+    b, c = torch.randn(2, 2, length, 5, dtype=torch.float64)
+    found = chunked_scan(x, log_decay, b, c)
+    state = torch.zeros(2, 3, 5, 4, dtype=torch.float64)
+    for t in range(length):
+        state = log_decay[:, t].exp()[..., None, None] * state + torch.einsum("bn,bhp->bhnp", b[:, t], x[:, t])
+        assert torch.allclose(found[:, t], torch.einsum("bn,bhnp->bhp", c[:, t], state), atol=1e-10)
+
+
+def test_mamba2_refuses_heads_that_do_not_divide() -> None:
+    with pytest.raises(ValueError, match="heads of 64 do not divide"):
+        Mamba2(8)
