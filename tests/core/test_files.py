@@ -79,8 +79,10 @@ with whole(pathlib.Path({str(tmp_path / "a")!r})) as part:
 
 
 def test_killed_between_the_two_renames(tmp_path, monkeypatch):
-    """The old folder waits under a temporary name, and the next write removes it."""
+    """Where names cannot be exchanged, the old folder waits under a temporary name, and is put back."""
     (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "old").write_text("old")
+    monkeypatch.setattr(files, "_exchange", lambda one, other: False)
     replace, calls = os.replace, []
 
     def dies(source, target):
@@ -92,11 +94,32 @@ def test_killed_between_the_two_renames(tmp_path, monkeypatch):
     monkeypatch.setattr(files.os, "replace", dies)
     with pytest.raises(KeyboardInterrupt), whole(tmp_path / "run") as part:
         part.mkdir()
-    monkeypatch.undo()
     assert names(tmp_path) == [".run.old"]
+    with pytest.raises(ZeroDivisionError):
+        fails(tmp_path / "run", folder=True)
+    assert names(tmp_path) == ["run"]
+    assert names(tmp_path / "run") == ["old"]
+    monkeypatch.undo()
     with whole(tmp_path / "run") as part:
         part.mkdir()
     assert names(tmp_path) == ["run"]
+    assert names(tmp_path / "run") == []
+
+
+def test_a_folder_is_exchanged_in_one_step(tmp_path, monkeypatch):
+    """No moment without a folder: nothing is renamed."""
+    (tmp_path / "run").mkdir()
+    if not files._exchange(tmp_path / "run", tmp_path / "run"):
+        pytest.skip("this system cannot exchange two names")
+    monkeypatch.setattr(files.os, "replace", None)
+    with whole(tmp_path / "run") as part:
+        part.mkdir()
+        (part / "new").write_text("new")
+    assert names(tmp_path) == ["run"]
+    assert names(tmp_path / "run") == ["new"]
+    with pytest.raises(FileNotFoundError), whole(tmp_path / "run"):
+        pass
+    assert names(tmp_path / "run") == ["new"]
 
 
 def test_a_link_is_replaced_not_followed(tmp_path):

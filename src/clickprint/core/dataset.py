@@ -4,6 +4,9 @@ DATASET/manifest.json            what is inside (Manifest)
 DATASET/events/part-<day>.parquet  events in the order of core.events.COLUMNS, cut at midnights
 DATASET/catalogue.parquet        item, known_from, attributes
 DATASET/ids/<name>.parquet       id, text: the map of every column or attribute whose values were not whole numbers
+DATASET/users.npy, items.npy     who, and what, has an event: sorted, so that days can be appended without reading the old ones
+DATASET/population.npy           whose profiles are wanted, where the source says so
+DATASET/<other>.parquet, .npy    what else the source says (Manifest.beside): links, questions, item vectors
 """
 
 import json
@@ -15,13 +18,13 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Int64
+from jaxtyping import Float32, Int64
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.items import AttributeKind, Catalogue
 
-FORMAT = 1
+FORMAT = 2  # 2: users.npy and items.npy
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class Manifest:
     days: dict[str, Day] = field(default_factory=dict)
     catalogue: str = ""
     source: dict[str, str] = field(default_factory=dict)
+    beside: dict[str, str] = field(default_factory=dict)  # a file's name → the digest of its content
 
     def codes(self, *roles: Role) -> tuple[int, ...]:
         """The kind codes that have one of these roles."""
@@ -56,9 +60,13 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """One text for the whole content: the schema, each day's digest, the catalogue's. Independent of file order."""
+        """One text for the whole content: the schema, each day's digest, the catalogue's, those of what lies beside it.
+
+        Independent of file order.
+        """
         form = [[k.name, k.role.value] for k in self.kinds], sorted(self.columns), sorted(self.attributes.items()), self.time
         lines = [json.dumps(form), *(f"{day} {d.events} {d.digest}" for day, d in sorted(self.days.items())), self.catalogue]
+        lines += [f"{file} {found}" for file, found in sorted(self.beside.items())]
         return sha256("\n".join(lines).encode()).hexdigest()[:32]
 
     def need_clock(self, what: str) -> None:
@@ -126,15 +134,45 @@ class Dataset:
     def population(self) -> Int64[np.ndarray, "U"] | None:
         """Whose profiles are wanted, where the source says so; None means everyone seen before the cutoff. Raises DataError."""
         path = self.folder / "population.npy"
-        if not path.is_file():
+        return _ids(path) if path.is_file() else None
+
+    @property
+    def users(self) -> Int64[np.ndarray, "U"]:
+        """Who has an event: sorted, each once. Raises DataError when the file is missing or damaged."""
+        return _ids(self.folder / "users.npy")
+
+    @property
+    def items(self) -> Int64[np.ndarray, "V"]:
+        """What some event is about: sorted, each once (the catalogue may hold others). Raises DataError."""
+        return _ids(self.folder / "items.npy")
+
+    @property
+    def item_vectors(self) -> tuple[Int64[np.ndarray, "V"], Float32[np.ndarray, "V D"]] | None:
+        """Items, ascending, and the vector that the source gives each (a map of the file); None where it gives none.
+
+        A vector has no time: use those of items that the catalogue knows. Raises DataError.
+        """
+        path = self.folder / "vectors.npy"
+        if path.name not in self.manifest.beside:
             return None
+        items = _ids(self.folder / "vector_items.npy")
         try:
-            users = np.load(path, allow_pickle=False)
+            vectors = np.load(path, mmap_mode="r" if len(items) else None, allow_pickle=False)
         except (OSError, ValueError, EOFError) as fault:
             raise DataError(str(path), [f"cannot be read ({fault}); read the source again"]) from None
-        if not isinstance(users, np.ndarray) or users.dtype != np.int64 or users.ndim != 1:
-            raise DataError(str(path), ["not a list of int64 ids; read the source again"])
-        return users
+        if vectors.dtype != np.float32 or vectors.ndim != 2 or len(vectors) != len(items):
+            raise DataError(str(path), [f"not one float32 vector for each of {len(items)} items; read the source again"])
+        return items, vectors
+
+    def beside(self, name: str) -> pa.Table | None:
+        """A table that the source gives beside its log, `links` or `questions`; None where it gives none. Raises DataError."""
+        path = self.folder / f"{name}.parquet"
+        if path.name not in self.manifest.beside:
+            return None
+        try:
+            return pq.read_table(path)
+        except (OSError, pa.ArrowInvalid) as fault:
+            raise DataError(str(path), [f"cannot be read ({fault}); read the source again"]) from None
 
     @property
     def catalogue(self) -> Catalogue:
@@ -145,3 +183,13 @@ class Dataset:
         except (OSError, pa.ArrowInvalid) as fault:
             raise DataError(str(path), [f"cannot be read ({fault}); read the source again"]) from None
         return Catalogue(table, self.manifest.attributes)
+
+
+def _ids(path: Path) -> Int64[np.ndarray, "N"]:
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as fault:
+        raise DataError(str(path), [f"cannot be read ({fault}); read the source again"]) from None
+    if not isinstance(found, np.ndarray) or found.dtype != np.int64 or found.ndim != 1:
+        raise DataError(str(path), ["not a list of int64 ids; read the source again"])
+    return found

@@ -1,5 +1,7 @@
 """Files are written whole or not at all: to a temporary name beside the target, then renamed."""
 
+import ctypes
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,20 +15,46 @@ import numpy as np
 def whole(path: Path) -> Iterator[Path]:
     """A temporary path for a file or folder; on a clean exit it takes `path`'s place, else it is removed.
 
-    A folder that stands at `path` is replaced. What a killed process left behind is removed by the next call.
+    A folder that stands at `path` is replaced: at every moment the old one or the new one is there, where the system can exchange two
+    names (Linux); elsewhere for a moment none, and `restore` brings the old one back. What a killed process left behind is removed by
+    the next call.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part, old = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.old")
+    restore(path)
     _remove(part)
     try:
         yield part
-        if path.is_dir() and not path.is_symlink():
+        if not path.is_dir() or path.is_symlink():
+            os.replace(part, path)
+        elif not _exchange(part, path):
             _remove(old)
             os.replace(path, old)
-        os.replace(part, path)
+            os.replace(part, path)
         _remove(old)
     finally:
         _remove(part)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swaps what two names stand for, in one step; False where the system cannot."""
+    swap = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if os.name == "posix" else None
+    if swap is None:
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    if swap(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0:
+        return True
+    fault = ctypes.get_errno()
+    if fault in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EXDEV):  # what file systems without it say
+        return False
+    raise OSError(fault, os.strerror(fault), str(one), None, str(other))
+
+
+def restore(path: Path) -> None:
+    """Puts a folder back that a killed process was about to replace with `whole`."""
+    old = path.with_name(f".{path.name}.old")
+    if old.exists() and not path.exists():
+        os.replace(old, path)
 
 
 def _remove(path: Path) -> None:

@@ -42,13 +42,21 @@ def _changes(table: pa.Table, keys: Sequence[str]) -> Bool[np.ndarray, "L"]:
 
 
 def _ordered(table: pa.Table, keys: Sequence[str]) -> pa.Table:
+    """Column by column among the rows that still tie: most ties end with the first, so the others are hardly looked at."""
     new = _changes(table, keys)
     tied = np.flatnonzero(~new | ~np.append(new[1:], True))
-    if not len(tied):
-        return table
-    some = table.take(pa.array(tied))
-    columns = [*keys, *(c for c in table.column_names if c not in keys)]
-    order = pc.sort_indices(some, sort_keys=[(c, "ascending", "at_start") for c in columns]).to_numpy()
     rows = np.arange(len(table))
-    rows[tied] = tied[order]
-    return table.take(pa.array(rows))
+    group = np.cumsum(new)[tied]
+    for column in (c for c in table.column_names if c not in keys):
+        if not len(tied):
+            break
+        values = table.column(column).take(pa.array(rows[tied]))
+        rank = pc.rank(values, "ascending", null_placement="at_start", tiebreaker="dense").to_numpy().astype(np.int64)
+        order = np.lexsort((rank, group))
+        rows[tied], rank, group = rows[tied][order], rank[order], group[order]
+        new = np.append(True, (group[1:] != group[:-1]) | (rank[1:] != rank[:-1]))
+        still = ~new | ~np.append(new[1:], True)
+        tied, group = tied[still], np.cumsum(new)[still]
+    if (rows[1:] > rows[:-1]).all():
+        return table
+    return table.combine_chunks().take(pa.array(rows))

@@ -1,6 +1,6 @@
 """Writing the canonical form: events stream in, in their stored order, and a whole dataset folder stands at the end, or nothing."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from clickprint.core.time import DAY
 from clickprint.core.watch import Watch, silent
 from clickprint.data import digest
 from clickprint.data.engine import DuckDB, Engine, name
+from clickprint.data.order import ties
 
 PART_ROWS = 250_000  # a part is closed at the first midnight after so many rows
 GROUP_ROWS = 131_072
@@ -36,6 +37,7 @@ def store(
     catalogue: pa.Table,
     texts: Mapping[str, pa.Table | Batches] | None = None,
     population: Int64[np.ndarray, "U"] | None = None,
+    beside: Mapping[str, Callable[[Path], None]] | None = None,
     *,
     engine: Engine | None = None,
     expected: int = 0,
@@ -44,37 +46,57 @@ def store(
     """Writes `folder` whole or not at all, replacing a dataset that stands there, and gives it back opened.
 
     `events` have the columns of `core.events.schema(manifest.columns)` in the order of all columns, nulls first (only that time never
-    goes back is checked). `catalogue` has item, attributes of the manifest and perhaps known_from, in any order. `texts` are the maps
+    goes back is checked). `catalogue` has item, attributes of the manifest and perhaps known_from, in any order; of an item's rows in a
+    row that say the same the first is kept. `texts` are the maps
     (id, text) of id columns and categories; a stream of batches must be sorted by id. The manifest's counts, days and catalogue digest
-    are filled in here. `expected` is the number of events to come, for `watch`. Memory holds one row group, the catalogue and one map.
+    are filled in here. `beside` are further files (.parquet or .npy) of the dataset: a name, and what writes such a file when the events
+    are stored. `expected` is the number of events to come, for `watch`. Memory holds one row group, the catalogue and one map.
     Raises DataError (time goes back, a null where none may be, an item twice in the catalogue, two texts with one id) and ConfigError
     where `folder` holds something that is no dataset.
     """
     _spare(folder)
     with whole(folder) as part, ExitStack() as stack:
         (part / "events").mkdir(parents=True)
-        (part / "ids").mkdir()
         days = _events(part / "events", manifest, events, expected, watch)
         watch("catalogue", 0, 0)
-        table = _catalogue(catalogue, manifest)
-        pq.write_table(table, part / "catalogue.parquet", compression="zstd")
-        for column, pieces in (texts or {}).items():
-            _texts(part / "ids" / f"{column}.parquet", column, pieces)
-        if population is not None:
-            write_array(part / "population.npy", population)
         engine = engine or stack.enter_context(DuckDB())
         files = sorted((part / "events").glob("part-*.parquet"))
-        counts = {c: _distinct(engine, files, c) if files else 0 for c in ("user", "item")}
-        manifest = replace(
-            manifest,
-            users=counts["user"],
-            items=counts["item"],
-            events=sum(d.events for d in days.values()),
-            days=days,
-            catalogue=digest.of_table(table),
-        )
-        write_text(part / "manifest.json", manifest.to_json())
+        users, items = (_distinct(engine, files, column) for column in ("user", "item"))
+        for file, write in (beside or {}).items():
+            write(part / file)
+        manifest = replace(manifest, beside={file: digest.of_file(part / file) for file in sorted(beside or {})})
+        finish(part, manifest, days, canonical(catalogue, manifest), texts or {}, users, items, population)
     return Dataset.open(folder)
+
+
+def finish(
+    folder: Path,
+    manifest: Manifest,
+    days: dict[str, Day],
+    catalogue: pa.Table,
+    texts: Mapping[str, pa.Table | Batches],
+    users: Int64[np.ndarray, "U"],
+    items: Int64[np.ndarray, "V"],
+    population: Int64[np.ndarray, "P"] | None,
+) -> None:
+    """Writes all of a dataset but its events, the manifest last; `catalogue` is canonical, users and items are sorted."""
+    pq.write_table(catalogue, folder / "catalogue.parquet", compression="zstd")
+    (folder / "ids").mkdir(exist_ok=True)
+    for column, pieces in texts.items():
+        _texts(folder / "ids" / f"{column}.parquet", column, pieces)
+    write_array(folder / "users.npy", users)
+    write_array(folder / "items.npy", items)
+    if population is not None:
+        write_array(folder / "population.npy", population)
+    manifest = replace(
+        manifest,
+        users=len(users),
+        items=len(items),
+        events=sum(d.events for d in days.values()),
+        days=days,
+        catalogue=digest.of_table(catalogue),
+    )
+    write_text(folder / "manifest.json", manifest.to_json())
 
 
 def gather(
@@ -93,6 +115,7 @@ def gather(
     rejected: Mapping[str, int] | None = None,
     source: Mapping[str, str] | None = None,
     population: Int64[np.ndarray, "U"] | None = None,
+    beside: Mapping[str, Callable[[Path], None]] | None = None,
     expected: int | None = None,
     watch: Watch = silent,
 ) -> Dataset:
@@ -131,53 +154,9 @@ def gather(
     }
     watch("sort", 0, expected)
     # A sort by two columns takes half of the time, and much less memory, of one by all; the few ties are put in order on the way.
-    events = _ties(engine.batches(f"SELECT * FROM ({union}) AS u ORDER BY {_quoted('time')}, {_quoted('user')}", GROUP_ROWS))
-    return store(folder, manifest, events, catalogue, maps, population, engine=engine, expected=expected, watch=watch)
-
-
-def _ties(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """The rows, which are in the order of (time, user), in the order of all columns, nulls first.
-
-    Holds a batch, and the events of one user at one time.
-    """
-    waiting: list[pa.Table] = []
-    for batch in batches:
-        if not batch.num_rows:
-            continue
-        table = pa.Table.from_batches([batch])
-        new = _changes(table)
-        if waiting:
-            new[0] = _changes(pa.concat_tables([waiting[-1].slice(len(waiting[-1]) - 1), table.slice(0, 1)]))[1]
-        cuts = np.flatnonzero(new)
-        if not len(cuts):
-            waiting.append(table)
-            continue
-        yield _ordered(pa.concat_tables([*waiting, table.slice(0, cuts[-1])]))
-        waiting = [table.slice(cuts[-1])]
-    if waiting:
-        yield _ordered(pa.concat_tables(waiting))
-
-
-def _changes(table: pa.Table) -> Bool[np.ndarray, "L"]:
-    """Where (time, user) differs from the row before; the first row always does."""
-    differs = np.ones(len(table), bool)
-    differs[1:] = False
-    for column in ("time", "user"):
-        values = table.column(column).to_numpy()
-        differs[1:] |= values[1:] != values[:-1]
-    return differs
-
-
-def _ordered(table: pa.Table) -> pa.Table:
-    new = _changes(table)
-    tied = np.flatnonzero(~new | ~np.append(new[1:], True))
-    if not len(tied):
-        return table
-    some = table.take(pa.array(tied))
-    order = pc.sort_indices(some, sort_keys=[(c, "ascending", "at_start") for c in table.column_names]).to_numpy()
-    rows = np.arange(len(table))
-    rows[tied] = tied[order]
-    return table.take(pa.array(rows))
+    rows = engine.batches(f"SELECT * FROM ({union}) AS u ORDER BY {_quoted('time')}, {_quoted('user')}", GROUP_ROWS)
+    events = ties(rows, ("time", "user"))
+    return store(folder, manifest, events, catalogue, maps, population, beside, engine=engine, expected=expected, watch=watch)
 
 
 def _spare(folder: Path) -> None:
@@ -285,8 +264,11 @@ class _Parts:
         self.close()
 
 
-def _catalogue(table: pa.Table, manifest: Manifest) -> pa.Table:
-    """Sorted by (item, known_from), in the canonical types. Raises DataError for an item twice, or none, or a column too few."""
+def canonical(table: pa.Table, manifest: Manifest) -> pa.Table:
+    """A catalogue sorted by (item, known_from), in the canonical types, without rows that only repeat what the item's row before says.
+
+    Raises DataError for an item twice at one time, or none, or a column too few.
+    """
     if "known_from" not in table.column_names:
         table = table.append_column("known_from", pa.nulls(len(table), pa.int64()))
     types = {"item": pa.int64(), "known_from": pa.int64(), **{n: ARROW[k] for n, k in manifest.attributes.items()}}
@@ -312,7 +294,19 @@ def _catalogue(table: pa.Table, manifest: Manifest) -> pa.Table:
     if len(twice):
         some = ", ".join(map(str, twice[:10].tolist()))
         raise DataError(where, [f"{len(twice)} items are there more than once at the same time, among them {some}"])
-    return table
+    return table.filter(pa.array(~repeats(table)))
+
+
+def repeats(table: pa.Table) -> Bool[np.ndarray, "L"]:
+    """Which rows of a sorted catalogue are of the same item as the row before, and say the same of it."""
+    same = np.ones(len(table), bool)
+    same[:1] = False
+    for column in (c for c in table.column_names if c != "known_from"):
+        values = table.column(column)
+        here, before = values.slice(1), values.slice(0, max(len(values) - 1, 0))
+        equal = pc.or_(pc.fill_null(pc.equal(here, before), False), pc.and_(pc.is_null(here), pc.is_null(before)))
+        same[1:] &= equal.to_numpy()
+    return same
 
 
 def _texts(path: Path, column: str, pieces: pa.Table | Batches) -> None:
@@ -341,9 +335,12 @@ def _sorted(pieces: pa.Table | Batches) -> Iterator[pa.Table]:
         yield (pa.Table.from_batches([piece]) if isinstance(piece, pa.RecordBatch) else piece).select(TEXTS.names)
 
 
-def _distinct(engine: Engine, files: Sequence[Path], column: str) -> int:
-    some = f"SELECT DISTINCT {_quoted(column)} AS v FROM {engine.scan(files)} WHERE {_quoted(column)} IS NOT NULL"
-    return int(engine.one(f"SELECT COUNT(*) FROM ({some}) AS d")[0])
+def _distinct(engine: Engine, files: Sequence[Path], column: str) -> Int64[np.ndarray, "V"]:
+    """The different ids in a column of events, sorted."""
+    if not files:
+        return np.zeros(0, np.int64)
+    found = engine.arrays(f"SELECT DISTINCT {_quoted(column)} AS id FROM {engine.scan(files)} WHERE {_quoted(column)} IS NOT NULL")["id"]
+    return np.sort(found.astype(np.int64))
 
 
 _quoted = name  # `gather` has a parameter called name
