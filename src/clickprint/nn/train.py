@@ -1,0 +1,276 @@
+"""The one training loop: rows in an order, batches in parts, checkpoints that a killed run goes on from to the same bytes.
+
+The caller brings a model, the rows of each epoch and what a batch's parts and their losses are; the loop knows nothing else of them.
+Under torchrun (torch.distributed initialised) every process takes its share of each batch and DistributedDataParallel adds up the
+gradients; the result is that of one process, up to rounding.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.files import whole
+from clickprint.core.rng import RNG
+from clickprint.core.watch import Watch, silent
+
+FORMAT = 1
+SAVE_SECONDS = 60.0  # how much work a kill may cost
+Parts = Callable[[Int64[np.ndarray, "B"]], Iterable[tuple[Any, int]]]
+Loss = Callable[[nn.Module, Any], Float[Tensor, ""]]
+Rows = Callable[[int], Int64[np.ndarray, "N"]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Training:
+    """How a model is trained. `patience` counts epochs without a better measure; 0 trains all epochs and keeps the last state."""
+
+    epochs: int = 100
+    batch: int = 128
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = 0.0
+    warmup: int = 0  # steps in which the rate rises from 0
+    decay_to: float = 1.0  # the last epoch's share of the rate, by half a cosine; 1 keeps it constant
+    clip: float = 0.0  # the largest norm of a gradient; 0 leaves them as they are
+    patience: int = 0
+    every: int = 1  # epochs between two measures
+    precision: str = "32"  # or "bf16"
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        faults = [f"{n}: found {getattr(self, n)}, expected at least 1" for n in ("epochs", "batch", "every") if getattr(self, n) < 1]
+        faults += [f"lr: found {self.lr}, expected a number above 0"] if not self.lr > 0 else []
+        faults += [f"precision: found {self.precision!r}, expected '32' or 'bf16'"] if self.precision not in ("32", "bf16") else []
+        faults += [f"decay_to: found {self.decay_to}, expected 0 to 1"] if not 0 <= self.decay_to <= 1 else []
+        if faults:
+            raise ConfigError("; ".join(faults))
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a training stands, and what it has seen; kept in its checkpoint."""
+
+    epoch: int = 0
+    batch: int = 0  # of the epoch, done
+    step: int = 0
+    best: float = -math.inf
+    best_epoch: int = -1
+    done: bool = False
+    loss: list[float] = field(default_factory=list)  # the mean of each epoch
+    measures: list[tuple[int, float]] = field(default_factory=list)
+    epoch_loss: float = 0.0
+    epoch_weight: float = 0.0
+
+
+def train(
+    model: nn.Module,
+    rows: Rows,
+    parts: Parts,
+    loss: Loss,
+    training: Training,
+    *,
+    rng: RNG,
+    measure: Callable[[nn.Module], float] | None = None,
+    checkpoint: Path | None = None,
+    key: str = "",
+    watch: Watch = silent,
+) -> Progress:
+    """Trains `model` in place; at the end it holds the state with the best measure, or the last one where nothing is measured.
+
+    `rows(epoch)` are the rows of an epoch in their order (all shuffled; or a day's, for training by day). `parts(batch)` cuts a batch
+    into pieces that are run one after the other, each with its weight (number of targets): gradients are those of the whole batch.
+    `loss(model, part)` is the *sum* over a part. `measure` (higher is better) is called after every `every` epochs. With a `checkpoint`
+    folder the run is saved every minute and after each epoch, and goes on from there when called again with the same `key`, which names
+    everything that the training depends on. Same seed, machine and threads: same bytes. Raises DataError for a checkpoint of another key
+    or a damaged one, FloatingPointError when the loss is no longer a number.
+    """
+    run, progress = _Run.of(model, training), Progress()
+    with torch.random.fork_rng(devices=run.cuda):
+        torch.manual_seed(rng.child("train").integer() & 0x7FFF_FFFF_FFFF_FFFF)
+        kept: dict[str, Tensor] = {}
+        if checkpoint is not None and (checkpoint / "progress.json").is_file():
+            progress, kept = run.load(checkpoint, key)
+        saved = monotonic()
+        while not progress.done:
+            order = rows(progress.epoch)
+            batches = max(math.ceil(len(order) / training.batch), 0)
+            model.train()
+            for number in range(progress.batch, batches):
+                batch = order[number * training.batch : (number + 1) * training.batch]
+                total, weight = run.step(batch, parts, loss, progress, batches)
+                if not math.isfinite(total):
+                    raise FloatingPointError(
+                        f"the loss is {total} in step {progress.step} of epoch {progress.epoch + 1}; lower lr, or set clip (1.0 is usual)"
+                    )
+                progress.epoch_loss, progress.epoch_weight = progress.epoch_loss + total, progress.epoch_weight + weight
+                progress.batch, progress.step = number + 1, progress.step + 1
+                watch(f"train, epoch {progress.epoch + 1}", number + 1, batches)
+                if checkpoint is not None and monotonic() - saved > SAVE_SECONDS:
+                    run.save(checkpoint, key, progress, kept)
+                    saved = monotonic()
+            progress.loss.append(progress.epoch_loss / max(progress.epoch_weight, 1))
+            progress.epoch, progress.batch, progress.epoch_loss, progress.epoch_weight = progress.epoch + 1, 0, 0.0, 0.0
+            if measure is not None and (progress.epoch % training.every == 0 or progress.epoch == training.epochs):
+                model.eval()
+                with torch.no_grad(), torch.random.fork_rng(devices=run.cuda):
+                    found = float(measure(model))
+                progress.measures.append((progress.epoch, found))
+                if found > progress.best:
+                    progress.best, progress.best_epoch = found, progress.epoch
+                    kept = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+            waited = progress.epoch - max(progress.best_epoch, 0)
+            progress.done = progress.epoch >= training.epochs or bool(measure and training.patience and waited >= training.patience)
+            if checkpoint is not None:
+                run.save(checkpoint, key, progress, kept)
+                saved = monotonic()
+    if kept:
+        model.load_state_dict(kept)
+    model.eval()
+    return progress
+
+
+def shuffled(count: int, rng: RNG) -> Rows:
+    """Rows 0 … count − 1 in another order each epoch, the same for the same seed."""
+
+    def rows(epoch: int) -> Int64[np.ndarray, "N"]:
+        return rng.child(f"epoch {epoch}").generator().permutation(count)
+
+    return rows
+
+
+def by_day(days: Int64[np.ndarray, "N"], rng: RNG) -> tuple[Rows, Int64[np.ndarray, "D"]]:
+    """Training by day: epoch e has the rows of the e-th day that occurs in `days`, shuffled within it; and those days, in order."""
+    known, place = np.unique(days, return_inverse=True)
+    order = np.argsort(place, kind="stable")
+    starts = np.searchsorted(place[order], np.arange(len(known) + 1))
+
+    def rows(epoch: int) -> Int64[np.ndarray, "N"]:
+        return rng.child(f"day {epoch}").generator().permutation(order[starts[epoch] : starts[epoch + 1]])
+
+    return rows, known
+
+
+@dataclass(slots=True)
+class _Run:
+    """A model with its optimiser, and how one step is made."""
+
+    model: nn.Module
+    wrapped: nn.Module
+    optimiser: torch.optim.Optimizer
+    training: Training
+    rank: int
+    world: int
+    cuda: list[int]
+
+    @staticmethod
+    def of(model: nn.Module, training: Training) -> "_Run":
+        device = next(model.parameters()).device
+        optimiser = torch.optim.AdamW(
+            model.parameters(),
+            lr=training.lr,
+            betas=training.betas,
+            weight_decay=training.weight_decay,
+            fused=device.type in ("cpu", "cuda"),
+        )
+        shared = torch.distributed.is_available() and torch.distributed.is_initialized()
+        rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if shared else (0, 1)
+        wrapped: nn.Module = DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None) if world > 1 else model
+        if training.compile:
+            wrapped = torch.compile(wrapped)  # type: ignore[assignment]
+        return _Run(model, wrapped, optimiser, training, rank, world, [device.index or 0] if device.type == "cuda" else [])
+
+    def step(self, batch: Int64[np.ndarray, "B"], parts: Parts, loss: Loss, progress: Progress, batches: int) -> tuple[float, float]:
+        """One optimiser step; the sum of the batch's losses and its weight."""
+        pieces = list(parts(batch[self.rank :: self.world]))
+        weight = float(sum(w for _, w in pieces))
+        if self.world > 1:
+            weight = self._everywhere(weight)
+        if not weight:
+            return 0.0, 0.0
+        device = next(self.model.parameters()).device
+        precise = torch.autocast(device.type, torch.bfloat16) if self.training.precision == "bf16" else nullcontext()
+        total = 0.0
+        self.optimiser.zero_grad(set_to_none=True)
+        for number, (piece, _) in enumerate(pieces):
+            later = isinstance(self.wrapped, DistributedDataParallel) and number < len(pieces) - 1
+            with self.wrapped.no_sync() if later else nullcontext():  # type: ignore[operator]
+                with precise:
+                    value = loss(self.wrapped, piece)
+                (value * (self.world / weight)).backward()
+            total += float(value.detach())
+        if self.training.clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.training.lr * self._rate(progress, batches)
+        self.optimiser.step()
+        return (self._everywhere(total) if self.world > 1 else total), weight
+
+    def _rate(self, progress: Progress, batches: int) -> float:
+        """The share of the rate in this step."""
+        t = self.training
+        warm = min((progress.step + 1) / t.warmup, 1.0) if t.warmup else 1.0
+        along = (progress.epoch + progress.batch / max(batches, 1)) / t.epochs
+        return warm * (t.decay_to + (1 - t.decay_to) * 0.5 * (1 + math.cos(math.pi * along)))
+
+    def _everywhere(self, value: float) -> float:
+        total = torch.tensor(value, dtype=torch.float64, device="cuda" if self.cuda else "cpu")
+        torch.distributed.all_reduce(total)
+        return float(total)
+
+    def save(self, folder: Path, key: str, progress: Progress, kept: dict[str, Tensor]) -> None:
+        """Writes the checkpoint whole or not at all; the first process does."""
+        if self.rank:
+            return
+        tensors = {f"model.{n}": v.detach().cpu() for n, v in self.model.state_dict().items()}
+        tensors |= {f"best.{n}": v for n, v in kept.items()}
+        for place, state in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{place}.{n}": v.detach().cpu() for n, v in state.items()}
+        tensors["random.cpu"] = torch.get_rng_state()
+        for index in self.cuda:
+            tensors["random.cuda"] = torch.cuda.get_rng_state(index)
+        about = {"format": FORMAT, "key": key, **{f: getattr(progress, f) for f in Progress.__slots__}}
+        with whole(folder) as part:
+            part.mkdir()
+            save_file({n: v.contiguous().clone() for n, v in tensors.items()}, part / "state.safetensors")
+            (part / "progress.json").write_text(json.dumps(about), "utf-8")
+
+    def load(self, folder: Path, key: str) -> tuple[Progress, dict[str, Tensor]]:
+        """Takes up a checkpoint. Raises DataError for one that is damaged or of another training."""
+        again = "remove it to train from the start"
+        try:
+            about = json.loads((folder / "progress.json").read_text("utf-8"))
+            tensors = load_file(folder / "state.safetensors")
+            found, of = about.pop("format"), about.pop("key")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as fault:
+            raise DataError(str(folder), [f"this checkpoint cannot be read ({fault}); {again}"]) from None
+        if found != FORMAT or of != key:
+            raise DataError(str(folder), [f"this checkpoint is of another training (found {of!r}, expected {key!r}); {again}"])
+        try:
+            progress = Progress(**{**about, "measures": [(int(e), float(m)) for e, m in about["measures"]]})
+            self.model.load_state_dict({n.removeprefix("model."): v for n, v in tensors.items() if n.startswith("model.")})
+            state: dict[int, dict[str, Tensor]] = {}
+            for name in (n for n in tensors if n.startswith("optimiser.")):
+                _, place, entry = name.split(".", 2)
+                state.setdefault(int(place), {})[entry] = tensors[name]
+            self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
+            torch.set_rng_state(tensors["random.cpu"])
+            for index in self.cuda:
+                torch.cuda.set_rng_state(tensors["random.cuda"], index)
+        except (KeyError, TypeError, ValueError, RuntimeError) as fault:
+            said = str(fault).splitlines()[0] if str(fault) else repr(fault)
+            raise DataError(str(folder), [f"this checkpoint does not fit the model ({said}); {again}"]) from None
+        return progress, {n.removeprefix("best."): v for n, v in tensors.items() if n.startswith("best.")}

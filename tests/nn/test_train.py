@@ -1,0 +1,232 @@
+"""The loop: parts are a batch, a stopped run goes on to the same bytes, two processes are one, and what is damaged is said."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.rng import RNG
+from clickprint.nn import train as loop
+from clickprint.nn.train import Training, by_day, shuffled, train
+
+ROWS, WIDTH = 50, 4
+
+
+def world() -> tuple[torch.Tensor, torch.Tensor]:
+    random = torch.Generator().manual_seed(1)
+    x = torch.randn(ROWS, WIDTH, generator=random)
+    return x, x @ torch.tensor([1.0, -2.0, 0.5, 0.0]) + 3
+
+
+def model() -> nn.Module:
+    torch.manual_seed(5)
+    return nn.Sequential(nn.Linear(WIDTH, 8), nn.Dropout(0.1), nn.Tanh(), nn.Linear(8, 1))
+
+
+def parts(pieces: int = 1) -> Callable[[np.ndarray], Iterator[tuple[torch.Tensor, int]]]:
+    return lambda batch: ((torch.from_numpy(p), len(p)) for p in np.array_split(batch, pieces) if len(p))
+
+
+def loss(net: nn.Module, rows: torch.Tensor) -> torch.Tensor:
+    x, y = world()
+    return ((net(x[rows])[:, 0] - y[rows]) ** 2).sum()
+
+
+def state(net: nn.Module) -> bytes:
+    return b"".join(v.numpy().tobytes() for v in net.state_dict().values())
+
+
+def run(net: nn.Module, training: Training, *, pieces: int = 1, **more: object) -> loop.Progress:
+    return train(net, shuffled(ROWS, RNG(3)), parts(pieces), loss, training, rng=RNG(3), **more)
+
+
+def test_it_learns_and_the_same_seed_gives_the_same_bytes() -> None:
+    nets = [model(), model()]
+    before = float(loss(nets[0].eval(), torch.arange(ROWS)).detach())
+    seen = [run(net, Training(epochs=40, batch=16, lr=0.02)) for net in nets]
+    assert float(loss(nets[0], torch.arange(ROWS))) < before / 10
+    assert state(nets[0]) == state(nets[1])
+    assert seen[0].loss == seen[1].loss
+    assert seen[0].loss[-1] < seen[0].loss[0] / 5
+    assert seen[0].step == 40 * 4
+
+
+def test_parts_have_the_gradient_of_the_whole_batch() -> None:
+    nets = [nn.Linear(WIDTH, 1) for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    for net, pieces in zip(nets, (1, 3), strict=True):
+        run(net, Training(epochs=3, batch=16), pieces=pieces)
+    assert torch.allclose(nets[0].weight, nets[1].weight, atol=1e-6)
+
+
+def test_the_callers_random_numbers_are_left_alone() -> None:
+    net = model()
+    torch.manual_seed(9)
+    wanted = torch.rand(1)
+    torch.manual_seed(9)
+    run(net, Training(epochs=1))
+    assert torch.equal(torch.rand(1), wanted)
+
+
+class Killed(Exception):
+    pass
+
+
+def killer(steps: int) -> Callable[[str, int, int], None]:
+    left = [steps]
+
+    def watch(stage: str, done: int, total: int) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+
+    return watch
+
+
+@pytest.mark.parametrize("steps", [0, 3, 4, 9])
+def test_a_killed_run_goes_on_to_the_same_bytes(steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "SAVE_SECONDS", -1.0)  # after every step
+    training = Training(epochs=4, batch=16, lr=0.02, decay_to=0.1, warmup=3, clip=0.5)
+
+    def measure(net: nn.Module) -> float:
+        torch.rand(3)  # a measure that draws does not change the training
+        return -float(loss(net, torch.arange(ROWS)))
+
+    whole = model()
+    wanted = run(whole, training, measure=measure)
+    with pytest.raises(Killed):
+        run(model(), training, measure=measure, checkpoint=tmp_path / "c", key="k", watch=killer(steps))
+    again = model()
+    found = run(again, training, measure=measure, checkpoint=tmp_path / "c", key="k")
+    assert state(again) == state(whole)
+    assert (found.loss, found.measures, found.best_epoch) == (wanted.loss, wanted.measures, wanted.best_epoch)
+    finished = model()
+    run(finished, training, measure=measure, checkpoint=tmp_path / "c", key="k", watch=killer(0))
+    assert state(finished) == state(whole), "a finished run is not trained again"
+
+
+def test_the_best_measure_is_kept_and_patience_ends_it() -> None:
+    values = iter([1.0, 3.0, 2.0, 2.5, 9.0])
+    states = []
+
+    def measure(net: nn.Module) -> float:
+        states.append(state(net))
+        return next(values)
+
+    net = model()
+    found = run(net, Training(epochs=9, batch=16, patience=2), measure=measure)
+    assert (found.epoch, found.best_epoch, found.best) == (4, 2, 3.0)
+    assert state(net) == states[1]
+    sparse = run(model(), Training(epochs=5, every=2), measure=lambda _: 1.0)
+    assert [e for e, _ in sparse.measures] == [2, 4, 5]
+
+
+def test_a_loss_that_is_no_number_is_said() -> None:
+    with pytest.raises(FloatingPointError, match="nan in step 0 of epoch 1; lower lr"):
+        train(nn.Linear(1, 1), shuffled(4, RNG()), parts(), lambda m, _: m.weight.sum() * torch.nan, Training(epochs=1), rng=RNG())
+
+
+def test_nothing_to_train_on() -> None:
+    net = nn.Linear(WIDTH, 1)
+    before = state(net)
+    found = train(net, shuffled(0, RNG()), parts(), loss, Training(epochs=2), rng=RNG())
+    assert (found.step, found.loss, state(net)) == (0, [0.0, 0.0], before)
+
+
+def spoil(folder: Path, how: str) -> None:
+    about = json.loads((folder / "progress.json").read_text())
+    match how:
+        case "other":
+            about["key"] = "another"
+        case "format":
+            about["format"] = 99
+        case "field":
+            about["unknown"] = 1
+        case "no json":
+            (folder / "progress.json").write_text("{")
+            return
+        case "truncated":
+            file = folder / "state.safetensors"
+            file.write_bytes(file.read_bytes()[:-20])
+        case "empty":
+            (folder / "state.safetensors").write_bytes(b"")
+        case "missing":
+            (folder / "state.safetensors").unlink()
+    (folder / "progress.json").write_text(json.dumps(about))
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [("other", "of another training"), ("format", "of another training"), ("field", "does not fit"), ("no json", "cannot be read"),
+     ("truncated", "cannot be read"), ("empty", "cannot be read"), ("missing", "cannot be read")],
+)  # fmt: skip
+def test_a_checkpoint_that_is_not_ours(how: str, said: str, tmp_path: Path) -> None:
+    run(model(), Training(epochs=1), checkpoint=tmp_path / "c", key="k")
+    spoil(tmp_path / "c", how)
+    with pytest.raises(DataError, match=said) as fault:
+        run(model(), Training(epochs=2), checkpoint=tmp_path / "c", key="k")
+    assert "remove it to train from the start" in str(fault.value)
+    run(model(), Training(epochs=1), checkpoint=tmp_path / "d", key="k")
+    with pytest.raises(DataError, match="does not fit the model"):
+        run(nn.Linear(WIDTH, 2), Training(epochs=2), checkpoint=tmp_path / "d", key="k")
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch": 0}, {"lr": 0.0}, {"lr": float("nan")}, {"precision": "16"}, {"decay_to": 2.0}])
+def test_settings_that_are_refused(wrong: dict) -> None:
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        Training(**wrong)
+
+
+def test_by_day_takes_the_days_in_order_and_shuffles_within() -> None:
+    days = np.array([3, 1, 3, 1, 1, 7])
+    rows, known = by_day(days, RNG(0))
+    assert known.tolist() == [1, 3, 7]
+    assert [sorted(rows(d).tolist()) for d in range(3)] == [[1, 3, 4], [0, 2], [5]]
+    orders = {tuple(by_day(np.zeros(5, np.int64), RNG(s))[0](0).tolist()) for s in range(9)}
+    assert len(orders) > 1
+
+
+def test_bfloat16_is_close() -> None:
+    nets = [model(), model()]
+    for net, precision in zip(nets, ("32", "bf16"), strict=True):
+        run(net, Training(epochs=5, batch=16, precision=precision))
+    one, other = (float(loss(n, torch.arange(ROWS))) for n in nets)
+    assert one == pytest.approx(other, rel=0.1)
+    assert state(nets[0]) != state(nets[1])
+
+
+TWO = """
+import sys
+sys.path.insert(0, {here!r})
+import torch
+from torch import nn
+from test_train import ROWS, WIDTH, Training, parts, loss, shuffled, train, RNG
+torch.distributed.init_process_group("gloo", init_method="file://" + sys.argv[1], rank=int(sys.argv[2]), world_size=2)
+torch.manual_seed(5 + int(sys.argv[2]))  # the first process's start is everybody's
+net = nn.Sequential(nn.Linear(WIDTH, 8), nn.Tanh(), nn.Linear(8, 1))
+train(net, shuffled(ROWS, RNG(3)), parts(2), loss, Training(epochs=3, batch=15, lr=0.02), rng=RNG(3))
+if sys.argv[2] == "0":
+    torch.save([p.tolist() for p in net.parameters()], sys.argv[3])
+"""
+
+
+def test_two_processes_are_one(tmp_path: Path) -> None:
+    script = tmp_path / "two.py"
+    script.write_text(TWO.format(here=str(Path(__file__).parent)))
+    command = [sys.executable, str(script), str(tmp_path / "meet")]
+    both = [subprocess.Popen([*command, str(rank), str(tmp_path / "out.pt")]) for rank in range(2)]
+    assert [p.wait(timeout=120) for p in both] == [0, 0]
+    torch.manual_seed(5)
+    one = nn.Sequential(nn.Linear(WIDTH, 8), nn.Tanh(), nn.Linear(8, 1))
+    start = [p.detach().clone() for p in one.parameters()]
+    train(one, shuffled(ROWS, RNG(3)), parts(2), loss, Training(epochs=3, batch=15, lr=0.02), rng=RNG(3))
+    for found, wanted, before in zip(torch.load(tmp_path / "out.pt", weights_only=True), one.parameters(), start, strict=True):
+        assert torch.allclose(torch.tensor(found), wanted, atol=1e-5)
+        assert not torch.allclose(wanted, before, atol=1e-3)
