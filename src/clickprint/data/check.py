@@ -53,6 +53,8 @@ def parquet_problems(path: Path, needs: Mapping[str, Need], *, full: Sequence[st
     for column, need in needs.items():
         if column not in found.names:
             faults.append(f"{path.name}: no column {column!r}; found {', '.join(found.names) or 'none'}")
+        elif found.names.count(column) > 1:
+            faults.append(f"{path.name}: {found.names.count(column)} columns {column!r}, expected one")
         elif not fits(found.field(column).type, need):
             faults.append(f"{path.name}: column {column} holds {found.field(column).type}, expected {SAID[need]}")
         elif column in full and (nulls := _nulls(path, column)):

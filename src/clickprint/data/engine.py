@@ -71,6 +71,17 @@ def matches_sql(expression: str, pattern: str) -> str:
     return f"regexp_full_match({expression}, {quote(pattern)})"
 
 
+def entries_sql(list_: str) -> str:
+    """How many entries a list has; 0 for null."""
+    return f"COALESCE(LEN({list_}), 0)"
+
+
+def unnested_sql(source: str, columns: Sequence[str], list_: str, entry: str) -> str:
+    """SQL: one row an entry of the list column `list_` of the query `source`, called `entry`, beside these columns; none for an empty
+    list."""
+    return f"SELECT {', '.join(map(name, columns))}, UNNEST({name(list_)}) AS {name(entry)} FROM ({source}) AS n"
+
+
 @runtime_checkable
 class Engine(Protocol):
     """What runs the SQL texts. `DuckDB` on one machine, `data.spark.Spark` beyond it; a text is the same for both.

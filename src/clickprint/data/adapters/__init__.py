@@ -11,6 +11,7 @@ from clickprint.data.adapters.card import Card
 DATASETS: dict[str, str] = {
     "challenge": "clickprint.data.adapters.challenge:read",
     "complete_journey": "clickprint.data.adapters.complete_journey:read",
+    "stokman": "clickprint.data.adapters.stokman:read",
     "synthetic": "clickprint.data.synthetic:read",
     "table": "clickprint.data.adapters.table:read",
 }
