@@ -123,12 +123,26 @@ class TransformerPPBlock(nn.Module):
         return x + self.dropout(self.ffn(self.norms[1](x)))
 
 
+class GRULayers(nn.Module):
+    """GRU4Rec's: recurrent layers, and a linear map back where they are wider. Hidasi et al., 2016; UQABench's has a norm after it."""
+
+    def __init__(self, width: int, hidden: int, *, layers: int = 1, dropout: float = 0.1, bias: bool = True) -> None:
+        super().__init__()
+        self.gru = nn.GRU(width, hidden, layers, bias=bias, batch_first=True, dropout=dropout if layers > 1 else 0.0)
+        self.out = nn.Linear(hidden, width) if hidden != width else nn.Identity()
+
+    def forward(self, x: Hidden) -> Hidden:
+        return self.out(self.gru(x)[0])
+
+
 class HSTUBlock(nn.Module):
     """HSTU's layer: SiLU attention without softmax, gated. Zhai et al., 2024, equations 1 to 3, as their code runs them.
 
     [U V Q K] = SiLU(LN(x) W); A = SiLU(Q Kᵀ + bias) / n · mask; y = x + W_o dropout(LN(A V) · U) + b. The norms have no weights. `n` is a
     constant (the longest history), not the batch's padding: outputs do not depend on who else is in the batch.
     """
+
+    timed = True
 
     def __init__(
         self,

@@ -1,0 +1,210 @@
+"""A model of what comes next: events → vectors → causal layers → states, scored against the items it has embedded.
+
+Items are numbers 1 … V here; 0 is padding, and what was not there in training. Whoever calls knows which number is which item.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Int64
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from clickprint.core.ragged import Ragged
+from clickprint.nn import losses
+from clickprint.nn.positions import LearnedPositions
+
+ITEM, TIME = "item", "time"
+CELLS = 1 << 24  # scores that are in memory at once when the whole catalogue is ranked
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Events of some users, padded at the right: `fields` [B L] each (0 = padding), `lengths` [B]; times in seconds where there are any."""
+
+    fields: Mapping[str, Int[Tensor, "B L"]]
+    lengths: Int[Tensor, "B"]
+
+    def to(self, device: torch.device) -> "Batch":
+        return Batch({n: v.to(device, non_blocking=True) for n, v in self.fields.items()}, self.lengths.to(device, non_blocking=True))
+
+    @staticmethod
+    def of(fields: Mapping[str, np.ndarray], first: Int64[np.ndarray, "B"], lengths: Int64[np.ndarray, "B"]) -> "Batch":
+        """Row b is events first[b] … first[b] + lengths[b] − 1 of the flat arrays; trimmed to the longest."""
+        places = first[:, None] + np.arange(int(lengths.max(initial=0)))
+        there = np.arange(places.shape[1]) < lengths[:, None]
+        places = np.where(there, places, 0)
+        empty = not any(len(v) for v in fields.values())
+        padded = {n: torch.from_numpy(np.where(there, 0 if empty else v[places], 0).astype(np.int64)) for n, v in fields.items()}
+        return Batch(padded, torch.from_numpy(lengths.astype(np.int64)))
+
+
+class NextItem(nn.Module):
+    """Embeds the fields of each event (their sum), places and dropout; then `layers`; then a norm.
+
+    `sizes` are the numbers of values of each field (item first). `length` is the longest history; places are counted back from the newest
+    event, so that a longer history does not move the others. `positions` may be left out (recurrent layers, rotary attention).
+    `scale` multiplies item vectors by √width as they enter (HSTU). `unit` compares directions only (HSTU's retrieval loss).
+    """
+
+    def __init__(
+        self,
+        sizes: Mapping[str, int],
+        width: int,
+        length: int,
+        layers: Sequence[nn.Module],
+        *,
+        positions: bool = True,
+        dropout: float = 0.2,
+        scale: bool = False,
+        unit: bool = False,
+        norm: bool = True,
+        deviation: float = 0.02,
+    ) -> None:
+        super().__init__()
+        self.length, self.scale, self.unit = length, width**0.5 if scale else 1.0, unit
+        self.embed = nn.ModuleDict({name: nn.Embedding(size + 1, width, padding_idx=0) for name, size in sizes.items()})
+        for table in self.embed.values():
+            nn.init.normal_(table.weight, std=deviation)  # type: ignore[arg-type]
+            table.weight.data[0] = 0  # type: ignore[operator]
+        self.positions = LearnedPositions(length, width, deviation=deviation) if positions else None
+        self.layers = nn.ModuleList(layers)
+        self.norm = nn.LayerNorm(width) if norm else nn.Identity()
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, batch: Batch) -> Float[Tensor, "B L D"]:
+        """The state after each event. Padding has states that mean nothing."""
+        x = sum(table(batch.fields[name]) * (self.scale if name == ITEM else 1.0) for name, table in self.embed.items())
+        assert isinstance(x, Tensor)
+        if self.positions is not None:
+            back = batch.lengths[:, None] - 1 - torch.arange(x.shape[1], device=x.device)
+            x = x + self.positions(back.clamp(min=0))
+        x = self.dropout(x)
+        for layer in self.layers:
+            timed = getattr(layer, "timed", False)
+            x = layer(x, seconds=batch.fields.get(TIME), lengths=batch.lengths) if timed else layer(x)
+        states: Tensor = self.norm(x)
+        return F.normalize(states, dim=-1) if self.unit else states
+
+    @property
+    def items(self) -> Float[Tensor, "V1 D"]:
+        """The vectors that states are compared with, [V + 1, D]; row 0 is nobody's."""
+        table: Tensor = self.embed[ITEM].weight  # type: ignore[assignment]
+        return F.normalize(table, dim=-1) if self.unit else table
+
+    def last(self, batch: Batch) -> Float[Tensor, "B D"]:
+        """The state after the newest event; zeros for a user without events."""
+        if not batch.fields[ITEM].shape[1]:
+            return self.items.new_zeros(len(batch.lengths), self.items.shape[1])
+        states = self(batch)[torch.arange(len(batch.lengths)), (batch.lengths - 1).clamp(min=0)]
+        return states * (batch.lengths > 0)[:, None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NextItemLoss:
+    """Each event predicts the item after it; the sum over all such pairs. `kind`: softmax, sampled, gbce.
+
+    sampled: `negatives` uniform items for each pair, or `shared` by a whole part; accidental hits masked.
+    """
+
+    kind: str = "softmax"
+    negatives: int = 256
+    shared: bool = False
+    temperature: float = 1.0
+    calibration: float = 0.75
+
+    def __call__(self, model: nn.Module, part: tuple[Batch, Batch]) -> Float[Tensor, ""]:
+        """`part` is the input and, in the same places, what is to be predicted (0 where nothing is)."""
+        given, wanted = part
+        states = model(given)
+        bare: Any = getattr(model, "module", model)  # under DistributedDataParallel
+        target = wanted.fields[ITEM]
+        asked = target > 0
+        return self.of(states[asked], bare.items, target[asked])
+
+    def of(self, states: Float[Tensor, "N D"], items: Float[Tensor, "V1 D"], targets: Int[Tensor, "N"]) -> Float[Tensor, ""]:
+        """The sum of the losses of these pairs."""
+        count, known = len(targets), len(items) - 1
+        if self.kind == "softmax":
+            return losses.full_softmax(states / self.temperature, items[1:], targets - 1) * count
+        drawn = (self.negatives,) if self.shared and self.kind == "sampled" else (count, self.negatives)
+        negatives = torch.randint(1, known + 1, drawn, device=states.device)
+        if self.kind == "gbce":
+            return losses.gbce(states, items[1:], targets - 1, negatives - 1, calibration=self.calibration) * count
+        return losses.sampled_softmax(states, items, targets, negatives, temperature=self.temperature) * count
+
+
+def shifted(
+    fields: Mapping[str, np.ndarray], starts: Int64[np.ndarray, "U1"], length: int, pieces: int = 1
+) -> Callable[[Int64[np.ndarray, "B"]], Iterator[tuple[tuple[Batch, Batch], int]]]:
+    """For `train`: histories cut to their last length + 1 events, given without the last and wanted without the first.
+
+    A batch is cut in `pieces` of users of similar length, each trimmed to its own longest: the loss is that of the whole batch, without
+    work on padding.
+    """
+    keep = np.minimum(np.diff(starts), length + 1)
+    first = starts[1:] - keep
+
+    def parts(rows: Int64[np.ndarray, "B"]) -> Iterator[tuple[tuple[Batch, Batch], int]]:
+        rows = rows[keep[rows] > 1]
+        for some in np.array_split(rows[np.argsort(keep[rows], kind="stable")], pieces):
+            if len(some):
+                lengths = keep[some] - 1
+                yield (Batch.of(fields, first[some], lengths), Batch.of({ITEM: fields[ITEM]}, first[some] + 1, lengths)), int(lengths.sum())
+
+    return parts
+
+
+def last_states(
+    model: NextItem, fields: Mapping[str, np.ndarray], starts: Int64[np.ndarray, "U1"], *, tokens: int = 1 << 15
+) -> Iterator[tuple[Int64[np.ndarray, "B"], Float[Tensor, "B D"]]]:
+    """(rows, the state after each row's newest event), in batches of about `tokens` events, users of like length together."""
+    model.eval()
+    device = model.items.device
+    keep = np.minimum(np.diff(starts), model.length)
+    order = np.argsort(keep, kind="stable")
+    at = 0
+    while at < len(order):
+        longest = max(int(keep[order[min(at + tokens, len(order)) - 1]]), 1)  # of the most that could be taken
+        many = max(tokens // longest, 1)
+        longest = max(int(keep[order[min(at + many, len(order)) - 1]]), 1)
+        many = max(tokens // longest, 1)
+        rows = order[at : at + many]
+        with torch.no_grad():  # not across the yield: what the caller does is the caller's
+            states = model.last(Batch.of(fields, starts[1:][rows] - keep[rows], keep[rows]).to(device))
+        yield rows, states
+        at += len(rows)
+
+
+@torch.no_grad()
+def best(
+    states: Float[Tensor, "B D"], items: Float[Tensor, "V1 D"], k: int, seen: Ragged | None = None
+) -> tuple[Int64[np.ndarray, "B K"], Float[np.ndarray, "B K"]]:
+    """The k items of the highest score and their scores, best first; equal scores: the smaller number first. Item 0 is never given.
+
+    `seen`: each row's items that may not be given. Where fewer than k are left the rest are 0, with score −∞. Memory is bounded: users
+    are taken so many at a time that their scores fit in CELLS.
+    """
+    count, k = len(items), min(k, len(items) - 1)
+    found, scores = np.zeros((len(states), k), np.int64), np.full((len(states), k), -np.inf, np.float32)
+    many = max(CELLS // max(count, 1), 1)
+    for start in range(0, len(states), many):
+        part = (states[start : start + many] @ items.T).float() + 0.0  # −0 is 0
+        part[:, 0] = -torch.inf
+        if seen is not None:
+            some = seen.slice(start, start + many)
+            part[
+                torch.from_numpy(np.repeat(np.arange(len(some)), some.lengths)), torch.from_numpy(some.values.astype(np.int64))
+            ] = -torch.inf
+        # A number whose order is that of (score, −place): topk itself promises nothing for equal scores.
+        bits = part.view(torch.int32).long()
+        ordered = torch.where(bits < 0, -(2**31) - bits - 1, bits)
+        key = ordered * (2**31) + (count - torch.arange(count, device=part.device))
+        top = key.topk(k, dim=1).indices
+        value = part.gather(1, top)
+        found[start : start + many] = torch.where(value == -torch.inf, 0, top).cpu().numpy()
+        scores[start : start + many] = value.cpu().numpy()
+    return found, scores

@@ -1,0 +1,162 @@
+"""The next-item model: batches and trimming, the loss of a whole batch, ranking with ties, and that it learns what can be known."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from clickprint.core.ragged import Ragged
+from clickprint.core.rng import RNG
+from clickprint.nn import next_item
+from clickprint.nn.blocks import GRULayers, HSTUBlock, LiGRBlock, SASRecBlock, TransformerPPBlock
+from clickprint.nn.mamba import Mamba1, Mamba2, MambaBlock
+from clickprint.nn.next_item import Batch, NextItem, NextItemLoss, best, last_states, shifted
+from clickprint.nn.train import Training, shuffled, train
+
+WIDTH, LENGTH, ITEMS = 16, 12, 8
+
+
+def model_of(layer: nn.Module, **more: bool) -> NextItem:
+    return NextItem({"item": ITEMS}, WIDTH, LENGTH, [layer], **more)
+
+
+def hstu() -> HSTUBlock:
+    return HSTUBlock(WIDTH, 2, query_width=8, value_width=8, length=LENGTH, by_time=True)
+
+
+MODELS = {
+    "sasrec": lambda: model_of(SASRecBlock(WIDTH, 2)),
+    "ligr": lambda: model_of(LiGRBlock(WIDTH, 2)),
+    "transformer++": lambda: model_of(TransformerPPBlock(WIDTH, 2, inner=24, layers=1), positions=False),
+    "hstu": lambda: model_of(hstu(), scale=True, unit=True, norm=False),
+    "gru4rec": lambda: model_of(GRULayers(WIDTH, 24), positions=False),
+    "mamba4rec": lambda: model_of(MambaBlock(Mamba1(WIDTH, state=4), WIDTH, residual=False), positions=False),
+    "mamba2": lambda: model_of(MambaBlock(Mamba2(WIDTH, state=4, head_width=8), WIDTH), positions=False),
+}
+
+
+def cycles(users: int = 60, seed: int = 0) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Everyone walks 1 → 2 → … → 8 → 1 from a start of their own: what comes next is certain."""
+    random = np.random.default_rng(seed)
+    lengths = random.integers(0, 20, users)
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    walk = np.concatenate([(random.integers(ITEMS) + np.arange(n)) % ITEMS + 1 for n in lengths]).astype(np.int64)
+    return {"item": walk, "time": np.arange(len(walk)) * 3600}, starts
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_it_learns_a_cycle(name: str) -> None:
+    torch.manual_seed(0)
+    model, (fields, starts) = MODELS[name](), cycles()
+    kind = NextItemLoss(kind="sampled", negatives=6, temperature=0.1) if name == "hstu" else NextItemLoss()
+    train(
+        model,
+        shuffled(len(starts) - 1, RNG(1)),
+        shifted(fields, starts, LENGTH, 2),
+        kind,
+        Training(epochs=40, batch=32, lr=0.01),
+        rng=RNG(1),
+    )
+    right = total = 0
+    for rows, states in last_states(model, fields, starts, tokens=64):
+        given = starts[1:][rows] > starts[:-1][rows]
+        top, _ = best(states, model.items, 1)
+        now = fields["item"][np.maximum(starts[1:][rows] - 1, 0)]
+        right += int((top[:, 0] == now % ITEMS + 1)[given].sum())
+        total += int(given.sum())
+    assert right >= 0.95 * total
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_batch_is_one_at_a_time_and_no_event_is_zeros(name: str) -> None:
+    torch.manual_seed(0)
+    model, (fields, starts) = MODELS[name]().eval(), cycles(9)
+    starts = np.concatenate([starts, starts[-1:]])  # and somebody without events
+    found = np.zeros((len(starts) - 1, WIDTH), np.float32)
+    seen = []
+    for rows, states in last_states(model, fields, starts, tokens=40):
+        found[rows] = states.numpy()
+        seen += rows.tolist()
+    assert sorted(seen) == list(range(len(starts) - 1))
+    assert not found[-1].any()
+    for row in range(len(starts) - 1):
+        keep = min(starts[row + 1] - starts[row], LENGTH)
+        alone = Batch.of(fields, np.array([starts[row + 1] - keep]), np.array([keep]))
+        with torch.no_grad():
+            assert np.allclose(model.last(alone)[0].numpy(), found[row], atol=1e-5)
+
+
+def test_pieces_hold_every_pair_once() -> None:
+    fields, starts = cycles(20)
+    rows = np.arange(20)
+    histories = [fields["item"][starts[u] : starts[u + 1]][-LENGTH - 1 :].tolist() for u in rows]
+    wanted = sorted(pair for h in histories for pair in pairwise(h))
+    for pieces in (1, 3, 50):
+        found = []
+        for (before, target), weight in shifted(fields, starts, LENGTH, pieces)(rows):
+            asked = target.fields["item"] > 0
+            assert asked.sum() == weight
+            assert (before.fields["item"][asked] > 0).all()
+            assert before.fields["item"].shape == target.fields["item"].shape == (len(before.lengths), int(before.lengths.max()))
+            found += zip(before.fields["item"][asked].tolist(), target.fields["item"][asked].tolist(), strict=True)
+        assert sorted(found) == wanted
+    assert list(shifted(fields, starts, LENGTH)(np.array([], np.int64))) == []
+
+
+@pytest.mark.parametrize("kind", ["softmax", "sampled", "gbce"])
+def test_the_loss_of_pieces_is_the_loss_of_the_batch(kind: str) -> None:
+    torch.manual_seed(0)
+    model, (fields, starts) = MODELS["sasrec"]().eval(), cycles(20)
+    loss = NextItemLoss(kind=kind, negatives=4000)  # so many that the draw hardly matters
+    sums = []
+    for pieces in (1, 4):
+        torch.manual_seed(3)
+        sums.append(sum(float(loss(model, part).detach()) for part, _ in shifted(fields, starts, LENGTH, pieces)(np.arange(20))))
+    assert sums[0] == pytest.approx(sums[1], rel=1e-5 if kind == "softmax" else 0.02)
+
+
+@given(
+    st.lists(st.lists(st.sampled_from([-1.0, -0.0, 0.0, 0.5, 2.0]), min_size=5, max_size=5), min_size=1, max_size=4),
+    st.integers(1, 7),
+    st.data(),
+)
+def test_best_is_a_stable_sort(rows: list[list[float]], k: int, data: st.DataObject) -> None:
+    items = torch.cat([torch.zeros(1, 5), torch.eye(5)])
+    seen = [data.draw(st.lists(st.integers(1, 5), unique=True)) for _ in rows]
+    ragged = Ragged(np.cumsum([0, *map(len, seen)]).astype(np.int64), np.array([i for s in seen for i in s], np.int64))
+    found, scores = best(torch.tensor(rows), items, k, ragged)
+    for row, (values, out) in enumerate(zip(rows, seen, strict=True)):
+        left = sorted((i for i in range(1, 6) if i not in out), key=lambda i: (-values[i - 1], i))
+        wanted = (left + [0] * 5)[: min(k, 5)]
+        got = found[row].tolist()
+        assert got == wanted
+        assert all(s == (values[i - 1] if i else -np.inf) for i, s in zip(got, scores[row], strict=True))
+
+
+def test_best_takes_users_in_bounded_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    states, items = torch.randn(23, 4), torch.randn(31, 4)
+    whole = best(states, items, 5)
+    monkeypatch.setattr(next_item, "CELLS", 100)
+    pieces = best(states, items, 5)
+    assert np.array_equal(whole[0], pieces[0])
+    assert np.allclose(whole[1], pieces[1])
+
+
+def test_more_fields_are_added_and_times_reach_the_layers_that_want_them() -> None:
+    torch.manual_seed(0)
+    layer = hstu()
+    model = NextItem({"item": ITEMS, "kind": 3}, WIDTH, LENGTH, [layer]).eval()
+    fields, starts = cycles(5)
+    fields["kind"] = np.arange(len(fields["item"])) % 3 + 1
+
+    def states(**changed: np.ndarray) -> np.ndarray:
+        return torch.cat([s for _, s in last_states(model, {**fields, **changed}, starts)]).numpy()
+
+    assert np.allclose(states(), states(kind=fields["kind"]))
+    assert not np.allclose(states(), states(kind=4 - fields["kind"]), atol=1e-4)
+    layer.bias.time.data[:] = torch.randn(129) * 5
+    assert not np.allclose(states(), states(time=fields["time"] ** 2), atol=1e-4)
