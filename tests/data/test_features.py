@@ -204,6 +204,8 @@ def test_a_past_of_another_make_is_refused(log):
     class Other:
         cutoff, users, log = START, np.zeros(0, np.int64), Rows()
 
+        def histories(self, fields): ...
+
         def at(self, earlier): ...
 
     with pytest.raises(ConfigError, match="need an EventLog, found Rows"):

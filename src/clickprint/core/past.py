@@ -9,6 +9,7 @@ from jaxtyping import Int64
 
 from clickprint.core.dataset import Manifest
 from clickprint.core.events import Role
+from clickprint.core.histories import Histories
 from clickprint.core.profiles import Profiles
 from clickprint.core.rng import RNG
 from clickprint.core.time import Time, Window
@@ -52,6 +53,14 @@ class Past(Protocol):
     @property
     def log(self) -> Table:
         """The log, cut: no event at or after the cutoff, the catalogue as it was known then."""
+        ...
+
+    def histories(self, fields: Collection[str]) -> Histories:
+        """What each of `users` did before the cutoff, oldest first (ties: kind, item, rest), a row a user in their order; nothing for who
+        did nothing.
+
+        `fields` are columns of events, or attributes of the catalogue that are numbers, as known at the cutoff. Built once a past.
+        """
         ...
 
     def at(self, earlier: Time) -> "Past":

@@ -154,6 +154,10 @@ class DuckDB:
         self._connection.close()
         shutil.rmtree(self._spill, ignore_errors=True)
 
+    def scratch(self) -> Path:
+        """A new empty folder that lasts as long as this engine."""
+        return Path(tempfile.mkdtemp(prefix="scratch-", dir=self._spill))
+
     def scan(self, files: Sequence[Path], *, numbered: bool = False) -> str:
         """A FROM item over Parquet files with equal columns; `numbered` adds file_row_number, a row's place in its file."""
         return "read_parquet([" + ", ".join(quote(str(f)) for f in files) + "]" + (", file_row_number=true)" if numbered else ")")

@@ -7,6 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool
 
+from clickprint.core.ids import NONE
+
 
 def ties(batches: Iterable[pa.RecordBatch], keys: Sequence[str]) -> Iterator[pa.Table]:
     """The rows, which are in the order of `keys`, in the order of `keys` and then of all columns from left to right, nulls first.
@@ -50,13 +52,19 @@ def _ordered(table: pa.Table, keys: Sequence[str]) -> pa.Table:
     for column in (c for c in table.column_names if c not in keys):
         if not len(tied):
             break
-        values = table.column(column).take(pa.array(rows[tied]))
-        rank = pc.rank(values, "ascending", null_placement="at_start", tiebreaker="dense").to_numpy().astype(np.int64)
-        order = np.lexsort((rank, group))
-        rows[tied], rank, group = rows[tied][order], rank[order], group[order]
-        new = np.append(True, (group[1:] != group[:-1]) | (rank[1:] != rank[:-1]))
+        values = _sortable(table.column(column).take(pa.array(rows[tied])))
+        order = np.lexsort((values, group))
+        rows[tied], values, group = rows[tied][order], values[order], group[order]
+        new = np.append(True, (group[1:] != group[:-1]) | (values[1:] != values[:-1]))
         still = ~new | ~np.append(new[1:], True)
         tied, group = tied[still], np.cumsum(new)[still]
     if (rows[1:] > rows[:-1]).all():
         return table
     return table.combine_chunks().take(pa.array(rows))
+
+
+def _sortable(values: pa.ChunkedArray) -> np.ndarray:
+    """Numbers in which null is the least; NaN and infinities count as null, as they do in a stored log."""
+    if pa.types.is_floating(values.type):
+        return np.nan_to_num(values.to_numpy(), nan=-np.inf, posinf=-np.inf)
+    return (pc.fill_null(values.cast(pa.int64()), NONE) if values.null_count else values).to_numpy()

@@ -1,5 +1,6 @@
 """Cutting a log by time: what encoders may see, and the two windows that tasks ask about."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -8,7 +9,10 @@ from jaxtyping import Int64
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
+from clickprint.core.histories import Histories
 from clickprint.core.time import DAY, Time, Window, midnight, show
+from clickprint.data.engine import DuckDB
+from clickprint.data.histories import build
 from clickprint.data.log import EventLog
 
 
@@ -19,6 +23,20 @@ class LogPast:
     log: EventLog
     cutoff: Time
     users: Int64[np.ndarray, "U"] = field(repr=False)
+    _histories: dict[tuple[str, ...], Histories] = field(default_factory=dict, repr=False, compare=False)
+
+    def histories(self, fields: Collection[str]) -> Histories:
+        """See core.past.Past. Built beside the engine's spilled data, once for equal fields; gone with the engine.
+
+        Raises ConfigError for a field that the log does not have, and for an engine that keeps nothing on this machine: there
+        data.parts.histories writes them.
+        """
+        engine, wanted = self.log.engine, tuple(dict.fromkeys(fields))
+        if wanted not in self._histories:
+            if not isinstance(engine, DuckDB):
+                raise ConfigError("histories on this machine need the engine duckdb; elsewhere data.parts.histories writes them by shard")
+            self._histories[wanted] = build(self.log, engine.scratch() / "histories", wanted, users=self.users)
+        return self._histories[wanted]
 
     def at(self, earlier: Time) -> "LogPast":
         """The same users, an earlier cutoff."""

@@ -1,0 +1,191 @@
+"""Histories: what each user did, in order, as flat arrays on disk that all fields share the cuts of.
+
+FOLDER/users.npy        int64 [U], sorted, each once
+FOLDER/starts.npy       int64 [U+1]: user r's events are starts[r] … starts[r+1] − 1 of every field
+FOLDER/<field>.npy      [L], one value an event, users one after the other, in the order (time, kind, item, rest) within a user
+FOLDER/histories.json   format, fields, cutoff, fingerprint of the log, events
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64, Shaped
+
+from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.files import write_array, write_text
+from clickprint.core.ragged import Ragged, spans
+from clickprint.core.time import Time
+
+FORMAT = 1
+USERS_FILE, STARTS_FILE, ABOUT_FILE = "users.npy", "starts.npy", "histories.json"
+AGAIN = "make the histories again"
+
+
+@dataclass(frozen=True, slots=True)
+class Histories:
+    """The events of each user, oldest first; `fields` share `starts`. Fields of a folder are memory-mapped: nothing is read until used.
+
+    Ids, categories and buckets are int64 with `ids.NONE` where there is none, numbers float64 with NaN, kind int16, time int64 (µs).
+    `cutoff` is None where the log was not cut; `fingerprint` is the dataset's.
+    """
+
+    users: Int64[np.ndarray, "U"]
+    starts: Int64[np.ndarray, "U+1"]
+    fields: Mapping[str, Shaped[np.ndarray, "L"]]
+    cutoff: Time | None = None
+    fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        if faults := _problems(self.users, self.starts, self.fields):
+            raise DataError("histories", faults)
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    @property
+    def lengths(self) -> Int64[np.ndarray, "U"]:
+        """How many events each user has."""
+        return np.diff(self.starts)
+
+    @property
+    def events(self) -> int:
+        return int(self.starts[-1] - self.starts[0])
+
+    def ragged(self, field: str) -> Ragged:
+        """One field. Raises ConfigError for one that is not here."""
+        if field not in self.fields:
+            raise ConfigError(f"these histories have no field {field!r}; they have {', '.join(self.fields)}")
+        return Ragged(self.starts, self.fields[field])
+
+    def rows(self, users: Int64[np.ndarray, "B"]) -> Int64[np.ndarray, "B"]:
+        """Where each of `users` stands, −1 for a user who is not here. The users here must be sorted, as those of a folder are."""
+        if not len(self.users):
+            return np.full(len(users), -1, np.int64)
+        place = np.minimum(np.searchsorted(self.users, users), len(self.users) - 1)
+        return np.where(self.users[place] == users, place, -1)
+
+    def of(self, users: Int64[np.ndarray, "B"]) -> "Histories":
+        """The histories of `users`, in their order; an empty one for a user who is not here. Needs memory for their events, unless
+        they follow one another as they do here."""
+        rows = self.rows(users)
+        first, lengths = self.starts[rows], self.lengths[rows] if len(self.users) else np.zeros(len(rows), np.int64)
+        return self._spans(users, first, np.where(rows < 0, 0, lengths))
+
+    def take(self, rows: Int64[np.ndarray, "B"]) -> "Histories":
+        """These rows, in this order. Needs memory for their events, unless they follow one another."""
+        return self._spans(self.users[rows], self.starts[:-1][rows], self.lengths[rows])
+
+    def last(self, n: int) -> "Histories":
+        """Each user's last `n` events."""
+        keep = np.minimum(self.lengths, n)
+        return self._spans(self.users, self.starts[1:] - keep, keep)
+
+    def only(self, *fields: str) -> "Histories":
+        """The same with these fields alone. Raises ConfigError."""
+        return Histories(self.users, self.starts, {f: self.ragged(f).values for f in fields}, self.cutoff, self.fingerprint)
+
+    def _spans(self, users: Int64[np.ndarray, "B"], first: Int64[np.ndarray, "B"], lengths: Int64[np.ndarray, "B"]) -> "Histories":
+        starts, places = spans(first, lengths)
+        return Histories(users, starts, {f: v[places] for f, v in self.fields.items()}, self.cutoff, self.fingerprint)
+
+    def save(self, folder: Path) -> None:
+        """Writes the files of a folder, which must be there; the caller makes the folder whole (core.files.whole)."""
+        for field, values in self.fields.items():
+            write_array(folder / f"{field}.npy", np.ascontiguousarray(values))
+        write_about(folder, self.users, self.starts, list(self.fields), self.cutoff, self.fingerprint)
+
+    @staticmethod
+    def open(folder: Path | str) -> "Histories":
+        """The histories in `folder`, memory-mapped. Raises DataError with every fault."""
+        folder = Path(folder)
+        about = _about(folder)
+        faults: list[str] = []
+        users, starts = (_load(folder / file, faults) for file in (USERS_FILE, STARTS_FILE))
+        fields = {field: _load(folder / f"{field}.npy", faults) for field in about["fields"]}
+        if not faults:
+            faults = _problems(users, starts, fields, sorted_users=True)
+            if not faults and starts[-1] != about["events"]:
+                faults = [f"{ABOUT_FILE} promises {about['events']} events, {STARTS_FILE} ends at {starts[-1]}"]
+        if faults:
+            raise DataError(str(folder), [f"{fault}; {AGAIN}" for fault in faults])
+        return Histories(users, starts, fields, about["cutoff"], about["fingerprint"])
+
+
+def write_about(
+    folder: Path,
+    users: Int64[np.ndarray, "U"],
+    starts: Int64[np.ndarray, "U+1"],
+    fields: list[str],
+    cutoff: Time | None,
+    fingerprint: str,
+) -> None:
+    """Writes what stands beside the fields: users, starts and histories.json."""
+    write_array(folder / USERS_FILE, users)
+    write_array(folder / STARTS_FILE, starts)
+    about = {"format": FORMAT, "fields": fields, "cutoff": cutoff, "fingerprint": fingerprint, "events": int(starts[-1])}
+    write_text(folder / ABOUT_FILE, json.dumps(about, indent=1) + "\n")
+
+
+def unfit(field: object) -> bool:
+    """Whether a field's name cannot be a file's name here."""
+    named = isinstance(field, str) and field and not field.startswith(".") and not set(field) & set("/\\\0")
+    return not named or f"{field}.npy" in (USERS_FILE, STARTS_FILE)
+
+
+def _about(folder: Path) -> dict:
+    path = folder / ABOUT_FILE
+    if not path.is_file():
+        raise DataError(str(folder), [f"no {ABOUT_FILE} here, so these are no histories; make them with `clickprint prepare`"])
+    try:
+        about = json.loads(path.read_text("utf-8"))
+        if about["format"] != FORMAT:
+            raise DataError(str(path), [f"found format {about['format']}, expected {FORMAT}; {AGAIN}"])
+        good = (
+            isinstance(about["fields"], list)
+            and not any(unfit(f) for f in about["fields"])
+            and isinstance(about["cutoff"], int | None)
+            and isinstance(about["fingerprint"], str)
+            and isinstance(about["events"], int)
+        )
+    except (OSError, ValueError, KeyError, TypeError) as fault:
+        raise DataError(str(path), [f"does not describe histories ({fault!r}); {AGAIN}"]) from None
+    if not good:
+        raise DataError(str(path), [f"does not describe histories (a value of a wrong type); {AGAIN}"])
+    return dict(about)
+
+
+def _load(path: Path, faults: list[str]) -> np.ndarray:
+    """A mapped array (one without values cannot be mapped)."""
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        faults.append(f"{path.name} is missing")
+    except (OSError, ValueError, EOFError) as fault:
+        faults.append(f"{path.name} cannot be read ({fault})")
+    else:
+        if isinstance(found, np.ndarray):
+            return np.asarray(found)  # still mapped, but what is taken from it is no memmap
+        faults.append(f"{path.name} is not one array")
+    return np.zeros(0, np.int64)
+
+
+def _problems(users: np.ndarray, starts: np.ndarray, fields: Mapping[str, np.ndarray], *, sorted_users: bool = False) -> list[str]:
+    faults = []
+    for name, values in (("users", users), ("starts", starts)):
+        if values.dtype != np.int64 or values.ndim != 1:
+            faults.append(f"{name}: found {values.dtype} with {values.ndim} dimensions, expected a list of int64")
+    if faults:
+        return faults
+    if len(starts) != len(users) + 1:
+        return [f"found {len(users)} users and {len(starts)} starts, expected one start more than users"]
+    if starts[0] != 0 or (starts[1:] < starts[:-1]).any():
+        return ["the starts do not rise from 0"]
+    if sorted_users and (users[1:] <= users[:-1]).any():
+        faults.append("the users are not sorted, or one stands there twice")
+    for name, values in fields.items():
+        if values.ndim < 1 or len(values) != starts[-1]:
+            faults.append(f"{name}: found {values.shape}, expected {starts[-1]} events")
+    return faults

@@ -1,0 +1,202 @@
+"""Building histories: one ordered scan of a log, streamed into flat arrays."""
+
+from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Int64, Shaped
+
+from clickprint.core.errors import ConfigError
+from clickprint.core.events import COLUMNS
+from clickprint.core.files import whole
+from clickprint.core.histories import Histories, unfit, write_about
+from clickprint.core.items import ARROW, AttributeKind
+from clickprint.core.ragged import starts_of
+from clickprint.core.watch import Watch, silent
+from clickprint.data.engine import name, to_numpy
+from clickprint.data.log import NUMERIC, EventLog
+
+TIES = ("user", "time", "kind", "item")  # then the other columns, in the order of core.events.COLUMNS
+ROWS = 1_000_000  # a piece of the scan
+WRITERS = 2
+
+
+def build(
+    log: EventLog, folder: Path, fields: Collection[str], *, users: Int64[np.ndarray, "U"] | None = None, watch: Watch = silent
+) -> Histories:
+    """Writes the histories of `users` (sorted, each once; None: everyone with an event) to `folder`, whole or not at all, and opens them.
+
+    `fields` are event columns and numeric attributes of the catalogue, as known at the log's end. All events of the log are taken: cut
+    it first. Memory holds the engine's sort, two pieces of ROWS, the users, and the wanted attributes of the catalogue. Raises ConfigError.
+    """
+    fields = _checked(log, fields)
+    with ExitStack() as stack:
+        part = stack.enter_context(whole(folder))
+        part.mkdir(parents=True)
+        wanted = None
+        if users is not None:
+            wanted = log.engine.keep(pa.table({"user": users}))
+            stack.callback(log.engine.drop, wanted)
+        files = {f: stack.enter_context(_Growing(part / f"{f}.npy", _type(log, f))) for f in fields}
+        lookup = _Lookup.of(log, [f for f in fields if f not in tie_order(log)])
+        watch("histories", 0, log.manifest.events)
+        found, lengths = _stream(log, rows_sql(log, fields, wanted), files, lookup, watch)
+        if users is not None:
+            given = np.zeros(len(users), np.int64)
+            given[np.searchsorted(users, found)] = lengths
+            found, lengths = users, given
+        for file in files.values():
+            file.close()
+        write_about(part, found, starts_of(lengths), list(fields), log.end, log.manifest.fingerprint)
+    return Histories.open(folder)
+
+
+def rows_sql(log: EventLog, fields: Collection[str], wanted: str | None = None) -> str:
+    """user, time, kind, item and what `fields` need of every event (of the users in the relation `wanted`, which has each once), in order.
+
+    Every column that is read is a key: a sort that carries nothing else is the cheapest. Of the columns that settle ties, those behind
+    the last field are left out, since what they tell apart looks the same. Attributes of items are not joined here: either the sort has
+    to carry them, or the join forgets the order.
+    """
+    columns = tie_order(log)
+    last = max((columns.index(f) for f in fields if f in columns), default=0)
+    picks = [f"e.{name(c)}" for c in columns[: max(last + 1, len(TIES))]]
+    chosen = f" JOIN {wanted} AS w ON e.{name('user')} = w.{name('user')}" if wanted else ""
+    return f"SELECT {', '.join(picks)} FROM {log.events} AS e{chosen} ORDER BY {', '.join(f'{p} NULLS FIRST' for p in picks)}"
+
+
+def tie_order(log: EventLog) -> list[str]:
+    """The columns that its events have, in the order that settles ties."""
+    return [*TIES, *(c for c in COLUMNS if c in log.manifest.columns and c not in TIES)]
+
+
+def default_fields(log: EventLog) -> tuple[str, ...]:
+    """time, kind, item, and the url, query, first category and first price bucket that the log has."""
+    columns = tie_order(log)
+    firsts = [
+        next((n for n, k in log.manifest.attributes.items() if k is kind and n not in columns and not unfit(n)), None)
+        for kind in (AttributeKind.CATEGORY, AttributeKind.PRICE_BUCKET)
+    ]
+    return ("time", "kind", "item", *(c for c in ("url", "query") if c in columns), *(n for n in firsts if n))
+
+
+def _checked(log: EventLog, fields: Collection[str]) -> tuple[str, ...]:
+    known = dict.fromkeys([*tie_order(log), *(a for a, k in log.manifest.attributes.items() if k in NUMERIC)])
+    fields = tuple(dict.fromkeys(fields))
+    if wrong := [f for f in fields if f not in known] or ([] if fields else ["none"]):
+        raise ConfigError(f"fields of histories: found {', '.join(wrong)}, expected some of {', '.join(known)}")
+    if bad := [f for f in fields if unfit(f)]:
+        raise ConfigError(f"fields of histories: {', '.join(map(repr, bad))} cannot be the name of a file of theirs")
+    return fields
+
+
+def _type(log: EventLog, field: str) -> np.dtype:
+    arrow = COLUMNS[field] if field in tie_order(log) else ARROW[log.manifest.attributes[field]]
+    return np.dtype(arrow.to_pandas_dtype())
+
+
+def _stream(
+    log: EventLog, sql: str, files: dict[str, "_Growing"], lookup: "_Lookup", watch: Watch
+) -> tuple[Int64[np.ndarray, "U"], Int64[np.ndarray, "U"]]:
+    """Writes the fields; the users, and how many events each has."""
+    users, counts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    done = 0
+
+    def write(field: str, table: pa.Table, place: Int64[np.ndarray, "L"]) -> None:
+        attribute = lookup.values.get(field)
+        files[field].add(to_numpy(table.column(field)) if attribute is None else attribute[place])
+
+    with ThreadPoolExecutor(WRITERS) as pool:  # the engine goes on while a piece is written, field by field
+        writing: list[Future[None]] = []
+        for table in _pieces(log.engine.batches(sql, ROWS)):
+            place = lookup.places(table.column("item"))
+            for one in writing:
+                one.result()
+            writing = [pool.submit(write, field, table, place) for field in files]
+            user = table.column("user").to_numpy()
+            first = np.flatnonzero(np.append(True, user[1:] != user[:-1]))
+            some, count = user[first], np.diff(np.append(first, len(user)))
+            if len(users[-1]) and users[-1][-1] == some[0]:
+                counts[-1][-1] += count[0]
+                some, count = some[1:], count[1:]
+            if len(some):
+                users.append(some)
+                counts.append(count)
+            done += len(table)
+            watch("histories", done, max(log.manifest.events, done + 1))
+        for one in writing:
+            one.result()
+    watch("histories", max(done, 1), max(done, 1))
+    return np.concatenate(users), np.concatenate(counts)
+
+
+def _pieces(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Batches joined to pieces of about ROWS."""
+    waiting, count = [], 0
+    for batch in batches:
+        waiting.append(batch)
+        count += batch.num_rows
+        if count >= ROWS:
+            yield pa.Table.from_batches(waiting)
+            waiting, count = [], 0
+    if count:
+        yield pa.Table.from_batches(waiting)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lookup:
+    """Attributes of items, by an item's place in `items`; the last value of each is that of an item which nobody knows."""
+
+    items: pa.Array
+    values: dict[str, np.ndarray]
+
+    @staticmethod
+    def of(log: EventLog, attributes: Collection[str]) -> "_Lookup":
+        if not attributes:
+            return _Lookup(pa.array([], pa.int64()), {})
+        table = log.engine.table(f"SELECT item, {', '.join(map(name, attributes))} FROM ({log.known(log.end)}) AS k")
+        values = {a: pa.chunked_array([*table.column(a).chunks, pa.nulls(1, table.column(a).type)]) for a in attributes}
+        return _Lookup(table.column("item").combine_chunks(), {a: to_numpy(v) for a, v in values.items()})
+
+    def places(self, item: pa.ChunkedArray) -> Int64[np.ndarray, "L"]:
+        """Where each item stands; −1, the last, for no item and for one in no catalogue."""
+        if not self.values:
+            return np.zeros(len(item), np.int64)
+        return pc.fill_null(pc.index_in(item, self.items), -1).to_numpy().astype(np.int64)
+
+
+class _Growing:
+    """A .npy file to which values are appended; the header says how many when it is closed."""
+
+    def __init__(self, path: Path, kind: np.dtype) -> None:
+        self._file, self._kind, self._count = path.open("wb", buffering=0), kind, 0
+        self._header()
+        self._start = self._file.tell()
+
+    def add(self, values: Shaped[np.ndarray, "L"]) -> None:
+        bytes_ = np.ascontiguousarray(values, self._kind).view(np.uint8).data
+        while bytes_:  # an unbuffered write may take less than it is given
+            bytes_ = bytes_[self._file.write(bytes_) :]
+        self._count += len(values)
+
+    def close(self) -> None:
+        if not self._file.closed:
+            self._file.seek(0)
+            self._header()
+            assert self._file.tell() == self._start, "numpy leaves room in a header for an array that grows"
+            self._file.close()
+
+    def _header(self) -> None:
+        shape = {"descr": np.lib.format.dtype_to_descr(self._kind), "fortran_order": False, "shape": (self._count,)}
+        np.lib.format.write_array_header_1_0(self._file, shape)
+
+    def __enter__(self) -> "_Growing":
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self.close()
