@@ -1,0 +1,532 @@
+"""The audit of a split: what crosses its cuts, what only one window knows, labels and popularity chosen on the future; its fingerprint."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float64, Int64
+
+from clickprint.core.events import COLUMNS, REQUIRED, Role
+from clickprint.core.items import AttributeKind
+from clickprint.core.time import Time, show
+from clickprint.core.watch import Watch, silent
+from clickprint.data.audit.finding import LISTED, Finding, count, share
+from clickprint.data.engine import Engine, name, text_id_sql
+from clickprint.data.log import EventLog
+from clickprint.data.split import Split
+
+PARTS = ("past", "train", "valid")
+TOP = 100  # labels a task, where no file lists them: the values most bought in the train window, as the tasks choose them
+CHOSEN = 0.95  # of a label list among the most bought of one window, and more than of any other: that window chose it
+EQUAL = 0.005  # two popularities are equal when their shares differ by no more than this in sum
+WEIGHT = 0.8  # of the AUROC in a propensity's score
+TIED_TARGETS = 0.01  # of the users' last events have the time of the event before
+LATE_HISTORY = 0.1  # of the histories lie after the first target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelList:
+    """What a propensity task asks about: values of `column` (item, or an attribute) and, where a file gives it, their popularity."""
+
+    task: str
+    column: str
+    values: Int64[np.ndarray, "T"]
+    popularity: Float64[np.ndarray, "T"] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """A split as three relations with the columns of events: what models may see, the window they learn from, the window that counts.
+
+    `bounds` are the starts of the two windows and the end of the second, where the split is by time. `buys` is the SQL condition of a
+    purchase. `items` is SQL with one row an item and its attributes; `known` has (item, known_from), where the source dates its
+    catalogue. `called` are the names of the parts in words.
+    """
+
+    name: str
+    engine: Engine
+    past: str
+    train: str
+    valid: str
+    columns: tuple[str, ...] = ()
+    called: tuple[str, str, str] = ("past", "train window", "validation window")
+    buys: str = "1 = 1"
+    bounds: tuple[Time, Time, Time] | None = None
+    items: str = ""
+    known: str = ""
+    population: Int64[np.ndarray, "U"] | None = None
+    active: Int64[np.ndarray, "A"] | None = None
+    labels: tuple[LabelList, ...] = ()
+
+    @property
+    def three(self) -> tuple[str, str, str]:
+        return self.past, self.train, self.valid
+
+
+def of_time(log: EventLog, split: Split, name_: str) -> Parts:
+    """Our own split by time; label lists by the tasks' rule."""
+    codes = log.manifest.codes(Role.BUY)
+    cuts = [f"time < {split.train.start}", *(f"time >= {w.start} AND time < {w.end}" for w in (split.train, split.valid))]
+    past, train, valid = (log.engine.view(f"SELECT * FROM {log.events} WHERE {cut}") for cut in cuts)
+    parts = Parts(
+        name=name_,
+        engine=log.engine,
+        past=past,
+        train=train,
+        valid=valid,
+        columns=log.manifest.columns,
+        buys=f"kind IN ({', '.join(map(str, codes))})" if codes else "1 = 0",
+        bounds=(split.train.start, split.valid.start, split.valid.end),
+        items=log.known(split.valid.end),
+        known=log.items,
+        population=split.past.users,
+    )
+    kinds = (AttributeKind.CATEGORY, AttributeKind.PRICE_BUCKET)
+    columns = ["item", *(a for a, k in log.manifest.attributes.items() if k in kinds)]
+    lists = [LabelList(task=f"propensity_{c}", column=c, values=_most(parts, parts.train, c, TOP)[0]) for c in columns]
+    return replace(parts, labels=tuple(found for found in lists if len(found.values)))
+
+
+def audit_parts(parts: Parts, *, made_elsewhere: bool, watch: Watch = silent) -> tuple[list[Finding], dict[str, str]]:
+    """Every finding of a split, and its fingerprint by part. What only files can have wrong is asked only of `made_elsewhere`."""
+    steps = 5
+    stage = f"audit split {parts.name}"
+    watch(stage, 0, steps)
+    sizes = [int(parts.engine.one(f"SELECT COUNT(*) FROM {p}")[0]) for p in parts.three]
+    found = [_sizes(parts, sizes)]
+    if made_elsewhere:
+        found += [*_after(parts), *_shared(parts)]
+    watch(stage, 1, steps)
+    found += [_cold(parts, "user"), _cold(parts, "item"), *_asked(parts)]
+    watch(stage, 2, steps)
+    for labels in parts.labels:
+        found += _labels(parts, labels)
+    watch(stage, 3, steps)
+    found += [*_active(parts), *_known_late(parts, made_elsewhere)]
+    watch(stage, 4, steps)
+    prints = fingerprint(parts)
+    watch(stage, steps, steps)
+    return found, prints
+
+
+def _sizes(parts: Parts, sizes: Sequence[int]) -> Finding:
+    where = ""
+    if parts.bounds:
+        first, second, end = (show(t) for t in parts.bounds)
+        where = f" The {parts.called[1]} starts at {first}, the {parts.called[2]} at {second} and ends before {end}."
+    empty = [called for called, n in zip(parts.called, sizes, strict=True) if not n]
+    said = ", ".join(f"{count(n, 'event')} in the {called}" for called, n in zip(parts.called, sizes, strict=True)) + "." + where
+    if empty:
+        said += f" Nothing is in the {' and the '.join(empty)}."
+    bounds = {"bounds": [show(t) for t in parts.bounds]} if parts.bounds else {}
+    return Finding("sizes", "warning" if empty else "note", said, dict(zip(PARTS, sizes, strict=True)) | bounds, "timeline")
+
+
+# -- what crosses a cut -----------------------------------------------------------------------------------------------------------
+
+
+def _after(parts: Parts) -> list[Finding]:
+    """Rows on the wrong side of a bound."""
+    if parts.bounds is None:
+        return []
+    train, valid, end = parts.bounds
+    found = []
+    late = parts.engine.arrays(f"SELECT kind, COUNT(*) AS n, MAX(time) AS last FROM {parts.past} WHERE time >= {train} GROUP BY kind")
+    if n := int(late["n"].sum()):
+        last = show(int(late["last"].max()))
+        said = (
+            f"{count(n, 'event')} of the {parts.called[0]} happened at or after its cutoff {show(train)}, the last at {last}: "
+            "whatever is made from it knows the answers."
+        )
+        found.append(Finding("input-after-cutoff", "leak", said, {"events": n, "cutoff": show(train), "last": last}, "timeline"))
+    for place, (relation, start, stop) in enumerate(((parts.train, train, valid), (parts.valid, valid, end))):
+        called = parts.called[place + 1]
+        sides = (
+            f"SUM(CASE WHEN time < {train} THEN 1 ELSE 0 END), SUM(CASE WHEN time >= {train} AND (time "
+            f"< {start} OR time >= {stop}) THEN 1 ELSE 0 END)"
+        )
+        before, across = (int(v or 0) for v in parts.engine.one(f"SELECT {sides} FROM {relation}"))
+        if before:
+            said = (
+                f"{count(before, 'row')} of the {called} happened before the cutoff {show(train)}, in the {parts.called[0]}'s "
+                f"time: answers that are no future."
+            )
+            found.append(Finding("target-before-cutoff", "leak", said, {"rows": before, "part": PARTS[place + 1]}, "timeline"))
+        if across:
+            other = parts.called[2 - place]
+            said = (
+                f"{count(across, 'row')} of the {called} lie in the time of the {other}: the windows overlap, "
+                f"so what is learned from is scored."
+            )
+            found.append(Finding("windows-overlap", "leak", said, {"rows": across, "part": PARTS[place + 1]}, "timeline"))
+    return found
+
+
+def _shared(parts: Parts) -> list[Finding]:
+    """Rows of one part that stand in another."""
+    u, found = name("user"), []
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        a, b = parts.three[one], parts.three[other]
+        keys = f"SELECT DISTINCT {u}, item, time FROM"
+        sql = (
+            f"SELECT COUNT(*) FROM (SELECT {u}, item, time FROM {b} WHERE item IS NOT NULL) AS b JOIN ({keys} {a} WHERE {parts.buys}) AS a"
+        )
+        n = int(parts.engine.one(f"{sql} ON a.{u} = b.{u} AND a.item = b.item AND a.time = b.time")[0])
+        if n:
+            said = (
+                f"{count(n, 'row')} of the {parts.called[other]} (user, item and time) also stand in the {parts.called[one]}: "
+                f"the answer is in what is learned from."
+            )
+            numbers = {"rows": n, "part": PARTS[other], "also_in": PARTS[one]}
+            found.append(Finding("target-in-history" if one == 0 else "windows-overlap", "leak", said, numbers))
+    return found
+
+
+# -- who and what only one window knows -------------------------------------------------------------------------------------------
+
+
+def _cold(parts: Parts, column: str) -> Finding:
+    c = name(column)
+    each = " UNION ALL ".join(
+        f"SELECT DISTINCT {c}, {bit} AS bit FROM {p} WHERE {c} IS NOT NULL" for bit, p in zip((1, 2, 4), parts.three, strict=True)
+    )
+    table = parts.engine.arrays(
+        f"SELECT bits, COUNT(*) AS n FROM (SELECT {c}, SUM(bit) AS bits FROM ({each}) AS e GROUP BY {c}) AS s GROUP BY bits"
+    )
+    n = np.zeros(8, np.int64)
+    n[table["bits"].astype(np.int64)] = table["n"].astype(np.int64)
+    bits = np.arange(8)
+    numbers = {}
+    for place, part in enumerate(PARTS):
+        inside = (bits >> place & 1) == 1
+        numbers[part] = int(n[inside].sum())
+        if place:
+            numbers[f"{part}_cold"] = int(n[inside & (bits & 1 == 0)].sum())
+        numbers[f"{part}_only"] = int(n[1 << place])
+    said = "; ".join(
+        f"of {count(numbers[p], column)} in the {called} {numbers[p + '_cold']:,} ({share(numbers[p + '_cold'], numbers[p])}) "
+        f"are not in the {parts.called[0]}"
+        for p, called in zip(PARTS[1:], parts.called[1:], strict=True)
+    )
+    only = f"in one part only: {numbers['past_only']:,}, {numbers['train_only']:,} and {numbers['valid_only']:,}"
+    return Finding(f"cold-{column}s", "note", f"{said[0].upper()}{said[1:]}; {only}.", numbers)
+
+
+def _asked(parts: Parts) -> list[Finding]:
+    """Whether churn has both answers in the validation window."""
+    if parts.population is None or parts.bounds is None:
+        return []
+    asked, u = parts.engine.keep(pa.table({"user": parts.population})), name("user")
+    found = []
+    for part, called in ((parts.train, parts.called[1]), (parts.valid, parts.called[2])):
+        buyers = f"SELECT DISTINCT {u} FROM {part} WHERE {parts.buys}"
+        n = int(parts.engine.one(f"SELECT COUNT(*) FROM ({buyers}) AS b JOIN {asked} AS a ON a.{u} = b.{u}")[0])
+        if n in (0, len(parts.population)):
+            said = (
+                f"{'None' if not n else 'Every one'} of {count(len(parts.population), 'asked user')} bought "
+                f"in the {called}: churn and conversion have one answer, and the challenge counts their AUROC "
+                f"0."
+            )
+            found.append(Finding("degenerate-churn", "warning", said, {"buyers": n, "asked": len(parts.population), "part": called}))
+    parts.engine.drop(asked)
+    return found
+
+
+# -- labels and popularity --------------------------------------------------------------------------------------------------------
+
+
+def _bought(parts: Parts, relation: str, column: str) -> str:
+    """SQL: (value, n purchases, users) of a column among the purchases of a part."""
+    u = name("user")
+    value = "e.item" if column == "item" else f"c.{name(column)}"
+    join = "" if column == "item" else f" JOIN ({parts.items}) AS c ON e.item = c.item"
+    each = (
+        f"SELECT {value} AS value, e.{u} AS who, COUNT(*) AS n FROM {relation} AS e{join} WHERE e.{parts.buys} "
+        f"AND {value} IS NOT NULL GROUP BY {value}, e.{u}"
+    )
+    if parts.buys.startswith("1"):
+        each = each.replace(f"e.{parts.buys}", parts.buys)
+    return f"SELECT value, SUM(n) AS n, COUNT(*) AS users FROM ({each}) AS w GROUP BY value"
+
+
+def _most(parts: Parts, relation: str, column: str, top: int) -> tuple[Int64[np.ndarray, "T"], Int64[np.ndarray, "T"]]:
+    """The `top` values most bought (equal counts: the smaller first), and how often."""
+    found = parts.engine.arrays(f"SELECT value, n FROM ({_bought(parts, relation, column)}) AS b ORDER BY n DESC, value LIMIT {top}")
+    return found["value"].astype(np.int64), found["n"].astype(np.int64)
+
+
+def _labels(parts: Parts, labels: LabelList) -> list[Finding]:
+    values = labels.values
+    wanted = parts.engine.keep(pa.table({"value": values}))
+    asked = None if parts.population is None else parts.engine.keep(pa.table({"user": parts.population}))
+    n = np.zeros((3, len(values)), np.int64)
+    users = np.zeros((3, len(values)), np.int64)
+    place = np.argsort(values, kind="stable")
+    for row, relation in enumerate(parts.three):
+        sql = f"SELECT b.value, b.n, b.users FROM ({_bought(parts, relation, labels.column)}) AS b JOIN {wanted} AS w ON b.value = w.value"
+        got = parts.engine.arrays(sql)
+        where = place[np.searchsorted(values[place], got["value"])]
+        n[row, where], users[row, where] = got["n"].astype(np.int64), got["users"].astype(np.int64)
+    found = [*_chosen(parts, labels, n), *_degenerate(parts, labels, users)]
+    if labels.popularity is not None:
+        found.append(_popularity(labels, n, users))
+    parts.engine.drop(wanted)
+    if asked is not None:
+        parts.engine.drop(asked)
+    return found
+
+
+def _chosen(parts: Parts, labels: LabelList, n: Int64[np.ndarray, "3 T"]) -> list[Finding]:
+    """Labels that only the validation window can have named."""
+    live = n > 0
+    future = live[2] & ~live[1] & ~live[0]
+    unseen = live[2] & ~live[1]
+    overlap = {}
+    for part, relation in zip(PARTS, parts.three, strict=True):
+        most, counts = _most(parts, relation, labels.column, len(labels.values))
+        # Every label bought as often as the last of the best could have been chosen.
+        least = int(counts[-1]) if len(most) == len(labels.values) else 1
+        overlap[part] = float((n[PARTS.index(part)] >= max(least, 1)).mean())
+    numbers = {
+        "task": labels.task,
+        "labels": len(labels.values),
+        "only_in_validation": int(future.sum()),
+        "not_in_train": int(unseen.sum()),
+    }
+    numbers |= {"among_most_bought": overlap}
+    if future.any() or (overlap["valid"] >= CHOSEN and overlap["valid"] > max(overlap["train"], overlap["past"])):
+        some = ", ".join(map(str, labels.values[future][:LISTED].tolist()))
+        said = (
+            f"{labels.task}: {future.sum():,} of {count(len(labels.values), 'label')} were bought in the "
+            f"{parts.called[2]} and never before{f' ({some})' if some else ''}; {share(overlap['valid'], 1)} "
+            f"of the list are among the most bought there, {share(overlap['train'], 1)} in the {parts.called[1]}, "
+            f"{share(overlap['past'], 1)} in the {parts.called[0]}: the list was chosen on the future."
+        )
+        return [Finding("labels-from-future", "leak", said, numbers)]
+    if unseen.any():
+        said = (
+            f"{labels.task}: {unseen.sum():,} of {count(len(labels.values), 'label')} are bought in the "
+            f"{parts.called[2]} and not in the {parts.called[1]}: a probe cannot learn them."
+        )
+        return [Finding("labels-not-in-train", "warning", said, numbers)]
+    return []
+
+
+def _degenerate(parts: Parts, labels: LabelList, users: Int64[np.ndarray, "3 T"]) -> list[Finding]:
+    asked = len(parts.population) if parts.population is not None else -1
+    none, all_ = (users == 0).sum(axis=1), (users == asked).sum(axis=1)
+    dead = int(none[2] + all_[2])
+    if not dead:
+        return []
+    charge = dead / len(labels.values)
+    said = (
+        f"{labels.task}: {dead:,} of {count(len(labels.values), 'label')} are degenerate in the {parts.called[2]} "
+        f"({none[2]:,} without a buyer, {all_[2]:,} bought by all). "
+        f"The challenge counts each 0: the AUROC can reach {1 - charge:.3f} at most, {WEIGHT * charge:.3f} "
+        f"of the score is lost whatever the profile; give the score over live labels beside."
+    )
+    numbers = {
+        "task": labels.task,
+        "labels": len(labels.values),
+        "none_positive": int(none[2]),
+        "all_positive": int(all_[2]),
+        "auroc_at_most": 1 - charge,
+        "score_charged": WEIGHT * charge,
+        "none_positive_in_train": int(none[1]),
+    }
+    return [Finding("degenerate-labels", "warning" if charge >= 0.1 else "note", said, numbers)]
+
+
+def _popularity(labels: LabelList, n: Int64[np.ndarray, "3 T"], users: Int64[np.ndarray, "3 T"]) -> Finding:
+    """Which counts a popularity file was made from, by the distance of the shares; sums of parts that leave out the future come first."""
+    assert labels.popularity is not None
+    given = labels.popularity / max(labels.popularity.sum(), 1e-300)
+    sums = {
+        "past": (0,),
+        "train": (1,),
+        "past + train": (0, 1),
+        "valid": (2,),
+        "train + valid": (1, 2),
+        "past + train + valid": (0, 1, 2),
+        "past + valid": (0, 2),
+    }
+    distances = {}
+    for said, rows in sums.items():
+        for what, counts in (("", n), (" (users)", users)):
+            total = counts[list(rows)].sum(axis=0)
+            distances[said + what] = float(np.abs(total / max(total.sum(), 1) - given).sum()) if total.any() else 2.0
+    honest = {k: d for k, d in distances.items() if "valid" not in k}
+    future = {k: d for k, d in distances.items() if "valid" in k}
+    near, far = min(honest, key=lambda k: honest[k]), min(future, key=lambda k: future[k])
+    numbers = {"task": labels.task, "distances": distances}
+    if honest[near] <= EQUAL:
+        return Finding(
+            "popularity", "note", f"{labels.task}: the popularity equals the counts on {near}.", numbers | {"matches": near}, "popularity"
+        )
+    if future[far] <= EQUAL or future[far] < honest[near] / 4:
+        said = (
+            f"{labels.task}: the popularity equals the counts on {far} (shares differ by {future[far]:.4f} "
+            f"in sum; {honest[near]:.4f} from {near}): it was computed on the future."
+        )
+        return Finding("popularity-from-future", "leak", said, numbers | {"matches": far}, "popularity")
+    closest = min(distances, key=lambda k: distances[k])
+    said = (
+        f"{labels.task}: the popularity equals no counts of this split; the nearest are those on {closest} "
+        f"(shares differ by {distances[closest]:.3f} in sum)."
+    )
+    return Finding("popularity", "note", said, numbers | {"matches": None}, "popularity")
+
+
+# -- lists of users, attributes ---------------------------------------------------------------------------------------------------
+
+
+def _active(parts: Parts) -> list[Finding]:
+    if parts.active is None:
+        return []
+    u = name("user")
+    asked = parts.engine.keep(pa.table({"user": np.unique(parts.active)}))
+    before, after = (
+        f"SELECT DISTINCT {u} FROM {p} WHERE {parts.buys}"
+        for p in (parts.past, f"(SELECT * FROM {parts.train} UNION ALL SELECT * FROM {parts.valid}) AS w")
+    )
+    sql = (
+        f"SELECT SUM(CASE WHEN b.{u} IS NULL AND f.{u} IS NOT NULL THEN 1 ELSE 0 END), SUM(CASE WHEN "
+        f"b.{u} IS NULL AND f.{u} IS NULL THEN 1 ELSE 0 END) "
+        f"FROM {asked} AS a LEFT JOIN ({before}) AS b ON a.{u} = b.{u} LEFT JOIN ({after}) AS f ON a.{u} = f.{u}"
+    )
+    future, never = (int(v or 0) for v in parts.engine.one(sql))
+    parts.engine.drop(asked)
+    found = []
+    total = len(np.unique(parts.active))
+    if future:
+        said = (
+            f"{future:,} of {count(total, 'active client')} bought nothing before the cutoff and something "
+            f"after: who is asked about churn was chosen on the future."
+        )
+        found.append(Finding("active-from-future", "leak", said, {"users": future, "of": total}))
+    if never:
+        said = f"{never:,} of {count(total, 'active client')} never bought: churn means nothing for them."
+        found.append(Finding("active-never-bought", "warning", said, {"users": never, "of": total}))
+    return found
+
+
+def _known_late(parts: Parts, made_elsewhere: bool) -> list[Finding]:
+    """Items with a history whose attributes the catalogue knows only from the cutoff on; files that list those attributes leak them."""
+    if not parts.known or parts.bounds is None:
+        return []
+    late = f"SELECT item FROM {parts.known} GROUP BY item HAVING COUNT(*) = COUNT(known_from) AND MIN(known_from) >= {parts.bounds[0]}"
+    if made_elsewhere:
+        late = f"SELECT l.item FROM ({late}) AS l JOIN (SELECT DISTINCT item FROM ({parts.items}) AS i) AS i ON l.item = i.item"
+    sql = f"SELECT COUNT(DISTINCT e.item), COUNT(*) FROM {parts.past} AS e JOIN ({late}) AS l ON e.item = l.item"
+    items, events = (int(v) for v in parts.engine.one(sql))
+    if not items:
+        return []
+    so = "The files list them: features made of them know the future." if made_elsewhere else "A cut catalogue is without them."
+    said = (
+        f"{count(items, 'item')} with {count(events, 'event')} in the {parts.called[0]} have attributes "
+        f"that are known only from the cutoff on "
+        f"(known_from). {so}"
+    )
+    return [Finding("known-late", "leak" if made_elsewhere else "note", said, {"items": items, "events": events})]
+
+
+# -- leave-one-out ----------------------------------------------------------------------------------------------------------------
+
+
+def of_last(log: EventLog) -> Parts:
+    """Leave-one-out: of each user's events about items, in the canonical order, the last is the test and the one before the validation."""
+    rest = [name(c) for c in COLUMNS if c in log.manifest.columns]
+    columns = ", ".join([*(name(c) for c in REQUIRED), *rest])
+    order = ", ".join(f"{c} DESC NULLS LAST" for c in ("time", "kind", "item", *rest))
+    turns = f"SELECT {columns}, ROW_NUMBER() OVER (PARTITION BY {name('user')} ORDER BY {order}) AS turn, "
+    turns += f"COUNT(*) OVER (PARTITION BY {name('user')}) AS length FROM {log.events} WHERE item IS NOT NULL"
+    kept = log.engine.keep(f"SELECT * FROM ({turns}) AS t WHERE length >= 3")
+    past, valid, test = (log.engine.view(f"SELECT {columns} FROM {kept} WHERE turn {cut}") for cut in ("> 2", "= 2", "= 1"))
+    return Parts(
+        name="leave-one-out",
+        engine=log.engine,
+        past=past,
+        train=valid,
+        valid=test,
+        columns=log.manifest.columns,
+        called=("history", "validation items", "test items"),
+    )
+
+
+def audit_last(parts: Parts, *, clock: bool) -> list[Finding]:
+    """What is particular to leave-one-out: repeated targets, targets that a tie chose, histories later than other users' targets."""
+    u, engine, found = name("user"), parts.engine, []
+    users = int(engine.one(f"SELECT COUNT(*) FROM {parts.valid}")[0])
+    for place, (relation, histories) in enumerate(((parts.train, (parts.past,)), (parts.valid, (parts.past, parts.train)))):
+        before = " UNION ".join(f"SELECT {u}, item FROM {h}" for h in histories)
+        n = int(
+            engine.one(
+                f"SELECT COUNT(*) FROM {relation} AS t JOIN (SELECT DISTINCT {u}, item FROM ({before}) AS b) "
+                f"AS d ON t.{u} = d.{u} AND t.item = d.item"
+            )[0]
+        )
+        if n:
+            called = parts.called[place + 1]
+            said = (
+                f"{n:,} of {users:,} {called} ({share(n, users)}) stand in their user's history: a method that "
+                f"repeats is right there, one that leaves out what was seen cannot be."
+            )
+            found.append(Finding("repeated-target", "note", said, {"users": n, "of": users, "part": PARTS[place + 1]}))
+    if not clock or not users:
+        return found
+    tied = int(engine.one(f"SELECT COUNT(*) FROM {parts.valid} AS t JOIN {parts.train} AS v ON t.{u} = v.{u} AND t.time = v.time")[0])
+    if tied:
+        said = (
+            f"For {tied:,} of {count(users, 'user')} ({share(tied, users)}) the last event and the one "
+            f"before stand at one time: the tie rule, not the user, chose the test item. Another reader "
+            f"of this log has other targets."
+        )
+        found.append(
+            Finding("tied-target", "warning" if tied > TIED_TARGETS * users else "note", said, {"users": tied, "of": users}, "gaps")
+        )
+    late, total, first = engine.one(
+        f"SELECT SUM(CASE WHEN p.time >= f.first THEN 1 ELSE 0 END), COUNT(*), MAX(f.first) FROM {parts.past} "
+        f"AS p CROSS JOIN (SELECT MIN(time) AS first FROM {parts.valid}) AS f"
+    )
+    if late and total:
+        said = (
+            f"{share(late, total)} of the histories ({int(late):,} of {int(total):,} events) happened after "
+            f"the first test item ({show(int(first))}): leave-one-out is no split by time, and popularity "
+            f"or neighbours learned from them know the future of other users."
+        )
+        numbers = {"events": int(late), "of": int(total), "share": late / total, "first_target": show(int(first))}
+        found.append(Finding("histories-after-targets", "warning" if late > LATE_HISTORY * total else "note", said, numbers, "timeline"))
+    return found
+
+
+# -- fingerprint ------------------------------------------------------------------------------------------------------------------
+
+
+def fingerprint(parts: Parts) -> dict[str, str]:
+    """`split` is one text over the three parts, the bounds and the population; each part's own beside it. Equal splits have equal ones.
+
+    A part's is the sum of a hash of each row, so no order and no file counts. Prices and quantities count to a millionth.
+    """
+    found = {part: _digest(parts, relation) for part, relation in zip(PARTS, parts.three, strict=True)}
+    who = np.unique(parts.population).astype(np.int64) if parts.population is not None else np.zeros(0, np.int64)
+    found["population"] = sha256(who.astype("<i8").tobytes()).hexdigest()[:32] if parts.population is not None else "everyone"
+    found["split"] = sha256(json.dumps([parts.bounds, found], sort_keys=True).encode()).hexdigest()[:32]
+    return found
+
+
+def _digest(parts: Parts, relation: str) -> str:
+    texts = []
+    for column in (*REQUIRED, *(c for c in COLUMNS if c in parts.columns)):
+        value = name(column)
+        if column in ("price", "quantity"):
+            value = f"CAST(FLOOR({value} * 1000000 + 0.5) AS BIGINT)"
+        texts.append(f"CASE WHEN {name(column)} IS NULL THEN '' ELSE '' || {value} END")
+    row = text_id_sql(" || '|' || ".join(texts))
+    half = 1 << 30
+    hashed = f"SELECT {row} AS h FROM {relation}"
+    low, high = f"MOD(h, {half})", f"(h - MOD(h, {half})) / {half}"
+    n, a, b = parts.engine.one(f"SELECT COUNT(*), SUM({low}), SUM(CAST({high} AS BIGINT)) FROM ({hashed}) AS r")
+    return sha256(f"{n} {int(a or 0)} {int(b or 0)}".encode()).hexdigest()[:32]
