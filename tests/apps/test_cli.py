@@ -44,7 +44,7 @@ def commands(of: App = app, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple
 
 COMMANDS = dict(commands())
 ALL = {
-    ("run",), ("board",), ("read",), ("fetch",), ("datasets",), ("encoders",), ("tasks",), ("validate",), ("doctor",),
+    ("run",), ("board",), ("read",), ("append",), ("fetch",), ("datasets",), ("encoders",), ("tasks",), ("validate",), ("doctor",),
     ("challenge", "split"), ("challenge", "baseline"), ("challenge", "validate"), ("challenge", "score"),
 }  # fmt: skip
 # Exactly the options that there are: one added or renamed here is a decision.
@@ -52,6 +52,7 @@ OPTIONS = {
     "run": "--out --fresh --memory --threads --accelerator --devices --skip-official",
     "board": "--probe --csv --json --html",
     "read": "--out --set --memory --threads",
+    "append": "--set --memory --threads",
     "fetch": "",
     "datasets": "",
     "encoders": "",
@@ -122,6 +123,7 @@ WRONG = [
     (["board"], "requires an argument"),
     (["board", "x", "--probe", "slow"], "slow"),
     (["read", "synthetic"], "--out"),
+    (["append", "shop"], "requires an argument"),
     (["challenge", "scores", "x"], "Unknown command"),
     (["challenge", "score", "x", "y", "--scores", "z"], "--tasks"),
     (["challenge", "baseline", "x", "--out", "y", "--days", "one"], 'unable to convert "one" into int'),
@@ -150,6 +152,7 @@ REFUSED = [
     (["read", "synthetic", "--out", "y", "--set", "users=many"], "synthetic.users: found str 'many', expected a whole number"),
     (["read", "synthetic", "x", "--out", "y"], "synthetic reads no files"),
     (["read", "challenge", "--out", "y"], "challenge reads files: name their path"),
+    (["append", "nowhere", "table", "x.toml"], "no manifest.json here"),
     (["read", "challenge", "nowhere", "--out", "y"], "there is nothing here for challenge to read"),
     (["fetch", "moon", "y"], "found no data set 'moon', expected one of challenge"),
     (["fetch", "challenge", "y"], "challenge cannot be fetched, only complete_journey"),

@@ -355,6 +355,7 @@ def test_a_catalogue_from_the_events_knows_nothing_too_early(tmp_path: Path, eng
     assert [tuple(r.values()) for r in made.catalogue.table.to_pylist()] == [
         (5, parse("2022-01-03"), text_id("red")),
         (5, parse("2022-01-05"), text_id("blue")),
+        (5, parse("2022-01-06"), text_id("red")),
         (7, parse("2022-01-06"), text_id("a")),
     ]
     log_ = EventLog.open(made, engine)

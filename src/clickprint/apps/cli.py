@@ -189,6 +189,41 @@ def read(
 
 
 @app.command
+def append(
+    dataset: Path,
+    name: str,
+    source: Path | None = None,
+    /,
+    *,
+    set: Annotated[tuple[str, ...], Many] = (),
+    memory: str | None = None,
+    threads: int | None = None,
+) -> None:
+    """Add new days to a dataset; the old ones are not read again.
+
+    Parameters
+    ----------
+    dataset
+        The folder of the dataset.
+    name
+        The reader that the dataset was read with: `clickprint datasets` lists them.
+    source
+        The directory or file with the new days, all after the dataset's last day.
+    set
+        The reader's options, as for `clickprint read`.
+    memory
+        How much memory the tables' engine may hold, such as 2GB (or CLICKPRINT_MEMORY).
+    threads
+        How many cores the engine uses [default: all] (or CLICKPRINT_THREADS).
+    """
+    from clickprint.apps import verbs
+    from clickprint.apps.progress import progress
+
+    with progress() as watch:
+        verbs.append(dataset, name, source, options=set, memory=memory, threads=threads, watch=watch)
+
+
+@app.command
 def fetch(name: str, folder: Annotated[Path, Parameter(name="DIR")], /) -> None:
     """Get a public log from where it is published.
 
@@ -246,6 +281,44 @@ def validate(folder: Annotated[Path, Parameter(name="DIR")], /) -> int:
     from clickprint.apps import verbs
 
     return verbs.validate(folder)
+
+
+@app.command
+def audit(
+    dataset: Path,
+    /,
+    *,
+    split: Annotated[tuple[str, ...], Many] = (),
+    profiles: Annotated[tuple[Path, ...], Many] = (),
+    out: Path | None = None,
+    json: Path | None = None,
+    memory: str | None = None,
+    threads: int | None = None,
+) -> int:
+    """Look for leaks and other faults in a log, its split, and profiles. Exit 1 on a leak; docs/audit.md explains every finding.
+
+    Parameters
+    ----------
+    dataset
+        The folder of a dataset, or the challenge's directory as it is.
+    split
+        time, time:DAYS, leave-one-out, or a folder with the files of another tool's split [default: time; leave-one-out without a clock].
+    profiles
+        Folders with client_ids.npy and embeddings.npy to look at too.
+    out
+        Write audit.html here: one page with pictures that opens without a network.
+    json
+        Write what was found here too, for machines.
+    memory
+        How much memory the tables' engine may hold, such as 2GB (or CLICKPRINT_MEMORY).
+    threads
+        How many cores the engine uses [default: all] (or CLICKPRINT_THREADS).
+    """
+    from clickprint.apps.audit import audit as examine
+    from clickprint.apps.progress import progress
+
+    with progress() as watch:
+        return examine(dataset, splits=split, profiles=profiles, out=out, json_file=json, memory=memory, threads=threads, watch=watch)
 
 
 @app.command

@@ -82,19 +82,8 @@ def dataset(
 
     Raises ConfigError for an unknown name or option, or a path too much or too few, and what the reader raises.
     """
-    read, faults = reader(name), list[str]()
-    options = options_of(name, options or {}, name, faults)
-    if faults:
-        raise ConfigError("; ".join(faults))
-    if takes_path(name):
-        if path is None and (fetch := fetcher(name)) is not None:
-            path = fetched(name, fetch, watch)
-        if path is None:
-            raise ConfigError(f"{name} reads files: name their path")
-        if not path.exists():
-            raise ConfigError(f"{path}: there is nothing here for {name} to read")
-    elif path is not None:
-        raise ConfigError(f"{name} reads no files, but a path was named: {path}")
+    read = reader(name)
+    path, options = _checked(name, path, options or {}, watch)
     arguments = [] if path is None else [path]
     with ExitStack() as stack:
         if out is None:
@@ -106,6 +95,38 @@ def dataset(
         given = {"engine": engine or stack.enter_context(DuckDB()), "watch": watch}
         taken = inspect.signature(read).parameters
         return read(*arguments, out, **{k: v for k, v in given.items() if k in taken}, **options)
+
+
+def append(folder: Path, name: str, path: Path | None, options: Mapping[str, Any], *, engine: Engine, watch: Watch = silent) -> Dataset:
+    """Adds the log `name` to the dataset in `folder` (data.append), which no other process may be appending to.
+
+    Raises ConfigError for an unknown name or option, or a path too much or too few, and what `data.append.append` raises.
+    """
+    from clickprint.data.append import append as add
+
+    folder = Path(folder).resolve()
+    Dataset.open(folder)  # where there is none, no lock is left
+    path, options = _checked(name, path, options, watch)
+    with locked(folder.with_name(f".{folder.name}.lock")):
+        return add(folder, name, path, options, engine=engine, watch=watch)
+
+
+def _checked(name: str, path: Path | None, options: Mapping[str, Any], watch: Watch) -> tuple[Path | None, dict[str, Any]]:
+    """A reader's path (fetched, where it can be and none is named) and its options."""
+    faults: list[str] = []
+    found = options_of(name, options, name, faults)
+    if faults:
+        raise ConfigError("; ".join(faults))
+    if takes_path(name):
+        if path is None and (fetch := fetcher(name)) is not None:
+            path = fetched(name, fetch, watch)
+        if path is None:
+            raise ConfigError(f"{name} reads files: name their path")
+        if not path.exists():
+            raise ConfigError(f"{path}: there is nothing here for {name} to read")
+    elif path is not None:
+        raise ConfigError(f"{name} reads no files, but a path was named: {path}")
+    return path, found
 
 
 def _files(name: str, path: Path) -> tuple[Path, ...]:

@@ -35,6 +35,27 @@ def read(
         print(describe(sources.dataset(name, source, given, out=out, engine=engine, watch=watch)))
 
 
+def append(
+    folder: Path,
+    name: str,
+    source: Path | None,
+    *,
+    options: Sequence[str] = (),
+    memory: str | None = None,
+    threads: int | None = None,
+    watch: Watch = silent,
+) -> None:
+    """Adds new days to a dataset and says what is in it now."""
+    from clickprint.data.engine import DuckDB
+
+    before = Dataset.open(folder).manifest
+    given = dict(_option(name, text) for text in options)
+    with DuckDB(memory=memory, threads=threads) as engine:
+        found = sources.append(folder, name, source, given, engine=engine, watch=watch)
+    m = found.manifest
+    print(f"{m.events - before.events:,} events of {len(m.days) - len(before.days)} days appended\n{describe(found)}")
+
+
 def _option(name: str, text: str) -> tuple[str, Any]:
     """One `key=value`; what is no TOML value is a text."""
     key, equals, value = text.partition("=")

@@ -22,7 +22,6 @@ def whole(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     part, old = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.old")
     restore(path)
-    _remove(part)
     try:
         yield part
         if not path.is_dir() or path.is_symlink():
@@ -51,10 +50,12 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def restore(path: Path) -> None:
-    """Puts a folder back that a killed process was about to replace with `whole`."""
-    old = path.with_name(f".{path.name}.old")
+    """Puts a folder back that a killed process was about to replace with `whole`, and removes what it left beside."""
+    part, old = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.old")
     if old.exists() and not path.exists():
         os.replace(old, path)
+    _remove(part)
+    _remove(old)
 
 
 def _remove(path: Path) -> None:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int64
 
-from clickprint.core.dataset import Dataset, Day, Manifest
+from clickprint.core.dataset import Dataset, Manifest
 from clickprint.core.events import ID_COLUMNS
 from clickprint.core.files import restore, whole
 from clickprint.core.items import AttributeKind
@@ -134,17 +134,15 @@ def _overlap(old: Manifest, new: Manifest) -> list[str]:
     if not early:
         return []
     if all(old.days.get(day) == found for day, found in new.days.items()):
-        return [f"these events are there already: all {len(early)} days of the new source, {early[0]} to {early[-1]}; nothing to append"]
+        span = early[0] if len(early) == 1 else f"{early[0]} to {early[-1]}"
+        return [f"these events are there already, every one of the new source ({span}); there is nothing to append"]
 
     def told(day: str) -> str:
-        return f"{day} ({_events(old.days.get(day))} here, {_events(new.days[day])} there)"
+        here = old.days[day].events if day in old.days else 0
+        return f"{day} ({here} events here, {new.days[day].events} there)"
 
     some = ", ".join(map(told, early[:SHOWN])) + (f" and {len(early) - SHOWN} more" if len(early) > SHOWN else "")
-    return [f"the new source has events of {len(early)} days up to {last}, the dataset's last: {some}; append only days after it"]
-
-
-def _events(day: Day | None) -> str:
-    return f"{day.events if day else 0} events"
+    return [f"the new source has events of days up to {last}, the dataset's last day: {some}; append only days after it"]
 
 
 def _maps(dataset: Dataset) -> dict[str, list[Path]]:

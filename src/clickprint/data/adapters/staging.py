@@ -2,7 +2,9 @@
 
 import codecs
 import io
+import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -98,6 +100,22 @@ def _parquet(path: Path, columns: Sequence[str], sequence: str) -> Iterator[pa.T
 
 def is_list(type_: pa.DataType) -> bool:
     return pa.types.is_list(type_) or pa.types.is_large_list(type_)
+
+
+@contextmanager
+def workplace(out: Path) -> Iterator[Path]:
+    """A folder beside `out` for what is only needed while reading; removed, also what a killed process left."""
+    room = out.with_name(f".{out.name}.stage")
+    made = [p for p in (out.parent, *out.parent.parents) if not p.exists()]
+    shutil.rmtree(room, ignore_errors=True)
+    room.mkdir(parents=True)
+    try:
+        yield room
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+        for folder in made:
+            if not any(folder.iterdir()):
+                folder.rmdir()
 
 
 class _Text(io.RawIOBase):

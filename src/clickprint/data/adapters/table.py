@@ -1,8 +1,6 @@
 """Any log in CSV or Parquet files, by a mapping file that says which column is what."""
 
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,7 +15,7 @@ from clickprint.core.items import AttributeKind
 from clickprint.core.watch import Watch, silent
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.mapping import UNITS, Clock, Files, Id, TableMapping, load
-from clickprint.data.adapters.staging import ROW, header, is_list, stage
+from clickprint.data.adapters.staging import ROW, header, is_list, stage, workplace
 from clickprint.data.check import SIXTEEN_CODES, arrow_schema, blaming, is_text, is_time, no_time, refuse, sift
 from clickprint.data.engine import Engine, iso_sql, matches_sql, micros_sql, name, quote, text_id_sql, timestamp_sql, zoned_sql
 from clickprint.data.store import gather
@@ -52,17 +50,22 @@ def read(mapping: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> 
     return read_mapping(load(Path(mapping)), out, engine=engine, watch=watch)
 
 
-def read_mapping(spec: TableMapping, out: Path, *, engine: Engine, reader: str = "table", watch: Watch = silent) -> Dataset:
-    """`read`, of a mapping that is made already: what readers of public logs do. `reader` goes to the manifest."""
+def read_mapping(
+    spec: TableMapping, out: Path, *, engine: Engine, reader: str = "table", texts: Collection[str] = (), watch: Watch = silent
+) -> Dataset:
+    """`read`, of a mapping that is made already: what readers of public logs do. `reader` goes to the manifest.
+
+    `texts` are columns that hold texts whatever their values look like, where the mapping leaves it open: those of an earlier reading.
+    """
     _try_formats(spec, engine)
     out = Path(out)
-    with _room(out) as room, blaming(spec.where):
+    with workplace(out) as room, blaming(spec.where):
         watch("look", 0, 0)
         events, items = _sources(spec, room, engine)
-        texts = _text_columns(spec, events, items, engine)
-        good, expected, rejected = sift(engine, *_events(spec, events, texts), "events: ")
+        known = _text_columns(spec, events, items, engine, texts)
+        good, expected, rejected = sift(engine, *_events(spec, events, known), "events: ")
         rejected = ({"events: too many or too few columns": events.skipped} if events.skipped else {}) | rejected
-        catalogue, also = _catalogue(spec, events, items, good, texts, engine)
+        catalogue, also = _catalogue(spec, events, items, good, known, engine)
         columns = [c for c in ("session", "scenario", "query", "url") if c in spec.ids] + list(spec.numbers)
         position = f"ROW_NUMBER() OVER (PARTITION BY {name('user')} ORDER BY {name(ROW)}) - 1" if not spec.time.column else name("time")
         picked = ", ".join(name(c) for c in ("user", "kind", "item", *columns))
@@ -75,7 +78,7 @@ def read_mapping(spec: TableMapping, out: Path, *, engine: Engine, reader: str =
             selects=[f"SELECT {position} AS {name('time')}, {picked} FROM ({good}) AS g"],
             catalogue=catalogue,
             attributes={n: k for n, (_, k) in spec.items.attributes.items()} if spec.items else {},
-            texts=_maps(spec, events, items, texts),
+            texts=_maps(spec, events, items, known),
             time="order" if spec.ordered else "clock",
             query=spec.query,
             rejected=rejected | also,
@@ -98,22 +101,6 @@ class _Source:
     scan: str
     sorts: Mapping[str, Sort]
     skipped: int = 0
-
-
-@contextmanager
-def _room(out: Path) -> Iterator[Path]:
-    """A folder beside `out` for what is only needed while reading; removed, also what a killed process left."""
-    room = out.with_name(f".{out.name}.stage")
-    made = [p for p in (out.parent, *out.parent.parents) if not p.exists()]
-    shutil.rmtree(room, ignore_errors=True)
-    room.mkdir(parents=True)
-    try:
-        yield room
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
-        for folder in made:
-            if not any(folder.iterdir()):
-                folder.rmdir()
 
 
 def _try_formats(spec: TableMapping, engine: Engine) -> None:
@@ -294,8 +281,11 @@ def _moment(source: _Source, clock: Clock) -> str:
 # --- the events ------------------------------------------------------------------------------------------------------------------
 
 
-def _text_columns(spec: TableMapping, events: _Source, items: _Source | None, engine: Engine) -> set[str]:
-    """Which id columns and categories are texts: said so, or holding at least one text that is no plain whole number."""
+def _text_columns(spec: TableMapping, events: _Source, items: _Source | None, engine: Engine, known: Collection[str] = ()) -> set[str]:
+    """Which id columns and categories are texts: said so, or holding at least one text that is no plain whole number.
+
+    `known` are texts unless the mapping says otherwise.
+    """
     asked: dict[str, list[tuple[_Source, Id]]] = {c: [(events, i)] for c, i in spec.ids.items()}
     if spec.items is not None:
         if items is not None:
@@ -306,7 +296,7 @@ def _text_columns(spec: TableMapping, events: _Source, items: _Source | None, en
     texts = {"query"} & set(spec.ids) if spec.query == "codes" else set()
     for column, places in asked.items():
         said = {i.ids for _, i in places}
-        if "text" in said:
+        if "text" in said or (column in known and "number" not in said):
             texts.add(column)
         elif "number" not in said:
             for source, found in places:
@@ -422,18 +412,29 @@ def _catalogue(
 
 
 def _seen(spec: TableMapping, good: str) -> str:
-    """SQL: a catalogue from the events themselves, in which nothing is known before it was first seen.
+    """SQL: a catalogue from the events themselves, in which nothing is known before it was seen: a row where an item's values change.
 
     Of several values at one time the smallest counts. Where there is only an order, the most frequent ones, always known.
     """
     assert spec.items is not None
     names = list(spec.items.attributes)
-    group = ", ".join(name(f"of {n}") for n in names)
+    columns = ", ".join(name(c) for c in ("item", "known_from", *names))
     some = " OR ".join(f"{name(f'of {n}')} IS NOT NULL" for n in names) or "1 = 0"
     renamed = ", ".join(f"{name(f'of {n}')} AS {name(n)}" for n in names)
     ties = ", ".join(f"{name(n)} NULLS LAST" for n in names)
-    first = "CAST(NULL AS BIGINT)" if spec.ordered else f"MIN({name('time')})"
-    rows = f"SELECT item, {first} AS known_from, COUNT(*) AS often, {renamed} FROM ({good}) AS g WHERE item IS NOT NULL AND ({some})"
-    turn = f"ROW_NUMBER() OVER (PARTITION BY item, known_from ORDER BY {'often DESC, ' if spec.ordered else ''}{ties}) AS turn"
-    columns = ", ".join(name(c) for c in ("item", "known_from", *names))
-    return f"SELECT {columns} FROM (SELECT *, {turn} FROM ({rows} GROUP BY item, {group}) AS r) AS t WHERE turn = 1"
+    if spec.ordered:
+        group = ", ".join(name(f"of {n}") for n in names)
+        rows = f"SELECT item, CAST(NULL AS BIGINT) AS known_from, COUNT(*) AS often, {renamed} FROM ({good}) AS g"
+        rows += f" WHERE item IS NOT NULL AND ({some}) GROUP BY item, {group}"
+        turn = f"ROW_NUMBER() OVER (PARTITION BY item ORDER BY often DESC, {ties}) AS turn"
+        return f"SELECT {columns} FROM (SELECT *, {turn} FROM ({rows}) AS r) AS t WHERE turn = 1"
+    rows = f"SELECT item, {name('time')} AS known_from, {renamed} FROM ({good}) AS g WHERE item IS NOT NULL AND ({some})"
+    # One sort of all events leaves the rows that may be changes: all but those that say what the row before says, where neither time
+    # has a second value. Which of these few counts is settled among them, and what still repeats is left out where it is stored.
+    by = f"(PARTITION BY item ORDER BY known_from, {ties})"
+    near = f"LAG(known_from) OVER {by} AS t1, LAG(known_from, 2) OVER {by} AS t2, LEAD(known_from) OVER {by} AS t3"
+    near += "".join(f", LAG({name(n)}) OVER {by} AS {name(f'last {n}')}" for n in names)
+    differs = " OR ".join(f"{name(n)} IS DISTINCT FROM {name(f'last {n}')}" for n in names)
+    few = f"SELECT {columns} FROM (SELECT *, {near} FROM ({rows}) AS r) AS n WHERE t1 IS NULL OR t1 = t2 OR t3 = known_from OR {differs}"
+    turn = f"ROW_NUMBER() OVER (PARTITION BY item, known_from ORDER BY {ties}) AS turn"
+    return f"SELECT {columns} FROM (SELECT *, {turn} FROM ({few}) AS f) AS t WHERE turn = 1"
