@@ -14,6 +14,7 @@ DATASETS: dict[str, str] = {
     "stokman": "clickprint.data.adapters.stokman:read",
     "synthetic": "clickprint.data.synthetic:read",
     "table": "clickprint.data.adapters.table:read",
+    "uqabench": "clickprint.data.adapters.uqabench:read",
 }
 
 

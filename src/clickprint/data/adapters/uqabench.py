@@ -1,0 +1,358 @@
+"""UQABench: click sequences of Taobao users with what is known of each item, and questions about the users.
+
+Source: arXiv 2502.19178; the loader of its repository (OpenStellarTeam/UQABench) says what the columns are.
+"""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from jaxtyping import Bool, Int64
+
+from clickprint.core.dataset import Dataset
+from clickprint.core.errors import DataError
+from clickprint.core.events import Kind, Role
+from clickprint.core.ids import NONE
+from clickprint.core.items import AttributeKind
+from clickprint.core.rng import GOLDEN, mix
+from clickprint.core.watch import Watch, silent
+from clickprint.data.adapters.card import Card
+from clickprint.data.adapters.staging import FaultsOfArrow, is_list, workplace
+from clickprint.data.check import blaming, is_text, refuse
+from clickprint.data.engine import Engine, name
+from clickprint.data.store import gather
+
+# In this order: the place of a file is the scenario of its events, and the billions of its users' ids.
+FILES = ("pretrain_data_train", "pretrain_data_eval", "align_data_train", "align_data_eval")
+USERS = 1_000_000_000  # ids that a file has
+ITEM = "uni_seq_item_id"
+IDS = {"category": "uni_seq_cate_id", "brand": "uni_seq_brand_id", "shop": "uni_seq_shop_id", "seller": "uni_seq_seller_id"}
+TOKENS = {
+    f"{ours}_tokens": f"uni_seq_{theirs}_bpe_token_ids"
+    for ours, theirs in (("title", "title"), ("category", "cate"), ("brand", "brand"), ("shop", "shop"), ("seller", "seller"))
+}
+FEATURES = (ITEM, *IDS.values(), *TOKENS.values())
+TEXT = "text"
+ATTRIBUTES = {**dict.fromkeys(IDS, AttributeKind.CATEGORY), **dict.fromkeys(TOKENS, AttributeKind.TEXT)}
+ROWS = 256  # sequences that are looked at together
+EVENTS = pa.schema([("user", pa.int64()), ("time", pa.int64()), ("item", pa.int64()), ("scenario", pa.int64())])
+ITEMS = pa.schema([("item", pa.int64()), *((a, pa.int64()) for a in IDS), *((a, pa.string()) for a in TOKENS)])
+QUESTIONS = pa.schema([("user", pa.int64()), ("question", pa.string()), ("answer", pa.string())])
+CARD = Card(
+    title="UQABench: 31 million clicks of 184,520 Taobao users as sequences, and questions about the users",
+    files={
+        "datas/pretrain_data_train.arrow, datas/pretrain_data_eval.arrow": f"a row is a user; lists of lists of ids: {', '.join(FEATURES)}",
+        "datas/align_data_train.arrow, datas/align_data_eval.arrow": "the same, and text: a question and its answer, as JSON chat turns",
+    },
+    licence="that on the page of the data: read it before use",
+    where="https://www.kaggle.com/datasets/liulangmingliu/uqabench",
+    dropped=(
+        "sequences whose ten columns are not equally long, or in which no event has an item",
+        "events without an item id (a position of its own stays empty)",
+        "texts that are no JSON list with a user's turn and then an assistant's; questions about a sequence that is left out",
+    ),
+    notes=(
+        "there are no times: time is the place in the sequence, and whatever needs a clock refuses the log",
+        "there are no user ids: a user is 1,000,000,000 times the file's place (0 to 3, in the order above) plus the row; scenario is that "
+        "place, which keeps the source's own train and eval sets apart; a person who is in several files is several users",
+        "where an event has several ids of a feature the first one counts, as in the source's labels (the manifest's source counts them)",
+        "category, brand, shop, seller and the five token lists are attributes of the item as it was first seen; the manifest's source "
+        "counts the items of which another event says otherwise",
+        "questions.parquet has user, question, answer; the tokens are those of Qwen2.5's vocabulary",
+    ),
+)
+
+
+def read(folder: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> Dataset:
+    """The four Arrow files in `folder` (or in folder/datas) as a log without times at `out`, with questions.parquet beside it.
+
+    An event is one place of a sequence: its item is the first inner id, its time the place. Record batches are mapped, not read, and
+    looked at some hundred sequences at a time; memory also holds nine numbers an item. What is left out is counted: CARD.dropped.
+    Raises DataError with every fault of every file, also where a file is in Arrow's stream format.
+    """
+    folder = Path(folder)
+    faults = ["not found" if not folder.exists() else "this is a file, expected a folder"] if not folder.is_dir() else []
+    inner = folder / "datas" if (folder / "datas").is_dir() else folder
+    paths = [inner / f"{file}.arrow" for file in FILES]
+    refuse(folder, faults or [f for path in paths for f in _problems(path)])
+    out = Path(out)
+    with workplace(out) as room, blaming(folder):
+        staged = _stage(paths, room, watch)
+        events, items = (engine.scan([room / f"{file}.parquet"]) for file in ("events", "items"))
+        return gather(
+            out,
+            engine=engine,
+            name="uqabench",
+            kinds=(Kind("click", Role.CLICK),),
+            columns=("scenario",),
+            selects=[f"SELECT time, {name('user')}, CAST(0 AS SMALLINT) AS kind, item, scenario FROM {events}"],
+            catalogue=f"SELECT * FROM {items}",
+            attributes=ATTRIBUTES,
+            texts={"scenario": pa.table({"id": pa.array(range(len(FILES)), pa.int64()), "text": list(FILES)})},
+            time="order",
+            rejected=staged.rejected,
+            source=staged.source(),
+            beside={"questions.parquet": lambda path: _copy(room / "questions.parquet", path)},
+            expected=staged.events,
+            watch=watch,
+        )
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+
+
+# --- the files --------------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _blamed(path: Path) -> Iterator[None]:
+    """What Arrow finds wrong inside is said of the file."""
+    try:
+        yield
+    except FaultsOfArrow as fault:
+        if _is_stream(path):
+            raise DataError(
+                str(path),
+                ["found Arrow's stream format, expected its file format; write the same batches again with pyarrow.ipc.new_file"],
+            ) from None
+        raise DataError(str(path), [f"not a whole Arrow file ({str(fault).splitlines()[0]}); copy or download it again"]) from None
+
+
+def _schema(path: Path) -> pa.Schema:
+    with _blamed(path), pa.memory_map(str(path)) as mapped:
+        return pa.ipc.open_file(mapped).schema
+
+
+def _pieces(path: Path, watch: Watch) -> Iterator[pa.RecordBatch]:
+    """Some rows after the other, of mapped batches. A batch has a map of its own, or all of the file would stay mapped to the end."""
+    with _blamed(path), pa.memory_map(str(path)) as mapped:
+        places = pa.ipc.open_file(mapped).num_record_batches
+    for place in range(places):
+        watch(f"read {path.name}", place, places)
+        with _blamed(path):
+            batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(place)
+            batch.validate(full=True)  # offsets that lie would be read out of bounds
+        for start in range(0, batch.num_rows, ROWS):
+            yield batch.slice(start, ROWS)
+
+
+def _is_stream(path: Path) -> bool:
+    try:
+        with path.open("rb") as file, pa.ipc.open_stream(file):
+            return True
+    except FaultsOfArrow:
+        return False
+
+
+def _problems(path: Path) -> list[str]:
+    """What the schema of one file shows to be wrong, each starting with the file's name."""
+    if not path.is_file():
+        return [f"{path.name}: " + ("not found" if not path.exists() else "this is a folder, expected an Arrow file")]
+    if not path.stat().st_size:
+        return [f"{path.name}: the file is empty"]
+    try:
+        found = _schema(path)
+    except DataError as fault:
+        return [f"{path.name}: {p}" for p in fault.problems]
+    faults = []
+    for column in (*FEATURES, TEXT) if path.name.startswith("align") else FEATURES:
+        if (times := found.names.count(column)) != 1:
+            what = f"{times} columns" if times else "no column"
+            faults.append(f"{path.name}: {what} {column!r}, expected one; found {', '.join(found.names) or 'none'}")
+            continue
+        type_ = found.field(column).type
+        if column == TEXT:
+            if not is_text(type_):
+                faults.append(f"{path.name}: column {column} holds {type_}, expected texts")
+        elif not (is_list(type_) and is_list(type_.value_type) and _is_id(type_.value_type.value_type)):
+            faults.append(f"{path.name}: column {column} holds {type_}, expected list<list<int64>>")
+    return faults
+
+
+def _is_id(type_: pa.DataType) -> bool:
+    return pa.types.is_integer(type_) and type_ != pa.uint64()
+
+
+# --- sequences into events, some hundred at a time ----------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Staged:
+    """What was written, and what was left out."""
+
+    events: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    rows: Counter[str] = field(default_factory=Counter)
+    several: Counter[str] = field(default_factory=Counter)  # events with more than one id
+    known: "_Known" = field(default_factory=lambda: _Known())
+
+    def source(self) -> Mapping[str, str]:
+        several = {f"events with several {column}, of which the first is kept": str(n) for column, n in self.several.items() if n}
+        return {"reader": "uqabench", **{f"{f}.arrow": f"{self.rows[f]} rows" for f in FILES}, **several, **self.known.said()}
+
+
+@dataclass(slots=True)
+class _Known:
+    """The items that were seen, ascending, what each attribute was at first (an id, a hash of tokens), and whether another came later."""
+
+    items: Int64[np.ndarray, "V"] = field(default_factory=lambda: np.zeros(0, np.int64))
+    first: Int64[np.ndarray, "V 9"] = field(default_factory=lambda: np.zeros((0, len(ATTRIBUTES)), np.int64))
+    differs: Bool[np.ndarray, "V 9"] = field(default_factory=lambda: np.zeros((0, len(ATTRIBUTES)), bool))
+
+    def add(self, items: Int64[np.ndarray, "L"], values: Int64[np.ndarray, "L 9"]) -> Int64[np.ndarray, "F"]:
+        """Takes note of events in their order; which of them are the first of their item."""
+        some, at = np.unique(items, return_index=True)
+        new = ~np.isin(some, self.items, assume_unique=True)
+        places = np.searchsorted(self.items, some[new])
+        self.items = np.insert(self.items, places, some[new])
+        self.first = np.insert(self.first, places, values[at[new]], axis=0)
+        self.differs = np.insert(self.differs, places, False, axis=0)
+        place = np.searchsorted(self.items, items)
+        rows, columns = np.nonzero(self.first[place] != values)
+        self.differs[place[rows], columns] = True
+        return np.sort(at[new])
+
+    def said(self) -> dict[str, str]:
+        found = dict(zip(ATTRIBUTES, self.differs.sum(0).tolist(), strict=True))
+        return {f"items with several {attribute}, of which the first seen is kept": str(n) for attribute, n in found.items() if n}
+
+
+class _Lists(NamedTuple):
+    """Inner lists, one an event: where each starts in the values, and how long it is."""
+
+    values: Int64[np.ndarray, "N"]
+    starts: Int64[np.ndarray, "L"]
+    lengths: Int64[np.ndarray, "L"]
+
+    def first(self) -> Int64[np.ndarray, "L"]:
+        """The first value of each, NONE where there is none."""
+        out = np.full(len(self.starts), NONE)
+        some = self.lengths > 0
+        out[some] = self.values[self.starts[some]]
+        return out
+
+    def hashes(self) -> Int64[np.ndarray, "L"]:
+        """One number a list, equal for equal lists; NONE for an empty one."""
+        within = np.arange(len(self.values)) - np.repeat(self.starts, self.lengths)
+        mixed = mix(self.values.view(np.uint64) + (within.astype(np.uint64) + np.uint64(1)) * GOLDEN)
+        total = np.append(np.zeros(1, np.uint64), np.cumsum(mixed))  # wraps at 2**64, and so does the difference
+        sums = total[self.starts + self.lengths] - total[self.starts]
+        return np.where(self.lengths > 0, (sums >> np.uint64(1)).astype(np.int64), NONE)
+
+    def texts(self, rows: Int64[np.ndarray, "F"]) -> pa.Array:
+        """`12 345 6` of these lists, null for an empty one."""
+        lengths = self.lengths[rows]
+        within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        values = pa.array(self.values[np.repeat(self.starts[rows], lengths) + within]).cast(pa.string())
+        offsets = pa.array(np.append(0, np.cumsum(lengths)).astype(np.int32))
+        joined = pc.binary_join(pa.ListArray.from_arrays(offsets, values), " ")
+        return pc.if_else(pa.array(lengths > 0), joined, pa.scalar(None, pa.string()))
+
+
+def _stage(paths: Sequence[Path], room: Path, watch: Watch) -> _Staged:
+    """Writes events, first-seen items and questions to Parquet files in `room`."""
+    staged = _Staged()
+    with ExitStack() as stack:
+        files = {"events": EVENTS, "items": ITEMS, "questions": QUESTIONS}
+        writers = {
+            file: stack.enter_context(pq.ParquetWriter(room / f"{file}.parquet", form, compression="zstd")) for file, form in files.items()
+        }
+        for scenario, path in enumerate(paths):
+            for piece in _pieces(path, watch):
+                for file, table in _sequences(piece, scenario, staged).items():
+                    writers[file].write_table(table)
+                staged.rows[path.stem] += piece.num_rows
+    return staged
+
+
+def _sequences(batch: pa.RecordBatch, scenario: int, staged: _Staged) -> dict[str, pa.Table]:
+    """The events, the items that were not seen before and the questions of some rows of one file."""
+    prefix = f"{FILES[scenario]}: "
+    user = scenario * USERS + staged.rows[FILES[scenario]] + np.arange(batch.num_rows)
+    lengths = np.stack([_lengths(batch.column(column)) for column in FEATURES])
+    level = (lengths == lengths[0]).all(0)
+    staged.rejected[f"{prefix}columns of different lengths"] += int((~level).sum())
+    if not level.all():
+        batch, user, lengths = batch.filter(pa.array(level)), user[level], lengths[:, level]
+    lists = {column: _inner(batch.column(column)) for column in FEATURES}
+    of = np.repeat(np.arange(len(user)), lengths[0])
+    position = np.arange(len(of)) - np.repeat(np.cumsum(lengths[0]) - lengths[0], lengths[0])
+    item = lists[ITEM].first()
+    usable = item >= 0
+    alive = np.bincount(of[usable], minlength=len(user)) > 0
+    staged.rejected[f"{prefix}no event with an item"] += int((~alive).sum())
+    staged.rejected[f"{prefix}events without an item"] += int((alive[of] & ~usable).sum())
+    good = np.flatnonzero(usable)
+    staged.events += len(good)
+    for column in (ITEM, *IDS.values()):
+        staged.several[column] += int((lists[column].lengths[good] > 1).sum())
+    values = [lists[c].first() for c in IDS.values()] + [lists[c].hashes() for c in TOKENS.values()]
+    new = good[staged.known.add(item[good], np.stack(values, 1)[good])]
+    ids = {a: pa.array(v[new], mask=v[new] == NONE) for a, v in zip(IDS, values, strict=False)}
+    tokens = {a: lists[column].texts(new) for a, column in TOKENS.items()}
+    tables = {
+        "events": pa.table([user[of[good]], position[good], item[good], np.full(len(good), scenario)], schema=EVENTS),
+        "items": pa.table({"item": pa.array(item[new]), **ids, **tokens}, schema=ITEMS),
+    }
+    if FILES[scenario].startswith("align"):
+        tables["questions"] = _questions(batch.column(TEXT).to_pylist(), user.tolist(), alive.tolist(), prefix, staged.rejected)
+    return tables
+
+
+def _lengths(lists: pa.Array) -> Int64[np.ndarray, "L"]:
+    """0 for null."""
+    return pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def _inner(column: pa.Array) -> _Lists:
+    """The inner lists of all rows, one after the other."""
+    inner = column.flatten()
+    lengths = _lengths(inner)
+    values = pc.fill_null(inner.flatten().cast(pa.int64()), NONE).to_numpy(zero_copy_only=False)
+    return _Lists(values, np.cumsum(lengths) - lengths, lengths)
+
+
+def _questions(texts: Sequence[str | None], users: Sequence[int], alive: Sequence[bool], prefix: str, rejected: Counter[str]) -> pa.Table:
+    """One question a user. The standard library's parser, text by text: Arrow's reads lines of one schema, and stops at a bad one."""
+    rows: list[tuple[int, str, str]] = []
+    for text, user, there in zip(texts, users, alive, strict=True):
+        found = _turns(text)
+        if isinstance(found, str):
+            rejected[f"{prefix}{found}"] += 1
+        elif not there:
+            rejected[f"{prefix}a question about a sequence that is left out"] += 1
+        else:
+            rows.append((user, *found))
+    columns = zip(*rows, strict=True) if rows else ((), (), ())
+    return pa.table([pa.array(c, t) for c, t in zip(columns, QUESTIONS.types, strict=True)], schema=QUESTIONS)
+
+
+def _turns(text: str | None) -> tuple[str, str] | str:
+    """A question and its answer (the first one of a list), or what is wrong with the text."""
+    if not text:
+        return "no text"
+    try:
+        turns = json.loads(text)
+    except (ValueError, RecursionError):
+        return "a text that is no JSON"
+    said: dict[str, object] = {}
+    if isinstance(turns, list):
+        for turn in turns:
+            if isinstance(turn, dict) and (turn.get("role") == "user" or "user" in said) and isinstance(turn.get("role"), str):
+                said.setdefault(turn["role"], turn.get("content"))
+    question, answer = said.get("user"), said.get("assistant")
+    if isinstance(answer, list) and answer:
+        answer = answer[0]
+    if not (isinstance(question, str) and question and isinstance(answer, str) and answer):
+        return "a text without a question and an answer"
+    return question, answer
