@@ -182,6 +182,12 @@ def test_sessions_gaps_and_variety(engine):
     assert nlogn == pytest.approx(3 * np.log(3) * features.SCALE, abs=1)
 
 
+def test_an_event_without_a_price_has_no_share_in_the_prices(engine):
+    log = memory_log(engine, time=[START] * 3, user=[1] * 3, kind=[BUY, BUY, SEARCH], price=[2.5, np.nan, np.nan])
+    with features.tables(log, np.array([1])) as t:
+        assert engine.one(features.price_sql(t, own=True)) == (0, BUY, 1, 25_000.0, 625_000_000.0, 25_000, 25_000)
+
+
 def test_tops_break_ties_by_the_smaller_value(engine):
     log = memory_log(engine, time=[START] * 7, user=[1, 1, 1, 1, 1, 1, 2], kind=[BUY] * 7, item=[9, 9, 3, 3, 5, -1, 5])
     with features.tables(log, np.array([1])) as t:

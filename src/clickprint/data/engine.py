@@ -1,12 +1,12 @@
-"""The one file that knows which engine runs. Today that is DuckDB; the texts it is given are the ANSI subset that Spark shares."""
+"""The one file that knows which engine runs: DuckDB here, Spark in data.spark. The texts they are given are the ANSI subset of both."""
 
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import duckdb
 import numpy as np
@@ -18,6 +18,8 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import whole
 from clickprint.core.ids import HEX_DIGITS, NONE
 
+T = TypeVar("T")
+R = TypeVar("R")
 DEFAULT_MEMORY = "2GB"
 
 
@@ -87,8 +89,12 @@ class Engine(Protocol):
     """What runs the SQL texts. `DuckDB` on one machine, `data.spark.Spark` beyond it; a text is the same for both.
 
     Answers that come back to this process (`table`, `arrays`, `one`, `batches`) are small or come in pieces; whatever has a row an event
-    or a user is written where it is made, by `write_parts`.
+    or a user is written where it is made, by `write_parts`, and made into arrays there, by `map_shards`.
     """
+
+    def __enter__(self) -> "Engine": ...
+
+    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None: ...
 
     def close(self) -> None: ...
 
@@ -112,7 +118,34 @@ class Engine(Protocol):
 
     def write_parts(self, sql: str, folder: Path, *, shard: str, order: Sequence[str] = ()) -> int: ...
 
+    def map_shards(self, function: Callable[[T], R], shards: Sequence[T]) -> list[R]: ...
+
     def explain(self, sql: str) -> str: ...
+
+
+def open_engine(
+    engine: str = "duckdb",
+    *,
+    memory: str | None = None,
+    threads: int | None = None,
+    spill: Path | None = None,
+    master: str | None = None,
+    session: Any = None,
+) -> Engine:
+    """The engine of that name; close it, or use it in a `with`. `spill` is DuckDB's, `master` and `session` are Spark's.
+
+    Raises ConfigError for another name, an option of the other engine, or what the engine refuses.
+    """
+    options = {"duckdb": {"spill": spill}, "spark": {"master": master, "session": session}}
+    if engine not in options:
+        raise ConfigError(f"engine: found {engine!r}, expected one of {', '.join(options)}")
+    if wrong := [o for other in options if other != engine for o, value in options[other].items() if value is not None]:
+        raise ConfigError(f"the engine {engine} has no option {', '.join(wrong)}")
+    if engine == "duckdb":
+        return DuckDB(memory=memory, threads=threads, spill=spill)
+    from clickprint.data.spark import Spark  # brings Java: only for those who ask
+
+    return Spark(memory=memory, threads=threads, master=master, session=session)
 
 
 class DuckDB:
@@ -236,6 +269,10 @@ class DuckDB:
             # The engine's own partitioned writing forgets the order of the rows.
             by = ", ".join(f"{name(c)} NULLS FIRST" for c in (shard, *order))
             return _write_shards(self.batches(f"SELECT * FROM ({sql}) AS s ORDER BY {by}"), part, shard)
+
+    def map_shards(self, function: Callable[[T], R], shards: Sequence[T]) -> list[R]:
+        """What `function` gives for each shard, in their order. It reads and writes files, and gives back something small."""
+        return [function(shard) for shard in shards]
 
     def explain(self, sql: str) -> str:
         """The plan, for tests."""

@@ -6,7 +6,7 @@ roll-up that comes back in a fixed order.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,11 +84,12 @@ def has_codes(log: EventLog) -> bool:
 class Tables:
     """What the texts read: the log's events, its catalogue (one row an item), and whose features are wanted.
 
-    `wanted` is (user, place): the row of each user in the answer. `price_edges` are the lower edges of the event-price buckets 1, 2, ….
+    `wanted` is (user, place): the row of each user in the answer; None where everyone is wanted and a user's place is the user.
+    `price_edges` are the lower edges of the event-price buckets 1, 2, ….
     """
 
     log: EventLog
-    wanted: str
+    wanted: str | None
     items: str
     price_edges: tuple[float, ...] = ()
 
@@ -106,22 +107,34 @@ class Tables:
     def events(self, picks: Sequence[str], where: str = "1 = 1", *, place: bool = True, join: str = "") -> str:
         """SQL: SELECT these expressions of the wanted users' events (e), their items (c) and places (w), in no order."""
         catalogue = f" LEFT JOIN {self.items} AS c ON e.item = c.item" if any("c." in p for p in (*picks, where)) else ""
-        chosen = ", ".join(["w.place AS place", *picks] if place else picks)
-        users = f"{self.log.events} AS e JOIN {self.wanted} AS w ON e.{name('user')} = w.{name('user')}"
-        return f"SELECT {chosen} FROM {users}{catalogue}{join} WHERE {where}"
+        user, rows = f"e.{name('user')}", f"{self.log.events} AS e"
+        if self.wanted is not None:
+            rows, user = f"{rows} JOIN {self.wanted} AS w ON {user} = w.{name('user')}", "w.place"
+        chosen = ", ".join([f"{user} AS place", *picks] if place else picks)
+        return f"SELECT {chosen} FROM {rows}{catalogue}{join} WHERE {where}"
 
 
 @contextmanager
-def tables(log: EventLog, users: Int64[np.ndarray, "U"], price_edges: tuple[float, ...] = ()) -> Iterator[Tables]:
-    """The relations for one job; what they keep in the engine is dropped at the end."""
+def tables(log: EventLog, users: Int64[np.ndarray, "U"] | str | None, price_edges: tuple[float, ...] = ()) -> Iterator[Tables]:
+    """The relations for one job; what they keep in the engine is dropped at the end.
+
+    Places are those of the array `users`. Where users are too many to hold, `users` is SQL (user, each once), or None for everyone with an
+    event, and a user's place is the user.
+    """
     engine = log.engine
-    wanted = engine.keep(pa.table({"user": users, "place": np.arange(len(users), dtype=np.int32)}))
-    items = engine.keep(log.known(log.end))
-    try:
-        yield Tables(log, wanted, items, price_edges)
-    finally:
-        engine.drop(wanted)
-        engine.drop(items)
+    with ExitStack() as stack:
+
+        def keep(relation: str | pa.Table) -> str:
+            kept = engine.keep(relation)
+            stack.callback(engine.drop, kept)
+            return kept
+
+        wanted = None
+        if isinstance(users, str):
+            wanted = keep(f"SELECT {name('user')}, {name('user')} AS place FROM ({users}) AS u")
+        elif users is not None:
+            wanted = keep(pa.table({"user": users, "place": np.arange(len(users), dtype=np.int32)}))
+        yield Tables(log, wanted, keep(log.known(log.end)), price_edges)
 
 
 def bucket_sql(value: str, edges: Sequence[float]) -> str:
@@ -142,9 +155,18 @@ def lasts_sql(log: EventLog) -> str:
     return f"SELECT kind, MAX(time) AS last FROM {log.events} GROUP BY kind"
 
 
-def prices_sql(log: EventLog) -> str:
-    """The prices in the log and how often each is there."""
-    return f"SELECT price, COUNT(*) AS n FROM {log.events} WHERE price IS NOT NULL GROUP BY price ORDER BY price"
+def prices_sql(log: EventLog, buckets: int = PRICE_BUCKETS) -> str:
+    """The prices that cut the log's events into quantile buckets, and its lowest (`edge` 0); fewer where prices repeat.
+
+    Price i is the lowest at or below which i / `buckets` of the events lie.
+    """
+    counted = f"SELECT price, COUNT(*) AS n FROM {log.events} WHERE price IS NOT NULL GROUP BY price"
+    running = f"SELECT price, n, SUM(n) OVER (ORDER BY price) AS upto, SUM(n) OVER () AS total FROM ({counted}) AS c"
+    share = "CAST({} AS DOUBLE) / CAST(total AS DOUBLE)"
+    shares = f"SELECT price, upto = n AS lowest, {share.format('upto - n')} AS below, {share.format('upto')} AS here FROM ({running}) AS r"
+    cuts = (np.arange(1, buckets) / buckets).tolist()
+    edges = f"SELECT price, lowest, {bucket_sql('below', cuts)} AS before, {bucket_sql('here', cuts)} AS edge FROM ({shares}) AS s"
+    return f"SELECT price, CASE WHEN lowest THEN 0 ELSE edge END AS edge FROM ({edges}) AS e WHERE lowest OR edge > before ORDER BY price"
 
 
 def totals_sql(t: Tables) -> str:
@@ -278,13 +300,14 @@ def price_sql(t: Tables, own: bool) -> str:
 
     The price is the event's own in ten-thousandths, or else its bucket.
     """
-    price = _scaled("e.price") if own else t.value("price")
-    rows = t.events(["e.kind AS kind", f"{price} AS price"])
+    price = "e.price" if own else t.value("price")
+    # Asked of the price itself: GREATEST passes over a null, so a scaled one would be the least price that there can be.
+    rows = t.events(["e.kind AS kind", f"{_scaled(price) if own else price} AS price"], f"{price} IS NOT NULL")
     wide = "CAST(price AS DECIMAL(19, 0))"
     return (
         "SELECT place, kind, COUNT(*) AS n, CAST(SUM(price) AS DOUBLE) AS total, "
         f"CAST(SUM({wide} * {wide}) AS DOUBLE) AS squares, MIN(price) AS least, MAX(price) AS most "
-        f"FROM ({rows}) AS r WHERE price IS NOT NULL GROUP BY place, kind"
+        f"FROM ({rows}) AS r GROUP BY place, kind"
     )
 
 
@@ -316,12 +339,8 @@ def price_edges(log: EventLog, buckets: int = PRICE_BUCKETS) -> tuple[float, ...
     """Edges that cut the log's event prices into quantile buckets; fewer where prices repeat. Empty when the catalogue has buckets."""
     if AttributeKind.PRICE_BUCKET in log.manifest.attributes.values() or "price" not in log.manifest.columns:
         return ()
-    found = log.engine.arrays(prices_sql(log))
-    if not len(found["n"]):
-        return ()
-    share = np.cumsum(found["n"]) / found["n"].sum()
-    places = np.searchsorted(share, np.arange(1, buckets) / buckets)
-    return tuple(float(p) for p in np.unique(found["price"][places]) if p > found["price"][0])
+    found = log.engine.arrays(prices_sql(log, buckets))
+    return tuple(found["price"][found["edge"] > 0].tolist())
 
 
 @contextmanager

@@ -68,19 +68,24 @@ def split(log: EventLog, *, horizon_days: int = 14, users: Int64[np.ndarray, "U"
     below one day or a log in order form, DataError where the log has no such event or nothing before the cutoff.
     Source: spec/challenge-protocol.md, "Split".
     """
-    if horizon_days < 1:
-        raise ConfigError(f"horizon_days: found {horizon_days}, expected at least 1")
-    log.manifest.need_clock("a split by time")
-    span = log.span(roles=(anchor,))
-    if span is None:
-        raise DataError(log.manifest.name, [f"no event has the role {anchor.value}, so there is nothing to anchor the split on"])
-    train, valid = windows(span[1], horizon_days)
+    train, valid = anchored(log, horizon_days, anchor)
     past = past_of(log, train.start, users)
     if not len(past.users):
         raise DataError(
             log.manifest.name, [f"nothing happened before {show(train.start)}; the log is too short for windows of {horizon_days} days"]
         )
     return Split(past, train, valid)
+
+
+def anchored(log: EventLog, horizon_days: int = 14, anchor: Role = Role.BUY) -> tuple[Window, Window]:
+    """The two windows of `split`; no user is looked at. Raises as `split` does."""
+    if horizon_days < 1:
+        raise ConfigError(f"horizon_days: found {horizon_days}, expected at least 1")
+    log.manifest.need_clock("a split by time")
+    span = log.span(roles=(anchor,))
+    if span is None:
+        raise DataError(log.manifest.name, [f"no event has the role {anchor.value}, so there is nothing to anchor the split on"])
+    return windows(span[1], horizon_days)
 
 
 def windows(end: Time, horizon_days: int) -> tuple[Window, Window]:

@@ -1,11 +1,14 @@
 """The organisers' aggregated features: how often, what most, and how lately, for each kind of event."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from jaxtyping import Int64
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
@@ -14,8 +17,11 @@ from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
 from clickprint.core.watch import Watch, silent
-from clickprint.data import features
+from clickprint.data import features, parts
+from clickprint.data.engine import name
 from clickprint.data.features import CODES, Tables
+from clickprint.data.log import EventLog
+from clickprint.data.parts import Piece
 from clickprint.encoders import state
 
 
@@ -57,11 +63,14 @@ class Counts:
 
     def fit(self, past: Past, *, rng: RNG | None = None, watch: Watch = silent) -> "FittedCounts":
         """Learns which values are the most frequent. Raises ConfigError when that makes more columns than a profile may have."""
-        log = features.log_of(past)
+        return self.fit_log(features.log_of(past), past.users, watch=watch)
+
+    def fit_log(self, log: EventLog, users: Int64[np.ndarray, "U"] | str | None = None, *, watch: Watch = silent) -> "FittedCounts":
+        """`fit` for a log that is cut, and `users` as features.tables takes them: what comes to this process is small."""
         edges = features.price_edges(log)
         columns = features.value_columns(log)
         tops: dict[str, dict[int, tuple[int, ...]]] = {}
-        with features.tables(log, past.users, edges) as tables:
+        with features.tables(log, users, edges) as tables:
             for done, column in enumerate(columns):
                 watch("most frequent values", done, len(columns))
                 tops[column] = features.tops(tables, column, self.top)
@@ -111,36 +120,45 @@ class FittedCounts:
                 found += [b.kind, *(f"{b.kind} {d}d {c} {v}" for d in self.days for c, values in b.tops for v in values)]
         return tuple(found)
 
+    @property
+    def widths(self) -> tuple[tuple[str, int], ...]:
+        """(block, columns) for each block."""
+        return tuple((b.kind, b.width(len(self.days))) for b in self.blocks)
+
     def encode(self, past: Past) -> Profiles:
         log = features.log_of(past)
-        windows = len(self.days)
-        widths = [b.width(windows) for b in self.blocks]
-        starts = dict(zip((b.kind for b in self.blocks), np.cumsum([0, *widths])[:-1].tolist(), strict=True))
-        vectors = np.zeros((len(past.users), sum(widths)), np.float16)
+        vectors = np.zeros((len(past.users), len(self.names)), np.float16)
+        with features.tables(log, past.users, self.price_edges) as tables:
+            for sql, put in self.pieces(tables):
+                for part in features.scatter(log.engine, sql):
+                    put(part, vectors)
+        return Profiles(past.users, vectors, self.widths)
+
+    def write(self, log: EventLog, folder: Path, *, shards: int, users: str | None = None, watch: Watch = silent) -> int:
+        """Writes the profiles of `users` (SQL: user, each once; None: everyone with an event in the log, which is cut) to `folder`, a shard
+        a folder (data.parts), and says how many there are. Nothing with a row a user comes to this process; the bytes are `encode`'s."""
+        with features.tables(log, users, self.price_edges) as tables:
+            everyone = users or f"SELECT DISTINCT {name('user')} FROM {log.events}"
+            return parts.profiles(log.engine, everyone, self.pieces(tables), self.widths, folder, shards=shards, watch=watch)
+
+    def pieces(self, tables: Tables) -> Iterator[Piece]:
+        """What fills the vectors: SQL texts, each with what puts its rows where they belong. Each is used before the next is taken."""
+        log = tables.log
+        starts = dict(zip((b.kind for b in self.blocks), np.cumsum([0, *(w for _, w in self.widths)])[:-1].tolist(), strict=True))
         code_of = {kind.name: code for code, kind in enumerate(log.manifest.kinds)}
         blocks = {code_of[b.kind]: b for b in self.blocks if b.kind in code_of}  # a kind that the log does not have stays zero
         first = np.full(len(log.manifest.kinds), -1)  # kind → its block's first column
         for code, b in blocks.items():
             first[code] = -1 if b.codes else starts[b.kind]
-        with features.tables(log, past.users, self.price_edges) as tables:
-            for part in features.scatter(log.engine, features.totals_sql(tables)):
-                known = first[part["kind"]] >= 0
-                vectors[part["place"][known], first[part["kind"][known]]] = to_float16(part["n"][known])
-            self._windows(tables, blocks, first, vectors)
-            searches = {code: starts[b.kind] for code, b in blocks.items() if b.codes}
-            if searches and features.has_codes(log):
-                with features.query_codes(log) as codes:
-                    for part in features.scatter(log.engine, features.code_sums_sql(tables, codes)):
-                        for code, start in searches.items():
-                            mine = part["kind"] == code
-                            for i in range(CODES):
-                                vectors[part["place"][mine], start + i] = to_float16(
-                                    part[f"c{i}"][mine].astype(np.float64) / part["n"][mine]
-                                )
-        return Profiles(past.users, vectors, tuple(zip((b.kind for b in self.blocks), widths, strict=True)))
+        yield features.totals_sql(tables), partial(_put_totals, first)
+        yield from self._windows(tables, blocks, first)
+        searches = {code: starts[b.kind] for code, b in blocks.items() if b.codes}
+        if searches and features.has_codes(log):
+            with features.query_codes(log) as codes:
+                yield features.code_sums_sql(tables, codes), partial(_put_codes, searches)
 
-    def _windows(self, tables: Tables, blocks: dict[int, Block], first: np.ndarray, vectors: np.ndarray) -> None:
-        """Fills in the counts of top values."""
+    def _windows(self, tables: Tables, blocks: dict[int, Block], first: np.ndarray) -> Iterator[Piece]:
+        """The counts of top values."""
         engine = tables.log.engine
         lasts = {kind: last for kind, last in features.lasts(tables.log).items() if kind in blocks}
         if not lasts:
@@ -163,18 +181,41 @@ class FittedCounts:
                 keys = np.array(sorted(where), np.int64)
                 targets = np.array([where[k, v] for k, v in keys.tolist()])
                 distinct = np.unique(keys[:, 1])
-                for part in features.scatter(engine, features.windows_sql(tables, column, distinct.tolist(), edges, windows, since)):
-                    # A (kind, value) as one number: values are few, so their rank stands for them.
-                    rank = part["kind"].astype(np.int64) * len(distinct) + np.searchsorted(distinct, part["value"])
-                    ranks = keys[:, 0] * len(distinct) + np.searchsorted(distinct, keys[:, 1])
-                    at = np.minimum(np.searchsorted(ranks, rank), len(ranks) - 1)
-                    known = ranks[at] == rank
-                    place, step = targets[at[known]].T
-                    for i in range(windows):
-                        vectors[part["place"][known], place + i * step] = to_float16(part[f"n{i}"][known].astype(np.float64))
+                sql = features.windows_sql(tables, column, distinct.tolist(), edges, windows, since)
+                yield sql, partial(_put_windows, keys, targets, distinct, windows)
         finally:
             engine.drop(edges)
 
     def save(self, folder: Path) -> None:
         blocks: list[dict[str, Any]] = [{"kind": b.kind, "tops": b.tops, "codes": b.codes} for b in self.blocks]
         state.write(folder, "counts", {"days": self.days, "blocks": blocks, "price_edges": self.price_edges})
+
+
+def _put_totals(first: Int64[np.ndarray, "K"], part: Mapping[str, np.ndarray], vectors: np.ndarray) -> None:
+    known = first[part["kind"]] >= 0
+    vectors[part["place"][known], first[part["kind"][known]]] = to_float16(part["n"][known])
+
+
+def _put_windows(
+    keys: Int64[np.ndarray, "N 2"],
+    targets: Int64[np.ndarray, "N 2"],
+    distinct: Int64[np.ndarray, "V"],
+    windows: int,
+    part: Mapping[str, np.ndarray],
+    vectors: np.ndarray,
+) -> None:
+    # A (kind, value) as one number: values are few, so their rank stands for them.
+    rank = part["kind"].astype(np.int64) * len(distinct) + np.searchsorted(distinct, part["value"])
+    ranks = keys[:, 0] * len(distinct) + np.searchsorted(distinct, keys[:, 1])
+    at = np.minimum(np.searchsorted(ranks, rank), len(ranks) - 1)
+    known = ranks[at] == rank
+    place, step = targets[at[known]].T
+    for i in range(windows):
+        vectors[part["place"][known], place + i * step] = to_float16(part[f"n{i}"][known].astype(np.float64))
+
+
+def _put_codes(searches: Mapping[int, int], part: Mapping[str, np.ndarray], vectors: np.ndarray) -> None:
+    for code, start in searches.items():
+        mine = part["kind"] == code
+        for i in range(CODES):
+            vectors[part["place"][mine], start + i] = to_float16(part[f"c{i}"][mine].astype(np.float64) / part["n"][mine])
