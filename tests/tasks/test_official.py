@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from clickprint.core.errors import ConfigError, DataError
+from clickprint.nn.device import device
 from clickprint.tasks import official
 from clickprint.tasks.official import Shape
 from clickprint.tasks.task import Loss, bce, mse
@@ -225,19 +226,19 @@ def test_without_gradients_to_write_over_they_are_new() -> None:
 def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert official.device() == official.device("cpu") == "cpu"
+    assert device() == device("cpu") == "cpu"
     for word in ("gpu", "cuda", "mps"):
         with pytest.raises(ConfigError, match=f"found '{word}', but torch sees no such device"):
-            official.device(word)
+            device(word)
     with pytest.raises(ConfigError, match="found 'tpu', expected one of auto, gpu, cuda, mps, cpu"):
-        official.device("tpu")
+        device("tpu")
     with pytest.raises(ConfigError, match="device 1: found 1 of cpu here, expected a number from 0 to 0"):
-        official.device("cpu", 1)
+        device("cpu", 1)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert official.device("gpu") == official.device() == "mps"
+    assert device("gpu") == device() == "mps"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert official.device() == "cuda:0"
-    assert official.device("gpu", 1) == "cuda:1"
+    assert device() == "cuda:0"
+    assert device("gpu", 1) == "cuda:1"
     with pytest.raises(ConfigError, match="from 0 to 1"):
-        official.device("cuda", 2)
+        device("cuda", 2)

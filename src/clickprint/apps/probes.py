@@ -37,7 +37,7 @@ def named_devices(accelerator: str, wanted: str) -> list[str]:
         raise ConfigError("the official probe needs torch, which is not installed: pip install 'clickprint[probe]' (or --skip-official)")
     import torch
 
-    from clickprint.tasks.official import device
+    from clickprint.nn.device import device
 
     first = device(accelerator)
     there = torch.cuda.device_count() if first.startswith("cuda") else 1

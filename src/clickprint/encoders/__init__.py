@@ -2,20 +2,27 @@
 
 import json
 import types
-from collections.abc import Mapping
-from dataclasses import MISSING, Field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.past import Encoder, Fitted
+
+Made = TypeVar("Made")
 
 ENCODERS = {
     "counts": "clickprint.encoders.counts:Counts",
     "decay": "clickprint.encoders.decay:Decay",
     "joined": "clickprint.encoders.joined:Joined",
     "saved": "clickprint.encoders.saved:Saved",
+    "sasrec": "clickprint.encoders.sasrec:SASRec",
+    "hstu": "clickprint.encoders.hstu:HSTU",
+    "gru4rec": "clickprint.encoders.gru4rec:GRU4Rec",
+    "mamba4rec": "clickprint.encoders.mamba4rec:Mamba4Rec",
+    "transformer++": "clickprint.encoders.transformerpp:TransformerPP",
     "random": "clickprint.encoders.controls:Random",
     "constant": "clickprint.encoders.controls:Constant",
 }
@@ -27,21 +34,7 @@ def encoder(name: str, **options: Any) -> Encoder:
     Raises ConfigError for a name or an option that is not known, and for a value that the option does not take.
     """
     kind = _class(name)
-    hints = get_type_hints(kind)
-    known = [f.name for f in fields(kind)]
-    problems = [
-        f"{option!r} is not an option of {name!r}; it has {', '.join(known) or 'none'}" for option in options if option not in known
-    ]
-    given = {}
-    for option, value in options.items():
-        if option in known:
-            try:
-                given[option] = _coerce(value, hints[option])
-            except TypeError:
-                problems.append(f"{name}.{option}: found {value!r}, expected {_show(hints[option])}")
-    problems += [
-        f"{name}.{f.name} is missing, expected {_show(hints[f.name])}" for f in fields(kind) if f.name not in options and _needed(f)
-    ]
+    given, problems = _given(kind, name, options)
     if problems:
         raise ConfigError("; ".join(problems))
     try:
@@ -49,6 +42,43 @@ def encoder(name: str, **options: Any) -> Encoder:
     except ConfigError as fault:
         raise ConfigError(f"{name}: {fault}") from None
     return made
+
+
+def of_options(kind: Callable[..., Made], options: Mapping[str, Any]) -> Made:
+    """A recipe's dataclass from options as JSON or TOML give them. Raises ConfigError."""
+    given, problems = _given(kind, getattr(kind, "__name__", ""), options)
+    if problems:
+        raise ConfigError("; ".join(problems))
+    return kind(**given)
+
+
+def _given(kind: Any, name: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The options as the types that the dataclass declares, a table for a dataclass inside it; and every fault."""
+    hints = get_type_hints(kind)
+    known = [f.name for f in fields(kind)]
+    problems = [
+        f"{option!r} is not an option of {name!r}; it has {', '.join(known) or 'none'}" for option in options if option not in known
+    ]
+    given: dict[str, Any] = {}
+    for option, value in options.items():
+        if option not in known:
+            continue
+        if is_dataclass(hints[option]) and isinstance(value, Mapping):
+            inner, faults = _given(hints[option], f"{name}.{option}", value)
+            problems += faults
+            try:
+                given[option] = hints[option](**inner)
+            except ConfigError as fault:
+                problems.append(f"{name}.{option}: {fault}")
+            continue
+        try:
+            given[option] = _coerce(value, hints[option])
+        except TypeError:
+            problems.append(f"{name}.{option}: found {value!r}, expected {_show(hints[option])}")
+    problems += [
+        f"{name}.{f.name} is missing, expected {_show(hints[f.name])}" for f in fields(kind) if f.name not in options and _needed(f)
+    ]
+    return given, problems
 
 
 def load(folder: Path | str) -> Fitted:

@@ -1,0 +1,247 @@
+"""From histories to a fitted next-item model, and its three uses: user vectors, ranked items, hidden states. Recipes differ in layers only.
+
+A recipe is a frozen dataclass with `history`, `loss`, `training` and `model(sizes)`; its file says what the paper says. What is learned
+is a FittedSequence whichever recipe it was.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.files import whole
+from clickprint.core.histories import Histories
+from clickprint.core.ids import NONE
+from clickprint.core.past import Past
+from clickprint.core.profiles import Profiles, to_float16
+from clickprint.core.ragged import Ragged, starts_of
+from clickprint.core.recommendations import Recommendations
+from clickprint.core.rng import RNG
+from clickprint.core.watch import Watch, silent
+from clickprint.encoders import state
+from clickprint.metrics import ranking
+from clickprint.nn.device import device
+from clickprint.nn.next_item import ITEM, TIME, NextItem, NextItemLoss, best, last_states, shifted
+from clickprint.nn.train import Progress, Training, shuffled, train
+
+SECOND = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HistorySpec:
+    """Which part of a history a model reads: the last `length` events about an item, and of each the item and these more `fields`.
+
+    Items with fewer than `least` events at fit are not learned: they are nothing, wherever they stand.
+    """
+
+    length: int = 50
+    fields: tuple[str, ...] = ()
+    least: int = 1
+
+    def __post_init__(self) -> None:
+        wrong = [f"{n}: found {getattr(self, n)}, expected at least 1" for n in ("length", "least") if getattr(self, n) < 1]
+        wrong += [f"fields: {ITEM} and {TIME} are read anyway, leave them out"] if {ITEM, TIME} & set(self.fields) else []
+        if wrong:
+            raise ConfigError("; ".join(wrong))
+
+
+@runtime_checkable
+class Recipe(Protocol):
+    """What a sequence encoder's dataclass has. `pieces`: into how many lengths a batch is sorted."""
+
+    @property
+    def history(self) -> HistorySpec: ...
+    @property
+    def loss(self) -> NextItemLoss: ...
+    @property
+    def training(self) -> Training: ...
+    @property
+    def pieces(self) -> int: ...
+    def model(self, sizes: Mapping[str, int]) -> NextItem: ...
+
+
+def fit_past(recipe: Recipe, name: str, past: Past, *, rng: RNG, watch: Watch = silent, accelerator: str = "auto") -> "FittedSequence":
+    """Trains on everything before the cutoff. With patience, users' last items are held out and ranked to know when to stop."""
+    histories = past.histories((ITEM, TIME, *recipe.history.fields))
+    if not recipe.training.patience:
+        return fit(recipe, name, histories, rng=rng, watch=watch, accelerator=accelerator)
+    kept, users, held = hold_out(histories)
+    return fit(recipe, name, kept, rng=rng, watch=watch, accelerator=accelerator, measure=last_item_measure(kept, users, held))
+
+
+def fit(
+    recipe: Recipe,
+    name: str,
+    histories: Histories,
+    *,
+    rng: RNG,
+    measure: Callable[["FittedSequence"], float] | None = None,
+    checkpoint: Path | None = None,
+    key: str = "",
+    watch: Watch = silent,
+    accelerator: str = "auto",
+) -> "FittedSequence":
+    """Trains the recipe's model on these histories: each event predicts the next. `measure` (higher is better) decides when to stop.
+
+    Raises DataError where no history has two items.
+    """
+    events = items_only(histories)
+    values = {f: known_values(events.fields[f], recipe.history.least if f == ITEM else 1) for f in (ITEM, *recipe.history.fields)}
+    fitted = FittedSequence(name, recipe, values, NextItem({f: len(v) for f, v in values.items()}, 1, 1, []))
+    fields = fitted.numbers(events)
+    if (events.lengths < 2).all() or not len(values[ITEM]):
+        raise DataError(name, ["no history has two events about an item, so there is no next item to learn"])
+    with torch.random.fork_rng():
+        torch.manual_seed(rng.child("start").integer() & 0x7FFF_FFFF_FFFF_FFFF)
+        model = recipe.model({f: len(v) for f, v in values.items()}).to(device(accelerator))
+    fitted = replace(fitted, network=model)
+    progress = train(
+        model,
+        shuffled(len(events), rng),
+        _on(model, shifted(fields, events.starts, recipe.history.length, recipe.pieces)),
+        recipe.loss,
+        recipe.training,
+        rng=rng,
+        measure=None if measure is None else lambda _: measure(fitted),
+        checkpoint=checkpoint,
+        key=key or f"{name} {recipe} {histories.fingerprint} {rng}",
+        watch=watch,
+    )
+    return replace(fitted, progress=progress)
+
+
+@dataclass(frozen=True, slots=True)
+class FittedSequence:
+    """A trained model, and which value is which number. `values[field][i]` is number i + 1; 0 is everything else."""
+
+    name: str
+    recipe: Any
+    values: Mapping[str, Int64[np.ndarray, "_"]]
+    network: NextItem
+    progress: Progress | None = None
+
+    def encode(self, past: Past) -> Profiles:
+        """The state after each user's newest event about an item, with all that is known before the cutoff; zeros where there is none."""
+        spec = self.recipe.history
+        found = past.histories((ITEM, TIME, *spec.fields)).of(past.users)
+        return Profiles(past.users, to_float16(self.states(found)))
+
+    def states(self, histories: Histories) -> Float32[np.ndarray, "U D"]:
+        """The state after each history's newest event; a row for each of `histories.users`."""
+        events = items_only(histories)
+        out = np.zeros((len(events), self.network.items.shape[1]), np.float32)
+        for rows, part in last_states(self.network, self.numbers(events), events.starts):
+            out[rows] = part.float().cpu().numpy()
+        return out
+
+    def recommend(self, histories: Histories, k: int, *, seen: bool = True) -> Recommendations:
+        """The k best items of each user, of the whole catalogue that was learned. `seen`: items of the history may be given again."""
+        events = items_only(histories)
+        numbers = self.numbers(events)
+        items = self.network.items.detach()
+        size = min(k, len(self.values[ITEM]))
+        found, scores = np.full((len(events), size), NONE, np.int64), np.full((len(events), size), -np.inf, np.float32)
+        names = np.append(NONE, self.values[ITEM])
+        had = Ragged(events.starts, numbers[ITEM])
+        for rows, part in last_states(self.network, numbers, events.starts):
+            top, score = best(part, items, size, None if seen else had.take(rows))
+            found[rows], scores[rows] = names[top], score
+        return Recommendations(events.users, found, scores)
+
+    def numbers(self, events: Histories) -> dict[str, np.ndarray]:
+        """The fields as the model's numbers; time in seconds."""
+        fields: dict[str, np.ndarray] = {f: number(v, events.fields[f]) for f, v in self.values.items()}
+        if TIME in events.fields:
+            fields[TIME] = events.fields[TIME] // SECOND
+        return fields
+
+    def save(self, folder: Path) -> None:
+        """The recipe's options, the values and the weights: whole or not at all."""
+        with whole(folder) as part:
+            state.write(part, self.name, {"options": asdict(self.recipe)}, {f"values.{f}": v for f, v in self.values.items()})
+            weights = {n: v.detach().cpu().contiguous().clone() for n, v in self.network.state_dict().items()}
+            save_file(weights, part / "weights.safetensors")
+
+
+def load(folder: Path, name: str, recipe: Callable[[Mapping[str, Any]], Any]) -> FittedSequence:
+    """What FittedSequence.save wrote; `recipe` makes the dataclass from its options. Raises DataError."""
+    raw = state.read(folder, name)
+    again = "fit and save it again"
+    try:
+        made = recipe(raw["options"])
+        values = {f: state.array(folder, f"values.{f}") for f in (ITEM, *made.history.fields)}
+        network = made.model({f: len(v) for f, v in values.items()})
+        network.load_state_dict(load_file(folder / "weights.safetensors"))
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OSError, SafetensorError, ConfigError) as fault:
+        said = str(fault).splitlines()[0] if str(fault) else repr(fault)
+        raise DataError(str(folder), [f"not a fitted `{name}` ({said}); {again}"]) from None
+    network.eval()
+    return FittedSequence(name, made, values, network)
+
+
+# ------------------------------------------------------------------------------------------------------------ histories
+def items_only(histories: Histories) -> Histories:
+    """The events that are about an item."""
+    item = histories.fields[ITEM]
+    keep = item != NONE
+    if keep.all():
+        return histories
+    row = np.repeat(np.arange(len(histories)), histories.lengths)[keep]
+    starts = starts_of(np.bincount(row, minlength=len(histories)))
+    return Histories(histories.users, starts, {f: v[keep] for f, v in histories.fields.items()}, histories.cutoff, histories.fingerprint)
+
+
+def known_values(values: Int64[np.ndarray, "L"], least: int = 1) -> Int64[np.ndarray, "V"]:
+    """The values that occur at least so often, sorted; NONE is none."""
+    found, counts = np.unique(values, return_counts=True)
+    return found[(counts >= least) & (found != NONE)].astype(np.int64)
+
+
+def number(known: Int64[np.ndarray, "V"], values: np.ndarray) -> Int64[np.ndarray, "L"]:
+    """1 … V for known values, 0 for others."""
+    if not len(known):
+        return np.zeros(len(values), np.int64)
+    place = np.minimum(np.searchsorted(known, values), len(known) - 1)
+    return np.where(known[place] == values, place + 1, 0)
+
+
+def hold_out(histories: Histories) -> tuple[Histories, Int64[np.ndarray, "U"], Int64[np.ndarray, "U"]]:
+    """The histories less the last event about an item of everyone with three or more, who they are, and their held-out items."""
+    events = items_only(histories)
+    some = events.lengths >= 3
+    last = events.starts[1:][some] - 1
+    keep = np.ones(events.events, bool)
+    keep[last] = False
+    starts = starts_of(events.lengths - some)
+    kept = Histories(events.users, starts, {f: v[keep] for f, v in events.fields.items()}, events.cutoff, events.fingerprint)
+    return kept, events.users[some], events.fields[ITEM][last]
+
+
+def last_item_measure(
+    kept: Histories, users: Int64[np.ndarray, "U"], held: Int64[np.ndarray, "U"], *, k: int = 10, seen: bool = False
+) -> Callable[[FittedSequence], float]:
+    """NDCG@k of the held-out item, ranked among all items; an item that was never learned is missed."""
+    asked = kept.of(users)
+
+    def measure(fitted: FittedSequence) -> float:
+        lists = fitted.recommend(asked, k, seen=seen).items
+        hit = ranking.hits(lists, np.arange(len(users) + 1), held)
+        return float(np.mean(ranking.ndcg(hit, np.ones(len(users), np.int64), k))) if len(users) else 0.0
+
+    return measure
+
+
+def _on(model: NextItem, parts: Callable[..., Iterator[tuple[Any, int]]]) -> Callable[..., Iterator[tuple[Any, int]]]:
+    where = model.items.device
+
+    def moved(rows: Int64[np.ndarray, "B"]) -> Iterator[tuple[Any, int]]:
+        return (((given.to(where), wanted.to(where)), weight) for (given, wanted), weight in parts(rows))
+
+    return moved

@@ -1,0 +1,221 @@
+"""The sequence encoders: each keeps the contract, learns what can be known, ranks items, and is refused when its files are damaged."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.histories import Histories
+from clickprint.core.ids import NONE
+from clickprint.core.rng import RNG
+from clickprint.encoders import ENCODERS, encoder, load, sequence
+from clickprint.encoders.gru4rec import GRU4Rec
+from clickprint.encoders.hstu import HSTU
+from clickprint.encoders.mamba4rec import Mamba4Rec
+from clickprint.encoders.sasrec import SASRec
+from clickprint.encoders.sequence import HistorySpec
+from clickprint.encoders.transformerpp import TransformerPP
+from clickprint.nn.next_item import NextItemLoss
+from clickprint.nn.train import Training
+from clickprint.testing.encoders import EncoderContract
+
+QUICK = Training(epochs=3, batch=32, lr=0.01)
+SHORT = HistorySpec(length=10)
+TOLERANCE = 0.02  # float16 of sums in another order
+
+
+class TestSASRec(EncoderContract):
+    encoder = SASRec(width=8, history=SHORT, training=QUICK)
+    tolerance = TOLERANCE
+    anonymous = False  # rows are shuffled by their place among the users
+
+
+class TestLiGR(EncoderContract):
+    encoder = SASRec(width=8, form="ligr", history=SHORT, training=QUICK, loss=NextItemLoss(kind="sampled", negatives=8))
+    tolerance = TOLERANCE
+    anonymous = False
+
+
+class TestHSTU(EncoderContract):
+    encoder = HSTU(width=8, layers=1, history=SHORT, training=QUICK)
+    tolerance = TOLERANCE
+    anonymous = False
+
+
+class TestGRU4Rec(EncoderContract):
+    encoder = GRU4Rec(width=8, hidden=12, history=SHORT, training=QUICK)
+    tolerance = TOLERANCE
+    anonymous = False
+
+
+class TestMamba4Rec(EncoderContract):
+    encoder = Mamba4Rec(width=8, state=4, history=SHORT, training=QUICK)
+    tolerance = TOLERANCE
+    anonymous = False
+
+
+class TestTransformerPP(EncoderContract):
+    encoder = TransformerPP(width=8, layers=1, history=SHORT, training=QUICK)
+    tolerance = TOLERANCE
+    anonymous = False
+
+
+RECIPES = {
+    "sasrec": lambda **more: SASRec(width=16, **more),
+    "hstu": lambda **more: HSTU(width=16, layers=1, loss=NextItemLoss(kind="sampled", negatives=20, temperature=0.1), **more),
+    "gru4rec": lambda **more: GRU4Rec(width=16, **more),
+    "mamba4rec": lambda **more: Mamba4Rec(width=16, state=4, **more),
+    "transformer++": lambda **more: TransformerPP(width=16, layers=1, **more),
+}
+ITEMS = np.array([7, -3, 1000, 42, 5, 11, 900, 8])  # a circle that everyone walks
+
+
+def walks(users: int = 80, seed: int = 0, **more: np.ndarray) -> Histories:
+    random = np.random.default_rng(seed)
+    lengths = random.integers(0, 16, users)
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    item = np.concatenate([ITEMS[(random.integers(8) + np.arange(n)) % 8] for n in lengths]).astype(np.int64)
+    time = np.arange(len(item), dtype=np.int64) * 3_600_000_000
+    return Histories(np.arange(users) * 3 - 40, starts, {"item": item, "time": time, **more})
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_it_learns_the_circle_and_ranks_it(name: str, tmp_path: Path) -> None:
+    recipe = RECIPES[name](history=HistorySpec(length=10), training=Training(epochs=40, batch=40, lr=0.01))
+    histories = walks()
+    fitted = sequence.fit(recipe, name, histories, rng=RNG(1))
+    lists = fitted.recommend(histories, 3)
+    last = histories.starts[1:] - 1
+    given = histories.lengths > 0
+    place = {int(i): p for p, i in enumerate(ITEMS)}
+    wanted = np.array([ITEMS[(place[int(histories.fields["item"][e])] + 1) % 8] for e in last[given]])
+    assert (lists.items[given, 0] == wanted).mean() > 0.95
+    fitted.save(tmp_path / "fitted")
+    again = load(tmp_path / "fitted")
+    assert np.array_equal(again.recommend(histories, 3).items, lists.items)
+    assert again.states(histories).tobytes() == fitted.states(histories).tobytes()
+
+
+def test_seen_items_are_left_out_and_short_lists_end_in_none() -> None:
+    histories = walks(30)
+    fitted = sequence.fit(RECIPES["sasrec"](training=QUICK), "sasrec", histories, rng=RNG(0))
+    lists = fitted.recommend(histories, 20, seen=False)
+    assert lists.items.shape == (30, 8), "no longer than the catalogue"
+    for u in range(30):
+        had = set(histories.fields["item"][histories.starts[u] : histories.starts[u + 1]].tolist())
+        shown = {i for i in lists.items[u].tolist() if i != NONE}
+        assert shown == set(ITEMS.tolist()) - had
+    assert set(fitted.recommend(histories, 20).items.ravel().tolist()) == set(ITEMS.tolist())
+
+
+def test_events_about_nothing_and_rare_or_new_items() -> None:
+    histories = walks(40)
+    item = histories.fields["item"].copy()
+    item[::5] = NONE
+    item[3] = 123_456
+    odd = Histories(histories.users, histories.starts, {**histories.fields, "item": item})
+    recipe = RECIPES["sasrec"](history=HistorySpec(least=2), training=QUICK)
+    fitted = sequence.fit(recipe, "sasrec", odd, rng=RNG(0))
+    assert 123_456 not in fitted.values["item"]
+    assert NONE not in fitted.values["item"]
+    without = sequence.items_only(odd)
+    assert (without.fields["item"] != NONE).all()
+    assert without.events == (item != NONE).sum()
+    assert np.array_equal(fitted.states(odd), fitted.states(without))
+
+
+def test_patience_holds_out_last_items_and_stops() -> None:
+    histories = walks(60)
+    kept, users, held = sequence.hold_out(histories)
+    some = histories.lengths >= 3
+    assert np.array_equal(users, histories.users[some])
+    assert np.array_equal(held, histories.fields["item"][histories.starts[1:][some] - 1])
+    assert np.array_equal(kept.lengths, histories.lengths - some)
+    recipe = RECIPES["sasrec"](training=Training(epochs=60, batch=40, lr=0.01, patience=9))
+    fitted = sequence.fit(recipe, "sasrec", kept, rng=RNG(0), measure=sequence.last_item_measure(kept, users, held, seen=True))
+    assert fitted.progress is not None
+    assert fitted.progress.best > 0.9
+    assert fitted.progress.epoch == fitted.progress.best_epoch + 9 < 60
+
+
+def test_a_history_much_longer_than_the_model_is_its_newest_part() -> None:
+    histories = walks(20)
+    fitted = sequence.fit(RECIPES["gru4rec"](history=HistorySpec(length=6), training=QUICK), "gru4rec", histories, rng=RNG(0))
+    long = Histories(np.array([1]), np.array([0, 100_000]), {"item": np.resize(ITEMS, 100_000), "time": np.arange(100_000)})
+    assert np.allclose(fitted.states(long), fitted.states(long.last(6)))
+
+
+@pytest.mark.parametrize("lengths", [[], [0, 0], [1, 1, 0]])
+def test_nothing_to_learn_is_said(lengths: list[int]) -> None:
+    starts = np.cumsum([0, *lengths]).astype(np.int64)
+    some = Histories(np.arange(len(lengths)), starts, {"item": np.ones(starts[-1], np.int64), "time": np.zeros(starts[-1], np.int64)})
+    with pytest.raises(DataError, match="no history has two events about an item"):
+        sequence.fit(RECIPES["sasrec"](), "sasrec", some, rng=RNG(0))
+
+
+def no_json(folder: Path) -> None:
+    (folder / "fitted.json").write_text("{")
+
+
+def other_width(folder: Path) -> None:
+    raw = json.loads((folder / "fitted.json").read_text())
+    raw["state"]["options"]["width"] = 32
+    (folder / "fitted.json").write_text(json.dumps(raw))
+
+
+def unknown_option(folder: Path) -> None:
+    raw = json.loads((folder / "fitted.json").read_text())
+    raw["state"]["options"]["colour"] = "red"
+    (folder / "fitted.json").write_text(json.dumps(raw))
+
+
+def cut_weights(folder: Path) -> None:
+    file = folder / "weights.safetensors"
+    file.write_bytes(file.read_bytes()[:100])
+
+
+def no_weights(folder: Path) -> None:
+    (folder / "weights.safetensors").unlink()
+
+
+def no_values(folder: Path) -> None:
+    (folder / "values.item.npy").write_bytes(b"")
+
+
+@pytest.mark.parametrize("spoil", [no_json, other_width, unknown_option, cut_weights, no_weights, no_values], ids=lambda f: f.__name__)
+def test_damaged_files_are_said(spoil: Callable[[Path], None], tmp_path: Path) -> None:
+    fitted = sequence.fit(RECIPES["sasrec"](training=QUICK), "sasrec", walks(10), rng=RNG(0))
+    fitted.save(tmp_path / "fitted")
+    spoil(tmp_path / "fitted")
+    with pytest.raises(DataError, match="fit and save"):
+        load(tmp_path / "fitted")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_options_come_from_a_recipe_file(name: str) -> None:
+    made = encoder(name, width=24, training={"epochs": 7, "betas": [0.8, 0.9]}, history={"length": 9, "fields": ["kind"]})
+    assert (made.width, made.training.epochs, made.training.betas, made.history.fields) == (24, 7, (0.8, 0.9), ("kind",))
+    assert name in ENCODERS
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("sasrec", {"form": "round"}, "form: found 'round'"),
+        ("sasrec", {"width": 10, "heads": 3}, "heads: 3 do not divide a width of 10"),
+        ("hstu", {"width": 10, "heads": 3}, "heads: 3 do not divide"),
+        ("mamba4rec", {"mixer": 3}, "mixer: found 3, expected 1 or 2"),
+        ("sasrec", {"training": {"epochs": 0}}, "training: epochs: found 0"),
+        ("sasrec", {"training": {"epoch": 1}}, "'epoch' is not an option of 'sasrec.training'"),
+        ("sasrec", {"training": {"lr": "fast"}}, "sasrec.training.lr: found 'fast', expected a number"),
+        ("sasrec", {"history": {"length": 0}}, "length: found 0"),
+        ("sasrec", {"history": {"fields": ["item"]}}, "item and time are read anyway"),
+        ("sasrec", {"training": 3}, "sasrec.training: found 3"),
+    ],
+)
+def test_options_that_are_refused(name: str, options: dict, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        encoder(name, **options)
