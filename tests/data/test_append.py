@@ -26,6 +26,7 @@ from clickprint.data import append as module
 from clickprint.data.adapters import reader
 from clickprint.data.append import append
 from clickprint.data.engine import DuckDB, Engine
+from clickprint.data.histories import build
 from clickprint.data.log import EventLog
 from clickprint.data.split import past_of
 from clickprint.encoders import encoder
@@ -116,6 +117,13 @@ def features(dataset: Dataset, engine: Engine, cutoff: int) -> np.ndarray:
     return encoder("counts", days=(1, 7), top=3).fit(past, rng=RNG(0)).encode(past).vectors
 
 
+def histories(dataset: Dataset, folder: Path, engine: Engine) -> dict[str, bytes]:
+    """Every file of the histories of all fields, byte by byte."""
+    fields = ("time", "kind", "item", "session", "query", "url", "price", "colour", "size")
+    build(EventLog.open(dataset, engine), folder, fields)
+    return {f.name: f.read_bytes() for f in sorted(folder.iterdir())}
+
+
 def grown(folder: Path, pieces: list[Path], engine: Engine, name: str = "table") -> Dataset:
     reader(name)(pieces[0], folder, engine=engine)
     for piece in pieces[1:]:
@@ -123,7 +131,7 @@ def grown(folder: Path, pieces: list[Path], engine: Engine, name: str = "table")
     return Dataset.open(folder)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10_000), cuts=st.lists(st.integers(1, 9), max_size=3))
 def test_a_full_read_is_an_append(tmp_path_factory: pytest.TempPathFactory, engine: Engine, seed: int, cuts: list[int]) -> None:
     folder = tmp_path_factory.mktemp("append")
@@ -135,6 +143,7 @@ def test_a_full_read_is_an_append(tmp_path_factory: pytest.TempPathFactory, engi
     assert contents(found) == contents(full)
     cutoff = START + 8 * DAY
     assert np.array_equal(features(found, engine, cutoff), features(full, engine, cutoff))
+    assert histories(found, folder / "one", engine) == histories(full, folder / "two", engine)
     assert sorted(p.name for p in folder.iterdir() if p.name.startswith(".")) == []
 
 
