@@ -224,6 +224,70 @@ def append(
 
 
 @app.command
+def prepare(
+    dataset: Path,
+    /,
+    *,
+    out: Annotated[Path, Parameter(name="--out")],
+    horizon_days: int = 14,
+    engine: Literal["duckdb", "spark"] = "duckdb",
+    shards: int | None = None,
+    days: Annotated[tuple[int, ...], Many] = (1, 7, 30),
+    top: int = 10,
+    fields: Annotated[tuple[str, ...] | None, Many] = None,
+    memory: str | None = None,
+    threads: int | None = None,
+) -> None:
+    """Turn a log of any size into what training needs: split, aggregated features, targets, histories, in bounded memory.
+
+    Called again it goes on where it stopped: a stage that is there and still valid is not made again.
+
+    Parameters
+    ----------
+    dataset
+        The folder of a dataset, as `clickprint read` writes it.
+    out
+        The folder of what is prepared.
+    horizon_days
+        The length of the training and of the validation window; they end with the last purchase.
+    engine
+        What runs the tables; spark goes beyond one machine.
+    shards
+        Partition the tables by user into so many folders [default: one table; 16 with spark].
+    days
+        The windows of the features, in days before each event type's last event.
+    top
+        How many of the most frequent values of each column the features count.
+    fields
+        What a history holds of each event: columns of events and numbers of the catalogue [default: time, kind, item, url, query, category,
+        price bucket, as far as the log has them].
+    memory
+        How much memory the tables' engine may hold, such as 2GB (or CLICKPRINT_MEMORY).
+    threads
+        How many cores the engine uses [default: all] (or CLICKPRINT_THREADS).
+    """
+    from clickprint.apps.prepare import prepare as make
+    from clickprint.apps.prepare import summary
+    from clickprint.apps.progress import progress
+
+    with progress() as watch:
+        facts = make(
+            dataset,
+            out,
+            horizon_days=horizon_days,
+            engine=engine,
+            shards=shards,
+            days=days,
+            top=top,
+            fields=fields,
+            memory=memory,
+            threads=threads,
+            watch=watch,
+        )
+    print(summary(facts, out))
+
+
+@app.command
 def fetch(name: str, folder: Annotated[Path, Parameter(name="DIR")], /) -> None:
     """Get a public log from where it is published.
 
