@@ -18,6 +18,7 @@ from clickprint.core.events import Kind, Role
 from clickprint.core.ids import NONE, text_id
 from clickprint.core.time import HOUR, parse
 from clickprint.data.adapters import mapping, table
+from clickprint.data.append import append
 from clickprint.data.engine import DuckDB, Engine
 from clickprint.data.log import EventLog
 
@@ -300,6 +301,113 @@ def test_a_kept_log_is_read_again_when_a_file_changes(tmp_path: Path, monkeypatc
     assert dataset("table", at).manifest.events == 3
 
 
+# --- several tables --------------------------------------------------------------------------------------------------------------
+
+SEVERAL = """
+name = "shop"
+[[events]]
+files = "views.csv"
+header = ["s", "t", "i", "c"]
+missing = ["0", "NA"]
+user = "s"
+session = "s"
+item = "i"
+time = "t"
+kind = "view"
+[[events]]
+name = "till"
+files = "buys.csv"
+delimiter = ";"
+user = "who"
+item = "sku"
+time = { column = "when", format = "seconds" }
+price = "paid"
+[events.kind]
+column = "what"
+values = { order = { name = "buy", role = "buy" }, basket = "cart", seen = { name = "view", role = "view" } }
+[catalogue.attributes]
+category = { column = "c", kind = "category" }
+"""
+VIEWS = "1,2022-01-01T10:00:00Z,5,S\n1,2022-01-01T10:01:00Z,6,0\n2,2022-01-03T10:00:00Z,5,7\nNA,2022-01-03,5,S\n"
+BUYS = "who;sku;when;paid;what\n1;x5;1641031200;2.5;order\n3;5;1641031200;;seen\n3;;1641031200;1;basket\n"
+
+
+def test_several_tables(tmp_path: Path, engine: Engine) -> None:
+    """Kinds are one list in funnel order, columns are the union, and one odd item in one table makes all of them texts."""
+    made = table.read(lay(tmp_path / "raw", SEVERAL, views_csv=VIEWS, buys_csv=BUYS), tmp_path / "out", engine=engine)
+    assert made.manifest.kinds == (Kind("view", Role.VIEW), Kind("basket", Role.CART), Kind("buy", Role.BUY))
+    five, six, odd = map(text_id, ("5", "6", "x5"))
+    ten = parse("2022-01-01 10:00")
+    assert rows(made, "time", "user", "kind", "item", "session", "price") == [
+        (ten, 1, 0, five, 1, None),
+        (ten, 1, 2, odd, None, 2.5),
+        (ten, 3, 0, five, None, None),
+        (parse("2022-01-01 10:01"), 1, 0, six, 1, None),
+        (parse("2022-01-03 10:00"), 2, 0, five, 2, None),
+    ]
+    assert made.manifest.rejected == {"events[0]: no user": 1, "till: no item": 1}
+    assert made.manifest.source["events"] == "7 rows"
+    assert texts(made, "item") == {five: "5", six: "6", odd: "x5"}
+    # Only the table that has the attributes tells of the items.
+    assert [tuple(r.values()) for r in made.catalogue.table.sort_by("known_from").to_pylist()] == [
+        (five, ten, text_id("S")),
+        (five, parse("2022-01-03 10:00"), text_id("7")),
+    ]
+    assert [p.name for p in table.files(tmp_path / "raw" / "map.toml")] == ["map.toml", "views.csv", "buys.csv"]
+
+
+def test_two_tables_of_one_file_are_one_table_with_a_column_of_kinds(tmp_path: Path, engine: Engine) -> None:
+    log = "u,i,t,k\n" + "".join(f"{n % 3},{n % 5},2022-01-0{1 + n % 4},{'look' if n % 2 else 'bought'}\n" for n in range(40))
+    one = table.read(lay(tmp_path / "a", BASIC, log_csv=log), tmp_path / "one", engine=engine)
+    head, *lines = log.splitlines()
+    parts = {f"{kind}_csv": "\n".join([head, *(row for row in lines if kind in row), ""]) for kind in ("look", "bought")}
+    single = '[[events]]\nfiles = "{}.csv"\nuser = "u"\nitem = "i"\ntime = "t"\nkind = {{ name = "{}", role = "{}" }}\n'
+    text = 'name = "shop"\n' + single.format("bought", "purchase", "buy") + single.format("look", "look", "view")
+    two = table.read(lay(tmp_path / "b", text, **parts), tmp_path / "two", engine=engine)
+    assert one.manifest.fingerprint == two.manifest.fingerprint
+
+
+BAD_SEVERAL = {
+    "a fault has its place": (SEVERAL.replace('user = "who"\n', ""), ConfigError, r"events\[1\]\.user: missing"),
+    "an unknown key": (SEVERAL.replace("paid", 'paid"\ncost = "c'), ConfigError, r"events\[1\]\.cost: unknown key"),
+    "one name, two roles": (
+        SEVERAL.replace('role = "view"', 'role = "click"'),
+        ConfigError,
+        r"events\[1\]\.kind: 'view' has the role click",
+    ),
+    "times here, positions there": (
+        SEVERAL.replace('"seconds"', '"order"'),
+        ConfigError,
+        r"events\[1\]\.time: order, but iso in events\[0\]",
+    ),
+    "no common order of rows": (
+        SEVERAL.replace('time = "t"', 'time = "order"').replace('"seconds"', '"order"'),
+        ConfigError,
+        "several tables have no common order",
+    ),
+    "no table": ("events = []\n", ConfigError, r"events: found \[\], expected tables"),
+    "a time format": (SEVERAL.replace('"seconds"', '"%Q"'), ConfigError, r"events\[1\]\.time\.format: found '%Q'"),
+    "missing is no list": (SEVERAL.replace('["0", "NA"]', '"NA"'), ConfigError, r"events\[0\]\.missing: found 'NA'"),
+    "a column": (SEVERAL.replace('"sku"', '"isbn"'), DataError, r"events\[1\]: buys\.csv: no column 'isbn'"),
+    "an attribute nowhere": (SEVERAL.replace('column = "c"', 'column = "x"'), DataError, "no table of events has all the columns x"),
+    "an attribute, and no items": (SEVERAL.replace('item = "i"\n', ""), DataError, "no table of events has all the columns c, and items"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_SEVERAL)
+def test_bad_several_tables(case: str, tmp_path: Path, engine: Engine) -> None:
+    text, error, message = BAD_SEVERAL[case]
+    with pytest.raises(error, match=message):
+        table.read(lay(tmp_path / "raw", text, views_csv=VIEWS, buys_csv=BUYS), tmp_path / "made" / "out", engine=engine)
+    assert not (tmp_path / "made").exists()
+
+
+def test_columns_that_were_texts_stay_texts(tmp_path: Path, engine: Engine) -> None:
+    spec = mapping.load(lay(tmp_path, BASIC.replace('user = "u"', 'user = { column = "u", ids = "number" }'), log_csv=LOG))
+    made = table.read_mapping(spec, tmp_path / "out", engine=engine, texts={"item", "user"})
+    assert rows(made, "user", "item") == [(8, text_id("6")), (7, text_id("5"))]  # what the mapping says counts more
+
+
 # --- the catalogue ---------------------------------------------------------------------------------------------------------------
 
 CATALOGUE = """
@@ -361,6 +469,36 @@ def test_a_catalogue_from_the_events_knows_nothing_too_early(tmp_path: Path, eng
     log_ = EventLog.open(made, engine)
     assert len(log_.before(parse("2022-01-03")).catalogue.table) == 0
     assert log_.before(parse("2022-01-04")).catalogue.table.column("colour").to_pylist() == [text_id("red")]
+
+
+@settings(max_examples=6, deadline=None)
+@given(data=st.data())
+def test_a_catalogue_from_the_events_can_be_appended_to(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    """Days 1 to n read at once are days 1 to k, and then the others: many ties in time, values that come back, and empty ones."""
+    tmp_path = tmp_path_factory.mktemp("seen")
+    text = BASIC + '[catalogue.attributes]\ncolour = { column = "c", kind = "category" }\nsize = { column = "z", kind = "number" }\n'
+    row = st.tuples(st.integers(1, 4), st.sampled_from("ab"), st.sampled_from(["red", "blue", ""]), st.sampled_from(["1", "2", ""]))
+    events = [(1, "a", "red", ""), (4, "b", "blue", ""), *data.draw(st.lists(row, min_size=5, max_size=40))]
+    k = data.draw(st.integers(1, 3))
+    lines = [(d, f"1,{i},2022-01-0{d},look,{c},{z}\n") for d, i, c, z in events]
+
+    def at(place: str, days: range) -> Path:
+        return lay(tmp_path / place, text, log_csv="u,i,t,k,c,z\n" + "".join(line for d, line in lines if d in days))
+
+    with DuckDB(memory="300MB", threads=1) as engine:
+        full = table.read(at("all", range(1, 5)), tmp_path / "full", engine=engine)
+        table.read(at("old", range(1, k + 1)), tmp_path / "grown", engine=engine)
+        grown = append(tmp_path / "grown", "table", at("new", range(k + 1, 5)), engine=engine)
+    assert grown.catalogue.table.to_pylist() == full.catalogue.table.to_pylist()
+    assert grown.manifest.fingerprint == full.manifest.fingerprint
+    expected: dict[str, list[tuple[int, tuple]]] = {}
+    for d, i in sorted({(d, i) for d, i, c, z in events if c or z}):
+        said = {(text_id(c) if c else None, float(z) if z else None) for dd, ii, c, z in events if (dd, ii) == (d, i) and (c or z)}
+        best = min(said, key=lambda v: [(x is None, x or 0) for x in v])
+        if not expected.setdefault(i, []) or expected[i][-1][1] != best:
+            expected[i].append((parse(f"2022-01-0{d}"), best))
+    flat = sorted((text_id(i), t, *v) for i, found in expected.items() for t, v in found)
+    assert sorted(tuple(r.values()) for r in full.catalogue.table.to_pylist()) == flat
 
 
 # --- rows that cannot be used ----------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import codecs
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from glob import has_magic
 from pathlib import Path
@@ -15,20 +15,22 @@ from clickprint.core.events import COLUMNS, ID_COLUMNS, REQUIRED, Kind, Role
 from clickprint.core.items import AttributeKind
 
 OPTIONAL = tuple(c for c in COLUMNS if c not in REQUIRED)
+NUMBERS = ("price", "quantity")
 UNITS = {"seconds": 1_000_000, "milliseconds": 1_000, "microseconds": 1}
-FILE_KEYS = ("files", "format", "delimiter", "encoding", "header")
+FILE_KEYS = ("files", "format", "delimiter", "encoding", "header", "missing")
 ROLES = ", ".join(r.value for r in Role)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Files:
-    """Files of one kind; `header` names the columns of a CSV that has no header line."""
+    """Files of one kind; `header` names the columns of a CSV that has no header line, `missing` the texts of a CSV that stand for none."""
 
     paths: tuple[Path, ...]
     format: Literal["csv", "parquet"]
     delimiter: str = ","
     encoding: str = "utf-8"
     header: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,30 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Kinds:
-    """One kind for all rows, or a column and the place in `kinds` of each of its values. In funnel order, which breaks ties in time."""
+    """One kind for all rows, or a column and the kind of each of its values."""
 
-    kinds: tuple[Kind, ...]
     column: str = ""
-    values: Mapping[str, int] = field(default_factory=dict)
+    values: Mapping[str, Kind] = field(default_factory=dict)
+    all: Kind | None = None
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """All of them, in the order of the mapping."""
+        return tuple(dict.fromkeys((*((self.all,) if self.all else ()), *self.values.values())))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventTable:
+    """Files of events that have the same columns; `key` is where the mapping tells of them (`events`, `events[1]`), `name` what counts of
+    rejected rows call them."""
+
+    key: str
+    name: str
+    files: Files
+    ids: Mapping[str, Id]
+    time: Clock
+    kinds: Kinds
+    numbers: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,22 +90,24 @@ class Items:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableMapping:
-    """A whole mapping file."""
+    """A whole mapping file. `kinds` are those of all tables in funnel order, which breaks ties in time."""
 
     where: Path
     name: str
     query: Literal["codes", "text"]
-    events: Files
-    ids: Mapping[str, Id]
-    time: Clock
-    kinds: Kinds
-    numbers: Mapping[str, str]
+    tables: tuple[EventTable, ...]
+    kinds: tuple[Kind, ...]
     items: Items | None
 
     @property
     def ordered(self) -> bool:
         """Whether the log stores an order instead of times."""
-        return self.time.form == "order"
+        return self.tables[0].time.form == "order"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The optional columns that at least one table has."""
+        return tuple(c for c in OPTIONAL if any(c in t.ids or c in t.numbers for t in self.tables))
 
 
 def load(path: Path) -> TableMapping:
@@ -106,20 +129,14 @@ def parse(raw: Mapping[str, Any], where: Path) -> TableMapping:
     """
     form = _Form(where)
     form.known(raw, "", ("name", "query", "events", "catalogue"))
-    events = form.table(raw, "events", "")
-    form.known(events, "events", (*FILE_KEYS, *COLUMNS))
+    tables = form.tables(raw.get("events"))
     catalogue = form.table(raw, "catalogue", "") if "catalogue" in raw else None
-    files = form.files(events, "events")
-    ids = {c: form.id(events[c], f"events.{c}") for c in ID_COLUMNS if c in events}
-    if "user" not in events:
-        form.fault("events.user: missing, expected the name of the column that says who did it")
-    time, kinds = form.clock(events.get("time"), "events.time", order=True), form.kinds(events.get("kind"))
-    numbers: dict[str, str] = {c: form.text(events[c], f"events.{c}") for c in ("price", "quantity") if c in events}
-    items = form.items(catalogue, ids.get("item")) if catalogue is not None else None
+    kinds = form.union(tables)
+    items = form.items(catalogue, tables) if catalogue is not None else None
     if items is not None:
-        taken = {*REQUIRED, "known_from", *ID_COLUMNS, *(c for c in OPTIONAL if c in events)}
+        used = {c for t in tables for c in (*t.ids, *t.numbers)}
         for name in items.attributes:
-            if name in taken or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            if name in {*REQUIRED, "known_from", *ID_COLUMNS, *used} or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
                 form.fault(
                     f"catalogue.attributes.{name}: this name is taken or no plain word; give it another name = {{ column = {name!r} }}"
                 )
@@ -128,8 +145,7 @@ def parse(raw: Mapping[str, Any], where: Path) -> TableMapping:
     if query not in ("text", "codes"):
         form.fault(f"query: found {query!r}, expected 'text' or 'codes'")
     form.raise_()
-    assert files is not None
-    return TableMapping(where=where, name=name, query=query, events=files, ids=ids, time=time, kinds=kinds, numbers=numbers, items=items)
+    return TableMapping(where=where, name=name, query=query, tables=tuple(tables), kinds=kinds, items=items)
 
 
 @dataclass(slots=True)
@@ -159,6 +175,46 @@ class _Form:
         self.fault(f"{path + '.' if path else ''}{key}: {'missing' if found is None else f'found {found!r}'}, expected a table [{key}]")
         return {}
 
+    def tables(self, found: object) -> list[EventTable]:
+        """One table [events], or several [[events]]."""
+        if not isinstance(found, list):
+            return [self.events(self.table({"events": found}, "events", ""), "events")]
+        if not found or not all(isinstance(t, dict) for t in found):
+            self.fault(f"events: found {found!r}, expected tables [[events]]")
+            return []
+        made = [self.events(raw, f"events[{place}]" if len(found) > 1 else "events") for place, raw in enumerate(found)]
+        for table in made[1:]:
+            if (table.time.form == "order") != (made[0].time.form == "order"):
+                self.fault(f"{table.key}.time: {table.time.form}, but {made[0].time.form} in {made[0].key}; all tables have times, or none")
+        if len(made) > 1 and not all(t.time.column for t in made):
+            self.fault("events.time: the rows of several tables have no common order; name a column of positions in each")
+        return made
+
+    def events(self, raw: Mapping[str, Any], path: str) -> EventTable:
+        self.known(raw, path, (*FILE_KEYS, "name", *COLUMNS))
+        files = self.files(raw, path)
+        ids = {c: self.id(raw[c], f"{path}.{c}") for c in ID_COLUMNS if c in raw}
+        if "user" not in raw:
+            self.fault(f"{path}.user: missing, expected the name of the column that says who did it")
+        time, kinds = self.clock(raw.get("time"), f"{path}.time", order=True), self.kinds(raw.get("kind"), f"{path}.kind")
+        numbers = {c: self.text(raw[c], f"{path}.{c}") for c in NUMBERS if c in raw}
+        name = self.text(raw.get("name", path), f"{path}.name")
+        return EventTable(
+            key=path, name=name, files=files or Files(paths=(), format="csv"), ids=ids, time=time, kinds=kinds, numbers=numbers
+        )
+
+    def union(self, tables: Sequence[EventTable]) -> tuple[Kind, ...]:
+        """The kinds of all tables in funnel order; of one role in the order of the mapping."""
+        roles, role_of = list(Role), dict[str, Role]()
+        for table in tables:
+            for kind in table.kinds.kinds:
+                if role_of.setdefault(kind.name, kind.role) != kind.role:
+                    self.fault(
+                        f"{table.key}.kind: {kind.name!r} has the role {kind.role.value}, and {role_of[kind.name].value} too; "
+                        "one name has two roles"
+                    )
+        return tuple(sorted((Kind(*k) for k in role_of.items()), key=lambda k: roles.index(k.role)))
+
     def text(self, found: object, path: str) -> str:
         if isinstance(found, str) and found:
             return found
@@ -185,7 +241,7 @@ class _Form:
             self.fault(f"{path}.format: missing, and the name {patterns[0]!r} does not say it; expected 'csv' or 'parquet'")
         form = self.choice(raw.get("format", guess or "csv"), f"{path}.format", ("csv", "parquet"))
         if form == "parquet":
-            for key in ("delimiter", "encoding", "header"):
+            for key in ("delimiter", "encoding", "header", "missing"):
                 if key in raw:
                     self.fault(f"{path}.{key}: a Parquet file has none; leave it out")
         delimiter = self.text(raw.get("delimiter", "\t" if suffix == "tsv" else ","), f"{path}.delimiter")
@@ -200,12 +256,17 @@ class _Form:
         if not isinstance(header, list) or not all(isinstance(h, str) and h for h in header) or len(set(header)) < len(header):
             self.fault(f"{path}.header: found {header!r}, expected the names of the columns, each once, of a file without a header line")
             header = []
+        missing = raw.get("missing", [])
+        if not isinstance(missing, list) or not all(isinstance(m, str) for m in missing):
+            self.fault(f"{path}.missing: found {missing!r}, expected the texts that stand for no value, such as ['NA']")
+            missing = []
         return Files(
             paths=tuple(paths),
             format="parquet" if form == "parquet" else "csv",
             delimiter=delimiter,
             encoding=encoding,
             header=tuple(header),
+            missing=tuple(missing),
         )
 
     def paths(self, pattern: str, path: str) -> list[Path]:
@@ -253,23 +314,19 @@ class _Form:
             self.fault(f"{path}.zone: {form} have no time zone; leave it out")
         return Clock(self.text(found.get("column"), f"{path}.column"), form, zone)
 
-    def kinds(self, found: object) -> Kinds:
-        path = "events.kind"
+    def kinds(self, found: object, path: str) -> Kinds:
         if found is None:
             self.fault(f"{path}: missing, expected a role for all rows ({ROLES}), or a table with column and values")
-            return Kinds(())
+            return Kinds()
         if not isinstance(found, dict) or "column" not in found:
-            return Kinds((self.kind(found, path),))
+            return Kinds(all=self.kind(found, path))
         self.known(found, path, ("column", "values"))
         raw = self.table(found, "values", path)
         if not raw:
             self.fault(f"{path}.values: empty, expected value = role for each kind of event ({ROLES})")
-        by_value = {str(v): self.kind(k, f"{path}.values.{v}", str(v)) for v, k in raw.items()}
-        roles = list(Role)
-        kinds = tuple(sorted(dict.fromkeys(by_value.values()), key=lambda k: roles.index(k.role)))
-        if len({k.name for k in kinds}) < len(kinds):
-            self.fault(f"{path}.values: one name has two roles")
-        return Kinds(kinds, self.text(found["column"], f"{path}.column"), {v: kinds.index(k) for v, k in by_value.items()})
+        return Kinds(
+            self.text(found["column"], f"{path}.column"), {str(v): self.kind(k, f"{path}.values.{v}", str(v)) for v, k in raw.items()}
+        )
 
     def kind(self, found: object, path: str, name: str = "") -> Kind:
         if isinstance(found, dict):
@@ -281,8 +338,9 @@ class _Form:
             return Kind(name or "?", Role.OTHER)
         return Kind(name or str(found), Role(str(found)))
 
-    def items(self, raw: Mapping[str, Any], item: Id | None) -> Items:
+    def items(self, raw: Mapping[str, Any], tables: Sequence[EventTable]) -> Items:
         path = "catalogue"
+        item = next((t.ids["item"] for t in tables if "item" in t.ids), None)
         self.known(raw, path, (*FILE_KEYS, "item", "known_from", "attributes"))
         own = self.files(raw, path) if "files" in raw else None
         if "files" in raw:

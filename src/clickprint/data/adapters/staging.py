@@ -43,8 +43,8 @@ def header(files: Files, path: Path) -> list[str]:
 def stage(files: Files, columns: Sequence[str], target: Path, *, sequence: str = "") -> int:
     """Writes these columns of all files, and ROW, to one Parquet file; the number of rows that had too many or too few columns.
 
-    A CSV's values are texts, an empty one is null. Where the Parquet column `sequence` holds lists, each entry becomes a row. Holds
-    one block in memory. Raises DataError with one fault a file.
+    A CSV's values are texts; an empty one, and what the files' `missing` names, is null. Where the Parquet column `sequence` holds
+    lists, each entry becomes a row. Holds one block in memory. Raises DataError with one fault a file.
     """
     writer, start, skipped, faults = None, 0, [0], []
     try:
@@ -71,7 +71,10 @@ def stage(files: Files, columns: Sequence[str], target: Path, *, sequence: str =
 def _csv(path: Path, files: Files, columns: Sequence[str], skipped: list[int]) -> Iterator[pa.Table]:
     read = csv.ReadOptions(block_size=BLOCK, column_names=list(files.header) or None)
     convert = csv.ConvertOptions(
-        include_columns=list(columns), column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=True, null_values=[""]
+        include_columns=list(columns),
+        column_types=dict.fromkeys(columns, pa.string()),
+        strings_can_be_null=True,
+        null_values=["", *files.missing],
     )
     with _Text(path, files.encoding) as text, csv.open_csv(text, read, _parse(files, skipped), convert) as reader:
         for batch in reader:

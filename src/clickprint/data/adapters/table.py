@@ -1,29 +1,35 @@
 """Any log in CSV or Parquet files, by a mapping file that says which column is what."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-import pyarrow as pa
 
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import ID_COLUMNS, Role
-from clickprint.core.ids import NONE
 from clickprint.core.items import AttributeKind
 from clickprint.core.watch import Watch, silent
 from clickprint.data.adapters.card import Card
-from clickprint.data.adapters.mapping import UNITS, Clock, Files, Id, TableMapping, load
-from clickprint.data.adapters.staging import ROW, header, is_list, stage, workplace
-from clickprint.data.check import SIXTEEN_CODES, arrow_schema, blaming, is_text, is_time, no_time, refuse, sift
-from clickprint.data.engine import Engine, iso_sql, matches_sql, micros_sql, name, quote, text_id_sql, timestamp_sql, zoned_sql
+from clickprint.data.adapters.columns import (
+    Sort,
+    Source,
+    given_sql,
+    id_sql,
+    missing,
+    moment_sql,
+    number_sql,
+    open_source,
+    whole_sql,
+)
+from clickprint.data.adapters.mapping import NUMBERS, UNITS, Clock, EventTable, Files, Id, TableMapping, load
+from clickprint.data.adapters.staging import ROW, header, workplace
+from clickprint.data.check import SIXTEEN_CODES, blaming, no_time, refuse, sift
+from clickprint.data.engine import Engine, matches_sql, name, quote, text_id_sql, timestamp_sql, zoned_sql
 from clickprint.data.store import gather
 
 # Kinds of event that are about an item: without one they are rejected, where the mapping names a column of items at all.
 ABOUT_ITEMS = (Role.EXPOSE, Role.CLICK, Role.CART, Role.REMOVE, Role.LIKE, Role.BUY, Role.CANCEL)
-EXACT = 2**53  # whole numbers beyond are not exact in a float
-LARGEST = "1.7976931348623157e308"
 CATEGORIES = (AttributeKind.CATEGORY, AttributeKind.PRICE_BUCKET)
 CARD = Card(
     title="any log in CSV or Parquet files, by a mapping file that says which column is what",
@@ -37,7 +43,6 @@ CARD = Card(
         "a price or quantity that is no finite number",
     ),
 )
-Sort = Literal["text", "whole", "float", "time"]
 
 
 def read(mapping: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> Dataset:
@@ -61,24 +66,29 @@ def read_mapping(
     out = Path(out)
     with workplace(out) as room, blaming(spec.where):
         watch("look", 0, 0)
-        events, items = _sources(spec, room, engine)
-        known = _text_columns(spec, events, items, engine, texts)
-        good, expected, rejected = sift(engine, *_events(spec, events, known), "events: ")
-        rejected = ({"events: too many or too few columns": events.skipped} if events.skipped else {}) | rejected
-        catalogue, also = _catalogue(spec, events, items, good, known, engine)
-        columns = [c for c in ("session", "scenario", "query", "url") if c in spec.ids] + list(spec.numbers)
-        position = f"ROW_NUMBER() OVER (PARTITION BY {name('user')} ORDER BY {name(ROW)}) - 1" if not spec.time.column else name("time")
-        picked = ", ".join(name(c) for c in ("user", "kind", "item", *columns))
+        sources = _sources(spec, room, engine)
+        known = _text_columns(spec, sources, engine, texts)
+        selects, seen, expected, rejected = [], [], 0, Counter[str]()
+        for table, source in sources.events:
+            if source.skipped:
+                rejected[f"{table.name}: too many or too few columns"] += source.skipped
+            good, n, bad = sift(engine, *_events(spec, table, source, known, table in sources.tell), f"{table.name}: ")
+            rejected.update(bad)
+            expected += n
+            selects.append(_picked(spec, table, good))
+            if table in sources.tell:
+                seen.append(f"SELECT item, {', '.join(map(name, ('time', *_of(spec))))} FROM ({good}) AS g" if table.time.column else good)
+        catalogue, also = _catalogue(spec, sources, seen, known, engine)
         return gather(
             out,
             engine=engine,
             name=spec.name,
-            kinds=spec.kinds.kinds,
-            columns=columns,
-            selects=[f"SELECT {position} AS {name('time')}, {picked} FROM ({good}) AS g"],
+            kinds=spec.kinds,
+            columns=spec.columns,
+            selects=selects,
             catalogue=catalogue,
             attributes={n: k for n, (_, k) in spec.items.attributes.items()} if spec.items else {},
-            texts=_maps(spec, events, items, known),
+            texts=_maps(spec, sources, known),
             time="order" if spec.ordered else "clock",
             query=spec.query,
             rejected=rejected | also,
@@ -91,21 +101,28 @@ def read_mapping(
 def files(mapping: Path) -> tuple[Path, ...]:
     """Every file that a mapping reads, itself first; what a cache has to look at."""
     spec = load(Path(mapping))
-    return (spec.where, *spec.events.paths, *(spec.items.files.paths if spec.items and spec.items.files else ()))
+    events = [p for t in spec.tables for p in t.files.paths]
+    return (spec.where, *dict.fromkeys(events), *(spec.items.files.paths if spec.items and spec.items.files else ()))
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
-    """A scan, what each of its columns holds, and the lines that had too many or too few columns."""
+class _Sources:
+    """Every table with its scan. `tell` are the tables that tell of the items, where `items`, the catalogue's own files, is None."""
 
-    scan: str
-    sorts: Mapping[str, Sort]
-    skipped: int = 0
+    events: Sequence[tuple[EventTable, Source]]
+    items: Source | None
+    tell: Sequence[EventTable]
+
+    def attributes(self) -> list[Source]:
+        """Where the attributes stand."""
+        return [self.items] if self.items else [s for t, s in self.events if t in self.tell]
 
 
 def _try_formats(spec: TableMapping, engine: Engine) -> None:
     """Asks the engine whether it knows the time formats and zones."""
-    clocks = {"events.time": spec.time} | ({"catalogue.known_from": spec.items.known_from} if spec.items and spec.items.known_from else {})
+    clocks = {f"{t.key}.time": t.time for t in spec.tables}
+    if spec.items and spec.items.known_from:
+        clocks["catalogue.known_from"] = spec.items.known_from
     faults = []
     for path, clock in clocks.items():
         tries = {"zone": zoned_sql("TIMESTAMP '2020-01-01'", clock.zone)}
@@ -120,79 +137,53 @@ def _try_formats(spec: TableMapping, engine: Engine) -> None:
         raise ConfigError(f"{spec.where}: " + "; ".join(faults))
 
 
-def _sources(spec: TableMapping, room: Path, engine: Engine) -> tuple[_Source, _Source | None]:
+def _sources(spec: TableMapping, room: Path, engine: Engine) -> _Sources:
     """Looks at every file and stages what has to be; one DataError with all that is wrong."""
-    wanted = {i.column for i in spec.ids.values()} | set(spec.numbers.values()) | ({spec.time.column, spec.kinds.column} - {""})
     own = spec.items.files if spec.items else None
     listed = {c for c, _ in spec.items.attributes.values()} if spec.items else set()
-    if own is None:
-        wanted |= listed
-    else:
+    several, faults, tell, wanted = len(spec.tables) > 1, [], [], []
+    for table in spec.tables:
+        columns = {i.column for i in table.ids.values()} | set(table.numbers.values()) | ({table.time.column, table.kinds.column} - {""})
+        if spec.items is not None and own is None and (not several or ("item" in table.ids and _has(table.files, listed))):
+            columns |= listed
+            tell.append(table)
+        wanted.append((sorted(columns), table.ids["item"].column if not table.time.column and "item" in table.ids else ""))
+        faults += [f"{table.key}: {f}" if several else f for f in missing(table.files, columns, wanted[-1][1])]
+    if own is not None:
         assert spec.items is not None
         listed |= {spec.items.item.column} | ({spec.items.known_from.column} if spec.items.known_from else set())
-    sequence = spec.ids["item"].column if not spec.time.column and "item" in spec.ids else ""
-    faults = _missing(spec.events, wanted, sequence) + (_missing(own, listed) if own else [])
+        faults += missing(own, listed)
+    elif spec.items is not None and not tell and not faults:
+        faults.append(f"catalogue.attributes: no table of events has all the columns {', '.join(sorted(listed))}, and items")
     refuse(spec.where, faults)
-    events = _open(engine, spec.events, sorted(wanted), room / "events.parquet", numbered=not spec.time.column, sequence=sequence)
-    items = _open(engine, own, sorted(listed), room / "items.parquet") if own else None
-    refuse(spec.where, _unfit(spec, events, items))
-    return events, items
+    events = [
+        (table, open_source(engine, table.files, columns, room / f"{place}.parquet", numbered=not table.time.column, sequence=sequence))
+        for place, (table, (columns, sequence)) in enumerate(zip(spec.tables, wanted, strict=True))
+    ]
+    items = open_source(engine, own, sorted(listed), room / "items.parquet") if own else None
+    found = _Sources(events, items, tell)
+    refuse(spec.where, _unfit(spec, found))
+    return found
 
 
-def _missing(files: Files, wanted: set[str], sequence: str = "") -> list[str]:
-    """Files that cannot be read, columns that are not there or not alike."""
-    faults: list[str] = []
-    seen: dict[str, tuple[str, pa.DataType]] = {}
-    for path in files.paths:
-        try:
-            names = header(files, path)
-        except DataError as fault:
-            faults += [f"{path.name}: {p}" for p in fault.problems]
-            continue
-        for column in sorted(wanted):
-            if names.count(column) != 1:
-                what = "no column" if column not in names else f"{names.count(column)} columns"
-                faults.append(f"{path.name}: {what} {column!r}; found {', '.join(map(str, names)) or 'none'}")
-            elif files.format == "parquet":
-                type_ = arrow_schema(path).field(column).type
-                first, other = seen.setdefault(column, (path.name, type_))
-                if _sort(type_) is None and not (column == sequence and is_list(type_) and _sort(type_.value_type) is not None):
-                    faults.append(f"{path.name}: column {column} holds {type_}, expected texts, numbers or times")
-                elif _sort(type_) != _sort(other) or is_list(type_) != is_list(other):
-                    faults.append(f"{path.name}: column {column} holds {type_}, but {other} in {first}")
-    return faults
+def _has(files: Files, columns: set[str]) -> bool:
+    """Whether the first file has all these columns; False where it cannot be read, which is said elsewhere."""
+    try:
+        return columns <= set(header(files, files.paths[0]))
+    except DataError:
+        return False
 
 
-def _open(engine: Engine, files: Files, columns: Sequence[str], target: Path, *, numbered: bool = False, sequence: str = "") -> _Source:
-    """A scan over the files; a CSV, and rows whose order counts, are staged first."""
-    skipped, paths = 0, list(files.paths)
-    if files.format == "csv" or numbered:
-        skipped, paths = stage(files, columns, target, sequence=sequence), [target]
-    found = arrow_schema(paths[0])
-    sorts = {c: _sort(found.field(c).type) for c in columns}
-    return _Source(engine.scan(paths), {c: s for c, s in sorts.items() if s is not None}, skipped)
-
-
-def _sort(type_: pa.DataType) -> Sort | None:
-    if is_text(type_):
-        return "text"
-    if pa.types.is_integer(type_):
-        return "whole"
-    if pa.types.is_floating(type_) or pa.types.is_decimal(type_):
-        return "float"
-    return "time" if is_time(type_) else None
-
-
-def _unfit(spec: TableMapping, events: _Source, items: _Source | None) -> list[str]:
+def _unfit(spec: TableMapping, sources: _Sources) -> list[str]:
     """Columns whose type cannot be what the mapping says."""
     faults = []
 
-    def check(source: _Source, path: str, column: str, allowed: tuple[Sort, ...], said: str) -> None:
+    def check(source: Source, path: str, column: str, allowed: tuple[Sort, ...], said: str) -> None:
         if source.sorts[column] not in allowed:
             found = {"text": "texts", "whole": "whole numbers", "float": "numbers", "time": "times"}[source.sorts[column]]
             faults.append(f"{path}: column {column} holds {found}, expected {said}")
 
-    def clock(source: _Source, path: str, clock_: Clock) -> None:
+    def clock(source: Source, path: str, clock_: Clock) -> None:
         if clock_.form == "iso":
             check(source, path, clock_.column, ("text", "time"), f"texts or times; say format = {' or '.join(UNITS)}")
         elif clock_.form in UNITS or clock_.form == "order":
@@ -200,171 +191,133 @@ def _unfit(spec: TableMapping, events: _Source, items: _Source | None) -> list[s
         else:
             check(source, path, clock_.column, ("text", "whole"), "texts; leave format out")
 
-    for column, found in spec.ids.items():
-        check(events, f"events.{column}", found.column, ("text", "whole", "float"), "texts or whole numbers")
-    for column, theirs in spec.numbers.items():
-        check(events, f"events.{column}", theirs, ("text", "whole", "float"), "numbers")
-    if spec.kinds.column:
-        check(events, "events.kind.column", spec.kinds.column, ("text", "whole"), "texts or whole numbers")
-    if spec.time.column:
-        clock(events, "events.time", spec.time)
+    for table, source in sources.events:
+        for column, found in table.ids.items():
+            check(source, f"{table.key}.{column}", found.column, ("text", "whole", "float"), "texts or whole numbers")
+        for column, theirs in table.numbers.items():
+            check(source, f"{table.key}.{column}", theirs, ("text", "whole", "float"), "numbers")
+        if table.kinds.column:
+            check(source, f"{table.key}.kind.column", table.kinds.column, ("text", "whole"), "texts or whole numbers")
+        if table.time.column:
+            clock(source, f"{table.key}.time", table.time)
     if spec.items is not None:
-        source = items or events
-        if items is not None:
-            check(items, "catalogue.item", spec.items.item.column, ("text", "whole", "float"), "texts or whole numbers")
+        if sources.items is not None:
+            check(sources.items, "catalogue.item", spec.items.item.column, ("text", "whole", "float"), "texts or whole numbers")
             if spec.items.known_from is not None:
-                clock(items, "catalogue.known_from", spec.items.known_from)
-        for attribute, (theirs, kind) in spec.items.attributes.items():
-            if kind in (*CATEGORIES, AttributeKind.NUMBER):
-                check(source, f"catalogue.attributes.{attribute}", theirs, ("text", "whole", "float"), "texts or numbers")
+                clock(sources.items, "catalogue.known_from", spec.items.known_from)
+        for source in sources.attributes():
+            for attribute, (theirs, kind) in spec.items.attributes.items():
+                if kind in (*CATEGORIES, AttributeKind.NUMBER):
+                    check(source, f"catalogue.attributes.{attribute}", theirs, ("text", "whole", "float"), "texts or numbers")
     return faults
-
-
-# --- one column at a time: SQL for its value, which is null where it cannot be read ---------------------------------------------
-
-
-def _given(source: _Source, column: str) -> str:
-    """The raw value; an empty text, NaN and infinity are null."""
-    match source.sorts[column]:
-        case "text":
-            return f"NULLIF({name(column)}, '')"
-        case "float":
-            return f"CASE WHEN CAST({name(column)} AS DOUBLE) BETWEEN -{LARGEST} AND {LARGEST} THEN {name(column)} END"
-        case _:
-            return name(column)
-
-
-def _is_whole(text: str) -> str:
-    """Whether a text is a whole number within int64 in its one spelling (no sign +, no leading zero, no space)."""
-    number = f"TRY_CAST({text} AS BIGINT)"
-    return f"{number} IS NOT NULL AND CAST({number} AS VARCHAR) = {text} AND {number} > {NONE}"
-
-
-def _id(source: _Source, column: str, as_text: bool) -> str:
-    given = _given(source, column)
-    if as_text:
-        return text_id_sql(f"CAST({given} AS VARCHAR)")
-    match source.sorts[column]:
-        case "text":
-            return f"CASE WHEN {_is_whole(given)} THEN CAST({given} AS BIGINT) END"
-        case "float":
-            whole = f"{given} = FLOOR({given}) AND {given} BETWEEN -{EXACT} AND {EXACT}"
-            return f"CASE WHEN {whole} THEN CAST({given} AS BIGINT) END"
-        case _:
-            return f"NULLIF(TRY_CAST({given} AS BIGINT), {NONE})"
-
-
-def _number(source: _Source, column: str) -> str:
-    """Finite, or null."""
-    number = f"TRY_CAST({_given(source, column)} AS DOUBLE)"
-    return f"CASE WHEN {number} BETWEEN -{LARGEST} AND {LARGEST} THEN {number} END"
-
-
-def _moment(source: _Source, clock: Clock) -> str:
-    given, sort = _given(source, clock.column), source.sorts[clock.column]
-    if clock.form == "order":
-        return f"TRY_CAST({given} AS BIGINT)"
-    if clock.form in UNITS:
-        if sort == "whole":  # as below, an order of magnitude faster
-            most = (2**63 - 1) // UNITS[clock.form]
-            return f"CASE WHEN {given} BETWEEN -{most} AND {most} THEN TRY_CAST({given} AS BIGINT) * {UNITS[clock.form]} END"
-        return f"TRY_CAST(TRY_CAST({given} AS DECIMAL(22, 6)) * {UNITS[clock.form]} AS BIGINT)"
-    if sort == "time":
-        aware = f"TRY_CAST({given} AS TIMESTAMPTZ)" if clock.zone == "UTC" else zoned_sql(f"CAST({given} AS TIMESTAMP)", clock.zone)
-        return micros_sql(aware)
-    if clock.form == "iso":
-        return iso_sql(given, clock.zone)
-    parsed = timestamp_sql(f"CAST({given} AS VARCHAR)", clock.form)
-    return micros_sql(parsed if "%z" in clock.form or "%Z" in clock.form else zoned_sql(parsed, clock.zone))
 
 
 # --- the events ------------------------------------------------------------------------------------------------------------------
 
 
-def _text_columns(spec: TableMapping, events: _Source, items: _Source | None, engine: Engine, known: Collection[str] = ()) -> set[str]:
-    """Which id columns and categories are texts: said so, or holding at least one text that is no plain whole number.
+def _places(spec: TableMapping, sources: _Sources) -> dict[str, list[tuple[Source, Id]]]:
+    """Where the values of each column of ids, and of each attribute, stand."""
+    places: dict[str, list[tuple[Source, Id]]] = {}
+    for table, source in sources.events:
+        for column, found in table.ids.items():
+            places.setdefault(column, []).append((source, found))
+    if spec.items is not None:
+        if sources.items is not None:
+            places.setdefault("item", []).append((sources.items, spec.items.item))
+        for attribute, (column, _) in spec.items.attributes.items():
+            places[attribute] = [(source, Id(column)) for source in sources.attributes()]
+    return places
+
+
+def _text_columns(spec: TableMapping, sources: _Sources, engine: Engine, known: Collection[str]) -> set[str]:
+    """Which id columns and categories are texts: said so, or holding at least one text that is no plain whole number, in any table.
 
     `known` are texts unless the mapping says otherwise.
     """
-    asked: dict[str, list[tuple[_Source, Id]]] = {c: [(events, i)] for c, i in spec.ids.items()}
-    if spec.items is not None:
-        if items is not None:
-            asked.setdefault("item", []).append((items, spec.items.item))
-        for attribute, (column, kind) in spec.items.attributes.items():
-            if kind is AttributeKind.CATEGORY:
-                asked[attribute] = [(items or events, Id(column))]
-    texts = {"query"} & set(spec.ids) if spec.query == "codes" else set()
-    for column, places in asked.items():
-        said = {i.ids for _, i in places}
+    others = {n for n, (_, k) in spec.items.attributes.items() if k is not AttributeKind.CATEGORY} if spec.items else set()
+    places = {c: where for c, where in _places(spec, sources).items() if c not in others}
+    texts = {"query"} & set(places) if spec.query == "codes" else set()
+    for column, where in places.items():
+        said = {i.ids for _, i in where}
         if "text" in said or (column in known and "number" not in said):
             texts.add(column)
         elif "number" not in said:
-            for source, found in places:
+            for source, found in where:
                 if source.sorts[found.column] == "text":
-                    given = _given(source, found.column)
-                    odd = engine.one(f"SELECT COUNT(*) FROM {source.scan} WHERE {given} IS NOT NULL AND NOT ({_is_whole(given)})")[0]
+                    given = given_sql(source, found.column)
+                    odd = engine.one(f"SELECT COUNT(*) FROM {source.scan} WHERE {given} IS NOT NULL AND NOT ({whole_sql(given)})")[0]
                     texts |= {column} if odd else set()
     return texts
 
 
-def _events(spec: TableMapping, source: _Source, texts: set[str]) -> tuple[str, list[tuple[str, str]]]:
+def _events(spec: TableMapping, table: EventTable, source: Source, texts: set[str], tells: bool) -> tuple[str, list[tuple[str, str]]]:
     """SQL: every row with its canonical columns and what was given, and the reasons to reject one."""
     picks: dict[str, str] = {}
     reasons: list[tuple[str, str]] = []
 
     def id_reasons(column: str, needed: str) -> None:
-        found = spec.ids[column].column
+        found = table.ids[column].column
         if needed:
             reasons.append((f"{name('given ' + column)} IS NULL AND {needed}", f"no {column}"))
         if column not in texts:
             whole = f"{column} is no whole number within int64"
             reasons.append((f"{name('given ' + column)} IS NOT NULL AND {name(column)} IS NULL", whole))
-        picks[column] = _id(source, found, column in texts)
-        picks[f"given {column}"] = _given(source, found)
+        picks[column] = id_sql(source, found, column in texts)
+        picks[f"given {column}"] = given_sql(source, found)
 
     id_reasons("user", "1 = 1")
-    if spec.time.column:
-        picks["time"] = _moment(source, spec.time)
+    if table.time.column:
+        picks["time"] = moment_sql(source, table.time)
         reasons.append((f"{name('time')} IS NULL", "no readable position") if spec.ordered else no_time(name("time")))
     else:
         picks[ROW] = name(ROW)
-    if spec.kinds.column:
-        given = f"CAST({_given(source, spec.kinds.column)} AS VARCHAR)"
-        cases = " ".join(f"WHEN {quote(value)} THEN {place}" for value, place in spec.kinds.values.items())
+    if table.kinds.column:
+        given = f"CAST({given_sql(source, table.kinds.column)} AS VARCHAR)"
+        cases = " ".join(f"WHEN {quote(value)} THEN {spec.kinds.index(kind)}" for value, kind in table.kinds.values.items())
         picks["kind"] = f"CAST(CASE {given} {cases} END AS SMALLINT)"
         reasons.append((f"{name('kind')} IS NULL", "no kind that the mapping knows"))
     else:
-        picks["kind"] = "CAST(0 AS SMALLINT)"
-    about = [str(place) for place, kind in enumerate(spec.kinds.kinds) if kind.role in ABOUT_ITEMS]
-    for column in (c for c in ID_COLUMNS if c in spec.ids and c != "user"):
+        picks["kind"] = f"CAST({spec.kinds.index(table.kinds.kinds[0])} AS SMALLINT)"
+    about = [str(spec.kinds.index(kind)) for kind in table.kinds.kinds if kind.role in ABOUT_ITEMS]
+    for column in (c for c in ID_COLUMNS if c in table.ids and c != "user"):
         id_reasons(column, f"kind IN ({', '.join(about)})" if column == "item" and about else "")
-    if "item" not in spec.ids:
+    if "item" not in table.ids:
         picks["item"] = "CAST(NULL AS BIGINT)"
-    if "query" in spec.ids and spec.query == "codes":
+    if "query" in table.ids and spec.query == "codes":
         codes = matches_sql(f"CAST({name('given query')} AS VARCHAR)", SIXTEEN_CODES)
         reasons.append((f"{name('given query')} IS NOT NULL AND NOT {codes}", "a query that is not 16 codes from 0 to 255"))
-    for column, theirs in spec.numbers.items():
-        picks[column] = _number(source, theirs)
-        picks[f"given {column}"] = _given(source, theirs)
+    for column, theirs in table.numbers.items():
+        picks[column] = number_sql(source, theirs)
+        picks[f"given {column}"] = given_sql(source, theirs)
         reasons.append((f"{name('given ' + column)} IS NOT NULL AND {name(column)} IS NULL", f"{column} is no finite number"))
-    if spec.items is not None and spec.items.files is None:
+    if tells:
+        assert spec.items is not None
         for attribute, (theirs, kind) in spec.items.attributes.items():
             picks[f"of {attribute}"] = _attribute(source, theirs, kind, attribute in texts)
     return f"SELECT {', '.join(f'{sql} AS {name(c)}' for c, sql in picks.items())} FROM {source.scan}", reasons
 
 
-def _maps(spec: TableMapping, events: _Source, items: _Source | None, texts: set[str]) -> dict[str, str]:
+def _picked(spec: TableMapping, table: EventTable, good: str) -> str:
+    """SQL: a table's usable rows with all columns of the log; null where the table has none."""
+    position = f"ROW_NUMBER() OVER (PARTITION BY {name('user')} ORDER BY {name(ROW)}) - 1" if not table.time.column else name("time")
+    picks = [f"{position} AS {name('time')}", *map(name, ("user", "kind", "item"))]
+    for column in spec.columns:
+        none = f"CAST(NULL AS {'DOUBLE' if column in NUMBERS else 'BIGINT'}) AS {name(column)}"
+        picks.append(name(column) if column in table.ids or column in table.numbers else none)
+    return f"SELECT {', '.join(picks)} FROM ({good}) AS g"
+
+
+def _of(spec: TableMapping) -> list[str]:
+    return [f"of {n}" for n in spec.items.attributes] if spec.items else []
+
+
+def _maps(spec: TableMapping, sources: _Sources, texts: set[str]) -> dict[str, str]:
     """SQL: the map (id, text) of every column that holds texts."""
-    places: dict[str, list[tuple[_Source, str]]] = {c: [(events, i.column)] for c, i in spec.ids.items()}
-    if spec.items is not None:
-        if items is not None:
-            places.setdefault("item", []).append((items, spec.items.item.column))
-        places |= {a: [(items or events, c)] for a, (c, _) in spec.items.attributes.items()}
-    maps = {}
+    places, maps = _places(spec, sources), {}
     for column in sorted(texts):
         some = [
-            f"SELECT DISTINCT CAST({_given(s, c)} AS VARCHAR) AS text FROM {s.scan} WHERE {_given(s, c)} IS NOT NULL"
-            for s, c in places[column]
+            f"SELECT DISTINCT CAST({given_sql(s, i.column)} AS VARCHAR) AS text FROM {s.scan} WHERE {given_sql(s, i.column)} IS NOT NULL"
+            for s, i in places[column]
         ]
         maps[column] = f"SELECT {text_id_sql('text')} AS id, text FROM ({' UNION ALL '.join(some)}) AS t"
     return maps
@@ -373,35 +326,36 @@ def _maps(spec: TableMapping, events: _Source, items: _Source | None, texts: set
 # --- the catalogue ---------------------------------------------------------------------------------------------------------------
 
 
-def _attribute(source: _Source, column: str, kind: AttributeKind, as_text: bool) -> str:
+def _attribute(source: Source, column: str, kind: AttributeKind, as_text: bool) -> str:
     match kind:
         case AttributeKind.CATEGORY | AttributeKind.PRICE_BUCKET:
-            return _id(source, column, as_text)
+            return id_sql(source, column, as_text)
         case AttributeKind.NUMBER:
-            return _number(source, column)
+            return number_sql(source, column)
         case _:
-            return f"CAST({_given(source, column)} AS VARCHAR)"
+            return f"CAST({given_sql(source, column)} AS VARCHAR)"
 
 
 def _catalogue(
-    spec: TableMapping, events: _Source, items: _Source | None, good: str, texts: set[str], engine: Engine
+    spec: TableMapping, sources: _Sources, seen: Sequence[str], texts: set[str], engine: Engine
 ) -> tuple[str | None, dict[str, int]]:
     """SQL of the catalogue, and its rows that cannot be used, by reason."""
     if spec.items is None:
         return None, {}
+    items = sources.items
     if items is None:
-        return _seen(spec, good), {}
+        return _seen(spec, " UNION ALL ".join(seen)), {}
     known = spec.items.known_from
-    picks = {"item": _id(items, spec.items.item.column, "item" in texts)}
-    picks["known_from"] = _moment(items, known) if known else "CAST(NULL AS BIGINT)"
+    picks = {"item": id_sql(items, spec.items.item.column, "item" in texts)}
+    picks["known_from"] = moment_sql(items, known) if known else "CAST(NULL AS BIGINT)"
     reasons = [("item IS NULL", "no item, or no whole number within int64")]
     if known is not None:
-        picks["given known_from"] = _given(items, known.column)
+        picks["given known_from"] = given_sql(items, known.column)
         reasons.append((f"{name('given known_from')} IS NOT NULL AND ({no_time('known_from')[0]})", "known_from cannot be read"))
     for attribute, (column, kind) in spec.items.attributes.items():
         picks[attribute] = _attribute(items, column, kind, attribute in texts)
         if kind in (*CATEGORIES, AttributeKind.NUMBER):
-            picks[f"given {attribute}"] = _given(items, column)
+            picks[f"given {attribute}"] = given_sql(items, column)
             reasons.append((f"{name('given ' + attribute)} IS NOT NULL AND {name(attribute)} IS NULL", f"{attribute} is no number"))
     rows = f"SELECT {', '.join(f'{sql} AS {name(c)}' for c, sql in picks.items())} FROM {items.scan}"
     usable, _, rejected = sift(engine, rows, reasons, "catalogue: ")
