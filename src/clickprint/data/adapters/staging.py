@@ -40,6 +40,12 @@ def header(files: Files, path: Path) -> list[str]:
         raise DataError(str(path), [_said(fault, files)]) from None
 
 
+def there(path: Path) -> Path:
+    """The file, or where there is none its packed form (.gz, .zst) if that is there."""
+    packed = (path.with_name(path.name + suffix) for suffix in (".gz", ".zst"))
+    return path if path.exists() else next((p for p in packed if p.exists()), path)
+
+
 def stage(files: Files, columns: Sequence[str], target: Path, *, sequence: str = "") -> int:
     """Writes these columns of all files, and ROW, to one Parquet file; the number of rows that had too many or too few columns.
 

@@ -79,6 +79,7 @@ def read_mapping(
             if table in sources.tell:
                 seen.append(f"SELECT item, {', '.join(map(name, ('time', *_of(spec))))} FROM ({good}) AS g" if table.time.column else good)
         catalogue, also = _catalogue(spec, sources, seen, known, engine)
+        mapped = {"mapping": spec.where.name} if reader == "table" else {}
         return gather(
             out,
             engine=engine,
@@ -92,7 +93,7 @@ def read_mapping(
             time="order" if spec.ordered else "clock",
             query=spec.query,
             rejected=rejected | also,
-            source={"reader": reader, "mapping": spec.where.name, "events": f"{expected + sum(rejected.values())} rows"},
+            source={"reader": reader, **mapped, "events": f"{expected + sum(rejected.values())} rows"},
             expected=expected,
             watch=watch,
         )
