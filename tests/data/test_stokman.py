@@ -3,6 +3,7 @@
 import shutil
 import zipfile
 from collections.abc import Callable
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from clickprint.data.adapters import card, reader, stokman
 from clickprint.data.adapters.stokman import ACTIONS_FILE, CATALOGUE_FILE, MAPPING_FILE, VECTORS_FILE
 from clickprint.data.engine import DuckDB, Engine
 from clickprint.data.log import EventLog
+from clickprint.data.store import store
 from clickprint.data.synthetic.stokman import write_stokman
 
 ANN, BOB = "6fd49b56-8cc6-11ed-86e0-002590c0647c", "f9c498ec-5d3b-11ef-86e0-002590c0647c"
@@ -278,6 +280,59 @@ def test_the_fingerprint_is_of_what_is_beside_too(tmp_path: Path, engine: Engine
         ).manifest.fingerprint
     )
     assert len(prints) == 3
+
+
+def test_what_lies_beside_is_there_whole_or_not_at_all(tmp_path: Path, engine: Engine) -> None:
+    raw = lay(tmp_path / "raw")
+    before = read(raw, engine)
+
+    def fails(path: Path) -> None:
+        path.write_bytes(b"half")
+        raise DataError(str(path), ["the disk is full"])
+
+    with pytest.raises(DataError, match="the disk is full"):
+        store(
+            before.folder, before.manifest, [pq.read_table(f) for f in before.event_files], before.catalogue.table, beside={"a.npy": fails}
+        )
+    assert Dataset.open(before.folder).manifest == before.manifest
+    assert [p.name for p in before.folder.parent.iterdir()] == ["out"]
+    for file, ask in (("vectors.npy", lambda d: d.item_vectors), ("links.parquet", lambda d: d.beside("links"))):
+        kept = (before.folder / file).read_bytes()
+        for damaged in (b"", kept[:-3], b"junk"):
+            (before.folder / file).write_bytes(damaged)
+            with pytest.raises(DataError, match=rf"{file}: cannot be read"):
+                ask(before)
+        (before.folder / file).write_bytes(kept)
+    assert before.beside("questions") is None
+    np.save(before.folder / "vectors.npy", np.ones((3, 4), np.float32))
+    with pytest.raises(DataError, match="not one float32 vector for each of 2 items"):
+        _ = before.item_vectors
+
+
+def test_a_slow_twin(tmp_path: Path, engine: Engine) -> None:
+    write_stokman(tmp_path / "raw", users=40, actions=1_200)
+    made = read(tmp_path / "raw", engine)
+    needy = {0, 1, 2, 3, 5}
+    names = dict(enumerate(("view", "like", "addB", "delB", "clearB", "order", "listB", "visit", "visitCategory", "search")))
+    expected, links = [], {}
+    for row in pq.read_table(tmp_path / "raw" / ACTIONS_FILE).to_pylist():
+        if row["user_id"] in (None, "/*") or row["date"] is None or row["action"] not in names:
+            continue
+        products = row["products"] or []
+        if not products and row["action"] in needy:
+            continue
+        time, user = round(row["date"].replace(tzinfo=UTC).timestamp() * 1e6), text_id(row["user_id"])
+        for product in products or [None]:
+            if product != "/*":
+                expected.append((time, user, CODE[names[row["action"]]], -1 if product is None else int(product), row["pageId"]))
+        if row["loc_user_id"] not in (None, "/*"):
+            pair = user, text_id(row["loc_user_id"])
+            links[pair] = min(time, links.get(pair, time))
+    found = [(e["time"], e["user"], e["kind"], -1 if e["item"] is None else e["item"], e["session"]) for e in events(made)]
+    assert found == sorted(expected)
+    table = made.beside("links")
+    assert table is not None
+    assert {(r["user"], r["person"]): r["known_from"] for r in table.to_pylist()} == links
 
 
 def test_other_spellings_of_the_columns(tmp_path: Path, engine: Engine) -> None:

@@ -6,7 +6,8 @@ Source: the task "Рекомендательный ИИ для интернет-
 import shutil
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -112,6 +113,9 @@ class _Table:
     scan: str
     schema: pa.Schema
 
+    def is_text(self, column: str) -> bool:
+        return is_text(self.schema.field(column).type)
+
     def given(self, column: str) -> str:
         """The value as a text; an empty one is null."""
         return f"NULLIF(CAST({name(column)} AS VARCHAR), '')"
@@ -121,10 +125,10 @@ class _Table:
 
     def id(self, column: str) -> str:
         """A text's id, or the number."""
-        return text_id_sql(self.given(column)) if is_text(self.schema.field(column).type) else self.whole(column)
+        return text_id_sql(self.given(column)) if self.is_text(column) else self.whole(column)
 
     def moment(self, column: str) -> str:
-        if is_text(self.schema.field(column).type):
+        if self.is_text(column):
             return iso_sql(name(column), "UTC")
         return micros_sql(f"CAST({name(column)} AS TIMESTAMP)")
 
@@ -154,34 +158,49 @@ def read(folder: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> D
         source = {"reader": "stokman", ACTIONS_FILE: f"{seen + sum(bad.values())} rows"}
         about, n, junk = sift(engine, *_about(tables[ACTIONS_FILE], rows), f"{ACTIONS_FILE} products: ")
         alone = f"SELECT time, {name('user')}, kind, CAST(NULL AS BIGINT) AS item, session FROM ({rows}) AS r WHERE entries = 0"
-        m = int(engine.one(f"SELECT COUNT(*) FROM ({alone}) AS a")[0])
         watch("check catalogue", 0, 0)
         catalogue, k, odd = _catalogue(engine, tables[CATALOGUE_FILE])
         source[CATALOGUE_FILE] = f"{k + sum(odd.values())} rows"
         source |= _strangers(engine, about, catalogue)
         items, places, lost = _mapping(engine, tables[MAPPING_FILE], shape[0])
         source |= {VECTORS_FILE: f"{shape[0]} vectors of width {shape[1]}", MAPPING_FILE: f"{len(items) + sum(lost.values())} rows"}
-        people = f"SELECT {name('user')}, person, given_person, time FROM ({rows}) AS r WHERE given_person <> '{JUNK}'"
-        return gather(
-            Path(out),
-            engine=engine,
-            name="stokman",
-            kinds=KINDS,
-            columns=("session",),
-            selects=[f"SELECT time, {name('user')}, kind, item, session FROM ({about}) AS a", alone],
-            catalogue=catalogue,
-            attributes=ATTRIBUTES,
-            texts=_maps(tables[ACTIONS_FILE], rows, people),
-            rejected=bad | junk | odd | lost,
-            source=source,
-            beside={
-                "links.parquet": _links(engine, people),
-                "vector_items.npy": lambda path: write_array(path, items),
-                "vectors.npy": lambda path: _write_vectors(folder / VECTORS_FILE, places, path),
-            },
-            expected=n + m,
-            watch=watch,
+        # Users and people are hashed once a pair, not once an action.
+        people = (
+            "SELECT user_id, loc_user_id, MIN(time) AS known_from, SUM(CASE WHEN entries = 0 THEN 1 ELSE 0 END) AS alone "
+            f"FROM ({rows}) AS r GROUP BY user_id, loc_user_id"
         )
+        with _kept(engine, people) as pairs:
+            m = int(engine.one(f"SELECT COALESCE(SUM(alone), 0) FROM {pairs}")[0])
+            return gather(
+                Path(out),
+                engine=engine,
+                name="stokman",
+                kinds=KINDS,
+                columns=("session",),
+                selects=[f"SELECT time, {name('user')}, kind, item, session FROM ({about}) AS a", alone],
+                catalogue=catalogue,
+                attributes=ATTRIBUTES,
+                texts=_maps(tables[ACTIONS_FILE], pairs),
+                rejected=bad | junk | odd | lost,
+                source=source,
+                beside={
+                    "links.parquet": _links(engine, tables[ACTIONS_FILE], pairs),
+                    "vector_items.npy": lambda path: write_array(path, items),
+                    "vectors.npy": lambda path: _write_vectors(folder / VECTORS_FILE, places, path),
+                },
+                expected=n + m,
+                watch=watch,
+            )
+
+
+@contextmanager
+def _kept(engine: Engine, sql: str) -> Iterator[str]:
+    """The answer as a table of the engine, for as long as it is needed."""
+    kept = engine.keep(sql)
+    try:
+        yield kept
+    finally:
+        engine.drop(kept)
 
 
 # --- looking at the files ---------------------------------------------------------------------------------------------------------
@@ -235,9 +254,9 @@ def _actions(table: _Table) -> tuple[str, list[tuple[str, str]]]:
     picks = {
         "time": table.moment("date"),
         "user": table.id("user_id"),
+        "user_id": name("user_id"),
         "given_user": table.given("user_id"),
-        "person": table.id("loc_user_id"),
-        "given_person": table.given("loc_user_id"),
+        "loc_user_id": name("loc_user_id"),
         "kind": f"CAST(CASE {table.whole('action')} {kind} END AS SMALLINT)",
         "session": table.whole("pageId"),
         "given_session": table.given("pageId"),
@@ -247,7 +266,7 @@ def _actions(table: _Table) -> tuple[str, list[tuple[str, str]]]:
     reasons = [
         ("given_user IS NULL", "no user_id"),
         (f"given_user = '{JUNK}'", f"the junk user_id {JUNK}"),
-        (f"{name('user')} IS NULL", "user_id is no whole number within int64"),
+        *(() if table.is_text("user_id") else ((f"{name('user')} IS NULL", "user_id is no whole number within int64"),)),
         no_time(name("time")),
         ("kind IS NULL", "no action from 0 to 9"),
         (f"entries = 0 AND kind IN ({needy})", "no product where the action needs one"),
@@ -275,20 +294,19 @@ def _product_reasons(given: str) -> list[tuple[str, str]]:
     ]
 
 
-def _maps(table: _Table, rows: str, people: str) -> dict[str, str]:
+def _maps(table: _Table, pairs: str) -> dict[str, str]:
     """SQL: the map (id, text) of user and person, where these are texts."""
-    maps = {}
-    for column, theirs, source in (("user", "user_id", rows), ("person", "loc_user_id", people)):
-        if is_text(table.schema.field(theirs).type):
-            maps[column] = f"SELECT {name(column)} AS id, given_{column} AS text FROM ({source}) AS s"
-    return maps
+    return {
+        ours: f"SELECT {table.id(theirs)} AS id, {theirs} AS text FROM {pairs} WHERE {table.given(theirs)} <> '{JUNK}'"
+        for ours, theirs in (("user", "user_id"), ("person", "loc_user_id"))
+        if table.is_text(theirs)
+    }
 
 
-def _links(engine: Engine, people: str) -> Callable[[Path], None]:
-    sql = (
-        f"SELECT {name('user')}, person, MIN(time) AS known_from FROM ({people}) AS p WHERE person IS NOT NULL "
-        f"GROUP BY {name('user')}, person ORDER BY {name('user')}, person"
-    )
+def _links(engine: Engine, table: _Table, pairs: str) -> Callable[[Path], None]:
+    ids = f"{table.id('user_id')} AS {name('user')}, {table.id('loc_user_id')} AS person"
+    known = f"SELECT {ids}, known_from FROM {pairs} WHERE {table.given('loc_user_id')} <> '{JUNK}'"
+    sql = f"SELECT * FROM ({known}) AS k WHERE person IS NOT NULL ORDER BY {name('user')}, person"
 
     def write(path: Path) -> None:
         engine.write(sql, path, in_order=True)

@@ -122,7 +122,7 @@ def _rows(shelf: Shelf, person: np.ndarray, users: int, actions: int, rng: np.ra
     visits = actions // 4
     user = np.append(rng.permutation(users), rng.choice(users, visits - users, p=rate / rate.sum()))
     who = person[user]
-    hour = np.clip(rng.normal(15, 4, visits), 0, 23.5)
+    hour = np.clip(rng.normal(15, 4, visits), 0, 23)
     start = (rng.integers(0, DAYS, visits) * 86_400 + hour * 3_600 + rng.integers(0, 1_800, visits)).astype(np.int64)
     slot = rng.choice(SLOTS, visits, p=SLOT_CHANCES)
     category = slots[who, slot]
