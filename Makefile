@@ -24,7 +24,7 @@ install-all: .venv/.all  ## the same and Spark, tracking and LLM parts
 	@touch $@
 
 .venv/.all: .venv/bin/python $(DEPENDS)
-	$(BIN)/python -m pip install -e ".[probe,dev,spark,track,llm]"
+	$(BIN)/python -m pip install -e ".[probe,dev,spark,track,llm,excel]"
 	@touch .venv/.core $@
 
 demo: install  ## the main job on the real Complete Journey log: a board here, a report in runs/complete-journey

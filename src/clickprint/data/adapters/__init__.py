@@ -11,10 +11,16 @@ from clickprint.data.adapters.card import Card
 DATASETS: dict[str, str] = {
     "challenge": "clickprint.data.adapters.challenge:read",
     "complete_journey": "clickprint.data.adapters.complete_journey:read",
+    "movielens": "clickprint.data.adapters.movielens:read",
+    "rees46": "clickprint.data.adapters.rees46:read",
     "stokman": "clickprint.data.adapters.stokman:read",
     "synthetic": "clickprint.data.synthetic:read",
+    "ta_feng": "clickprint.data.adapters.ta_feng:read",
     "table": "clickprint.data.adapters.table:read",
+    "taobao": "clickprint.data.adapters.taobao:read",
+    "uci_online_retail": "clickprint.data.adapters.uci_online_retail:read",
     "uqabench": "clickprint.data.adapters.uqabench:read",
+    "yoochoose": "clickprint.data.adapters.yoochoose:read",
 }
 
 
