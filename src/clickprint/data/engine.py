@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -36,6 +37,19 @@ def name(text: str) -> str:
 def text_id_sql(expression: str) -> str:
     """The SQL twin of `core.ids.text_id`."""
     return f"CAST(('0x' || substr(md5({expression}), 1, {HEX_DIGITS})) AS BIGINT)"
+
+
+def keyed_id_sql(expression: str, key: bytes) -> str:
+    """The id of a text that only who has the key can compute: the first 60 bits of its HMAC-SHA256 (RFC 2104)."""
+    block = (sha256(key).digest() if len(key) > 64 else key).ljust(64, b"\0")
+    inner, outer = (bytes(b ^ pad for b in block).hex() for pad in (0x36, 0x5C))
+    hashed = f"sha256(unhex('{outer}') || unhex(sha256(unhex('{inner}') || encode({expression}))))"
+    return f"CAST(('0x' || substr({hashed}, 1, {HEX_DIGITS})) AS BIGINT)"
+
+
+def clock_sql(expression: str) -> str:
+    """Microseconds since 1970 UTC as a text, `2022-09-17 22:54:32`, cut to the second."""
+    return f"strftime(make_timestamp({expression}), '%Y-%m-%d %H:%M:%S')"
 
 
 def micros_sql(expression: str) -> str:

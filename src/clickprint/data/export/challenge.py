@@ -1,0 +1,323 @@
+"""A log as the directory of RecSys Challenge 2025: the organisers' tools, and `clickprint challenge`, run on it.
+
+Source: spec/challenge-protocol.md, "Directory" and "Split".
+"""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float64, Int64
+
+from clickprint.core.errors import DataError
+from clickprint.core.events import Role
+from clickprint.core.files import whole
+from clickprint.core.items import AttributeKind
+from clickprint.core.rng import RNG
+from clickprint.core.time import Time, Window, show
+from clickprint.core.watch import Watch, silent
+from clickprint.data.adapters.challenge import DAYS_IN_TARGET, FILES, PROPERTIES
+from clickprint.data.adapters.staging import workplace
+from clickprint.data.check import SIXTEEN_CODES, sift
+from clickprint.data.engine import Engine, clock_sql, matches_sql, name, quote
+from clickprint.data.export import refuse_full
+from clickprint.data.export.anonymise import Anonymise
+from clickprint.data.export.codes import EMPTY, TEXTS, Characters, Quantiser, Vectors
+from clickprint.data.features import bucket_sql, price_edges
+from clickprint.data.log import EventLog
+from clickprint.data.split import windows
+
+USER = name("user")
+VIEW, BUY = (next(place for place, (r, _) in enumerate(FILES.values()) if r is role) for role in (Role.VIEW, Role.BUY))
+LABELS = 100  # a task, and price buckets
+SAMPLE = 20_000  # texts that the codes are learned from
+MISSING = 0  # category and price bucket of an item without one
+LABELLED = {"category": "category", "sku": "sku", "price": "price", "new_sku": "sku"}  # task → column
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export did: rows of each file, events left out and gaps filled by reason, and the windows that the labels are from."""
+
+    rows: dict[str, int]
+    left_out: dict[str, int]
+    filled: dict[str, int]
+    train: Window
+    valid: Window
+
+
+def export_challenge(
+    log: EventLog,
+    folder: Path,
+    *,
+    relevant: Int64[np.ndarray, "U"] | None = None,
+    horizon_days: int = DAYS_IN_TARGET,
+    anonymise: Anonymise | None = None,
+    vectors: Vectors | None = None,
+    watch: Watch = silent,
+) -> Exported:
+    """Writes `log` to `folder`, whole or not at all; the folder must be new or empty.
+
+    Kinds go by their role: buy, cart, remove, view and search become the five files, several kinds of one role become one, events of
+    other roles are left out and counted. Times are cut to the second, rows are in the order of (time, client, third column). A view's
+    url is the event's, or its item where the log has no urls.
+
+    An item's properties are those known at the training window's start, or for a later item its first ones; without a category or price
+    it gets 0. Where the catalogue has no price buckets, an item's price (the median of its events in the past; of all, for a later
+    item) is cut at the 100-quantiles of the past's event prices. Texts that are no 16 codes are quantised: `vectors` (by default
+    hashed groups of characters) of the text, and books learned from the past's texts.
+
+    relevant_clients are `relevant`, or all with an event before the training window; active_clients those with a purchase before it.
+    Label values are the 100 most bought of the training window (ties: the smaller first), new_sku without the past's 100 most bought.
+    The organisers' tools always split at 14 days; with another `horizon_days` clients and labels are of the other window.
+
+    Raises ConfigError for a log without a clock or a folder that is not empty, DataError where nothing was bought or the log is too short.
+    """
+    folder = Path(folder)
+    refuse_full(folder)
+    log.manifest.need_clock("the challenge's directory")
+    span = log.span(roles=(Role.BUY,))
+    if span is None:
+        raise DataError(log.manifest.name, ["nothing was bought, so there is no end to split from"])
+    train, valid = windows(span[1], horizon_days)
+    with ExitStack() as stack:
+
+        def keep(rows: str | pa.Table) -> str:
+            kept = log.engine.keep(rows)
+            stack.callback(log.engine.drop, kept)
+            return kept
+
+        room, part = stack.enter_context(workplace(folder)), stack.enter_context(whole(folder))
+        for below in ("input", "target"):
+            (part / below).mkdir(parents=True)
+        deny = np.zeros(0, np.int64) if anonymise is None else anonymise.deny
+        source = _Source(log, room, train.start, keep(pa.table({"item": np.unique(deny)})))
+        quantiser = _quantiser(source, vectors, anonymise)
+        good, rows, left_out = _events(source, quantiser, watch)
+        every, filled = _items(source, quantiser)
+        items = keep(every)
+        wanted = None if relevant is None else keep(pa.table({"user": relevant}))
+        ids = {} if anonymise is None else _ids(good, items, wanted)
+        anew = _Anew(log.engine, {column: keep(anonymise.ids_sql(column, sql)) for column, sql in ids.items()} if anonymise else {})
+        anew.check()
+        written = {}
+        for place, (file, (_, about)) in enumerate(FILES.items()):
+            watch(f"write {file}", place, len(FILES))
+            written[file] = log.engine.write(anew.file(good, place, about), part / f"{file}.parquet", in_order=True)
+        assert sum(written.values()) == rows
+        written[PROPERTIES] = log.engine.write(anew.properties(items), part / f"{PROPERTIES}.parquet", in_order=True)
+        past = anew.users(f"SELECT DISTINCT {USER} FROM ({good}) AS g WHERE {name('time')} < {train.start}")
+        if not len(past):
+            raise DataError(log.manifest.name, [f"nothing happened before {show(train.start)}; the log is too short"])
+        buyers = f"SELECT DISTINCT {USER} FROM ({good}) AS g WHERE {name('time')} < {train.start} AND file = {BUY}"
+        np.save(part / "input" / "relevant_clients.npy", past if wanted is None else anew.users(f"SELECT {USER} FROM {wanted}"))
+        np.save(part / "target" / "active_clients.npy", anew.users(buyers))
+        for file, values in _labels(log.engine, part, train).items():
+            np.save(part / "target" / f"{file}.npy", values)
+        return Exported(written, left_out, filled, train, valid)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    log: EventLog
+    room: Path  # for what is only needed while writing
+    cutoff: Time
+    deny: str  # a kept relation of items
+
+    def attribute(self, kind: AttributeKind, *favourites: str) -> str | None:
+        """The catalogue's attribute of this kind: the first favourite that it has, else the first."""
+        names = [n for n, k in self.log.manifest.attributes.items() if k is kind]
+        return next((n for n in (*favourites, *names) if n in names), None)
+
+
+def _quantiser(source: _Source, vectors: Vectors | None, anonymise: Anonymise | None) -> Quantiser | None:
+    """What turns texts to codes, learned from those of the past; None where the log has no texts that need it."""
+    log, engine = source.log, source.log.engine
+    samples = []
+    if _has_texts(log):
+        searches = f"SELECT DISTINCT query FROM {log.events} WHERE {log.where((Role.SEARCH,), None)} AND {name('time')} < {source.cutoff}"
+        samples.append(f"SELECT t.text FROM {log.texts['query']} AS t JOIN ({searches}) AS s ON t.id = s.query")
+    if (title := _title(source)) is not None:
+        known = f"known_from IS NULL OR known_from < {source.cutoff}"
+        samples.append(f"SELECT DISTINCT {name(title)} AS text FROM {log.items} WHERE {name(title)} IS NOT NULL AND ({known})")
+    if not samples:
+        return None
+    texts = [t for sql in samples for t in engine.table(f"{sql} ORDER BY md5(text) LIMIT {SAMPLE}").column("text").to_pylist()]
+    rng = RNG(0 if anonymise is None else anonymise.seed).child("codes")
+    return Quantiser.fit(texts, vectors or Characters(rng.child("characters").integer()), rng)
+
+
+def _has_texts(log: EventLog) -> bool:
+    """Whether its searches are texts that are no codes."""
+    return log.manifest.query == "text" and "query" in log.manifest.columns and "query" in log.texts
+
+
+def _title(source: _Source) -> str | None:
+    """The attribute with the item's text, where no attribute has its codes."""
+    return None if source.attribute(AttributeKind.CODES) else source.attribute(AttributeKind.TEXT, "title", "name")
+
+
+def _coded(engine: Engine, texts: str, quantiser: Quantiser, path: Path) -> str:
+    """A relation (text, codes) of every text (each once) that the SQL `texts` gives."""
+    form = pa.schema([("text", pa.string()), ("codes", pa.string())])
+    with pq.ParquetWriter(path, form, compression="zstd") as writer:
+        for batch in engine.batches(texts, TEXTS):
+            found = batch.column("text").cast(pa.string())
+            writer.write_table(pa.Table.from_arrays([found, quantiser.texts(found.to_pylist())], schema=form))
+    return engine.scan([path])
+
+
+def _events(source: _Source, quantiser: Quantiser | None, watch: Watch) -> tuple[str, int, dict[str, int]]:
+    """SQL of the events that the challenge has a place for (time, user, file, item, url, query), their number, and the others by reason."""
+    log, columns = source.log, source.log.manifest.columns
+    queries = "SELECT CAST(NULL AS BIGINT) AS id, CAST(NULL AS VARCHAR) AS codes"
+    if _has_texts(log):
+        assert quantiser is not None
+        texts = log.texts["query"]
+        coded = _coded(log.engine, f"SELECT DISTINCT text FROM {texts}", quantiser, source.room / "queries.parquet")
+        queries = f"SELECT t.id, c.codes FROM {texts} AS t JOIN {coded} AS c ON t.text = c.text"
+    elif "query" in columns and "query" in log.texts:
+        queries = f"SELECT id, text AS codes FROM {log.texts['query']} WHERE {matches_sql('text', SIXTEEN_CODES)}"
+    places = {role: place for place, (role, _) in enumerate(FILES.values())}
+    kinds = log.manifest.kinds
+    file = " ".join(f"WHEN {code} THEN {places[k.role]}" for code, k in enumerate(kinds) if k.role in places)
+    picks = [f"e.{name('time')}", f"e.{USER}", f"CASE e.kind {file} END AS file", "e.kind", "e.item", "q.codes AS query"]
+    picks += [f"{'e.url' if 'url' in columns else 'e.item'} AS url", "d.item AS denied"]
+    on = "e.query = q.id" if "query" in columns else "1 = 0"
+    joins = f"LEFT JOIN {source.deny} AS d ON e.item = d.item LEFT JOIN ({queries}) AS q ON {on}"
+    rows = f"SELECT {', '.join(picks)} FROM {log.events} AS e {joins}"
+    skus = ", ".join(str(place) for place, (_, about) in enumerate(FILES.values()) if about == "sku")
+    reasons = [
+        (f"kind = {code}", f"{k.name}: the challenge has no role {k.role.value}") for code, k in enumerate(kinds) if k.role not in places
+    ]
+    reasons += [
+        ("denied IS NOT NULL", "an item of the deny-list"),
+        (f"file IN ({skus}) AND item IS NULL", "a purchase, cart or removal without an item"),
+        (f"file = {places[Role.SEARCH]} AND query IS NULL", "a search without a text"),
+    ]
+    watch("look at events", 0, log.manifest.events)
+    return sift(log.engine, rows, reasons)
+
+
+def _items(source: _Source, quantiser: Quantiser | None) -> tuple[str, dict[str, int]]:
+    """SQL of every item (item, category, price, name) but those denied; how many gaps are filled, by reason. A null category stays one."""
+    log, engine, cutoff = source.log, source.log.engine, source.cutoff
+    early = f"known_from IS NULL OR known_from < {cutoff}"
+    order = f"CASE WHEN {early} THEN 0 ELSE 1 END, CASE WHEN {early} THEN -known_from ELSE known_from END NULLS LAST"
+    known = f"SELECT *, ROW_NUMBER() OVER (PARTITION BY item ORDER BY {order}) AS turn FROM {log.items}"
+    every = f"SELECT item FROM {log.items} UNION SELECT item FROM {log.events} WHERE item IS NOT NULL"
+    category, bucket = source.attribute(AttributeKind.CATEGORY, "category"), source.attribute(AttributeKind.PRICE_BUCKET, "price")
+    codes, title = source.attribute(AttributeKind.CODES, "name"), _title(source)
+    price, joins = (f"k.{name(bucket)}" if bucket else "CAST(NULL AS BIGINT)"), ""
+    if bucket is None and "price" in log.manifest.columns:
+        price = bucket_sql("COALESCE(p.past, p.ever)", price_edges(log.before(cutoff), LABELS))
+        past = f"MEDIAN(CASE WHEN {name('time')} < {cutoff} THEN price END) AS past, MEDIAN(price) AS ever"
+        joins += f" LEFT JOIN (SELECT item, {past} FROM {log.events} GROUP BY item) AS p ON i.item = p.item"
+    elif bucket is None and source.attribute(AttributeKind.NUMBER, "price") == "price":
+        found = engine.arrays(f"SELECT price FROM ({known}) AS k WHERE turn = 1 AND ({early}) AND price IS NOT NULL")["price"]
+        price = bucket_sql("k.price", _edges(found))
+    text = "CAST(NULL AS VARCHAR)"
+    if codes is not None:
+        text = f"CASE WHEN {matches_sql(f'k.{name(codes)}', SIXTEEN_CODES)} THEN k.{name(codes)} END"
+    elif title is not None:
+        assert quantiser is not None
+        titles = f"SELECT DISTINCT {name(title)} AS text FROM {log.items} WHERE {name(title)} IS NOT NULL"
+        joins += f" LEFT JOIN {_coded(engine, titles, quantiser, source.room / 'titles.parquet')} AS c ON k.{name(title)} = c.text"
+        text = "c.codes"
+    given = engine.view(
+        f"SELECT i.item, {f'k.{name(category)}' if category else 'CAST(NULL AS BIGINT)'} AS category, CAST({price} AS BIGINT) AS price, "
+        f"{text} AS name FROM ({every}) AS i LEFT JOIN (SELECT * FROM ({known}) AS r WHERE turn = 1) AS k ON i.item = k.item{joins} "
+        f"LEFT JOIN {source.deny} AS d ON i.item = d.item WHERE d.item IS NULL"
+    )
+    gaps = engine.one(f"SELECT COUNT(*) - COUNT(category), COUNT(*) - COUNT(price), COUNT(*) - COUNT(name) FROM {given}")
+    said = (f"items without a category: {MISSING}", f"items without a price: bucket {MISSING}", f"items without a text: {EMPTY}")
+    filled = f"SELECT item, category, COALESCE(price, {MISSING}) AS price, COALESCE(name, {quote(EMPTY)}) AS name FROM {given}"
+    return filled, {what: int(n) for what, n in zip(said, gaps, strict=True) if n}
+
+
+def _edges(prices: Float64[np.ndarray, "N"]) -> list[float]:
+    """The inner edges of quantile buckets: fewer where prices repeat."""
+    if not len(prices):
+        return []
+    edges = np.unique(np.quantile(prices, np.arange(1, LABELS) / LABELS, method="higher"))
+    return edges[edges > prices.min()].tolist()
+
+
+def _ids(good: str, items: str, wanted: str | None) -> dict[str, str]:
+    """SQL for each column with ids: every id that it has, each once."""
+    more = f" UNION SELECT {USER} FROM {wanted}" if wanted else ""
+    return {
+        "user": f"SELECT DISTINCT id FROM (SELECT {USER} AS id FROM ({good}) AS g{more}) AS u",
+        "item": f"SELECT item AS id FROM {items}",
+        "category": f"SELECT DISTINCT category AS id FROM {items} WHERE category IS NOT NULL",
+        "url": f"SELECT DISTINCT url AS id FROM ({good}) AS g WHERE file = {VIEW} AND url IS NOT NULL",
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Anew:
+    """The ids as they are written: from the maps (column → a relation id, anew), or as they are where there is none."""
+
+    engine: Engine
+    maps: Mapping[str, str]
+
+    def check(self) -> None:
+        """Raises DataError when two ids become one."""
+        for column, ids in self.maps.items():
+            rows, different = self.engine.one(f"SELECT COUNT(*), COUNT(DISTINCT anew) FROM {ids}")
+            if rows != different:
+                raise DataError(f"column {column}", [f"{rows - different} ids become the id of another; use another key"])
+
+    def of_column(self, column: str, value: str) -> tuple[str, str]:
+        """SQL: what is written for an id, and the join that it needs."""
+        if column not in self.maps:
+            return value, ""
+        return f"m_{column}.anew", f" LEFT JOIN {self.maps[column]} AS m_{column} ON {value} = m_{column}.id"
+
+    def file(self, good: str, place: int, about: str) -> str:
+        """SQL: one file of events."""
+        user, join = self.of_column("user", f"g.{USER}")
+        column = "item" if about == "sku" else about
+        third, other = self.of_column(column, f"g.{column}")
+        picks = f"{user} AS client_id, {clock_sql('g.' + name('time'))} AS {name('timestamp')}, {third} AS {about}"
+        return (
+            f"SELECT {picks} FROM ({good}) AS g{join}{other} WHERE g.file = {place} "
+            f"ORDER BY {name('timestamp')}, client_id, {about} NULLS FIRST"
+        )
+
+    def properties(self, items: str) -> str:
+        sku, join = self.of_column("item", "i.item")
+        category, other = self.of_column("category", "i.category")
+        picks = f"{sku} AS sku, COALESCE({category}, {MISSING}) AS category, i.price, i.name"
+        return f"SELECT {picks} FROM {items} AS i{join}{other} ORDER BY sku"
+
+    def users(self, sql: str) -> Int64[np.ndarray, "U"]:
+        """The users that the SQL gives, sorted, each once."""
+        user, join = self.of_column("user", f"s.{USER}")
+        return np.unique(self.engine.arrays(f"SELECT {user} AS id FROM ({sql}) AS s{join}")["id"].astype(np.int64))
+
+
+def _labels(engine: Engine, folder: Path, train: Window) -> dict[str, np.ndarray]:
+    """The label files by the rule of the challenge, from the files that were written: values, and their share of the window's purchases."""
+    buys, items = (engine.scan([folder / f"{file}.parquet"]) for file in ("product_buy", PROPERTIES))
+    start, end = (quote(show(time)) for time in (train.start, train.end))
+    bought = f"SELECT b.sku, p.category, p.price, b.{name('timestamp')} AS moment FROM {buys} AS b JOIN {items} AS p ON b.sku = p.sku"
+    inside = engine.view(f"SELECT * FROM ({bought}) AS b WHERE moment >= {start} AND moment < {end}")
+    before = _most("sku", f"({bought}) AS b WHERE moment < {start}")
+    usual = f"SELECT value FROM ({before}) AS u ORDER BY n DESC, value LIMIT {LABELS}"
+    found = {}
+    for task, column in LABELLED.items():
+        rows = f"{inside} WHERE sku NOT IN ({usual})" if task == "new_sku" else inside
+        counts = engine.arrays(f"SELECT * FROM ({_most(column, rows)}) AS c ORDER BY n DESC, value")
+        n = counts["n"].astype(np.int64)
+        found[f"propensity_{task}"] = counts["value"].astype(np.int64)[:LABELS]
+        found[f"popularity_propensity_{task}"] = n[:LABELS] / max(1, n.sum())
+    return found
+
+
+def _most(column: str, rows: str) -> str:
+    return f"SELECT {column} AS value, COUNT(*) AS n FROM {rows} GROUP BY {column}"
