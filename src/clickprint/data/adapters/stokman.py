@@ -84,8 +84,7 @@ CARD = Card(
     ),
     notes=(
         "a row with n products is n events, which the session (pageId) keeps together",
-        "an item's row is known from its add_date; events may come before it, because the shop's feed gives a product a new date "
-        "(the manifest's source says how many)",
+        "an item's row is known from its add_date; events that come before it are kept (the manifest's source says how many)",
         "links.parquet says which loc_user_id (person) a user had and from when on; item vectors are in vectors.npy",
         "times have no zone and are taken as UTC; prices are the catalogue's, orders have none of their own",
     ),
