@@ -59,6 +59,10 @@ def test_take_last_only() -> None:
     found = some()
     assert items(found.take(np.array([3, 0, 3]))) == [[15], [10, 11], [15]]
     assert found.take(np.array([3, 0])).users.tolist() == [9_000, 2]
+    assert items(found.but_last(1)) == [[10], [], [12, 13], []]
+    assert items(found.but_last(2)) == [[], [], [12], []]
+    assert items(found.where(np.array([True, False, True, False, True, False]))) == [[10], [], [12, 14], []]
+    assert found.where(np.ones(6, bool)) is found
     assert items(found.last(2)) == [[10, 11], [], [13, 14], [15]]
     assert found.last(2).fields["price"].tolist()[2:] == [4, 5, 6]
     assert list(found.only("price").fields) == ["price"]

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64, Shaped
+from jaxtyping import Bool, Int64, Shaped
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import write_array, write_text
-from clickprint.core.ragged import Ragged, spans
+from clickprint.core.ragged import Ragged, spans, starts_of
 from clickprint.core.time import Time
 
 FORMAT = 1
@@ -82,6 +82,18 @@ class Histories:
         """Each user's last `n` events."""
         keep = np.minimum(self.lengths, n)
         return self._spans(self.users, self.starts[1:] - keep, keep)
+
+    def but_last(self, n: int) -> "Histories":
+        """Each user's events but the last `n`; none of a shorter one."""
+        return self._spans(self.users, self.starts[:-1], np.maximum(self.lengths - n, 0))
+
+    def where(self, keep: Bool[np.ndarray, "L"]) -> "Histories":
+        """The events that `keep` marks; users who keep none have an empty history."""
+        if keep.all():
+            return self
+        row = np.repeat(np.arange(len(self)), self.lengths)[keep]
+        starts = starts_of(np.bincount(row, minlength=len(self)))
+        return Histories(self.users, starts, {f: v[keep] for f, v in self.fields.items()}, self.cutoff, self.fingerprint)
 
     def only(self, *fields: str) -> "Histories":
         """The same with these fields alone. Raises ConfigError."""

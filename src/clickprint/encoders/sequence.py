@@ -21,7 +21,7 @@ from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
 from clickprint.core.past import Past
 from clickprint.core.profiles import Profiles, to_float16
-from clickprint.core.ragged import Ragged, starts_of
+from clickprint.core.ragged import Ragged
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.rng import RNG
 from clickprint.core.watch import Watch, silent
@@ -189,13 +189,7 @@ def load(folder: Path, name: str, recipe: Callable[[Mapping[str, Any]], Any]) ->
 # ------------------------------------------------------------------------------------------------------------ histories
 def items_only(histories: Histories) -> Histories:
     """The events that are about an item."""
-    item = histories.fields[ITEM]
-    keep = item != NONE
-    if keep.all():
-        return histories
-    row = np.repeat(np.arange(len(histories)), histories.lengths)[keep]
-    starts = starts_of(np.bincount(row, minlength=len(histories)))
-    return Histories(histories.users, starts, {f: v[keep] for f, v in histories.fields.items()}, histories.cutoff, histories.fingerprint)
+    return histories.where(histories.fields[ITEM] != NONE)
 
 
 def known_values(values: Int64[np.ndarray, "L"], least: int = 1) -> Int64[np.ndarray, "V"]:
@@ -219,9 +213,7 @@ def hold_out(histories: Histories) -> tuple[Histories, Int64[np.ndarray, "U"], I
     last = events.starts[1:][some] - 1
     keep = np.ones(events.events, bool)
     keep[last] = False
-    starts = starts_of(events.lengths - some)
-    kept = Histories(events.users, starts, {f: v[keep] for f, v in events.fields.items()}, events.cutoff, events.fingerprint)
-    return kept, events.users[some], events.fields[ITEM][last]
+    return events.where(keep), events.users[some], events.fields[ITEM][last]
 
 
 def last_item_measure(
