@@ -27,7 +27,7 @@ def popularity(shape: Shape) -> "Figure | None":
     ax.fill_between(rank, share, color=COLOURS[1], alpha=0.12, linewidth=0)
     if rank[-1] > 1:
         ax.set_xscale("log")
-        _log_axis(ax.xaxis, 1, rank[-1])
+        _log_axis(ax.xaxis, rank[0], rank[-1])
     half = int(np.searchsorted(share, 0.5))
     ax.plot([rank[half]], [share[half]], "o", color=COLOURS[1], markersize=5)
     ax.set_title(f"{_count(rank[half])} of {_count(rank[-1])} items make half of all events", fontsize=9)
@@ -73,7 +73,7 @@ def retention(shape: Shape) -> "Figure | None":
     table = np.add.reduceat(table, starts, axis=0)
     # A cohort's last weeks lie after the log's end: nothing is known of them. The calendar has weeks without a newcomer too.
     weeks = (np.array(shape.weeks) - shape.weeks[0]) // (7 * 86_400 * SECOND)
-    last = table.shape[1] - 1 if weeks[-1] < table.shape[1] - 1 else int(weeks[-1])
+    last = (weeks[starts][:, None] + np.arange(table.shape[1])[None, :])[table > 0].max()
     shown = table / np.maximum(table[:, :1], 1)
     first = weeks[starts]
     shown[first[:, None] + np.arange(table.shape[1])[None, :] > last] = np.nan

@@ -64,12 +64,14 @@ def labels_of(folder: Path) -> tuple[LabelList, ...]:
         if not values.is_file():
             continue
         try:
-            if popularity.is_file():
+            if not len(integers(values)):
+                listed = LabelList(task=task, column=column, values=np.zeros(0, np.int64))
+            elif popularity.is_file():
                 listed = LabelList(task=task, column=column, values=challenge.labels(folder, task)[0], popularity=floats(popularity))
             else:
                 listed = LabelList(task=task, column=column, values=integers(values))
-                if not len(listed.values) or len(np.unique(listed.values)) < len(listed.values):
-                    raise DataError(str(values), ["holds no label, or one more than once"])
+                if len(np.unique(listed.values)) < len(listed.values):
+                    raise DataError(str(values), ["a label is there more than once"])
             found.append(listed)
         except DataError as fault:
             faults += [f"{Path(fault.where).name}: {p}" for p in fault.problems]

@@ -238,18 +238,21 @@ def _asked(parts: Parts) -> list[Finding]:
 # -- labels and popularity --------------------------------------------------------------------------------------------------------
 
 
-def _bought(parts: Parts, relation: str, column: str) -> str:
-    """SQL: (value, n purchases, users) of a column among the purchases of a part."""
+def _bought(parts: Parts, relation: str, column: str, asked: str = "") -> str:
+    """SQL: (value, n purchases, users, users who are asked) of a column among the purchases of a part; `asked` is a table of users."""
     u = name("user")
     value = "e.item" if column == "item" else f"c.{name(column)}"
     join = "" if column == "item" else f" JOIN ({parts.items}) AS c ON e.item = c.item"
+    bought = f"(SELECT {u}, item FROM {relation} WHERE {parts.buys})"
     each = (
-        f"SELECT {value} AS value, e.{u} AS who, COUNT(*) AS n FROM {relation} AS e{join} WHERE e.{parts.buys} "
-        f"AND {value} IS NOT NULL GROUP BY {value}, e.{u}"
+        f"SELECT {value} AS value, e.{u} AS who, COUNT(*) AS n FROM {bought} AS e{join} WHERE {value} IS NOT NULL GROUP BY {value}, e.{u}"
     )
-    if parts.buys.startswith("1"):
-        each = each.replace(f"e.{parts.buys}", parts.buys)
-    return f"SELECT value, SUM(n) AS n, COUNT(*) AS users FROM ({each}) AS w GROUP BY value"
+    if not asked:
+        return f"SELECT value, SUM(n) AS n, COUNT(*) AS users, COUNT(*) AS asked FROM ({each}) AS w GROUP BY value"
+    return (
+        f"SELECT value, SUM(n) AS n, COUNT(*) AS users, COUNT(a.{u}) AS asked "
+        f"FROM ({each}) AS w LEFT JOIN {asked} AS a ON w.who = a.{u} GROUP BY value"
+    )
 
 
 def _most(parts: Parts, relation: str, column: str, top: int) -> tuple[Int64[np.ndarray, "T"], Int64[np.ndarray, "T"]]:
@@ -260,23 +263,25 @@ def _most(parts: Parts, relation: str, column: str, top: int) -> tuple[Int64[np.
 
 def _labels(parts: Parts, labels: LabelList) -> list[Finding]:
     values = labels.values
+    if not len(values):
+        return [
+            Finding("no-labels", "warning", f"{labels.task}: the list of labels is empty, there is nothing to ask.", {"task": labels.task})
+        ]
     wanted = parts.engine.keep(pa.table({"value": values}))
-    asked = None if parts.population is None else parts.engine.keep(pa.table({"user": parts.population}))
-    n = np.zeros((3, len(values)), np.int64)
-    users = np.zeros((3, len(values)), np.int64)
+    people = "" if parts.population is None else parts.engine.keep(pa.table({"user": parts.population}))
+    n, users, asked = (np.zeros((3, len(values)), np.int64) for _ in range(3))
     place = np.argsort(values, kind="stable")
     for row, relation in enumerate(parts.three):
-        sql = f"SELECT b.value, b.n, b.users FROM ({_bought(parts, relation, labels.column)}) AS b JOIN {wanted} AS w ON b.value = w.value"
-        got = parts.engine.arrays(sql)
+        counts = _bought(parts, relation, labels.column, people)
+        got = parts.engine.arrays(f"SELECT b.* FROM ({counts}) AS b JOIN {wanted} AS w ON b.value = w.value")
         where = place[np.searchsorted(values[place], got["value"])]
-        n[row, where], users[row, where] = got["n"].astype(np.int64), got["users"].astype(np.int64)
-    found = [*_chosen(parts, labels, n), *_degenerate(parts, labels, users)]
-    if labels.popularity is not None:
-        found.append(_popularity(labels, n, users))
-    parts.engine.drop(wanted)
-    if asked is not None:
-        parts.engine.drop(asked)
-    return found
+        for table, column in ((n, "n"), (users, "users"), (asked, "asked")):
+            table[row, where] = got[column].astype(np.int64)
+    for kept in (wanted, people):
+        if kept:
+            parts.engine.drop(kept)
+    found = [*_chosen(parts, labels, n), *_degenerate(parts, labels, asked)]
+    return found if labels.popularity is None else [*found, _popularity(labels, n, users)]
 
 
 def _chosen(parts: Parts, labels: LabelList, n: Int64[np.ndarray, "3 T"]) -> list[Finding]:
@@ -315,9 +320,9 @@ def _chosen(parts: Parts, labels: LabelList, n: Int64[np.ndarray, "3 T"]) -> lis
     return []
 
 
-def _degenerate(parts: Parts, labels: LabelList, users: Int64[np.ndarray, "3 T"]) -> list[Finding]:
-    asked = len(parts.population) if parts.population is not None else -1
-    none, all_ = (users == 0).sum(axis=1), (users == asked).sum(axis=1)
+def _degenerate(parts: Parts, labels: LabelList, asked: Int64[np.ndarray, "3 T"]) -> list[Finding]:
+    everyone = len(parts.population) if parts.population is not None else -1
+    none, all_ = (asked == 0).sum(axis=1), (asked == everyone).sum(axis=1)
     dead = int(none[2] + all_[2])
     if not dead:
         return []
