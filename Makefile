@@ -48,7 +48,7 @@ golden: install  ## all six official scores against the organisers' (about five 
 slow: install  ## the tests that take minutes (a run killed at twenty moments, ...)
 	$(BIN)/python -m pytest -m slow
 
-bench: install  ## every benchmark, and docs/results/benchmarks.md (about fifteen minutes)
+bench: install  ## every benchmark, and docs/results/benchmarks.md (more than an hour)
 	$(BIN)/python docs/results/make.py benchmarks
 
 results: demo  ## docs/results/complete-journey.md and the README's picture, from the demo's run folder

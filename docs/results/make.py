@@ -1,13 +1,16 @@
 """The published numbers, from run folders and benchmarks; nothing in this folder is written by hand.
 
 python docs/results/make.py runs/complete-journey     # docs/results/complete-journey.md, and the README's picture
-python docs/results/make.py benchmarks                # docs/results/benchmarks.md: runs every benchmark, about fifteen minutes
+python docs/results/make.py benchmarks                # docs/results/benchmarks.md: runs every benchmark, more than an hour
+python docs/results/make.py benchmarks size bootstrap # the same page, but only these are run again
 """
 
 import json
 import platform
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from clickprint.apps.boards import board_file
@@ -79,7 +82,12 @@ def run(folder: Path) -> None:
         part.write_bytes(drawn.png)
 
 
-def benchmarks() -> None:
+def benchmarks(some: Sequence[str]) -> None:
+    """Runs the benchmarks, or `some` of them; what is not run keeps what stands of it on the page."""
+    page = HERE / "benchmarks.md"
+    known = (
+        dict(re.findall(r"^## `python benchmarks/(\w+)\.py`\n\n(.*?)\n*(?=^## |\Z)", page.read_text("utf-8"), re.M | re.S)) if some else {}
+    )
     lines = [
         "# Benchmarks",
         "",
@@ -87,11 +95,14 @@ def benchmarks() -> None:
         "",
     ]
     for script in sorted((ROOT / "benchmarks").glob("*.py")):
-        done = subprocess.run([sys.executable, str(script)], cwd=ROOT, capture_output=True, text=True, check=True)
-        lines += [f"## `python benchmarks/{script.name}`", "", done.stdout.strip(), ""]
-        print(done.stdout, flush=True)
-    write_text(HERE / "benchmarks.md", "\n".join(lines))
+        if not some or script.stem in some:
+            done = subprocess.run([sys.executable, str(script)], cwd=ROOT, capture_output=True, text=True, check=True)
+            known[script.stem] = done.stdout.strip()
+            print(done.stdout, flush=True)
+        if script.stem in known:
+            lines += [f"## `python benchmarks/{script.name}`", "", known[script.stem], ""]
+    write_text(page, "\n".join(lines))
 
 
 if __name__ == "__main__":
-    benchmarks() if sys.argv[1] == "benchmarks" else run(Path(sys.argv[1]))
+    benchmarks(sys.argv[2:]) if sys.argv[1] == "benchmarks" else run(Path(sys.argv[1]))

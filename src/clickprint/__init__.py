@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["RNG", "Board", "Profiles", "Task", "encoder", "load", "read", "run", "score", "split"]
+__all__ = ["RNG", "Board", "Profiles", "Task", "encoder", "load", "prepare", "read", "run", "score", "split"]
 
 if TYPE_CHECKING:
-    from clickprint.api import RNG, Board, Profiles, Task, encoder, load, read, run, score, split
+    from clickprint.api import RNG, Board, Profiles, Task, encoder, load, prepare, read, run, score, split
 
 
 def __getattr__(name: str) -> Any:

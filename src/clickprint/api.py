@@ -1,4 +1,4 @@
-"""The public verbs: read, split, encoder (fit, encode), score, run. `import clickprint` has them all.
+"""The public verbs: read, split, encoder (fit, encode), score, run, prepare. `import clickprint` has them all.
 
 shop = clickprint.read("synthetic", users=2000)
 past, train, valid = clickprint.split(shop, horizon_days=14)
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from clickprint.apps.prepare import prepare
 from clickprint.apps.probes import named_devices
 from clickprint.apps.run import run
 from clickprint.apps.source import dataset
@@ -29,7 +30,7 @@ from clickprint.tasks import task_set
 from clickprint.tasks.board import Board
 from clickprint.tasks.task import Task
 
-__all__ = ["RNG", "Board", "EventLog", "Profiles", "Task", "encoder", "load", "read", "run", "score", "split"]
+__all__ = ["RNG", "Board", "EventLog", "Profiles", "Task", "encoder", "load", "prepare", "read", "run", "score", "split"]
 
 
 def read(

@@ -81,7 +81,7 @@ def prepare(
             asked = None if population is None else sha256(population.tobytes()).hexdigest()
             base = digest(data.manifest.fingerprint, asked, horizon_days, shards and (shards, engine), code("data"))
             work = _Work(out, facts, watch)
-            work.stage("split", base, lambda folder: _split(log, horizon_days, population, folder, shards))
+            work.stage("split", base, lambda folder: write_split(log, horizon_days, population, folder, shards))
             train, valid = _windows(out / "split")
             cut = log.before(train.start)
             if shards is None:
@@ -118,7 +118,9 @@ class _Work:
         self.watch(stage, 1, 1)
 
 
-def _split(log: EventLog, horizon_days: int, population: Int64[np.ndarray, "U"] | None, folder: Path, shards: int | None) -> dict[str, Any]:
+def write_split(
+    log: EventLog, horizon_days: int, population: Int64[np.ndarray, "U"] | None, folder: Path, shards: int | None
+) -> dict[str, Any]:
     """split.json, and whose rows there will be: client_ids.npy (not with shards: every shard has its own)."""
     train, valid = anchored(log, horizon_days)
     past = log.before(train.start)
@@ -155,18 +157,9 @@ Stages = dict[str, Callable[[Path], dict[str, Any]]]
 def _whole(log: EventLog, past: LogPast, windows: tuple[Window, Window], counts: Counts, fields: Sequence[str], watch: Watch) -> Stages:
     """One table a stage, for one machine."""
 
-    def targets(folder: Path) -> dict[str, Any]:
-        rows = {}
-        for part, window in zip(("train", "valid"), windows, strict=True):
-            watch(f"targets: {part}", 0, 0)
-            sql, order = purchases_sql(log, window)
-            by = ", ".join(f"{name(c)} NULLS FIRST" for c in order)
-            rows[f"{part}_rows"] = write_rows(log.engine, f"SELECT * FROM ({sql}) AS p ORDER BY {by}", folder / f"{part}.parquet")
-        return {**rows, **_labels(log, past.log, windows[0], folder / "labels")}
-
     return {
-        "features": lambda folder: _features(past, counts, folder, watch),
-        "targets": targets,
+        "features": lambda folder: write_features(past, counts, folder, watch),
+        "targets": lambda folder: write_targets(log, past.log, windows, folder),
         "histories": lambda folder: _about(build(past.log, folder, fields, users=past.users, watch=watch)),
     }
 
@@ -204,7 +197,7 @@ def _sharded(
     }
 
 
-def _features(past: LogPast, counts: Counts, folder: Path, watch: Watch) -> dict[str, Any]:
+def write_features(past: LogPast, counts: Counts, folder: Path, watch: Watch) -> dict[str, Any]:
     """The aggregated profile, into a file that is mapped: the system may write back what does not fit."""
     fitted = counts.fit(past, watch=watch)
     shape = (len(past.users), len(fitted.names))
@@ -222,6 +215,16 @@ def _features(past: LogPast, counts: Counts, folder: Path, watch: Watch) -> dict
     if faults := problems(folder, None):
         raise DataError("features", faults)
     return {"users": shape[0], "columns": shape[1]}
+
+
+def write_targets(log: EventLog, past: EventLog, windows: tuple[Window, Window], folder: Path) -> dict[str, Any]:
+    """train.parquet, valid.parquet: the purchases of each window, in order; labels/: what is asked about."""
+    rows = {}
+    for part, window in zip(("train", "valid"), windows, strict=True):
+        sql, order = purchases_sql(log, window)
+        by = ", ".join(f"{name(c)} NULLS FIRST" for c in order)
+        rows[f"{part}_rows"] = write_rows(log.engine, f"SELECT * FROM ({sql}) AS p ORDER BY {by}", folder / f"{part}.parquet")
+    return {**rows, **_labels(log, past, windows[0], folder / "labels")}
 
 
 def _about(made: Histories) -> dict[str, Any]:
