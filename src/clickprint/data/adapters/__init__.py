@@ -13,6 +13,7 @@ DATASETS: dict[str, str] = {
     "complete_journey": "clickprint.data.adapters.complete_journey:read",
     "movielens": "clickprint.data.adapters.movielens:read",
     "rees46": "clickprint.data.adapters.rees46:read",
+    "retailrocket": "clickprint.data.adapters.retailrocket:read",
     "stokman": "clickprint.data.adapters.stokman:read",
     "synthetic": "clickprint.data.synthetic:read",
     "ta_feng": "clickprint.data.adapters.ta_feng:read",

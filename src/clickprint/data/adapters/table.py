@@ -1,7 +1,7 @@
 """Any log in CSV or Parquet files, by a mapping file that says which column is what."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,11 +56,19 @@ def read(mapping: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> 
 
 
 def read_mapping(
-    spec: TableMapping, out: Path, *, engine: Engine, reader: str = "table", texts: Collection[str] = (), watch: Watch = silent
+    spec: TableMapping,
+    out: Path,
+    *,
+    engine: Engine,
+    reader: str = "table",
+    texts: Collection[str] = (),
+    rejected: Mapping[str, int] | None = None,
+    watch: Watch = silent,
 ) -> Dataset:
     """`read`, of a mapping that is made already: what readers of public logs do. `reader` goes to the manifest.
 
     `texts` are columns that hold texts whatever their values look like, where the mapping leaves it open: those of an earlier reading.
+    `rejected` are rows that were left out when the files were made.
     """
     _try_formats(spec, engine)
     out = Path(out)
@@ -68,12 +76,12 @@ def read_mapping(
         watch("look", 0, 0)
         sources = _sources(spec, room, engine)
         known = _text_columns(spec, sources, engine, texts)
-        selects, seen, expected, rejected = [], [], 0, Counter[str]()
+        selects, seen, expected, left = [], [], 0, Counter[str]()
         for table, source in sources.events:
             if source.skipped:
-                rejected[f"{table.name}: too many or too few columns"] += source.skipped
+                left[f"{table.name}: too many or too few columns"] += source.skipped
             good, n, bad = sift(engine, *_events(spec, table, source, known, table in sources.tell), f"{table.name}: ")
-            rejected.update(bad)
+            left.update(bad)
             expected += n
             selects.append(_picked(spec, table, good))
             if table in sources.tell:
@@ -92,8 +100,8 @@ def read_mapping(
             texts=_maps(spec, sources, known),
             time="order" if spec.ordered else "clock",
             query=spec.query,
-            rejected=rejected | also,
-            source={"reader": reader, **mapped, "events": f"{expected + sum(rejected.values())} rows"},
+            rejected=left | also | dict(rejected or {}),
+            source={"reader": reader, **mapped, "events": f"{expected + sum(left.values())} rows"},
             expected=expected,
             watch=watch,
         )
