@@ -117,6 +117,8 @@ def _films(folder: Path, where: Path) -> tuple[pa.Table | None, dict[str, int]]:
     path = next((p for p in (folder / name for name in ("u.item", "movies.dat", "movies.csv")) if p.is_file()), None)
     if path is None:
         return None, {}
+    if not path.stat().st_size:
+        raise DataError(str(where), [f"{path.name}: the file is empty"])
     films: dict[int, tuple[str, str]] = {}
     bad = twice = 0
     try:
