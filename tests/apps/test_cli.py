@@ -45,6 +45,7 @@ def commands(of: App = app, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple
 COMMANDS = dict(commands())
 ALL = {
     ("run",), ("board",), ("read",), ("append",), ("fetch",), ("datasets",), ("encoders",), ("tasks",), ("validate",), ("doctor",),
+    ("export", "challenge"), ("export", "recbole"),
     ("challenge", "split"), ("challenge", "baseline"), ("challenge", "validate"), ("challenge", "score"),
 }  # fmt: skip
 # Exactly the options that there are: one added or renamed here is a decision.
@@ -59,6 +60,8 @@ OPTIONS = {
     "tasks": "",
     "validate": "",
     "doctor": "",
+    "export challenge": "--out --horizon --key --deny --memory --threads",
+    "export recbole": "--out --name --split --roles --horizon --anchor --memory --threads",
     "challenge split": "--memory --threads",
     "challenge baseline": "--out --days --top --all-clients --all-events --memory --threads",
     "challenge validate": "--any-clients",

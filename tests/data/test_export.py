@@ -10,18 +10,24 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from clickprint.apps.cli import main
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.items import AttributeKind
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY, show
 from clickprint.data.adapters import challenge as reader
+from clickprint.data.adapters.mapping import parse
+from clickprint.data.adapters.table import read_mapping
 from clickprint.data.check import SIXTEEN_CODES
 from clickprint.data.engine import DuckDB, Engine
+from clickprint.data.export import recbole as module
 from clickprint.data.export.anonymise import Anonymise
 from clickprint.data.export.challenge import Exported, export_challenge
 from clickprint.data.export.codes import Characters, Quantiser
+from clickprint.data.export.recbole import export_recbole
 from clickprint.data.log import EventLog
+from clickprint.data.split import split as split_log
 from clickprint.testing.worlds import START, memory_log, random_log
 
 KEY = b"a key that nobody can guess"
@@ -326,3 +332,169 @@ def test_what_cannot_be_exported(engine: Engine, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="needs a clock"):
         export_challenge(order, tmp_path / "c")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["full"]
+
+
+# --- RecBole's atomic files -------------------------------------------------------------------------------------------------------
+
+
+def atomic(path: Path) -> list[dict[str, str]]:
+    """The rows of an atomic file, by field with its type."""
+    head, *lines = path.read_text("utf-8").splitlines()
+    assert all(line.count("\t") == head.count("\t") for line in lines)
+    return [dict(zip(head.split("\t"), line.split("\t"), strict=True)) for line in lines]
+
+
+def named(engine: Engine) -> EventLog:
+    """A log of four users with two kinds, whose ids have texts."""
+    return memory_log(
+        engine,
+        time=[START + t * DAY // 2 + (t == 3) for t in (0, 0, 1, 2, 3, 4, 90, 9, 10, 11)],
+        user=[1, 2, 1, 1, 1, 2, 3, 4, 4, 4],
+        kind=[3, 3, 3, 0, 0, 3, 0, 3, 3, 4],
+        item=[7, 7, 8, 8, 7, 8, 9, 9, 9, np.iinfo(np.int64).min],
+        price=[np.nan, 2.5, np.nan, 1, 1, 1, 1, 1, 1, np.nan],
+        catalogue={
+            "item": [7, 8, 8],
+            "known_from": [START, START + DAY, START + 60 * DAY],
+            "colour": [1, 2, 1],
+            "title": ['a "b"\tc', "old", None],
+        },
+        attributes={"colour": AttributeKind.CATEGORY, "title": AttributeKind.TEXT},
+        texts={"item": {7: "A7", 8: 'B"8', 9: "C9"}, "colour": {1: "red", 2: "blue"}},
+        name="named",
+    )
+
+
+def test_atomic_files_have_typed_headers_and_the_texts_of_ids(engine: Engine, tmp_path: Path) -> None:
+    made = export_recbole(named(engine), tmp_path / "small")
+    assert made == module.Exported({"small.inter": 9, "small.item": 3}, {"about no item": 1})
+    found = atomic(tmp_path / "small" / "small.inter")
+    assert list(found[0]) == ["user_id:token", "item_id:token", "timestamp:float", "event:token", "price:float"]
+    assert list(found[0].values()) == ["1", "A7", str(START // 1_000_000), "view", ""]
+    assert list(found[1].values()) == ["2", "A7", str(START // 1_000_000), "view", "2.5"]
+    assert found[4]["timestamp:float"] == f"{(START + 3 * DAY // 2) // 1_000_000}.000001"
+    assert found[4]["item_id:token"] == "A7"
+    assert atomic(tmp_path / "small" / "small.item") == [
+        {"item_id:token": "A7", "colour:token": "red", "title:token_seq": "a  b  c"},
+        {"item_id:token": "B 8", "colour:token": "red", "title:token_seq": ""},
+        {"item_id:token": "C9", "colour:token": "", "title:token_seq": ""},
+    ]
+
+
+def test_leave_one_out_is_ours(engine: Engine, tmp_path: Path) -> None:
+    log = random_log(engine, np.random.default_rng(5), users=15, events=200)
+    made = export_recbole(log, tmp_path / "d", "x", split="leave-one-out")
+    parts = {p: atomic(tmp_path / "d" / f"x.{p}.inter") for p in ("train", "valid", "test")}
+    columns = ("user", "time", "kind", "item", "session", "price")
+    found = log.rows(columns)
+    have = found["item"] != np.iinfo(np.int64).min
+    expected: dict[str, list] = {p: [] for p in parts}
+    for user in np.unique(found["user"][have]):
+        mine = np.flatnonzero(have & (found["user"] == user))
+        held = 0 if len(mine) < 3 else 2
+        for place, row in enumerate(mine):
+            part = ("train", "valid", "test")[max(0, place - len(mine) + held + 1)] if held else "train"
+            expected[part].append((str(user), str(found["item"][row]), found["session"][row], found["price"][row]))
+    assert {p: len(v) for p, v in expected.items()} == {p: made.rows[f"x.{p}.inter"] for p in parts}
+    for part, rows_ in parts.items():
+        got = [(r["user_id:token"], r["item_id:token"], int(r["session_id:token"]), float(r["price:float"])) for r in rows_]
+        assert sorted(got) == sorted(expected[part])
+
+
+def test_a_split_by_time_is_ours(engine: Engine, tmp_path: Path) -> None:
+    log = named(engine)
+    made = export_recbole(log, tmp_path / "d", "x", split="time", horizon_days=20, roles=(Role.BUY, Role.VIEW))
+    assert made.left_out == {"search: not asked for": 1}
+    ours = split_log(log, horizon_days=20)
+    times = {p: [float(r["timestamp:float"]) * 1e6 for r in atomic(tmp_path / "d" / f"x.{p}.inter")] for p in ("train", "valid", "test")}
+    assert {p: len(t) for p, t in times.items()} == {"train": 8, "valid": 0, "test": 1}
+    assert max(times["train"]) < ours.train.start <= ours.valid.start <= min(times["test"]) < ours.valid.end
+    # What became known of an item after the cutoff is not in the items' file.
+    assert atomic(tmp_path / "d" / "x.item")[1] == {"item_id:token": "B 8", "colour:token": "blue", "title:token_seq": "old"}
+    later = export_recbole(log, tmp_path / "e", "x", split="time", horizon_days=1, anchor=Role.VIEW)
+    assert later.left_out == {"about no item": 1, "after the last view": 1}
+    assert later.rows == {"x.train.inter": 6, "x.valid.inter": 1, "x.test.inter": 1, "x.item": 3}
+
+
+def test_read_back_by_its_header(engine: Engine, tmp_path: Path) -> None:
+    """Any log: the table reader finds the same events in the atomic file."""
+    log = random_log(engine, np.random.default_rng(7), users=10, events=150)
+    export_recbole(log, tmp_path / "x")
+    kinds_ = {k.name: k.role.value for k in log.manifest.kinds}
+    spec = {
+        "events": {
+            "files": "x/x.inter",
+            "format": "csv",
+            "delimiter": "\t",
+            "user": "user_id:token",
+            "item": "item_id:token",
+            "time": {"column": "timestamp:float", "format": "seconds"},
+            "session": "session_id:token",
+            "price": "price:float",
+            "kind": {"column": "event:token", "values": kinds_},
+        }
+    }
+    read = read_mapping(parse(spec, tmp_path / "x.toml"), tmp_path / "out", engine=engine)
+    assert read.manifest.rejected == {}
+    mine, theirs = (
+        log.rows(("user", "time", "item", "session", "price")),
+        EventLog.open(read, engine).rows(("user", "time", "item", "session", "price")),
+    )
+    keep = mine["item"] != np.iinfo(np.int64).min
+    for column, values in theirs.items():
+        assert sorted(values.tolist()) == sorted(mine[column][keep].tolist()), column
+
+
+def test_what_recbole_cannot_have(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").write_text("x")
+    with pytest.raises(ConfigError, match="is not empty"):
+        export_recbole(named(engine), tmp_path / "full")
+    with pytest.raises(DataError, match=r"no event about an item is left\n  - 3 events: buy: not asked for") as fault:
+        export_recbole(named(engine), tmp_path / "c", roles=(Role.CANCEL,))
+    assert len(fault.value.problems) == 4
+    with pytest.raises(DataError, match="no event has the role like"):
+        export_recbole(named(engine), tmp_path / "c", split="time", anchor=Role.LIKE)
+    order = memory_log(engine, time=[0, 1, 2], user=[1, 1, 1], kind=[0, 0, 0], item=[5, 6, 7], clock=False)
+    with pytest.raises(ConfigError, match="needs a clock"):
+        export_recbole(order, tmp_path / "c", split="time")
+    made = export_recbole(order, tmp_path / "c", split="leave-one-out")
+    assert made.rows == {"c.train.inter": 1, "c.valid.inter": 1, "c.test.inter": 1, "c.item": 3}
+    assert atomic(tmp_path / "c" / "c.test.inter") == [
+        {"user_id:token": "1", "item_id:token": "7", "timestamp:float": "2", "event:token": "buy"}
+    ]
+
+
+# --- the command ------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    dials = ["users=60", "items=100", "categories=5", "days=45", "rate=1.5"]
+    assert main(["read", "synthetic", "--out", "shop", "--threads", "1", "--set", *dials]) == 0
+    assert main(["export", "challenge", "shop", "--out", "c", "--threads", "1"]) == 0
+    assert main(["challenge", "split", "c", "--threads", "1"]) == 0
+    (tmp_path / "key").write_bytes(KEY + b"\n")
+    item = table(tmp_path / "c", "product_properties").column("sku")[0].as_py()
+    (tmp_path / "deny").write_text(f"{item}\n\n")
+    capsys.readouterr()
+    assert main(["export", "challenge", "shop", "--out", "a", "--key", "key", "--deny", "deny", "--threads", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "99 rows  product_properties" in said
+    assert "a click: the challenge" not in said
+    properties = table(tmp_path / "a", "product_properties").column("sku").to_pylist()
+    assert keyed("item", item) not in properties
+    assert len(properties) == 99
+    assert main(["export", "recbole", "shop", "--out", "r", "--split", "time", "--roles", "buy", "--threads", "1"]) == 0
+    assert sorted(p.name for p in (tmp_path / "r").iterdir()) == ["r.item", "r.test.inter", "r.train.inter", "r.valid.inter"]
+    for words, message in (
+        (["export", "challenge", "shop", "--out", "c"], "c is not empty"),
+        (["export", "challenge", "shop", "--out", "x", "--deny", "deny"], "give a --key too"),
+        (["export", "challenge", "shop", "--out", "x", "--key", "none"], "--key: none cannot be read"),
+        (["export", "challenge", "shop", "--out", "x", "--key", "key", "--deny", "key"], "this dataset's items are whole numbers"),
+        (["export", "challenge", "shop", "--out", "x", "--horizon", "0"], "--horizon: found 0"),
+        (["export", "recbole", "shop", "--out", "x", "--roles", "boss"], "--roles: found 'boss', expected one of expose"),
+    ):
+        assert main(words) == 1
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()

@@ -29,6 +29,8 @@ app = App(
 )
 challenge_app = App(name="challenge", help="The RecSys Challenge 2025's own steps, on its directory, in place, with its file names.")
 app.command(challenge_app)
+export_app = App(name="export", help="Write a dataset in the form of another tool, on the same split.")
+app.command(export_app)
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -391,6 +393,99 @@ def doctor() -> int:
     from clickprint.apps.doctor import doctor as examine
 
     return examine()
+
+
+@export_app.command(name="challenge")
+def export_challenge(
+    dataset: Path,
+    /,
+    *,
+    out: Path,
+    horizon: int = 14,
+    key: Path | None = None,
+    deny: Path | None = None,
+    memory: str | None = None,
+    threads: int | None = None,
+) -> None:
+    """Write the RecSys Challenge 2025's directory, so that its tools and `clickprint challenge` run on this log.
+
+    Parameters
+    ----------
+    dataset
+        The folder of the dataset.
+    out
+        The folder to write; new or empty.
+    horizon
+        Days in each of the two windows that clients and labels are chosen by; the organisers' own tools always take 14.
+    key
+        Anonymise: a file with a secret of at least 16 bytes, by which users, items, urls and categories get other ids.
+    deny
+        A file of items, one a line, that must not be in an anonymised export.
+    memory
+        How much memory the tables' engine may hold, such as 2GB (or CLICKPRINT_MEMORY).
+    threads
+        How many cores the engine uses [default: all] (or CLICKPRINT_THREADS).
+    """
+    from clickprint.apps import exports
+    from clickprint.apps.progress import progress
+
+    with progress() as watch:
+        exports.challenge(dataset, out, horizon=horizon, key=key, deny=deny, memory=memory, threads=threads, watch=watch)
+
+
+@export_app.command(name="recbole")
+def export_recbole(
+    dataset: Path,
+    /,
+    *,
+    out: Path,
+    name: str | None = None,
+    split: Literal["none", "leave-one-out", "time"] = "none",
+    roles: Annotated[tuple[str, ...], Many] = (),
+    horizon: int = 14,
+    anchor: str = "buy",
+    memory: str | None = None,
+    threads: int | None = None,
+) -> None:
+    """Write RecBole's atomic files: NAME.inter and NAME.item, or with a split NAME.train.inter, .valid.inter and .test.inter.
+
+    Parameters
+    ----------
+    dataset
+        The folder of the dataset.
+    out
+        The folder to write; new or empty. RecBole wants it to be called as the data set is.
+    name
+        What the files are called [default: the folder's name].
+    split
+        none; leave-one-out: each user's last event is test, the one before validation; time: the two last windows of --horizon days.
+    roles
+        Only events with these roles, such as buy.
+    horizon
+        Days in each window of a split by time.
+    anchor
+        The role whose last event ends a split by time.
+    memory
+        How much memory the tables' engine may hold, such as 2GB (or CLICKPRINT_MEMORY).
+    threads
+        How many cores the engine uses [default: all] (or CLICKPRINT_THREADS).
+    """
+    from clickprint.apps import exports
+    from clickprint.apps.progress import progress
+
+    with progress() as watch:
+        exports.recbole(
+            dataset,
+            out,
+            name=name,
+            split=split,
+            roles=roles,
+            horizon=horizon,
+            anchor=anchor,
+            memory=memory,
+            threads=threads,
+            watch=watch,
+        )
 
 
 @challenge_app.command(name="split")

@@ -1,0 +1,189 @@
+"""A log as RecBole's atomic files: tab-separated, each column's type in the header. Source: recbole.io, "Atomic Files"."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.csv as csv
+
+from clickprint.core.errors import DataError
+from clickprint.core.events import Role
+from clickprint.core.files import whole
+from clickprint.core.items import AttributeKind
+from clickprint.core.time import SECOND, Time
+from clickprint.core.watch import Watch, silent
+from clickprint.data.check import sift
+from clickprint.data.engine import Engine, name, quote
+from clickprint.data.export import refuse_full
+from clickprint.data.histories import tie_order
+from clickprint.data.log import EventLog
+from clickprint.data.split import windows
+
+Split = Literal["none", "leave-one-out", "time"]
+PARTS = ("train", "valid", "test")
+LEAST = 3  # events that a user must have for one of them to be held out
+# Ours → RecBole's field and type; what is a token is written as the text it was read from.
+FIELDS = {
+    "user": "user_id:token",
+    "item": "item_id:token",
+    "time": "timestamp:float",
+    "kind": "event:token",
+    "session": "session_id:token",
+    "scenario": "scenario:token",
+    "price": "price:float",
+    "quantity": "quantity:float",
+}
+ATTRIBUTES = {
+    AttributeKind.CATEGORY: "token",
+    AttributeKind.PRICE_BUCKET: "token",
+    AttributeKind.NUMBER: "float",
+    AttributeKind.CODES: "token_seq",
+    AttributeKind.TEXT: "token_seq",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export did: rows of each file, and the events left out, by reason."""
+
+    rows: dict[str, int]
+    left_out: dict[str, int]
+
+
+def export_recbole(
+    log: EventLog,
+    folder: Path,
+    dataset: str | None = None,
+    *,
+    split: Split = "none",
+    roles: Collection[Role] | None = None,
+    horizon_days: int = 14,
+    anchor: Role = Role.BUY,
+    watch: Watch = silent,
+) -> Exported:
+    """Writes DATASET.inter and DATASET.item to `folder`, whole or not at all; the folder must be new or empty.
+
+    DATASET is by default the folder's name, as RecBole wants it. Interactions are the events about an item (with one of `roles`), in the
+    order of (time, user, the rest); timestamp is in seconds since 1970, or the place in the user's history where the log has no clock.
+    With a split they are in DATASET.train.inter, .valid.inter and .test.inter instead (RecBole's benchmark_filename):
+
+    - leave-one-out: each user's last event is test, the one before validation; who has fewer than three is all in train. Ties in time
+      go by kind, item and the rest, as everywhere.
+    - time: train is before the cutoff, valid the window after it, test the window after that: `data.split.split` for `horizon_days` and
+      `anchor`. What is later still is left out.
+
+    Items are all of the catalogue and of the events, with what was known at the cutoff of a split by time, else at the log's end. Tabs,
+    line ends and double quotes in texts become spaces, because RecBole reads such files without escapes. Queries and urls have no place.
+    Raises ConfigError for a folder that is not empty and a split by time of a log without times, DataError where no event is left.
+    """
+    folder = Path(folder)
+    refuse_full(folder)
+    called, engine = dataset or folder.resolve().name, log.engine
+    columns = [c for c in FIELDS if c in tie_order(log)]
+    rows, count, left_out = _interactions(log, roles)
+    if not count:
+        raise DataError(log.manifest.name, ["no event about an item is left", *(f"{n} events: {why}" for why, n in left_out.items())])
+    part, cutoff = "0", log.end
+    if split == "leave-one-out":
+        order = ", ".join(f"{name(c)} DESC NULLS LAST" for c in tie_order(log) if c != "user")
+        turn = f"ROW_NUMBER() OVER (PARTITION BY {name('user')} ORDER BY {order}) AS turn"
+        rows = f"SELECT *, {turn}, COUNT(*) OVER (PARTITION BY {name('user')}) AS many FROM ({rows}) AS l"
+        part = f"CASE WHEN many < {LEAST} OR turn > 2 THEN 0 WHEN turn = 2 THEN 1 ELSE 2 END"
+    elif split == "time":
+        log.manifest.need_clock("a split by time")
+        span = log.span(roles=(anchor,))
+        if span is None:
+            raise DataError(log.manifest.name, [f"no event has the role {anchor.value}, so there is nothing to anchor the split on"])
+        train, valid = windows(span[1], horizon_days)
+        cutoff, time = train.start, name("time")
+        rows, count, later = sift(engine, rows, [(f"{time} >= {valid.end}", f"after the last {anchor.value}")])
+        left_out |= later
+        part = f"CASE WHEN {time} < {cutoff} THEN 0 WHEN {time} < {valid.start} THEN 1 ELSE 2 END"
+    with whole(folder) as new:
+        new.mkdir(parents=True)
+        files = [f"{called}.inter"] if split == "none" else [f"{called}.{p}.inter" for p in PARTS]
+        head, written = [FIELDS[c] for c in columns], {}
+        for place, file in enumerate(files):
+            watch(f"write {file}", place, len(files) + 1)
+            written[file] = _write(
+                engine, _inter_sql(log, columns, f"SELECT * FROM ({rows}) AS p WHERE {part} = {place}"), new / file, head
+            )
+        assert sum(written.values()) == count
+        watch(f"write {called}.item", len(files), len(files) + 1)
+        head = [FIELDS["item"], *(f"{n}:{ATTRIBUTES[k]}" for n, k in log.manifest.attributes.items())]
+        written[f"{called}.item"] = _write(engine, _item_sql(log, cutoff), new / f"{called}.item", head)
+    return Exported(written, left_out)
+
+
+def _interactions(log: EventLog, roles: Collection[Role] | None) -> tuple[str, int, dict[str, int]]:
+    """SQL of the events about an item with one of the roles, their number, and the others by reason."""
+    reasons = [
+        (f"kind = {code}", f"{kind.name}: not asked for")
+        for code, kind in enumerate(log.manifest.kinds)
+        if roles is not None and kind.role not in roles
+    ]
+    picks = ", ".join(name(c) for c in tie_order(log))
+    return sift(log.engine, f"SELECT {picks} FROM {log.events}", [*reasons, ("item IS NULL", "about no item")])
+
+
+def _inter_sql(log: EventLog, columns: Sequence[str], rows: str) -> str:
+    """SQL: the fields of interactions as texts, in order."""
+    picks, joins = [], []
+    for column in columns:
+        value = f"e.{name(column)}"
+        if column in log.texts:
+            joins.append(f" LEFT JOIN {log.texts[column]} AS {name(f't {column}')} ON {value} = {name(f't {column}')}.id")
+            value = f"COALESCE({_plain(name(f't {column}') + '.text')}, CAST({value} AS VARCHAR))"
+        elif column == "kind":
+            value = f"CASE e.kind {' '.join(f'WHEN {code} THEN {_literal(k.name)}' for code, k in enumerate(log.manifest.kinds))} END"
+        elif column == "time" and log.manifest.time == "clock":
+            whole_ = f"CAST(({value} - {value} % {SECOND}) / {SECOND} AS BIGINT)"
+            exact = f"CAST(CAST({value} AS DECIMAL(19, 0)) * CAST('0.000001' AS DECIMAL(7, 6)) AS VARCHAR)"
+            value = f"CASE WHEN {value} % {SECOND} = 0 THEN CAST({whole_} AS VARCHAR) ELSE {exact} END"
+        else:
+            value = f"CAST({value} AS VARCHAR)"
+        picks.append(f"{value} AS {name(FIELDS[column])}")
+    order = ", ".join(f"e.{name(c)} NULLS FIRST" for c in sorted(tie_order(log), key=lambda c: c != "time"))
+    return f"SELECT {', '.join(picks)} FROM ({rows}) AS e{''.join(joins)} ORDER BY {order}"
+
+
+def _item_sql(log: EventLog, cutoff: Time | None) -> str:
+    """SQL: every item and its attributes as texts, ordered by item."""
+    every = f"SELECT item FROM {log.items} UNION SELECT item FROM {log.events} WHERE item IS NOT NULL"
+    wanted = {"item": "i.item", **{n: f"k.{name(n)}" for n in log.manifest.attributes}}
+    picks, joins = [], []
+    for column, value in wanted.items():
+        kind = log.manifest.attributes.get(column)
+        if column in log.texts:
+            joins.append(f" LEFT JOIN {log.texts[column]} AS {name(f't {column}')} ON {value} = {name(f't {column}')}.id")
+            value = f"COALESCE({_plain(name(f't {column}') + '.text')}, CAST({value} AS VARCHAR))"
+        elif kind in (AttributeKind.TEXT, AttributeKind.CODES):
+            value = _plain(value)
+        picks.append(f"CAST({value} AS VARCHAR) AS {name(column)}")
+    known = f" LEFT JOIN ({log.known(cutoff)}) AS k ON i.item = k.item"
+    return f"SELECT {', '.join(picks)} FROM ({every}) AS i{known}{''.join(joins)} ORDER BY i.item"
+
+
+def _plain(text: str) -> str:
+    """SQL: a text without what would end a field, a line, or start a quotation."""
+    return f"translate({text}, chr(9) || chr(10) || chr(13) || chr(34), '    ')"
+
+
+def _literal(text: str) -> str:
+    return quote(text.translate(dict.fromkeys(map(ord, '\t\n\r"'), " ")))
+
+
+def _write(engine: Engine, sql: str, path: Path, head: Sequence[str]) -> int:
+    """Writes texts as tab-separated lines under a header; their number. Null is an empty field."""
+    rows = 0
+    form = pa.schema([(h, pa.string()) for h in head])
+    with path.open("wb") as file:
+        file.write(("\t".join(head) + "\n").encode())
+        options = csv.WriteOptions(include_header=False, delimiter="\t", quoting_style="none")
+        with csv.CSVWriter(file, form, write_options=options) as writer:
+            for batch in engine.batches(sql):
+                writer.write_table(pa.Table.from_batches([batch]).rename_columns(list(head)).cast(form))
+                rows += batch.num_rows
+    return rows
