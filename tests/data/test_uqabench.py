@@ -119,8 +119,15 @@ def test_a_slow_twin_of_the_catalogue(tmp_path: Path, engine: Engine) -> None:
 
 
 def test_what_is_first_seen_stays_and_conflicts_are_said(tmp_path: Path, engine: Engine) -> None:
-    later = table([[event(9), event(5, brand=[77], title_tokens=[5, 0])]])
-    first = table([[event(5, brand=[], title_tokens=[0, 5]), event(5, brand=[3], category=[5])], [event(8, category=[4, 6])], [event(8)]])
+    later = table([[event(9), event(5, brand=[77], title_tokens=[5, 0])], [event(6, seller_tokens=[2, 1])]])
+    first = table(
+        [
+            [event(5, brand=[], title_tokens=[0, 5]), event(5, brand=[3], category=[5])],
+            [event(8, category=[4, 6])],
+            [event(8)],
+            [event(6, seller_tokens=[1, 2])],
+        ]
+    )
     made = read(lay(tmp_path / "raw", pretrain_data_train=first, pretrain_data_eval=later), engine)
     rows = {r["item"]: r for r in made.catalogue.table.to_pylist()}
     assert (rows[5]["brand"], rows[5]["title_tokens"], rows[8]["category"]) == (None, "0 5", 4)
@@ -130,6 +137,7 @@ def test_what_is_first_seen_stays_and_conflicts_are_said(tmp_path: Path, engine:
         "items with several brand, of which the first seen is kept": "1",
         "items with several category, of which the first seen is kept": "1",
         "items with several title_tokens, of which the first seen is kept": "1",
+        "items with several seller_tokens, of which the first seen is kept": "1",
     }
 
 
@@ -162,6 +170,7 @@ def test_questions_lie_beside(tmp_path: Path, engine: Engine) -> None:
         ASKED,
         turns(("system", "You are …"), ("user", "q"), ("assistant", "A")),
         turns(("user", "q"), ("assistant", ["C", "D"])),
+        turns(("user", "first"), ("assistant", "E"), ("user", "second"), ("assistant", "F")),
     ]
     bad = [
         None,
@@ -187,6 +196,7 @@ def test_questions_lie_beside(tmp_path: Path, engine: Engine) -> None:
     answered = {r["user"] - 3 * USERS: (r["question"], r["answer"]) for r in rows}
     assert answered[2] == ("q", "A")
     assert answered[4] == ("q", "C")
+    assert answered[6] == ("first", "E")
     assert answered[0] == ("该用户第1次浏览的商品的品牌是?", "B")
     assert set(answered) == {place for place, text in enumerate(texts) if text in good}
     assert made.manifest.rejected == {
