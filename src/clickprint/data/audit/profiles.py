@@ -59,7 +59,7 @@ def _columns(users: Int64[np.ndarray, "U"], vectors: np.ndarray) -> list[Finding
     """Constant columns, values that are no numbers, and columns in the order of the ids or of the file."""
     constant, ordered = [], []
     nan = infinite = 0
-    known = users.astype(np.float64)
+    orders = {"user id": np.argsort(users, kind="stable"), "file order": np.arange(len(users))}
     for c in range(vectors.shape[1] if len(users) else 0):
         column = vectors[:, c].astype(np.float64)
         nan += int(np.isnan(column).sum())
@@ -67,8 +67,8 @@ def _columns(users: Int64[np.ndarray, "U"], vectors: np.ndarray) -> list[Finding
         if not (column != column[0]).any():
             constant.append(c)
         elif np.isfinite(column).all() and len(users) >= POSITIVES:
-            for what, against in (("user id", known), ("file order", np.arange(len(users), dtype=np.float64))):
-                if _follows(column, against):
+            for what, order in orders.items():
+                if _follows(column[order]):
                     ordered.append((c, what))
                     break
     found = []
@@ -98,10 +98,9 @@ def _columns(users: Int64[np.ndarray, "U"], vectors: np.ndarray) -> list[Finding
     return found
 
 
-def _follows(column: Float64[np.ndarray, "U"], against: Float64[np.ndarray, "U"]) -> bool:
-    """Whether a column only ever rises (or falls) with `against`, and takes as many values as rounding leaves of that."""
-    order = np.argsort(against, kind="stable")
-    step = np.diff(column[order])
+def _follows(column: Float64[np.ndarray, "U"]) -> bool:
+    """Whether a column in some order only ever rises, or only falls, and takes as many values as rounding leaves of that."""
+    step = np.diff(column)
     if not ((step >= 0).all() or (step <= 0).all()):
         return False
     # A column that is 0 for the first half and 1 for the rest follows too, but is no id: an id differs nearly everywhere.
@@ -134,7 +133,8 @@ def _leaks(
         before = Window(start - (window.end - window.start), start)
         for target, truth in _targets(log, window, users, attributes).items():
             if POSITIVES <= truth.sum() <= len(truth) - POSITIVES:
-                asked.append((("train window", "validation window")[place], target, truth, _did(log, target, before, users)))
+                past = _did(log, target, before, users)
+                asked.append((("train window", "validation window")[place], target, np.flatnonzero(truth), np.flatnonzero(past)))
     leaks, strange = [], []
     for c in range(vectors.shape[1] if asked else 0):
         if c % 64 == 0:
@@ -146,10 +146,10 @@ def _leaks(
             now = _auroc(ranks, truth)
             if max(now, 1 - now) < STRANGE:
                 continue
-            then = _auroc(ranks, past) if 0 < past.sum() < len(past) else 0.5
+            then = _auroc(ranks, past) if 0 < len(past) < len(users) else 0.5
             good, earlier = (now, then) if now >= 0.5 else (1 - now, 1 - then)
             row = {"column": c, "window": called, "target": target[2], "auroc": round(good, 4), "auroc_before": round(earlier, 4)}
-            row["positives"] = int(truth.sum())
+            row["positives"] = len(truth)
             if good >= KNOWS and good - earlier >= AHEAD:
                 leaks.append(row)
             elif good >= STRANGE and good - earlier >= FAR_AHEAD:
@@ -244,9 +244,10 @@ def _mid_ranks(column: np.ndarray) -> Float64[np.ndarray, "U"] | None:
     return ranks
 
 
-def _auroc(ranks: Float64[np.ndarray, "U"], truth: Bool[np.ndarray, "U"]) -> float:
-    positives = int(truth.sum())
-    return float((ranks[truth].sum() - positives * (positives + 1) / 2) / (positives * (len(truth) - positives)))
+def _auroc(ranks: Float64[np.ndarray, "U"], positive: Int64[np.ndarray, "P"]) -> float:
+    """From everyone's ranks and the places of the positives; some, not all."""
+    n = len(positive)
+    return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * (len(ranks) - n)))
 
 
 def log_attributes(log: EventLog, kinds: tuple[str, ...] = ("category", "price_bucket")) -> tuple[str, ...]:
