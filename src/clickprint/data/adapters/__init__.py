@@ -11,6 +11,7 @@ from clickprint.data.adapters.card import Card
 DATASETS: dict[str, str] = {
     "challenge": "clickprint.data.adapters.challenge:read",
     "complete_journey": "clickprint.data.adapters.complete_journey:read",
+    "diginetica": "clickprint.data.adapters.diginetica:read",
     "movielens": "clickprint.data.adapters.movielens:read",
     "rees46": "clickprint.data.adapters.rees46:read",
     "retailrocket": "clickprint.data.adapters.retailrocket:read",
