@@ -59,13 +59,10 @@ def build(
 def rows_sql(log: EventLog, fields: Collection[str], wanted: str | None = None) -> str:
     """user, time, kind, item and what `fields` need of every event (of the users in the relation `wanted`, which has each once), in order.
 
-    Every column that is read is a key: a sort that carries nothing else is the cheapest. Of the columns that settle ties, those behind
-    the last field are left out, since what they tell apart looks the same. Attributes of items are not joined here: either the sort has
-    to carry them, or the join forgets the order.
+    Every column that is read is a key: a sort that carries nothing else is the cheapest. Attributes of items are not joined here: either
+    the sort has to carry them, or the join forgets the order.
     """
-    columns = tie_order(log)
-    last = max((columns.index(f) for f in fields if f in columns), default=0)
-    picks = [f"e.{name(c)}" for c in columns[: max(last + 1, len(TIES))]]
+    picks = [f"e.{name(c)}" for c in needed(log, fields)]
     chosen = f" JOIN {wanted} AS w ON e.{name('user')} = w.{name('user')}" if wanted else ""
     return f"SELECT {', '.join(picks)} FROM {log.events} AS e{chosen} ORDER BY {', '.join(f'{p} NULLS FIRST' for p in picks)}"
 
@@ -73,6 +70,12 @@ def rows_sql(log: EventLog, fields: Collection[str], wanted: str | None = None) 
 def tie_order(log: EventLog) -> list[str]:
     """The columns that its events have, in the order that settles ties."""
     return [*TIES, *(c for c in COLUMNS if c in log.manifest.columns and c not in TIES)]
+
+
+def needed(log: EventLog, fields: Collection[str]) -> list[str]:
+    """`tie_order` up to the last of `fields`: what the columns behind it tell apart looks the same."""
+    columns = tie_order(log)
+    return columns[: max([len(TIES), *(columns.index(f) + 1 for f in fields if f in columns)])]
 
 
 def default_fields(log: EventLog) -> tuple[str, ...]:

@@ -28,10 +28,11 @@ from clickprint.core.ragged import starts_of
 from clickprint.core.time import Time, Window
 from clickprint.core.watch import Watch, silent
 from clickprint.data.engine import Engine, name, to_numpy
-from clickprint.data.log import NUMERIC, EventLog
+from clickprint.data.histories import needed
+from clickprint.data.log import EventLog
+from clickprint.data.purchases import purchases_sql
 
 SHARD = "shard"
-TIES = ("user", "time", "kind", "item")
 Put = Callable[[Mapping[str, np.ndarray], np.ndarray], None]  # columns of an answer (place = row) → into the vectors of all rows
 Piece = tuple[str, Put]  # the SQL text with a column place, and what puts its rows where they belong
 
@@ -83,9 +84,7 @@ def histories(log: EventLog, folder: Path, fields: Sequence[str], *, shards: int
     Sorted by the engine; then a shard's events are put together, in memory.
     """
     _check(shards)
-    ties = [*TIES, *(c for c in COLUMNS if c in log.manifest.columns and c not in TIES)]
-    last = max((ties.index(f) for f in fields if f in ties), default=0)  # what columns behind the last field tell apart looks the same
-    ties = ties[: max(last + 1, len(TIES))]
+    ties = needed(log, fields)
     sql = log.select(list(dict.fromkeys([*ties, *fields])))
     if users is not None:
         sql = f"SELECT h.* FROM ({sql}) AS h JOIN ({users}) AS w ON h.{name('user')} = w.{name('user')}"
@@ -106,11 +105,8 @@ def targets(log: EventLog, window: Window, folder: Path, *, shards: int, roles: 
     the number of rows.
     """
     _check(shards)
-    manifest = log.manifest
-    attributes = [a for a, k in manifest.attributes.items() if k in NUMERIC]
-    columns = [*TIES, *(c for c in ("price", "quantity") if c in manifest.columns)]
-    sql = log.select(list(dict.fromkeys([*columns, *attributes])), roles=roles, window=window)
-    return _write(log.engine, sql, name("user"), folder, shards, tuple(columns))
+    sql, order = purchases_sql(log, window, roles)
+    return _write(log.engine, sql, name("user"), folder, shards, order)
 
 
 def _write(engine: Engine, sql: str, user: str, folder: Path, shards: int, order: tuple[str, ...] = ()) -> int:

@@ -9,9 +9,8 @@ from clickprint.core.events import Role
 from clickprint.core.time import Window
 from clickprint.data.engine import name
 from clickprint.data.features import bucket_sql
+from clickprint.data.histories import TIES
 from clickprint.data.log import NUMERIC, EventLog
-
-TIES = ("user", "time", "kind", "item")
 
 
 def purchases_sql(log: EventLog, window: Window, roles: Collection[Role] = (Role.BUY,)) -> tuple[str, tuple[str, ...]]:
