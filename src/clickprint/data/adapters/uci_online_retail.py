@@ -49,8 +49,8 @@ CARD = Card(
     where="https://archive.ics.uci.edu/dataset/502/online+retail+ii and https://archive.ics.uci.edu/dataset/352/online+retail",
     dropped=(
         "rows without a customer, about a quarter: sales that nobody can be named for, stock corrections, bad debt",
-        "rows of two sheets at once: what a sheet has at or after the first time of a sheet that starts later (Online Retail II has the "
-        "first days of December 2010 on both)",
+        "rows of two sheets at once: what a sheet has at or after the first time of a sheet that starts and ends later (Online Retail II "
+        "has the first days of December 2010 on both)",
         "a quantity of 0 or less on an invoice that is no cancellation, one of 0 or more on a cancellation",
         "rows without an invoice, a stock code or a readable date; a price that is negative or no number",
         "lines with too many or too few columns",
@@ -60,7 +60,7 @@ CARD = Card(
         "the invoice is the session; the price is that of one unit, in pounds; 0 is kept (gifts)",
         "times have no zone and are taken as UTC; every row of an invoice has the same minute",
         "slashes mean month/day/year, always",
-        "in a CSV a second sheet is taken to start where the dates jump back by more than a day, if they do so exactly once",
+        "in CSV files a second sheet is taken to start where the dates jump back by more than a day, if they do so exactly once",
         "stock codes are texts: 85123A and 22423 alike, 85123a is another; postage and manual entries (POST, M) are items",
         "an item's description is known from the first invoice that shows it, and changes where an invoice shows another",
         "rows that stand there twice on a sheet are kept; Country is left out",
@@ -225,7 +225,7 @@ def _text(cell: Any) -> str | None:
 
 
 def _overlap(engine: Engine, rows: Source, time: str, starts: Sequence[int] | None) -> str:
-    """SQL: whether a sheet that starts later in time has this row too. `starts` are the first rows of the sheets; None: look for a jump."""
+    """SQL: whether a sheet that starts and ends later has this row too. `starts` are the sheets' first rows; None: look for a jump."""
     usable = no_time("t")[0]
     scan = f"SELECT {name(ROW)} AS place, {time} AS t FROM {rows.scan}"
     if starts is None:
@@ -233,13 +233,13 @@ def _overlap(engine: Engine, rows: Source, time: str, starts: Sequence[int] | No
         jumps = engine.arrays(f"SELECT place FROM ({last}) AS j WHERE t < last - {DAY} ORDER BY place LIMIT 2")["place"]
         starts = [0, int(jumps[0])] if len(jumps) == 1 else [0]
     ends = [*starts[1:], 2**62]
-    firsts = [
-        engine.one(f"SELECT MIN(t) FROM ({scan}) AS s WHERE NOT ({usable}) AND place >= {a} AND place < {b}")[0]
+    spans = [
+        engine.one(f"SELECT MIN(t), MAX(t) FROM ({scan}) AS s WHERE NOT ({usable}) AND place >= {a} AND place < {b}")
         for a, b in zip(starts, ends, strict=True)
     ]
     cases = []
-    for a, b, mine in zip(starts, ends, firsts, strict=True):
-        later = [first for first in firsts if first is not None and mine is not None and first > mine]
+    for a, b, (first, last) in zip(starts, ends, spans, strict=True):
+        later = [f for f, end in spans if f is not None and first is not None and f > first and end > last]
         if later:
-            cases.append(f"{name(ROW)} >= {a} AND {name(ROW)} < {b} AND {time} >= {min(later)}")
-    return f"COALESCE({' OR '.join(f'({c})' for c in cases)}, 1 = 0)" if cases else "1 = 0"
+            cases.append(f"({name(ROW)} >= {a} AND {name(ROW)} < {b} AND {time} >= {min(later)})")
+    return f"COALESCE({' OR '.join(cases)}, 1 = 0)" if cases else "1 = 0"
