@@ -355,6 +355,18 @@ def challenge(folder: Path, day: str, relevant: list[int] | None) -> Path:
     return folder
 
 
+def test_a_challenge_directory_in_two_parts(tmp_path: Path, engine: Engine) -> None:
+    pieces = [challenge(tmp_path / day, f"2022-06-{day}", [2, 1]) for day in ("01", "02")]
+    both = challenge(tmp_path / "both", "2022-06-01", [2, 1])
+    for file in sorted(both.glob("*.parquet")):
+        if file.stem != "product_properties":
+            pq.write_table(pa.concat_tables([pq.read_table(p / file.name) for p in pieces]), file)
+    full = reader("challenge")(both, tmp_path / "full", engine=engine)
+    found = grown(tmp_path / "d", pieces, engine, "challenge")
+    assert contents(found) | {"manifest": 0} == contents(full) | {"manifest": 0}
+    assert found.manifest.fingerprint == full.manifest.fingerprint
+
+
 def test_whose_profiles_are_wanted(tmp_path: Path, engine: Engine) -> None:
     pieces = [challenge(tmp_path / "a", "2022-06-01", [2, 1]), challenge(tmp_path / "b", "2022-06-02", [5, 2])]
     assert contents(grown(tmp_path / "d", pieces, engine, "challenge"))["population"] == [2, 1, 5]

@@ -131,6 +131,25 @@ def test_the_organisers_split_runs_on_it(plain: tuple[EventLog, Path, Exported],
     assert reader.relevant_clients(folder).tolist() == sorted(before)
 
 
+def test_the_reference_case_comes_back(golden: Path, engine: Engine, tmp_path: Path) -> None:
+    """Read and exported, the organisers' small log has the same rows, clients and popularity; labels of equal counts may be others."""
+    source = next(p.parent for p in golden.rglob("product_buy.parquet") if p.parent.name != "input")
+    read = reader.read(source, tmp_path / "d", engine=engine)
+    made = export_challenge(EventLog.open(read, engine), tmp_path / "c", relevant=read.population)
+    assert (made.left_out, made.filled) == ({}, {})
+    for file in FILES:
+        before, after = table(source, file), table(tmp_path / "c", file)
+        keys = [(c, "ascending") for c in after.column_names]
+        assert before.select(after.column_names).cast(after.schema).sort_by(keys).equals(after.sort_by(keys)), file
+    assert np.array_equal(reader.active_clients(tmp_path / "c"), np.sort(reader.active_clients(source)))
+    assert np.array_equal(reader.relevant_clients(tmp_path / "c"), np.sort(reader.relevant_clients(source)))
+    for task in ("category", "sku", "new_sku", "price"):
+        ours, theirs = (reader.labels(f, f"propensity_{task}") for f in (tmp_path / "c", source))
+        assert np.allclose(ours[1], theirs[1])
+        least = theirs[1].min()
+        assert set(ours[0][ours[1] > least]) == set(theirs[0][theirs[1] > least])
+
+
 # --- anonymised ------------------------------------------------------------------------------------------------------------------
 
 

@@ -63,7 +63,7 @@ class Quantiser:
     """A vector is cut into sixteen parts, and each part is the number of the nearest of at most 256 words of that part's book."""
 
     vectors: Vectors
-    books: tuple[Float32[np.ndarray, "W D"], ...]
+    books: tuple[Float32[np.ndarray, "_ _"], ...]  # (words, columns) of each part
 
     @staticmethod
     def fit(texts: list[str], vectors: Vectors, rng: RNG) -> "Quantiser":
@@ -81,7 +81,7 @@ class Quantiser:
         return pc.binary_join_element_wise("[", pc.binary_join_element_wise(*columns, " "), "]", "")
 
 
-def _parts(vectors: np.ndarray) -> list[Float32[np.ndarray, "N D"]]:
+def _parts(vectors: np.ndarray) -> list[Float32[np.ndarray, "_ _"]]:
     """The columns in sixteen equal parts, after zeros to make that possible."""
     found = np.asarray(vectors, np.float32)
     found = np.pad(found, ((0, 0), (0, -found.shape[1] % CODES)))
