@@ -14,6 +14,7 @@ import pytest
 from clickprint.apps.audit import Audit, Section
 from clickprint.apps.cli import main
 from clickprint.core.profiles import Profiles
+from clickprint.data.adapters import taobao
 from clickprint.data.adapters.table import read as read_table
 from clickprint.data.audit import Finding
 from clickprint.data.engine import DuckDB
@@ -246,7 +247,7 @@ values = { view = "view", cart = "cart", buy = "buy" }
     [
         # One time a user, item and event (data/README.md): the audit sees it, and the one visitor who makes a twentieth of the log.
         ("retailrocket", "retailrocket_events.parquet", {"no-repeats", "bots-heavy"}),
-        ("taobao-userbehavior", "taobao_head_events.parquet", set()),
+        ("taobao", "taobao_head_events.parquet", set()),
         # Baskets under one time, repeated lines, the shop closed over Christmas.
         ("uci-online-retail", "uci_online_retail_2y.parquet", {"duplicates", "ties", "gap-days"}),
     ],
@@ -260,6 +261,9 @@ def test_real_logs(source: str, file: str, warned: set[str], tmp_path: Path, mon
         mapping = tmp_path / "retailrocket.toml"
         mapping.write_text(RETAILROCKET)
     with DuckDB(threads=1) as engine:
-        read_table(mapping, tmp_path / "log", engine=engine)
+        if source == "taobao":
+            taobao.read(DATA / file, tmp_path / "log", engine=engine)
+        else:
+            read_table(mapping, tmp_path / "log", engine=engine)
     assert main(["audit", str(tmp_path / "log"), "--json", str(tmp_path / "a.json")]) == 0
     assert {f["name"] for f in found_in(tmp_path / "a.json")["log"] if f["severity"] != "note"} == warned
