@@ -28,7 +28,7 @@ from clickprint.data.audit.finding import Finding, share
 from clickprint.data.audit.log import _neighbours, audit_log
 from clickprint.data.audit.profiles import _auroc, _mid_ranks, audit_profiles, log_attributes
 from clickprint.data.audit.split import audit_last, audit_parts, of_last, of_time
-from clickprint.data.engine import DuckDB
+from clickprint.data.engine import DuckDB, open_engine
 from clickprint.data.log import EventLog
 from clickprint.data.split import split
 from clickprint.data.store import gather
@@ -301,6 +301,19 @@ def test_the_pictures_numbers_equal_numpy(tmp_path: Path, engine: DuckDB) -> Non
     assert curve[ITEMS] == 1.0
     assert sum(n for _, n in shape.gaps) == len(rows["time"]) - USERS
     assert sum(map(sum, shape.retention)) == len(np.unique(np.stack([rows["user"], (rows["time"] - START) // (7 * DAY)]), axis=1).T)
+
+
+@pytest.mark.spark
+def test_spark_finds_the_same(tmp_path: Path, engine: DuckDB) -> None:
+    """Every text of the log's and the split's audit is one that both engines understand."""
+    pytest.importorskip("pyspark", reason="the extra `spark` is not installed")
+    stored(tmp_path / "log", engine, twice(clean(users=12)))
+    answers = []
+    with open_engine("spark", master="local[2]", memory="1500MB") as spark:
+        for each in (engine, spark):
+            log = EventLog.open(Dataset.open(tmp_path / "log"), each)
+            answers.append((audit_log(log), audit_parts(of_time(log, split(log), "time:14"), made_elsewhere=True)))
+    assert answers[0] == answers[1]
 
 
 # -- a split of our own -----------------------------------------------------------------------------------------------------------

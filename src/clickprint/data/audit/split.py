@@ -14,7 +14,7 @@ from clickprint.core.items import AttributeKind
 from clickprint.core.time import Time, show
 from clickprint.core.watch import Watch, silent
 from clickprint.data.audit.finding import LISTED, Finding, count, share
-from clickprint.data.engine import Engine, name, text_id_sql
+from clickprint.data.engine import Engine, name
 from clickprint.data.log import EventLog
 from clickprint.data.split import Split
 
@@ -522,16 +522,22 @@ def fingerprint(parts: Parts) -> dict[str, str]:
     return found
 
 
+# Two primes below 2**31, so that no product leaves int64: engines disagree about texts and hashes, not about whole numbers.
+PRIMES = (2_147_483_647, 2_147_483_629)
+
+
 def _digest(parts: Parts, relation: str) -> str:
-    texts = []
-    for column in (*REQUIRED, *(c for c in COLUMNS if c in parts.columns)):
-        value = name(column)
-        if column in ("price", "quantity"):
-            value = f"CAST(FLOOR({value} * 1000000 + 0.5) AS BIGINT)"
-        texts.append(f"CASE WHEN {name(column)} IS NULL THEN '' ELSE '' || {value} END")
-    row = text_id_sql(" || '|' || ".join(texts))
-    half = 1 << 30
-    hashed = f"SELECT {row} AS h FROM {relation}"
-    low, high = f"MOD(h, {half})", f"(h - MOD(h, {half})) / {half}"
-    n, a, b = parts.engine.one(f"SELECT COUNT(*), SUM({low}), SUM(CAST({high} AS BIGINT)) FROM ({hashed}) AS r")
-    return sha256(f"{n} {int(a or 0)} {int(b or 0)}".encode()).hexdigest()[:32]
+    """For each prime p: a row is a sum of its columns times constants, mixed by three squarings and products mod p; rows are added."""
+    columns = [*REQUIRED, *(c for c in COLUMNS if c in parts.columns)]
+    sums = []
+    for p in PRIMES:
+        terms = []
+        for column in columns:
+            whole = f"FLOOR({name(column)} * 1000000 + 0.5)" if column in ("price", "quantity") else name(column)
+            times, null = (int.from_bytes(sha256(f"{salt} {column} {p}".encode()).digest()[:4], "big") % p for salt in ("times", "null"))
+            terms.append(f"COALESCE(MOD(MOD(CAST({whole} AS BIGINT), {p}) * {times}, {p}), {null})")
+        mixed = f"SELECT MOD(MOD({' + '.join(terms)}, {p}) + {p}, {p}) AS s FROM {relation}"
+        mixed = f"SELECT s, MOD(s * s + 1, {p}) AS x FROM ({mixed}) AS a"
+        mixed = f"SELECT MOD(s * x + 7, {p}) AS y FROM ({mixed}) AS b"
+        sums.append(parts.engine.one(f"SELECT COUNT(*), SUM(MOD(y * y, {p})) FROM ({mixed}) AS c"))
+    return sha256(str([(int(n), int(total or 0)) for n, total in sums]).encode()).hexdigest()[:32]
