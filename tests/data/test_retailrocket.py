@@ -15,6 +15,7 @@ from clickprint.core.errors import DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.time import parse
 from clickprint.data.adapters import retailrocket
+from clickprint.data.append import append
 from clickprint.data.engine import DuckDB, Engine
 from clickprint.data.log import EventLog
 
@@ -126,6 +127,17 @@ def test_the_catalogue_holds_what_was_known(tmp_path_factory: pytest.TempPathFac
             expected[item] = [min((v for s, i, q, v in drawn if (s, i, q) == (last, item, p)), default=None) for p, last in at.items()]
         rows = made.at((1431226800000 + t * hour) * 1000 + 1).table.to_pylist()
         assert {r["item"]: [r["category"], r["available"], r["price"]] for r in rows} == expected
+
+
+def test_days_are_appended_with_the_whole_properties(tmp_path: Path, engine: Engine) -> None:
+    head, *lines = FILES["events.csv"].splitlines(keepends=True)
+    later = "1433900000000,1,view,248676,\n"
+    full = retailrocket.read(lay(tmp_path / "all", events="".join([head, *lines, later])), tmp_path / "full", engine=engine)
+    second = FILES["item_properties_part2.csv"].splitlines(keepends=True)
+    retailrocket.read(lay(tmp_path / "old", item_properties_part2="".join(second[:3])), tmp_path / "grown", engine=engine)
+    grown = append(tmp_path / "grown", "retailrocket", lay(tmp_path / "new", events=head + later), engine=engine)
+    assert grown.manifest.fingerprint == full.manifest.fingerprint
+    assert len(grown.catalogue.table) == 6
 
 
 def test_the_sample_in_parquet(tmp_path: Path, engine: Engine) -> None:
