@@ -752,7 +752,6 @@ def test_all_faults_of_a_mapping_at_once(tmp_path: Path) -> None:
     ("name", "file", "counts", "kinds"),
     [
         ("uci-online-retail", "uci_online_retail_2y.parquet", (5_942, 4_646, 809_544), "buy cancel"),
-        ("amazon-beauty", "amazon14_beauty_sequences.parquet", (22_363, 12_101, 198_502), "buy"),
     ],
 )
 def test_real_logs(

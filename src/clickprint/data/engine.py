@@ -87,6 +87,38 @@ def matches_sql(expression: str, pattern: str) -> str:
     return f"regexp_full_match({expression}, {quote(pattern)})"
 
 
+def json_kind_sql(text: str) -> str:
+    """What a text of JSON holds: OBJECT, ARRAY, VARCHAR, DOUBLE, …; null where it is none. NaN and a comma at the end are let pass."""
+    return f"CASE WHEN json_valid({text}) THEN json_type({text}) END"
+
+
+def json_texts_sql(text: str, keys: Sequence[str]) -> str:
+    """A list: for each key of a JSON object its value as text, that of a list or object as JSON; null for null or none."""
+    return f"json_extract_string({text}, {_paths(keys)})"
+
+
+def json_kinds_sql(text: str, keys: Sequence[str]) -> str:
+    """A list: for each key of a JSON object what sort of value it has, as `json_kind_sql` calls it, NULL for null; null for none."""
+    return f"json_type({text}, {_paths(keys)})"
+
+
+def json_records_sql(text: str, columns: Sequence[str]) -> str:
+    """A list of structs of texts, from the JSON of a list of objects; an entry that is none has nulls. Null where it is no list."""
+    form = ", ".join(f'"{c}":"VARCHAR"' for c in columns)
+    return f"json_transform({text}, {quote('[{' + form + '}]')})"
+
+
+def json_joined_sql(text: str, between: str) -> str:
+    """The texts of a JSON list, or of the first list in it, joined; null where there is none."""
+    lists = f"json_transform({text}, '[\"VARCHAR\"]')", f"json_transform({text}, '[[\"VARCHAR\"]]')[1]"
+    flat, nested = (f"NULLIF(array_to_string({one}, {quote(between)}), '')" for one in lists)
+    return f"CASE json_type({text}, '$[0]') WHEN 'VARCHAR' THEN {flat} WHEN 'ARRAY' THEN {nested} END"
+
+
+def _paths(keys: Sequence[str]) -> str:
+    return "[" + ", ".join(quote(f'$."{key}"') for key in keys) + "]"
+
+
 def entries_sql(list_: str) -> str:
     """How many entries a list has; 0 for null."""
     return f"COALESCE(LEN({list_}), 0)"

@@ -9,10 +9,14 @@ from clickprint.core.errors import ConfigError
 from clickprint.data.adapters.card import Card
 
 DATASETS: dict[str, str] = {
+    "amazon_reviews": "clickprint.data.adapters.amazon_reviews:read",
+    "amazon_sequences": "clickprint.data.adapters.amazon_sequences:read",
     "challenge": "clickprint.data.adapters.challenge:read",
     "complete_journey": "clickprint.data.adapters.complete_journey:read",
     "diginetica": "clickprint.data.adapters.diginetica:read",
     "movielens": "clickprint.data.adapters.movielens:read",
+    "otto": "clickprint.data.adapters.otto:read",
+    "recbole": "clickprint.data.adapters.recbole:read",
     "rees46": "clickprint.data.adapters.rees46:read",
     "retailrocket": "clickprint.data.adapters.retailrocket:read",
     "stokman": "clickprint.data.adapters.stokman:read",

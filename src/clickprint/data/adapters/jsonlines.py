@@ -1,0 +1,136 @@
+"""JSON lines as something to select from: line by line, so that one broken line is one counted line, in bounded memory."""
+
+import ast
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clickprint.data.adapters.staging import BLOCK, ROW, FaultsOfArrow
+from clickprint.data.check import refuse, sift
+from clickprint.data.engine import Engine, json_kind_sql, json_kinds_sql, json_texts_sql, name
+
+LONGEST = 16 << 20  # bytes of a line; the longest public ones have some hundred thousand
+LINES = pa.schema([("line", pa.string()), (ROW, pa.int64())])
+MARK = b"\xef\xbb\xbf"
+# What DuckDB calls the values that can be an id.
+IDS = "('VARCHAR', 'UBIGINT', 'BIGINT', 'HUGEINT', 'UHUGEINT')"
+TOO_LONG, NOT_UTF8 = "a line of more than 16 MiB", "a line that is not UTF-8"
+
+
+def objects(
+    engine: Engine, paths: Sequence[Path], target: Path, where: Path, prefix: str, *, loose: bool = False
+) -> tuple[str, dict[str, int]]:
+    """SQL (`line`, ROW) of the lines that are one JSON object each, and the others counted by reason; empty lines are none.
+
+    The lines go to the Parquet file `target`, in blocks of a few MB; .gz, .bz2 and .zst are unpacked. `loose`: a line that starts with
+    `{'` is the text of a Python dict, as metadata of 2014 has them. Raises DataError with each file that is missing, empty or damaged.
+    """
+    faults = [f"{p.name}: {fault}" for p in paths if (fault := _fault(p))]
+    refuse(where, faults)
+    bad = {TOO_LONG: 0, NOT_UTF8: 0}
+    start = 0
+    with pq.ParquetWriter(target, LINES, compression="zstd") as writer:
+        for path in paths:
+            try:
+                for found in _lines(path, bad):
+                    if loose:
+                        found = [_strict(line) if line.lstrip()[:2] == b"{'" else line for line in found]
+                    texts = _texts(found, bad)
+                    rows = pa.array(np.arange(start, start + len(texts), dtype=np.int64))
+                    writer.write_table(pa.Table.from_arrays([texts, rows], schema=LINES))
+                    start += len(texts)
+            except FaultsOfArrow as fault:
+                said = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+                faults.append(f"{path.name}: cannot be unpacked to its end ({said}); copy or download it again")
+    refuse(where, faults)
+    kind = json_kind_sql("line")
+    lines = f"SELECT line, {name(ROW)}, {kind} AS sort FROM {engine.scan([target])}"
+    reasons = [("sort IS NULL", "a line that is no JSON"), ("sort <> 'OBJECT'", "a line that is no JSON object")]
+    good, _, also = sift(engine, lines, reasons, prefix)
+    return good, {prefix + reason: n for reason, n in bad.items() if n} | also
+
+
+def fields(rows: str, keys: Sequence[str]) -> str:
+    """SQL: of each line of `objects` the values of these keys (of one that stands twice the first), and ROW.
+
+    A column `key` holds the text of a value, that of a list or object as JSON; `key sort` what sort of value it is, in the engine's words.
+    Both are null where the key is missing; of a JSON null the sort is the text NULL.
+    """
+    both = f"SELECT {name(ROW)}, {json_texts_sql('line', keys)} AS v, {json_kinds_sql('line', keys)} AS s FROM ({rows}) AS o"
+    picks = ", ".join(f"v[{n}] AS {name(k)}, s[{n}] AS {name(f'{k} sort')}" for n, k in enumerate(keys, 1))
+    return f"SELECT {name(ROW)}, {picks} FROM ({both}) AS b"
+
+
+def id_sql(key: str) -> str:
+    """A text or a whole number of `fields`; null for anything else (NaN, 1.5, true, a list)."""
+    return f"CASE WHEN {name(f'{key} sort')} IN {IDS} THEN NULLIF({name(key)}, '') END"
+
+
+def text_sql(key: str) -> str:
+    """A text of `fields`; null for anything else."""
+    return f"CASE WHEN {name(f'{key} sort')} = 'VARCHAR' THEN NULLIF({name(key)}, '') END"
+
+
+def _fault(path: Path) -> str:
+    if not path.is_file():
+        return "not found" if not path.exists() else "this is a folder, expected JSON lines"
+    return "" if path.stat().st_size else "the file is empty"
+
+
+def _lines(path: Path, bad: dict[str, int]) -> Iterator[list[bytes]]:
+    """A block's whole lines, without the empty ones; what is longer than LONGEST is counted and never held."""
+    rest, skipping, first = b"", False, True
+    with pa.input_stream(str(path), compression="detect") as file:
+        while raw := file.read(BLOCK):
+            if first:
+                raw, first = raw.removeprefix(MARK), False
+            *done, last = raw.split(b"\n")
+            if done:
+                if skipping:
+                    done, skipping = done[1:], False
+                else:
+                    done[0] = rest + done[0]
+                rest = last
+            elif not skipping:
+                rest += last
+            if len(rest) > LONGEST:
+                rest, skipping = b"", True
+                bad[TOO_LONG] += 1
+            long = sum(len(line) > LONGEST for line in done[:1])
+            bad[TOO_LONG] += long
+            if found := [line for line in done[long:] if line.strip()]:
+                yield found
+    if rest.strip():
+        yield [rest]
+
+
+def _texts(lines: list[bytes], bad: dict[str, int]) -> pa.Array:
+    try:
+        return pa.array(lines, pa.binary()).cast(pa.string())
+    except pa.ArrowInvalid:
+        good = [line for line in lines if _is_text(line)]
+        bad[NOT_UTF8] += len(lines) - len(good)
+        return pa.array(good, pa.binary()).cast(pa.string())
+
+
+def _is_text(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _strict(line: bytes) -> bytes:
+    """A Python dict's text as JSON; the line itself where it is none, so that it is counted as no JSON.
+
+    No library reads this form, so each line goes through Python's own parser of literals, which runs nothing.
+    """
+    try:
+        return json.dumps(ast.literal_eval(line.strip().decode()), allow_nan=False).encode()
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return line
