@@ -64,7 +64,7 @@ CARD = Card(
         "stock codes are texts: 85123A and 22423 alike, 85123a is another; postage and manual entries (POST, M) are items",
         "an item's description is known from the first invoice that shows it, and changes where an invoice shows another",
         "rows that stand there twice on a sheet are kept; Country is left out",
-        "a workbook's sheets are held in memory while they are read, about 1 GB a million rows",
+        "a workbook's sheets are held in memory while they are read, one at a time",
     ),
 )
 
