@@ -20,10 +20,11 @@ T = TypeVar("T")
 R = TypeVar("R")
 SMALL = 100_000  # rows that an answer may bring to the driver
 TINY = 10_000  # rows of a table from the driver that are sent to every executor, so that a join with it moves no event
+LITERAL = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""")
+GLOB = re.compile(r"([\[\]{}*?\\])")
 SETTINGS = {
     "spark.sql.ansi.enabled": "true",
     "spark.sql.ansi.doubleQuotedIdentifiers": "true",
-    "spark.sql.parser.escapedStringLiterals": "true",  # a backslash in a text is a backslash
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.sources.parallelPartitionDiscovery.threshold": "10000",  # a job to look at some hundred days costs more than to look
     # A broadcast is collected by the driver before it is sent out. Only what came from the driver (`keep` of a small table) is broadcast.
@@ -89,7 +90,7 @@ class Spark:
     def scan(self, files: Sequence[Path], *, numbered: bool = False) -> str:
         """A FROM item over Parquet files with equal columns; `numbered` adds file_row_number, a row's place in its file."""
         try:
-            rows = self._session.read.parquet(*(_uri(f) for f in files))
+            rows = self._session.read.parquet(*(GLOB.sub(r"\\\1", _uri(f)) for f in files))
             if numbered:
                 rows = rows.select("*", self._functions.col("_metadata.row_index").alias("file_row_number"))
         except self._faults as fault:
@@ -199,11 +200,12 @@ class Spark:
 
     def explain(self, sql: str) -> str:
         """The plan, for tests."""
+        self._query(sql)  # of a wrong text Spark would explain the fault
         return str(self.one(f"EXPLAIN {sql}")[0])
 
     def _query(self, sql: str) -> Any:
         try:
-            return self._session.sql(sql)
+            return self._session.sql(plain(sql))
         except self._faults as fault:
             raise _data_error(fault) from None
 
@@ -270,8 +272,14 @@ def _jvm_memory(memory: str) -> str:
     return found[1] + found[2].lower()
 
 
+def plain(sql: str) -> str:
+    """The text with every backslash of a literal doubled: in SQL it is a letter, to Spark it begins an escape."""
+    return LITERAL.sub(lambda found: found[0].replace("\\", "\\\\") if found[0].startswith("'") else found[0], sql)
+
+
 def _uri(path: Path) -> str:
-    return path.absolute().as_uri()  # or a cluster would look in its default file system
+    """With a scheme, or a cluster would look in its default file system; with no letter replaced, as Hadoop wants it."""
+    return f"file://{path.absolute()}"
 
 
 def _quoted(column: str) -> str:
