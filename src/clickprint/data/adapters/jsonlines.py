@@ -100,9 +100,8 @@ def _lines(path: Path, bad: dict[str, int]) -> Iterator[list[bytes]]:
             if len(rest) > LONGEST:
                 rest, skipping = b"", True
                 bad[TOO_LONG] += 1
-            long = sum(len(line) > LONGEST for line in done[:1])
-            bad[TOO_LONG] += long
-            if found := [line for line in done[long:] if line.strip()]:
+            bad[TOO_LONG] += sum(len(line) > LONGEST for line in done)
+            if found := [line for line in done if line.strip() and len(line) <= LONGEST]:
                 yield found
     if rest.strip():
         yield [rest]

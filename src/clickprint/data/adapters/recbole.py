@@ -194,7 +194,7 @@ def _fields(path: Path, faults: list[str]) -> list[str]:
     except DataError as fault:
         faults += [f"{path.name}: {p}" for p in fault.problems]
         return []
-    odd = [f for f in found if f.rpartition(":")[2] not in TYPES or not f.rpartition(":")[0]]
+    odd = [f for f in found if f.count(":") != 1 or f.partition(":")[2] not in TYPES or f.startswith(":")]
     if odd:
         some = ", ".join(map(repr, odd[:5]))
         faults.append(f"{path.name}: the header has {some}; expected name:type by tabs, the types being {', '.join(TYPES)}")
