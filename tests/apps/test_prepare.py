@@ -187,6 +187,23 @@ def test_shards(shop: Path, done: Path, tmp_path: Path) -> None:
         assert (tmp_path / "out" / "targets" / "labels" / file.name).read_bytes() == file.read_bytes()
 
 
+def test_a_named_population_is_whom_shards_are_made_of(shop: Path, tmp_path: Path) -> None:
+    shutil.copytree(shop, tmp_path / "shop")
+    everyone = Dataset.open(shop).users
+    asked = np.append(everyone[3:20][::-1], [999_999_999])  # in no order, and one of whom nothing is known
+    np.save(tmp_path / "shop" / "population.npy", asked)
+    prepare(tmp_path / "shop", tmp_path / "out", horizon_days=7, days=(7,), top=3, threads=1, shards=3)
+    prepare(tmp_path / "shop", tmp_path / "whole", horizon_days=7, days=(7,), top=3, threads=1)
+    whole = Profiles.load(tmp_path / "whole" / "features")
+    assert np.array_equal(whole.users, np.sort(asked))
+    shards = [Profiles.load(tmp_path / "out" / "features" / f"shard={k}") for k in range(3)]
+    assert np.array_equal(np.sort(np.concatenate([s.users for s in shards])), whole.users)
+    for s in shards:
+        assert np.array_equal(s.vectors, whole.of(s.users))
+    found = [Histories.open(tmp_path / "out" / "histories" / f"shard={k}").users for k in range(3)]
+    assert set(np.concatenate(found).tolist()) <= set(asked.tolist())
+
+
 def test_the_command(shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["prepare", str(shop), "--out", str(tmp_path / "o"), "--fields", "item", "time", "--top", "1", "--threads", "1"]) == 0
     said = capsys.readouterr().out

@@ -38,6 +38,7 @@ from clickprint.data.split import LogPast, anchored
 from clickprint.encoders.counts import Counts
 
 FACTS, LOCK, SPILL = "prepared.json", ".lock", ".spill"
+POPULATION = "population.parquet"
 STAGES = ("split", "features", "targets", "histories")
 TOP = 100  # labels a task, and price buckets, as in tasks.ubm25
 SHARDS = 16  # where Spark is asked for and nothing is said
@@ -89,7 +90,8 @@ def prepare(
                 past = LogPast(cut, train.start, np.asarray(users))
                 stages = _whole(log, past, (train, valid), counts, wanted, watch)
             else:
-                stages = _sharded(log, cut, population, (train, valid), counts, wanted, shards, watch)
+                people = None if population is None else out / "split" / POPULATION
+                stages = _sharded(log, cut, people, (train, valid), counts, wanted, shards, watch)
             keys = {"features": (counts.days, counts.top, code("profiles")), "targets": (), "histories": wanted}
             for stage, make in stages.items():
                 work.stage(stage, digest(base, stage, *keys[stage]), make)
@@ -121,7 +123,7 @@ class _Work:
 def write_split(
     log: EventLog, horizon_days: int, population: Int64[np.ndarray, "U"] | None, folder: Path, shards: int | None
 ) -> dict[str, Any]:
-    """split.json, and whose rows there will be: client_ids.npy (not with shards: every shard has its own)."""
+    """split.json, and whose rows there will be: client_ids.npy; with shards, a named population as a table."""
     train, valid = anchored(log, horizon_days)
     past = log.before(train.start)
     told: dict[str, Any] = {"cutoff": train.start, "train": [train.start, train.end], "valid": [valid.start, valid.end]}
@@ -142,6 +144,8 @@ def write_split(
         users = past.users() if population is None else np.unique(population)
         write_array(folder / USERS_FILE, users)
         told["users"] = len(users)
+    elif population is not None:
+        pq.write_table(pa.table({"user": np.unique(population)}), folder / POPULATION)
     write_text(folder / "split.json", json.dumps(told, indent=1) + "\n")
     return {**told, "text": f"past before {show(train.start)}; train {train}; validation {valid}"}
 
@@ -167,7 +171,7 @@ def _whole(log: EventLog, past: LogPast, windows: tuple[Window, Window], counts:
 def _sharded(
     log: EventLog,
     cut: EventLog,
-    population: Int64[np.ndarray, "U"] | None,
+    population: Path | None,
     windows: tuple[Window, Window],
     counts: Counts,
     fields: Sequence[str],
@@ -175,7 +179,7 @@ def _sharded(
     watch: Watch,
 ) -> Stages:
     """A folder a shard in each stage; whatever has a row a user or an event is written by who makes it."""
-    wanted = None if population is None else f"SELECT {name('user')} FROM {log.engine.keep(pa.table({'user': np.unique(population)}))}"
+    wanted = None if population is None else f"SELECT {name('user')} FROM {log.engine.scan([population])}"
 
     def made(folder: Path) -> dict[str, Any]:
         fitted = counts.fit_log(cut, wanted, watch=watch)
