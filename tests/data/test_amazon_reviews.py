@@ -29,7 +29,7 @@ M14 = (
 R18 = (
     '{"overall": 5.0, "verified": true, "reviewerID": "A1", "asin": "B0012Y0ZG2", "style": {"Size:": " 3 oz"}, '
     '"reviewerName": "E", "reviewText": "a", "unixReviewTime": 1511740800, "vote": "2"}\n'
-    '{"overall": 2.0, "verified": false, "reviewTime": "11 28, 2017", "reviewerID": "A2", "asin": "0012345678", "unixReviewTime": 1511827200}\n'
+    '{"overall": 2.0, "verified": false, "reviewerID": "A2", "asin": "0012345678", "unixReviewTime": 1511827200}\n'
 )
 M18 = (
     '{"category": ["All Beauty", "Soap"], "description": ["Two", "parts"], "title": "Soap", "also_buy": ["B1"], "brand": "Acme", '

@@ -88,7 +88,7 @@ def test_the_parquet_forms(form: str, small: Path, tmp_path: Path, engine: Engin
     pq.write_table(table, tmp_path / "kaggle" / "train.parquet")
     made = otto.read(tmp_path / "kaggle", tmp_path / "out", engine=engine)
     exact = otto.read(small, tmp_path / "lines", engine=engine)
-    cut = (lambda t: t // 1_000_000 * 1_000_000) if "seconds" == form.split()[-1] else (lambda t: t)
+    cut = (lambda t: t // 1_000_000 * 1_000_000) if form.split()[-1] == "seconds" else (lambda t: t)
     assert sorted(rows(made.folder, engine)) == sorted((cut(t), *rest) for t, *rest in rows(exact.folder, engine))
     assert made.manifest.rejected == {}
 
