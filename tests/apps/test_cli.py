@@ -44,7 +44,8 @@ def commands(of: App = app, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple
 
 COMMANDS = dict(commands())
 ALL = {
-    ("run",), ("board",), ("read",), ("append",), ("fetch",), ("datasets",), ("encoders",), ("tasks",), ("validate",), ("doctor",),
+    ("run",), ("board",), ("read",), ("append",), ("audit",), ("prepare",),
+    ("fetch",), ("datasets",), ("encoders",), ("tasks",), ("validate",), ("doctor",),
     ("export", "challenge"), ("export", "recbole"),
     ("challenge", "split"), ("challenge", "baseline"), ("challenge", "validate"), ("challenge", "score"),
 }  # fmt: skip
@@ -54,6 +55,8 @@ OPTIONS = {
     "board": "--probe --csv --json --html",
     "read": "--out --set --memory --threads",
     "append": "--set --memory --threads",
+    "audit": "--split --profiles --out --json --memory --threads",
+    "prepare": "--out --horizon-days --engine --shards --days --top --fields --memory --threads",
     "fetch": "",
     "datasets": "",
     "encoders": "",
@@ -149,7 +152,7 @@ REFUSED = [
     (["run", str(ROOT / "recipes" / "synthetic.toml"), "--memory", "lots"], "memory='lots'"),
     (["run", str(ROOT / "recipes" / "synthetic.toml"), "--threads", "-1"], "threads"),
     (["board", "nowhere"], "no board of the quick probe"),
-    (["read", "nowhere", "x", "--out", "y"], "found no data set 'nowhere', expected one of challenge"),
+    (["read", "nowhere", "x", "--out", "y"], "found no data set 'nowhere', expected one of amazon_reviews"),
     (["read", "synthetic", "--out", "y", "--set", "users"], "expected key=value"),
     (["read", "synthetic", "--out", "y", "--set", "user=3"], "synthetic.user: unknown; known: categories"),
     (["read", "synthetic", "--out", "y", "--set", "users=many"], "synthetic.users: found str 'many', expected a whole number"),
@@ -157,7 +160,7 @@ REFUSED = [
     (["read", "challenge", "--out", "y"], "challenge reads files: name their path"),
     (["append", "nowhere", "table", "x.toml"], "no manifest.json here"),
     (["read", "challenge", "nowhere", "--out", "y"], "there is nothing here for challenge to read"),
-    (["fetch", "moon", "y"], "found no data set 'moon', expected one of challenge"),
+    (["fetch", "moon", "y"], "found no data set 'moon', expected one of amazon_reviews"),
     (["fetch", "challenge", "y"], "challenge cannot be fetched, only complete_journey"),
     (["validate", "nowhere"], "client_ids.npy: not found"),
     (["challenge", "split", "nowhere"], "nowhere: not found"),

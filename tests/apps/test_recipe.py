@@ -106,7 +106,7 @@ CASES = {
     "value": (WHOLE.replace("width = 32", "width = 5000"), "profiles.joined.width: found 5000"),
     "value of a dial": (WHOLE.replace("users = 100", "users = 0"), "data.users: found 0"),
     "horizon": (WHOLE.replace("horizon_days = 7", "horizon_days = 0"), "split.horizon_days: found 0, expected at least 1"),
-    "reader": (WHOLE.replace('"synthetic"', '"sythetic"'), "data.source: 'sythetic' is unknown; known: challenge"),
+    "reader": (WHOLE.replace('"synthetic"', '"sythetic"'), "data.source: 'sythetic' is unknown; known: amazon_reviews"),
     "no data": ('name = "a"\n[profiles.counts]\n', "data: expected either source"),
     "two data": (WHOLE.replace("users = 100", 'folder = "x"'), "data: expected either source"),
     "folder with options": ('name = "a"\n[data]\nfolder = "x"\nusers = 3\n[profiles.counts]\n', "data.users: unknown; known: folder"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import test_sequence
 from jaxtyping import TypeCheckError
 
 from clickprint import encoders
@@ -77,7 +78,8 @@ class TestSaved(EncoderContract):
 
 
 def test_every_encoder_of_the_registry_is_tested_here():
-    tested = {type(c.encoder).__name__ for c in globals().values() if isinstance(c, type) and hasattr(c, "encoder")} | {"Saved"}
+    here = (*globals().values(), *vars(test_sequence).values())
+    tested = {type(c.encoder).__name__ for c in here if isinstance(c, type) and hasattr(c, "encoder")} | {"Saved"}
     assert {target.split(":")[1] for target in encoders.ENCODERS.values()} <= tested
 
 

@@ -16,7 +16,7 @@ from clickprint.core.items import AttributeKind
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY, Window, parse
 from clickprint.data.adapters import challenge
-from clickprint.data.engine import DuckDB
+from clickprint.data.engine import DuckDB, Engine
 from clickprint.data.log import EventLog
 from clickprint.data.split import past_of, split
 from clickprint.metrics.marks import AUROC, Diversity, MacroAUROC, Novelty
