@@ -211,7 +211,6 @@ def write_features(past: LogPast, counts: Counts, folder: Path, watch: Watch) ->
             watch("features: counts", done, 0)
             for part in features.scatter(past.log.engine, sql):
                 put(part, vectors)
-    vectors.flush()
     del vectors
     write_array(folder / USERS_FILE, past.users)
     write_text(folder / BLOCKS_FILE, json.dumps([list(b) for b in fitted.widths]))

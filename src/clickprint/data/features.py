@@ -6,6 +6,7 @@ roll-up that comes back in a fixed order.
 """
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -363,9 +364,17 @@ def query_codes(log: EventLog) -> Iterator[str]:
 
 
 def scatter(engine: Engine, sql: str) -> Iterator[dict[str, np.ndarray]]:
-    """The answer in pieces, as numpy columns."""
-    for batch in engine.batches(sql):
-        yield {c: batch.column(c).to_numpy(zero_copy_only=False) for c in batch.schema.names}
+    """The answer in pieces, as numpy columns. The engine makes the next piece while the caller has this one."""
+    batches = engine.batches(sql)
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, batches, None)
+        try:
+            while (batch := coming.result()) is not None:
+                coming = pool.submit(next, batches, None)
+                yield {c: batch.column(c).to_numpy(zero_copy_only=False) for c in batch.schema.names}
+        finally:
+            pool.shutdown()  # a generator cannot be closed while it runs
+            batches.close()  # type: ignore[attr-defined]
 
 
 def active(past: Past) -> Int64[np.ndarray, "U"]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Int64, Shaped
+from jaxtyping import Int32, Int64, Shaped
 
 from clickprint.core.errors import ConfigError
 from clickprint.core.events import COLUMNS
@@ -22,8 +22,9 @@ from clickprint.data.engine import name, to_numpy
 from clickprint.data.log import NUMERIC, EventLog
 
 TIES = ("user", "time", "kind", "item")  # then the other columns, in the order of core.events.COLUMNS
-ROWS = 1_000_000  # a piece of the scan
+ROWS = 250_000  # a piece of the scan: its columns stay in the cache
 WRITERS = 2
+DENSE = 64  # numbers between the lowest and the highest id for each item, at most, for a table of places
 
 
 def build(
@@ -110,7 +111,7 @@ def _stream(
     users, counts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     done = 0
 
-    def write(field: str, table: pa.Table, place: Int64[np.ndarray, "L"]) -> None:
+    def write(field: str, table: pa.Table, place: np.ndarray) -> None:
         attribute = lookup.values.get(field)
         files[field].add(to_numpy(table.column(field)) if attribute is None else attribute[place])
 
@@ -153,24 +154,38 @@ def _pieces(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 @dataclass(frozen=True, slots=True)
 class _Lookup:
-    """Attributes of items, by an item's place in `items`; the last value of each is that of an item which nobody knows."""
+    """Attributes of items, by an item's place in `items`; the last value of each is that of an item which nobody knows.
 
-    items: pa.Array
+    Where ids are close together `dense` holds the place of each id from the lowest on: a tenth of the time of a hash table.
+    """
+
+    items: Int64[np.ndarray, "V"]
     values: dict[str, np.ndarray]
+    dense: Int32[np.ndarray, "S"] | None = None
 
     @staticmethod
     def of(log: EventLog, attributes: Collection[str]) -> "_Lookup":
         if not attributes:
-            return _Lookup(pa.array([], pa.int64()), {})
+            return _Lookup(np.zeros(0, np.int64), {})
         table = log.engine.table(f"SELECT item, {', '.join(map(name, attributes))} FROM ({log.known(log.end)}) AS k")
         values = {a: pa.chunked_array([*table.column(a).chunks, pa.nulls(1, table.column(a).type)]) for a in attributes}
-        return _Lookup(table.column("item").combine_chunks(), {a: to_numpy(v) for a, v in values.items()})
+        items = table.column("item").to_numpy()
+        dense = None
+        if len(items) and int(items.max()) - int(items.min()) < DENSE * len(items):
+            dense = np.full(int(items.max()) - int(items.min()) + 1, -1, np.int32)
+            dense[items - items.min()] = np.arange(len(items), dtype=np.int32)
+        return _Lookup(items, {a: to_numpy(v) for a, v in values.items()}, dense)
 
-    def places(self, item: pa.ChunkedArray) -> Int64[np.ndarray, "L"]:
+    def places(self, item: pa.ChunkedArray) -> np.ndarray:
         """Where each item stands; −1, the last, for no item and for one in no catalogue."""
         if not self.values:
-            return np.zeros(len(item), np.int64)
-        return pc.fill_null(pc.index_in(item, self.items), -1).to_numpy().astype(np.int64)
+            return np.zeros(len(item), np.int32)
+        if self.dense is None:
+            return pc.fill_null(pc.index_in(item, pa.array(self.items)), -1).to_numpy()
+        ids = to_numpy(item)
+        low = self.items.min()
+        inside = (ids >= low) & (ids < low + len(self.dense))
+        return np.where(inside, self.dense[np.where(inside, ids, low) - low], -1)
 
 
 class _Growing:
