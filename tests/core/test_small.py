@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from clickprint.core.errors import ClickprintError, ConfigError, DataError
 from clickprint.core.events import COLUMNS, REQUIRED, Role, schema
-from clickprint.core.ids import NONE, text_id, text_ids
+from clickprint.core.ids import NONE, each_once, text_id, text_ids
 from clickprint.core.past import Encoder, Fitted, Past, Table
 from clickprint.core.rng import RNG
 from clickprint.core.watch import Watch, silent
@@ -91,3 +91,8 @@ def test_core_is_light():
         "import clickprint.core.dataset, clickprint.core.past, sys; print([m for m in ('torch', 'duckdb', 'pandas') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() == "[]"
+
+
+@given(st.lists(st.integers(-3, 3)))
+def test_each_once(values: list[int]) -> None:
+    assert each_once(np.array(values, np.int64)).tolist() == sorted(set(values))

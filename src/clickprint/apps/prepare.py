@@ -25,6 +25,7 @@ from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import write_array, write_text
 from clickprint.core.histories import Histories
+from clickprint.core.ids import each_once
 from clickprint.core.items import AttributeKind
 from clickprint.core.profiles import BLOCKS_FILE, USERS_FILE, VECTORS_FILE, problems
 from clickprint.core.time import Window, show
@@ -141,11 +142,11 @@ def write_split(
             log.manifest.name, [f"nothing happened before {show(train.start)}; the log is too short for windows of {horizon_days} days"]
         )
     if shards is None:
-        users = past.users() if population is None else np.unique(population)
+        users = past.users() if population is None else each_once(population)
         write_array(folder / USERS_FILE, users)
         told["users"] = len(users)
     elif population is not None:
-        pq.write_table(pa.table({"user": np.unique(population)}), folder / POPULATION)
+        pq.write_table(pa.table({"user": each_once(population)}), folder / POPULATION)
     write_text(folder / "split.json", json.dumps(told, indent=1) + "\n")
     return {**told, "text": f"past before {show(train.start)}; train {train}; validation {valid}"}
 

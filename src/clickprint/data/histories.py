@@ -1,5 +1,6 @@
 """Building histories: one ordered scan of a log, streamed into flat arrays."""
 
+import os
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -24,6 +25,7 @@ from clickprint.data.log import NUMERIC, EventLog
 TIES = ("user", "time", "kind", "item")  # then the other columns, in the order of core.events.COLUMNS
 ROWS = 250_000  # a piece of the scan: its columns stay in the cache
 WRITERS = 2
+KEPT = 16 << 20  # bytes of a field that wait in the system's cache
 DENSE = 64  # numbers between the lowest and the highest id for each item, at most, for a table of places
 
 
@@ -192,7 +194,7 @@ class _Growing:
     """A .npy file to which values are appended; the header says how many when it is closed."""
 
     def __init__(self, path: Path, kind: np.dtype) -> None:
-        self._file, self._kind, self._count = path.open("wb", buffering=0), kind, 0
+        self._file, self._kind, self._count, self._kept = path.open("wb", buffering=0), kind, 0, 0
         self._header()
         self._start = self._file.tell()
 
@@ -201,6 +203,11 @@ class _Growing:
         while bytes_:  # an unbuffered write may take less than it is given
             bytes_ = bytes_[self._file.write(bytes_) :]
         self._count += len(values)
+        if self._count * self._kind.itemsize - self._kept > KEPT and hasattr(os, "posix_fadvise"):
+            # To the disk, and the system's pages back: a large file would push the log out of the cache, and new pages cost more.
+            os.fdatasync(self._file.fileno())
+            os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            self._kept = self._count * self._kind.itemsize
 
     def close(self) -> None:
         if not self._file.closed:

@@ -10,6 +10,7 @@ from jaxtyping import Int64
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
 from clickprint.core.histories import Histories
+from clickprint.core.ids import each_once
 from clickprint.core.time import DAY, Time, Window, midnight, show
 from clickprint.data.engine import DuckDB
 from clickprint.data.histories import build
@@ -57,7 +58,7 @@ def past_of(log: EventLog, cutoff: Time, users: Int64[np.ndarray, "U"] | None = 
     """What happened before `cutoff`; profiles are wanted of `users`, or of everyone with an event before it."""
     log.manifest.need_clock("a cutoff")
     before = log.before(cutoff)
-    return LogPast(before, cutoff, before.users() if users is None else np.unique(users).astype(np.int64))
+    return LogPast(before, cutoff, before.users() if users is None else each_once(users.astype(np.int64)))
 
 
 def split(log: EventLog, *, horizon_days: int = 14, users: Int64[np.ndarray, "U"] | None = None, anchor: Role = Role.BUY) -> Split:

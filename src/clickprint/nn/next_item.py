@@ -16,9 +16,9 @@ from torch.nn import functional as F
 from clickprint.core.ragged import Ragged
 from clickprint.nn import losses
 from clickprint.nn.positions import LearnedPositions
+from clickprint.nn.top import CELLS, top
 
 ITEM, TIME = "item", "time"
-CELLS = 1 << 24  # scores that are in memory at once when the whole catalogue is ranked
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,23 +188,10 @@ def best(
     `seen`: each row's items that may not be given. Where fewer than k are left the rest are 0, with score −∞. Memory is bounded: users
     are taken so many at a time that their scores fit in CELLS.
     """
-    count, k = len(items), min(k, len(items) - 1)
+    k = min(k, len(items) - 1)
     found, scores = np.zeros((len(states), k), np.int64), np.full((len(states), k), -np.inf, np.float32)
-    many = max(CELLS // max(count, 1), 1)
+    many = max(CELLS // max(len(items), 1), 1)
     for start in range(0, len(states), many):
-        part = (states[start : start + many] @ items.T).float() + 0.0  # −0 is 0
-        part[:, 0] = -torch.inf
-        if seen is not None:
-            some = seen.slice(start, start + many)
-            part[
-                torch.from_numpy(np.repeat(np.arange(len(some)), some.lengths)), torch.from_numpy(some.values.astype(np.int64))
-            ] = -torch.inf
-        # A number whose order is that of (score, −place): topk itself promises nothing for equal scores.
-        bits = part.view(torch.int32).long()
-        ordered = torch.where(bits < 0, -(2**31) - bits - 1, bits)
-        key = ordered * (2**31) + (count - torch.arange(count, device=part.device))
-        top = key.topk(k, dim=1).indices
-        value = part.gather(1, top)
-        found[start : start + many] = torch.where(value == -torch.inf, 0, top).cpu().numpy()
-        scores[start : start + many] = value.cpu().numpy()
+        some = slice(start, start + many)
+        found[some], scores[some] = top(states[some] @ items.T, k, None if seen is None else seen.slice(start, start + many))
     return found, scores
