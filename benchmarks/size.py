@@ -1,6 +1,6 @@
 """Read, split, aggregated features, targets, histories at 2, 20 and 150 million events: seconds and peak memory, beside DuckDB and pandas.
 
-    python benchmarks/size.py                    # about an hour on two cores; 25 GB of disk for a while
+    python benchmarks/size.py                    # a quarter of an hour on two cores; 25 GB of disk for a while
     python benchmarks/size.py --sizes 2 20       # a quick look
     python benchmarks/size.py --log LOGS         # the logs are kept there, and found again
 

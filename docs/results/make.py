@@ -1,7 +1,7 @@
 """The published numbers, from run folders and benchmarks; nothing in this folder is written by hand.
 
 python docs/results/make.py runs/complete-journey     # docs/results/complete-journey.md, and the README's picture
-python docs/results/make.py benchmarks                # docs/results/benchmarks.md: runs every benchmark, more than an hour
+python docs/results/make.py benchmarks                # docs/results/benchmarks.md: runs every benchmark, about half an hour
 python docs/results/make.py benchmarks size bootstrap # the same page, but only these are run again
 """
 
