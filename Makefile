@@ -51,7 +51,7 @@ spark: install-all  ## the same tables on Spark as on DuckDB, in local mode (min
 slow: install  ## the tests that take minutes (a run killed at twenty moments, ...)
 	$(BIN)/python -m pytest -m slow
 
-bench: install  ## every benchmark, and docs/results/benchmarks.md (more than an hour)
+bench: install  ## every benchmark, and docs/results/benchmarks.md (about half an hour)
 	$(BIN)/python docs/results/make.py benchmarks
 
 results: demo  ## docs/results/complete-journey.md and the README's picture, from the demo's run folder

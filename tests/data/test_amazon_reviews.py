@@ -12,7 +12,7 @@ from clickprint.core.events import Role
 from clickprint.core.ids import text_id
 from clickprint.core.time import parse
 from clickprint.data.adapters import amazon_reviews
-from clickprint.data.engine import DuckDB, Engine
+from clickprint.data.engine import Engine
 
 R14 = (
     '{"reviewerID": "A1YJEY40YUW4SE", "asin": "7806397051", "reviewerName": "Andrea", "helpful": [3, 4], "reviewText": "Very oily", '
@@ -45,12 +45,6 @@ M23 = (
     '{"main_category": "All Beauty", "title": "Spray", "average_rating": 4.8, "rating_number": 10, "features": [], "description": ["A"], '
     '"price": 12.5, "images": [], "store": "Herb", "categories": ["Hair", "Care"], "details": {"UPC": "6"}, "parent_asin": "B00PARENT0"}\n'
 )
-
-
-@pytest.fixture
-def engine() -> Engine:
-    with DuckDB(memory="300MB", threads=1) as engine:
-        yield engine
 
 
 @pytest.fixture

@@ -13,18 +13,12 @@ from clickprint.core.events import Kind, Role
 from clickprint.core.ids import text_id
 from clickprint.core.items import AttributeKind
 from clickprint.data.adapters import amazon_sequences
-from clickprint.data.engine import DuckDB, Engine
+from clickprint.data.engine import Engine
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("CLICKPRINT_DATA", ROOT.parent / "shared" / "data"))
 SEQUENCES = pa.table({"user": [1, 2], "items": pa.array([[10, 30, 20], [20, 10]], pa.list_(pa.int64()))})
 ITEMS = pa.table({"item": [10, 20, 30], "title": ["Soap", "Kämme", ""], "categories": ["Beauty > Soap", "Beauty > Hair", None]})
-
-
-@pytest.fixture
-def engine() -> Engine:
-    with DuckDB(memory="300MB", threads=1) as engine:
-        yield engine
 
 
 @pytest.fixture

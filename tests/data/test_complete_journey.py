@@ -18,14 +18,8 @@ from clickprint.core.ids import NONE, text_id
 from clickprint.core.time import DAY, parse
 from clickprint.data.adapters import complete_journey as journey
 from clickprint.data.adapters import package
-from clickprint.data.engine import DuckDB, Engine
+from clickprint.data.engine import Engine
 from clickprint.data.log import EventLog
-
-
-@pytest.fixture
-def engine() -> Engine:
-    with DuckDB(memory="300MB", threads=2) as engine:
-        yield engine
 
 
 @pytest.fixture(scope="module")

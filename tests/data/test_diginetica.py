@@ -13,7 +13,7 @@ from clickprint.core.ids import text_id
 from clickprint.core.time import parse
 from clickprint.data.adapters import diginetica
 from clickprint.data.append import append
-from clickprint.data.engine import DuckDB, Engine
+from clickprint.data.engine import Engine
 
 FILES = {
     "train-item-views": "sessionId;userId;itemId;timeframe;eventdate\n"
@@ -27,12 +27,6 @@ FILES = {
 }
 DAY = parse("2016-05-09"), parse("2016-05-10")
 Row = tuple[int | None, ...]
-
-
-@pytest.fixture
-def engine() -> Engine:
-    with DuckDB(memory="300MB", threads=1) as engine:
-        yield engine
 
 
 def lay(folder: Path) -> Path:

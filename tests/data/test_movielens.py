@@ -11,7 +11,7 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
 from clickprint.core.ids import text_id
 from clickprint.data.adapters import movielens, package
-from clickprint.data.engine import DuckDB, Engine
+from clickprint.data.engine import Engine
 
 ATOMIC = "recbole==1.2.1"  # holds ml-100k with a header of its own; without it the rows are those of u.data
 DATA = "196\t242\t3\t881250949\n186\t302\t3\t891717742\n22\t377\t1\t878887116\n196\t302\t5\t881250949\n"
@@ -22,12 +22,6 @@ RATINGS = "1::1193::5::978300760\n1::661::3::978302109\n2::1193::4::978298413\n"
 MOVIES = "1193::Misérables, Les: Part One (1995)::Drama|Musical\n661::James and the Giant Peach (1996)::Animation\n".encode("latin-1")
 CSV = "userId,movieId,rating,timestamp\n1,296,5.0,1147880044\n1,306,3.5,1147868817\n2,296,0.5,1141415820\n"
 FILMS = 'movieId,title,genres\n296,"Fiction, Pulp (1994)",Comedy|Crime\n306,Three Colors,(no genres listed)\n'
-
-
-@pytest.fixture
-def engine() -> Engine:
-    with DuckDB(memory="300MB", threads=2) as engine:
-        yield engine
 
 
 def lay(folder: Path, **files: str | bytes) -> Path:

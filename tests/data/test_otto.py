@@ -15,7 +15,7 @@ from clickprint.core.errors import DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.time import parse
 from clickprint.data.adapters import jsonlines, otto
-from clickprint.data.engine import DuckDB, Engine
+from clickprint.data.engine import Engine
 
 T0 = 1659304800025  # the first time of the public file
 FIRST = (
@@ -24,12 +24,6 @@ FIRST = (
 )
 SECOND = '{"session":1,"events":[{"aid":424964,"ts":1659304800026,"type":"orders"}]}\n'
 TEST = '{"session":12899779,"events":[{"aid":59625,"ts":1661724000278,"type":"clicks"}]}\n'
-
-
-@pytest.fixture
-def engine() -> Engine:
-    with DuckDB(memory="300MB", threads=1) as engine:
-        yield engine
 
 
 @pytest.fixture

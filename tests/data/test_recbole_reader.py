@@ -12,7 +12,7 @@ from clickprint.core.ids import text_id
 from clickprint.core.items import AttributeKind
 from clickprint.core.time import SECOND
 from clickprint.data.adapters import recbole, table
-from clickprint.data.engine import DuckDB, Engine
+from clickprint.data.engine import Engine
 from clickprint.data.export.recbole import export_recbole
 from clickprint.data.log import EventLog
 
@@ -28,12 +28,6 @@ SHOP = (
     "item_id:token\tuser_id:token\tevent:token\ttimestamp:float\tsession_id:token\tprice:float\n"
     "A17\tu1\tview\t1000\ts1\t\nA17\tu1\tpurchase\t1000\ts1\t9.5\nB2\tu2\tstare\t1001\t\t\n"
 )
-
-
-@pytest.fixture
-def engine() -> Engine:
-    with DuckDB(memory="300MB", threads=1) as engine:
-        yield engine
 
 
 @pytest.fixture

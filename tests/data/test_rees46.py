@@ -13,7 +13,7 @@ from clickprint.core.events import Role
 from clickprint.core.ids import text_id
 from clickprint.core.time import parse
 from clickprint.data.adapters import rees46
-from clickprint.data.engine import DuckDB, Engine
+from clickprint.data.engine import Engine
 
 HEAD = "event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session\n"
 A, B = "26dd6e6e-4dac-4778-8d2c-92e149dab885", "49e8d843-adf3-428b-a2c3-fe8bc6a307c9"
@@ -26,12 +26,6 @@ NOVEMBER = (
     HEAD + "2019-11-01 00:00:02 UTC,view,5802432,1487580009286598681,,,0.32,562076640,\n"
     f"2019-11-01 00:00:09 UTC,purchase,5773203,1487580005134238553,,masura,2.80,463240011,{A}\n"
 )
-
-
-@pytest.fixture
-def engine() -> Engine:
-    with DuckDB(memory="300MB", threads=2) as engine:
-        yield engine
 
 
 @pytest.fixture

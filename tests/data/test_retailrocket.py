@@ -45,12 +45,6 @@ FILES = {
 WEEK = ("2015-05-10 03:00", "2015-05-17 03:00", "2015-05-24 03:00", "2015-05-31 03:00", "2015-06-07 03:00")
 
 
-@pytest.fixture
-def engine() -> Engine:
-    with DuckDB(memory="300MB", threads=1) as engine:
-        yield engine
-
-
 def lay(folder: Path, **more: str) -> Path:
     folder.mkdir()
     for name, text in {**FILES, **{f"{n}.csv": t for n, t in more.items()}}.items():

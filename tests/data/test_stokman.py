@@ -31,12 +31,6 @@ T = parse("2024-09-07 12:00:00")
 CODE = {k.name: code for code, k in enumerate(stokman.KINDS)}
 
 
-@pytest.fixture
-def engine() -> Engine:
-    with DuckDB(memory="300MB", threads=1) as engine:
-        yield engine
-
-
 def moments(values: list[int | None], zone: str | None = None) -> pa.Array:
     return pa.array(values, pa.timestamp("us", zone))
 

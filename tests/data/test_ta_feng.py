@@ -12,7 +12,7 @@ from clickprint.core.events import Role
 from clickprint.core.ids import text_id
 from clickprint.core.time import DAY, parse
 from clickprint.data.adapters import ta_feng
-from clickprint.data.engine import DuckDB, Engine
+from clickprint.data.engine import Engine
 from clickprint.data.log import EventLog
 
 HEAD = '"TRANSACTION_DT","CUSTOMER_ID","AGE_GROUP","PIN_CODE","PRODUCT_SUBCLASS","PRODUCT_ID","AMOUNT","ASSET","SALES_PRICE"\r\n'
@@ -22,12 +22,6 @@ SMALL = (
     '"11/1/2000","00418683","45-49","115","120107","4710857472535","1","48","46"\r\n'
     '"11/12/2000","00418683","45-49","115","120108","4710857472535","3","48","45"\r\n'
 )
-
-
-@pytest.fixture
-def engine() -> Engine:
-    with DuckDB(memory="300MB", threads=2) as engine:
-        yield engine
 
 
 @pytest.fixture

@@ -39,12 +39,6 @@ values = { look = "view", bought = { name = "purchase", role = "buy" } }
 LOG = "u,i,t,k\n7,5,2022-01-02 10:00:00,bought\n8,6,2022-01-01,look\n"
 
 
-@pytest.fixture
-def engine() -> Engine:
-    with DuckDB(memory="300MB", threads=1) as engine:
-        yield engine
-
-
 def lay(folder: Path, text: str, **files: str | bytes | pa.Table) -> Path:
     """A mapping and its files (`log_csv` becomes log.csv)."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from clickprint.core.errors import DataError
 from clickprint.core.events import Role
 from clickprint.core.time import parse
 from clickprint.data.adapters import taobao
-from clickprint.data.engine import DuckDB, Engine
+from clickprint.data.engine import Engine
 
 DATA = Path(os.environ.get("CLICKPRINT_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
 # As published: the first line of the real file, its four behaviours, the first and the last second of the nine days.
@@ -24,12 +24,6 @@ SMALL = (
 )
 USER, ITEM = "events: no user, or no whole number within int64", "events: no item, or no whole number within int64"
 OUTSIDE = "events: a time outside 2017-11-25 to 2017-12-03 in China"
-
-
-@pytest.fixture
-def engine() -> Engine:
-    with DuckDB(memory="300MB", threads=2) as engine:
-        yield engine
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from clickprint.core.events import Role
 from clickprint.core.ids import text_id
 from clickprint.core.time import parse
 from clickprint.data.adapters import uci_online_retail as uci
-from clickprint.data.engine import DuckDB, Engine
+from clickprint.data.engine import Engine
 
 DATA = Path(os.environ.get("CLICKPRINT_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
 FIRST = ("Invoice", "StockCode", "Description", "Quantity", "InvoiceDate", "Price", "Customer ID", "Country")
@@ -93,12 +93,6 @@ def exported(head: Sequence[str], rows: Sequence[Row], date: Callable[[datetime]
         return f'"{text.replace(chr(34), chr(34) * 2)}"' if '"' in text else text
 
     return "\n".join([",".join(head), *(",".join(cell(p, v) for p, v in enumerate(row)) for row in rows)]) + "\n"
-
-
-@pytest.fixture
-def engine() -> Engine:
-    with DuckDB(memory="300MB", threads=2) as engine:
-        yield engine
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from clickprint.core.events import Role
 from clickprint.core.time import DAY, Window
 from clickprint.data.adapters import card, reader, uqabench
 from clickprint.data.adapters.uqabench import FEATURES, FILES, IDS, ITEM, TEXT, TOKENS, USERS
-from clickprint.data.engine import DuckDB, Engine
+from clickprint.data.engine import Engine
 from clickprint.data.log import EventLog
 
 NESTED = pa.list_(pa.list_(pa.int64()))
@@ -27,12 +27,6 @@ ASKED = json.dumps(
     [{"role": "user", "content": "该用户第1次浏览的商品的品牌是?"}, {"role": "assistant", "content": "B"}], ensure_ascii=False
 )
 Rows = list[list[dict[str, list[int]]]]  # sequences of events
-
-
-@pytest.fixture
-def engine() -> Engine:
-    with DuckDB(memory="300MB", threads=1) as engine:
-        yield engine
 
 
 def event(item_: int, **features: list[int]) -> dict[str, list[int]]:

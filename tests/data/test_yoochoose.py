@@ -13,7 +13,7 @@ from clickprint.core.ids import text_id
 from clickprint.core.time import parse
 from clickprint.data.adapters import yoochoose
 from clickprint.data.append import append
-from clickprint.data.engine import DuckDB, Engine
+from clickprint.data.engine import Engine
 
 CLICKS = """1,2014-04-07T10:51:09.277Z,214536502,0
 1,2014-04-07T10:54:09.868Z,214536500,S
@@ -24,12 +24,6 @@ BUYS = """420374,2014-04-06T18:44:58.314Z,214537888,12462,1
 2,2014-04-07T14:00:00.000Z,214662742,0,0
 """
 TEST = "5,2014-09-30T08:00:00.000Z,214530776,0\n"
-
-
-@pytest.fixture
-def engine() -> Engine:
-    with DuckDB(memory="300MB", threads=1) as engine:
-        yield engine
 
 
 def lay(folder: Path, **more: str | bytes) -> Path:
