@@ -310,3 +310,13 @@ def test_boards_that_are_not_there(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "board.json").write_bytes(b"\xff")
     with pytest.raises(DataError, match="not UTF-8"):
         of_run(tmp_path, "quick")
+
+
+def test_the_probes_threads_are_given_back() -> None:
+    import torch
+
+    from clickprint.apps.probes import official
+
+    before = torch.get_num_threads()
+    assert list(official([], ["cpu"], resamples=2, threads=before + 1)) == []
+    assert torch.get_num_threads() == before

@@ -71,9 +71,13 @@ def official(
 
     threads = threads or cores()
     if len(on) == 1 or len(jobs) < 2:
+        before = torch.get_num_threads()
         torch.set_num_threads(threads)
-        for job in jobs:
-            yield job, _train(job, on[0], resamples, seed, watch)
+        try:
+            for job in jobs:
+                yield job, _train(job, on[0], resamples, seed, watch)
+        finally:
+            torch.set_num_threads(before)  # the caller's own work keeps what it had
         return
     yield from _shared(jobs, on, resamples, seed, max(1, threads // len(on)), watch)
 
