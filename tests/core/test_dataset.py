@@ -138,3 +138,8 @@ def test_folders_that_are_no_dataset(tmp_path):
     (tmp_path / "manifest.json").write_bytes(b"\xff\xfe")
     with pytest.raises(DataError, match="cannot be read"):
         Dataset.open(tmp_path)
+
+
+def test_a_source_without_vectors_has_none(tmp_path):
+    a_folder(tmp_path)
+    assert Dataset.open(tmp_path).item_vectors is None

@@ -128,3 +128,27 @@ def test_a_link_is_replaced_not_followed(tmp_path):
     write_text(tmp_path / "link", "text")
     assert (tmp_path / "link").read_text() == "text"
     assert (tmp_path / "real").is_dir()
+
+
+class Without:
+    """A C library that has no renameat2."""
+
+
+class Refusing:
+    """One whose file system knows no exchange."""
+
+    @staticmethod
+    def renameat2(*_: object) -> int:
+        files.ctypes.set_errno(files.errno.EINVAL)
+        return -1
+
+
+@pytest.mark.parametrize("library", [Without, Refusing])
+def test_a_folder_is_replaced_where_names_cannot_be_exchanged(library, tmp_path, monkeypatch):
+    monkeypatch.setattr(files.ctypes, "CDLL", lambda *_, **__: library())
+    for content in ("old", "new"):
+        with whole(tmp_path / "folder") as part:
+            part.mkdir()
+            (part / content).write_text(content)
+    assert [p.name for p in (tmp_path / "folder").iterdir()] == ["new"]
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
