@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clickprint.nn.positions import LearnedPositions, RelativeBias, next_times, rotate, sinusoid, time_bucket
+from clickprint.nn.positions import LearnedPositions, RelativeBias, next_times, rotate, time_bucket
 
 
 @given(st.integers(0, 500), st.integers(0, 500), st.integers(-300, 300))
@@ -81,9 +81,3 @@ def test_learned_positions_refuse_what_is_beyond() -> None:
     assert table.table.weight.abs().max() <= 0.04
     with pytest.raises(IndexError):
         table(torch.tensor([4]))
-
-
-def test_sinusoid() -> None:
-    found = sinusoid(torch.tensor([0.0, 2.0]), 4)
-    assert found[0].tolist() == [0, 0, 1, 1]
-    assert found[1].tolist() == pytest.approx([math.sin(2), math.sin(0.02), math.cos(2), math.cos(0.02)], abs=1e-6)

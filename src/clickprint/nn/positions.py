@@ -1,7 +1,5 @@
 """Where and when a token stands: learned places, rotation by any index, and HSTU's bias by place and time."""
 
-import math
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -80,10 +78,3 @@ def next_times(seconds: Int[Tensor, "B L"], lengths: Int[Tensor, "B"] | None = N
         return after
     last = torch.arange(seconds.shape[1], device=seconds.device) == (lengths - 1)[:, None]
     return torch.where(last, seconds, after)
-
-
-def sinusoid(times: Float[Tensor, "*B"], width: int, *, longest: float = 10_000.0) -> Float[Tensor, "*B D"]:
-    """Sines and cosines of a number at `width` / 2 frequencies, from one turn in 2π to one in 2π · `longest`."""
-    steps = torch.exp(torch.arange(0, width, 2, device=times.device) * (-math.log(longest) / width))
-    angle = times[..., None] * steps
-    return torch.cat([angle.sin(), angle.cos()], -1)
