@@ -1,4 +1,4 @@
-"""From histories to a fitted next-item model, and its three uses: user vectors, ranked items, hidden states. Recipes differ in layers only.
+"""From histories to a fitted network, and its uses: user vectors, hidden states, and ranked items where it was trained to say the next one.
 
 A recipe is a frozen dataclass with `history`, `loss`, `training` and `model(sizes)`; its file says what the paper says. What is learned
 is a FittedSequence whichever recipe it was.
@@ -26,24 +26,28 @@ from clickprint.core.recommendations import Recommendations
 from clickprint.core.rng import RNG
 from clickprint.core.watch import Watch, silent
 from clickprint.encoders import state
+from clickprint.encoders.derived import columns, derive
 from clickprint.metrics import ranking
 from clickprint.nn.device import device
-from clickprint.nn.next_item import ITEM, TIME, NextItem, NextItemLoss, best, last_states, shifted
-from clickprint.nn.train import Progress, Training, shuffled, train
+from clickprint.nn.next_item import ITEM, TIME, HistoryModel, NextItem, best, last_states, shifted
+from clickprint.nn.train import Loss, Parts, Progress, Rows, Training, shuffled, train
 
 SECOND = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HistorySpec:
-    """Which part of a history a model reads: the last `length` events about an item, and of each the item and these more `fields`.
+    """Which part of a history a model reads: the last `length` events, and of each the item and these more `fields`.
 
-    Items with fewer than `least` events at fit are not learned: they are nothing, wherever they stand.
+    `fields` are columns of events, numeric attributes of the catalogue, or what encoders.derived makes of them (hour, weekday, gap,
+    price_band). `everything`: events about no item are read too. Items with fewer than `least` events at fit are not learned: they are
+    nothing, wherever they stand.
     """
 
     length: int = 50
     fields: tuple[str, ...] = ()
     least: int = 1
+    everything: bool = False
 
     def __post_init__(self) -> None:
         wrong = [f"{n}: found {getattr(self, n)}, expected at least 1" for n in ("length", "least") if getattr(self, n) < 1]
@@ -59,17 +63,20 @@ class Recipe(Protocol):
     @property
     def history(self) -> HistorySpec: ...
     @property
-    def loss(self) -> NextItemLoss: ...
+    def loss(self) -> Loss: ...
     @property
     def training(self) -> Training: ...
     @property
     def pieces(self) -> int: ...
-    def model(self, sizes: Mapping[str, int]) -> NextItem: ...
+    def model(self, sizes: Mapping[str, int]) -> HistoryModel: ...
+
+
+Examples = Callable[[Mapping[str, np.ndarray], Int64[np.ndarray, "U1"]], tuple[Rows, Parts]]  # numbers and starts → what is trained on
 
 
 def fit_past(recipe: Recipe, name: str, past: Past, *, rng: RNG, watch: Watch = silent, accelerator: str = "auto") -> "FittedSequence":
     """Trains on everything before the cutoff. With patience, users' last items are held out and ranked to know when to stop."""
-    histories = past.histories((ITEM, TIME, *recipe.history.fields))
+    histories = past.histories(wanted(recipe.history))
     if not recipe.training.patience:
         return fit(recipe, name, histories, rng=rng, watch=watch, accelerator=accelerator)
     kept, users, held = hold_out(histories)
@@ -82,30 +89,35 @@ def fit(
     histories: Histories,
     *,
     rng: RNG,
+    examples: Examples | None = None,
     measure: Callable[["FittedSequence"], float] | None = None,
     checkpoint: Path | None = None,
     key: str = "",
     watch: Watch = silent,
     accelerator: str = "auto",
 ) -> "FittedSequence":
-    """Trains the recipe's model on these histories: each event predicts the next. `measure` (higher is better) decides when to stop.
+    """Trains the recipe's model on these histories. `examples` says on what; without it each event predicts the next item.
 
-    Raises DataError where no history has two items.
+    `measure` (higher is better) decides when to stop. Raises DataError where no history has two items.
     """
-    events = items_only(histories)
+    events = chosen(recipe.history, histories)
     values = {f: known_values(events.fields[f], recipe.history.least if f == ITEM else 1) for f in (ITEM, *recipe.history.fields)}
     fitted = FittedSequence(name, recipe, values, NextItem({f: len(v) for f, v in values.items()}, 1, 1, []))
     fields = fitted.numbers(events)
-    if (events.lengths < 2).all() or not len(values[ITEM]):
+    if examples is None and ((np.diff(items_only(events).starts) < 2).all() or not len(values[ITEM])):
         raise DataError(name, ["no history has two events about an item, so there is no next item to learn"])
     with torch.random.fork_rng():
         torch.manual_seed(rng.child("start").integer() & 0x7FFF_FFFF_FFFF_FFFF)
         model = recipe.model({f: len(v) for f, v in values.items()}).to(device(accelerator))
     fitted = replace(fitted, network=model)
+    rows: Rows = shuffled(len(events), rng)
+    parts: Parts = shifted(fields, events.starts, recipe.history.length, recipe.pieces)
+    if examples is not None:
+        rows, parts = examples(fields, events.starts)
     progress = train(
         model,
-        shuffled(len(events), rng),
-        _on(model, shifted(fields, events.starts, recipe.history.length, recipe.pieces)),
+        rows,
+        _on(model, parts),
         recipe.loss,
         recipe.training,
         rng=rng,
@@ -124,26 +136,30 @@ class FittedSequence:
     name: str
     recipe: Any
     values: Mapping[str, Int64[np.ndarray, "_"]]
-    network: NextItem
+    network: HistoryModel
     progress: Progress | None = None
 
     def encode(self, past: Past) -> Profiles:
-        """The state after each user's newest event about an item, with all that is known before the cutoff; zeros where there is none."""
-        spec = self.recipe.history
-        found = past.histories((ITEM, TIME, *spec.fields)).of(past.users)
+        """The state after each user's newest event that is read, with all that is known before the cutoff; zeros where there is none."""
+        found = past.histories(wanted(self.recipe.history)).of(past.users)
         return Profiles(past.users, to_float16(self.states(found)))
 
     def states(self, histories: Histories) -> Float32[np.ndarray, "U D"]:
         """The state after each history's newest event; a row for each of `histories.users`."""
-        events = items_only(histories)
-        out = np.zeros((len(events), self.network.items.shape[1]), np.float32)
+        events = chosen(self.recipe.history, histories)
+        out = np.zeros((len(events), self.network.width), np.float32)
         for rows, part in last_states(self.network, self.numbers(events), events.starts):
             out[rows] = part.float().cpu().numpy()
         return out
 
     def recommend(self, histories: Histories, k: int, *, seen: bool = True) -> Recommendations:
-        """The k best items of each user, of the whole catalogue that was learned. `seen`: items of the history may be given again."""
-        events = items_only(histories)
+        """The k best items of each user, of the whole catalogue that was learned. `seen`: items of the history may be given again.
+
+        Raises ConfigError where the network was not trained to say the next item.
+        """
+        if not isinstance(self.network, NextItem):
+            raise ConfigError(f"{self.name} gives user vectors; it was not trained to say the next item, so it ranks none")
+        events = chosen(self.recipe.history, histories)
         numbers = self.numbers(events)
         items = self.network.items.detach()
         size = min(k, len(self.values[ITEM]))
@@ -156,7 +172,7 @@ class FittedSequence:
         return Recommendations(events.users, found, scores)
 
     def numbers(self, events: Histories) -> dict[str, np.ndarray]:
-        """The fields as the model's numbers; time in seconds."""
+        """The fields of events that `chosen` gave as the model's numbers; time in seconds."""
         fields: dict[str, np.ndarray] = {f: number(v, events.fields[f]) for f, v in self.values.items()}
         if TIME in events.fields:
             fields[TIME] = events.fields[TIME] // SECOND
@@ -187,6 +203,17 @@ def load(folder: Path, name: str, recipe: Callable[[Mapping[str, Any]], Any]) ->
 
 
 # ------------------------------------------------------------------------------------------------------------ histories
+def wanted(spec: HistorySpec) -> tuple[str, ...]:
+    """The fields that histories must have for it."""
+    return tuple(dict.fromkeys((ITEM, TIME, *columns(spec.fields))))
+
+
+def chosen(spec: HistorySpec, histories: Histories) -> Histories:
+    """The events that are read, with every field of `spec`, also those that are made of others."""
+    events = histories if spec.everything else items_only(histories)
+    return derive(events, spec.fields)
+
+
 def items_only(histories: Histories) -> Histories:
     """The events that are about an item."""
     return histories.where(histories.fields[ITEM] != NONE)
@@ -230,10 +257,10 @@ def last_item_measure(
     return measure
 
 
-def _on(model: NextItem, parts: Callable[..., Iterator[tuple[Any, int]]]) -> Callable[..., Iterator[tuple[Any, int]]]:
-    where = model.items.device
+def _on(model: HistoryModel, parts: Parts) -> Parts:
+    where = next(model.parameters()).device
 
     def moved(rows: Int64[np.ndarray, "B"]) -> Iterator[tuple[Any, int]]:
-        return (((given.to(where), wanted.to(where)), weight) for (given, wanted), weight in parts(rows))
+        return ((tuple(each.to(where) for each in part), weight) for part, weight in parts(rows))
 
     return moved

@@ -42,7 +42,18 @@ class Batch:
         return Batch(padded, torch.from_numpy(lengths.astype(np.int64)))
 
 
-class NextItem(nn.Module):
+class HistoryModel(nn.Module):
+    """A network that makes one vector of `width` numbers of each history, and reads at most the last `length` events of it."""
+
+    length: int
+    width: int
+
+    def last(self, batch: Batch) -> Float[Tensor, "B D"]:
+        """What is known after the newest event; zeros for a user without events."""
+        raise NotImplementedError
+
+
+class NextItem(HistoryModel):
     """Embeds the fields of each event (their sum), places and dropout; then `layers`; then a norm.
 
     `sizes` are the numbers of values of each field (item first). `length` is the longest history; places are counted back from the newest
@@ -65,7 +76,7 @@ class NextItem(nn.Module):
         deviation: float = 0.02,
     ) -> None:
         super().__init__()
-        self.length, self.scale, self.unit = length, width**0.5 if scale else 1.0, unit
+        self.length, self.width, self.scale, self.unit = length, width, width**0.5 if scale else 1.0, unit
         self.embed = nn.ModuleDict({name: nn.Embedding(size + 1, width, padding_idx=0) for name, size in sizes.items()})
         for table in self.embed.values():
             nn.init.normal_(table.weight, std=deviation)  # type: ignore[arg-type]
@@ -126,8 +137,10 @@ class NextItemLoss:
         return self.of(states[asked], bare.items, target[asked])
 
     def of(self, states: Float[Tensor, "N D"], items: Float[Tensor, "V1 D"], targets: Int[Tensor, "N"]) -> Float[Tensor, ""]:
-        """The sum of the losses of these pairs."""
+        """The sum of the losses of these pairs; 0 without any."""
         count, known = len(targets), len(items) - 1
+        if not count:
+            return states.sum() * 0
         if self.kind == "softmax":
             return losses.full_softmax(states / self.temperature, items[1:], targets - 1) * count
         drawn = (self.negatives,) if self.shared and self.kind == "sampled" else (count, self.negatives)
@@ -138,32 +151,35 @@ class NextItemLoss:
 
 
 def shifted(
-    fields: Mapping[str, np.ndarray], starts: Int64[np.ndarray, "U1"], length: int, pieces: int = 1
+    fields: Mapping[str, np.ndarray], starts: Int64[np.ndarray, "U1"], length: int, pieces: int = 1, wanted: Sequence[str] = (ITEM,)
 ) -> Callable[[Int64[np.ndarray, "B"]], Iterator[tuple[tuple[Batch, Batch], int]]]:
     """For `train`: histories cut to their last length + 1 events, given without the last and wanted without the first.
 
-    A batch is cut in `pieces` of users of similar length, each trimmed to its own longest: the loss is that of the whole batch, without
+    Of what is wanted these fields are there. A part's weight is the number of its items that are to be predicted. A batch is cut in `pieces` of users of similar length, each trimmed to its own longest: the loss is that of the whole batch, without
     work on padding.
     """
     keep = np.minimum(np.diff(starts), length + 1)
     first = starts[1:] - keep
+    before = np.append(0, np.cumsum(fields[ITEM] > 0))  # items before each event
+    targets = {name: fields[name] for name in wanted}
 
     def parts(rows: Int64[np.ndarray, "B"]) -> Iterator[tuple[tuple[Batch, Batch], int]]:
         rows = rows[keep[rows] > 1]
         for some in np.array_split(rows[np.argsort(keep[rows], kind="stable")], pieces):
             if len(some):
-                lengths = keep[some] - 1
-                yield (Batch.of(fields, first[some], lengths), Batch.of({ITEM: fields[ITEM]}, first[some] + 1, lengths)), int(lengths.sum())
+                at, lengths = first[some], keep[some] - 1
+                asked = int((before[at + 1 + lengths] - before[at + 1]).sum())
+                yield (Batch.of(fields, at, lengths), Batch.of(targets, at + 1, lengths)), asked
 
     return parts
 
 
 def last_states(
-    model: NextItem, fields: Mapping[str, np.ndarray], starts: Int64[np.ndarray, "U1"], *, tokens: int = 1 << 15
+    model: HistoryModel, fields: Mapping[str, np.ndarray], starts: Int64[np.ndarray, "U1"], *, tokens: int = 1 << 15
 ) -> Iterator[tuple[Int64[np.ndarray, "B"], Float[Tensor, "B D"]]]:
     """(rows, the state after each row's newest event), in batches of about `tokens` events, users of like length together."""
     model.eval()
-    device = model.items.device
+    device = next(model.parameters()).device
     keep = np.minimum(np.diff(starts), model.length)
     order = np.argsort(keep, kind="stable")
     at = 0
