@@ -1,6 +1,8 @@
 """From a name to a dataset: readers are called with what they take, and what was read once is kept."""
 
 import inspect
+import os
+import re
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from importlib import import_module
@@ -122,11 +124,20 @@ def _checked(name: str, path: Path | None, options: Mapping[str, Any], watch: Wa
             path = fetched(name, fetch, watch)
         if path is None:
             raise ConfigError(f"{name} reads files: name their path")
+        path = expanded(path)
         if not path.exists():
             raise ConfigError(f"{path}: there is nothing here for {name} to read")
     elif path is not None:
         raise ConfigError(f"{name} reads no files, but a path was named: {path}")
     return path, found
+
+
+def expanded(path: Path) -> Path:
+    """A path with its environment variables, as recipes name data that lie elsewhere on each machine. Raises ConfigError for one not set."""
+    found = os.path.expandvars(path)
+    if missing := re.search(r"\$\{?\w+\}?", found):
+        raise ConfigError(f"{path}: the environment variable {missing[0]} is not set; set it to the folder that has the data")
+    return Path(found).expanduser()
 
 
 def _files(name: str, path: Path) -> tuple[Path, ...]:

@@ -1,0 +1,22 @@
+"""Where a recipe's data lie: environment variables in paths, and what is said when one is missing."""
+
+from pathlib import Path
+
+import pytest
+
+from clickprint.apps.source import dataset, expanded
+from clickprint.core.errors import ConfigError
+
+
+def test_variables_in_paths_are_the_environments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("WHERE_DATA_IS", str(tmp_path))
+    assert expanded(Path("$WHERE_DATA_IS/log.parquet")) == tmp_path / "log.parquet"
+    assert expanded(Path("${WHERE_DATA_IS}/log.parquet")) == tmp_path / "log.parquet"
+    assert expanded(Path("plain/log.parquet")) == Path("plain/log.parquet")
+    assert expanded(Path("~/log.parquet")) == Path.home() / "log.parquet"
+
+
+@pytest.mark.parametrize("path", ["$NOT_SET_HERE/log.parquet", "a/${NOT_SET_HERE}/log.parquet"])
+def test_a_variable_that_is_not_set_is_named(path: str) -> None:
+    with pytest.raises(ConfigError, match="NOT_SET_HERE.* is not set"):
+        dataset("uci_online_retail", Path(path))
