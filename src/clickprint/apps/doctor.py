@@ -20,6 +20,7 @@ from clickprint.data.synthetic import Shop
 PYTHON = (3, 11)
 EXTRAS = {
     "probe": (("torch",), "the official probe"),
+    "als": (("implicit",), "alternating least squares"),
     "track": (("mlflow",), "logging epochs to a tracking server"),
     "spark": (("pyspark",), "tables beyond one machine"),
     "llm": (("transformers", "peft"), "language models"),

@@ -1,0 +1,282 @@
+"""iALS: its least squares against numpy's, its contract, and what it refuses."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+pytest.importorskip("implicit", reason="the extra `als` is not installed")
+
+from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.histories import Histories
+from clickprint.core.ids import NONE
+from clickprint.core.rng import RNG
+from clickprint.core.time import DAY
+from clickprint.data.engine import DuckDB
+from clickprint.data.split import past_of
+from clickprint.encoders import als, encoder, interactions, load
+from clickprint.encoders.als import ALS
+from clickprint.encoders.bars import ItemKNN
+from clickprint.testing.encoders import EncoderContract
+from clickprint.testing.worlds import BUY, CART, REMOVE, START, VIEW, memory_log
+
+TASTE = {"checkerboard": 0.99}  # who buys of which category; when he does (clockwork) is nothing that counts can tell
+
+
+class TestItems(EncoderContract):
+    encoder = ALS(width=8)
+    learns = TASTE
+    tolerance = 0.02  # sums over users in another order
+
+
+class TestCategories(EncoderContract):
+    encoder = ALS(width=4, column="category", half_life=10, weights={"buy": 3, "cart": 1, "view": 1})
+    learns = TASTE
+    tolerance = 0.02
+
+
+def of(rows: list[list[int]]) -> Histories:
+    starts = np.cumsum([0, *map(len, rows)]).astype(np.int64)
+    item = np.array([i for r in rows for i in r], np.int64)
+    return Histories(np.arange(len(rows)) * 7, starts, {"item": item, "time": np.arange(len(item)) * DAY})
+
+
+def tastes(users: int = 60, seed: int = 0) -> list[list[int]]:
+    """Even users have items 0 … 9, odd ones 10 … 19; user 3 nothing."""
+    random = np.random.default_rng(seed)
+    return [[] if u == 3 else (random.integers(0, 10, random.integers(2, 9)) + 10 * (u % 2)).tolist() for u in range(users)]
+
+
+def solved(vectors: np.ndarray, confidence: np.ndarray, regularization: float) -> np.ndarray:
+    """The definition, row by row: argmin Σ_i c_i (p_i − x·y_i)² + λ|x|², p_i = 1 where c_i was given (0 stands for c = 1, p = 0)."""
+    y = vectors.astype(np.float64)
+    out = []
+    for c in confidence:
+        full = np.where(c > 0, c, 1)
+        out.append(np.linalg.solve(y.T @ (y * full[:, None]) + regularization * np.eye(y.shape[1]), y.T @ (full * (c > 0))))
+    return np.array(out)
+
+
+def counted(rows: list[list[int]], items: np.ndarray) -> np.ndarray:
+    return np.array([[row.count(i) for i in items] for row in rows], float)
+
+
+def test_fit_is_alternating_least_squares() -> None:
+    rows, recipe = tastes(), ALS(width=3, alpha=4, regularization=0.5, iterations=4)
+    fitted = recipe.fit_histories(of(rows), rng=RNG(2))
+    assert fitted.values.tolist() == sorted({i for r in rows for i in r})
+    counts = counted(rows, fitted.values)
+    confidence = np.where(counts > 0, 1 + 4 * counts, 0)
+    random = RNG(2).child("start").generator()
+    random.random((len(rows), 3), dtype=np.float32)
+    y = random.random((len(fitted.values), 3), dtype=np.float32) * 0.01
+    for _ in range(4):
+        x = solved(y, confidence, 0.5)
+        y = solved(x, confidence.T, 0.5)
+    assert fitted.vectors == pytest.approx(y, abs=1e-3)
+    assert fitted.states(of(rows)) == pytest.approx(solved(y, confidence, 0.5), abs=1e-3)
+    assert not fitted.states(of(rows))[3].any()
+
+
+def test_threads_change_no_byte() -> None:
+    confidence = sparse.csr_matrix(counted(tastes(300), np.arange(20)), dtype=np.float32)
+    found = []
+    for threads in (1, 3):
+        with als._Solver(ALS(width=16)) as solver:
+            solver.model.num_threads = threads
+            solver.fit(confidence, np.random.default_rng(0), lambda *_: None)
+            found.append((solver.model.item_factors.tobytes(), solver.model.recalculate_user(np.arange(300), confidence).tobytes()))
+    assert found[0] == found[1]
+
+
+def shop(engine: DuckDB, **more: object):
+    """Three users; the third only took something out of the basket."""
+    return memory_log(
+        engine,
+        user=[1, 1, 1, 1, 2, 2, 9],
+        time=[START + d * DAY for d in (0, 2, 4, 9, 8, 8, 8)],
+        kind=[VIEW, CART, BUY, BUY, BUY, REMOVE, REMOVE],
+        item=[10, 10, 10, 20, 30, 20, 10],
+        catalogue={"item": [10, 20, 30], "category": [5, 5, NONE]},
+        price=[1.0, 2.0, np.nan, 3.0, 4.0, 5.0, 6.0],
+        **more,
+    )
+
+
+def test_what_events_count() -> None:
+    recipe = ALS(width=2, alpha=2, half_life=2, weights={"buy": 3, "cart": 1})
+    with DuckDB(threads=1) as engine:
+        past = past_of(shop(engine), START + 10 * DAY)
+        fitted = recipe.fit(past, rng=RNG(0))
+        of_items = fitted.confidences(past.histories(("item", "kind", "time")), als.Weighing.in_past(recipe.weights, 2, past))
+        by_category = ALS(width=2, column="category").fit(past, rng=RNG(0))
+        found = by_category.confidences(past.histories(("category", "kind")), als.Weighing.in_past(by_category.recipe.weights, 0, past))
+        profiles = fitted.encode(past)
+        alone = fitted.encode(past_of(shop(engine), START + 10 * DAY, np.array([2, 77])))
+    once = np.array([[1 * 0.5**4 + 3 * 0.5**3, 3 * 0.5**0.5, 0], [0, 0, 3 * 0.5], [0, 0, 0]])
+    assert of_items.toarray() == pytest.approx(np.where(once > 0, 1 + 2 * once, 0))
+    assert found.toarray().tolist() == [[1 + 1 + 1 + 3 + 3], [0], [0]], "an item without a category has none; removing is not choosing"
+    assert profiles.users.tolist() == [1, 2, 9]
+    assert profiles.vectors[:2].astype(float) == pytest.approx(solved(fitted.vectors, of_items.toarray(), 1)[:2], abs=2e-3)
+    assert not profiles.vectors[2].any()
+    assert alone.vectors[0].tobytes() == profiles.vectors[1].tobytes()
+    assert not alone.vectors[1].any()
+
+
+def test_histories_fade_from_their_end() -> None:
+    rows = [[3, 3], [5, 3]]  # days 0 and 1, days 2 and 3
+    fitted = ALS(width=2, half_life=1).fit_histories(of(rows))
+    weighing = als.Weighing.in_histories(1, of(rows))
+    assert fitted.confidences(of(rows), weighing).toarray() == pytest.approx(np.array([[1 + 1 / 8 + 1 / 4, 0], [2, 1.5]]))
+    assert fitted.now == 3 * DAY
+    cut = Histories(of(rows).users, of(rows).starts, of(rows).fields, cutoff=5 * DAY)
+    assert als.Weighing.in_histories(1, cut).now == 5 * DAY
+    older = fitted.confidences(cut, als.Weighing.in_histories(1, cut))
+    assert fitted.states(cut) == pytest.approx(solved(fitted.vectors, older.toarray(), 1), abs=1e-3)
+
+
+def test_it_ranks_a_users_taste_first() -> None:
+    rows = tastes()
+    fitted = ALS(width=4).fit_histories(of(rows), rng=RNG(1))
+    scores = fitted.states(of(rows)) @ fitted.vectors.T
+    for seen in (True, False):
+        lists = fitted.recommend(of(rows), 5, seen=seen)
+        for u in (0, 1, 8, 33):
+            left = [i for i in range(20) if seen or i not in rows[u]]
+            wanted = sorted(left, key=lambda i: (-scores[u, i], i))[:5]
+            assert lists.items[u].tolist() == wanted
+    assert (fitted.recommend(of(rows), 5).items[[0, 2, 4]] < 10).all()
+    assert (fitted.recommend(of(rows), 5).items[[1, 5, 7]] >= 10).all()
+    assert fitted.recommend(of([[], [999, NONE]]), 3).items.tolist() == [[0, 1, 2]] * 2, (
+        "of whom nothing is known: all equal, the smaller id"
+    )
+
+
+def test_few_users_at_a_time_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = ALS(width=3).fit_histories(of(tastes()))
+    monkeypatch.setattr(interactions, "USERS", 7)
+    pieces = ALS(width=3).fit_histories(of(tastes()))
+    assert pieces.vectors.tobytes() == whole.vectors.tobytes()
+    assert pieces.states(of(tastes())).tobytes() == whole.states(of(tastes())).tobytes()
+
+
+def test_one_user_and_rare_values() -> None:
+    one = ALS(width=3).fit_histories(of([[4, 4, 4, 8]]))
+    assert np.isfinite(one.states(of([[4], []]))).all()
+    assert ALS(width=3, least=2).fit_histories(of([[4, 4], [8]])).values.tolist() == [4]
+
+
+def test_item_knn_is_the_librarys() -> None:
+    """Our ItemKNN beside implicit's: the same neighbours and sums, where nothing ties and nothing shrinks."""
+    from implicit.nearest_neighbours import CosineRecommender
+
+    random = np.random.default_rng(0)
+    rows = [random.choice(30, random.integers(2, 12), replace=False).tolist() for _ in range(200)]
+    had = sparse.csr_matrix(counted(rows, np.arange(30)))
+    theirs = CosineRecommender(K=31)  # an item is its own nearest there
+    theirs.fit(had, show_progress=False)
+    similar = theirs.similarity.toarray()
+    np.fill_diagonal(similar, 0)
+    found = ItemKNN(neighbours=30, shrink=0).fit(of(rows)).recommend(of(rows), 30)
+    for u in range(200):
+        wanted = similar[rows[u]].sum(0)
+        assert found.scores[u] == pytest.approx(wanted[found.items[u]], abs=1e-5)
+        assert found.scores[u] == pytest.approx(np.sort(wanted)[::-1], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"width": 0}, "width: found 0"),
+        ({"iterations": 0}, "iterations: found 0, expected at least 1"),
+        ({"alpha": 0}, "alpha: found 0, expected a number above 0"),
+        ({"regularization": -1.0}, "regularization: found -1.0"),
+        ({"half_life": -1}, "half_life: found -1"),
+        ({"weights": {"bought": 3}}, "the role 'bought', expected some of expose, click, view"),
+        ({"weights": {"buy": -3}}, "weights.buy: found -3"),
+        ({"weights": {"buy": float("nan")}}, "weights.buy: found nan"),
+        ({"weights": {"buy": 0}}, "none is above 0"),
+        ({"weights": {}}, "none is above 0"),
+        ({"weights": {"buy": "3"}}, "weights: found"),
+        ({"factors": 3}, "'factors' is not an option of 'als'"),
+        ({"width": 0, "least": 0, "half_life": 1e9}, "half_life.*width.*least"),
+    ],
+)
+def test_options_that_are_refused(options: dict, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        encoder("als", **options)
+
+
+def test_logs_that_are_refused() -> None:
+    with DuckDB(threads=1) as engine:
+        past = past_of(shop(engine), START + 10 * DAY)
+        for column, fault, said in (
+            ("colour", ConfigError, "colour"),
+            ("price", ConfigError, "'price' holds numbers"),
+            ("url", ConfigError, "url"),
+        ):
+            with pytest.raises(fault, match=said):
+                ALS(column=column).fit(past, rng=RNG(0))
+        with pytest.raises(DataError, match="no value of 'item' has 1 or more events that count"):
+            ALS(weights={"like": 1}).fit(past, rng=RNG(0))
+        with pytest.raises(DataError, match="has 3 or more events that count"):
+            ALS(least=3, weights={"buy": 1}).fit(past, rng=RNG(0))
+        with pytest.raises(DataError, match="nothing to learn"):
+            ALS().fit(past_of(shop(engine), START), rng=RNG(0))
+        fitted = ALS(width=2, column="category").fit(past, rng=RNG(0))
+    with pytest.raises(DataError, match="nothing to learn"):
+        ALS().fit_histories(of([]))
+    with pytest.raises(ConfigError, match="column 'category' was learned, so there are no items to rank"):
+        fitted.recommend(of([[10]]), 3)
+
+
+def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "implicit.als", None)
+    with pytest.raises(ConfigError, match=r"pip install 'clickprint\[als\]'"):
+        ALS().fit_histories(of([[1, 2]]))
+
+
+def unknown_option(folder: Path) -> None:
+    raw = json.loads((folder / "fitted.json").read_text())
+    raw["state"]["options"]["colour"] = "red"
+    (folder / "fitted.json").write_text(json.dumps(raw))
+
+
+def other_width(folder: Path) -> None:
+    raw = json.loads((folder / "fitted.json").read_text())
+    raw["state"]["options"]["width"] = 5
+    (folder / "fitted.json").write_text(json.dumps(raw))
+
+
+def no_options(folder: Path) -> None:
+    raw = json.loads((folder / "fitted.json").read_text())
+    del raw["state"]["options"]
+    (folder / "fitted.json").write_text(json.dumps(raw))
+
+
+def fewer_values(folder: Path) -> None:
+    np.save(folder / "values.npy", np.arange(3))
+
+
+def no_vectors(folder: Path) -> None:
+    (folder / "vectors.npy").unlink()
+
+
+def not_a_number(folder: Path) -> None:
+    vectors = np.load(folder / "vectors.npy")
+    vectors[0, 0] = np.nan
+    np.save(folder / "vectors.npy", vectors)
+
+
+@pytest.mark.parametrize(
+    "spoil", [unknown_option, other_width, no_options, fewer_values, no_vectors, not_a_number], ids=lambda f: f.__name__
+)
+def test_damaged_files_are_said(spoil: Callable[[Path], None], tmp_path: Path) -> None:
+    ALS(width=3).fit_histories(of(tastes())).save(tmp_path / "fitted")
+    assert load(tmp_path / "fitted").recipe == ALS(width=3)
+    spoil(tmp_path / "fitted")
+    with pytest.raises(DataError, match="fit and save"):
+        load(tmp_path / "fitted")
