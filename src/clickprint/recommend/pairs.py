@@ -117,7 +117,7 @@ def union(sources: Mapping[str, Recommendations]) -> Pairs:
     keys = {n: places[n][0] * len(known) + np.searchsorted(known, s.items[places[n]]) for n, s in sources.items()}
     pairs = np.unique(np.concatenate(list(keys.values())))
     row, item = pairs // max(len(known), 1), pairs % max(len(known), 1)
-    columns: dict[str, Float32[np.ndarray, "P"]] = {}
+    columns: dict[str, np.ndarray] = {}
     for name, source in sources.items():
         at = np.searchsorted(pairs, keys[name])
         rank, score = np.full(len(pairs), np.nan, np.float32), np.full(len(pairs), np.nan, np.float32)

@@ -20,12 +20,8 @@ def rolling(first: Time, end: Time, *, days: int, count: int, gap: int | None = 
     last = midnight(end - (days - 1) * DAY)
     starts = [last - i * (gap or days) * DAY for i in reversed(range(count))]
     if starts[0] <= midnight(first):
-        raise DataError(
-            "windows",
-            [
-                f"{count} windows of {days} days before {show(end)} start at {show(starts[0])}, but the log starts at {show(first)}; ask for fewer"
-            ],
-        )
+        asked = f"{count} windows of {days} days before {show(end)}"
+        raise DataError("windows", [f"{asked} start at {show(starts[0])}, but the log starts at {show(first)}; ask for fewer"])
     return [Window(s, s + days * DAY) for s in starts]
 
 
