@@ -44,7 +44,7 @@ def commands(of: App = app, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple
 
 COMMANDS = dict(commands())
 ALL = {
-    ("run",), ("board",), ("read",), ("append",), ("audit",), ("prepare",),
+    ("run",), ("scale",), ("board",), ("read",), ("append",), ("audit",), ("prepare",),
     ("fetch",), ("datasets",), ("encoders",), ("tasks",), ("validate",), ("doctor",),
     ("export", "challenge"), ("export", "recbole"),
     ("challenge", "split"), ("challenge", "baseline"), ("challenge", "validate"), ("challenge", "score"),
@@ -52,6 +52,7 @@ ALL = {
 # Exactly the options that there are: one added or renamed here is a decision.
 OPTIONS = {
     "run": "--out --fresh --memory --threads --accelerator --devices --skip-official",
+    "scale": "--out --fresh --memory --threads --accelerator",
     "board": "--probe --csv --json --html",
     "read": "--out --set --memory --threads",
     "append": "--set --memory --threads",

@@ -126,6 +126,49 @@ def run(
 
 
 @app.command
+def scale(
+    recipe: Path,
+    /,
+    *,
+    out: Path | None = None,
+    fresh: Flag = False,
+    memory: str | None = None,
+    threads: int | None = None,
+    accelerator: Accelerator = "auto",
+) -> None:
+    """Train a ladder of sizes of one model on equal data: quality against parameters and compute, as table and picture.
+
+    Called again it goes on where it stopped: a size that was trained is not trained again.
+
+    Parameters
+    ----------
+    recipe
+        A TOML file with a model and [scaling]; docs/scaling.md explains the keys.
+    out
+        The folder of the study [default: runs/<the recipe's name>].
+    fresh
+        Empty that folder first.
+    memory
+        How much memory the tables' engine may hold, such as 2GB (or CLICKPRINT_MEMORY).
+    threads
+        How many cores the engine and the training use [default: all] (or CLICKPRINT_THREADS).
+    accelerator
+        Where models train; auto takes a GPU when there is one.
+    """
+    from clickprint.apps.progress import progress
+    from clickprint.apps.scaling import study
+    from clickprint.apps.scaling_figures import show
+    from clickprint.apps.scaling_recipe import load
+
+    found = load(recipe)
+    folder = out or Path("runs") / found.name
+    with progress() as watch:
+        ladder = study(found, folder, fresh=fresh, memory=memory, threads=threads, accelerator=accelerator, watch=watch)
+    show(ladder)
+    print(f"table: {folder / 'scaling.csv'}\npicture: {folder / 'scaling.svg'}")
+
+
+@app.command
 def board(
     runs: Annotated[tuple[Path, ...], Parameter(name="RUN", consume_multiple=True, negative=())],
     /,

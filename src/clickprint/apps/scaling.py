@@ -1,0 +1,344 @@
+"""The scaling study: a ladder of sizes on equal data, each trained once, quality against parameters and compute.
+
+The rule that makes a size of a model is in scaling_recipe. Everything else is equal on all rungs: data, epochs or the rule to stop, rate,
+batch, dropout. Scored is the validation item (the one before the last) and never the test item. Where training stops early, the same
+item stops it: all rungs have that small advantage alike.
+
+FOLDER/recipe.toml, facts.json        what was asked; what it cost
+FOLDER/rungs/NAME/                    rung.json, values.npy (metric × user), inputs.json: made once
+FOLDER/training/NAME/                 the checkpoint of a rung that is being trained
+FOLDER/scaling.csv, .json, .svg, .png the ladder
+"""
+
+import copy
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float64, Int64
+from torch import nn
+from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from clickprint.apps.facts import Facts
+from clickprint.apps.folder import digest, locked, made_from, make_folder
+from clickprint.apps.plots import draw
+from clickprint.apps.scaling_figures import LOSS, Rung, Study, alone, picture
+from clickprint.apps.scaling_recipe import RankingPart, ScalingRecipe, load, shape, sized
+from clickprint.apps.source import dataset
+from clickprint.core.dataset import Dataset
+from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.files import whole, write_array, write_text
+from clickprint.core.histories import Histories
+from clickprint.core.rng import RNG, mix
+from clickprint.core.watch import Watch, silent
+from clickprint.data.engine import DuckDB
+from clickprint.data.histories import build
+from clickprint.data.log import EventLog
+from clickprint.encoders.sequence import FittedSequence, chosen, fit, items_only, number, wanted
+from clickprint.encoders.sequence import Recipe as Model
+from clickprint.nn.next_item import NextItem, last_states, shifted
+from clickprint.nn.top import CELLS
+from clickprint.nn.train import shuffled
+from clickprint.tasks.ranking import RankingScore, RankingTest, leave_one_out, score
+
+RECIPE, FACTS, LOCK, SPILL, RUNG, VALUES = "recipe.toml", "facts.json", ".lock", ".spill", "rung.json", "values.npy"
+PASSES = 3  # of a training step, in forward passes: one forward, two backward (Kaplan et al. 2020)
+COUNTED = 4  # batches whose operations are counted
+
+
+def study(
+    recipe: ScalingRecipe | Path | str,
+    folder: Path | str,
+    *,
+    fresh: bool = False,
+    memory: str | None = None,
+    threads: int | None = None,
+    accelerator: str = "auto",
+    watch: Watch = silent,
+) -> Study:
+    """Trains the ladder in `folder` and draws it; a rung that is there and still valid is not trained again, a killed one goes on.
+
+    Raises DataError, and ConfigError where the folder holds another study, or something else, or is being written.
+    """
+    recipe, folder = recipe if isinstance(recipe, ScalingRecipe) else load(recipe), Path(folder)
+    with ExitStack() as stack:
+        stack.enter_context(_claimed(folder, recipe, fresh))
+        facts = Facts.of(folder / FACTS, recipe=recipe.name, command=f"clickprint scale {RECIPE}")
+        engine = stack.enter_context(DuckDB(memory=memory, threads=threads, spill=folder / SPILL))
+        with facts.stage("data"):
+            data = _dataset(recipe, engine, watch)
+            log = EventLog.open(data, engine)
+            histories = items_only(build(log, engine.scratch() / "histories", wanted(recipe.model.history), watch=watch))
+            # Whoever has two items or fewer is learned from as far as the test item is not: but_last leaves him nothing.
+            given, test = histories.but_last(2), leave_one_out(histories, back=1)
+        if not len(test.users):
+            raise DataError(data.manifest.name, ["nobody has three events about an item, so there is no validation item"])
+        facts.tell(data={"name": data.manifest.name, "fingerprint": data.manifest.fingerprint, "asked": len(test.users)})
+        stack.enter_context(_threads(threads))
+        work = _Work(recipe, given, test, folder, facts, accelerator, watch)
+        ladder = [(size, f, seed) for f in recipe.scaling.fractions for size in recipe.scaling.sizes for seed in recipe.scaling.seeds]
+        rungs = []
+        for done, (size, fraction, seed) in enumerate(ladder):
+            watch("ladder", done, len(ladder))
+            rungs.append(work.rung(size, fraction, seed))
+        watch("ladder", len(ladder), len(ladder))
+        found = Study(recipe.name, recipe.ranking.measure, tuple(rungs), work.notes(data))
+        _write(found, folder)
+    return found
+
+
+def _write(found: Study, folder: Path) -> None:
+    write_text(folder / "scaling.csv", found.to_csv())
+    write_text(folder / "scaling.json", json.dumps(found.to_plain(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    drawn = draw(lambda: picture(found), f"{found.name}: {found.measure} against parameters and compute")
+    assert drawn is not None
+    write_text(folder / "scaling.svg", alone(drawn.svg))
+    with whole(folder / "scaling.png") as part:
+        part.write_bytes(drawn.png)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """So many of torch's threads in the block; None leaves them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _dataset(recipe: ScalingRecipe, engine: DuckDB, watch: Watch) -> Dataset:
+    part = recipe.data
+    if part.folder:
+        return Dataset.open(part.folder)
+    return dataset(part.source, Path(part.path) if part.path else None, part.options, engine=engine, watch=watch)
+
+
+@contextmanager
+def _claimed(folder: Path, recipe: ScalingRecipe, fresh: bool) -> Iterator[None]:
+    """Holds the folder for this process, and writes the recipe into it; what a killed process left half-written goes."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file; name another --out")
+    inside = {p.name for p in folder.iterdir()} - {LOCK} if folder.is_dir() else set()
+    if inside and RECIPE not in inside and not inside <= {f".{RECIPE}.part"}:
+        raise ConfigError(f"{folder} holds something that is no study ({', '.join(sorted(inside)[:3])}); name another --out")
+    with locked(folder / LOCK):
+        if fresh:
+            for path in folder.iterdir():
+                if path.name != LOCK:
+                    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        elif (folder / RECIPE).is_file() and not _same(folder / RECIPE, recipe):
+            raise ConfigError(f"{folder} holds the study of another recipe; name another --out, or empty it with --fresh")
+        for left in [*folder.rglob(".*.part"), *folder.rglob(".*.old"), folder / SPILL]:
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+        write_text(folder / RECIPE, recipe.text)
+        try:
+            yield
+        finally:
+            shutil.rmtree(folder / SPILL, ignore_errors=True)
+
+
+def _same(file: Path, recipe: ScalingRecipe) -> bool:
+    """Whether a recipe file says the same, comments and order aside."""
+    try:
+        return load(file) == recipe
+    except ConfigError:
+        return False
+
+
+# -- what a model costs -----------------------------------------------------------------------------------------------------------
+
+
+class Parameters(NamedTuple):
+    """How many numbers are learned: in tables of vectors (items, other fields, places), and in everything else."""
+
+    embedding: int
+    layers: int
+
+
+def parameters(network: nn.Module) -> Parameters:
+    """A table that is used twice counts once."""
+    tables = {id(p): p.numel() for m in network.modules() if isinstance(m, nn.Embedding) for p in m.parameters(recurse=False)}
+    embedding = sum(tables.values())
+    return Parameters(embedding, sum(p.numel() for p in network.parameters()) - embedding)
+
+
+def forward_flops(network: nn.Module, loss: Any, parts: Iterable[tuple[Any, int]]) -> int:
+    """Floating-point operations of one pass forward, loss included: of matrix products, attention and convolutions, as torch counts them,
+    a multiplication and an addition two. Lookups, norms, activations and element-wise recurrences (Mamba's scan) are not counted.
+
+    Counted on a CPU copy, whatever the network trained on: a fused kernel that torch cannot look into would count nothing.
+    """
+    network = copy.deepcopy(network).cpu().eval()
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        for each, _ in parts:
+            loss(network, each)
+    return int(counter.get_total_flops())
+
+
+def nested(users: Int64[np.ndarray, "U"], fraction: float, rng: RNG) -> Bool[np.ndarray, "U"]:
+    """Which users are in a share of them: round(fraction · U), at least one. A smaller share's users are all in a larger one's."""
+    if fraction >= 1:
+        return np.ones(len(users), bool)
+    keys = mix(users.astype(np.uint64) ^ np.uint64(rng.integer()))
+    order = np.lexsort((users, keys))
+    chosen = np.zeros(len(users), bool)
+    chosen[order[: max(1, round(fraction * len(users)))]] = True
+    return chosen
+
+
+# -- one rung ---------------------------------------------------------------------------------------------------------------------
+
+
+def item_losses(fitted: FittedSequence, test: RankingTest) -> Float64[np.ndarray, "U"]:
+    """−log of the held-out item's share among all items, in nats, whatever loss trained the model; NaN for an item it never learned.
+
+    The shares are a softmax of the scores over the loss's temperature. Each user has one held-out item.
+    """
+    network = fitted.network
+    assert isinstance(network, NextItem)
+    events = chosen(fitted.recipe.history, test.given)
+    items = network.items.detach()[1:].float()
+    wanted = number(fitted.values["item"], test.relevant.values) - 1
+    temperature = getattr(fitted.recipe.loss, "temperature", 1.0)
+    out = np.full(len(events), np.nan)
+    many = max(CELLS // max(len(items), 1), 1)
+    for rows, states in last_states(network, fitted.numbers(events), events.starts):
+        for start in range(0, len(rows), many):
+            some = rows[start : start + many]
+            logits = states[start : start + many].float() @ items.T / temperature
+            target = torch.from_numpy(np.maximum(wanted[some], 0)).to(logits.device)
+            out[some] = functional.cross_entropy(logits, target, reduction="none").double().cpu().numpy()
+    out[wanted < 0] = np.nan
+    return out
+
+
+def training_flops(fitted: FittedSequence, histories: Histories, rng: RNG) -> float:
+    """PASSES × the forward operations of COUNTED batches, a history's share of them, × the histories of all epochs that were run."""
+    events = chosen(fitted.recipe.history, histories)
+    fields = fitted.numbers(events)
+    rows = shuffled(len(events), rng)(0)[: COUNTED * fitted.recipe.training.batch]
+    parts = shifted(fields, events.starts, fitted.recipe.history.length, fitted.recipe.pieces)
+    batches = np.array_split(rows, range(fitted.recipe.training.batch, len(rows), fitted.recipe.training.batch))
+    forward = forward_flops(fitted.network, fitted.recipe.loss, (part for batch in batches for part in parts(batch)))
+    epochs = fitted.progress.epoch if fitted.progress is not None else 0
+    return PASSES * forward / max(len(rows), 1) * len(events) * epochs
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What all rungs share: the histories to train on, what is asked, where it goes."""
+
+    recipe: ScalingRecipe
+    given: Histories
+    test: RankingTest
+    folder: Path
+    facts: Facts
+    accelerator: str
+    watch: Watch
+
+    def rung(self, size: float, fraction: float, seed: int) -> Rung:
+        """This rung; trained, unless it stands in the folder and was made from the same."""
+        model = sized(self.recipe.model, size, self.recipe.scaling)
+        label = f"size {size:g}, {fraction:g} of the users, seed {seed}"
+        name = f"size-{size:g}-of-{fraction:g}-seed-{seed}"
+        ranking = asdict(self.recipe.ranking)
+        inputs = digest(self.recipe.encoder, asdict(model), self.given.fingerprint, ranking, fraction, seed)  # type: ignore[call-overload]
+        folder, training = self.folder / "rungs" / name, self.folder / "training" / name
+        if made_from(folder) == {"folder": inputs}:
+            found = self._read(folder, label)
+            if found is not None:
+                return found
+            shutil.rmtree(folder)
+        with self.facts.stage(label):
+            make_folder(folder, inputs, partial(self._make, (size, fraction, seed), model, training, inputs, label))
+        shutil.rmtree(training, ignore_errors=True)
+        found = self._read(folder, label)
+        assert found is not None
+        return found
+
+    def _make(self, what: tuple[float, float, int], model: Model, training: Path, key: str, label: str, folder: Path) -> None:
+        size, fraction, seed = what
+        rng = RNG(seed).child("scaling")
+        # Who is in a share does not depend on the seed of the weights: all seeds of a rung learn from the same users.
+        given = self.given.take(np.flatnonzero(nested(self.given.users, fraction, RNG(0).child("scaling users"))))
+        measure = partial(_mean, test=self.test, ranking=self.recipe.ranking)
+        fitted = fit(
+            model,
+            self.recipe.encoder,
+            given,
+            rng=rng,
+            measure=measure if model.training.patience else None,
+            checkpoint=training,
+            key=key,
+            watch=lambda stage, done, total: self.watch(f"{label}: {stage}", done, total),
+            accelerator=self.accelerator,
+        )
+        self.watch(f"{label}: score", 0, 1)
+        values = {**_values(fitted, self.test, self.recipe.ranking), LOSS: item_losses(fitted, self.test)}
+        progress = fitted.progress
+        assert progress is not None
+        best = progress.best_epoch if progress.measures else progress.epoch
+        embedding, layers = parameters(fitted.network)
+        about = {
+            "size": size,
+            "fraction": fraction,
+            "seed": seed,
+            "shape": shape(model),
+            "users": int((items_only(given).lengths > 1).sum()),
+            "embedding": embedding,
+            "layers": layers,
+            "flops": training_flops(fitted, given, rng),
+            "epochs": progress.epoch,
+            "best_epoch": best,
+            "train_loss": progress.loss[best - 1],
+            "metrics": list(values),
+        }
+        write_array(folder / VALUES, np.stack(list(values.values())))
+        write_text(folder / RUNG, json.dumps(about, indent=1) + "\n")
+        self.watch(f"{label}: score", 1, 1)
+
+    def _read(self, folder: Path, label: str) -> Rung | None:
+        """The rung in a folder; None where its files are lost or damaged."""
+        try:
+            about = json.loads((folder / RUNG).read_text("utf-8"))
+            values = np.load(folder / VALUES, allow_pickle=False)
+            metrics = about.pop("metrics")
+            if values.shape != (len(metrics), len(self.test.users)):
+                return None
+            found = RankingScore(self.test.users, dict(zip(metrics, values, strict=True)), {}, RNG(0).child("scaling score"))
+            seconds = self.facts.told["stages"].get(label, {}).get("seconds", float("nan"))
+            return Rung(**about, score=found, seconds=seconds)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
+            return None
+
+    def notes(self, data: Dataset) -> tuple[str, ...]:
+        """What the figures rest on."""
+        ranking = self.recipe.ranking
+        seen = "seen items may be given again" if ranking.seen else "seen items filtered"
+        stops = "the epoch that is best on that item is kept" if self.recipe.model.training.patience else "the last epoch is kept"
+        return (
+            f"{data.manifest.name}, fingerprint {data.manifest.fingerprint}: the item before the last of {len(self.test.users):,} users, "
+            f"ranked among all items, {seen}; {stops}; the last item was not looked at",
+            f"{self.recipe.encoder}: training FLOPs = {PASSES} × those of a pass forward (matrix products, attention, convolutions), "
+            "epochs that were run",
+        )
+
+
+def _values(fitted: FittedSequence, test: RankingTest, ranking: RankingPart) -> dict[str, Float64[np.ndarray, "U"]]:
+    lists = fitted.recommend(test.given, max(ranking.ks), seen=ranking.seen)
+    return dict(score(lists, test, ks=ranking.ks, rng=RNG(0)).values)
+
+
+def _mean(fitted: FittedSequence, *, test: RankingTest, ranking: RankingPart) -> float:
+    return float(np.nanmean(_values(fitted, test, ranking)[ranking.measure]))
