@@ -18,6 +18,7 @@ from clickprint.encoders.mamba4rec import Mamba4Rec
 from clickprint.encoders.sasrec import SASRec
 from clickprint.encoders.sequence import HistorySpec
 from clickprint.encoders.transformerpp import TransformerPP
+from clickprint.nn import next_item
 from clickprint.nn.next_item import NextItemLoss
 from clickprint.nn.train import Training
 from clickprint.testing.encoders import EncoderContract
@@ -139,6 +140,25 @@ def test_patience_holds_out_last_items_and_stops() -> None:
     assert fitted.progress is not None
     assert fitted.progress.best > 0.9
     assert fitted.progress.epoch == fitted.progress.best_epoch + 9 < 60
+
+
+def test_parts_of_users_are_read_as_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    histories = walks(40)
+    hours = HistorySpec(length=4, fields=("gap", "hour"))
+    fitted = sequence.fit(RECIPES["hstu"](history=hours, training=QUICK), "hstu", histories, rng=RNG(0))
+    events = sequence.chosen(fitted.recipe.history, histories)
+    slow = np.zeros((40, 16), np.float32)
+    for rows, part in next_item.last_states(fitted.network, fitted.numbers(events), events.starts):
+        slow[rows] = part.numpy()
+    parts = list(fitted.stream(histories, users=7))
+    assert [(rows.start, rows.stop) for rows, _ in parts] == [(a, min(a + 7, 40)) for a in range(0, 40, 7)]
+    assert np.allclose(np.concatenate([part for _, part in parts]), slow, atol=1e-5)
+    assert np.allclose(fitted.states(histories), slow, atol=1e-5)
+    whole = fitted.recommend(histories, 3, seen=False)
+    monkeypatch.setattr(sequence.FittedSequence._parts, "__defaults__", (7,))
+    assert np.array_equal(fitted.recommend(histories, 3, seen=False).items, whole.items)
+    assert fitted.states(histories.take(np.arange(0))).shape == (0, 16)
+    assert not list(fitted.stream(histories.take(np.arange(0))))
 
 
 def test_a_history_much_longer_than_the_model_is_its_newest_part() -> None:

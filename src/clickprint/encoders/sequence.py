@@ -33,6 +33,7 @@ from clickprint.nn.next_item import ITEM, TIME, HistoryModel, NextItem, best, la
 from clickprint.nn.train import Loss, Parts, Progress, Rows, Training, shuffled, train
 
 SECOND = 1_000_000
+USERS = 1 << 15  # are encoded at a time
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,16 +142,31 @@ class FittedSequence:
 
     def encode(self, past: Past) -> Profiles:
         """The state after each user's newest event that is read, with all that is known before the cutoff; zeros where there is none."""
-        found = past.histories(wanted(self.recipe.history)).of(past.users)
-        return Profiles(past.users, to_float16(self.states(found)))
+        vectors = np.zeros((len(past.users), self.network.width), np.float16)
+        for rows, part in self.stream(past.histories(wanted(self.recipe.history)).of(past.users)):
+            vectors[rows] = to_float16(part)
+        return Profiles(past.users, vectors)
 
     def states(self, histories: Histories) -> Float32[np.ndarray, "U D"]:
         """The state after each history's newest event; a row for each of `histories.users`."""
-        events = chosen(self.recipe.history, histories)
-        out = np.zeros((len(events), self.network.width), np.float32)
-        for rows, part in last_states(self.network, self.numbers(events), events.starts):
-            out[rows] = part.float().cpu().numpy()
+        out = np.zeros((len(histories), self.network.width), np.float32)
+        for rows, part in self.stream(histories):
+            out[rows] = part
         return out
+
+    def stream(self, histories: Histories, *, users: int = USERS) -> Iterator[tuple[slice, Float32[np.ndarray, "B D"]]]:
+        """The states of so many users at a time, in their order. Memory holds one part of them, however many there are."""
+        for rows, events in self._parts(histories, users):
+            newest = events.last(self.network.length)
+            out = np.zeros((len(events), self.network.width), np.float32)
+            for places, part in last_states(self.network, self.numbers(newest), newest.starts):
+                out[places] = part.float().cpu().numpy()
+            yield rows, out
+
+    def _parts(self, histories: Histories, users: int = USERS) -> Iterator[tuple[slice, Histories]]:
+        for first in range(0, len(histories), users):
+            rows = slice(first, min(first + users, len(histories)))
+            yield rows, chosen(self.recipe.history, histories.take(np.arange(rows.start, rows.stop)))
 
     def recommend(self, histories: Histories, k: int, *, seen: bool = True) -> Recommendations:
         """The k best items of each user, of the whole catalogue that was learned. `seen`: items of the history may be given again.
@@ -159,17 +175,17 @@ class FittedSequence:
         """
         if not isinstance(self.network, NextItem):
             raise ConfigError(f"{self.name} gives user vectors; it was not trained to say the next item, so it ranks none")
-        events = chosen(self.recipe.history, histories)
-        numbers = self.numbers(events)
         items = self.network.items.detach()
         size = min(k, len(self.values[ITEM]))
-        found, scores = np.full((len(events), size), NONE, np.int64), np.full((len(events), size), -np.inf, np.float32)
+        found, scores = np.full((len(histories), size), NONE, np.int64), np.full((len(histories), size), -np.inf, np.float32)
         names = np.append(NONE, self.values[ITEM])
-        had = Ragged(events.starts, numbers[ITEM])
-        for rows, part in last_states(self.network, numbers, events.starts):
-            top, score = best(part, items, size, None if seen else had.take(rows))
-            found[rows], scores[rows] = names[top], score
-        return Recommendations(events.users, found, scores)
+        for rows, events in self._parts(histories):
+            numbers = self.numbers(events)
+            had = Ragged(events.starts, numbers[ITEM])
+            for places, part in last_states(self.network, numbers, events.starts):
+                top, score = best(part, items, size, None if seen else had.take(places))
+                found[rows][places], scores[rows][places] = names[top], score
+        return Recommendations(histories.users, found, scores)
 
     def numbers(self, events: Histories) -> dict[str, np.ndarray]:
         """The fields of events that `chosen` gave as the model's numbers; time in seconds."""
