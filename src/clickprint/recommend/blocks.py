@@ -1,0 +1,58 @@
+"""Users a block at a time: what needs memory for events needs it for a block of them only."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Int64, Num
+
+from clickprint.core.events import Role
+from clickprint.core.histories import Histories
+from clickprint.core.ids import NONE
+from clickprint.core.past import Past
+from clickprint.core.recommendations import Recommendations
+from clickprint.recommend.pairs import Pairs
+
+EVENTS = 1 << 21  # in a block, unless one user has more
+
+
+def blocks(histories: Histories, events: int = EVENTS) -> Iterator[Histories]:
+    """The histories in runs of users of about so many events; at least one user each."""
+    start = 0
+    while start < len(histories):
+        stop = int(np.searchsorted(histories.starts, histories.starts[start] + events, side="right")) - 1
+        stop = min(max(stop, start + 1), len(histories))
+        yield histories.take(np.arange(start, stop))
+        start = stop
+
+
+def each_block(
+    past: Past, fields: Sequence[str], k: int, score: Callable[[Histories], tuple[Pairs, Num[np.ndarray, "P"]]]
+) -> Recommendations:
+    """The k best of the pairs that `score` makes of each block of histories."""
+    asked = past.histories(("item", "time", "kind", *fields))
+    found = [pairs.top(scores, k) for pairs, scores in map(score, blocks(asked))]
+    if not found:
+        return Recommendations(
+            past.users, np.full((len(past.users), k), NONE, np.int64), np.full((len(past.users), k), -np.inf, np.float32)
+        )
+    return Recommendations(past.users, np.concatenate([f.items for f in found]), np.concatenate([f.scores for f in found]))
+
+
+def with_roles(past: Past, events: Histories, roles: Sequence[Role | str]) -> Bool[np.ndarray, "L"]:
+    """Which events are about an item and have one of these roles (all, where none is named)."""
+    about = events.fields["item"] != NONE
+    return about & np.isin(events.fields["kind"], past.log.manifest.codes(*map(Role, roles))) if roles else about
+
+
+def pairs_of(events: Histories, keep: Bool[np.ndarray, "L"]) -> tuple[Pairs, Int64[np.ndarray, "N"], Int64[np.ndarray, "P"]]:
+    """Each user's items among the kept events, and what ufunc.reduceat(values[order], first) needs: the order that puts the events of a
+    pair together, oldest first, and where each pair starts in it.
+    """
+    at = np.flatnonzero(keep)
+    row = np.searchsorted(events.starts, at, side="right") - 1
+    item = np.asarray(events.fields["item"])[at]
+    order = np.lexsort((at, item, row))
+    row, item = row[order], item[order]
+    first = np.flatnonzero(np.append(True, (row[1:] != row[:-1]) | (item[1:] != item[:-1]))[: len(at)])
+    starts = np.searchsorted(row[first], np.arange(len(events) + 1))
+    return Pairs(events.users, starts.astype(np.int64), item[first]), at[order], first

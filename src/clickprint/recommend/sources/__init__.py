@@ -1,0 +1,9 @@
+"""Sources of candidates, one file each; SOURCES names them for recipes."""
+
+SOURCES = {
+    "own": "clickprint.recommend.sources.own:Own",
+    "open-baskets": "clickprint.recommend.sources.own:OpenBaskets",
+    "again": "clickprint.recommend.sources.again:Again",
+    "popular": "clickprint.recommend.sources.popular:Popular",
+    "popular-in": "clickprint.recommend.sources.popular:PopularIn",
+}
