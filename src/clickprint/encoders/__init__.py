@@ -23,6 +23,7 @@ ENCODERS = {
     "gru4rec": "clickprint.encoders.gru4rec:GRU4Rec",
     "mamba4rec": "clickprint.encoders.mamba4rec:Mamba4Rec",
     "transformer++": "clickprint.encoders.transformerpp:TransformerPP",
+    "autoencoder": "clickprint.encoders.autoencoder:AutoEncoder",
     "als": "clickprint.encoders.als:ALS",
     "random": "clickprint.encoders.controls:Random",
     "constant": "clickprint.encoders.controls:Constant",
