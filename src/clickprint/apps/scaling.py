@@ -5,8 +5,8 @@ batch, dropout. Scored is the validation item (the one before the last) and neve
 item stops it: all rungs have that small advantage alike.
 
 FOLDER/recipe.toml, facts.json        what was asked; what it cost
-FOLDER/rungs/NAME/                    rung.json, values.npy (metric × user), inputs.json: made once
-FOLDER/training/NAME/                 the checkpoint of a rung that is being trained
+FOLDER/rungs/NAME/                    rung.json, replicates.npy (metric × resample), inputs.json: made once
+FOLDER/training/INPUTS/                 the checkpoint of a rung that is being trained
 FOLDER/scaling.csv, .json, .svg, .png the ladder
 """
 
@@ -15,7 +15,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,9 +48,10 @@ from clickprint.encoders.sequence import Recipe as Model
 from clickprint.nn.next_item import NextItem, last_states, shifted
 from clickprint.nn.top import CELLS
 from clickprint.nn.train import shuffled
-from clickprint.tasks.ranking import RankingScore, RankingTest, leave_one_out, score
+from clickprint.tasks.ranking import RESAMPLES, RankingScore, RankingTest, leave_one_out, score
 
-RECIPE, FACTS, LOCK, SPILL, RUNG, VALUES = "recipe.toml", "facts.json", ".lock", ".spill", "rung.json", "values.npy"
+RECIPE, FACTS, LOCK, SPILL, RUNG, REPLICATES = "recipe.toml", "facts.json", ".lock", ".spill", "rung.json", "replicates.npy"
+TRAINING = "training"
 PASSES = 3  # of a training step, in forward passes: one forward, two backward (Kaplan et al. 2020)
 COUNTED = 4  # batches whose operations are counted
 
@@ -93,6 +94,7 @@ def study(
         watch("ladder", len(ladder), len(ladder))
         found = Study(recipe.name, recipe.ranking.measure, tuple(rungs), work.notes(data))
         _write(found, folder)
+        shutil.rmtree(folder / TRAINING, ignore_errors=True)
     return found
 
 
@@ -254,7 +256,7 @@ class _Work:
         name = f"size-{size:g}-of-{fraction:g}-seed-{seed}"
         ranking = asdict(self.recipe.ranking)
         inputs = digest(self.recipe.encoder, asdict(model), self.given.fingerprint, ranking, fraction, seed)  # type: ignore[call-overload]
-        folder, training = self.folder / "rungs" / name, self.folder / "training" / name
+        folder, training = self.folder / "rungs" / name, self.folder / TRAINING / inputs
         if made_from(folder) == {"folder": inputs}:
             found = self._read(folder, label)
             if found is not None:
@@ -262,7 +264,7 @@ class _Work:
             shutil.rmtree(folder)
         with self.facts.stage(label):
             make_folder(folder, inputs, partial(self._make, (size, fraction, seed), model, training, inputs, label))
-        shutil.rmtree(training, ignore_errors=True)
+        shutil.rmtree(training)
         found = self._read(folder, label)
         assert found is not None
         return found
@@ -272,7 +274,7 @@ class _Work:
         rng = RNG(seed).child("scaling")
         # Who is in a share does not depend on the seed of the weights: all seeds of a rung learn from the same users.
         given = self.given.take(np.flatnonzero(nested(self.given.users, fraction, RNG(0).child("scaling users"))))
-        measure = partial(_mean, test=self.test, ranking=self.recipe.ranking)
+        measure = partial(_measure, test=self.test, ranking=self.recipe.ranking)
         fitted = fit(
             model,
             self.recipe.encoder,
@@ -285,7 +287,8 @@ class _Work:
             accelerator=self.accelerator,
         )
         self.watch(f"{label}: score", 0, 1)
-        values = {**_values(fitted, self.test, self.recipe.ranking), LOSS: item_losses(fitted, self.test)}
+        found = _score(fitted, self.test, self.recipe.ranking)
+        found = replace(found, values={**found.values, LOSS: item_losses(fitted, self.test)})
         progress = fitted.progress
         assert progress is not None
         best = progress.best_epoch if progress.measures else progress.epoch
@@ -302,9 +305,9 @@ class _Work:
             "epochs": progress.epoch,
             "best_epoch": best,
             "train_loss": progress.loss[best - 1],
-            "metrics": list(values),
+            "means": {m: found.mean(m) for m in found.values},
         }
-        write_array(folder / VALUES, np.stack(list(values.values())))
+        write_array(folder / REPLICATES, np.stack([found.replicates(m) for m in found.values]))
         write_text(folder / RUNG, json.dumps(about, indent=1) + "\n")
         self.watch(f"{label}: score", 1, 1)
 
@@ -312,13 +315,12 @@ class _Work:
         """The rung in a folder; None where its files are lost or damaged."""
         try:
             about = json.loads((folder / RUNG).read_text("utf-8"))
-            values = np.load(folder / VALUES, allow_pickle=False)
-            metrics = about.pop("metrics")
-            if values.shape != (len(metrics), len(self.test.users)):
+            replicates = np.load(folder / REPLICATES, allow_pickle=False)
+            if replicates.shape != (len(about["means"]), RESAMPLES):
                 return None
-            found = RankingScore(self.test.users, dict(zip(metrics, values, strict=True)), {}, RNG(0).child("scaling score"))
+            by_metric = dict(zip(about["means"], replicates, strict=True))
             seconds = self.facts.told["stages"].get(label, {}).get("seconds", float("nan"))
-            return Rung(**about, score=found, seconds=seconds)
+            return Rung(**about, replicates=by_metric, seconds=seconds)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
             return None
 
@@ -335,10 +337,10 @@ class _Work:
         )
 
 
-def _values(fitted: FittedSequence, test: RankingTest, ranking: RankingPart) -> dict[str, Float64[np.ndarray, "U"]]:
+def _score(fitted: FittedSequence, test: RankingTest, ranking: RankingPart) -> RankingScore:
     lists = fitted.recommend(test.given, max(ranking.ks), seen=ranking.seen)
-    return dict(score(lists, test, ks=ranking.ks, rng=RNG(0)).values)
+    return score(lists, test, ks=ranking.ks, rng=RNG(0).child("scaling score"))
 
 
-def _mean(fitted: FittedSequence, *, test: RankingTest, ranking: RankingPart) -> float:
-    return float(np.nanmean(_values(fitted, test, ranking)[ranking.measure]))
+def _measure(fitted: FittedSequence, *, test: RankingTest, ranking: RankingPart) -> float:
+    return _score(fitted, test, ranking).mean(ranking.measure)

@@ -33,7 +33,6 @@ from clickprint.apps.plots import (
 from clickprint.apps.terminal import COLUMNS, _clean
 from clickprint.metrics import compare
 from clickprint.tasks.board import figure
-from clickprint.tasks.ranking import RankingScore
 
 if TYPE_CHECKING:  # matplotlib takes half a second: imported where a figure is made
     from matplotlib.axes import Axes
@@ -63,7 +62,8 @@ class Rung:
     epochs: int
     best_epoch: int
     train_loss: float  # the mean of the epoch whose state was kept
-    score: RankingScore
+    means: Mapping[str, float]  # metric → its mean over the users who were asked
+    replicates: Mapping[str, Float64[np.ndarray, "R"]]  # and the mean in each resample of them, the same users for every rung
     seconds: float
 
     @property
@@ -98,16 +98,13 @@ class Step:
         return float(np.mean([getattr(r, of) for r in self.rungs]))
 
     def replicates(self, metric: str) -> Float64[np.ndarray, "R"]:
-        """In each resample of users, the mean over seeds; resample r is the same users for every step."""
-        return self._replicates[metric]
-
-    @cached_property
-    def _replicates(self) -> Mapping[str, np.ndarray]:
-        return {m: np.mean([r.score.replicates(m) for r in self.rungs], axis=0) for m in self.rungs[0].score.values}
+        """In each resample of users, the mean over seeds."""
+        found: np.ndarray = np.mean([r.replicates[metric] for r in self.rungs], axis=0)
+        return found
 
     def estimate(self, metric: str) -> Estimate:
         low, high = compare.intervals(self.replicates(metric))
-        return Estimate(float(np.mean([r.score.mean(metric) for r in self.rungs])), float(low), float(high))
+        return Estimate(float(np.mean([r.means[metric] for r in self.rungs])), float(low), float(high))
 
     def above(self, other: "Step", metric: str) -> Estimate:
         """How much more than another step, paired by user."""
@@ -236,9 +233,9 @@ class Study:
             row: dict[str, Any] = {"size": r.size, "fraction": r.fraction, "seed": r.seed, **r.shape, "users": r.users}
             row |= {"embedding": r.embedding, "layer_parameters": r.layers, "parameters": r.parameters, "flops": r.flops}
             row |= {"epochs": r.epochs, "best_epoch": r.best_epoch, "seconds": r.seconds, "train_loss": r.train_loss}
-            for metric in r.score.values:
-                low, high = r.score.interval(metric)
-                row |= {metric: r.score.mean(metric), f"{metric} low": low, f"{metric} high": high}
+            for metric, mean in r.means.items():
+                low, high = (float(v) for v in compare.intervals(r.replicates[metric]))
+                row |= {metric: mean, f"{metric} low": low, f"{metric} high": high}
             out.append(row)
         return out
 
@@ -370,7 +367,7 @@ def _panel(ax: "Axes", study: Study, metric: str, x: str) -> None:
         ax.plot(at, [e.value for e in found], "-", marker=shape, color=colour, markersize=5, linewidth=1, label=label)
         for step in ladder:
             if len(step.rungs) > 1:
-                values = [(getattr(r, x), r.score.mean(metric)) for r in step.rungs]
+                values = [(getattr(r, x), r.means[metric]) for r in step.rungs]
                 ax.plot(*np.array(values).T, shape, color=colour, markersize=3.5, markerfacecolor="none", alpha=0.7)
         law = study.laws(fraction).get((metric, x))
         if law is not None and law.shown:

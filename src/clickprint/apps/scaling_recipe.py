@@ -16,13 +16,15 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from clickprint.apps.recipe import DataPart, _data, _name, _section
 from clickprint.apps.source import place
 from clickprint.apps.typed import part, show, unknown, unknown_name
 from clickprint.core.errors import ConfigError
 from clickprint.encoders import ENCODERS, of_options
 from clickprint.encoders.sequence import Recipe as Model
-from clickprint.nn.next_item import NextItemLoss
+from clickprint.nn.next_item import ITEM, NextItem, NextItemLoss
 
 INSIDE = ("inner", "hidden", "query_width", "value_width")  # widths inside a layer; 0 stands for the form's own
 
@@ -56,11 +58,9 @@ class ScalingPart:
 
 
 def sized(model: Model, size: float, scaling: ScalingPart) -> Model:
-    """The model of this size, by the rule above. Raises ConfigError for an encoder without a width."""
+    """The model of this size, by the rule above; it has a width. Raises ConfigError where the encoder refuses what comes out."""
     options = {f.name for f in fields(model)}  # type: ignore[arg-type]
     before: Any = model
-    if "width" not in options:
-        raise ConfigError(f"{type(model).__name__} has no width, so it has no size; it has {', '.join(sorted(options))}")
     found: dict[str, int] = {}
     if "heads" in options:
         found["heads"] = max(1, round(before.heads * size**scaling.heads))
@@ -182,9 +182,12 @@ def _ladder_problems(model: Model, scaling: ScalingPart) -> list[str]:
     for size in scaling.sizes:
         try:
             rung = sized(model, size, scaling)
-        except ConfigError as fault:
-            faults.append(f"scaling.sizes: {size:g}: {fault}")
+            with torch.device("meta"):  # no memory, no random numbers: only whether its widths fit together
+                network = rung.model({ITEM: 1, **dict.fromkeys(rung.history.fields, 1)})
+        except (ConfigError, ValueError) as fault:
+            faults.append(f"scaling.sizes: {size:g} cannot be made: {fault}")
             continue
+        assert isinstance(network, NextItem)  # what a NextItemLoss trains
         if (same := made.setdefault(str(rung), size)) != size:
             faults.append(f"scaling.sizes: {same:g} and {size:g} are one model, {shape(rung)}")
     return faults
