@@ -24,7 +24,9 @@ ENCODERS = {
     "mamba4rec": "clickprint.encoders.mamba4rec:Mamba4Rec",
     "transformer++": "clickprint.encoders.transformerpp:TransformerPP",
     "autoencoder": "clickprint.encoders.autoencoder:AutoEncoder",
+    "contrastive": "clickprint.encoders.contrastive:Contrastive",
     "als": "clickprint.encoders.als:ALS",
+    "twhin": "clickprint.encoders.graph:TwHIN",
     "random": "clickprint.encoders.controls:Random",
     "constant": "clickprint.encoders.controls:Constant",
 }
