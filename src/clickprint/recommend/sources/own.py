@@ -26,7 +26,7 @@ class Own:
     """
 
     roles: tuple[str, ...] = ("buy",)
-    half_life: float = 0.0
+    half_life: int | float = 0.0
     last: int = 0
 
     def __post_init__(self) -> None:
@@ -60,7 +60,7 @@ class Own:
 class OpenBaskets:
     """What was put into the basket and neither bought nor taken out since; the newest first, `days` at most before the cutoff."""
 
-    days: float = 30.0
+    days: int | float = 30
 
     def fit(self, past: Past, *, rng: RNG | None = None, watch: Watch = silent) -> "OpenBaskets":
         """Nothing is learned."""

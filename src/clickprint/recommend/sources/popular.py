@@ -24,7 +24,7 @@ class Popular:
     """The items with the most events of these roles, the same for everybody; an event counts half `half_life` days before the cutoff."""
 
     roles: tuple[str, ...] = ("buy",)
-    half_life: float = 7.0
+    half_life: int | float = 7.0
 
     def __post_init__(self) -> None:
         if not self.half_life > 0:
@@ -62,8 +62,8 @@ class PopularIn:
     by: str = "category"
     roles: tuple[str, ...] = ("buy",)
     touched: tuple[str, ...] = ()  # which events say what a user likes; none: all
-    half_life: float = 14.0
-    taste_half_life: float = 30.0
+    half_life: int | float = 14.0
+    taste_half_life: int | float = 30.0
     each: int = 30
     groups: int = 10
 
@@ -126,14 +126,14 @@ class FittedPopularIn:
         return each_block(past, (source.by,), k, score)
 
 
-def counted(past: Past, roles: tuple[str, ...], half_life: float) -> tuple[Int64[np.ndarray, "V"], Float64[np.ndarray, "V"]]:
+def counted(past: Past, roles: tuple[str, ...], half_life: int | float) -> tuple[Int64[np.ndarray, "V"], Float64[np.ndarray, "V"]]:
     """Items, sorted, and their decayed numbers of events."""
     rows = past.log.rows(("item", "time"), roles=tuple(map(Role, roles)), ordered=False)
     there = rows["item"] != NONE
     items, place = np.unique(rows["item"][there], return_inverse=True)
-    return items, np.bincount(place.ravel(), decayed(past, rows["time"][there], half_life), len(items))
+    return items, np.bincount(place.ravel(), decayed(past, rows["time"][there], half_life), len(items)).astype(np.float64)
 
 
-def decayed(past: Past, time: Int64[np.ndarray, "L"], half_life: float) -> Float64[np.ndarray, "L"]:
+def decayed(past: Past, time: Int64[np.ndarray, "L"], half_life: int | float) -> Float64[np.ndarray, "L"]:
     """What an event counts, in whole parts of 2⁻³⁰: such numbers add up the same in any order, and that of rows is open."""
     return np.round(0.5 ** ((past.cutoff - time) / DAY / half_life) * 2**30) / 2**30

@@ -1,0 +1,207 @@
+"""Every source keeps its promises, and gives what its definition says, event by event in plain Python."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clickprint.core.errors import ConfigError
+from clickprint.core.ids import NONE
+from clickprint.core.rng import RNG
+from clickprint.core.time import DAY
+from clickprint.data.engine import DuckDB
+from clickprint.data.split import LogPast, past_of
+from clickprint.recommend import blocks
+from clickprint.recommend.pairs import Retriever
+from clickprint.recommend.sources.again import Again
+from clickprint.recommend.sources.own import OpenBaskets, Own
+from clickprint.recommend.sources.popular import Popular, PopularIn
+from clickprint.testing.encoders import at_rows
+from clickprint.testing.worlds import BUY, CART, REMOVE, START, memory_log, random_arrays
+
+CUTOFF = START + 30 * DAY
+SOURCES: dict[str, Retriever] = {
+    "own": Own(),
+    "own, decayed": Own(roles=("buy", "cart"), half_life=5),
+    "own, last baskets": Own(last=2),
+    "own, all": Own(roles=()),
+    "open baskets": OpenBaskets(),
+    "again": Again(),
+    "popular": Popular(),
+    "popular in": PopularIn(),
+}
+every = pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+
+
+def lists(past: LogPast, source: Retriever, k: int = 8) -> dict[int, list[int]]:
+    found = source.fit(past, rng=RNG(0)).retrieve(past, k)
+    assert np.array_equal(found.users, past.users)
+    return {int(u): [int(i) for i in row if i != NONE] for u, row in zip(found.users, found.items, strict=True)}
+
+
+def events_of(past: LogPast) -> dict[int, list[tuple[int, int, int]]]:
+    """user → (time, kind, item) in order, events about an item only."""
+    rows = past.log.rows(("user", "time", "kind", "item"))
+    out: dict[int, list[tuple[int, int, int]]] = {int(u): [] for u in past.users}
+    for user, time, kind, item in zip(rows["user"], rows["time"], rows["kind"], rows["item"], strict=True):
+        if item != NONE and int(user) in out:
+            out[int(user)].append((int(time), int(kind), int(item)))
+    return out
+
+
+def ranked(scores: dict[int, float], k: int = 8) -> list[int]:
+    return sorted(scores, key=lambda i: (-np.float32(scores[i]), i))[:k]
+
+
+# ------------------------------------------------------------------------------------------------------------ promises
+@every
+def test_the_future_changes_nothing(source: Retriever, arrays: dict[str, Any]) -> None:
+    users = np.unique(arrays["user"])
+    before = at_rows(arrays, np.flatnonzero(arrays["time"] < CUTOFF))
+    with DuckDB(threads=1) as engine:
+        whole, cut = (past_of(memory_log(engine, **a), CUTOFF, users) for a in (arrays, before))
+        found, wanted = (source.fit(p, rng=RNG(0)).retrieve(p, 8) for p in (whole, cut))
+    assert np.array_equal(found.items, wanted.items)
+    assert np.array_equal(found.scores, wanted.scores)
+
+
+@every
+def test_users_a_block_at_a_time(source: Retriever, past: LogPast, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = source.fit(past, rng=RNG(0)).retrieve(past, 8)
+    monkeypatch.setattr(blocks.blocks, "__defaults__", (1,))
+    found = source.fit(past, rng=RNG(0)).retrieve(past, 8)
+    assert np.array_equal(found.items, wanted.items)
+    assert np.allclose(found.scores, wanted.scores, equal_nan=True)
+
+
+@every
+def test_nobody_and_nothing(source: Retriever, log: Any) -> None:
+    past = past_of(log, CUTOFF)
+    strangers = past_of(log, CUTOFF, np.array([999_999]))
+    found = source.fit(past, rng=RNG(0)).retrieve(strangers, 3)
+    assert found.items.shape == (1, 3)
+    if not isinstance(source, Popular):
+        assert (found.items == NONE).all()
+    with DuckDB(threads=1) as engine:
+        empty = past_of(memory_log(engine, **random_arrays(np.random.default_rng(0), events=0)), CUTOFF, np.array([1, 2]))
+        assert (source.fit(empty, rng=RNG(0)).retrieve(empty, 3).items == NONE).all()
+
+
+@every
+def test_more_than_there_is(source: Retriever, past: LogPast) -> None:
+    some, all_of = lists(past, source, 3), lists(past, source, 500)
+    assert all(all_of[u][:3] == some[u] for u in some)
+
+
+# ------------------------------------------------------------------------------------------------------------ definitions
+def test_own_by_frequency_then_the_newer(past: LogPast) -> None:
+    for user, row in lists(past, Own()).items():
+        scores: dict[int, float] = {}
+        for time, kind, item in events_of(past)[user]:
+            if kind == BUY:
+                scores[item] = np.floor(scores.get(item, 0)) + 1 + 0.5 / (1 + (CUTOFF - time) / DAY)
+        assert row == ranked(scores)
+
+
+def test_own_decayed(past: LogPast) -> None:
+    for user, row in lists(past, Own(roles=("buy", "cart"), half_life=5)).items():
+        scores: dict[int, float] = {}
+        for time, kind, item in events_of(past)[user]:
+            if kind in (BUY, CART):
+                scores[item] = scores.get(item, 0) + 0.5 ** ((CUTOFF - time) / DAY / 5)
+        assert row == ranked(scores)
+
+
+def test_the_last_baskets_are_sessions_or_days(past: LogPast, arrays: dict[str, Any]) -> None:
+    rows = past.log.rows(("user", "kind", "item", "session", "time"))
+    days = {k: v for k, v in arrays.items() if k != "session"}
+    with DuckDB(threads=1) as engine:
+        for basket, found in (
+            (rows["session"], lists(past, Own(last=1))),
+            (rows["time"] // DAY, lists(past_of(memory_log(engine, **days), CUTOFF), Own(last=1))),
+        ):
+            for user, row in found.items():
+                own = [(basket[i], rows["item"][i]) for i in np.flatnonzero((rows["user"] == user) & (rows["kind"] == BUY))]
+                # events of one basket need not be neighbours: the last run of one is meant
+                last = [item for n, (b, item) in enumerate(own) if all(x == own[-1][0] for x, _ in own[n:])]
+                assert set(row) == {int(i) for i in last}
+
+
+def test_open_baskets(past: LogPast) -> None:
+    for user, row in lists(past, OpenBaskets(days=20)).items():
+        last: dict[int, tuple[int, int]] = {}
+        for time, kind, item in events_of(past)[user]:
+            if kind in (BUY, CART, REMOVE) and time > CUTOFF - 20 * DAY:
+                last[item] = (kind, time)
+        assert row == ranked({i: 1 / (1 + (CUTOFF - t) / DAY) for i, (k, t) in last.items() if k == CART})
+
+
+def test_popular(past: LogPast) -> None:
+    weight: dict[int, float] = {}
+    for events in events_of(past).values():
+        for time, kind, item in events:
+            if kind == BUY:
+                weight[item] = weight.get(item, 0) + 0.5 ** ((CUTOFF - time) / DAY / 7)
+    assert all(row == ranked(weight) for row in lists(past, Popular()).values())
+    assert Popular().best(past).tolist()[:8] == ranked(weight)
+
+
+def test_popular_in_the_categories_that_a_user_likes(past: LogPast, arrays: dict[str, Any]) -> None:
+    category = dict(zip(arrays["catalogue"]["item"].tolist(), arrays["catalogue"]["category"].tolist(), strict=True))
+    events = events_of(past)
+    weight: dict[int, float] = {}
+    for own in events.values():
+        for time, kind, item in own:
+            if kind == BUY and item in category:
+                weight[item] = weight.get(item, 0) + 0.5 ** ((CUTOFF - time) / DAY / 14)
+    total = {c: sum(w for i, w in weight.items() if category[i] == c) for c in set(category.values())}
+    for user, row in lists(past, PopularIn(each=3, groups=2)).items():
+        taste: dict[int, float] = {}
+        for time, _, item in events[user]:
+            if item in category:
+                taste[category[item]] = taste.get(category[item], 0) + 0.5 ** ((CUTOFF - time) / DAY / 30)
+        scores = {}
+        for c in sorted(taste, key=lambda c: (-taste[c], c))[:2]:
+            for item in ranked({i: w for i, w in weight.items() if category[i] == c}, 3):
+                scores[item] = taste[c] * weight[item] / total[c]
+        assert row == ranked(scores)
+
+
+def test_what_is_due_comes_before_what_was_just_bought() -> None:
+    """Everybody buys item 1 each week and item 2 each day; item 3 was bought once by each, long ago, and never again."""
+    rows = [
+        (u, START + d * DAY, i)
+        for u in range(30)
+        for d in range(70)
+        for i in (1, 2, 3)
+        if i == 2 or (i == 1 and d % 7 == u % 7) or d == 0 == i - 3
+    ]
+    user, time, item = (np.array(c) for c in zip(*rows, strict=True))
+    with DuckDB(threads=1) as engine:
+        log = memory_log(engine, user=user, time=time, item=item, kind=np.zeros(len(user), np.int64))
+        past = past_of(log, START + 63 * DAY)
+        found = Again(days=1).fit(past).retrieve(past, 3)
+    scores = {
+        int(u): dict(zip(i.tolist(), s.tolist(), strict=True)) for u, i, s in zip(found.users, found.items, found.scores, strict=True)
+    }
+    for u, own in scores.items():
+        due = u % 7 == 0
+        assert own[2] > 0.8
+        assert (own[1] > 0.5) == due
+        assert own[3] < 0.2
+
+
+# ------------------------------------------------------------------------------------------------------------ bad options
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda past: Own(roles=("sell",)), "found sell, expected some of"),
+        (lambda past: Own(half_life=-1.0), "expected 0 or more"),
+        (lambda past: Popular(half_life=0.0), "above 0"),
+        (lambda past: Again(days=0), "at least 1"),
+        (lambda past: PopularIn(by="colour").fit(past), "found 'colour', expected an attribute of the catalogue \\(category"),
+    ],
+)
+def test_bad_options(make: Any, message: str, past: LogPast) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make(past)
