@@ -205,9 +205,7 @@ class Study:
                 f"{where}larger is not better beyond size {number(enough.size)}: the largest, {number(last.size)}, is {verdict} "
                 f"({between(gap)}); the highest {self.measure} has size {number(best.size)}"
             ]
-        laws = self.laws(fraction)
-        said += [f"{where}{metric} ~ ({AGAINST[x]})^{exponent(law)}" for (metric, x), law in laws.items()]
-        if not laws:
+        if not self.laws(fraction):
             said.append(f"{where}no power law is fitted: {len(ladder)} sizes, and {LAW_RUNGS} are needed, with all values above 0")
         return said
 
@@ -272,8 +270,8 @@ def between(gap: Estimate) -> str:
 
 
 def exponent(law: Law) -> str:
-    none = "" if law.shown else "; the interval holds 0, so no law is shown"
-    return f"{figure(law.exponent, 3, sign=True)} [{figure(law.low, 3)}, {figure(law.high, 3)}], {law.rungs} sizes{none}"
+    text = f"{figure(law.exponent, 3, sign=True)} [{figure(law.low, 3)}, {figure(law.high, 3)}]"
+    return text if law.shown else f"({text})"
 
 
 # -- on the terminal --------------------------------------------------------------------------------------------------------------
@@ -298,10 +296,27 @@ def show(study: Study, console: Console | None = None) -> None:
                 before = step
             table.add_section()
         console.print(table)
+    if any(study.laws(f) for f in study.fractions):
+        console.print(_laws(study))
     for line in study.words():
         console.print(Text(f"• {_clean(line)}"))
     for line in study.notes:
         console.print(Text(_clean(line), style="dim"))
+
+
+def _laws(study: Study) -> Table:
+    """The exponents of the power laws."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title_justify="left", title_style="bold")
+    table.title = "power laws: exponent and its 95 % interval (in brackets where it holds 0)"
+    table.add_column("of", no_wrap=True)
+    for said in AGAINST.values():
+        table.add_column(said, justify="right", no_wrap=True)
+    for fraction in study.fractions:
+        laws = study.laws(fraction)
+        for metric in dict.fromkeys(m for m, _ in laws):
+            name = metric + (f", {share(fraction)}" if len(study.fractions) > 1 else "")
+            table.add_row(name, *(exponent(laws[metric, x]) if (metric, x) in laws else "–" for x in AGAINST))
+    return table
 
 
 def _costs(study: Study, step: Step, before: Step | None) -> list[str]:
