@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Int, Int64
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -188,10 +188,17 @@ class FittedSequence:
         return Recommendations(histories.users, found, scores)
 
     def numbers(self, events: Histories) -> dict[str, np.ndarray]:
-        """The fields of events that `chosen` gave as the model's numbers; time in seconds."""
+        """The fields of events that `chosen` gave as the model's numbers; time in seconds, up to the cutoff where the network wants that.
+
+        Raises ConfigError for such a network and histories that were not cut.
+        """
         fields: dict[str, np.ndarray] = {f: number(v, events.fields[f]) for f, v in self.values.items()}
         if TIME in events.fields:
             fields[TIME] = events.fields[TIME] // SECOND
+        if self.network.from_cut:
+            if events.cutoff is None:
+                raise ConfigError(f"{self.name} reads how long ago events were, so it needs histories with a cutoff; take those of a past")
+            fields[TIME] = events.cutoff // SECOND - fields[TIME]
         return fields
 
     def save(self, folder: Path) -> None:
@@ -235,7 +242,7 @@ def items_only(histories: Histories) -> Histories:
     return histories.where(histories.fields[ITEM] != NONE)
 
 
-def known_values(values: Int64[np.ndarray, "L"], least: int = 1) -> Int64[np.ndarray, "V"]:
+def known_values(values: Int[np.ndarray, "L"], least: int = 1) -> Int64[np.ndarray, "V"]:
     """The values that occur at least so often, sorted; NONE is none."""
     found, counts = np.unique(values, return_counts=True)
     return found[(counts >= least) & (found != NONE)].astype(np.int64)

@@ -47,6 +47,7 @@ class HistoryModel(nn.Module):
 
     length: int
     width: int
+    from_cut: bool = False  # whether `time` must be the seconds from an event to the cut, not the moment it happened
 
     def last(self, batch: Batch) -> Float[Tensor, "B D"]:
         """What is known after the newest event; zeros for a user without events."""

@@ -1,0 +1,242 @@
+"""A contrastive two-tower: a user's events up to a cut against the same user's events in the days after it, at many cuts of the past.
+
+Source: the first place of RecSys Challenge 2025 (team rec2: "Toward Universal User Representations"; spec/universal-profiles.md 1.8, 1.9).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Float64, Int64
+
+from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.histories import Histories
+from clickprint.core.past import Past
+from clickprint.core.ragged import starts_of
+from clickprint.core.rng import RNG
+from clickprint.core.time import DAY
+from clickprint.core.watch import Watch, silent
+from clickprint.encoders import of_options, sequence
+from clickprint.encoders.sequence import SECOND, FittedSequence, HistorySpec
+from clickprint.metrics.labels import auroc
+from clickprint.nn.contrastive import Part, TwoTowers, TwoTowersLoss
+from clickprint.nn.next_item import TIME, Batch
+from clickprint.nn.train import Parts, Rows, Training
+
+NAME, GAP = "contrastive", "gap"
+MOST = 2_000  # held-out users: each is ranked among all of them
+ROWS = 256  # pairs at a time when they are measured
+LEAST = 8  # held-out users with a future: with fewer there is no measure, and all epochs are trained
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contrastive:
+    """A user's past before a cut should be found by what he did in the `horizon_days` after it, among other users' futures.
+
+    The cuts are `cuts` moments, `every_days` apart; the last one is `horizon_days` before the cutoff, so that nothing at or after the
+    cutoff is read. An epoch draws `pairs` of all (user, cut) anew. With patience, `held_out` of the users are not trained on, and training
+    stops when `measure` no longer rises: such training is soon at its best, later states make worse profiles.
+    Differs from the source: both towers have one structure; AdamW; no weights that make the users look like those who are evaluated.
+    """
+
+    width: int = 64
+    layers: int = 2
+    heads: int = 4
+    inner: int = 128
+    dropout: float = 0.1
+    horizon_days: int = 14
+    cuts: int = 8
+    every_days: int = 7
+    pairs: int = 12_800
+    held_out: float = 0.1
+    history: HistorySpec = HistorySpec(length=128, everything=True, fields=("kind", "hour", "weekday", "gap"))
+    loss: TwoTowersLoss = TwoTowersLoss()
+    training: Training = Training(epochs=40, batch=256, patience=4, clip=1.0)
+    pieces: int = 4
+
+    def __post_init__(self) -> None:
+        names = ("width", "layers", "heads", "inner", "horizon_days", "cuts", "every_days", "pairs", "pieces")
+        faults = [f"{n}: found {getattr(self, n)}, expected at least 1" for n in names if getattr(self, n) < 1]
+        faults += [f"heads: {self.heads} do not divide a width of {self.width} into even parts"] if self.width % (2 * self.heads) else []
+        faults += [f"held_out: found {self.held_out}, expected a share above 0 and below 1"] if not 0 < self.held_out < 1 else []
+        if faults:
+            raise ConfigError("; ".join(faults))
+
+    def model(self, sizes: Mapping[str, int]) -> TwoTowers:
+        """The network, its weights drawn from torch's present random numbers."""
+        return TwoTowers(
+            sizes,
+            self.width,
+            self.history.length,
+            layers=self.layers,
+            heads=self.heads,
+            inner=self.inner,
+            dropout=self.dropout,
+            pieces=self.pieces,
+        )
+
+    def fit(self, past: Past, *, rng: RNG, watch: Watch = silent, accelerator: str = "auto") -> FittedSequence:
+        """Raises DataError where the past is too short, or too few users have a future to be told apart by."""
+        histories = past.histories(sequence.wanted(self.history))
+        events = sequence.chosen(self.history, histories)
+        pairs = Pairs.of(events, cut_times(past.cutoff, self), self.horizon_days * DAY // SECOND)
+        out = hold_out(pairs, self, rng.child("held out")) if len(pairs) else None
+        trained = pairs if out is None else pairs.only(~out)
+        refuse(trained, self)
+        return sequence.fit(
+            self,
+            NAME,
+            histories,
+            rng=rng,
+            examples=lambda fields, _: (trained.epochs(self.pairs, rng), trained.batches(fields, self.history.length)),
+            measure=None if out is None else measure_on(pairs.only(out & (pairs.cuts == pairs.cuts.max())), events, self),
+            watch=watch,
+            accelerator=accelerator,
+        )
+
+    @staticmethod
+    def load(folder: Path) -> FittedSequence:
+        """What FittedSequence.save wrote. Raises DataError."""
+        return sequence.load(folder, NAME, lambda options: of_options(Contrastive, options))
+
+
+def cut_times(cutoff: int, recipe: Contrastive) -> Int64[np.ndarray, "C"]:
+    """The cuts in seconds, the newest first; each with its horizon before the cutoff."""
+    newest = cutoff // SECOND - recipe.horizon_days * DAY // SECOND
+    return newest - np.arange(recipe.cuts) * (recipe.every_days * DAY // SECOND)
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """(user, cut) of everyone with an event before the cut. Places are those of the events' flat arrays.
+
+    The past of pair p is first[p] … at[p] − 1, its future at[p] … end[p] − 1, which may be nothing. Times in seconds.
+    """
+
+    users: Int64[np.ndarray, "P"]  # their rows in the histories
+    cuts: Int64[np.ndarray, "P"]
+    first: Int64[np.ndarray, "P"]
+    at: Int64[np.ndarray, "P"]
+    end: Int64[np.ndarray, "P"]
+
+    @staticmethod
+    def of(events: Histories, cuts: Int64[np.ndarray, "C"], horizon: int) -> "Pairs":
+        """All pairs of these histories, cut by cut; `horizon` in seconds. An event at a cut is after it."""
+        seconds = events.fields[TIME] // SECOND
+        found = []
+        for cut in cuts:
+            at, end = (events.starts[:-1] + _earlier(seconds, events.starts, t) for t in (int(cut), int(cut) + horizon))
+            rows = np.flatnonzero(at > events.starts[:-1])
+            found.append((rows, np.full(len(rows), cut), events.starts[rows], at[rows], end[rows]))
+        return Pairs(*(np.concatenate(parts).astype(np.int64) for parts in zip(*found, strict=True)))
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    @property
+    def active(self) -> Bool[np.ndarray, "P"]:
+        """Who has a future."""
+        return self.end > self.at
+
+    def only(self, some: Bool[np.ndarray, "P"] | Int64[np.ndarray, "B"]) -> "Pairs":
+        """These pairs, in this order."""
+        return Pairs(*(getattr(self, name)[some] for name in Pairs.__slots__))
+
+    def epochs(self, many: int, rng: RNG) -> Rows:
+        """`many` pairs an epoch (all where there are fewer), drawn anew and without one twice."""
+
+        def rows(epoch: int) -> Int64[np.ndarray, "N"]:
+            return rng.child(f"epoch {epoch}").generator().permutation(len(self))[:many]
+
+        return rows
+
+    def batches(self, fields: Mapping[str, np.ndarray], length: int) -> Parts:
+        """For `train`: a batch whole, because its users are each other's negatives."""
+
+        def parts(chosen: Int64[np.ndarray, "B"]) -> Iterator[tuple[Part, int]]:
+            yield self.only(chosen).part(fields, length), len(chosen)
+
+        return parts
+
+    def part(self, fields: Mapping[str, np.ndarray], length: int) -> Part:
+        """The newest `length` events of each past, the oldest `length` of each future, and the users' rows.
+
+        Time is counted from the cut, both ways. The gap before a future's first event is taken away: it tells how long ago the past
+        ended, so past and future could be matched by it alone.
+        """
+        keep, ahead = np.minimum(self.at - self.first, length), np.minimum(self.end - self.at, length)
+        past, future = Batch.of(fields, self.at - keep, keep), Batch.of(fields, self.at, ahead)
+        cuts = torch.from_numpy(self.cuts)[:, None]
+        before = _with(past, TIME, (cuts - past.fields[TIME]).clamp(min=0))
+        after = _with(future, TIME, (future.fields[TIME] - cuts).clamp(min=0))
+        if GAP in fields and ahead.any():
+            gaps = after.fields[GAP].clone()
+            gaps[:, 0] = 0
+            after = _with(after, GAP, gaps)
+        return before, after, torch.from_numpy(self.users)
+
+
+def _with(batch: Batch, name: str, values: torch.Tensor) -> Batch:
+    return Batch({**batch.fields, name: values}, batch.lengths)
+
+
+def _earlier(seconds: Int64[np.ndarray, "L"], starts: Int64[np.ndarray, "U1"], time: int) -> Int64[np.ndarray, "U"]:
+    """How many events of each user are earlier than `time`."""
+    before = starts_of((seconds < time).astype(np.int64))
+    return before[starts[1:]] - before[starts[:-1]]
+
+
+def refuse(pairs: Pairs, recipe: Contrastive) -> None:
+    """Raises DataError where nothing can be learned from these pairs."""
+    days = recipe.horizon_days
+    if not len(pairs):
+        said = f"no user has an event more than {days} days before the cutoff, so no past can be set against a future"
+        raise DataError(NAME, [f"{said}; take a longer log or lower horizon_days"])
+    if len(np.unique(pairs.users[pairs.active])) < 2:
+        said = f"fewer than two users have events both before a cut and in the {days} days after it, so there is nothing to tell apart"
+        raise DataError(NAME, [f"{said}; raise cuts or horizon_days"])
+
+
+def hold_out(pairs: Pairs, recipe: Contrastive, rng: RNG) -> Bool[np.ndarray, "P"] | None:
+    """Which pairs are of users who are not trained on; None without patience, or where too few of them have a future to measure by."""
+    last = pairs.cuts == pairs.cuts.max()
+    everyone = np.unique(pairs.users[last])
+    some = rng.generator().permutation(everyone)[: min(round(len(everyone) * recipe.held_out), MOST)]
+    out = np.isin(pairs.users, some)
+    return out if recipe.training.patience and (out & last & pairs.active).sum() >= LEAST else None
+
+
+def measure_on(pairs: Pairs, events: Histories, recipe: Contrastive) -> Callable[[FittedSequence], float]:
+    """MRR of these users' own futures among one another's, plus the AUROC of being active after the cut; 2 is the most.
+
+    `pairs` are of one cut. Equal scores: the mean of the best and the worst rank.
+    """
+    held = events.take(pairs.users)
+    asked = Pairs.of(held, pairs.cuts[:1], recipe.horizon_days * DAY // SECOND)
+    some = np.flatnonzero(asked.active)
+
+    def measure(fitted: FittedSequence) -> float:
+        left, right, logit = vectors(fitted, asked, held)
+        scores = left[some] @ right[some].T
+        return float(reciprocal_ranks(scores).mean()) + auroc(asked.active, logit)
+
+    return measure
+
+
+def vectors(fitted: FittedSequence, pairs: Pairs, events: Histories) -> Sequence[Float32[np.ndarray, "P ..."]]:
+    """What the two towers say of each pair: the past's unit vector, the future's, the logit of having one."""
+    fields = {**fitted.numbers(events), TIME: events.fields[TIME] // SECOND}
+    where, found = next(fitted.network.parameters()).device, []
+    for start in range(0, len(pairs), ROWS):
+        past, future, _ = pairs.only(np.arange(start, min(start + ROWS, len(pairs)))).part(fields, fitted.network.length)
+        with torch.no_grad():
+            found.append([each.float().cpu().numpy() for each in fitted.network(past.to(where), future.to(where))])
+    return [np.concatenate(each) for each in zip(*found, strict=True)]
+
+
+def reciprocal_ranks(scores: Float32[np.ndarray, "P P"]) -> Float64[np.ndarray, "P"]:
+    """1 over the rank of each row's own column."""
+    own = scores.diagonal()[:, None]
+    return 1 / (0.5 + (scores > own).sum(1) + (scores == own).sum(1) / 2)
