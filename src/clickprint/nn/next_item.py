@@ -19,6 +19,7 @@ from clickprint.nn.positions import LearnedPositions
 from clickprint.nn.top import CELLS, top
 
 ITEM, TIME = "item", "time"
+CACHED = 1 << 19  # numbers of a layer's input at a time, on a CPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +177,15 @@ def shifted(
 
 
 def last_states(
-    model: HistoryModel, fields: Mapping[str, np.ndarray], starts: Int64[np.ndarray, "U1"], *, tokens: int = 1 << 15
+    model: HistoryModel, fields: Mapping[str, np.ndarray], starts: Int64[np.ndarray, "U1"], *, tokens: int = 0
 ) -> Iterator[tuple[Int64[np.ndarray, "B"], Float[Tensor, "B D"]]]:
-    """(rows, the state after each row's newest event), in batches of about `tokens` events, users of like length together."""
+    """(rows, the state after each row's newest event), in batches of about `tokens` events, users of like length together.
+
+    0 tokens: so many that a layer's input stays in a processor's cache (four times as fast as 32,768 at width 128); 32,768 on a GPU.
+    """
     model.eval()
     device = next(model.parameters()).device
+    tokens = tokens or (max(CACHED // model.width, 256) if device.type == "cpu" else 1 << 15)
     keep = np.minimum(np.diff(starts), model.length)
     order = np.argsort(keep, kind="stable")
     at = 0
