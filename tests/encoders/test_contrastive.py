@@ -142,7 +142,7 @@ def test_loss_by_brute_force() -> None:
     pairs = Pairs.of(events, np.array([35, 28, 21]) * DAYS, 5 * DAYS)
     past, future, users = pairs.part(numbers(events), 6)
     model = towers().train()
-    loss = float(TwoTowersLoss(temperature=0.3, active=0.7)(model, (past, future, users)))
+    loss = TwoTowersLoss(temperature=0.3, active=0.7)(model, (past, future, users)).item()
     left, right, logit = (t.detach().double().numpy() for t in model(past, future))
     assert np.allclose(np.linalg.norm(left, axis=1), 1)
     assert np.allclose(np.linalg.norm(right, axis=1), 1)
@@ -297,6 +297,7 @@ def test_histories_without_a_cutoff() -> None:
         ({"held_out": 1.0}, "held_out: found 1.0"),
         ({"loss": {"temperature": 0}}, "temperature: found 0"),
         ({"loss": {"active": -1.0}}, "active: found -1"),
+        ({"history": {"fields": ["age"]}}, "leave the field age out"),
         ({"history": {"fields": ["time"]}}, "item and time are read anyway"),
     ],
 )

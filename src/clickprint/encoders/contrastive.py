@@ -61,6 +61,7 @@ class Contrastive:
         faults = [f"{n}: found {getattr(self, n)}, expected at least 1" for n in names if getattr(self, n) < 1]
         faults += [f"heads: {self.heads} do not divide a width of {self.width} into even parts"] if self.width % (2 * self.heads) else []
         faults += [f"held_out: found {self.held_out}, expected a share above 0 and below 1"] if not 0 < self.held_out < 1 else []
+        faults += ["history: the towers count time from each cut anyway, leave the field age out"] if "age" in self.history.fields else []
         if faults:
             raise ConfigError("; ".join(faults))
 
