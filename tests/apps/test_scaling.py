@@ -425,6 +425,7 @@ def test_faults_of_a_ladder(text: str, told: list[str]) -> None:
         ("[models]\nsasrec = 3", "models.sasrec: found int 3, expected a table"),
         ("[models.sasrek]", "did you mean sasrec"),
         ("[models.sasrec]\nencoder = 3", "models.sasrec.encoder: 3 is unknown"),
+        ("[models.sasrec]\nhistory.everything = true", "models.sasrec.history.everything: found true"),
         ("[models.counts]", "counts is no sequence model"),
         ("[models.sasrec]\nwidth = 6\nheads = 4", "models.sasrec: heads: 4 do not divide"),
     ],

@@ -172,6 +172,8 @@ def _model(raw: Mapping[str, Any], faults: list[str]) -> tuple[str, Model | None
     if not isinstance(made, Model) or not isinstance(made.loss, NextItemLoss) or not hasattr(made, "width"):
         faults.append(f"{path}: {encoder} is no sequence model of a width that learns the next item, so it has no ladder")
         return encoder, None
+    if made.history.everything:
+        faults.append(f"{path}.history.everything: found true, expected false: items are held out from histories of events about items")
     return encoder, made
 
 
