@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from clickprint.core.errors import ConfigError
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
+from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
 from clickprint.encoders import bars
 from clickprint.encoders.bars import EASE, ItemKNN, OwnItems, Popularity
@@ -125,3 +126,28 @@ def test_users_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     pieces = ItemKNN().fit(of(rows)).recommend(of(rows), 3)
     assert np.array_equal(whole.items, pieces.items)
     assert torch.allclose(torch.from_numpy(whole.scores), torch.from_numpy(pieces.scores))
+
+
+@pytest.mark.parametrize("name", bars.BARS)
+def test_a_bar_by_its_name(name: str) -> None:
+    made = bars.bar(name, {})
+    assert type(made) is bars.bar_class(name)
+    with pytest.raises(ConfigError, match="'wide' is not an option of"):
+        bars.bar(name, {"wide": 1})
+
+
+def test_an_unknown_bar() -> None:
+    with pytest.raises(ConfigError, match="found no bar 'popular', expected one of als, ease, item-knn, own-items, popularity, twhin"):
+        bars.bar("popular", {})
+
+
+def test_a_bar_that_draws_is_given_the_seed() -> None:
+    class Drawn:
+        def fit_histories(self, histories: Histories, *, rng: RNG, watch: object) -> bars.FittedBar:
+            return Popularity().fit(histories.take(np.array([rng.seed])))
+
+    rows = of([[3, 10], [10]])
+    assert not bars.drawn(Popularity())
+    assert bars.fit_bar(Popularity(), rows, rng=RNG(5)).recommend(rows, 2).items.tolist() == [[10, 3], [10, 3]]
+    assert bars.drawn(Drawn())
+    assert bars.fit_bar(Drawn(), rows, rng=RNG(1)).recommend(rows, 2).items.tolist() == [[10], [10]]

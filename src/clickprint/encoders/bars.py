@@ -1,10 +1,13 @@
 """What ranks items without a network: the bars that every model has to beat. Each is fitted on histories and recommends from histories.
 
-Fitting counts; nothing here is drawn at random. Scores are of the whole catalogue that was in the histories.
+A bar's name stands in BARS and its module is imported when asked for. Fitting those of this file counts; nothing is drawn at random.
+Scores are of the whole catalogue that was in the histories.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,12 +19,54 @@ from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
 from clickprint.core.ragged import Ragged
 from clickprint.core.recommendations import Recommendations
+from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
 from clickprint.core.watch import Watch, silent
+from clickprint.encoders import of_options
 from clickprint.encoders.sequence import items_only, known_values, number
 from clickprint.nn.top import CELLS, top
 
 LARGEST = 40_000  # items whose square of numbers EASE may hold (6.4 GB)
+# A bar has fit(histories, watch=…); one that draws at random has fit_histories(histories, rng=…, watch=…) instead.
+BARS = {
+    "popularity": "clickprint.encoders.bars:Popularity",
+    "own-items": "clickprint.encoders.bars:OwnItems",
+    "item-knn": "clickprint.encoders.bars:ItemKNN",
+    "ease": "clickprint.encoders.bars:EASE",
+    "als": "clickprint.encoders.als:ALS",
+    "twhin": "clickprint.encoders.graph:TwHIN",
+}
+
+
+@runtime_checkable
+class Ranks(Protocol):
+    """What ranks the items it learned, for any histories: a fitted bar, or a fitted next-item network."""
+
+    def recommend(self, histories: Histories, k: int, *, seen: bool = True) -> Recommendations: ...
+
+
+def bar(name: str, options: Mapping[str, Any]) -> Any:
+    """The bar of this name with these options, given as TOML has them. Raises ConfigError."""
+    return of_options(bar_class(name), options)
+
+
+def bar_class(name: str) -> Any:
+    """The frozen dataclass of this name. Raises ConfigError for one that is not known."""
+    if name not in BARS:
+        raise ConfigError(f"found no bar {name!r}, expected one of {', '.join(sorted(BARS))}")
+    module, _, attribute = BARS[name].partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def drawn(kind: Any) -> bool:
+    """Whether a bar (or its class) draws at random, so that seeds differ."""
+    return hasattr(kind, "fit_histories")
+
+
+def fit_bar(made: Any, histories: Histories, *, rng: RNG, watch: Watch = silent) -> Ranks:
+    """The bar fitted on histories, in which every event counts."""
+    fitted: Ranks = made.fit_histories(histories, rng=rng, watch=watch) if drawn(made) else made.fit(histories, watch=watch)
+    return fitted
 
 
 @dataclass(frozen=True, slots=True)
