@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Int64
 
+from clickprint.core.errors import ConfigError
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
 from clickprint.core.time import DAY
@@ -43,6 +44,13 @@ def _gap(events: Histories) -> Int64[np.ndarray, "L"]:
     return gaps
 
 
+def _age(events: Histories) -> Int64[np.ndarray, "L"]:
+    """⌊2 · log2(1 + days before the histories' cutoff)⌋. Raises ConfigError where they have none."""
+    if events.cutoff is None:
+        raise ConfigError("age: these histories have no cutoff to count from; cut the log first, or leave the field out")
+    return np.floor(2 * np.log2(1 + np.maximum(events.cutoff - events.fields["time"], 0) / DAY)).astype(np.int64)
+
+
 def _price_band(events: Histories) -> Int64[np.ndarray, "L"]:
     """⌊4 · log2(price)⌋: four bands to each doubling; nothing where there is no price above 0."""
     price = events.fields["price"]
@@ -55,5 +63,6 @@ DERIVED: Mapping[str, tuple[str, Callable[[Histories], Int64[np.ndarray, "L"]]]]
     "hour": ("time", _hour),
     "weekday": ("time", _weekday),
     "gap": ("time", _gap),
+    "age": ("time", _age),
     "price_band": ("price", _price_band),
 }

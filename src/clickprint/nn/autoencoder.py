@@ -13,6 +13,7 @@ from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clickprint.core.errors import ConfigError
 from clickprint.core.ragged import starts_of
 from clickprint.nn import losses
 from clickprint.nn.next_item import Batch, HistoryModel
@@ -86,8 +87,12 @@ class Reconstruction:
     A field of more than `full` values: against `negatives` uniform ones that a part shares (accidental hits masked) instead of all.
     """
 
-    full: int = 10_000
-    negatives: int = 1_024
+    full: int = 2_000
+    negatives: int = 512
+
+    def __post_init__(self) -> None:
+        if self.negatives < 1:
+            raise ConfigError(f"negatives: found {self.negatives}, expected at least 1")
 
     def __call__(self, model: nn.Module, part: tuple[Batch]) -> Float[Tensor, ""]:
         (batch,) = part
