@@ -17,7 +17,7 @@ from clickprint.core.time import DAY
 from clickprint.data.engine import DuckDB
 from clickprint.data.split import past_of
 from clickprint.encoders import encoder, load, sequence
-from clickprint.encoders.contrastive import Contrastive, Pairs, cut_times, hold_out, measure_on, reciprocal_ranks, vectors
+from clickprint.encoders.contrastive import Contrastive, Pairs, cut_times, hold_out, measure_on, share_below, vectors
 from clickprint.encoders.sequence import SECOND, HistorySpec
 from clickprint.metrics.labels import auroc
 from clickprint.nn.contrastive import TwoTowers, TwoTowersLoss
@@ -196,11 +196,13 @@ def test_how_long_ago_is_seen() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------------ measure
-def test_ranks_by_brute_force() -> None:
+def test_share_below_by_brute_force() -> None:
     random = np.random.default_rng(0)
     scores = random.integers(0, 4, (7, 7)).astype(np.float32)
-    wanted = [1 / np.mean([r for r, s in enumerate(sorted(row, reverse=True), 1) if s == row[i]]) for i, row in enumerate(scores.tolist())]
-    assert np.allclose(reciprocal_ranks(scores), wanted)
+    wanted = [auroc(np.arange(7) == i, scores[i]) for i in range(7)]
+    assert share_below(scores) == pytest.approx(np.mean(wanted))
+    assert share_below(np.eye(3, dtype=np.float32)) == 1
+    assert share_below(np.ones((3, 3), np.float32)) == 0.5
 
 
 def shoppers(users: int = 60, days: int = 60, active: float = 0.6, seed: int = 0) -> dict[str, np.ndarray]:
@@ -241,8 +243,8 @@ def test_patience_holds_users_out_and_measures_them() -> None:
         asked = Pairs.of(held, last.cuts[:1], 7 * DAYS)
         left, right, logit = vectors(fitted, asked, held)
         some = np.flatnonzero(asked.active)
-        rank = [1 + sum(left[i] @ right[j] > left[i] @ right[i] for j in some) for i in some]
-        assert found == pytest.approx(np.mean(1 / np.array(rank)) + auroc(asked.active, logit), abs=1e-3)
+        own = [np.mean([left[i] @ right[j] < left[i] @ right[i] for j in some if j != i]) for i in some]
+        assert found == pytest.approx(np.mean(own) + auroc(asked.active, logit), abs=1e-3)
 
 
 def test_too_few_to_measure_by_trains_all_epochs() -> None:

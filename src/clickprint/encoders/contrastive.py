@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Float64, Int64
+from jaxtyping import Bool, Float32, Int64
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.histories import Histories
 from clickprint.core.past import Past
-from clickprint.core.ragged import starts_of
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
 from clickprint.core.watch import Watch, silent
@@ -125,10 +124,9 @@ class Pairs:
     @staticmethod
     def of(events: Histories, cuts: Int64[np.ndarray, "C"], horizon: int) -> "Pairs":
         """All pairs of these histories, cut by cut; `horizon` in seconds. An event at a cut is after it."""
-        seconds = events.fields[TIME] // SECOND
         found = []
         for cut in cuts:
-            at, end = (events.starts[:-1] + _earlier(seconds, events.starts, t) for t in (int(cut), int(cut) + horizon))
+            at, end = (_place(events.fields[TIME], events.starts, int(t) * SECOND) for t in (cut, cut + horizon))
             rows = np.flatnonzero(at > events.starts[:-1])
             found.append((rows, np.full(len(rows), cut), events.starts[rows], at[rows], end[rows]))
         return Pairs(*(np.concatenate(parts).astype(np.int64) for parts in zip(*found, strict=True)))
@@ -183,10 +181,15 @@ def _with(batch: Batch, name: str, values: torch.Tensor) -> Batch:
     return Batch({**batch.fields, name: values}, batch.lengths)
 
 
-def _earlier(seconds: Int64[np.ndarray, "L"], starts: Int64[np.ndarray, "U1"], time: int) -> Int64[np.ndarray, "U"]:
-    """How many events of each user are earlier than `time`."""
-    before = starts_of((seconds < time).astype(np.int64))
-    return before[starts[1:]] - before[starts[:-1]]
+def _place(time: Int64[np.ndarray, "L"], starts: Int64[np.ndarray, "U1"], moment: int) -> Int64[np.ndarray, "U"]:
+    """The place of each user's first event at or after `moment`, or where his events end: a binary search of all users at once."""
+    low, high = starts[:-1].copy(), starts[1:].copy()
+    while (open_ := low < high).any():
+        middle = np.where(open_, (low + high) // 2, 0)
+        earlier = open_ & (time[middle] < moment)
+        low = np.where(earlier, middle + 1, low)
+        high = np.where(open_ & ~earlier, middle, high)
+    return low
 
 
 def refuse(pairs: Pairs, recipe: Contrastive) -> None:
@@ -210,9 +213,10 @@ def hold_out(pairs: Pairs, recipe: Contrastive, rng: RNG) -> Bool[np.ndarray, "P
 
 
 def measure_on(pairs: Pairs, events: Histories, recipe: Contrastive) -> Callable[[FittedSequence], float]:
-    """MRR of these users' own futures among one another's, plus the AUROC of being active after the cut; 2 is the most.
+    """How often a user's own future fits his past better than another's, plus the AUROC of being active after the cut; 2 is the most.
 
-    `pairs` are of one cut. Equal scores: the mean of the best and the worst rank.
+    `pairs` are of one cut. A share of all pairs, not MRR: that hangs on the few who come first, and jumps from epoch to epoch where only
+    some dozens of users have a future.
     """
     held = events.take(pairs.users)
     asked = Pairs.of(held, pairs.cuts[:1], recipe.horizon_days * DAY // SECOND)
@@ -221,7 +225,7 @@ def measure_on(pairs: Pairs, events: Histories, recipe: Contrastive) -> Callable
     def measure(fitted: FittedSequence) -> float:
         left, right, logit = vectors(fitted, asked, held)
         scores = left[some] @ right[some].T
-        return float(reciprocal_ranks(scores).mean()) + auroc(asked.active, logit)
+        return share_below(scores) + auroc(asked.active, logit)
 
     return measure
 
@@ -237,7 +241,8 @@ def vectors(fitted: FittedSequence, pairs: Pairs, events: Histories) -> Sequence
     return [np.concatenate(each) for each in zip(*found, strict=True)]
 
 
-def reciprocal_ranks(scores: Float32[np.ndarray, "P P"]) -> Float64[np.ndarray, "P"]:
-    """1 over the rank of each row's own column."""
+def share_below(scores: Float32[np.ndarray, "P P"]) -> float:
+    """The share of a row's other columns that are below its own, the mean over rows; a tie is half below."""
     own = scores.diagonal()[:, None]
-    return 1 / (0.5 + (scores > own).sum(1) + (scores == own).sum(1) / 2)
+    below, level = (scores < own).sum(), (scores == own).sum() - len(scores)
+    return float((below + level / 2) / (len(scores) * (len(scores) - 1)))
