@@ -85,10 +85,10 @@ def test_threads_change_no_byte() -> None:
     confidence = sparse.csr_matrix(counted(tastes(300), np.arange(20)), dtype=np.float32)
     found = []
     for threads in (1, 3):
-        with als._Solver(ALS(width=16)) as solver:
-            solver.model.num_threads = threads
-            solver.fit(confidence, np.random.default_rng(0), lambda *_: None)
-            found.append((solver.model.item_factors.tobytes(), solver.model.recalculate_user(np.arange(300), confidence).tobytes()))
+        with als.solver(ALS(width=16)) as model:
+            model.num_threads, model.random_state = threads, np.random.default_rng(0)
+            model.fit(confidence, show_progress=False)
+            found.append((model.item_factors.tobytes(), model.recalculate_user(np.arange(300), confidence).tobytes()))
     assert found[0] == found[1]
 
 
@@ -231,6 +231,19 @@ def test_logs_that_are_refused() -> None:
         ALS().fit_histories(of([]))
     with pytest.raises(ConfigError, match="column 'category' was learned, so there are no items to rank"):
         fitted.recommend(of([[10]]), 3)
+
+
+def test_what_cannot_be_solved_is_said() -> None:
+    with pytest.raises(ConfigError, match="raise regularization"):
+        ALS(width=3, regularization=1e-30).fit_histories(of([[4, 4, 8], [9]]))
+    with pytest.raises(ValueError, match="row"), als.solver(ALS()) as model:  # a fault that regularization does not mend
+        model.recalculate_user(np.arange(2), sparse.csr_matrix((1, 3), dtype=np.float32))
+
+
+def test_progress_is_told() -> None:
+    told: list[tuple[str, int, int]] = []
+    ALS(width=2, iterations=3).fit_histories(of(tastes()), watch=lambda *what: told.append(what))
+    assert told == [("als", n, 3) for n in range(4)]
 
 
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:

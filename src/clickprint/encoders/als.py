@@ -1,14 +1,14 @@
 """iALS: users and values as vectors whose products tell who had what, by alternating least squares (the library implicit)."""
 
-from collections.abc import Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float32, Int64
 from scipy import sparse
 
 from clickprint.core.errors import ConfigError, DataError
@@ -19,7 +19,6 @@ from clickprint.core.recommendations import Recommendations
 from clickprint.core.rng import RNG
 from clickprint.core.watch import Watch, silent
 from clickprint.encoders import interactions, state
-from clickprint.encoders.bars import FittedBar
 from clickprint.encoders.interactions import WEIGHTS, Weighing
 from clickprint.encoders.sequence import number
 
@@ -68,10 +67,15 @@ class ALS:
     def _fit(self, histories: Histories, weighing: Weighing, rng: RNG, watch: Watch) -> "FittedALS":
         values = interactions.learned(histories, self.column, weighing, self.least, "als")
         fitted = FittedALS(self, values, np.zeros((len(values), self.width), np.float32), weighing.now)
-        with _Solver(self) as solver:
-            solver.fit(fitted.confidences(histories, weighing), rng.child("start").generator(), watch)
-            vectors = np.ascontiguousarray(solver.model.item_factors, np.float32)
-        return FittedALS(self, values, vectors, weighing.now)
+        with solver(self) as model:
+            model.random_state = rng.child("start").generator()
+            watch("als", 0, self.iterations)
+            model.fit(
+                fitted.confidences(histories, weighing),
+                show_progress=False,
+                callback=lambda done, _seconds, _loss: watch("als", done + 1, self.iterations),
+            )
+        return replace(fitted, vectors=np.ascontiguousarray(model.item_factors, np.float32))
 
     @staticmethod
     def load(folder: Path) -> "FittedALS":
@@ -118,13 +122,7 @@ class FittedALS:
         """
         if self.recipe.column != "item":
             raise ConfigError(f"als: column {self.recipe.column!r} was learned, so there are no items to rank")
-        width = self.recipe.width
-        items = np.concatenate([np.zeros((1, width), np.float32), self.vectors])
-
-        def scores(some: Histories, _: Int64[np.ndarray, "L"]) -> Float[np.ndarray, "U V1"]:
-            return self.states(some) @ items.T
-
-        return FittedBar(self.values, scores).recommend(histories, k, seen=seen)
+        return interactions.ranked(histories, self.states(histories), self.values, self.vectors, k, seen=seen)
 
     def confidences(self, histories: Histories, weighing: Weighing) -> sparse.csr_matrix:
         """c of each user and value, where it is not 1."""
@@ -136,12 +134,12 @@ class FittedALS:
 
     def _solved(self, histories: Histories, weighing: Weighing) -> Float32[np.ndarray, "U D"]:
         out = np.zeros((len(histories), self.recipe.width), np.float32)
-        with _Solver(self.recipe) as solver:
-            solver.model.item_factors = self.vectors
+        with solver(self.recipe) as model:
+            model.item_factors = self.vectors
             for start in range(0, len(histories), interactions.USERS):
                 rows = np.arange(start, min(start + interactions.USERS, len(histories)))
                 some = self.confidences(histories.take(rows), weighing)
-                out[rows] = solver.model.recalculate_user(np.arange(len(rows)), some)
+                out[rows] = model.recalculate_user(np.arange(len(rows)), some)
         return out
 
     def save(self, folder: Path) -> None:
@@ -149,33 +147,24 @@ class FittedALS:
         state.write(folder, "als", {"options": options, "now": self.now}, {"values": self.values, "vectors": self.vectors})
 
 
-class _Solver:
+@contextmanager
+def solver(recipe: ALS) -> Iterator[Any]:
     """The library's model while its BLAS has one thread (rows are solved side by side; more only get in each other's way).
 
-    Its own threads change no byte: each row is solved alone.
+    Its own threads change no byte: each row is solved alone. Raises ConfigError where a row has no solution, and without the library.
     """
-
-    def __init__(self, recipe: ALS) -> None:
-        self._recipe, self._stack = recipe, ExitStack()
-        self.model: Any = None
-
-    def __enter__(self) -> "_Solver":
+    try:
+        from implicit.als import AlternatingLeastSquares
+        from threadpoolctl import threadpool_limits
+    except ImportError as fault:
+        raise ConfigError(f"als needs the library implicit, which is not here ({fault}); pip install 'clickprint[als]'") from None
+    with threadpool_limits(1, "blas"):
+        options = {"factors": recipe.width, "regularization": recipe.regularization, "iterations": recipe.iterations}
         try:
-            from implicit.als import AlternatingLeastSquares
-            from threadpoolctl import threadpool_limits
-        except ImportError as fault:
-            raise ConfigError(f"als needs the library implicit, which is not here ({fault}); pip install 'clickprint[als]'") from None
-        self._stack.enter_context(threadpool_limits(1, "blas"))
-        r = self._recipe
-        self.model = AlternatingLeastSquares(
-            factors=r.width, regularization=r.regularization, iterations=r.iterations, use_cg=False, use_gpu=False
-        )
-        return self
-
-    def __exit__(self, *fault: object) -> None:
-        self._stack.close()
-
-    def fit(self, confidences: sparse.csr_matrix, random: np.random.Generator, watch: Watch) -> None:
-        total, self.model.random_state = self._recipe.iterations, random
-        watch("als", 0, total)
-        self.model.fit(confidences, show_progress=False, callback=lambda done, _seconds, _loss: watch("als", done + 1, total))
+            yield AlternatingLeastSquares(**options, use_cg=False, use_gpu=False)
+        except ValueError as fault:
+            if "regularization" not in str(fault):
+                raise
+            raise ConfigError(
+                f"als: a user's or value's vector cannot be solved for; raise regularization ({recipe.regularization})"
+            ) from None

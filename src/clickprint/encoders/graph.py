@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float32, Int64
 from scipy import sparse
 
 from clickprint.core.errors import ConfigError, DataError
@@ -18,7 +18,6 @@ from clickprint.core.recommendations import Recommendations
 from clickprint.core.rng import RNG
 from clickprint.core.watch import Watch, silent
 from clickprint.encoders import interactions, of_options, state
-from clickprint.encoders.bars import FittedBar
 from clickprint.encoders.interactions import WEIGHTS, Weighing
 from clickprint.encoders.sequence import number
 from clickprint.nn.device import device
@@ -145,14 +144,8 @@ class FittedTwHIN:
         """
         if self.recipe.column != "item":
             raise ConfigError(f"twhin: column {self.recipe.column!r} was learned, so there are no items to rank")
-        ends = np.concatenate(
-            [np.zeros((1, self.recipe.width), np.float32), unit(self.items + self.moves[heaviest(self.recipe, self.relations)])]
-        )
-
-        def scores(some: Histories, _: Int64[np.ndarray, "L"]) -> Float[np.ndarray, "U V1"]:
-            return self.states(some) @ ends.T
-
-        return FittedBar(self.values, scores).recommend(histories, k, seen=seen)
+        ends = unit(self.items + self.moves[heaviest(self.recipe, self.relations)])
+        return interactions.ranked(histories, self.states(histories), self.values, ends, k, seen=seen)
 
     def means(self, edges: sparse.csr_matrix) -> Float32[np.ndarray, "U D"]:
         """The weighted mean of where each row's edges point to; zeros for a row without one."""

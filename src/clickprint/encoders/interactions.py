@@ -5,15 +5,20 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
-from jaxtyping import Float64, Int64
+import torch
+from jaxtyping import Float32, Float64, Int64
 from scipy import sparse
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.histories import Histories
+from clickprint.core.ids import NONE
 from clickprint.core.past import Past
+from clickprint.core.ragged import Ragged
+from clickprint.core.recommendations import Recommendations
 from clickprint.core.time import DAY, Time
-from clickprint.encoders.sequence import known_values
+from clickprint.encoders.sequence import known_values, number
+from clickprint.nn.next_item import best
 
 USERS = 65_536  # at a time
 # What an event of a role counts. What is not named counts nothing: what was only shown, taken out again or sent back was not chosen.
@@ -98,3 +103,18 @@ def matrix(
 
     made = [part(histories.take(np.arange(start, min(start + USERS, len(histories))))) for start in range(0, len(histories), USERS)]
     return sparse.vstack(made, "csr") if made else sparse.csr_matrix((0, width), dtype=np.float32)
+
+
+def ranked(
+    histories: Histories,
+    states: Float32[np.ndarray, "U D"],
+    items: Int64[np.ndarray, "V"],
+    vectors: Float32[np.ndarray, "V D"],
+    k: int,
+    *,
+    seen: bool,
+) -> Recommendations:
+    """The k items of the largest product with each user's vector; equal ones: the smaller id. `seen`: items of the history may be given."""
+    had = Ragged(histories.starts, number(items, histories.fields["item"]))
+    found, scores = best(torch.from_numpy(states), torch.from_numpy(np.pad(vectors, ((1, 0), (0, 0)))), k, None if seen else had)
+    return Recommendations(histories.users, np.append(NONE, items)[found], scores)
