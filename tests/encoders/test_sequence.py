@@ -5,12 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
+from clickprint.core.items import AttributeKind, Catalogue
 from clickprint.core.rng import RNG
+from clickprint.data.texts import item_vectors
 from clickprint.encoders import ENCODERS, encoder, load, sequence
 from clickprint.encoders.gru4rec import GRU4Rec
 from clickprint.encoders.hstu import HSTU
@@ -239,3 +242,23 @@ def test_options_come_from_a_recipe_file(name: str) -> None:
 def test_options_that_are_refused(name: str, options: dict, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         encoder(name, **options)
+
+
+def test_item_vectors_start_from_what_the_catalogue_says() -> None:
+    rng = np.random.default_rng(0)
+    titles = [" ".join(rng.choice(["red", "blue", "lamp", "chair", "wood"], 2)) for _ in range(30)]
+    table = pa.table({"item": pa.array(range(30), pa.int64()), "known_from": pa.nulls(30, pa.int64()), "title": [*titles[:-1], None]})
+    catalogue = Catalogue(table, {"title": AttributeKind.TEXT})
+    items, vectors = item_vectors(catalogue, 8)
+    starts = np.arange(0, 121, 4)
+    histories = Histories(np.arange(30), starts, {"item": np.tile(np.arange(30), 4)[:120], "time": np.arange(120)})
+    still = Training(epochs=1, batch=8, lr=1e-12)
+    recipe = SASRec(width=8, history=HistorySpec(length=3, texts=True), training=still)
+    random = SASRec(width=8, history=HistorySpec(length=3), training=still)
+    found = sequence.fit(recipe, "sasrec", histories, rng=RNG(0), catalogue=catalogue).network.items[1:].detach().numpy()
+    other = sequence.fit(random, "sasrec", histories, rng=RNG(0)).network.items[1:].detach().numpy()
+    assert np.allclose(np.linalg.norm(found, axis=1), np.linalg.norm(other, axis=1), atol=1e-6)
+    assert np.allclose(found[:-1] / np.linalg.norm(found[:-1], axis=1, keepdims=True), vectors[items][:-1], atol=1e-4)
+    assert np.allclose(found[-1], other[-1], atol=1e-6)  # nothing is said of the last item
+    with pytest.raises(ConfigError, match="needs the catalogue"):
+        sequence.fit(recipe, "sasrec", histories, rng=RNG(0))

@@ -10,6 +10,7 @@ from jaxtyping import Int64
 from clickprint.core.dataset import Manifest
 from clickprint.core.events import Role
 from clickprint.core.histories import Histories
+from clickprint.core.items import Catalogue
 from clickprint.core.profiles import Profiles
 from clickprint.core.rng import RNG
 from clickprint.core.time import Time, Window
@@ -53,6 +54,11 @@ class Past(Protocol):
     @property
     def log(self) -> Table:
         """The log, cut: no event at or after the cutoff, the catalogue as it was known then."""
+        ...
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """One row an item, as known at the cutoff."""
         ...
 
     def histories(self, fields: Collection[str]) -> Histories:

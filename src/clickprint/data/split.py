@@ -11,6 +11,7 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
 from clickprint.core.histories import Histories
 from clickprint.core.ids import each_once
+from clickprint.core.items import Catalogue
 from clickprint.core.time import DAY, Time, Window, midnight, show
 from clickprint.data.engine import DuckDB
 from clickprint.data.histories import build
@@ -25,6 +26,11 @@ class LogPast:
     cutoff: Time
     users: Int64[np.ndarray, "U"] = field(repr=False)
     _histories: dict[tuple[str, ...], Histories] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """As known at the cutoff."""
+        return self.log.catalogue
 
     def histories(self, fields: Collection[str]) -> Histories:
         """See core.past.Past. Built beside the engine's spilled data, once for equal fields; gone with the engine.

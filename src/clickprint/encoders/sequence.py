@@ -19,12 +19,14 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import whole
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
+from clickprint.core.items import Catalogue
 from clickprint.core.past import Past
 from clickprint.core.profiles import Profiles, to_float16
 from clickprint.core.ragged import Ragged
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.rng import RNG
 from clickprint.core.watch import Watch, silent
+from clickprint.data.texts import item_vectors
 from clickprint.encoders import state
 from clickprint.encoders.derived import columns, derive
 from clickprint.metrics import ranking
@@ -42,13 +44,14 @@ class HistorySpec:
 
     `fields` are columns of events, numeric attributes of the catalogue, or what encoders.derived makes of them (hour, weekday, gap,
     price_band). `everything`: events about no item are read too. Items with fewer than `least` events at fit are not learned: they are
-    nothing, wherever they stand.
+    nothing, wherever they stand. `texts`: item vectors start from what the catalogue says of the items (data.texts), not at random.
     """
 
     length: int = 50
     fields: tuple[str, ...] = ()
     least: int = 1
     everything: bool = False
+    texts: bool = False
 
     def __post_init__(self) -> None:
         wrong = [f"{n}: found {getattr(self, n)}, expected at least 1" for n in ("length", "least") if getattr(self, n) < 1]
@@ -78,10 +81,12 @@ Examples = Callable[[Mapping[str, np.ndarray], Int64[np.ndarray, "U1"]], tuple[R
 def fit_past(recipe: Recipe, name: str, past: Past, *, rng: RNG, watch: Watch = silent, accelerator: str = "auto") -> "FittedSequence":
     """Trains on everything before the cutoff. With patience, users' last items are held out and ranked to know when to stop."""
     histories = past.histories(wanted(recipe.history))
+    catalogue = past.catalogue if recipe.history.texts else None
     if not recipe.training.patience:
-        return fit(recipe, name, histories, rng=rng, watch=watch, accelerator=accelerator)
+        return fit(recipe, name, histories, rng=rng, catalogue=catalogue, watch=watch, accelerator=accelerator)
     kept, users, held = hold_out(histories)
-    return fit(recipe, name, kept, rng=rng, watch=watch, accelerator=accelerator, measure=last_item_measure(kept, users, held))
+    measure = last_item_measure(kept, users, held)
+    return fit(recipe, name, kept, rng=rng, catalogue=catalogue, watch=watch, accelerator=accelerator, measure=measure)
 
 
 def fit(
@@ -90,6 +95,7 @@ def fit(
     histories: Histories,
     *,
     rng: RNG,
+    catalogue: Catalogue | None = None,
     examples: Examples | None = None,
     measure: Callable[["FittedSequence"], float] | None = None,
     checkpoint: Path | None = None,
@@ -99,7 +105,8 @@ def fit(
 ) -> "FittedSequence":
     """Trains the recipe's model on these histories. `examples` says on what; without it each event predicts the next item.
 
-    `measure` (higher is better) decides when to stop. Raises DataError where no history has two items.
+    `measure` (higher is better) decides when to stop. `catalogue` (as known at the cutoff) is needed where item vectors start from texts.
+    Raises DataError where no history has two items, ConfigError without a catalogue that says something.
     """
     events = chosen(recipe.history, histories)
     values = {f: known_values(events.fields[f], recipe.history.least if f == ITEM else 1) for f in (ITEM, *recipe.history.fields)}
@@ -110,6 +117,8 @@ def fit(
     with torch.random.fork_rng():
         torch.manual_seed(rng.child("start").integer() & 0x7FFF_FFFF_FFFF_FFFF)
         model = recipe.model({f: len(v) for f, v in values.items()}).to(device(accelerator))
+        if recipe.history.texts:
+            start_from_texts(model, values[ITEM], catalogue, name)
     fitted = replace(fitted, network=model)
     rows: Rows = shuffled(len(events), rng)
     parts: Parts = shifted(fields, events.starts, recipe.history.length, recipe.pieces)
@@ -223,6 +232,20 @@ def load(folder: Path, name: str, recipe: Callable[[Mapping[str, Any]], Any]) ->
         raise DataError(str(folder), [f"not a fitted `{name}` ({said}); {again}"]) from None
     network.eval()
     return FittedSequence(name, made, values, network)
+
+
+def start_from_texts(model: HistoryModel, items: Int64[np.ndarray, "V"], catalogue: Catalogue | None, name: str) -> None:
+    """Gives the vectors of items that the catalogue says something of their place among like items; their lengths stay."""
+    if catalogue is None:
+        raise ConfigError(f"{name}: history.texts needs the catalogue; fit with catalogue=…, or leave history.texts out")
+    table: torch.Tensor = model.embed[ITEM].weight  # type: ignore[index,union-attr]
+    known, vectors = item_vectors(catalogue, table.shape[1])
+    places = number(items, known)
+    some = (places > 0) & vectors.any(1)
+    with torch.no_grad():
+        rows = torch.from_numpy(places[some]).to(table.device)
+        size = table[rows].norm(dim=1, keepdim=True)
+        table[rows] = torch.from_numpy(vectors[some]).to(table.device) * size
 
 
 # ------------------------------------------------------------------------------------------------------------ histories
