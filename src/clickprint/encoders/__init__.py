@@ -25,6 +25,7 @@ ENCODERS = {
     "transformer++": "clickprint.encoders.transformerpp:TransformerPP",
     "autoencoder": "clickprint.encoders.autoencoder:AutoEncoder",
     "contrastive": "clickprint.encoders.contrastive:Contrastive",
+    "multitask": "clickprint.encoders.multitask:MultiTask",
     "als": "clickprint.encoders.als:ALS",
     "twhin": "clickprint.encoders.graph:TwHIN",
     "random": "clickprint.encoders.controls:Random",

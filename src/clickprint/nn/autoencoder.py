@@ -17,7 +17,7 @@ from clickprint.core.errors import ConfigError
 from clickprint.core.ragged import starts_of
 from clickprint.nn import losses
 from clickprint.nn.next_item import Batch, HistoryModel
-from clickprint.nn.train import Parts
+from clickprint.nn.train import Loss, Parts
 
 
 class SequenceAutoEncoder(HistoryModel):
@@ -150,8 +150,8 @@ def in_stretches(
 
 
 @torch.no_grad()
-def mean_loss(model: nn.Module, parts: Parts, loss: Reconstruction, count: int, *, batch: int = 256) -> float:
-    """The mean over all events and ends of rows 0 … count − 1; sampled negatives are the same each time it is called. 0 without rows."""
+def mean_loss(model: nn.Module, parts: Parts, loss: Loss, count: int, *, batch: int = 256) -> float:
+    """The mean of rows 0 … count − 1, by the weight of their parts (events and ends); 0 without rows. Draws are the same in each call."""
     device = next(model.parameters()).device
     total = weight = 0.0
     with torch.random.fork_rng(devices=[device.index or 0] if device.type == "cuda" else []):
