@@ -90,6 +90,7 @@ def test_the_documents_recipe_parses() -> None:
 
 
 CIRCLE = '[profiles.more]\nencoder = "joined"\nblocks = ["less"]\n[profiles.less]\nencoder = "joined"\nblocks = ["more"]'
+SEQUENCE = '\n[profiles.seq]\nencoder = "contrastive"\n{}\n'
 CASES = {
     "not TOML": ("name = ", "recipe: not TOML"),
     "key": (WHOLE + "widht = 3", "probes.widht: unknown; known: ablation, baseline"),
@@ -103,6 +104,10 @@ CASES = {
     "negative seed": (WHOLE.replace("seed = 3", "seed = -1"), "seed: found int -1"),
     "float": (WHOLE.replace("horizon_days = 7", "horizon_days = 7.5"), "split.horizon_days: found float 7.5, expected a whole number"),
     "nan": (WHOLE.replace("rate = 1", "rate = nan"), "data.rate: found float nan"),
+    "key inside": (WHOLE + SEQUENCE.format("training = { epoch = 3 }"), "profiles.seq.training.epoch: unknown; known: batch,"),
+    "type inside": (WHOLE + SEQUENCE.format("history = { length = 0.5 }"), "profiles.seq.history.length: found float 0.5, expected a"),
+    "value inside": (WHOLE + SEQUENCE.format("training = { epochs = 0 }"), "profiles.seq.training.epochs: found 0, expected at least 1"),
+    "values apart": (WHOLE + SEQUENCE.format("history = { fields = ['age'] }"), "profiles.seq.history: the towers count time"),
     "value": (WHOLE.replace("width = 32", "width = 5000"), "profiles.joined.width: found 5000"),
     "value of a dial": (WHOLE.replace("users = 100", "users = 0"), "data.users: found 0"),
     "horizon": (WHOLE.replace("horizon_days = 7", "horizon_days = 0"), "split.horizon_days: found 0, expected at least 1"),

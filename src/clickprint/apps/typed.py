@@ -3,7 +3,7 @@
 import inspect
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
@@ -35,11 +35,23 @@ def options(
     values = {n: fit(raw[n], hints.get(n, Any), f"{path}.{n}", faults) for n in known if n in raw}
     faults += [f"{path}.{n}: missing" for n in known if parameters[n].default is inspect.Parameter.empty and n not in raw]
     if check and len(faults) == before:
+        made = {n: _inner(hints.get(n), v, f"{path}.{n}", faults) for n, v in values.items()}
         try:
-            function(**values)
+            if len(faults) == before:
+                function(**made)
         except ConfigError as fault:
             faults.append(f"{path}.{fault}")
     return values
+
+
+def _inner(hint: Any, found: Any, path: str, faults: list[str]) -> Any:
+    """A table of options inside the options as their dataclass, as encoders.encoder makes it; anything else as it is."""
+    if not (is_dataclass(hint) and isinstance(hint, type) and isinstance(found, dict)):
+        return found
+    try:
+        return part(hint, found, path, faults)
+    except ConfigError as fault:
+        faults.append(f"{path}.{fault}")
 
 
 def fit(found: Any, hint: Any, path: str, faults: list[str]) -> Any:
