@@ -559,6 +559,7 @@ def test_shares_and_seeds_in_an_emptied_folder(path: Path, tmp_path: Path) -> No
         LADDER.format(path=path)
         .replace("sizes = [1, 2]", "sizes = [1]\nfractions = [1, 0.5]\nseeds = [0, 1]")
         .replace("epochs = 3", "epochs = 1")
+        .replace("length = 5", "length = 5, texts = true")
     )
     found = study(parse(text.replace("patience = 2", "patience = 0")), tmp_path / "s", fresh=True, threads=1, accelerator="cpu")
     assert [(r.fraction, r.seed, r.users) for r in found.rungs] == [

@@ -38,6 +38,7 @@ from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import whole, write_array, write_text
 from clickprint.core.histories import Histories
+from clickprint.core.items import Catalogue
 from clickprint.core.rng import RNG, mix
 from clickprint.core.watch import Watch, silent
 from clickprint.data.engine import DuckDB
@@ -80,12 +81,13 @@ def study(
             log = EventLog.open(data, engine)
             histories = items_only(build(log, engine.scratch() / "histories", wanted(recipe.model.history), watch=watch))
             # Whoever has two items or fewer is learned from as far as the test item is not: but_last leaves him nothing.
+            catalogue = log.catalogue if recipe.model.history.texts else None
             given, test = histories.but_last(2), leave_one_out(histories, back=1)
         if not len(test.users):
             raise DataError(data.manifest.name, ["nobody has three events about an item, so there is no validation item"])
         facts.tell(data={"name": data.manifest.name, "fingerprint": data.manifest.fingerprint, "asked": len(test.users)})
         stack.enter_context(_threads(threads))
-        work = _Work(recipe, given, test, folder, facts, accelerator, watch)
+        work = _Work(recipe, given, test, catalogue, folder, facts, accelerator, watch)
         ladder = [(size, f, seed) for f in recipe.scaling.fractions for size in recipe.scaling.sizes for seed in recipe.scaling.seeds]
         rungs = []
         for done, (size, fraction, seed) in enumerate(ladder):
@@ -244,6 +246,7 @@ class _Work:
     recipe: ScalingRecipe
     given: Histories
     test: RankingTest
+    catalogue: Catalogue | None
     folder: Path
     facts: Facts
     accelerator: str
@@ -280,6 +283,7 @@ class _Work:
             self.recipe.encoder,
             given,
             rng=rng,
+            catalogue=self.catalogue,
             measure=measure if model.training.patience else None,
             checkpoint=training,
             key=key,
