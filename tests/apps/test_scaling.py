@@ -20,8 +20,9 @@ from scipy import stats
 from torch import nn
 
 from clickprint.apps.cli import main
+from clickprint.apps.costs import forward_flops, parameters, training_flops
 from clickprint.apps.plots import draw
-from clickprint.apps.scaling import forward_flops, item_losses, nested, parameters, study, training_flops
+from clickprint.apps.scaling import item_losses, nested, study
 from clickprint.apps.scaling_figures import LOSS, Rung, Study, alone, picture, power_law, show
 from clickprint.apps.scaling_recipe import ScalingPart, load, parse, shape, sized
 from clickprint.core.errors import ConfigError, DataError

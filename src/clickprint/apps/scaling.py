@@ -10,24 +10,20 @@ FOLDER/training/INPUTS/                 the checkpoint of a rung that is being t
 FOLDER/scaling.csv, .json, .svg, .png the ladder
 """
 
-import copy
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float64, Int64
-from torch import nn
 from torch.nn import functional
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
+from clickprint.apps.costs import PASSES, parameters, training_flops, using
 from clickprint.apps.facts import Facts
 from clickprint.apps.folder import digest, locked, made_from, make_folder
 from clickprint.apps.plots import draw
@@ -46,15 +42,12 @@ from clickprint.data.histories import build
 from clickprint.data.log import EventLog
 from clickprint.encoders.sequence import FittedSequence, chosen, fit, items_only, number, wanted
 from clickprint.encoders.sequence import Recipe as Model
-from clickprint.nn.next_item import NextItem, last_states, shifted
+from clickprint.nn.next_item import NextItem, last_states
 from clickprint.nn.top import CELLS
-from clickprint.nn.train import shuffled
 from clickprint.tasks.ranking import RESAMPLES, RankingScore, RankingTest, leave_one_out, score
 
 RECIPE, FACTS, LOCK, SPILL, RUNG, REPLICATES = "recipe.toml", "facts.json", ".lock", ".spill", "rung.json", "replicates.npy"
 TRAINING = "training"
-PASSES = 3  # of a training step, in forward passes: one forward, two backward (Kaplan et al. 2020)
-COUNTED = 4  # batches whose operations are counted
 
 
 def study(
@@ -86,7 +79,7 @@ def study(
         if not len(test.users):
             raise DataError(data.manifest.name, ["nobody has three events about an item, so there is no validation item"])
         facts.tell(data={"name": data.manifest.name, "fingerprint": data.manifest.fingerprint, "asked": len(test.users)})
-        stack.enter_context(_threads(threads))
+        stack.enter_context(using(threads))
         work = _Work(recipe, given, test, catalogue, folder, facts, accelerator, watch)
         ladder = [(size, f, seed) for f in recipe.scaling.fractions for size in recipe.scaling.sizes for seed in recipe.scaling.seeds]
         rungs = []
@@ -108,17 +101,6 @@ def _write(found: Study, folder: Path) -> None:
     write_text(folder / "scaling.svg", alone(drawn.svg))
     with whole(folder / "scaling.png") as part:
         part.write_bytes(drawn.png)
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """So many of torch's threads in the block; None leaves them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _dataset(recipe: ScalingRecipe, engine: DuckDB, watch: Watch) -> Dataset:
@@ -160,34 +142,7 @@ def _same(file: Path, recipe: ScalingRecipe) -> bool:
         return False
 
 
-# -- what a model costs -----------------------------------------------------------------------------------------------------------
-
-
-class Parameters(NamedTuple):
-    """How many numbers are learned: in tables of vectors (items, other fields, places), and in everything else."""
-
-    embedding: int
-    layers: int
-
-
-def parameters(network: nn.Module) -> Parameters:
-    """A table that is used twice counts once."""
-    tables = {id(p): p.numel() for m in network.modules() if isinstance(m, nn.Embedding) for p in m.parameters(recurse=False)}
-    embedding = sum(tables.values())
-    return Parameters(embedding, sum(p.numel() for p in network.parameters()) - embedding)
-
-
-def forward_flops(network: nn.Module, loss: Any, parts: Iterable[tuple[Any, int]]) -> int:
-    """Floating-point operations of one pass forward, loss included: of matrix products, attention and convolutions, as torch counts them,
-    a multiplication and an addition two. Lookups, norms, activations and element-wise recurrences (Mamba's scan) are not counted.
-
-    Counted on a CPU copy, whatever the network trained on: a fused kernel that torch cannot look into would count nothing.
-    """
-    network = copy.deepcopy(network).cpu().eval()
-    with torch.random.fork_rng(devices=[]), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        for each, _ in parts:
-            loss(network, each)
-    return int(counter.get_total_flops())
+# -- one rung ---------------------------------------------------------------------------------------------------------------------
 
 
 def nested(users: Int64[np.ndarray, "U"], fraction: float, rng: RNG) -> Bool[np.ndarray, "U"]:
@@ -199,9 +154,6 @@ def nested(users: Int64[np.ndarray, "U"], fraction: float, rng: RNG) -> Bool[np.
     chosen = np.zeros(len(users), bool)
     chosen[order[: max(1, round(fraction * len(users)))]] = True
     return chosen
-
-
-# -- one rung ---------------------------------------------------------------------------------------------------------------------
 
 
 def item_losses(fitted: FittedSequence, test: RankingTest) -> Float64[np.ndarray, "U"]:
@@ -225,18 +177,6 @@ def item_losses(fitted: FittedSequence, test: RankingTest) -> Float64[np.ndarray
             out[some] = functional.cross_entropy(logits, target, reduction="none").double().cpu().numpy()
     out[wanted < 0] = np.nan
     return out
-
-
-def training_flops(fitted: FittedSequence, histories: Histories, rng: RNG) -> float:
-    """PASSES × the forward operations of COUNTED batches, a history's share of them, × the histories of all epochs that were run."""
-    events = chosen(fitted.recipe.history, histories)
-    fields = fitted.numbers(events)
-    rows = shuffled(len(events), rng)(0)[: COUNTED * fitted.recipe.training.batch]
-    parts = shifted(fields, events.starts, fitted.recipe.history.length, fitted.recipe.pieces)
-    batches = np.array_split(rows, range(fitted.recipe.training.batch, len(rows), fitted.recipe.training.batch))
-    forward = forward_flops(fitted.network, fitted.recipe.loss, (part for batch in batches for part in parts(batch)))
-    epochs = fitted.progress.epoch if fitted.progress is not None else 0
-    return PASSES * forward / max(len(rows), 1) * len(events) * epochs
 
 
 @dataclass(frozen=True, slots=True)
