@@ -169,6 +169,69 @@ def scale(
 
 
 @app.command
+def rank(
+    recipe: Path,
+    /,
+    *,
+    out: Path | None = None,
+    test: Flag = False,
+    only: Annotated[tuple[str, ...], Many] = (),
+    seeds: Annotated[tuple[int, ...], Many] = (),
+    data: Path | None = None,
+    memory: str | None = None,
+    threads: int | None = None,
+    accelerator: Accelerator = "auto",
+) -> None:
+    """Fit every model of a recipe that ranks items, bars too, and compare them on validation; with --test once on the test.
+
+    Called again it goes on where it stopped: what is there and of the same options is not made again.
+
+    Parameters
+    ----------
+    recipe
+        A TOML file with [ranking] and [models]; docs/ranking.md explains the keys.
+    out
+        The folder of the table [default: runs/<the recipe's name>].
+    test
+        Score the test, once: needs all validations and freezes the recipe.
+    only
+        Make these models only; the table shows all that are there.
+    seeds
+        Make these seeds only, of those in the recipe.
+    data
+        Where the recipe's data are, instead of the path in it.
+    memory
+        How much memory the tables' engine may hold, such as 2GB (or CLICKPRINT_MEMORY).
+    threads
+        How many cores the engine and the training use [default: all] (or CLICKPRINT_THREADS).
+    accelerator
+        Where encoders train; auto takes a GPU when there is one.
+    """
+    from clickprint.apps.progress import progress
+    from clickprint.apps.rank import rank as rank_models
+    from clickprint.apps.rank_figures import show
+    from clickprint.apps.ranking_recipe import load
+
+    found = load(recipe)
+    folder = out or Path("runs") / found.name
+    with progress() as watch:
+        table = rank_models(
+            found,
+            folder,
+            test=test,
+            only=only,
+            seeds=seeds,
+            data=data,
+            memory=memory,
+            threads=threads,
+            accelerator=accelerator,
+            watch=watch,
+        )
+    show(table)
+    print(f"table: {folder / table.stage}.md\npicture: {folder / table.stage}.svg")
+
+
+@app.command
 def board(
     runs: Annotated[tuple[Path, ...], Parameter(name="RUN", consume_multiple=True, negative=())],
     /,
