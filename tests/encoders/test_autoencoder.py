@@ -1,5 +1,6 @@
 """The auto-encoder: its contract, what it learns, when it stops, and what it refuses."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -179,6 +180,16 @@ def test_fields_that_are_not_there_or_hold_numbers() -> None:
         past = past_of(memory_log(engine, **random_arrays(np.random.default_rng(0))), CUTOFF)
         with pytest.raises(ConfigError, match="scenario"):
             small(history=HistorySpec(fields=("scenario",))).fit(past, rng=RNG(0))
+
+
+def test_item_vectors_start_from_texts() -> None:
+    with DuckDB(threads=1) as engine:
+        past = past_of(memory_log(engine, **random_arrays(np.random.default_rng(0))), CUTOFF)
+        spec = HistorySpec(length=4, fields=("kind",))
+        bare, said = (
+            small(history=replace(spec, texts=texts), training=QUICK).fit(past, rng=RNG(0)).encode(past) for texts in (False, True)
+        )
+    assert not np.array_equal(bare.vectors, said.vectors)
 
 
 def test_age_counts_from_the_cutoff() -> None:

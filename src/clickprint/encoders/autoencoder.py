@@ -10,6 +10,7 @@ from jaxtyping import Int64
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
+from clickprint.core.items import Catalogue
 from clickprint.core.past import Past
 from clickprint.core.profiles import MAX_WIDTH
 from clickprint.core.rng import RNG
@@ -31,7 +32,7 @@ class AutoEncoder:
     `hidden`: the recurrent layers' width (0: the vector's). `hide`: the share of events that the decoder is not shown in training.
     `stretches`: how many pieces of `length` a user is cut into for training, newest first; 0 takes all of his events.
     With `patience` a tenth of the users is held out while training, which stops when their reconstruction gets no better; of fewer than
-    20 held-out ones nobody is, and all epochs are run.
+    20 held-out ones nobody is, and all epochs are run. Without the field `age` the vector does not know how long ago anything was.
     Source: "Seq2Seq reconstruction" of the team ai_lab_recsys, RecSys Challenge 2025 (spec/universal-profiles.md 1.8). Differs: the
     decoder starts from the vector alone, also where there are more layers; all of a history is trained on, not its end; places whose
     value is not known are left out of a field's loss, and fields of many values are sampled.
@@ -43,7 +44,7 @@ class AutoEncoder:
     dropout: float = 0.1
     hide: float = 0.0
     stretches: int = 0
-    history: HistorySpec = HistorySpec(length=64, everything=True, fields=("kind", "hour", "weekday", "gap"))
+    history: HistorySpec = HistorySpec(length=64, everything=True, fields=("kind", "hour", "weekday", "gap", "age"))
     loss: Reconstruction = Reconstruction()
     training: Training = Training(epochs=30, patience=3)
     pieces: int = 4
@@ -71,12 +72,20 @@ class AutoEncoder:
 
     def fit(self, past: Past, *, rng: RNG, watch: Watch = silent) -> FittedSequence:
         """Raises ConfigError for a field that the log does not have or that holds numbers, DataError where there is no event."""
-        return self.fit_histories(past.histories(sequence.wanted(self.history)), rng=rng, watch=watch)
+        catalogue = past.catalogue if self.history.texts else None
+        return self.fit_histories(past.histories(sequence.wanted(self.history)), rng=rng, catalogue=catalogue, watch=watch)
 
     def fit_histories(
-        self, histories: Histories, *, rng: RNG, checkpoint: Path | None = None, watch: Watch = silent, accelerator: str = "auto"
+        self,
+        histories: Histories,
+        *,
+        rng: RNG,
+        catalogue: Catalogue | None = None,
+        checkpoint: Path | None = None,
+        watch: Watch = silent,
+        accelerator: str = "auto",
     ) -> FittedSequence:
-        """See `fit`. With a `checkpoint` folder a killed training goes on from there."""
+        """See `fit`. With a `checkpoint` folder a killed training goes on from there. `catalogue`: where item vectors start from texts."""
         self._check(histories)
         held = held_out(histories, rng) if self.training.patience else np.zeros(0, np.int64)
         return sequence.fit(
@@ -84,6 +93,7 @@ class AutoEncoder:
             "autoencoder",
             histories,
             rng=rng,
+            catalogue=catalogue,
             examples=self._examples(held, rng),
             measure=self._measure(histories.take(held)) if len(held) else None,
             checkpoint=checkpoint,

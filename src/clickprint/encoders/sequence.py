@@ -42,7 +42,7 @@ USERS = 1 << 15  # are encoded at a time
 class HistorySpec:
     """Which part of a history a model reads: the last `length` events, and of each the item and these more `fields`.
 
-    `fields` are columns of events, numeric attributes of the catalogue, or what encoders.derived makes of them (hour, weekday, gap,
+    `fields` are columns of events, numeric attributes of the catalogue, or what encoders.derived makes of them (hour, weekday, gap, age,
     price_band). `everything`: events about no item are read too. Items with fewer than `least` events at fit are not learned: they are
     nothing, wherever they stand. `texts`: item vectors start from what the catalogue says of the items (data.texts), not at random.
     """
