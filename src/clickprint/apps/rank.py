@@ -38,7 +38,7 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import write_array, write_text
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeKind, Catalogue
 from clickprint.core.rng import RNG
 from clickprint.core.time import Time
 from clickprint.core.time import show as show_time
@@ -232,6 +232,10 @@ class _Work:
         encoders = [m.made for m in self.recipe.models.values() if m.kind == "encoder"]
         return tuple(dict.fromkeys(("item", "time", *(f for made in encoders for f in wanted(made.history)))))
 
+    def _said_of_items(self, train: Histories) -> Catalogue:
+        """The catalogue as it was known when the histories end."""
+        return (self.log if train.cutoff is None else self.log.before(train.cutoff)).catalogue
+
     def _left_out(self, stage: Stage) -> _Asked:
         folder = self.scratch / "histories"
         built = Histories.open(folder) if folder.is_dir() else build(self.log, folder, self._fields(), watch=self.watch)
@@ -379,6 +383,7 @@ class _Work:
             model.of,
             asked.train,
             rng=rng,
+            catalogue=self._said_of_items(asked.train) if recipe.history.texts else None,
             measure=measure,
             checkpoint=training / "checkpoint",
             key=key,
