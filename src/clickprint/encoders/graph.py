@@ -83,7 +83,7 @@ class TwHIN:
         items, moves = (t.weight.detach().cpu().numpy() for t in (model.right, model.relation))
         fitted = FittedTwHIN(self, relations, values, items, moves, np.zeros(self.width, np.float32), weighing.now)
         everyone = sparse.csr_matrix((np.ones(len(right), np.float32), edges.indices, [0, len(right)]), (1, edges.shape[1]))
-        return FittedTwHIN(self, relations, values, items, moves, fitted.means(everyone)[0], weighing.now)
+        return FittedTwHIN(self, relations, values, items, moves, fitted.sums(everyone)[0] / len(right), weighing.now)
 
     @staticmethod
     def load(folder: Path) -> "FittedTwHIN":
@@ -108,9 +108,9 @@ class TwHIN:
 class FittedTwHIN:
     """Vectors of values and relations, and the mean of where all edges point to.
 
-    The vectors that users had in training are not kept. A user's profile is the direction from that mean to the weighted mean of where his
-    own edges point to: the first step that gradient descent on the loss takes from zero. So users who were not there at `fit` have one
-    like all others, and one with ten events more has it at once. TwHIN's own users have a row of a table, and new ones none.
+    The vectors that users had in training are not kept. A user's profile is the sum, by weight, of the ways from that mean to where his own
+    edges point to: the first step that gradient descent on the loss takes from zero (× 2 · temperature). So users who were not there at
+    `fit` have one like all others, and one with ten events more has it at once. TwHIN's own users have a row of a table, and new ones none.
     """
 
     recipe: TwHIN
@@ -122,7 +122,7 @@ class FittedTwHIN:
     now: int
 
     def encode(self, past: Past) -> Profiles:
-        """Unit vectors; zeros for who has no edge to what was learned."""
+        """Where a user's edges lead him, and by its length how many there are; zeros for who has no edge to what was learned."""
         histories = past.histories(interactions.fields(self.recipe.column, self.recipe.half_life)).of(past.users)
         return Profiles(
             past.users, to_float16(self._towards(histories, Weighing.in_past(self.recipe.weights, self.recipe.half_life, past)))
@@ -147,8 +147,8 @@ class FittedTwHIN:
         ends = unit(self.items + self.moves[heaviest(self.recipe, self.relations)])
         return interactions.ranked(histories, self.states(histories), self.values, ends, k, seen=seen)
 
-    def means(self, edges: sparse.csr_matrix) -> Float32[np.ndarray, "U D"]:
-        """The weighted mean of where each row's edges point to; zeros for a row without one."""
+    def sums(self, edges: sparse.csr_matrix) -> Float32[np.ndarray, "U D"]:
+        """Where each row's edges point to, by weight and added up; zeros for a row without one."""
         out = np.zeros((edges.shape[0], self.recipe.width), np.float32)
         relation = edges.indices % len(self.relations)
         for r in range(len(self.relations)):  # one table of ends at a time
@@ -156,15 +156,14 @@ class FittedTwHIN:
             data = np.where(relation == r, edges.data, np.float32(0))
             shape = edges.shape[0], len(self.values)
             out += sparse.csr_matrix((data, edges.indices // len(self.relations), edges.indptr), shape) @ ends
-        weights = np.asarray(edges.sum(1), np.float32)
-        return np.divide(out, weights, out=np.zeros_like(out), where=weights > 0)
+        return out
 
     def _towards(self, histories: Histories, weighing: Weighing) -> Float32[np.ndarray, "U D"]:
         out = np.zeros((len(histories), self.recipe.width), np.float32)
         for start in range(0, len(histories), interactions.USERS):
             rows = np.arange(start, min(start + interactions.USERS, len(histories)))
             edges = edges_of(histories.take(rows), self.recipe, self.values, self.relations, weighing)
-            out[rows] = np.where(np.diff(edges.indptr)[:, None] > 0, unit(self.means(edges) - self.middle), 0)
+            out[rows] = self.sums(edges) - np.asarray(edges.sum(1), np.float32) * self.middle
         return out
 
     def save(self, folder: Path) -> None:
