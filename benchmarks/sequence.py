@@ -3,7 +3,7 @@
     python benchmarks/sequence.py peer --peer-python PYTHON   # a Python with rectools[torch]==0.19.0; nine minutes on two cores
     python benchmarks/sequence.py peer --peer-python PYTHON --threads 1 --users 4000
     python benchmarks/sequence.py encode                      # ten minutes at most on two cores; 1.5 GB of disk for a while
-    python benchmarks/sequence.py hstu                        # three minutes
+    python benchmarks/sequence.py hstu                        # five minutes
     python benchmarks/sequence.py                             # the tables of what was measured last; measures nothing
 
 Each writes one JSON file to --results (docs/results/sequence), from which the tables are made. Every measurement is a process of its own,
@@ -41,6 +41,7 @@ from clickprint.encoders import sequence
 from clickprint.encoders.hstu import HSTU
 from clickprint.encoders.sasrec import SASRec
 from clickprint.encoders.sequence import FittedSequence, HistorySpec
+from clickprint.metrics import compare
 from clickprint.nn import losses
 from clickprint.nn.next_item import Batch, NextItem, NextItemLoss, shifted
 from clickprint.nn.train import Training
@@ -133,7 +134,7 @@ def peer(given: argparse.Namespace) -> dict[str, Any]:
         histories.but_last(2).last(told["length"] + 1).save(folder)  # RecTools does not know an item that is only before
         runs: dict[str, list[dict[str, Any]]] = {"clickprint": [], "RecTools": []}
         ways = {"clickprint": [sys.executable, __file__, "--cell", "train_ours"], "RecTools": [str(given.peer_python), str(PEER)]}
-        scores = {}
+        scores: dict[str, list[ranking.RankingScore]] = {"clickprint": [], "RecTools": []}
         for turn in range(given.rounds):
             for name, command in ways.items():
                 if name == "RecTools" and given.peer_python is None:
@@ -142,7 +143,8 @@ def peer(given: argparse.Namespace) -> dict[str, Any]:
                 out.mkdir()
                 _run([*command, str(folder), str(out), json.dumps({**told, "seed": given.seed + turn})], given.threads)
                 run = json.loads((out / "run.json").read_text())
-                scores[name] = score = _scored(out, test)
+                score = _scored(out, test)
+                scores[name].append(score)
                 low, high = score.interval(f"recall@{K}")
                 recall = {"recall": score.mean(f"recall@{K}"), "recall_low": low, "recall_high": high}
                 runs[name].append(
@@ -151,11 +153,12 @@ def peer(given: argparse.Namespace) -> dict[str, Any]:
                 print(name, json.dumps(runs[name][-1]), flush=True)
         fingerprint, events = histories.fingerprint, histories.events
     found = {"told": told, "users": len(test.users), "fingerprint": fingerprint, "events": events, "runs": runs}
-    if len(scores) == 2:
+    if scores["RecTools"]:
         metric = f"recall@{K}"
-        ours, theirs = scores["clickprint"], scores["RecTools"]
-        gap = ours.above(theirs, metric)
-        found["gap"] = {"mean": ours.mean(metric) - theirs.mean(metric), "low": gap.low, "high": gap.high}
+        ours, theirs = [np.mean([x.values[metric] for x in several], 0) for several in scores.values()]
+        weights = compare.resample_weights(test.users, ranking.RESAMPLES, 0)
+        low, high, _ = compare.difference(compare.weighted_mean(ours, weights), compare.weighted_mean(theirs, weights))
+        found["gap"] = {"mean": float((ours - theirs).mean()), "low": float(low), "high": float(high)}
     return found
 
 
@@ -191,7 +194,7 @@ def peer_page(files: Sequence[Path]) -> list[str]:
 def _peer_table(told: Mapping[str, Any]) -> list[str]:
     runs, same = told["runs"], told["told"]
     lines = [
-        f"| {same['threads']} threads | sequences/s | training, s | peak memory, MiB | events seen | R@{K} [95 %] |",
+        f"| {same['threads']} threads | sequences/s | training, s | peak memory, MiB | events seen | R@{K} [95 %] of each seed |",
         "|---|---|---|---|---|---|",
     ]
     rate = {}
@@ -200,7 +203,7 @@ def _peer_table(told: Mapping[str, Any]) -> list[str]:
             rate[name], seconds, peak = (float(np.median([r[f] for r in several])) for f in ("sequences_a_second", "seconds", "peak_mib"))
             last = several[-1]
             of = f" {last['versions']['rectools']}" if "rectools" in last["versions"] else ""
-            recall = f"{last['recall']:.4f} [{last['recall_low']:.4f}, {last['recall_high']:.4f}]"
+            recall = ", ".join(f"{r['recall']:.4f} [{r['recall_low']:.4f}, {r['recall_high']:.4f}]" for r in several)
             lines.append(f"| {name}{of} | {rate[name]:,.0f} | {seconds:.1f} | {peak:,.0f} | {last['events']:,} | {recall} |")
     if len(rate) == 2:
         gap = told["gap"]
@@ -442,14 +445,14 @@ def _run(command: list[str], threads: int) -> str:
 
 def show(results: Path) -> str:
     """The tables of the files in `results`."""
-    pages = {"peer": peer_page, "encode": encode_page, "hstu": hstu_page}
     lines: list[str] = []
-    for name, page in pages.items():
+    for name, page in PAGES.items():
         files = sorted(results.glob(f"{name}*.json"))
         lines += page(files) if files else [f"`{name}` was not measured yet.", ""]
     return "\n".join(lines).rstrip()
 
 
+PAGES = {"peer": peer_page, "encode": encode_page, "hstu": hstu_page}
 CELLS: dict[str, Callable[[Path, Mapping[str, Any]], Any]] = {f.__name__: f for f in (make_users, encode_users, hstu_cost)}
 
 
@@ -483,7 +486,7 @@ def main(words: Sequence[str] | None = None) -> None:
     three = several.add_parser("hstu", parents=[common])
     three.add_argument("--means", type=int, nargs="+", default=[16, 32, 64, 128, 256, 512])
     three.add_argument("--length", type=int, default=1024)
-    three.add_argument("--histories", type=int, default=512)
+    three.add_argument("--histories", type=int, default=256)
     three.add_argument("--full", type=int, default=32, help="histories of those that are padded to the full length")
     three.add_argument("--batch", type=int, default=32)
     three.add_argument("--pieces", type=int, default=4)
@@ -496,11 +499,11 @@ def main(words: Sequence[str] | None = None) -> None:
     said = [("PYTHON" if i and words[i - 1] in python else w) for i, w in enumerate(words)]
     told = {"command": f"python benchmarks/sequence.py {' '.join(said)}", "machine": machine(), "versions": versions(), "commit": commit()}
     given.results.mkdir(parents=True, exist_ok=True)
-    name = given.measure.__name__ + (f"-{given.threads}-threads" if given.measure is peer else "")
+    name = given.measure.__name__
+    if given.measure is peer:
+        name += f"-{given.threads}-threads" + ("-masked" if given.padding_masked else "")
     write_text(given.results / f"{name}.json", json.dumps({**told, **found}, indent=1) + "\n")
-    print(
-        "\n".join({"peer": peer_page, "encode": encode_page, "hstu": hstu_page}[given.measure.__name__]([given.results / f"{name}.json"]))
-    )
+    print("\n".join(PAGES[given.measure.__name__]([given.results / f"{name}.json"])))
 
 
 if __name__ == "__main__":
