@@ -27,6 +27,7 @@ from clickprint.apps.scaling_figures import LOSS, Rung, Study, alone, picture, p
 from clickprint.apps.scaling_recipe import ScalingPart, load, parse, shape, sized
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.histories import Histories
+from clickprint.core.ragged import Ragged
 from clickprint.core.rng import RNG
 from clickprint.encoders.gru4rec import GRU4Rec
 from clickprint.encoders.hstu import HSTU
@@ -34,7 +35,7 @@ from clickprint.encoders.sasrec import SASRec
 from clickprint.encoders.sequence import HistorySpec, fit
 from clickprint.nn.next_item import Batch, NextItemLoss
 from clickprint.nn.train import Training
-from clickprint.tasks.ranking import RESAMPLES, leave_one_out
+from clickprint.tasks.ranking import RESAMPLES, RankingTest, leave_one_out
 
 ROOT = Path(__file__).resolve().parents[2]
 ITEMS = 12
@@ -155,6 +156,12 @@ def test_losses_of_held_out_items_by_hand() -> None:
         at = lists.items[u].tolist().index(item)
         assert found[u] == pytest.approx(np.log(np.exp(logits).sum()) - logits[at], abs=1e-5)
     assert np.isnan(found).any()
+    # Several right items: the mean over those that were learned; nobody's losses are those of another.
+    pairs = Ragged(np.arange(0, 2 * len(some) + 1, 2), np.repeat(test.relevant.values, 2))
+    pairs.values[1::2] = known[0]
+    both = item_losses(fitted, RankingTest(test.given, pairs))
+    first = item_losses(fitted, RankingTest(test.given, Ragged(test.relevant.starts, np.full(len(some), known[0]))))
+    assert both == pytest.approx(np.where(np.isnan(found), first, (found + first) / 2), abs=1e-9)
 
 
 # -- who is learned from ----------------------------------------------------------------------------------------------------------
@@ -344,6 +351,7 @@ name = "tiny"
 source = "amazon_sequences"
 path = "{path}"
 [ranking]
+protocol = "leave-one-out"
 ks = [1, 3]
 measure = "ndcg@3"
 [models.sasrec]
@@ -369,42 +377,50 @@ def test_every_fault_is_told_at_once() -> None:
             """
             name = "a b"
             seed = 3
+            seeds = [-1]
             [data]
             [ranking]
+            protocol = "leave-one-out"
+            roles = ["view"]
             ks = [0, 1]
             measure = "f1@1"
             [models.sasrec]
             widht = 3
             dropout = "much"
+            [models.popularity]
             [scaling]
             sizes = [1, 1, 0, -2]
             fractions = [2]
-            seeds = [-1]
             width = -1
-            depth = 3
             """
         )
     told = str(caught.value)
     for part in (
         "seed: unknown",
         "name: found str 'a b'",
+        "seeds: found list [-1]",
         "data: expected either source",
-        "ranking.ks: found [0, 1]",
+        "ranking.ks: found ['0', '1']",
+        "ranking.roles: for the protocol 'window' only",
         "ranking.measure: 'f1@1' is unknown",
         "models.sasrec: 'widht' is not an option",
         "models.sasrec: SASRec.dropout: found 'much'",
-        "scaling.depth: unknown",
+        "models.popularity: popularity is no network of a width",
+        "scaling.sizes: found [1.0, 1.0, 0.0, -2.0], expected each once",
+        "scaling.sizes: found -2.0",
+        "scaling.fractions: found 2.0",
+        "scaling.width: found -1.0",
     ):
-        assert part in told
-    assert "scaling.sizes" not in told  # a table with an unknown key is not looked into further
+        assert part in told, told
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("sizes = [1, 1, 0, -2]", ["each once", "found 0.0, expected above 0", "found -2.0"]),
+        ("sizes = [1, 1, 0, -2]", ["each once", "found 0.0, expected a number above 0", "found -2.0"]),
+        ("sizes = []\ndepth = 3", ["scaling.depth: unknown"]),
         ("sizes = []", ["scaling.sizes: none"]),
-        ("sizes = [1]\nfractions = [2]\nseeds = [-1]\nwidth = -1", ["fractions: found 2.0", "seeds: found -1", "width: found -1.0"]),
+        ("sizes = [1]\nfractions = [2]\nwidth = -1", ["fractions: found 2.0", "width: found -1.0"]),
         ("sizes = [1]\nwidth = 0", ["all 0, so all sizes are one model"]),
         ("sizes = [1, 1.01]", ["1 and 1.01 are one model"]),
         ("sizes = [inf]", ["scaling.sizes"]),
@@ -414,26 +430,26 @@ def test_every_fault_is_told_at_once() -> None:
 )
 def test_faults_of_a_ladder(text: str, told: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
-        parse(f'name = "a"\ndata.folder = "x"\n[models.sasrec]\nwidth = 8\n[scaling]\n{text}')
+        parse(f'name = "a"\ndata.folder = "x"\nranking.protocol = "leave-one-out"\n[models.sasrec]\nwidth = 8\n[scaling]\n{text}')
     assert all(part in str(caught.value) for part in told), str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("models", "told"),
     [
-        ("", "models: found none, expected one model"),
+        ("", "models: none"),
         ("[models.a]\nencoder = 'sasrec'\n[models.b]\nencoder = 'hstu'", "models: found a, b, expected one model"),
         ("[models]\nsasrec = 3", "models.sasrec: found int 3, expected a table"),
         ("[models.sasrek]", "did you mean sasrec"),
         ("[models.sasrec]\nencoder = 3", "models.sasrec.encoder: 3 is unknown"),
         ("[models.sasrec]\nhistory.everything = true", "models.sasrec.history.everything: found true"),
-        ("[models.counts]", "counts is no sequence model"),
+        ("[models.counts]", "counts is not trained to say the next item"),
         ("[models.sasrec]\nwidth = 6\nheads = 4", "models.sasrec: heads: 4 do not divide"),
     ],
 )
 def test_faults_of_a_model(models: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told.replace("[", r"\[")):
-        parse(f'name = "a"\ndata.folder = "x"\nscaling.sizes = [1, 2]\n{models}')
+        parse(f'name = "a"\ndata.folder = "x"\nranking.protocol = "leave-one-out"\nscaling.sizes = [1, 2]\n{models}')
 
 
 def test_files_that_are_no_recipe(tmp_path: Path) -> None:
@@ -499,7 +515,7 @@ def test_a_ladder(made: Path) -> None:
         assert 0 < row["loss"] < 2 * np.log(ITEMS)
     assert found["laws"] == []
     assert "no power law is fitted: 2 sizes" in found["words"][1]
-    assert "the last item was not looked at" in found["notes"][0]
+    assert "the item before the last, 48 users" in found["notes"][0]
     with (made / "scaling.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [float(r["ndcg@3"]) for r in rows] == [r["ndcg@3"] for r in found["rungs"]]
@@ -558,7 +574,8 @@ def test_shares_and_seeds_in_an_emptied_folder(path: Path, tmp_path: Path) -> No
     (tmp_path / "s" / "recipe.toml").write_text("name = 3")
     text = (
         LADDER.format(path=path)
-        .replace("sizes = [1, 2]", "sizes = [1]\nfractions = [1, 0.5]\nseeds = [0, 1]")
+        .replace("sizes = [1, 2]", "sizes = [1]\nfractions = [1, 0.5]")
+        .replace("[data]", "seeds = [0, 1]\n[data]")
         .replace("epochs = 3", "epochs = 1")
         .replace("length = 5", "length = 5, texts = true")
     )
@@ -593,9 +610,37 @@ def test_folders_that_are_refused(made: Path, path: Path, tmp_path: Path) -> Non
         study(recipe, tmp_path / "old")
 
 
+def test_a_cut_in_time(tmp_path: Path) -> None:
+    """The protocol of two windows: the second one is never looked at either."""
+    text = """
+        name = "window"
+        [data]
+        source = "synthetic"
+        users = 80
+        items = 40
+        categories = 4
+        days = 40
+        [ranking]
+        protocol = "window"
+        horizon_days = 7
+        ks = [5]
+        seen = true
+        measure = "recall@5"
+        [models.gru4rec]
+        width = 4
+        training = { epochs = 1, batch = 64 }
+        [scaling]
+        sizes = [1, 2]
+        """
+    found = study(parse(text), tmp_path / "s", accelerator="cpu")
+    assert [r.shape for r in found.rungs] == [{"width": 4, "layers": 1}, {"width": 8, "layers": 1}]
+    assert all(0 <= r.means["recall@5"] <= 1 and 2 < r.means[LOSS] < 5 for r in found.rungs)
+    assert "what users did (buy) in" in found.notes[0]
+
+
 def test_data_without_a_validation_item(tmp_path: Path) -> None:
     path = sequences(tmp_path / "data", users=0)
-    with pytest.raises(DataError, match="nobody has three events"):
+    with pytest.raises(DataError, match="nobody is asked anything in the validation"):
         study(parse(LADDER.format(path=path)), tmp_path / "s")
     assert not (tmp_path / "s" / "scaling.json").exists()
 

@@ -1,12 +1,12 @@
 """The scaling study: a ladder of sizes on equal data, each trained once, quality against parameters and compute.
 
 The rule that makes a size of a model is in scaling_recipe. Everything else is equal on all rungs: data, epochs or the rule to stop, rate,
-batch, dropout. Scored is the validation item (the one before the last) and never the test item. Where training stops early, the same
-item stops it: all rungs have that small advantage alike.
+batch, dropout. Scored is the validation as apps.rank asks it, and never the test. Where training stops early, the same validation stops
+it: all rungs have that small advantage alike.
 
 FOLDER/recipe.toml, facts.json        what was asked; what it cost
 FOLDER/rungs/NAME/                    rung.json, replicates.npy (metric × resample), inputs.json: made once
-FOLDER/training/INPUTS/                 the checkpoint of a rung that is being trained
+FOLDER/training/INPUTS/               the checkpoint of a rung that is being trained
 FOLDER/scaling.csv, .json, .svg, .png the ladder
 """
 
@@ -21,30 +21,29 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Bool, Float64, Int64
-from torch.nn import functional
 
 from clickprint.apps.costs import PASSES, parameters, training_flops, using
 from clickprint.apps.facts import Facts
 from clickprint.apps.folder import digest, locked, made_from, make_folder
 from clickprint.apps.plots import draw
+from clickprint.apps.rank import _Asked, _dataset, _measure, _score
+from clickprint.apps.rank import _Work as Stages
 from clickprint.apps.scaling_figures import LOSS, Rung, Study, alone, picture
-from clickprint.apps.scaling_recipe import RankingPart, ScalingRecipe, load, shape, sized
-from clickprint.apps.source import dataset
+from clickprint.apps.scaling_recipe import ScalingRecipe, load, shape, sized
 from clickprint.core.dataset import Dataset
-from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.errors import ConfigError
 from clickprint.core.files import whole, write_array, write_text
-from clickprint.core.histories import Histories
 from clickprint.core.items import Catalogue
+from clickprint.core.ragged import Ragged
 from clickprint.core.rng import RNG, mix
 from clickprint.core.watch import Watch, silent
 from clickprint.data.engine import DuckDB
-from clickprint.data.histories import build
 from clickprint.data.log import EventLog
-from clickprint.encoders.sequence import FittedSequence, chosen, fit, items_only, number, wanted
+from clickprint.encoders.sequence import FittedSequence, chosen, fit, items_only, number
 from clickprint.encoders.sequence import Recipe as Model
 from clickprint.nn.next_item import NextItem, last_states
 from clickprint.nn.top import CELLS
-from clickprint.tasks.ranking import RESAMPLES, RankingScore, RankingTest, leave_one_out, score
+from clickprint.tasks.ranking import RESAMPLES, RankingTest
 
 RECIPE, FACTS, LOCK, SPILL, RUNG, REPLICATES = "recipe.toml", "facts.json", ".lock", ".spill", "rung.json", "replicates.npy"
 TRAINING = "training"
@@ -70,24 +69,21 @@ def study(
         facts = Facts.of(folder / FACTS, recipe=recipe.name, command=f"clickprint scale {RECIPE}")
         engine = stack.enter_context(DuckDB(memory=memory, threads=threads, spill=folder / SPILL))
         with facts.stage("data"):
-            data = _dataset(recipe, engine, watch)
+            data = _dataset(recipe.table, engine, watch)
             log = EventLog.open(data, engine)
-            histories = items_only(build(log, engine.scratch() / "histories", wanted(recipe.model.history), watch=watch))
-            # Whoever has two items or fewer is learned from as far as the test item is not: but_last leaves him nothing.
             catalogue = log.catalogue if recipe.model.history.texts else None
-            given, test = histories.but_last(2), leave_one_out(histories, back=1)
-        if not len(test.users):
-            raise DataError(data.manifest.name, ["nobody has three events about an item, so there is no validation item"])
-        facts.tell(data={"name": data.manifest.name, "fingerprint": data.manifest.fingerprint, "asked": len(test.users)})
+            scratch, fingerprint = engine.scratch(), data.manifest.fingerprint
+            asked = Stages(recipe.table, folder, log, scratch, fingerprint, accelerator, watch).asked("validation")
+        facts.tell(data={"name": data.manifest.name, "fingerprint": data.manifest.fingerprint, "asked": len(asked.test.users)})
         stack.enter_context(using(threads))
-        work = _Work(recipe, given, test, catalogue, folder, facts, accelerator, watch)
-        ladder = [(size, f, seed) for f in recipe.scaling.fractions for size in recipe.scaling.sizes for seed in recipe.scaling.seeds]
+        work = _Work(recipe, asked, catalogue, folder, facts, accelerator, watch)
+        ladder = [(size, f, seed) for f in recipe.scaling.fractions for size in recipe.scaling.sizes for seed in recipe.table.seeds]
         rungs = []
         for done, (size, fraction, seed) in enumerate(ladder):
             watch("ladder", done, len(ladder))
             rungs.append(work.rung(size, fraction, seed))
         watch("ladder", len(ladder), len(ladder))
-        found = Study(recipe.name, recipe.ranking.measure, tuple(rungs), work.notes(data))
+        found = Study(recipe.name, recipe.table.ranking.measure, tuple(rungs), work.notes(data))
         _write(found, folder)
         shutil.rmtree(folder / TRAINING, ignore_errors=True)
     return found
@@ -101,13 +97,6 @@ def _write(found: Study, folder: Path) -> None:
     write_text(folder / "scaling.svg", alone(drawn.svg))
     with whole(folder / "scaling.png") as part:
         part.write_bytes(drawn.png)
-
-
-def _dataset(recipe: ScalingRecipe, engine: DuckDB, watch: Watch) -> Dataset:
-    part = recipe.data
-    if part.folder:
-        return Dataset.open(part.folder)
-    return dataset(part.source, Path(part.path) if part.path else None, part.options, engine=engine, watch=watch)
 
 
 @contextmanager
@@ -157,26 +146,27 @@ def nested(users: Int64[np.ndarray, "U"], fraction: float, rng: RNG) -> Bool[np.
 
 
 def item_losses(fitted: FittedSequence, test: RankingTest) -> Float64[np.ndarray, "U"]:
-    """−log of the held-out item's share among all items, in nats, whatever loss trained the model; NaN for an item it never learned.
+    """−log of a right item's share among all items, in nats, whatever loss trained the model; the mean over a user's right items.
 
-    The shares are a softmax of the scores over the loss's temperature. Each user has one held-out item.
+    The shares are a softmax of the scores over the loss's temperature. NaN where the model has learned none of a user's items.
     """
     network = fitted.network
     assert isinstance(network, NextItem)
     events = chosen(fitted.recipe.history, test.given)
     items = network.items.detach()[1:].float()
-    wanted = number(fitted.values["item"], test.relevant.values) - 1
+    wanted = Ragged(test.relevant.starts, number(fitted.values["item"], test.relevant.values) - 1)
     temperature = getattr(fitted.recipe.loss, "temperature", 1.0)
-    out = np.full(len(events), np.nan)
+    total, known = np.zeros(len(events)), np.zeros(len(events))
     many = max(CELLS // max(len(items), 1), 1)
     for rows, states in last_states(network, fitted.numbers(events), events.starts):
         for start in range(0, len(rows), many):
-            some = rows[start : start + many]
+            some = wanted.take(rows[start : start + many])
+            own = np.repeat(np.arange(len(some)), some.lengths)[some.values >= 0]
             logits = states[start : start + many].float() @ items.T / temperature
-            target = torch.from_numpy(np.maximum(wanted[some], 0)).to(logits.device)
-            out[some] = functional.cross_entropy(logits, target, reduction="none").double().cpu().numpy()
-    out[wanted < 0] = np.nan
-    return out
+            share = logits.log_softmax(1)[torch.from_numpy(own), torch.from_numpy(some.values[some.values >= 0])].double().cpu().numpy()
+            np.add.at(total, rows[start : start + many][own], -share)
+            np.add.at(known, rows[start : start + many][own], 1)
+    return np.where(known > 0, total / np.maximum(known, 1), np.nan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +174,7 @@ class _Work:
     """What all rungs share: the histories to train on, what is asked, where it goes."""
 
     recipe: ScalingRecipe
-    given: Histories
-    test: RankingTest
+    asked: _Asked
     catalogue: Catalogue | None
     folder: Path
     facts: Facts
@@ -197,8 +186,9 @@ class _Work:
         model = sized(self.recipe.model, size, self.recipe.scaling)
         label = f"size {size:g}, {fraction:g} of the users, seed {seed}"
         name = f"size-{size:g}-of-{fraction:g}-seed-{seed}"
-        ranking = asdict(self.recipe.ranking)
-        inputs = digest(self.recipe.encoder, asdict(model), self.given.fingerprint, ranking, fraction, seed)  # type: ignore[call-overload]
+        part = self.recipe.table.ranking
+        ranking = {**asdict(part), "roles": list(map(str, part.roles))}
+        inputs = digest(self.recipe.encoder, asdict(model), self.asked.train.fingerprint, ranking, fraction, seed)  # type: ignore[call-overload]
         folder, training = self.folder / "rungs" / name, self.folder / TRAINING / inputs
         if made_from(folder) == {"folder": inputs}:
             found = self._read(folder, label)
@@ -216,8 +206,8 @@ class _Work:
         size, fraction, seed = what
         rng = RNG(seed).child("scaling")
         # Who is in a share does not depend on the seed of the weights: all seeds of a rung learn from the same users.
-        given = self.given.take(np.flatnonzero(nested(self.given.users, fraction, RNG(0).child("scaling users"))))
-        measure = partial(_measure, test=self.test, ranking=self.recipe.ranking)
+        given = self.asked.train.take(np.flatnonzero(nested(self.asked.train.users, fraction, RNG(0).child("scaling users"))))
+        measure = partial(_measure, asked=self.asked, part=self.recipe.table.ranking)
         fitted = fit(
             model,
             self.recipe.encoder,
@@ -231,8 +221,8 @@ class _Work:
             accelerator=self.accelerator,
         )
         self.watch(f"{label}: score", 0, 1)
-        found = _score(fitted, self.test, self.recipe.ranking)
-        found = replace(found, values={**found.values, LOSS: item_losses(fitted, self.test)})
+        found = _score(fitted, self.asked, self.recipe.table.ranking, self.recipe.table.ranking.seen)
+        found = replace(found, values={**found.values, LOSS: item_losses(fitted, self.asked.test)})
         progress = fitted.progress
         assert progress is not None
         best = progress.best_epoch if progress.measures else progress.epoch
@@ -270,21 +260,12 @@ class _Work:
 
     def notes(self, data: Dataset) -> tuple[str, ...]:
         """What the figures rest on."""
-        ranking = self.recipe.ranking
+        ranking = self.recipe.table.ranking
         seen = "seen items may be given again" if ranking.seen else "seen items filtered"
-        stops = "the epoch that is best on that item is kept" if self.recipe.model.training.patience else "the last epoch is kept"
+        stops = "the best epoch by these is kept" if self.recipe.model.training.patience else "the last epoch is kept"
         return (
-            f"{data.manifest.name}, fingerprint {data.manifest.fingerprint}: the item before the last of {len(self.test.users):,} users, "
-            f"ranked among all items, {seen}; {stops}; the last item was not looked at",
+            f"{data.manifest.name}, fingerprint {data.manifest.fingerprint}: validation, {self.asked.said}, {len(self.asked.test.users):,} "
+            f"users, ranked among all items, {seen}; {stops}; the test was not looked at",
             f"{self.recipe.encoder}: training FLOPs = {PASSES} × those of a pass forward (matrix products, attention, convolutions), "
             "epochs that were run",
         )
-
-
-def _score(fitted: FittedSequence, test: RankingTest, ranking: RankingPart) -> RankingScore:
-    lists = fitted.recommend(test.given, max(ranking.ks), seen=ranking.seen)
-    return score(lists, test, ks=ranking.ks, rng=RNG(0).child("scaling score"))
-
-
-def _measure(fitted: FittedSequence, *, test: RankingTest, ranking: RankingPart) -> float:
-    return _score(fitted, test, ranking).mean(ranking.measure)

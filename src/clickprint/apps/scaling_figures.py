@@ -38,7 +38,7 @@ if TYPE_CHECKING:  # matplotlib takes half a second: imported where a figure is 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LOSS = "loss"  # the metric beside the measure: −log of the held-out item's share among all items
+LOSS = "loss"  # the metric beside the measure: −log of the right item's share among all items
 LAW_RUNGS = 4  # a line through fewer points says nothing about its own error
 AGAINST: Mapping[str, str] = {
     "layers": "parameters of the layers",
@@ -49,7 +49,7 @@ AGAINST: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rung:
-    """One model that was trained: what it was, what it cost, how good it is on the validation item."""
+    """One model that was trained: what it was, what it cost, how good it is in the validation."""
 
     size: float
     fraction: float
@@ -284,7 +284,7 @@ def show(study: Study, console: Console | None = None) -> None:
         console.width = COLUMNS
     costs = ("shape", "trained on", "embeddings", "layers", "FLOPs", "seconds", "epochs", "best")
     quality = ("train loss", LOSS, study.measure, "over the smaller")
-    for title, heads, cells in ((study.name, costs, _costs), ("validation item", quality, _quality)):
+    for title, heads, cells in ((study.name, costs, _costs), ("validation", quality, _quality)):
         table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title=_clean(title), title_justify="left", title_style="bold")
         for head in ("size", *heads):
             table.add_column(head, justify="right", no_wrap=True)
@@ -346,7 +346,7 @@ def _quality(study: Study, step: Step, before: Step | None) -> list[str]:
 
 
 def picture(study: Study) -> "Figure":
-    """The measure (above) and the loss of the held-out item (below) against parameters and compute, their axes logarithmic.
+    """The measure (above) and the loss of the right item (below) against parameters and compute, their axes logarithmic.
 
     A power law is drawn where its exponent's interval leaves 0 out.
     """
@@ -356,7 +356,7 @@ def picture(study: Study) -> "Figure":
     for row, metric in zip(grid, (study.measure, LOSS), strict=True):
         for ax, x in zip(row, AGAINST, strict=True):
             _panel(ax, study, metric, x)
-        row[0].set_ylabel(_short(metric if metric != LOSS else "loss, held-out item"))
+        row[0].set_ylabel(_short(metric if metric != LOSS else "loss, right item"))
         (_scores_axis if metric != LOSS else _plain_axis)(row[0].yaxis)
     for ax, said in zip(grid[-1], AGAINST.values(), strict=True):
         ax.set_xlabel(said)
@@ -365,7 +365,7 @@ def picture(study: Study) -> "Figure":
         drawn.legend(handles, labels, loc="outside upper left", ncols=min(len(labels), 5), handlelength=1.2)
     laws = ", dashed = power law" if any(law.shown for f in study.fractions for law in study.laws(f).values()) else ""
     seeds = f", hollow = each of {len(study.steps[0].rungs)} seeds" if len(study.steps[0].rungs) > 1 else ""
-    drawn.supxlabel(f"validation item; bar = 95 % interval over users{seeds}{laws}", fontsize=8.5, color=SOFT)
+    drawn.supxlabel(f"validation; bar = 95 % interval over users{seeds}{laws}", fontsize=8.5, color=SOFT)
     return drawn
 
 

@@ -18,24 +18,22 @@ from typing import Any
 
 import torch
 
-from clickprint.apps.recipe import DataPart, _data, _name, _section
-from clickprint.apps.source import place
-from clickprint.apps.typed import part, show, unknown, unknown_name
+from clickprint.apps.ranking_recipe import WINDOW_ONLY, Model, RankingPart, RankingRecipe, _models, _seeds
+from clickprint.apps.recipe import _data, _name, _section
+from clickprint.apps.typed import part, unknown
 from clickprint.core.errors import ConfigError
-from clickprint.encoders import ENCODERS, of_options
-from clickprint.encoders.sequence import Recipe as Model
-from clickprint.nn.next_item import ITEM, NextItem, NextItemLoss
+from clickprint.encoders.sequence import Recipe as Sequence
+from clickprint.nn.next_item import ITEM, NextItem
 
 INSIDE = ("inner", "hidden", "query_width", "value_width")  # widths inside a layer; 0 stands for the form's own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingPart:
-    """The ladder: sizes, shares of the users, seeds, and the exponents of the dial."""
+    """The ladder: sizes, shares of the users, and the exponents of the dial."""
 
     sizes: tuple[float, ...]
     fractions: tuple[float, ...] = (1.0,)
-    seeds: tuple[int, ...] = (0,)
     width: float = 1.0
     layers: float = 0.0
     heads: float = 0.0
@@ -43,13 +41,11 @@ class ScalingPart:
     def problems(self) -> list[str]:
         """Every fault of the values."""
         faults = []
-        for key, most in (("sizes", 1e6), ("fractions", 1.0), ("seeds", 2.0**63 - 1)):
+        for key, most in (("sizes", 1e6), ("fractions", 1.0)):
             values = getattr(self, key)
-            least = "0 or more" if key == "seeds" else "above 0"
             faults += [] if values else [f"scaling.{key}: none"]
             faults += [f"scaling.{key}: found {list(values)}, expected each once"] if len(set(values)) < len(values) else []
-            wrong = [v for v in values if not (0 <= v <= most and (v > 0 or key == "seeds"))]
-            faults += [f"scaling.{key}: found {v}, expected {least} and at most {most:.10g}" for v in wrong]
+            faults += [f"scaling.{key}: found {v}, expected a number above 0, at most {most:g}" for v in values if not 0 < v <= most]
         powers = [(key, getattr(self, key)) for key in ("width", "layers", "heads")]
         faults += [f"scaling.{key}: found {v}, expected an exponent from 0 to 4" for key, v in powers if not 0 <= v <= 4]
         if not any(v for _, v in powers):
@@ -57,7 +53,7 @@ class ScalingPart:
         return faults
 
 
-def sized(model: Model, size: float, scaling: ScalingPart) -> Model:
+def sized(model: Sequence, size: float, scaling: ScalingPart) -> Sequence:
     """The model of this size, by the rule above; it has a width. Raises ConfigError where the encoder refuses what comes out."""
     options = {f.name for f in fields(model)}  # type: ignore[arg-type]
     before: Any = model
@@ -71,11 +67,11 @@ def sized(model: Model, size: float, scaling: ScalingPart) -> Model:
     for name in INSIDE:
         if name in options and getattr(before, name):
             found[name] = max(1, round(getattr(before, name) * found["width"] / before.width))
-    made: Model = replace(before, **found)
+    made: Sequence = replace(before, **found)
     return made
 
 
-def shape(model: Model) -> dict[str, int]:
+def shape(model: Sequence) -> dict[str, int]:
     """width, layers and heads, as far as the encoder has them."""
     return {name: getattr(model, name) for name in ("width", "layers", "heads") if hasattr(model, name)}
 
@@ -84,32 +80,27 @@ def shape(model: Model) -> dict[str, int]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RankingPart:
-    """How lists are judged: recall, ndcg and mrr at each of `ks`; `measure` is the one that is plotted, and that stops training."""
-
-    ks: tuple[int, ...] = (10,)
-    measure: str = "ndcg@10"
-    seen: bool = False  # whether items of the history may be given again
-
-    def problems(self) -> list[str]:
-        """Every fault of the values."""
-        faults = [f"ranking.ks: found {list(self.ks)}, expected at least one, each once, 1 or more"]
-        faults = faults if not self.ks or len(set(self.ks)) < len(self.ks) or min(self.ks) < 1 else []
-        known = [f"{m}@{k}" for m in ("recall", "ndcg", "mrr") for k in self.ks]
-        return faults + ([] if self.measure in known else [f"ranking.measure: {unknown_name(self.measure, known)}"])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingRecipe:
-    """What a study does, checked."""
+    """What a study does, checked: a ranking table's recipe of one model, and the sizes of that model."""
 
-    name: str
-    data: DataPart
-    ranking: RankingPart
-    encoder: str
-    model: Model
+    table: RankingRecipe
     scaling: ScalingPart
     text: str = field(repr=False, compare=False, default="")
+
+    @property
+    def name(self) -> str:
+        return self.table.name
+
+    @property
+    def encoder(self) -> str:
+        """Its name in the registry."""
+        return next(iter(self.table.models.values())).of
+
+    @property
+    def model(self) -> Sequence:
+        """The model of size 1."""
+        made: Sequence = next(iter(self.table.models.values())).made
+        return made
 
 
 def load(path: Path | str) -> ScalingRecipe:
@@ -133,52 +124,37 @@ def parse(text: str, *, where: str = "recipe") -> ScalingRecipe:
     except tomllib.TOMLDecodeError as fault:
         raise ConfigError(f"{where}: not TOML: {fault}") from None
     faults: list[str] = []
-    unknown(raw, ("name", "data", "ranking", "models", "scaling"), "", faults)
+    unknown(raw, ("name", "seeds", "data", "ranking", "models", "scaling"), "", faults)
+    name, seeds = _name(raw.get("name"), "name", faults), _seeds(raw.get("seeds", [0]), faults)
+    data = _data(_section(raw, "data", faults), faults)
+    asked = _section(raw, "ranking", faults)
+    ranking = part(RankingPart, asked, "ranking", faults)
+    if ranking is not None:
+        faults += ranking.problems()
+        faults += [f"ranking.{key}: for the protocol 'window' only" for key in WINDOW_ONLY if key in asked and ranking.protocol != "window"]
+    models = _models(_section(raw, "models", faults), ranking, faults)
     scaling = part(ScalingPart, _section(raw, "scaling", faults), "scaling", faults)
-    ranking = part(RankingPart, _section(raw, "ranking", faults), "ranking", faults)
-    for each in (scaling, ranking):
-        faults += each.problems() if each is not None else []
-    name, data = _name(raw.get("name"), "name", faults), _data(_section(raw, "data", faults), faults)
-    encoder, model = _model(_section(raw, "models", faults), faults)
-    if model is not None and scaling is not None and not scaling.problems():
-        faults += _ladder_problems(model, scaling)
+    if scaling is not None:
+        faults += _ladder_problems(models, scaling, faults)
     if faults:
         head = f"{where}: " if len(faults) == 1 else f"{where}: {len(faults)} faults\n  - "
         raise ConfigError(head + "\n  - ".join(faults))
-    assert model is not None
-    return ScalingRecipe(name=name, data=data, ranking=ranking, encoder=encoder, model=model, scaling=scaling, text=text)
+    table = RankingRecipe(name=name, seeds=seeds, data=data, ranking=ranking, models=models, text=text)
+    return ScalingRecipe(table=table, scaling=scaling, text=text)
 
 
-def _model(raw: Mapping[str, Any], faults: list[str]) -> tuple[str, Model | None]:
-    """The one model of the ladder."""
-    if len(raw) != 1:
-        faults.append(f"models: found {', '.join(raw) or 'none'}, expected one model, which the ladder makes in all sizes")
-        return "", None
-    name, table = next(iter(raw.items()))
-    path = f"models.{name}"
-    if not isinstance(table, dict):
-        faults.append(f"{path}: found {show(table)}, expected a table [{path}]")
-        return "", None
-    encoder = table.get("encoder", name)
-    if not isinstance(encoder, str) or encoder not in ENCODERS:
-        faults.append(f"{path}.encoder: {unknown_name(encoder, ENCODERS)}")
-        return "", None
-    kind = place(ENCODERS[encoder])
-    try:
-        made = of_options(kind, {k: v for k, v in table.items() if k != "encoder"})
-    except ConfigError as fault:
-        faults += [f"{path}: {each}" for each in str(fault).split("; ")]
-        return encoder, None
-    if not isinstance(made, Model) or not isinstance(made.loss, NextItemLoss) or not hasattr(made, "width"):
-        faults.append(f"{path}: {encoder} is no sequence model of a width that learns the next item, so it has no ladder")
-        return encoder, None
-    if made.history.everything:
-        faults.append(f"{path}.history.everything: found true, expected false: items are held out from histories of events about items")
-    return encoder, made
+def _ladder_problems(models: Mapping[str, Model], scaling: ScalingPart, before: list[str]) -> list[str]:
+    """What is wrong with the values; where nothing is, also sizes that cannot be made, and sizes that are one model."""
+    faults = scaling.problems()
+    if len(models) > 1:
+        faults.append(f"models: found {', '.join(models)}, expected one model, which the ladder makes in all sizes")
+    for m in models.values():
+        if m.kind == "bar" or not hasattr(m.made, "width"):
+            faults.append(f"models.{m.name}: {m.of} is no network of a width, so it has no sizes")
+    return faults or ([] if before else _size_problems(next(iter(models.values())).made, scaling))
 
 
-def _ladder_problems(model: Model, scaling: ScalingPart) -> list[str]:
-    """Sizes that cannot be made, and sizes that are one model."""
+def _size_problems(model: Sequence, scaling: ScalingPart) -> list[str]:
     faults: list[str] = []
     made: dict[str, float] = {}
     for size in scaling.sizes:
