@@ -35,7 +35,7 @@ def test_names_and_options():
 @pytest.mark.parametrize(
     ("name", "options", "says"),
     [
-        ("count", {}, "no encoder 'count', expected one of als, constant, counts, decay"),
+        ("count", {}, "no encoder 'count', expected one of als, "),
         ("counts", {"tops": 3}, "'tops' is not an option of 'counts'; it has days, top"),
         ("constant", {"width": 3}, "it has none"),
         ("counts", {"top": "3"}, "counts.top: found '3', expected a whole number"),
