@@ -1,5 +1,6 @@
 """Every source keeps its promises, and gives what its definition says, event by event in plain Python."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from clickprint.data.split import LogPast, past_of
 from clickprint.recommend import blocks
 from clickprint.recommend.pairs import Retriever
 from clickprint.recommend.sources.again import Again
+from clickprint.recommend.sources.baskets import TIFUKNN, UPCF
+from clickprint.recommend.sources.covisits import CoVisits
 from clickprint.recommend.sources.own import OpenBaskets, Own
 from clickprint.recommend.sources.popular import Popular, PopularIn
 from clickprint.testing.encoders import at_rows
@@ -29,6 +32,9 @@ SOURCES: dict[str, Retriever] = {
     "again": Again(),
     "popular": Popular(),
     "popular in": PopularIn(),
+    "tifu-knn": TIFUKNN(neighbours=3, groups=2),
+    "up-cf": UPCF(baskets=3),
+    "co-visits": CoVisits(first=("buy", "cart"), then=("buy",), days=10, after=3, length=4),
 }
 every = pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
 
@@ -167,6 +173,93 @@ def test_popular_in_the_categories_that_a_user_likes(past: LogPast, arrays: dict
         assert row == ranked(scores)
 
 
+def baskets_of(past: LogPast) -> dict[int, list[set[int]]]:
+    """user → his baskets, oldest first: runs of purchases of one session."""
+    rows = past.log.rows(("user", "kind", "item", "session"))
+    out: dict[int, list[set[int]]] = {int(u): [] for u in past.users}
+    before: dict[int, int] = {}
+    for user, kind, item, session in zip(*(rows[c].tolist() for c in ("user", "kind", "item", "session")), strict=True):
+        if kind == BUY and item != NONE:
+            if before.get(user) != session:
+                out[user].append(set())
+            before[user] = session
+            out[user][-1].add(item)
+    return out
+
+
+def test_tifu_knn(past: LogPast) -> None:
+    source = TIFUKNN(neighbours=3, groups=2, basket_decay=0.8, group_decay=0.6, own=0.7)
+    vectors: dict[int, dict[int, float]] = {}
+    for user, baskets in baskets_of(past).items():
+        own: dict[int, float] = {}
+        newest = baskets[::-1]
+        size = math.ceil(len(baskets) / 2) if baskets else 1
+        groups = [newest[i : i + size] for i in range(0, len(newest), size)]
+        for g, group in enumerate(groups):
+            for b, basket in enumerate(group):
+                for item in basket:
+                    own[item] = own.get(item, 0) + 0.8**b / len(group) * 0.6**g / len(groups)
+        vectors[user] = own
+
+    def distance(a: dict[int, float], b: dict[int, float]) -> float:
+        return round(sum((a.get(i, 0) - b.get(i, 0)) ** 2 for i in {*a, *b}), 9)
+
+    for user, row in lists(past, source).items():
+        own = vectors[user]
+        others = [v for u, v in vectors.items() if u != user and v and own and distance(own, v)]
+        near = sorted(others, key=lambda v: distance(own, v))[:3]
+        scores = {
+            i: 0.7 * own.get(i, 0) + 0.3 * sum(v.get(i, 0) for v in near) / max(len(near), 1) for i in {*own, *(i for v in near for i in v)}
+        }
+        best = sorted(scores.values(), reverse=True)[: len(row)]
+        assert np.allclose([scores[i] for i in row], best, atol=1e-6)
+
+
+def test_up_cf(past: LogPast) -> None:
+    pops = {
+        user: {i: sum(i in b for b in baskets[-3:]) / len(baskets[-3:]) for b in baskets[-3:] for i in b}
+        for user, baskets in baskets_of(past).items()
+    }
+    for user, row in lists(past, UPCF(baskets=3, alpha=0.25, locality=2)).items():
+        own, scores = pops[user], {}
+        for other in pops.values():
+            both = len({*own} & {*other})
+            if both:
+                like = (both / (len(own) ** 0.25 * len(other) ** 0.75)) ** 2
+                for item, pop in other.items():
+                    scores[item] = scores.get(item, 0) + like * pop
+        best = sorted(scores.values(), reverse=True)[: len(row)]
+        assert len(row) == min(len(scores), 8)
+        assert np.allclose([scores[i] for i in row], best, rtol=1e-5)
+
+
+def test_co_visits(past: LogPast) -> None:
+    counts: dict[int, int] = {}
+    together: dict[tuple[int, int], float] = {}
+    events = {u: [e for e in own if e[1] in (BUY, CART)] for u, own in events_of(past).items()}
+    for own in events.values():
+        for n, (time, kind, item) in enumerate(own):
+            counts[item] = counts.get(item, 0) + 1
+            for later, what, other in own[n + 1 : n + 4]:
+                days = (later - time) / DAY
+                if other != item and days <= 10:
+                    weight = round(2**16 / (1 + days)) / 2**16
+                    if what == BUY:
+                        together[item, other] = together.get((item, other), 0) + weight
+                    if kind == BUY:
+                        together[other, item] = together.get((other, item), 0) + weight
+    for user, row in lists(past, SOURCES["co-visits"]).items():
+        scores: dict[int, float] = {}
+        for time, _, item in events[user][-4:]:
+            for (one, two), weight in together.items():
+                if one == item:
+                    recent = 0.5 ** ((CUTOFF - time) / DAY / 14)
+                    scores[two] = scores.get(two, 0) + recent * weight / math.sqrt(counts[one] * counts[two])
+        best = sorted(scores.values(), reverse=True)[: len(row)]
+        assert len(row) == min(len(scores), 8)
+        assert np.allclose([scores[i] for i in row], best, rtol=1e-4)
+
+
 def test_what_is_due_comes_before_what_was_just_bought() -> None:
     """Everybody buys item 1 each week and item 2 each day; item 3 was bought once by each, long ago, and never again."""
     rows = [
@@ -199,6 +292,9 @@ def test_what_is_due_comes_before_what_was_just_bought() -> None:
         (lambda past: Own(half_life=-1.0), "expected 0 or more"),
         (lambda past: Popular(half_life=0.0), "above 0"),
         (lambda past: Again(days=0), "at least 1"),
+        (lambda past: TIFUKNN(groups=0, own=1.5), "groups: found 0, expected at least 1; own: found 1.5, expected 0 to 1"),
+        (lambda past: UPCF(baskets=0, locality=0), "baskets: found 0.*locality: found 0"),
+        (lambda past: CoVisits(then=("sell",), after=0), "roles: found sell.*after: found 0"),
         (lambda past: PopularIn(by="colour").fit(past), "found 'colour', expected an attribute of the catalogue \\(category"),
     ],
 )

@@ -5,5 +5,8 @@ SOURCES = {
     "open-baskets": "clickprint.recommend.sources.own:OpenBaskets",
     "again": "clickprint.recommend.sources.again:Again",
     "popular": "clickprint.recommend.sources.popular:Popular",
+    "tifu-knn": "clickprint.recommend.sources.baskets:TIFUKNN",
+    "up-cf": "clickprint.recommend.sources.baskets:UPCF",
+    "co-visits": "clickprint.recommend.sources.covisits:CoVisits",
     "popular-in": "clickprint.recommend.sources.popular:PopularIn",
 }
