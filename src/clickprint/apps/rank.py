@@ -91,7 +91,7 @@ def rank(
         stack.enter_context(using(threads))
         found = _dataset(recipe, engine, watch)
         work = _Work(recipe, folder, EventLog.open(found, engine), engine.scratch(), found.manifest.fingerprint, accelerator, watch)
-        if test and not (folder / "test" / FROZEN).is_file():
+        if test:
             work.freeze()
         for done, (model, seed) in enumerate(units):
             watch("models", done, len(units))
@@ -282,7 +282,12 @@ class _Work:
         return int(_read(_place(self.folder, "validation", model, seed)).about["best_epoch"]) if model.kind == "encoder" else 0
 
     def freeze(self) -> None:
-        """Says which recipe and validations the test is scored with. Raises ConfigError where one is missing or of another recipe."""
+        """Says, once, which recipe and validations the test is scored with. Raises ConfigError where one is missing or of other options or
+        data, and where a test was begun on other data."""
+        if (self.folder / "test" / FROZEN).is_file():
+            if (found := _check_recipe(self.folder, self.recipe).get("fingerprint")) != self.fingerprint:
+                raise ConfigError(f"{self.folder}: the test was begun on other data ({found}, now {self.fingerprint}); name another --out")
+            return
         units = _units(self.recipe)
         missing = [
             f"{m.name}{'' if s is None else f' seed {s}'}"
