@@ -32,7 +32,7 @@ from clickprint.encoders.derived import columns, derive
 from clickprint.metrics import ranking
 from clickprint.nn.device import device
 from clickprint.nn.next_item import ITEM, TIME, HistoryModel, NextItem, best, last_states, shifted
-from clickprint.nn.train import Loss, Parts, Progress, Rows, Training, shuffled, train
+from clickprint.nn.train import Loss, Parts, Progress, Rows, Training, shuffled, take, train
 
 SECOND = 1_000_000
 USERS = 1 << 15  # are encoded at a time
@@ -226,7 +226,9 @@ def load(folder: Path, name: str, recipe: Callable[[Mapping[str, Any]], Any]) ->
         made = recipe(raw["options"])
         values = {f: state.array(folder, f"values.{f}") for f in (ITEM, *made.history.fields)}
         network = made.model({f: len(v) for f, v in values.items()})
-        network.load_state_dict(load_file(folder / "weights.safetensors"))
+        for field, found in values.items():
+            check_values(field, found)
+        take(network, load_file(folder / "weights.safetensors"))
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OSError, SafetensorError, ConfigError) as fault:
         said = str(fault).splitlines()[0] if str(fault) else repr(fault)
         raise DataError(str(folder), [f"not a fitted `{name}` ({said}); {again}"]) from None
@@ -269,6 +271,14 @@ def known_values(values: Int[np.ndarray, "L"], least: int = 1) -> Int64[np.ndarr
     """The values that occur at least so often, sorted; NONE is none."""
     found, counts = np.unique(values, return_counts=True)
     return found[(counts >= least) & (found != NONE)].astype(np.int64)
+
+
+def check_values(field: str, values: np.ndarray) -> None:
+    """Raises ValueError for what known_values does not give."""
+    if values.dtype != np.int64 or values.ndim != 1:
+        raise ValueError(f"values of {field}: found {values.dtype} with {values.ndim} dimensions, expected a list of int64")
+    if (values[1:] <= values[:-1]).any() or (values == NONE).any():
+        raise ValueError(f"values of {field}: not sorted, or one stands there twice, or one is nothing")
 
 
 def number(known: Int64[np.ndarray, "V"], values: np.ndarray) -> Int64[np.ndarray, "L"]:

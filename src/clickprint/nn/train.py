@@ -2,12 +2,13 @@
 
 The caller brings a model, the rows of each epoch and what a batch's parts and their losses are; the loop knows nothing else of them.
 Under torchrun (torch.distributed initialised) every process takes its share of each batch and DistributedDataParallel adds up the
-gradients; the result is that of one process, up to rounding.
+gradients; the result is that of one process, up to rounding (and what is drawn at random: each process draws for itself). With `shard` the
+optimiser's state, two numbers for each weight, is divided among the processes; weights stay whole everywhere.
 """
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from clickprint.core.errors import ConfigError, DataError
-from clickprint.core.files import whole
+from clickprint.core.files import restore, whole
 from clickprint.core.rng import RNG
 from clickprint.core.watch import Watch, silent
 
@@ -50,6 +51,7 @@ class Training:
     every: int = 1  # epochs between two measures
     precision: str = "32"  # or "bf16"
     compile: bool = False
+    shard: bool = False  # divides the optimiser's state among the processes (ZeRO, stage 1; Rajbhandari et al. 2020)
 
     def __post_init__(self) -> None:
         faults = [f"{n}: found {getattr(self, n)}, expected at least 1" for n in ("epochs", "batch", "every") if getattr(self, n) < 1]
@@ -95,15 +97,20 @@ def train(
     into pieces that are run one after the other, each with its weight (number of targets): gradients are those of the whole batch.
     `loss(model, part)` is the *sum* over a part. `measure` (higher is better) is called after every `every` epochs. With a `checkpoint`
     folder the run is saved every minute and after each epoch, and goes on from there when called again with the same `key`, which names
-    everything that the training depends on. Same seed, machine and threads: same bytes. Raises DataError for a checkpoint of another key
-    or a damaged one, FloatingPointError when the loss is no longer a number.
+    everything that the training depends on. Same seed, machine and threads: same bytes (of several processes only the first one's random
+    numbers are saved, and with `shard` it is saved after each epoch only). Raises DataError for a checkpoint of another key or a damaged
+    one, FloatingPointError when the loss, a weight or a measure is no longer a number; the last good checkpoint stays.
     """
     run, progress = _Run.of(model, training), Progress()
     with torch.random.fork_rng(devices=run.cuda):
-        torch.manual_seed(rng.child("train").integer() & 0x7FFF_FFFF_FFFF_FFFF)
+        run.seed(rng, 0)
         kept: dict[str, Tensor] = {}
+        if checkpoint is not None and not run.rank:
+            restore(checkpoint)
         if checkpoint is not None and (checkpoint / "progress.json").is_file():
             progress, kept = run.load(checkpoint, key)
+            if run.rank:
+                run.seed(rng, progress.step)
         saved = monotonic()
         while not progress.done:
             order = rows(progress.epoch)
@@ -119,15 +126,18 @@ def train(
                 progress.epoch_loss, progress.epoch_weight = progress.epoch_loss + total, progress.epoch_weight + weight
                 progress.batch, progress.step = number + 1, progress.step + 1
                 watch(f"train, epoch {progress.epoch + 1}", number + 1, batches)
-                if checkpoint is not None and monotonic() - saved > SAVE_SECONDS:
+                if checkpoint is not None and not run.sharded and monotonic() - saved > SAVE_SECONDS:
                     run.save(checkpoint, key, progress, kept)
                     saved = monotonic()
+            run.check(progress)
             progress.loss.append(progress.epoch_loss / max(progress.epoch_weight, 1))
             progress.epoch, progress.batch, progress.epoch_loss, progress.epoch_weight = progress.epoch + 1, 0, 0.0, 0.0
             if measure is not None and (progress.epoch % training.every == 0 or progress.epoch == training.epochs):
                 model.eval()
                 with torch.no_grad(), torch.random.fork_rng(devices=run.cuda):
                     found = float(measure(model))
+                if math.isnan(found):
+                    raise FloatingPointError(f"the measure after epoch {progress.epoch} is no number; see what it divides by")
                 progress.measures.append((progress.epoch, found))
                 if found > progress.best:
                     progress.best, progress.best_epoch = found, progress.epoch
@@ -164,6 +174,23 @@ def by_day(days: Int64[np.ndarray, "N"], rng: RNG) -> tuple[Rows, Int64[np.ndarr
     return rows, known
 
 
+def take(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Gives a model these weights. Raises ValueError for one of another type or no number, RuntimeError for another model's."""
+    if bad := unfit(weights):
+        raise ValueError(bad)
+    wanted = model.state_dict()
+    types = [f"{n} is {v.dtype}, expected {wanted[n].dtype}" for n, v in weights.items() if n in wanted and v.dtype != wanted[n].dtype]
+    if types:
+        raise ValueError("; ".join(types))
+    model.load_state_dict(dict(weights))
+
+
+def unfit(weights: Mapping[str, Tensor]) -> str:
+    """Which tensors hold NaN or infinity; empty when none does."""
+    bad = [name for name, values in weights.items() if values.is_floating_point() and not bool(torch.isfinite(values).all())]
+    return f"{len(bad)} of {len(weights)} weights are no finite numbers, the first is {bad[0]}" if bad else ""
+
+
 @dataclass(slots=True)
 class _Run:
     """A model with its optimiser, and how one step is made."""
@@ -179,28 +206,53 @@ class _Run:
     @staticmethod
     def of(model: nn.Module, training: Training) -> "_Run":
         device = next(model.parameters()).device
-        optimiser = torch.optim.AdamW(
-            model.parameters(),
-            lr=training.lr,
-            betas=training.betas,
-            weight_decay=training.weight_decay,
-            fused=device.type in ("cpu", "cuda"),
-        )
         shared = torch.distributed.is_available() and torch.distributed.is_initialized()
         rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if shared else (0, 1)
+        how: dict[str, Any] = {
+            "lr": training.lr,
+            "betas": training.betas,
+            "weight_decay": training.weight_decay,
+            "fused": device.type in ("cpu", "cuda"),
+        }
+        optimiser: torch.optim.Optimizer
+        if training.shard and world > 1:
+            from torch.distributed.optim import ZeroRedundancyOptimizer  # not in every build of torch
+
+            optimiser = ZeroRedundancyOptimizer(model.parameters(), torch.optim.AdamW, **how)
+        else:
+            optimiser = torch.optim.AdamW(model.parameters(), **how)
         wrapped: nn.Module = DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None) if world > 1 else model
         if training.compile:
             wrapped = torch.compile(wrapped)  # type: ignore[assignment]
         return _Run(model, wrapped, optimiser, training, rank, world, [device.index or 0] if device.type == "cuda" else [])
 
+    @property
+    def sharded(self) -> bool:
+        """Whether each process has a part of the optimiser's state only."""
+        return self.training.shard and self.world > 1
+
+    def seed(self, rng: RNG, step: int) -> None:
+        """What this process draws from: the first one's numbers are those of a process alone, the others' their own."""
+        name = f"train {self.rank} from {step}" if self.rank else "train"
+        torch.manual_seed(rng.child(name).integer() & 0x7FFF_FFFF_FFFF_FFFF)
+
+    def check(self, progress: Progress) -> None:
+        """Raises FloatingPointError for a weight that is no number: the loss says it a step later, or after the last step never."""
+        if bad := unfit(self.model.state_dict()):
+            raise FloatingPointError(
+                f"{bad} after step {progress.step} of epoch {progress.epoch + 1}; lower lr, or set clip (1.0 is usual)"
+            )
+
     def step(self, batch: Int64[np.ndarray, "B"], parts: Parts, loss: Loss, progress: Progress, batches: int) -> tuple[float, float]:
         """One optimiser step; the sum of the batch's losses and its weight."""
         pieces = list(parts(batch[self.rank :: self.world]))
-        weight = float(sum(w for _, w in pieces))
+        weight, counts = float(sum(w for _, w in pieces)), 1.0
         if self.world > 1:
             weight = self._everywhere(weight)
         if not weight:
             return 0.0, 0.0
+        if not pieces:  # the others wait for a gradient of this process, too: that of a part which counts nothing
+            pieces, counts = list(parts(batch))[:1], 0.0
         device = next(self.model.parameters()).device
         precise = torch.autocast(device.type, torch.bfloat16) if self.training.precision == "bf16" else nullcontext()
         total = 0.0
@@ -209,7 +261,7 @@ class _Run:
             later = isinstance(self.wrapped, DistributedDataParallel) and number < len(pieces) - 1
             with self.wrapped.no_sync() if later else nullcontext():  # type: ignore[operator]
                 with precise:
-                    value = loss(self.wrapped, piece)
+                    value = loss(self.wrapped, piece) * counts
                 (value * (self.world / weight)).backward()
             total += float(value.detach())
         if self.training.clip:
@@ -233,6 +285,9 @@ class _Run:
 
     def save(self, folder: Path, key: str, progress: Progress, kept: dict[str, Tensor]) -> None:
         """Writes the checkpoint whole or not at all; the first process does."""
+        self.check(progress)
+        if self.sharded:
+            self.optimiser.consolidate_state_dict(to=0)  # type: ignore[attr-defined]
         if self.rank:
             return
         tensors = {f"model.{n}": v.detach().cpu() for n, v in self.model.state_dict().items()}
@@ -261,12 +316,14 @@ class _Run:
             raise DataError(str(folder), [f"this checkpoint is of another training (found {of!r}, expected {key!r}); {again}"])
         try:
             progress = Progress(**{**about, "measures": [(int(e), float(m)) for e, m in about["measures"]]})
-            self.model.load_state_dict({n.removeprefix("model."): v for n, v in tensors.items() if n.startswith("model.")})
+            take(self.model, {n.removeprefix("model."): v for n, v in tensors.items() if n.startswith("model.")})
             state: dict[int, dict[str, Tensor]] = {}
             for name in (n for n in tensors if n.startswith("optimiser.")):
                 _, place, entry = name.split(".", 2)
                 state.setdefault(int(place), {})[entry] = tensors[name]
-            self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
+            count = sum(len(g["params"]) for g in self.optimiser.param_groups)
+            group = {**self.optimiser.param_groups[0], "params": list(range(count))}
+            self.optimiser.load_state_dict({"param_groups": [group], "state": state})
             torch.set_rng_state(tensors["random.cpu"])
             for index in self.cuda:
                 torch.cuda.set_rng_state(tensors["random.cuda"], index)
