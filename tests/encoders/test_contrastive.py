@@ -282,13 +282,13 @@ def test_histories_without_a_cutoff() -> None:
     with DuckDB(threads=1) as engine:
         past = the_past(engine)
         fitted = SMALL.fit(past, rng=RNG(0))
-        histories = past.histories(("item", TIME, "kind"))
-    bare = Histories(histories.users, histories.starts, histories.fields)
-    assert np.array_equal(fitted.states(histories).astype(np.float16), fitted.encode(past).vectors)
-    with pytest.raises(ConfigError, match="needs histories with a cutoff"):
-        fitted.states(bare)
-    with pytest.raises(ConfigError, match="not trained to say the next item"):
-        fitted.recommend(histories, 3)
+        histories, profiles = past.histories(("item", TIME, "kind")), fitted.encode(past)
+        bare = Histories(histories.users, histories.starts, histories.fields)
+        assert np.array_equal(fitted.states(histories).astype(np.float16), profiles.vectors)
+        with pytest.raises(ConfigError, match="needs histories with a cutoff"):
+            fitted.states(bare)
+        with pytest.raises(ConfigError, match="not trained to say the next item"):
+            fitted.recommend(histories, 3)
 
 
 @pytest.mark.parametrize(
