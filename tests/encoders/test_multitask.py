@@ -80,7 +80,7 @@ def walks(lengths: list[int], seed: int = 0) -> Histories:
 # ------------------------------------------------------------------------------------------------------------- what it learns
 def test_it_ranks_the_next_item_and_is_the_same_after_loading(tmp_path: Path) -> None:
     histories = walks([9, 0, 3] * 20)
-    fitted = small(width=16, now=False, training=Training(epochs=60, batch=32, lr=0.02)).fit_histories(histories, rng=RNG(0))
+    fitted = small(width=16, now=False, training=Training(epochs=25, batch=20, lr=0.02)).fit_histories(histories, rng=RNG(0))
     lists = fitted.recommend(histories, 2)
     some = histories.lengths > 0
     last = histories.fields["item"][histories.starts[1:][some] - 1]
@@ -92,7 +92,7 @@ def test_it_ranks_the_next_item_and_is_the_same_after_loading(tmp_path: Path) ->
     assert not fitted.states(histories)[~some].any()
 
 
-def lapsing(users: int = 300) -> Histories:
+def lapsing(users: int = 200) -> Histories:
     """Everyone comes daily and stops for ever at a day of his own, so silence alone says who comes back. Events are all the same."""
     random = np.random.default_rng(0)
     last = random.integers(10, 61, users)
@@ -105,7 +105,7 @@ def lapsing(users: int = 300) -> Histories:
 @pytest.mark.parametrize("now", [True, False])
 def test_only_with_now_does_a_vector_know_how_long_ago_the_newest_event_was(now: bool) -> None:
     histories = lapsing()
-    fitted = small(now=now, training=Training(epochs=12, batch=32, lr=0.01)).fit_histories(histories, rng=RNG(0))
+    fitted = small(now=now, training=Training(epochs=8, batch=20, lr=0.01)).fit_histories(histories, rng=RNG(0))
     silence = (histories.cutoff or 0) - histories.fields["time"][histories.starts[1:] - 1]
     x = np.c_[fitted.states(histories), np.ones(len(histories))].astype(np.float64)
     some = np.arange(len(x)) % 2 == 0
