@@ -44,7 +44,7 @@ def commands(of: App = app, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple
 
 COMMANDS = dict(commands())
 ALL = {
-    ("run",), ("scale",), ("board",), ("read",), ("append",), ("audit",), ("prepare",),
+    ("run",), ("scale",), ("rank",), ("board",), ("read",), ("append",), ("audit",), ("prepare",),
     ("fetch",), ("datasets",), ("encoders",), ("tasks",), ("validate",), ("doctor",),
     ("export", "challenge"), ("export", "recbole"),
     ("challenge", "split"), ("challenge", "baseline"), ("challenge", "validate"), ("challenge", "score"),
@@ -53,6 +53,7 @@ ALL = {
 OPTIONS = {
     "run": "--out --fresh --memory --threads --accelerator --devices --skip-official",
     "scale": "--out --fresh --memory --threads --accelerator",
+    "rank": "--out --test --only --seeds --data --memory --threads --accelerator",
     "board": "--probe --csv --json --html",
     "read": "--out --set --memory --threads",
     "append": "--set --memory --threads",
