@@ -18,5 +18,5 @@ def test_variables_in_paths_are_the_environments(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("path", ["$NOT_SET_HERE/log.parquet", "a/${NOT_SET_HERE}/log.parquet"])
 def test_a_variable_that_is_not_set_is_named(path: str) -> None:
-    with pytest.raises(ConfigError, match="NOT_SET_HERE.* is not set"):
+    with pytest.raises(ConfigError, match=r"NOT_SET_HERE.* is not set"):
         dataset("uci_online_retail", Path(path))

@@ -169,7 +169,8 @@ def shifted(
 ) -> Callable[[Int64[np.ndarray, "B"]], Iterator[tuple[tuple[Batch, Batch], int]]]:
     """For `train`: histories cut to their last length + 1 events, given without the last and wanted without the first.
 
-    Of what is wanted these fields are there. A part's weight is the number of its items that are to be predicted. A batch is cut in `pieces` of users of similar length, each trimmed to its own longest: the loss is that of the whole batch, without
+    Of what is wanted these fields are there. A part's weight is the number of its items that are to be predicted. A batch is cut in
+    `pieces` of users of similar length, each trimmed to its own longest: the loss is that of the whole batch, without
     work on padding.
     """
     keep = np.minimum(np.diff(starts), length + 1)
