@@ -44,7 +44,7 @@ class AutoEncoder:
     dropout: float = 0.1
     hide: float = 0.0
     stretches: int = 0
-    history: HistorySpec = HistorySpec(length=64, everything=True, fields=("kind", "hour", "weekday", "gap", "age"))
+    history: HistorySpec = HistorySpec(length=128, everything=True, fields=("kind", "hour", "weekday", "gap", "age"))
     loss: Reconstruction = Reconstruction()
     training: Training = Training(epochs=30, patience=3)
     pieces: int = 4
