@@ -28,7 +28,7 @@ from clickprint.core.rng import RNG
 from clickprint.core.watch import Watch, silent
 from clickprint.data.texts import item_vectors
 from clickprint.encoders import state
-from clickprint.encoders.derived import columns, derive
+from clickprint.encoders.derived import DERIVED, columns, derive
 from clickprint.metrics import ranking
 from clickprint.nn.device import device
 from clickprint.nn.next_item import ITEM, TIME, HistoryModel, NextItem, best, last_states, shifted
@@ -257,7 +257,16 @@ def wanted(spec: HistorySpec) -> tuple[str, ...]:
 
 
 def chosen(spec: HistorySpec, histories: Histories) -> Histories:
-    """The events that are read, with every field of `spec`, also those that are made of others."""
+    """The events that are read, with every field of `spec`, also those that are made of others.
+
+    Raises ConfigError for a field that is not there, or that holds numbers: only ids can be embedded.
+    """
+    lacking = [c for c in (ITEM, *columns(spec.fields)) if c not in histories.fields]
+    floats = [f for f in spec.fields if f not in DERIVED and f not in lacking and histories.fields[f].dtype.kind not in "iu"]
+    faults = [f"these histories have no field {', '.join(lacking)}; they have {', '.join(histories.fields)}"] if lacking else []
+    faults += [f"{f}: found numbers, expected ids; fields that are made of numbers: {', '.join(DERIVED)}" for f in floats]
+    if faults:
+        raise ConfigError("; ".join(faults))
     events = histories if spec.everything else items_only(histories)
     return derive(events, spec.fields)
 

@@ -98,8 +98,8 @@ def train(
     `loss(model, part)` is the *sum* over a part. `measure` (higher is better) is called after every `every` epochs. With a `checkpoint`
     folder the run is saved every minute and after each epoch, and goes on from there when called again with the same `key`, which names
     everything that the training depends on. Same seed, machine and threads: same bytes (of several processes only the first one's random
-    numbers are saved, and with `shard` it is saved after each epoch only). Raises DataError for a checkpoint of another key or a damaged
-    one, FloatingPointError when the loss, a weight or a measure is no longer a number; the last good checkpoint stays.
+    numbers are saved, and with `shard` it is saved after each epoch only). Raises DataError for a checkpoint of another key, a damaged
+    one or what is none, FloatingPointError when the loss, a weight or a measure is no longer a number; the last good checkpoint stays.
     """
     run, progress = _Run.of(model, training), Progress()
     with torch.random.fork_rng(devices=run.cuda):
@@ -107,7 +107,7 @@ def train(
         kept: dict[str, Tensor] = {}
         if checkpoint is not None and not run.rank:
             restore(checkpoint)
-        if checkpoint is not None and (checkpoint / "progress.json").is_file():
+        if checkpoint is not None and (checkpoint.exists() or checkpoint.is_symlink()) and not empty(checkpoint):
             progress, kept = run.load(checkpoint, key)
             if run.rank:
                 run.seed(rng, progress.step)
@@ -172,6 +172,11 @@ def by_day(days: Int64[np.ndarray, "N"], rng: RNG) -> tuple[Rows, Int64[np.ndarr
         return rng.child(f"day {epoch}").generator().permutation(order[starts[epoch] : starts[epoch + 1]])
 
     return rows, known
+
+
+def empty(folder: Path) -> bool:
+    """Whether nothing would be lost if a checkpoint were written here."""
+    return folder.is_dir() and not any(folder.iterdir())
 
 
 def take(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
@@ -316,6 +321,8 @@ class _Run:
             raise DataError(str(folder), [f"this checkpoint is of another training (found {of!r}, expected {key!r}); {again}"])
         try:
             progress = Progress(**{**about, "measures": [(int(e), float(m)) for e, m in about["measures"]]})
+            if any(type(getattr(progress, n)) is not int or getattr(progress, n) < 0 for n in ("epoch", "batch", "step")):
+                raise ValueError(f"epoch {progress.epoch!r}, batch {progress.batch!r}, step {progress.step!r}: expected whole numbers")
             take(self.model, {n.removeprefix("model."): v for n, v in tensors.items() if n.startswith("model.")})
             state: dict[int, dict[str, Tensor]] = {}
             for name in (n for n in tensors if n.startswith("optimiser.")):
