@@ -133,7 +133,7 @@ def _checked(name: str, path: Path | None, options: Mapping[str, Any], watch: Wa
 
 
 def expanded(path: Path) -> Path:
-    """A path with its environment variables, as recipes name data that lie elsewhere on each machine. Raises ConfigError for one not set."""
+    """A path with its environment variables, as recipes name data that lie elsewhere. Raises ConfigError for one that is not set."""
     found = os.path.expandvars(path)
     if missing := re.search(r"\$\{?\w+\}?", found):
         raise ConfigError(f"{path}: the environment variable {missing[0]} is not set; set it to the folder that has the data")
