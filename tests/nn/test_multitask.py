@@ -83,9 +83,14 @@ def test_parts_by_brute_force(seed: int, now: bool) -> None:
     w = Windows(5, 28, (1, 3), starts, fields[TIME], random.random(len(fields[TIME])) < 0.5, [(fields["kind"] - 1, 3)])
     user, parts = asked(fields, starts, 4, targets=[ITEM, "kind"], until=28, windows=w, now=now, pieces=3)
     torch.manual_seed(seed)
-    seen, moved = [], 0
-    for (given, nexts, mask, labels), weight in parts(random.permutation(len(user))):
+    seen, gaps, counted, total = [], [], 0.0, 0.0
+    drawn, made = torch.get_rng_state(), parts(random.permutation(len(user)))
+    for (given, nexts, mask, weights, labels), weight in made:
         assert weight == int(given.lengths.sum())
+        after = torch.get_rng_state()
+        torch.set_rng_state(drawn)
+        share = iter(torch.rand(weight, dtype=torch.float64).tolist())
+        torch.set_rng_state(drawn := after)
         assert (TIME in given.fields) == now
         left = labels.tolist()
         for row, size in enumerate(given.lengths.tolist()):
@@ -98,17 +103,20 @@ def test_parts_by_brute_force(seed: int, now: bool) -> None:
                 assert given.fields["kind"][row, at] == fields["kind"][e]
                 assert nexts.fields[ITEM][row, at] == (0 if newest else e + 2)
                 assert nexts.fields["kind"][row, at] == (0 if newest else fields["kind"][e + 1])
-                since = int(given.fields[TIME][row, at]) if now else 0
-                moved += since > 0
+                gap = (max(28 - 5, fields[TIME][e]) if newest else fields[TIME][e + 1]) - fields[TIME][e]
+                gaps.append(gap)
+                since = int(next(share) * gap)
+                assert not now or given.fields[TIME][row, at] == since
                 moment = fields[TIME][e] + since
-                assert fields[TIME][e] <= moment <= (max(28 - 5, fields[TIME][e]) if newest else fields[TIME][e + 1])
-                later = newest or fields[TIME][e + 1] > fields[TIME][e]
-                assert bool(mask[row, at]) == (later and moment + 5 <= 28)
+                assert bool(mask[row, at]) == (gap > 0 and moment + 5 <= 28)
                 if mask[row, at]:
                     assert left.pop(0) == label(w, owner, e, moment)
+                    counted += gap
         assert not left
+        assert len(weights) == len(labels)
+        total += weights.sum().item()
     assert sorted(seen) == list(range(len(fields[ITEM]))), "each event once"
-    assert bool(moved) == now
+    assert total == pytest.approx(counted / np.mean([g for g in gaps if g > 0]), rel=1e-5), "1 for the mean gap"
 
 
 def test_moments_are_the_same_for_the_same_seed_and_reach_the_cutoff_without_windows() -> None:
@@ -118,10 +126,10 @@ def test_moments_are_the_same_for_the_same_seed_and_reach_the_cutoff_without_win
     first = [int(next(parts(np.array([0])))[0][0].fields[TIME][0, 0]) for _ in range(200)]
     torch.manual_seed(3)
     assert first == [int(next(parts(np.array([0])))[0][0].fields[TIME][0, 0]) for _ in range(200)]
-    assert 70 < first.count(0) < 130, "half of the moments are the event's own"
-    assert 900_000 < max(first) <= 1_000_000
-    (_, _, mask, labels), _ = next(parts(np.array([0])))
+    assert np.allclose(np.quantile(first, [0.0, 0.25, 0.5, 0.75, 1.0]), np.linspace(0, 1_000_000, 5), atol=100_000)
+    (_, _, mask, weights, labels), _ = next(parts(np.array([0])))
     assert not mask.any()
+    assert not weights.numel()
     assert not labels.numel()
 
 
@@ -192,6 +200,7 @@ def test_loss_by_hand() -> None:
     nexts = {ITEM: torch.tensor([[2, 0, 5], [1, 0, 0]]), "kind": torch.tensor([[0, 3, 0], [1, 0, 0]])}
     mask = torch.tensor([[False, True, False], [True, False, False]])
     labels = torch.tensor([[1, 0, 0, 1, 1], [0, 0, 1, 0, 0]], dtype=torch.uint8)
+    weights = torch.tensor([0.25, 4.0])
     loss = MultiTaskLoss(targets={ITEM: 0.5, "kind": 2.0}, windows=3.0, item=NextItemLoss(kind="softmax"))
     states = model(given).detach().double()
     assert model.window is not None
@@ -202,14 +211,14 @@ def test_loss_by_hand() -> None:
     for row, at in [(0, 1), (1, 0)]:
         scores = model.heads["kind"].double()(states[row, at]).tolist()
         wanted += 2.0 * (math.log(sum(map(math.exp, scores))) - scores[nexts["kind"][row, at]])
-    for (row, at), truth in zip([(0, 1), (1, 0)], labels.tolist(), strict=True):
+    for (row, at), weight, truth in zip([(0, 1), (1, 0)], weights.tolist(), labels.tolist(), strict=True):
         logits = model.window.double()(states[row, at]).tolist()
-        wanted += 3.0 * sum(math.log1p(math.exp(-z if y else z)) for z, y in zip(logits, truth, strict=True))
+        wanted += 3.0 * weight * sum(math.log1p(math.exp(-z if y else z)) for z, y in zip(logits, truth, strict=True))
     model.float()
-    found = loss(model, (given, Batch(nexts, given.lengths), mask, labels))
+    found = loss(model, (given, Batch(nexts, given.lengths), mask, weights, labels))
     assert found.item() == pytest.approx(wanted, rel=1e-5)
     nothing = {n: torch.zeros_like(v) for n, v in nexts.items()}
-    assert loss(model, (given, Batch(nothing, given.lengths), mask & False, labels[:0])).item() == 0
+    assert loss(model, (given, Batch(nothing, given.lengths), mask & False, weights[:0], labels[:0])).item() == 0
 
 
 def test_logq_by_hand() -> None:

@@ -22,7 +22,7 @@ from clickprint.nn.next_item import ITEM, TIME, Batch, NextItem, NextItemLoss
 from clickprint.nn.positions import TIME_BUCKETS, time_bucket
 
 CELLS = 1 << 22  # of a table of counts at a time
-Part = tuple[Batch, Batch, Bool[Tensor, "B L"], UInt8[Tensor, "N T"]]
+Part = tuple[Batch, Batch, Bool[Tensor, "B L"], Float[Tensor, "N"], UInt8[Tensor, "N T"]]
 
 
 class MultiTaskTransformer(NextItem):
@@ -79,7 +79,8 @@ class MultiTaskTransformer(NextItem):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MultiTaskLoss:
-    """Σ over targets of weight · cross entropy of each event's next value, + `windows` · Σ over a window's labels of binary cross entropy.
+    """Σ over targets of weight · cross entropy of each event's next value, + `windows` · Σ over a window's labels of binary cross entropy,
+    times the window's weight.
 
     Where there is no next value, or it is nothing, that target adds nothing. The next item is said as `item` says, the others by a
     softmax over all of their values. A weight of 0 leaves the target out, and its head.
@@ -102,8 +103,8 @@ class MultiTaskLoss:
         return tuple(n for n, w in self.targets.items() if w)
 
     def __call__(self, model: nn.Module, part: Part) -> Float[Tensor, ""]:
-        """`part`: the input, the next values in the same places, the places whose windows are known, and the labels of those, in order."""
-        given, nexts, asked, labels = part
+        """`part`: the input, the next values in the same places, the places whose windows are known, these windows' weights and labels."""
+        given, nexts, asked, weights, labels = part
         states = model(given)
         bare: Any = getattr(model, "module", model)  # under DistributedDataParallel
         total: Tensor = states.sum() * 0
@@ -117,7 +118,7 @@ class MultiTaskLoss:
                 total = total + self.targets[name] * F.cross_entropy(logits, target[some], reduction="sum")
         if bare.window is not None:
             logits = bare.window(states[asked]).float()
-            total = total + self.windows * F.binary_cross_entropy_with_logits(logits, labels.float(), reduction="sum")
+            total = total + self.windows * F.binary_cross_entropy_with_logits(logits, labels.float(), weights[:, None], reduction="sum")
         return total
 
 
@@ -136,21 +137,17 @@ class Windows:
     seconds: Int64[np.ndarray, "L"]
     bought: Bool[np.ndarray, "L"]
     tastes: Sequence[tuple[Int64[np.ndarray, "L"], int]]  # each event's column, and how many columns there are
-    ordered: Int64[np.ndarray, "L"] = field(init=False)  # the seconds, lifted so that they rise from user to user
+    origin: int = field(init=False)
+    lift: int = field(init=False)  # more than there are seconds from the origin to the end of any window
+    ordered: Int64[np.ndarray, "L"] = field(init=False)  # the seconds from the origin, lifted so that they rise from user to user
     before: Int64[np.ndarray, "L1"] = field(init=False)  # bought events before each one
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "origin", int(self.seconds.min(initial=self.until)))
+        object.__setattr__(self, "lift", self.until - self.origin + self.horizon + 1)
         row = np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
         object.__setattr__(self, "ordered", row * self.lift + self.seconds - self.origin)
         object.__setattr__(self, "before", np.append(0, np.cumsum(self.bought)))
-
-    @property
-    def origin(self) -> int:
-        return int(self.seconds.min(initial=self.until))
-
-    @property
-    def lift(self) -> int:
-        return self.until - self.origin + self.horizon + 1
 
     @property
     def labels(self) -> int:
@@ -217,9 +214,11 @@ def asked(
 ) -> tuple[Int64[np.ndarray, "N"], Callable[[Int64[np.ndarray, "B"]], Iterator[tuple[Part, int]]]]:
     """Each user's events cut into stretches of `length` (the `most` newest, 0: all): whose they are, and their parts for `train`.
 
-    With `now` each event's moment is drawn: as often the event's own time as one between it and the next event (after the newest: up to
-    the last moment whose window is known, `until` without windows). A window is asked about where it is known and the next event is later
-    than this one. Draws are torch's, so a training that is taken up again draws the same. A part's weight is the number of its events.
+    Each event's moment is drawn between it and the next event (after the newest: up to the last moment whose window is known, `until`
+    without windows); it is shown with `now`. A window is asked about where it is known and the next event is later than this one. It counts
+    as much as the gap between the two is long, 1 for the mean gap: all days of all users count the same, as if cuts were drawn by the
+    calendar, and who is seldom there is not drowned by who comes daily. Draws are torch's, so a training that is taken up again draws the
+    same. A part's weight is the number of its events.
     """
     user, begin, lengths = stretches(starts, length, most)
     seconds = fields[TIME]
@@ -228,6 +227,8 @@ def asked(
     nexts = {name: np.where(newest, 0, np.append(fields[name][1:], 0)) for name in targets}
     latest = until - (windows.horizon if windows else 0)
     following = np.where(newest, np.maximum(latest, seconds), np.append(seconds[1:], 0))
+    gaps = following - seconds
+    mean = max(gaps.sum() / max((gaps > 0).sum(), 1), 1)
     inputs = {name: values for name, values in fields.items() if name != TIME}
 
     def part(some: Int64[np.ndarray, "B"]) -> tuple[Part, int]:
@@ -236,22 +237,21 @@ def asked(
         shape = given.fields[ITEM].shape
         there = np.arange(shape[1]) < size[:, None]
         place = (first[:, None] + np.arange(shape[1]))[there]
-        gap = following[place] - seconds[place]
-        since = np.zeros(len(place), np.int64)
+        gap = gaps[place]
+        since = (torch.rand(len(place), dtype=torch.float64).numpy() * gap).astype(np.int64)
         if now:
-            share = torch.rand(2, len(place), dtype=torch.float64).numpy()
-            since = np.where(share[0] < 0.5, 0, (share[1] * gap)).astype(np.int64)
             elapsed = np.zeros(shape, np.int64)
             elapsed[there] = since
             given = Batch({**given.fields, TIME: torch.from_numpy(elapsed)}, given.lengths)
-        known, labels = np.zeros(shape, bool), np.zeros((0, 0), np.uint8)
+        known, weights, labels = np.zeros(shape, bool), np.zeros(0, np.float32), np.zeros((0, 0), np.uint8)
         if windows is not None:
             moment = seconds[place] + since
-            some_known = windows.known(moment) & ((gap > 0) | newest[place])
+            some_known = windows.known(moment) & (gap > 0)
             known[there] = some_known
             row = np.repeat(user[some], size)[some_known]
+            weights = (gap[some_known] / mean).astype(np.float32)
             labels = windows.of(place[some_known] + 1, windows.ends(row, moment[some_known]))
-        return (given, wanted, torch.from_numpy(known), torch.from_numpy(labels)), int(size.sum())
+        return (given, wanted, torch.from_numpy(known), torch.from_numpy(weights), torch.from_numpy(labels)), int(size.sum())
 
     def parts(rows: Int64[np.ndarray, "B"]) -> Iterator[tuple[Part, int]]:
         for some in np.array_split(rows[np.argsort(lengths[rows], kind="stable")], pieces):
