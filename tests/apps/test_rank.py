@@ -3,6 +3,9 @@
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from itertools import combinations
 from pathlib import Path
@@ -17,7 +20,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from clickprint.apps.cli import main
-from clickprint.apps.rank import SCORES, less, mixed, rank, show_folder
+from clickprint.apps.rank import SCORES, _spill, less, mixed, rank, show_folder
 from clickprint.apps.rank_figures import Line, Ranking, Unit, show
 from clickprint.apps.ranking_recipe import load, parse
 from clickprint.core.errors import ConfigError, DataError
@@ -219,12 +222,12 @@ measure = "ndcg@3"
 width = 8
 dropout = 0.0
 history = {{ length = 5 }}
-training = {{ epochs = 4, batch = 16, lr = 0.01, patience = 2 }}
+training = {{ epochs = 3, batch = 16, lr = 0.01, patience = 2 }}
 [models.gru4rec]
 refit = false
 width = 4
 history = {{ length = 5 }}
-training = {{ epochs = 2, batch = 16 }}
+training = {{ epochs = 1, batch = 16 }}
 [models.popularity]
 [models.own]
 bar = "own-items"
@@ -447,6 +450,16 @@ def test_folders_that_are_refused(path: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds something that is no ranking"):
         rank(recipe, tmp_path / "run")
     assert (tmp_path / "run" / "recipe.toml").read_text() == "name = 3"
+
+
+def test_what_a_killed_process_spilled_is_removed(tmp_path: Path) -> None:
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)
+    for name in (gone.stdout.strip(), str(os.getppid()), "odd"):
+        (tmp_path / f".spill-{name}" / "inside").mkdir(parents=True)
+    with _spill(tmp_path) as own:
+        own.mkdir()
+        assert {p.name for p in tmp_path.iterdir()} == {f".spill-{os.getppid()}", own.name}  # one is alive
+    assert not own.exists()
 
 
 def test_data_that_nobody_can_be_asked_about(tmp_path: Path) -> None:
