@@ -322,7 +322,7 @@ class _Work:
     def _make(self, stage: Stage, model: Model, seed: int | None, training: Path, inputs: str, label: str, folder: Path) -> None:
         asked = self.asked(stage)
         costs = self.folder / "facts" / stage / model.name / f"{ONCE if seed is None else f'seed-{seed}'}.json"
-        if Facts.read(costs).get("inputs") != inputs:
+        if model.kind == "bar" or Facts.read(costs).get("inputs") != inputs:  # what goes on from a checkpoint is added up
             costs.unlink(missing_ok=True)
         facts = Facts.of(costs, inputs=inputs, recipe=self.recipe.name, command=f"clickprint rank {RECIPE}")
 

@@ -198,7 +198,7 @@ class Ranking:
         few = [f"{x.name} {len(x.units)}" for x in self.lines if x.units[0].about["seed"] is not None and len(x.units) < self.seeds]
         said += [f"of {self.seeds} seeds are here only: {', '.join(few)}"] if few else []
         said.append(f"intervals are 95 % over users, {RESAMPLES:,} shared resamples; sd: of the seeds' means")
-        if self.stage == "validation":
+        if self.stage == "validation" and self.best("encoder"):
             said.append(f"an encoder that stops early stopped where {self.measure} of these very items was best ({SAID[self.form]})")
         return said
 
