@@ -127,6 +127,9 @@ def test_the_best_measure_is_kept_and_patience_ends_it() -> None:
     found = run(net, Training(epochs=9, batch=16, patience=2), measure=measure)
     assert (found.epoch, found.best_epoch, found.best) == (4, 2, 3.0)
     assert state(net) == states[1]
+    values, last = iter([1.0, 3.0, 2.0]), model()
+    assert run(last, Training(epochs=3, batch=16, keep="last"), measure=measure).best_epoch == 2
+    assert state(last) == states[-1] != states[-2]
     sparse = run(model(), Training(epochs=5, every=2), measure=lambda _: 1.0)
     assert [e for e, _ in sparse.measures] == [2, 4, 5]
 
@@ -181,7 +184,9 @@ def test_a_checkpoint_that_is_not_ours(how: str, said: str, tmp_path: Path) -> N
         run(nn.Linear(WIDTH, 2), Training(epochs=2), checkpoint=tmp_path / "d", key="k")
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch": 0}, {"lr": 0.0}, {"lr": float("nan")}, {"precision": "16"}, {"decay_to": 2.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"epochs": 0}, {"batch": 0}, {"lr": 0.0}, {"lr": float("nan")}, {"precision": "16"}, {"decay_to": 2.0}, {"keep": "first"}]
+)
 def test_settings_that_are_refused(wrong: dict) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         Training(**wrong)

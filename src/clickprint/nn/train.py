@@ -37,7 +37,10 @@ Rows = Callable[[int], Int64[np.ndarray, "N"]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Training:
-    """How a model is trained. `patience` counts epochs without a better measure; 0 trains all epochs and keeps the last state."""
+    """How a model is trained. `patience` counts epochs without a better measure; 0 trains all epochs.
+
+    `keep`: where something is measured, the "best" state stands at the end, or the "last" one.
+    """
 
     epochs: int = 100
     batch: int = 128
@@ -49,6 +52,7 @@ class Training:
     clip: float = 0.0  # the largest norm of a gradient; 0 leaves them as they are
     patience: int = 0
     every: int = 1  # epochs between two measures
+    keep: str = "best"
     precision: str = "32"  # or "bf16"
     compile: bool = False
     shard: bool = False  # divides the optimiser's state among the processes (ZeRO, stage 1; Rajbhandari et al. 2020)
@@ -57,6 +61,7 @@ class Training:
         faults = [f"{n}: found {getattr(self, n)}, expected at least 1" for n in ("epochs", "batch", "every") if getattr(self, n) < 1]
         faults += [f"lr: found {self.lr}, expected a number above 0"] if not self.lr > 0 else []
         faults += [f"precision: found {self.precision!r}, expected '32' or 'bf16'"] if self.precision not in ("32", "bf16") else []
+        faults += [f"keep: found {self.keep!r}, expected 'best' or 'last'"] if self.keep not in ("best", "last") else []
         faults += [f"decay_to: found {self.decay_to}, expected 0 to 1"] if not 0 <= self.decay_to <= 1 else []
         if faults:
             raise ConfigError("; ".join(faults))
@@ -91,7 +96,7 @@ def train(
     key: str = "",
     watch: Watch = silent,
 ) -> Progress:
-    """Trains `model` in place; at the end it holds the state with the best measure, or the last one where nothing is measured.
+    """Trains `model` in place; at the end it holds the state with the best measure, or the last (nothing measured, or `keep` = "last").
 
     `rows(epoch)` are the rows of an epoch in their order (all shuffled; or a day's, for training by day). `parts(batch)` cuts a batch
     into pieces that are run one after the other, each with its weight (number of targets): gradients are those of the whole batch.
@@ -141,7 +146,8 @@ def train(
                 progress.measures.append((progress.epoch, found))
                 if found > progress.best:
                     progress.best, progress.best_epoch = found, progress.epoch
-                    kept = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+                    if training.keep == "best":
+                        kept = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
             waited = progress.epoch - max(progress.best_epoch, 0)
             progress.done = progress.epoch >= training.epochs or bool(measure and training.patience and waited >= training.patience)
             if checkpoint is not None:
@@ -172,6 +178,12 @@ def by_day(days: Int64[np.ndarray, "N"], rng: RNG) -> tuple[Rows, Int64[np.ndarr
         return rng.child(f"day {epoch}").generator().permutation(order[starts[epoch] : starts[epoch + 1]])
 
     return rows, known
+
+
+def processes() -> tuple[int, int]:
+    """Which of how many processes this is: (0, 1) where torch.distributed was not initialised."""
+    shared = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return (torch.distributed.get_rank(), torch.distributed.get_world_size()) if shared else (0, 1)
 
 
 def empty(folder: Path) -> bool:
@@ -211,8 +223,7 @@ class _Run:
     @staticmethod
     def of(model: nn.Module, training: Training) -> "_Run":
         device = next(model.parameters()).device
-        shared = torch.distributed.is_available() and torch.distributed.is_initialized()
-        rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if shared else (0, 1)
+        rank, world = processes()
         how: dict[str, Any] = {
             "lr": training.lr,
             "betas": training.betas,
