@@ -11,7 +11,7 @@ DEPENDS := pyproject.toml constraints.txt
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: .venv/.core  ## make .venv with what the demo and the tests need (core, probe, als, dev)
+install: .venv/.core  ## make .venv with what the demo and the tests need (core, probe, als, recommend, dev)
 
 install-all: .venv/.all  ## the same and Spark, tracking and LLM parts
 
@@ -20,11 +20,11 @@ install-all: .venv/.all  ## the same and Spark, tracking and LLM parts
 	$(PYTHON) -m venv .venv 2>/dev/null || (rm -rf .venv && $(PYTHON) -m venv --without-pip .venv && $(PYTHON) -m pip --python .venv/bin/python install pip)
 
 .venv/.core: .venv/bin/python $(DEPENDS)
-	$(BIN)/python -m pip install -e ".[probe,als,dev]"
+	$(BIN)/python -m pip install -e ".[probe,als,recommend,dev]"
 	@touch $@
 
 .venv/.all: .venv/bin/python $(DEPENDS)
-	$(BIN)/python -m pip install -e ".[probe,als,dev,spark,track,llm,excel]"
+	$(BIN)/python -m pip install -e ".[probe,als,recommend,dev,spark,track,llm,excel]"
 	@touch .venv/.core $@
 
 demo: install  ## the main job on the real Complete Journey log: a board here, a report in runs/complete-journey

@@ -67,7 +67,7 @@ def test_every_derived_field_has_a_slow_twin() -> None:
 
 
 @pytest.mark.parametrize("field", SLOW)
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_each_event_is_what_it_says(field: str, data: st.DataObject) -> None:
     lengths = data.draw(st.lists(st.integers(0, 4), max_size=6))

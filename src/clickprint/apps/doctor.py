@@ -21,6 +21,7 @@ PYTHON = (3, 11)
 EXTRAS = {
     "probe": (("torch",), "the official probe"),
     "als": (("implicit",), "alternating least squares"),
+    "recommend": (("lightgbm", "scipy"), "the next purchase"),
     "track": (("mlflow",), "logging epochs to a tracking server"),
     "spark": (("pyspark",), "tables beyond one machine"),
     "llm": (("transformers", "peft"), "language models"),
