@@ -147,5 +147,5 @@ def test_import_is_light_and_typed() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "0"
     assert set(clickprint.__all__) <= set(dir(clickprint))
     assert all(getattr(clickprint, name) for name in clickprint.__all__)
-    with pytest.raises(AttributeError, match="has no attribute 'recommend'; it has"):
-        clickprint.recommend  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(AttributeError, match="has no attribute 'foresee'; it has"):
+        clickprint.foresee  # type: ignore[attr-defined]  # noqa: B018
