@@ -105,6 +105,27 @@ def test_the_folder(folder: Path, recipe: Recipe) -> None:
     assert check_run(folder) == []
 
 
+@pytest.mark.usefixtures("plain")
+def test_a_training_that_was_broken_off_goes_on(tmp_path: Path) -> None:
+    text = SMALL.replace("[profiles.random]", "[profiles.sasrec]\nhistory = { length = 8 }\ntraining = { epochs = 3 }\n[profiles.random]")
+    learned = parse(text.replace('quick = ["random"]', 'quick = ["sasrec"]'))
+    seen: list[str] = []
+
+    def watch(stage: str, done: int, total: int) -> None:
+        seen.append(stage)
+        if stage == "train, epoch 3":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(learned, tmp_path / "run", watch=watch)
+    assert "train, epoch 1" in seen
+    assert list((tmp_path / "run" / "training").rglob("progress.json"))
+    seen.clear()
+    run(learned, tmp_path / "run", watch=lambda stage, *_: seen.append(stage))
+    assert [s for s in dict.fromkeys(seen) if s.startswith("train")] == ["train, epoch 3"]
+    assert not (tmp_path / "run" / "training").exists()
+
+
 def test_the_facts(folder: Path, cache: Path) -> None:
     facts = json.loads((folder / "facts.json").read_text())
     assert {"commit", "versions", "machine", "seed", "data", "split", "stages", "command"} <= set(facts)

@@ -39,6 +39,25 @@ def test_a_folder_comes_back_mapped(tmp_path: Path) -> None:
     assert found.lengths.tolist() == [2, 0, 3, 1]
 
 
+def test_a_digest_is_of_everything(tmp_path: Path) -> None:
+    whole = some()
+    found = {whole.digest(), Histories.open(saved(tmp_path / "h")).digest()}
+    assert len(found) == 1
+    users, starts, fields = whole.users, whole.starts, whole.fields
+    others = [
+        Histories(users, starts, fields, 78, "print"),
+        Histories(users, starts, fields, 77, "other"),
+        Histories(users + 1, starts, fields, 77, "print"),
+        Histories(users, np.array([0, 1, 2, 5, 6]), fields, 77, "print"),
+        Histories(users, starts, {**fields, "item": fields["item"][::-1]}, 77, "print"),
+        Histories(users, starts, {"item": fields["item"]}, 77, "print"),
+        Histories(users, starts, {"item": fields["item"], "paid": fields["price"]}, 77, "print"),
+        whole.take(np.arange(3)),
+        whole.take(np.arange(0)),
+    ]
+    assert len(found | {h.digest() for h in others}) == 10
+
+
 @given(users=st.lists(st.sampled_from([1, 2, 3, 5, 5_000, 9_000, 10_000]), max_size=8))
 def test_of(users: list[int]) -> None:
     known = dict(zip([2, 5, 5_000, 9_000], [[10, 11], [], [12, 13, 14], [15]], strict=True))

@@ -15,6 +15,7 @@ from clickprint.metrics.compare import (
     rank_intervals,
     resample_weights,
     resampled_auroc,
+    resampled_mean,
     weighted_mean,
     weighted_sums,
 )
@@ -75,6 +76,13 @@ def test_weighted_sums_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clickprint.metrics.compare._ROWS", 7)
     np.testing.assert_allclose(weighted_sums(columns, weights), weights @ columns, rtol=1e-6)
     np.testing.assert_array_equal(resample_weights(np.arange(50), 6, 0), weights)
+
+
+@pytest.mark.parametrize("size", [0, 1, 40_000])
+def test_a_resampled_mean_is_the_weighted_mean_of_all_weights(size: int) -> None:
+    values, users = np.random.default_rng(0).random(size), np.arange(size) * 3
+    whole = weighted_mean(values, resample_weights(users, 9, seed=4))
+    assert resampled_mean(values, users, 9, seed=4).tobytes() == whole.tobytes()
 
 
 def test_weighted_mean_of_nobody_is_nan() -> None:

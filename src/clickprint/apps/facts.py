@@ -21,7 +21,7 @@ PACKAGES = ("numpy", "pyarrow", "duckdb", "torch")
 # Imports only go down, so what a stage computes can depend on these folders and on no other.
 FLOORS = {
     "data": ("core", "data"),
-    "profiles": ("core", "data", "encoders"),
+    "profiles": ("core", "data", "metrics", "nn", "encoders"),
     "scores": ("core", "data", "metrics", "tasks"),
     "report": ("core", "data", "metrics", "tasks", "apps"),
 }

@@ -22,6 +22,7 @@ from clickprint.apps.probes import Job, named_devices, official
 from clickprint.apps.recipe import PROBES, Recipe, load
 from clickprint.apps.source import dataset
 from clickprint.apps.tasksets import tasks_of
+from clickprint.core.checkpoints import checkpoints
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ClickprintError, ConfigError
 from clickprint.core.files import write_text
@@ -40,7 +41,7 @@ from clickprint.tasks.score import load as load_score
 from clickprint.tasks.score import save as save_score
 from clickprint.tasks.task import Task, TaskScore
 
-RECIPE, FACTS, REPORT, LOCK, SPILL = "recipe.toml", "facts.json", "report.html", ".lock", ".spill"
+RECIPE, FACTS, REPORT, LOCK, SPILL, TRAINING = "recipe.toml", "facts.json", "report.html", ".lock", ".spill", "training"
 COUNTED = "ubm25"  # the set whose tasks are summed and ranked; where a recipe does not have it, all open tasks are
 FIRST = "the first board; hidden tasks and ablation follow where the recipe has them"
 Show = Callable[[Board, Sequence[str]], None]  # a board, and footnotes to it
@@ -135,6 +136,8 @@ def _claimed(folder: Path, recipe: Recipe, fresh: bool) -> Iterator[None]:
         elif (folder / RECIPE).is_file() and not _same(folder / RECIPE, recipe):
             raise ConfigError(f"{folder} holds the run of another recipe; name another --out, or empty it with --fresh")
         for left in [*folder.rglob(".*.part"), *folder.rglob(".*.old"), folder / SPILL]:
+            if TRAINING in left.relative_to(folder).parts:
+                continue  # a checkpoint's only copy may be there; who goes on from it clears up
             shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
         write_text(folder / RECIPE, recipe.text)
         try:
@@ -233,6 +236,7 @@ class _Work:
                 continue
             with self.facts.stage(f"profiles {name}"):
                 make_folder(self._profiles(name), made, partial(self._make, name))
+        shutil.rmtree(self.folder / TRAINING, ignore_errors=True)
 
     def _settings(self, name: str) -> list[Any]:
         """What an encoder is made from: its options, its blocks' options, and the state of files that it reads."""
@@ -244,7 +248,8 @@ class _Work:
     def _make(self, name: str, folder: Path) -> None:
         self.watch(f"profiles {name}", 0, 1)
         rng = RNG(self.recipe.seed).child("profiles").child(name)
-        fitted = self.recipe.encoder(name).fit(self.parts.past, rng=rng, watch=self.watch)
+        with checkpoints(self.folder / TRAINING / self.made[name]):  # a killed training goes on
+            fitted = self.recipe.encoder(name).fit(self.parts.past, rng=rng, watch=self.watch)
         fitted.encode(self.parts.past).save(folder)
         fitted.save(folder / "fitted")
         self.watch(f"profiles {name}", 1, 1)

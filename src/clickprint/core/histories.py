@@ -9,6 +9,7 @@ FOLDER/histories.json   format, fields, cutoff, fingerprint of the log, events
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,14 @@ class Histories:
     @property
     def events(self) -> int:
         return int(self.starts[-1] - self.starts[0])
+
+    def digest(self) -> str:
+        """Of the log, the cutoff, the users and all of their events: what differs in any of it has another one. Reads everything."""
+        found = sha256(f"{self.fingerprint} {self.cutoff}".encode())
+        for name, values in {"": self.users, "starts": self.starts, **self.fields}.items():
+            found.update(f"{name} {values.dtype} {len(values)}".encode())
+            found.update(np.ascontiguousarray(values).data.cast("B") if len(values) else b"")
+        return found.hexdigest()
 
     def ragged(self, field: str) -> Ragged:
         """One field. Raises ConfigError for one that is not here."""

@@ -105,7 +105,13 @@ def _class(name: str) -> Any:
     if name not in ENCODERS:
         raise ConfigError(f"found no encoder {name!r}, expected one of {', '.join(sorted(ENCODERS))}")
     module, _, attribute = ENCODERS[name].partition(":")
-    return getattr(import_module(module), attribute)
+    try:
+        return getattr(import_module(module), attribute)
+    except ModuleNotFoundError as fault:
+        if (fault.name or "").startswith("clickprint"):
+            raise
+        extra = "als" if fault.name in ("implicit", "threadpoolctl") else "probe"
+        raise ConfigError(f"{name} needs {fault.name}, which is not installed; pip install 'clickprint[{extra}]'") from None
 
 
 def _needed(field: Field) -> bool:

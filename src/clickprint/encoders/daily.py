@@ -87,7 +87,7 @@ def fit_by_day(
         examples=examples,
         measure=measure,
         checkpoint=None if folder is None else folder / "checkpoint",
-        key=f"{name} by day, {passes} passes, {k} {seen} {made} {histories.fingerprint} {rng}",
+        key=f"{name} by day, {passes} passes, {k} {seen} {made} {histories.digest()} {rng}",
         watch=watch,
         accelerator=accelerator,
     )

@@ -79,7 +79,8 @@ class TwHIN:
             picked = (torch.from_numpy(a[rows]).to(where) for a in (left, right, relation, weight))
             yield Edges(*picked), len(rows)
 
-        train(model, shuffled(len(left), rng), parts, edge_loss, self.training, rng=rng, watch=watch)
+        key = f"twhin {self} {histories.digest()} {relations} {rng}"
+        train(model, shuffled(len(left), rng), parts, edge_loss, self.training, rng=rng, watch=watch, key=key)
         items, moves = (t.weight.detach().cpu().numpy() for t in (model.right, model.relation))
         fitted = FittedTwHIN(self, relations, values, items, moves, np.zeros(self.width, np.float32), weighing.now)
         everyone = sparse.csr_matrix((np.ones(len(right), np.float32), edges.indices, [0, len(right)]), (1, edges.shape[1]))

@@ -140,7 +140,7 @@ class MultiTask:
             examples=examples,
             measure=ask.measure(sequence.chosen(self.history, histories.take(held))) if len(held) else None,
             checkpoint=checkpoint,
-            key=f"{NAME} {self} {bought} {histories.fingerprint} {rng}",
+            key=f"{NAME} {self} {bought} {histories.digest()} {rng}",
             watch=watch,
             accelerator=accelerator,
         )

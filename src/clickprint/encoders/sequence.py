@@ -133,7 +133,7 @@ def fit(
         rng=rng,
         measure=None if measure is None else lambda _: measure(fitted),
         checkpoint=checkpoint,
-        key=key or f"{name} {recipe} {histories.fingerprint} {rng}",
+        key=key or f"{name} {recipe} {histories.digest()} {rng}",
         watch=watch,
     )
     return replace(fitted, progress=progress)

@@ -57,6 +57,16 @@ def weighted_mean(values: Num[np.ndarray, "U"], weights: Float32[np.ndarray, "R 
     return np.where(number > 0, total / np.maximum(number, 1), np.nan)
 
 
+def resampled_mean(values: Num[np.ndarray, "U"], users: Int64[np.ndarray, "U"], resamples: int, seed: int) -> Float64[np.ndarray, "R"]:
+    """`weighted_mean` with `resample_weights`, which are never there all at once: memory does not grow with the users."""
+    sums = np.zeros((resamples, 2))
+    for start in range(0, len(users), _ROWS):
+        rows = slice(start, start + _ROWS)
+        columns = np.stack([values[rows], np.ones(len(users[rows]))], axis=1)
+        sums += weighted_sums(columns, resample_weights(users[rows], resamples, seed))
+    return np.where(sums[:, 1] > 0, sums[:, 0] / np.maximum(sums[:, 1], 1), np.nan)
+
+
 def resampled_auroc(
     truth: Shaped[np.ndarray, "U T"], score: Float[np.ndarray, "U T"], weights: Float32[np.ndarray, "R U"], *, live: bool = False
 ) -> Float64[np.ndarray, "R"]:

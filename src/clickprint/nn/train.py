@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from clickprint.core import checkpoints
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import restore, whole
 from clickprint.core.rng import RNG
@@ -101,12 +102,14 @@ def train(
     `rows(epoch)` are the rows of an epoch in their order (all shuffled; or a day's, for training by day). `parts(batch)` cuts a batch
     into pieces that are run one after the other, each with its weight (number of targets): gradients are those of the whole batch.
     `loss(model, part)` is the *sum* over a part. `measure` (higher is better) is called after every `every` epochs. With a `checkpoint`
-    folder the run is saved every minute and after each epoch, and goes on from there when called again with the same `key`, which names
-    everything that the training depends on. Same seed, machine and threads: same bytes (of several processes only the first one's random
-    numbers are saved, and with `shard` it is saved after each epoch only). Raises DataError for a checkpoint of another key, a damaged
-    one or what is none, FloatingPointError when the loss, a weight or a measure is no longer a number; the last good checkpoint stays.
+    folder (or inside core.checkpoints, with a `key`) the run is saved every minute and after each epoch, and goes on from there when
+    called again with the same `key`, which names everything that the training depends on. Same seed, machine and threads: same bytes (of
+    several processes only the first one's random numbers are saved, and with `shard` it is saved after each epoch only). Raises DataError
+    for a checkpoint of another key, a damaged one or what is none, FloatingPointError when the loss, a weight or a measure is no longer a
+    number; the last good checkpoint stays.
     """
     run, progress = _Run.of(model, training), Progress()
+    checkpoint = checkpoints.place(key) if checkpoint is None else checkpoint
     with torch.random.fork_rng(devices=run.cuda):
         run.seed(rng, 0)
         kept: dict[str, Tensor] = {}

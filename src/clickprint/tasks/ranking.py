@@ -57,8 +57,7 @@ class RankingScore:
     def replicates(self, metric: str) -> Float64[np.ndarray, "R"]:
         """The mean in each resample of users; equal users and seed: equal resamples, whoever is scored."""
         there = ~np.isnan(self.values[metric])
-        weights = compare.resample_weights(self.users[there], RESAMPLES, self.rng.child("users").integer())
-        return compare.weighted_mean(self.values[metric][there], weights)
+        return compare.resampled_mean(self.values[metric][there], self.users[there], RESAMPLES, self.rng.child("users").integer())
 
     def above(self, other: "RankingScore", metric: str) -> compare.Difference:
         """How much this is above another on the same users: interval of the paired difference, share of resamples. Raises DataError."""
