@@ -73,7 +73,7 @@ class Facts:
     def of(past: Past, spec: FeatureSpec) -> "Facts":
         """Two scans of the histories, a block of users at a time; holds some tens of numbers an item."""
         manifest = past.log.manifest
-        codes = {r: found for r in spec.roles if (found := manifest.codes(Role(r)))}
+        codes = {r: its for r in spec.roles if (its := manifest.codes(Role(r)))}
         fields = ("item", "time", "kind", *(c for c in ("session", "price", "quantity") if c in manifest.columns))
         asked = past.histories(fields)
         catalogue = past.catalogue
@@ -96,7 +96,7 @@ class Facts:
         return replace(found, columns={n: np.asarray(c, np.float32) for n, c in columns.items()}, gap=gap, groups=groups)
 
     def add(self, past: Past, pairs: Pairs) -> Pairs:
-        """The pairs of known items with all columns. `past` is of the pairs' users (its histories may be joined ones)."""
+        """The pairs of known items with all columns. Their users are some of `past.users` (its histories may be joined ones)."""
         known = np.isin(pairs.items, self.items)
         pairs = pairs if known.all() else pairs.where(known)
         place = np.searchsorted(self.items, pairs.items)
@@ -104,7 +104,7 @@ class Facts:
         per_user: list[dict[str, np.ndarray]] = []
         per_pair: list[dict[str, np.ndarray]] = []
         row = 0
-        for events in blocks(past.histories(self.fields)):
+        for events in blocks(past.histories(self.fields).of(pairs.users)):
             block = _Block.of(self, events)
             per_user.append(self._users(block))
             per_pair.append(self._pairs(block, pairs.take(np.arange(row, row + len(events)))))

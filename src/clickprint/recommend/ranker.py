@@ -123,9 +123,7 @@ class FittedRanker:
     @property
     def importance(self) -> dict[str, float]:
         """How much each feature lowered the loss, all together 1; the most useful first."""
-        gain = opened(self.model).feature_importance("gain")
-        order = np.argsort(-gain, kind="stable")
-        return {self.names[n]: float(gain[n] / max(gain.sum(), 1e-30)) for n in order}
+        return importance(self.model, self.names)
 
     def save(self, folder: Path) -> None:
         """A folder with the model as text and the rest as JSON, whole or not at all."""
@@ -205,6 +203,13 @@ def boost(
         params={"max_bin": params["max_bin"], "verbosity": -1, "num_threads": params["num_threads"]},
     )
     return lightgbm.train(params, data, trees)
+
+
+def importance(model: str, names: list[str]) -> dict[str, float]:
+    """Each feature's share of the gain; the largest first."""
+    gain = opened(model).feature_importance("gain")
+    order = np.argsort(-gain, kind="stable")
+    return {names[n]: float(gain[n] / max(gain.sum(), 1e-30)) for n in order}
 
 
 def opened(model: str) -> Any:
