@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import clickprint
 from clickprint.apps.boards import of_run, of_runs
 from clickprint.apps.facts import code
 from clickprint.apps.recipe import Recipe, parse
@@ -17,6 +18,9 @@ from clickprint.apps.run import check_run, run
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.profiles import Profiles
+from clickprint.core.rng import RNG
+from clickprint.data.split import split
+from clickprint.encoders.counts import Counts
 from clickprint.tasks.board import Board
 
 TEXT = """
@@ -103,6 +107,20 @@ def test_the_folder(folder: Path, recipe: Recipe) -> None:
     assert len(list((folder / "scores" / "quick" / "counts").glob("*.json"))) == 6 + 2 + 1  # tasks, hidden ones, inputs.json
     assert not list(folder.rglob(".*.part"))
     assert check_run(folder) == []
+
+
+@pytest.mark.usefixtures("plain")
+def test_a_run_further_back_is_one_of_a_shorter_log(tmp_path: Path) -> None:
+    back = SMALL.replace("horizon_days = 7", "horizon_days = 7\nback = 1").replace('quick = ["random"]', 'quick = ["counts"]')
+    told = json.loads((run(parse(back), tmp_path / "back") / "facts.json").read_text())["split"]
+    log = clickprint.read("synthetic", users=260, items=160, categories=8, days=45, rate=1.5)
+    later = split(log, horizon_days=7)
+    parts = split(log.before(later.train.start), horizon_days=7)
+    assert (told["train"], told["valid"], told["users"]) == (str(parts.train), str(parts.valid), len(parts.past.users))
+    assert parts.valid.end <= later.train.start
+    found, wanted = Profiles.load(tmp_path / "back" / "profiles" / "counts"), Counts(top=2).fit(parts.past, rng=RNG()).encode(parts.past)
+    assert np.array_equal(found.users, wanted.users)
+    assert np.array_equal(found.vectors, wanted.vectors)
 
 
 @pytest.mark.usefixtures("plain")

@@ -78,6 +78,14 @@ def test_the_callers_random_numbers_are_left_alone() -> None:
     assert torch.equal(torch.rand(1), wanted)
 
 
+def test_no_epoch_leaves_the_model_as_it_was() -> None:
+    net = model()
+    before = state(net)
+    found = run(net, Training(epochs=0), measure=lambda _: pytest.fail("nothing was learned, so nothing is measured"))
+    assert state(net) == before
+    assert (found.epoch, found.loss, found.measures, found.done) == (0, [], [], True)
+
+
 class Killed(Exception):
     pass
 
@@ -185,7 +193,7 @@ def test_a_checkpoint_that_is_not_ours(how: str, said: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"epochs": 0}, {"batch": 0}, {"lr": 0.0}, {"lr": float("nan")}, {"precision": "16"}, {"decay_to": 2.0}, {"keep": "first"}]
+    "wrong", [{"epochs": -1}, {"batch": 0}, {"lr": 0.0}, {"lr": float("nan")}, {"precision": "16"}, {"decay_to": 2.0}, {"keep": "first"}]
 )
 def test_settings_that_are_refused(wrong: dict) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):

@@ -36,9 +36,14 @@ class DataPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitPart:
-    """The length of the train and of the validation window, in days."""
+    """The length of the train and of the validation window, in days.
+
+    `back`: how often the log is cut at the start of its train window first. What a profile is made of is chosen with 1 and 2, so that
+    the windows that count are not looked at.
+    """
 
     horizon_days: int = 14
+    back: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +224,8 @@ def _agree(recipe: Recipe, faults: list[str]) -> None:
     probes = recipe.probes
     if recipe.split.horizon_days < 1:
         faults.append(f"split.horizon_days: found {recipe.split.horizon_days}, expected at least 1")
+    if not 0 <= recipe.split.back <= 100:
+        faults.append(f"split.back: found {recipe.split.back}, expected 0 to 100")
     if recipe.tasks.hidden < 0:
         faults.append(f"tasks.hidden: found {recipe.tasks.hidden}, expected 0 or more")
     if not recipe.tasks.sets and not recipe.tasks.hidden:

@@ -14,6 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Int64
+
 from clickprint.apps.boards import board_file, of_run, write_board
 from clickprint.apps.facts import Facts, code
 from clickprint.apps.folder import INPUTS, digest, locked, made_from, make_folder, stamp, write_made_from
@@ -32,7 +35,7 @@ from clickprint.core.time import show as show_time
 from clickprint.core.watch import Watch, silent
 from clickprint.data.engine import DuckDB, Engine
 from clickprint.data.log import EventLog
-from clickprint.data.split import Split, split
+from clickprint.data.split import Split, anchored, split
 from clickprint.tasks import task_set
 from clickprint.tasks.board import LEFT_OUT, Board
 from clickprint.tasks.rows import Rows
@@ -81,8 +84,7 @@ def run(
         engine = stack.enter_context(DuckDB(memory=memory, threads=threads, spill=folder / SPILL))
         with facts.stage("data"):
             data = _data(recipe, engine, watch)
-            log = EventLog.open(data, engine)
-            parts = split(log, horizon_days=recipe.split.horizon_days, users=data.population)
+            log, parts = _cut(recipe, EventLog.open(data, engine), data.population)
         facts.tell(**_data_facts(data, parts))
         work = _Work(recipe, folder, data, Rows(log), parts, facts, watch)
         notes = work.notes()
@@ -226,6 +228,7 @@ class _Work:
             made = digest(
                 self.data.manifest.fingerprint,
                 self.recipe.split.horizon_days,
+                *([self.recipe.split.back] if self.recipe.split.back else ()),
                 self.recipe.seed,
                 name,
                 self._settings(name),
@@ -375,6 +378,13 @@ class _Work:
         return Board.of(scores, baseline=baseline, control=control, ablation=ablation, counted=counted)
 
 
+def _cut(recipe: Recipe, log: EventLog, users: Int64[np.ndarray, "U"] | None) -> tuple[EventLog, Split]:
+    """The log as the recipe sees it, and its split."""
+    for _ in range(recipe.split.back):
+        log = log.before(anchored(log, recipe.split.horizon_days)[0].start)
+    return log, split(log, horizon_days=recipe.split.horizon_days, users=users)
+
+
 def _file(task: str) -> str:
     """A task's file: its name, with what a file system may not take replaced."""
     return re.sub(r"[^\w.+-]", "_", task) + ".json"
@@ -387,8 +397,7 @@ def report_of(runs: Sequence[Path], board: Board) -> str:
     recipe = load(runs[0] / RECIPE)
     with DuckDB() as engine:
         data = _data(recipe, engine, silent)
-        log = EventLog.open(data, engine)
-        parts = split(log, horizon_days=recipe.split.horizon_days, users=data.population)
+        log, parts = _cut(recipe, EventLog.open(data, engine), data.population)
         facts = {run.resolve().name: Facts.read(run / FACTS) for run in runs}
         page, _ = report(title=" and ".join(facts), facts=facts, overview=overview(log, parts), boards=[board])
     return page

@@ -38,7 +38,7 @@ Rows = Callable[[int], Int64[np.ndarray, "N"]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Training:
-    """How a model is trained. `patience` counts epochs without a better measure; 0 trains all epochs.
+    """How a model is trained. `patience` counts epochs without a better measure; 0 trains all epochs. 0 `epochs` leave it as it starts.
 
     `keep`: where something is measured, the "best" state stands at the end, or the "last" one.
     """
@@ -59,7 +59,8 @@ class Training:
     shard: bool = False  # divides the optimiser's state among the processes (ZeRO, stage 1; Rajbhandari et al. 2020)
 
     def __post_init__(self) -> None:
-        faults = [f"{n}: found {getattr(self, n)}, expected at least 1" for n in ("epochs", "batch", "every") if getattr(self, n) < 1]
+        faults = [f"{n}: found {getattr(self, n)}, expected at least 1" for n in ("batch", "every") if getattr(self, n) < 1]
+        faults += [f"epochs: found {self.epochs}, expected at least 0"] if self.epochs < 0 else []
         faults += [f"lr: found {self.lr}, expected a number above 0"] if not self.lr > 0 else []
         faults += [f"precision: found {self.precision!r}, expected '32' or 'bf16'"] if self.precision not in ("32", "bf16") else []
         faults += [f"keep: found {self.keep!r}, expected 'best' or 'last'"] if self.keep not in ("best", "last") else []
@@ -108,7 +109,7 @@ def train(
     for a checkpoint of another key, a damaged one or what is none, FloatingPointError when the loss, a weight or a measure is no longer a
     number; the last good checkpoint stays.
     """
-    run, progress = _Run.of(model, training), Progress()
+    run, progress = _Run.of(model, training), Progress(done=not training.epochs)
     checkpoint = checkpoints.place(key) if checkpoint is None else checkpoint
     with torch.random.fork_rng(devices=run.cuda):
         run.seed(rng, 0)
