@@ -1,6 +1,8 @@
 """The published numbers, from run folders and benchmarks; nothing in this folder is written by hand.
 
 python docs/results/make.py runs/complete-journey     # docs/results/complete-journey.md, and the README's picture
+python docs/results/make.py ranking runs/beauty         # docs/results/ranking-beauty.md and its picture: `clickprint rank`'s tables
+python docs/results/make.py scaling runs/scaling-beauty # docs/results/scaling-….md and its picture, of `clickprint scale`
 python docs/results/make.py benchmarks                # docs/results/benchmarks.md: runs every benchmark, about half an hour
 python docs/results/make.py benchmarks size bootstrap # the same page, but only these are run again
 """
@@ -10,6 +12,7 @@ import platform
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -82,6 +85,68 @@ def run(folder: Path) -> None:
         part.write_bytes(drawn.png)
 
 
+def machines(folder: Path) -> list[str]:
+    """What the units of a folder were made with, one line a machine, commit and set of versions."""
+    found: dict[str, int] = {}
+    for file in sorted(folder.rglob("*.json")):
+        facts = json.loads(file.read_text("utf-8"))
+        machine, versions = facts["machine"], ", ".join(f"{p} {v}" for p, v in facts["versions"].items())
+        line = f"commit `{facts['commit']}`, {machine['system']}, {machine['cores']} cores, {machine['memory_gib']} GiB; {versions}"
+        found[line] = found.get(line, 0) + 1
+    return [f"- {n} units: {line}." for line, n in found.items()]
+
+
+def ranking(folder: Path) -> None:
+    """The tables of a folder of `clickprint rank`: the test, if it was scored, then the validation."""
+    name = tomllib.loads((folder / "recipe.toml").read_text("utf-8"))["name"]
+    lines = [
+        f"# Ranking: {name}",
+        "",
+        f"Made by `clickprint rank recipes/ranking/{name}.toml --out runs/{name}` and then the same with `--test`; written by "
+        f"`python docs/results/make.py ranking runs/{name}`. Half-intervals: 95 %, bootstrap over users.",
+        "",
+        *machines(folder / "facts"),
+        "",
+    ]
+    stages = [s for s in ("test", "validation") if (folder / f"{s}.md").is_file()]
+    for stage in stages:
+        _, _, body = (folder / f"{stage}.md").read_text("utf-8").partition("\n")
+        picture = f"ranking-{name}.svg"
+        lines += [f"## {stage.capitalize()}", "", *([f"![{stage}]({picture})", ""] if stage == stages[0] else []), body.strip(), ""]
+    write_text(HERE / f"ranking-{name}.svg", (folder / f"{stages[0]}.svg").read_text("utf-8"))
+    write_text(HERE / f"ranking-{name}.md", "\n".join(lines))
+
+
+def scaling(folder: Path) -> None:
+    """The study in a folder of `clickprint scale`."""
+    found, facts = (json.loads((folder / f).read_text("utf-8")) for f in ("scaling.json", "facts.json"))
+    name, measure = found["name"], found["measure"]
+    lines = [
+        f"# Scaling: {name}",
+        "",
+        f"Made by `clickprint scale recipes/scaling/{name}.toml --out runs/{name}`, written by `python docs/results/make.py scaling runs/{name}`. Brackets: 95 %, bootstrap over users.",
+        "",
+        f"- Commit `{facts['commit']}`, {facts['machine']['system']}, {facts['machine']['cores']} cores; "
+        + ", ".join(f"{package} {version}" for package, version in facts["versions"].items())
+        + ".",
+        *(f"- {note}" for note in found["notes"]),
+        *(f"- {word}" for word in found["words"]),
+        "",
+        f"![{measure} against parameters and compute](scaling-{name}.svg)",
+        "",
+        f"| size | share of the users | seed | width | layers | parameters | training FLOPs | epochs | seconds | {measure} | loss |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+        *(
+            f"| {r['size']:g} | {r['fraction']:g} | {r['seed']} | {r['width']} | {r['layers']} | {r['parameters']:,} | {r['flops']:.1e} | {r['epochs']} | "
+            f"{r['seconds']:,.0f} | {r[measure]:.4f} [{r[f'{measure} low']:.4f}, {r[f'{measure} high']:.4f}] | {r['loss']:.3f} |"
+            for r in found["rungs"]
+        ),
+        "",
+    ]
+    write_text(HERE / f"scaling-{name}.svg", (folder / "scaling.svg").read_text("utf-8"))
+    write_text(HERE / f"scaling-{name}.md", "\n".join(lines))
+
+
 def benchmarks(some: Sequence[str]) -> None:
     """Runs the benchmarks, or `some` of them; what is not run keeps what stands of it on the page."""
     page = HERE / "benchmarks.md"
@@ -105,4 +170,10 @@ def benchmarks(some: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    benchmarks(sys.argv[2:]) if sys.argv[1] == "benchmarks" else run(Path(sys.argv[1]))
+    what, *rest = sys.argv[1:]
+    if what == "benchmarks":
+        benchmarks(rest)
+    elif what in ("ranking", "scaling"):
+        {"ranking": ranking, "scaling": scaling}[what](Path(rest[0]))
+    else:
+        run(Path(what))
