@@ -1,6 +1,7 @@
 """Users a block at a time: what needs memory for events needs it for a block of them only."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Int64, Num
@@ -8,8 +9,10 @@ from jaxtyping import Bool, Int64, Num
 from clickprint.core.events import Role
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
-from clickprint.core.past import Past
+from clickprint.core.items import Catalogue
+from clickprint.core.past import Past, Table
 from clickprint.core.recommendations import Recommendations
+from clickprint.core.time import Time
 from clickprint.recommend.pairs import Pairs
 
 EVENTS = 1 << 21  # in a block, unless one user has more
@@ -23,6 +26,33 @@ def blocks(histories: Histories, events: int = EVENTS) -> Iterator[Histories]:
         stop = min(max(stop, start + 1), len(histories))
         yield histories.take(np.arange(start, stop))
         start = stop
+
+
+@dataclass(frozen=True, slots=True)
+class Some:
+    """A past whose questions are about some of its users (sorted) only; its log is everybody's."""
+
+    past: Past
+    users: Int64[np.ndarray, "B"]
+
+    @property
+    def cutoff(self) -> Time:
+        return self.past.cutoff
+
+    @property
+    def log(self) -> Table:
+        return self.past.log
+
+    @property
+    def catalogue(self) -> Catalogue:
+        return self.past.catalogue
+
+    def histories(self, fields: Collection[str]) -> Histories:
+        """Needs memory for their events."""
+        return self.past.histories(fields).of(self.users)
+
+    def at(self, earlier: Time) -> "Some":
+        return Some(self.past.at(earlier), self.users)
 
 
 def each_block(

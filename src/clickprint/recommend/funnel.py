@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, Int64
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import whole
 from clickprint.core.past import Past
+from clickprint.core.ragged import starts_of
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.rng import RNG
 from clickprint.core.watch import Watch, silent
 from clickprint.encoders import of_options
+from clickprint.recommend.blocks import Some
 from clickprint.recommend.chance import Chance, FittedChance
 from clickprint.recommend.features import Facts, FeatureSpec
 from clickprint.recommend.pairs import Bought, Pairs, Retriever, union
@@ -77,32 +79,44 @@ def retrievers(recipe: NextPurchase) -> dict[str, tuple[Retriever, int]]:
     return {n: _source(n, options) for n, options in recipe.sources.items()}
 
 
-def candidates(past: Past, recipe: NextPurchase, *, rng: RNG, watch: Watch = silent) -> Pairs:
+def candidates(past: Past, recipe: NextPurchase, *, rng: RNG, users: Int64[np.ndarray, "B"] | None = None, watch: Watch = silent) -> Pairs:
     """The union of all sources for each of `past.users`, with each source's rank and score; only items known at the cutoff.
+
+    With `users` (sorted, of `past.users`) for these only: the sources learn from all, and every other user has no candidate. To learn
+    from a window those who bought in it are enough, and some sources cost by the user that they answer.
 
     Where no source is `popular` the most popular items are among them all the same, without columns, so that no list is empty.
     """
     asked = retrievers(recipe)
+    some = past if users is None else Some(past, users)
     found: dict[str, Recommendations] = {}
     for n, (name, (source, k)) in enumerate(asked.items()):
         watch("candidates", n, len(asked))
-        found[name] = source.fit(past, rng=rng.child(name)).retrieve(past, k)
+        found[name] = source.fit(past, rng=rng.child(name)).retrieve(some, k)
     if "popular" not in (options.get("source", n) for n, options in recipe.sources.items()):
         popular, _ = _source("popular", {})
-        found["\0popular"] = popular.fit(past, rng=rng).retrieve(past, recipe.products)
+        found["\0popular"] = popular.fit(past, rng=rng).retrieve(some, recipe.products)
     pairs = union(found)
     watch("candidates", len(asked), len(asked))
-    return Pairs(pairs.users, pairs.starts, pairs.items, {n: c for n, c in pairs.columns.items() if not n.startswith("\0")})
+    return spread(Pairs(pairs.users, pairs.starts, pairs.items, {n: c for n, c in pairs.columns.items() if n[0] != "\0"}), past.users)
+
+
+def spread(pairs: Pairs, users: Int64[np.ndarray, "U"]) -> Pairs:
+    """The same pairs of more users (sorted), of whom the others have none."""
+    lengths = np.zeros(len(users), np.int64)
+    lengths[np.searchsorted(users, pairs.users)] = pairs.lengths
+    return Pairs(users, starts_of(lengths), pairs.items, pairs.columns)
 
 
 def example(past: Past, recipe: NextPurchase, pairs: Pairs) -> tuple[Pairs, dict[str, Float32[np.ndarray, "_"]]]:
     """The pairs with their features, and the columns of `past.users`.
 
-    Memory is for all pairs: give those of buyers to learn from (`pairs.where`), and let `FittedNext.advise` make those of everybody
-    a block at a time.
+    Memory is for all pairs: to learn from give those of buyers alone, and let `FittedNext.advise` make those of everybody a block at a
+    time.
     """
     facts = Facts.of(past, recipe.features)
-    return facts.add(past, pairs), facts.users(past)
+    some = pairs.take(np.flatnonzero(pairs.lengths))
+    return spread(facts.add(past, some), pairs.users), facts.users(past)
 
 
 def of_buyers(pairs: Pairs, bought: Bought) -> Pairs:
