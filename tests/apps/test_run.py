@@ -124,6 +124,19 @@ def test_a_run_further_back_is_one_of_a_shorter_log(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("plain")
+def test_a_block_is_the_profile_of_that_name_and_fitted_once(tmp_path: Path) -> None:
+    text = SMALL.replace("[profiles.random]", "[profiles.sasrec]\nhistory = { length = 8 }\ntraining = { epochs = 1 }\n[profiles.random]")
+    text = text.replace('["counts", "random"]', '["counts", "sasrec"]').replace('quick = ["random"]', 'quick = ["joined"]')
+    seen: list[str] = []
+    run(parse(text), tmp_path / "run", watch=lambda stage, *_: seen.append(stage))
+    assert len([s for s, before in zip(seen, ["", *seen], strict=False) if s == "train, epoch 1" != before]) == 1
+    profiles = tmp_path / "run" / "profiles"
+    assert {p.name for p in profiles.iterdir()} == {"joined", "counts", "sasrec"}
+    weights = [f / "weights.safetensors" for f in (profiles / "sasrec" / "fitted", profiles / "joined" / "fitted" / "block-1")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+@pytest.mark.usefixtures("plain")
 def test_a_training_that_was_broken_off_goes_on(tmp_path: Path) -> None:
     text = SMALL.replace("[profiles.random]", "[profiles.sasrec]\nhistory = { length = 8 }\ntraining = { epochs = 3 }\n[profiles.random]")
     learned = parse(text.replace('quick = ["random"]', 'quick = ["sasrec"]'))

@@ -16,7 +16,7 @@ from clickprint.apps.tasksets import OPEN
 from clickprint.apps.typed import fit, part, show, unknown, unknown_name
 from clickprint.apps.typed import options as typed_options
 from clickprint.core.errors import ConfigError
-from clickprint.core.past import Encoder
+from clickprint.core.past import Encoder, Fitted
 from clickprint.data.adapters import DATASETS
 from clickprint.encoders import ENCODERS, encoder
 
@@ -88,12 +88,20 @@ class Recipe:
     probes: ProbesPart
     text: str = field(repr=False, compare=False, default="")
 
-    def encoder(self, name: str) -> Encoder:
-        """The encoder of a profile; the blocks of a joined one are profiles of this recipe, or else encoders with their defaults."""
+    def encoder(self, name: str, fitted: Mapping[str, Fitted] | None = None) -> Encoder:
+        """The encoder of a profile; the blocks of a joined one are profiles of this recipe, or else encoders with their defaults.
+
+        `fitted`: profiles that are blocks as they are and not fitted again.
+        """
+        from clickprint.encoders.joined import Ready
+
         part = self.profiles[name]
         options = dict(part.options)
         if "blocks" in options and part.encoder == "joined":
-            options["blocks"] = {b: self.encoder(b) if b in self.profiles else encoder(b) for b in options["blocks"]}
+            options["blocks"] = {
+                b: Ready(fitted[b]) if fitted and b in fitted else self.encoder(b) if b in self.profiles else encoder(b)
+                for b in options["blocks"]
+            }
         return encoder(part.encoder, **options)
 
 

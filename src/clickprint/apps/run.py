@@ -7,7 +7,7 @@ and the report that quotes it, tell what the stages cost, and so differ.
 
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -36,6 +36,7 @@ from clickprint.core.watch import Watch, silent
 from clickprint.data.engine import DuckDB, Engine
 from clickprint.data.log import EventLog
 from clickprint.data.split import Split, anchored, split
+from clickprint.encoders import load as load_fitted
 from clickprint.tasks import task_set
 from clickprint.tasks.board import LEFT_OUT, Board
 from clickprint.tasks.rows import Rows
@@ -44,7 +45,7 @@ from clickprint.tasks.score import load as load_score
 from clickprint.tasks.score import save as save_score
 from clickprint.tasks.task import Task, TaskScore
 
-RECIPE, FACTS, REPORT, LOCK, SPILL, TRAINING = "recipe.toml", "facts.json", "report.html", ".lock", ".spill", "training"
+RECIPE, FACTS, REPORT, LOCK, SPILL, TRAINING, FITTED = "recipe.toml", "facts.json", "report.html", ".lock", ".spill", "training", "fitted"
 COUNTED = "ubm25"  # the set whose tasks are summed and ranked; where a recipe does not have it, all open tasks are
 FIRST = "the first board; hidden tasks and ablation follow where the recipe has them"
 Show = Callable[[Board, Sequence[str]], None]  # a board, and footnotes to it
@@ -224,7 +225,7 @@ class _Work:
         """Every profile that a probe asks for."""
         probes = self.recipe.probes
         wanted = [*(probes.quick or self.recipe.profiles), *(probes.official if with_official else ()), probes.ablation]
-        for name in dict.fromkeys(n for n in wanted if n):
+        for name in self._blocks_first(n for n in wanted if n):
             made = digest(
                 self.data.manifest.fingerprint,
                 self.recipe.split.horizon_days,
@@ -248,13 +249,22 @@ class _Work:
         files = [stamp(v) for v in part.options.values() if isinstance(v, Path)]
         return [part.encoder, dict(part.options), blocks, files]
 
+    def _own_blocks(self, name: str) -> list[str]:
+        """The blocks of a joined profile that are profiles of this recipe."""
+        return [b for b in self.recipe.profiles[name].options.get("blocks", ()) if b in self.recipe.profiles]
+
+    def _blocks_first(self, names: Iterable[str]) -> list[str]:
+        """The names and all of their blocks, each once, a block before what is joined of it: so nothing is fitted twice."""
+        return list(dict.fromkeys(n for name in names for n in (*self._blocks_first(self._own_blocks(name)), name)))
+
     def _make(self, name: str, folder: Path) -> None:
         self.watch(f"profiles {name}", 0, 1)
         rng = RNG(self.recipe.seed).child("profiles").child(name)
         with checkpoints(self.folder / TRAINING / self.made[name]):  # a killed training goes on
-            fitted = self.recipe.encoder(name).fit(self.parts.past, rng=rng, watch=self.watch)
+            blocks = {b: load_fitted(self._profiles(b) / FITTED) for b in self._own_blocks(name)}
+            fitted = self.recipe.encoder(name, blocks).fit(self.parts.past, rng=rng, watch=self.watch)
         fitted.encode(self.parts.past).save(folder)
-        fitted.save(folder / "fitted")
+        fitted.save(folder / FITTED)
         self.watch(f"profiles {name}", 1, 1)
 
     def _profiles(self, name: str) -> Path:

@@ -99,6 +99,16 @@ class Joined:
         return FittedJoined(tuple(parts))
 
 
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """An encoder that was fitted already, as a block that is not fitted twice."""
+
+    fitted: Fitted
+
+    def fit(self, past: Past, *, rng: RNG, watch: Watch = silent) -> Fitted:
+        return self.fitted
+
+
 def shares(wanted: list[int], width: int) -> list[int]:
     """How many of `width` columns each block gets: none more than it wants, the wide ones equally many but for an odd column."""
     given, left = [0] * len(wanted), width
