@@ -23,6 +23,7 @@ FLOORS = {
     "data": ("core", "data"),
     "profiles": ("core", "data", "metrics", "nn", "encoders"),
     "scores": ("core", "data", "metrics", "tasks"),
+    "next": ("core", "data", "metrics", "nn", "encoders", "recommend"),
     "report": ("core", "data", "metrics", "tasks", "apps"),
 }
 

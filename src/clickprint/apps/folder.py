@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -57,6 +58,23 @@ def locked(file: Path, *, wait: bool = False) -> Iterator[None]:
         handle.write(f"process {os.getpid()}")
         handle.flush()
         yield
+
+
+@contextmanager
+def spill(folder: Path) -> Iterator[Path]:
+    """A folder of this process for the engine; those of processes that are gone are removed."""
+    for left in folder.glob(".spill-*"):
+        try:
+            os.kill(int(left.name.removeprefix(".spill-")), 0)
+        except (ProcessLookupError, ValueError):
+            shutil.rmtree(left, ignore_errors=True)
+        except PermissionError:  # another user's, alive
+            continue
+    own = folder / f".spill-{os.getpid()}"
+    try:
+        yield own
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
 
 
 def made_from(folder: Path) -> dict[str, str]:

@@ -13,10 +13,9 @@ FOLDER/{validation,test}.{md,csv,json,svg}  the table
 """
 
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from hashlib import sha256
@@ -29,6 +28,7 @@ from jaxtyping import Float64, Int64
 from clickprint.apps.costs import parameters, using
 from clickprint.apps.facts import Facts
 from clickprint.apps.folder import digest, locked, made_from, make_folder
+from clickprint.apps.folder import spill as _spill
 from clickprint.apps.rank_figures import FORMS, Line, Ranking, Unit, write
 from clickprint.apps.ranking_recipe import Model, RankingPart, RankingRecipe, load
 from clickprint.apps.source import dataset, expanded, place
@@ -145,23 +145,6 @@ def _claim(folder: Path, recipe: RankingRecipe) -> None:
         if (folder / "test" / FROZEN).is_file():
             _check_recipe(folder, recipe)
         write_text(folder / RECIPE, recipe.text)
-
-
-@contextmanager
-def _spill(folder: Path) -> Iterator[Path]:
-    """A folder of this process for the engine; those of processes that are gone are removed."""
-    for left in folder.glob(".spill-*"):
-        try:
-            os.kill(int(left.name.removeprefix(".spill-")), 0)
-        except (ProcessLookupError, ValueError):
-            shutil.rmtree(left, ignore_errors=True)
-        except PermissionError:  # another user's, alive
-            continue
-    own = folder / f".spill-{os.getpid()}"
-    try:
-        yield own
-    finally:
-        shutil.rmtree(own, ignore_errors=True)
 
 
 def _dataset(recipe: RankingRecipe, engine: DuckDB, watch: Watch) -> Dataset:
