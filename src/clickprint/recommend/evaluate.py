@@ -147,7 +147,7 @@ def table(scores: Sequence[Scores], *, against: str, resamples: int = RESAMPLES,
     window = np.repeat(np.arange(len(scores)), [len(s.users) for s in scores])
     known, place = np.unique(users, return_inverse=True)
     whole = {n: np.concatenate([s.values[n] for s in scores]) for n in names}
-    drawn: dict[str, list[Float64[np.ndarray, "_"]]] = {n: [] for n in names}
+    drawn: dict[str, list[np.ndarray]] = {n: [] for n in names}
     by_window = resample_weights(np.arange(len(scores)), resamples, seed + 1)
     of_user = resample_weights(known, resamples, seed)
     for at in range(0, resamples, 100):

@@ -30,7 +30,7 @@ def expected(
     return np.clip(hits / np.maximum(size, 1), 0, 1)
 
 
-def choose(chance: Float64[np.ndarray, "U"], expected: Float64[np.ndarray, "U"] | None, limit: int) -> Int64[np.ndarray, "N"]:
+def choose(chance: Float64[np.ndarray, "U"], expected: Float64[np.ndarray, "_"] | None, limit: int) -> Int64[np.ndarray, "N"]:
     """The rows of the `limit` users (or all, if there are fewer) whose chance × expected recall is highest, best first; without
     `expected`, by the chance alone. Equal ones: the smaller row (users are sorted) first. Raises ConfigError, DataError.
     """
