@@ -1,19 +1,26 @@
 """Candidates: which items each user may be shown, one row a pair of user and item, and a column for whatever is known of the pair."""
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Float32, Float64, Int64, Shaped
 
 from clickprint.core.errors import DataError
+from clickprint.core.files import whole
 from clickprint.core.ids import NONE
 from clickprint.core.past import Past
 from clickprint.core.ragged import Ragged, spans, starts_of
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.rng import RNG
 from clickprint.core.watch import Watch, silent
+
+ALONE = b"users without a pair"
 
 
 @runtime_checkable
@@ -91,6 +98,28 @@ class Pairs:
     def matrix(self, names: list[str]) -> Float32[np.ndarray, "P F"]:
         """These columns side by side."""
         return np.stack([self.columns[n] for n in names], 1) if names else np.zeros((len(self), 0), np.float32)
+
+    def save(self, path: Path) -> None:
+        """One Parquet file, whole or not at all: user, item, and the columns; who has no pair stands in its metadata."""
+        alone = base64.b64encode(np.ascontiguousarray(self.users[self.lengths == 0]).tobytes())
+        table = pa.table({"user": self.users[self.rows], "item": self.items, **{f"column {n}": c for n, c in self.columns.items()}})
+        with whole(Path(path)) as part:
+            pq.write_table(table.replace_schema_metadata({ALONE: alone}), part, compression="zstd")
+
+    @staticmethod
+    def load(path: Path) -> "Pairs":
+        """What `save` wrote. Raises DataError."""
+        try:
+            table = pq.read_table(path)
+            user, item = (table.column(n).to_numpy() for n in ("user", "item"))
+            alone = np.frombuffer(base64.b64decode((table.schema.metadata or {})[ALONE], validate=True), np.int64)
+            columns = {n.removeprefix("column "): table.column(n).to_numpy() for n in table.column_names if n.startswith("column ")}
+        except (OSError, ValueError, KeyError, pa.ArrowException) as fault:
+            raise DataError(str(path), [f"not candidates ({str(fault).splitlines()[0]}); make them again"]) from None
+        users = np.union1d(user, alone)
+        if (np.diff(user) < 0).any():
+            raise DataError(str(path), ["users do not rise; make the candidates again"])
+        return Pairs(users, np.append(np.searchsorted(user, users), len(user)).astype(np.int64), item, columns)
 
     def top(self, scores: Float[np.ndarray, "P"], k: int) -> Recommendations:
         """The k items of each user with the highest scores; equal scores: the smaller item first."""
