@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 import clickprint
+from clickprint.apps.next_cli import app as next_app
 from clickprint.core.errors import ClickprintError, ConfigError
 
 Flag = Annotated[bool, Parameter(negative=())]
@@ -31,6 +32,7 @@ challenge_app = App(name="challenge", help="The RecSys Challenge 2025's own step
 app.command(challenge_app)
 export_app = App(name="export", help="Write a dataset in the form of another tool, on the same split.")
 app.command(export_app)
+app.command(next_app)
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -27,7 +27,7 @@ def outside(log: EventLog, column: str, ids: Int64[np.ndarray, "N"]) -> dict[int
 
 
 def titles(log: EventLog, items: Int64[np.ndarray, "N"]) -> dict[int, str]:
-    """Each item's title as known at the end of the log: the attribute `title`, or else the first text; the shop's id where there is none."""
+    """Each item's title as known at the end of the log: the attribute `title`, or else the first text; the shop's id without one."""
     called = outside(log, "item", items)
     attributes = log.manifest.attributes
     texts = [n for n, kind in attributes.items() if kind is AttributeKind.TEXT]

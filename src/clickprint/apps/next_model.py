@@ -1,4 +1,4 @@
-"""A model of next purchases as MLflow loads it: a table of candidates in, ranked lists and chances out. No pickle: JSON and LightGBM's text.
+"""A model of next purchases as MLflow loads it: candidates in, ranked lists and chances out. No pickle: JSON and LightGBM's text.
 
 `mlflow.pyfunc.load_model("models:/NAME@champion").predict(frame)` calls `_load_pyfunc`, whose name is MLflow's.
 """

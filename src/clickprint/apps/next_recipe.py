@@ -11,7 +11,7 @@ from clickprint.apps.typed import fit, part, show, unknown, unknown_name
 from clickprint.core.errors import ConfigError
 from clickprint.recommend.chance import Chance
 from clickprint.recommend.features import FeatureSpec
-from clickprint.recommend.funnel import NextPurchase
+from clickprint.recommend.funnel import DEFAULT, NextPurchase
 from clickprint.recommend.ranker import Ranker
 
 WHERE = "the ones that come with clickprint are in recipes/next/"
@@ -195,10 +195,10 @@ def _next(raw: Mapping[str, Any], windows: WindowsPart | None, seed: int, faults
     made = {name: _made(kind, _section(raw, name, faults), name, faults) for name, kind in MADE.items()}
     wrong = [n for n, options in sources.items() if not isinstance(options, dict)]
     faults += [f"sources.{n}: found {show(sources[n])}, expected a table [sources.{n}]" for n in wrong]
-    rest = {n: v for n, v in (("sources", {n: o for n, o in sources.items() if n not in wrong}),) if v}
+    kept = {n: o for n, o in sources.items() if n not in wrong} or DEFAULT
     try:
         # What has a fault of its own takes its default here, so that the faults of the whole are found too.
-        found = NextPurchase(**{k: v for k, v in {**hints, **made}.items() if v is not None}, **rest, seed=seed)
+        found = NextPurchase(**{k: v for k, v in {**hints, **made}.items() if v is not None}, sources=kept, seed=seed)
     except ConfigError as fault:
         faults += [each if each.startswith("sources") else f"next.{each}" for each in str(fault).split("; ")]
         return None

@@ -24,9 +24,9 @@ from clickprint.apps.rank_figures import Grid
 from clickprint.core.dataset import Dataset, Manifest
 from clickprint.core.errors import DataError
 from clickprint.core.files import write_text
-from clickprint.core.time import Window, show
+from clickprint.core.time import DAY, show
 from clickprint.recommend.chance import Chance
-from clickprint.recommend.funnel import FittedNext, NextPurchase, retrievers
+from clickprint.recommend.funnel import FittedNext, retrievers
 from clickprint.recommend.ranker import Ranker
 from clickprint.tasks.board import figure, gap_text
 
@@ -122,7 +122,8 @@ def _said(run: Run) -> list[str]:
     said = [f"The {asked.products} products that a shopper will buy in the next {asked.days} days, for at most {asked.users:,} shoppers."]
     said.append(
         f"Validation on {results['window'][0][:10]} to {results['window'][1][:10]}, {results['buyers']:,} buyers: mean recall "
-        f"{gap_text(lines[results['ranker']].found, 4, sign=False)}; the best naive bar, {best}, {gap_text(lines[best].found, 4, sign=False)}."
+        f"{gap_text(lines[results['ranker']].found, 4, sign=False)}; the best naive bar, {best}, "
+        f"{gap_text(lines[best].found, 4, sign=False)}."
     )
     return said
 
@@ -168,13 +169,7 @@ def _method(run: Run, windows: Windows, results: Mapping[str, Any]) -> Part:
     asked = run.recipe.next
     rows = [[("learned from", ""), (show(w.start), ""), (show(w.end), "")] for w in windows.learn]
     rows += [[("validated", ""), (show(windows.valid.start), ""), (show(windows.valid.end), "")]]
-    rows += [
-        [
-            ("predicted", ""),
-            (show(windows.cutoff), ""),
-            (show(Window(windows.cutoff, windows.cutoff + 1).first(1).start + (windows.valid.end - windows.valid.start)), ""),
-        ]
-    ]
+    rows += [[("predicted", ""), (show(windows.cutoff), ""), (show(windows.cutoff + asked.days * DAY), "")]]
     lines = [
         "Rolling origin: at each cutoff everything (candidates, features, item facts) is made from the log before it, and judged by what "
         "was bought in the days after it. Nothing that is validated is learned from.",
@@ -192,8 +187,9 @@ def _treatment(found: Overview, manifest: Manifest, windows: Windows) -> Part:
         "The log is read into one form: one row an event with time (UTC), user, kind, item, and what else the source has; every kind has a "
         "role (view, cart, like, remove, buy, …), so that sources and features speak of roles, not of a shop's names.",
         "Rows that cannot be read are counted by reason, never dropped in silence.",
-        f"The catalogue is taken as it was known at each cutoff: an item that was not yet listed is no candidate then.",
-        f"Histories are ordered by time, then kind, item and row, so that ties never change a result. Log fingerprint {manifest.fingerprint}.",
+        "The catalogue is taken as it was known at each cutoff: an item that was not yet listed is no candidate then.",
+        "Histories are ordered by time, then kind, item and row, so that ties never change a result.",
+        f"Log fingerprint {manifest.fingerprint}.",
     ]
     rows = [[(reason, ""), (f"{n:,}", "")] for reason, n in sorted(found.rejected.items()) if n]
     read = [[(k, ""), (v, "")] for k, v in manifest.source.items()]
@@ -207,7 +203,8 @@ def _hypotheses(results: Mapping[str, Any]) -> Part:
     rows = [[(f"{p.one} finds more than {p.other}", ""), (verdicts[p.gap.shown], ""), (gap_text(p.gap, 4), "")] for p in pairs]
     shown = sum(p.gap.shown > 0 for p in pairs)
     lines = [
-        f"Each hypothesis is a paired difference of recall on the validated window; it is shown where the whole interval is above 0: {shown} of {len(pairs)}."
+        "Each hypothesis is a paired difference of recall on the validated window; it is shown where the whole interval is above 0: "
+        f"{shown} of {len(pairs)}."
     ]
     pictures = _drawn({"paired differences": lambda: figures.differences(pairs)})
     return Part("hypotheses", "The hypotheses tested", lines, [Grid("hypotheses", ("hypothesis", "verdict", "difference"), rows)], pictures)
@@ -216,7 +213,7 @@ def _hypotheses(results: Mapping[str, Any]) -> Part:
 def _algorithms(fitted: FittedNext, results: Mapping[str, Any]) -> Part:
     recipe = fitted.recipe
     lines = [
-        "Two stages: several sources give each user a short list, their union is ranked by one model, and a place in the submission goes to "
+        "Two stages: several sources give each user a short list, their union is ranked by one model. A place in the submission goes to "
         "whom it is worth most: the chance that he buys × the recall that his list is expected to have."
     ]
     lines += [f"Source {name} (at most {k}): {_doc(source)}" for name, (source, k) in retrievers(recipe).items()]
@@ -273,7 +270,8 @@ def _results(run: Run, results: Mapping[str, Any], gate: Mapping[str, Any]) -> P
     lines = [
         f"{results['buyers']:,} of {results['users']:,} known users bought in the window; {results['chosen']:,} users were given a list.",
         f"Chances of users are off by {results['off']:.4g} in the mean (expected calibration error over ten bins).",
-        f"Lists show {100 * results['coverage']:.3g} % of the {results['items']:,} known items; lists of 1,000 users take {results['seconds']:.3g} s.",
+        f"Lists show {100 * results['coverage']:.3g} % of the {results['items']:,} known items.",
+        f"The lists of 1,000 users take {results['seconds']:.3g} s, from candidates on.",
         f"Gate: {'promoted' if gate['promoted'] else 'not promoted'}" + "".join(f"; {r}" for r in gate["reasons"]) + ".",
     ]
     tables = [Grid("mean recall over all buyers", ("lists", "kind", "recall"), rows)]

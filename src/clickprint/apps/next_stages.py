@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clickprint.apps import source as sources
-from clickprint.apps.facts import code
+from clickprint.apps.facts import Facts, code
 from clickprint.apps.folder import digest, locked, made_from, make_folder, spill, stamp, write_made_from
 from clickprint.apps.next_recipe import NextRecipe, plain
 from clickprint.apps.overview import overview
@@ -128,7 +128,8 @@ class Run:
 
     recipe: NextRecipe
     out: Path
-    params: str = "params.toml"  # the file, for what errors and reports tell to type
+    params: str = "params.toml"  # the file, and the log that was asked for instead of its own: for what errors tell to type
+    log_given: str = ""
     memory: str | None = None
     threads: int | None = None
     watch: Watch = field(default=silent)
@@ -137,13 +138,13 @@ class Run:
         return self.out / FOLDERS.get(stage, stage)
 
     def inputs(self, stage: str) -> str:
-        """What a stage's folder is made from, as a short text. Raises ConfigError where what it reads is not there, or of something else."""
+        """What a stage's folder is made from, as a short text. Raises ConfigError where what it reads is missing, or of something else."""
         return digest(FORMAT, stage, _code("data" if stage == "read" else "next"), self._own(stage), [self.need(s) for s in READS[stage]])
 
     def need(self, stage: str) -> str:
         """The inputs of a stage that was run. Raises ConfigError, which names the command."""
         found = made_from(self.folder(stage))
-        call = f"call `clickprint next {stage} --params {self.params} --out {self.out}`, or `clickprint next all` with the same options"
+        call = f"call `{self.said_command(stage)}`, or `clickprint next all` with the same options"
         if "folder" not in found:
             raise ConfigError(f"{self.folder(stage)}: not made yet; {call}")
         if stage == "read":  # the source itself may be gone by now
@@ -205,8 +206,21 @@ class Run:
         with locked(self.out / LOCK):
             if made_from(folder) == {"folder": inputs}:
                 return f"{folder}: up to date"
-            make_folder(folder, inputs, make)
+            with self.cost(stage, inputs):
+                make_folder(folder, inputs, make)
         return str(folder)
+
+    @contextmanager
+    def cost(self, stage: str, inputs: str) -> Iterator[None]:
+        """Seconds and peak memory of the block, to OUT/facts/; what an earlier, killed call of the same spent is added up."""
+        file = self.out / "facts" / f"{stage}.json"
+        if Facts.read(file).get("inputs") != inputs:
+            file.unlink(missing_ok=True)
+        with Facts.of(file, inputs=inputs, command=self.said_command(stage)).stage(stage):
+            yield
+
+    def said_command(self, stage: str) -> str:
+        return f"clickprint next {stage} --params {self.params} --out {self.out}" + (f" --log {self.log_given}" if self.log_given else "")
 
 
 def _text(file: Path) -> str:
@@ -292,7 +306,7 @@ def _each(run: Run, stage: str, starts: Sequence[Time], make: Callable[[Run, Eve
     with locked(run.out / LOCK):
         if made_from(folder) == {"folder": inputs}:
             return f"{folder}: up to date"
-        with run.log() as log:
+        with run.cost(stage, inputs), run.log() as log:
             for done, start in enumerate(starts):
                 run.watch(stage, done, len(starts))
                 make_folder(folder / day(start), digest(inputs, start), partial(make, run, log, start))
@@ -312,9 +326,7 @@ def write_example(found: Example, folder: Path) -> None:
     pairs, columns, truth = found
     pairs.save(folder / "pairs.parquet")
     pq.write_table(pa.table({"user": pairs.users, **{f"column {n}": c for n, c in columns.items()}}), folder / "users.parquet")
-    pq.write_table(
-        pa.table({"user": np.repeat(truth.users, truth.items.lengths), "item": truth.items.values}), folder / "bought.parquet"
-    )
+    pq.write_table(pa.table({"user": np.repeat(truth.users, truth.items.lengths), "item": truth.items.values}), folder / "bought.parquet")
 
 
 def read_example(folder: Path) -> Example:
@@ -346,7 +358,8 @@ def tune(run: Run) -> str:
         if made_from(folder) == {"folder": inputs}:
             return f"{folder}: up to date"
         folder.mkdir(parents=True, exist_ok=True)  # not whole: the study inside is what a killed search goes on from
-        search(run, folder, inputs)
+        with run.cost("tune", inputs):
+            search(run, folder, inputs)
         write_made_from(folder, {"folder": inputs})
     return str(folder)
 

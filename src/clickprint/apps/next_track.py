@@ -34,7 +34,7 @@ class Tracker:
     """One store. `mlflow` is the module."""
 
     mlflow: Any
-    uri: str
+    artifacts: str  # where an experiment's files go; empty where the server knows
 
     @property
     def client(self) -> Any:
@@ -57,8 +57,7 @@ class Tracker:
     def run(self, name: str, run_id: str = "") -> Iterator[str]:
         """A run of the experiment, a new one or the one that is named; its id."""
         if self.client.get_experiment_by_name(EXPERIMENT) is None:
-            place = {} if os.environ.get(SERVER) else {"artifact_location": (Path(self.uri.removeprefix("sqlite:///")).parent / ARTIFACTS).as_uri()}
-            self.client.create_experiment(EXPERIMENT, **place)
+            self.client.create_experiment(EXPERIMENT, artifact_location=self.artifacts or None)
         self.mlflow.set_experiment(EXPERIMENT)
         with self.mlflow.start_run(run_id=run_id or None, run_name=None if run_id else name) as run:
             yield str(run.info.run_id)
@@ -82,7 +81,8 @@ class Tracker:
         from mlflow.types import ColSpec, Schema
 
         asked, answered = schema(sample)
-        signature = ModelSignature(*(Schema([ColSpec(t, n) for n, t in part.items()]) for part in (asked, answered)))
+        columns = [Schema([ColSpec(t, n) for n, t in part.items()]) for part in (asked, answered)]
+        signature = ModelSignature(inputs=columns[0], outputs=columns[1])
         info = self.mlflow.pyfunc.log_model(
             name="model",
             loader_module="clickprint.apps.next_model",
@@ -108,8 +108,9 @@ def tracker(out: Path) -> Iterator[Tracker]:
         raise ConfigError(
             "tracking needs MLflow; install it (pip install 'clickprint[track]'), or say [track] on = false in the parameters"
         ) from None
-    before, bar = mlflow.get_tracking_uri(), os.environ.get("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR")
-    uri = os.environ.get(SERVER) or f"sqlite:///{(out / DATABASE).resolve()}"
+    before = {name: os.environ.get(name) for name in (SERVER, "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR")}
+    uri = before[SERVER] or f"sqlite:///{(out / DATABASE).resolve()}"
+    artifacts = "" if before[SERVER] else (out / ARTIFACTS).resolve().as_uri()
     out.mkdir(parents=True, exist_ok=True)
     loud = [logging.getLogger(n) for n in ("mlflow", "alembic")]
     levels = [each.level for each in loud]
@@ -120,17 +121,17 @@ def tracker(out: Path) -> Iterator[Tracker]:
             each.setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # hints to give an example of what is asked: the signature says it
-            yield Tracker(mlflow, uri)
+            yield Tracker(mlflow, artifacts)
     except mlflow.exceptions.MlflowException as fault:
         raise ConfigError(f"the tracking store at {uri!r} refuses: {fault}; [track] on = false goes on without it") from None
     finally:
-        mlflow.set_tracking_uri(before)
+        mlflow.set_tracking_uri(None)
         for each, level in zip(loud, levels, strict=True):
             each.setLevel(level)
-        if bar is None:
-            os.environ.pop("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", None)
-        else:
-            os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = bar
+        for name, value in before.items():  # MLflow writes its variable itself
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def flattened(params: Mapping[str, Any], above: str = "") -> dict[str, str]:

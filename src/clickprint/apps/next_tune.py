@@ -63,7 +63,9 @@ def recall(ranker: Ranker, found: list[Example], windows: int, products: int, rn
     """The mean recall over all who bought in the newest `windows`, by a ranker that learned from the older ones."""
     labelled = [(pairs, truth.of(pairs)) for pairs, _, truth in found]
     fitted = ranker.fit(labelled[:-windows], rng=rng)
-    parts = [truth.recall(pairs.top(fitted.score(pairs, threads=ranker.threads), products), products) for pairs, _, truth in found[-windows:]]
+    parts = [
+        truth.recall(pairs.top(fitted.score(pairs, threads=ranker.threads), products), products) for pairs, _, truth in found[-windows:]
+    ]
     return float(np.mean(np.concatenate(parts)))
 
 
@@ -117,9 +119,7 @@ def _study(file: Path, inputs: str) -> Any:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        return optuna.create_study(
-            storage=f"sqlite:///{file.resolve()}", study_name=inputs, direction="maximize", load_if_exists=True
-        )
+        return optuna.create_study(storage=f"sqlite:///{file.resolve()}", study_name=inputs, direction="maximize", load_if_exists=True)
     except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as fault:
         raise ConfigError(f"{file}: not a study of Optuna ({str(fault).splitlines()[0]}); remove it, and the search starts anew") from None
 

@@ -20,7 +20,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64
 
 from clickprint.apps.facts import commit, versions
 from clickprint.apps.next_examples import examples, telling
@@ -28,7 +28,8 @@ from clickprint.apps.next_figures import Line, Pair
 from clickprint.apps.next_gate import Rail, Verdict, bins, coverage, off, verdict
 from clickprint.apps.next_model import frame
 from clickprint.apps.next_recipe import plain
-from clickprint.apps.next_stages import Run, Windows, _ends, examples as learned, pairs_of
+from clickprint.apps.next_stages import Run, Windows, _ends, pairs_of
+from clickprint.apps.next_stages import examples as learned
 from clickprint.apps.next_track import Tracker, tracker
 from clickprint.apps.rank_figures import _finite
 from clickprint.core.errors import DataError

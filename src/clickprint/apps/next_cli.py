@@ -1,0 +1,121 @@
+"""`clickprint next STAGE`: every stage of next purchase by itself, all of them, and the rolling evaluation."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cyclopts import App
+
+PARAMS, OUT = Path("recipes/next/params.toml"), Path("runs/next")
+# Stage → where its function stands, and what it does.
+STAGES = {
+    "read": ("next_stages:read", "Read the log that the parameters choose: OUT/data/."),
+    "split": ("next_stages:split", "Choose the windows to learn from, to validate on and to predict: OUT/split/."),
+    "candidates": ("next_stages:candidates", "Make the candidates of every window: OUT/candidates/."),
+    "features": ("next_stages:features", "Make what the model learns from: OUT/features/."),
+    "tune": ("next_stages:tune", "Search the ranker's options, if [tune] asks for trials: OUT/tune/."),
+    "train": ("next_stages:train", "Train the ranker and the chances: OUT/model/."),
+    "validate": ("next_validate:validate", "Validate on the last window, beside all bars; track the run, gate the model: OUT/validate/."),
+    "predict": ("next_predict:predict", "Predict the days after the log's end: the submission, in OUT/predict/."),
+    "report": ("next_report:report", "Draw the slides and the page: OUT/report/."),
+}
+app = App(name="next", help="Next purchase: who will buy in the next days, and which products. The stages in their order, or all of them.")
+
+
+def _run(params: Path, out: Path, log: str, memory: str | None, threads: int | None, work: Callable[[Any], str]) -> None:
+    from clickprint.apps.next_recipe import load
+    from clickprint.apps.next_stages import Run
+    from clickprint.apps.progress import progress
+
+    recipe = load(params, log=log)
+    with progress() as watch:
+        print(work(Run(recipe, out, str(params), log, memory, threads, watch)))
+
+
+def perform(stage: str, run: Any) -> str:
+    """One stage; what it says."""
+    from clickprint.apps.source import place
+
+    module, _, function = STAGES[stage][0].partition(":")
+    said: str = place(f"clickprint.apps.{module}:{function}")(run)
+    return said
+
+
+def _stage(stage: str) -> None:
+    def command(*, params: Path = PARAMS, out: Path = OUT, log: str = "", memory: str | None = None, threads: int | None = None) -> None:
+        _run(params, out, log, memory, threads, lambda run: perform(stage, run))
+
+    command.__doc__ = f"""{STAGES[stage][1]}
+
+    Parameters
+    ----------
+    params
+        The file of parameters; docs/next-purchase.md explains the keys.
+    out
+        The folder of all stages.
+    log
+        Take this log of the file's [logs], instead of the one that it chooses.
+    memory
+        How much memory the tables' engine may hold, such as 2GB (or CLICKPRINT_MEMORY).
+    threads
+        How many cores the engine uses [default: all] (or CLICKPRINT_THREADS).
+    """
+    app.command(command, name=stage)
+
+
+for _name in STAGES:
+    _stage(_name)
+
+
+@app.command(name="all")
+def every(*, params: Path = PARAMS, out: Path = OUT, log: str = "", memory: str | None = None, threads: int | None = None) -> None:
+    """All stages in their order; what is there and of the same parameters, data and code is left as it is.
+
+    Parameters
+    ----------
+    params
+        The file of parameters; docs/next-purchase.md explains the keys.
+    out
+        The folder of all stages.
+    log
+        Take this log of the file's [logs], instead of the one that it chooses.
+    memory
+        How much memory the tables' engine may hold, such as 2GB (or CLICKPRINT_MEMORY).
+    threads
+        How many cores the engine uses [default: all] (or CLICKPRINT_THREADS).
+    """
+    _run(params, out, log, memory, threads, lambda run: "\n".join(perform(stage, run) for stage in STAGES))
+
+
+@app.command
+def evaluate(
+    *,
+    params: Path = PARAMS,
+    out: Path = OUT,
+    windows: int | None = None,
+    log: str = "",
+    memory: str | None = None,
+    threads: int | None = None,
+) -> None:
+    """Judge the whole recipe on several windows, each learned from what lies before it: OUT/evaluate/.
+
+    Called again it goes on where it stopped: a window that was scored is not scored again.
+
+    Parameters
+    ----------
+    params
+        The file of parameters; docs/next-purchase.md explains the keys.
+    out
+        The folder of all stages; the log is read to it if it is not there.
+    windows
+        How many windows [default: evaluate.windows of the parameters].
+    log
+        Take this log of the file's [logs], instead of the one that it chooses.
+    memory
+        How much memory the tables' engine may hold, such as 2GB (or CLICKPRINT_MEMORY).
+    threads
+        How many cores the engine uses [default: all] (or CLICKPRINT_THREADS).
+    """
+    from clickprint.apps.next_evaluate import evaluate as judge
+
+    _run(params, out, log, memory, threads, lambda run: judge(run, windows))

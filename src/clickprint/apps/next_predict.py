@@ -1,0 +1,68 @@
+"""The predictions of next purchase: from the log's end, by the model of this folder.
+
+OUT/predict/submission.csv, .parquet   the chosen users and their products, in the form of the task sheet
+OUT/predict/lists.parquet              the list of everybody: user, item, rank, score
+OUT/predict/users.parquet              everybody's chance to buy, the expected recall of his list, and their product
+OUT/predict/about.json, examples.json  what it is, and some lists with titles
+"""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clickprint.apps.next_examples import LISTS, examples, outside
+from clickprint.apps.next_stages import Run, pairs_of
+from clickprint.core.files import write_text
+from clickprint.core.ids import NONE
+from clickprint.core.recommendations import Recommendations
+from clickprint.core.time import DAY, show
+from clickprint.data.log import EventLog
+from clickprint.data.split import past_of
+from clickprint.recommend.funnel import FittedNext
+from clickprint.recommend.who import choose
+
+
+def predict(run: Run) -> str:
+    """The submission for the days after the log's end."""
+    done = run.make("predict", lambda part: _predict(run, part))
+    about = json.loads((run.folder("predict") / "about.json").read_text("utf-8"))
+    return f"{done}\n{about['users']:,} users, {about['products']} products each, from {about['from']} to {about['before']}"
+
+
+def _predict(run: Run, part: Path) -> None:
+    fitted, cutoff = FittedNext.load(run.folder("train") / "fitted"), run.windows().cutoff
+    with run.log() as log:
+        past = past_of(log, cutoff)
+        advice = fitted.advise(past, pairs_of(run, cutoff), watch=run.said(cutoff))
+        chosen = advice.chosen(run.recipe.next.users)
+        submit(log, chosen, part)
+        advice.lists.save(part / "lists.parquet")
+        worth = {"user": advice.lists.users, "chance": advice.chance, "expected": advice.expected, "worth": advice.chance * advice.expected}
+        pq.write_table(pa.table(worth), part / "users.parquet", compression="zstd")
+        best = choose(advice.chance, advice.expected, LISTS)
+        write_text(part / "examples.json", json.dumps(examples(log, advice, best.tolist()), indent=1, ensure_ascii=False) + "\n")
+    about = {
+        "from": show(cutoff),
+        "before": show(cutoff + run.recipe.next.days * DAY),
+        "users": len(chosen.users),
+        "known": len(advice.lists.users),
+        "products": run.recipe.next.products,
+    }
+    write_text(part / "about.json", json.dumps(about, indent=1) + "\n")
+
+
+def submit(log: EventLog, chosen: Recommendations, folder: Path) -> None:
+    """submission.csv and submission.parquet: users and products as the shop calls them, best first."""
+    users = outside(log, "user", chosen.users)
+    items = outside(log, "item", np.unique(chosen.items[chosen.items != NONE]))
+    products = [[items[i] for i in row.tolist() if i != NONE] for row in chosen.items]
+    table = pa.table({"user_id": [users[u] for u in chosen.users.tolist()], "products": products})
+    pq.write_table(table, folder / "submission.parquet")
+    with (folder / "submission.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(table.column_names)
+        writer.writerows((u, json.dumps(p, ensure_ascii=False)) for u, p in zip(*(c.to_pylist() for c in table.columns), strict=True))
