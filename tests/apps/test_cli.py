@@ -150,7 +150,7 @@ def test_wrong_usage_is_2_and_one_line(words: list[str], message: str, capsys: p
 
 
 REFUSED = [
-    (["run", "nowhere.toml"], "there is no such recipe"),
+    (["run", "nowhere.toml"], "there is no such file"),
     (["run", str(ROOT / "recipes" / "synthetic.toml"), "--memory", "lots"], "memory='lots'"),
     (["run", str(ROOT / "recipes" / "synthetic.toml"), "--threads", "-1"], "threads"),
     (["board", "nowhere"], "no board of the quick probe"),

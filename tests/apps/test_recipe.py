@@ -167,7 +167,7 @@ def test_all_faults_at_once() -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "there is no such recipe"), (b"name = '\xff'", "not UTF-8 (byte 8)"), (b"", "name: found nothing"), (b"\x00\x01", "not TOML")],
+    [(None, "there is no such file"), (b"name = '\xff'", "not UTF-8 (byte 8)"), (b"", "name: found nothing"), (b"\x00\x01", "not TOML")],
 )
 def test_files_that_are_no_recipes(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "a.toml"

@@ -90,6 +90,49 @@ def write_made_from(folder: Path, inputs: dict[str, str]) -> None:
     write_text(folder / INPUTS, json.dumps(inputs, indent=1, sort_keys=True))
 
 
+def check_folder(folder: Path, recipe: str, lock: str, what: str) -> None:
+    """Raises ConfigError where something stands at `folder` that has no file `recipe`, so that it is no `what`."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file; name another --out")
+    inside = {p.name for p in folder.iterdir()} - {lock} if folder.is_dir() else set()
+    if inside and recipe not in inside and not inside <= {f".{recipe}.part"}:
+        raise ConfigError(f"{folder} holds something that is no {what} ({', '.join(sorted(inside)[:3])}); name another --out")
+
+
+@contextmanager
+def claimed(
+    folder: Path, *, recipe: str, lock: str, what: str, text: str, same: Callable[[Path], bool], fresh: bool, spill: str, spare: str
+) -> Iterator[None]:
+    """Holds the folder of a `what` for this process, and writes the recipe into it; what a killed process left half-written goes.
+
+    `same`: whether a recipe's file says the same (one that cannot be read does not). Nothing below `spare` is cleared up: a checkpoint's
+    only copy may be there, and who goes on from it clears up. Raises ConfigError for a folder of something else, or of another recipe.
+    """
+    check_folder(folder, recipe, lock, what)
+    with locked(folder / lock):
+        if fresh:
+            for path in folder.iterdir():
+                if path.name != lock:
+                    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        elif (folder / recipe).is_file() and not _same(same, folder / recipe):
+            raise ConfigError(f"{folder} holds the {what} of another recipe; name another --out, or empty it with --fresh")
+        for left in [*folder.rglob(".*.part"), *folder.rglob(".*.old"), folder / spill]:
+            if spare not in left.relative_to(folder).parts:
+                shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+        write_text(folder / recipe, text)
+        try:
+            yield
+        finally:
+            shutil.rmtree(folder / spill, ignore_errors=True)
+
+
+def _same(same: Callable[[Path], bool], file: Path) -> bool:
+    try:
+        return same(file)
+    except ConfigError:
+        return False
+
+
 def make_folder(folder: Path, inputs: str, make: Callable[[Path], None]) -> bool:
     """Makes a folder whole, unless it stands there and was made from these inputs; whether it was made."""
     if made_from(folder) == {"folder": inputs}:

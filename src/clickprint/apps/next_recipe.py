@@ -1,13 +1,12 @@
 """The parameters of next purchase: one TOML file, whose `log` says which of its logs is taken. Every fault is told at once."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from clickprint.apps.recipe import NAME, DataPart, _data, _section, _seed
-from clickprint.apps.typed import fit, part, show, unknown, unknown_name
+from clickprint.apps.typed import fit, part, read_text, refuse, show, toml, unknown, unknown_name
 from clickprint.core.errors import ConfigError
 from clickprint.recommend.chance import Chance
 from clickprint.recommend.features import FeatureSpec
@@ -128,22 +127,12 @@ def _plain(value: Any) -> Any:
 
 def load(path: Path | str, *, log: str = "") -> NextRecipe:
     """The parameters in a TOML file; `log` is taken instead of the file's. Raises ConfigError with every fault."""
-    path = Path(path)
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except OSError as fault:
-        raise ConfigError(f"{path}: cannot be read ({fault.strerror}); {WHERE}") from None
-    except UnicodeDecodeError as fault:
-        raise ConfigError(f"{path}: not UTF-8 (byte {fault.start}); parameters are a TOML file in UTF-8") from None
-    return parse(text, where=str(path), log=log)
+    return parse(read_text(path, WHERE), where=str(path), log=log)
 
 
 def parse(text: str, *, where: str = "parameters", log: str = "") -> NextRecipe:
     """The parameters in a TOML text. Raises ConfigError with every fault; `where` names the file in it."""
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as fault:
-        raise ConfigError(f"{where}: not TOML: {fault}") from None
+    raw = toml(text, where)
     faults: list[str] = []
     unknown(raw, ("log", "seed", "logs", "next", "sources", *MADE, *PARTS), "", faults)
     chosen, data = _log(log or raw.get("log"), _section(raw, "logs", faults), faults)
@@ -156,9 +145,7 @@ def parse(text: str, *, where: str = "parameters", log: str = "") -> NextRecipe:
     if parts["tune"]:
         parts["tune"] = replace(parts["tune"], space=space)
     _agree(parts, faults)
-    if faults:
-        head = f"{where}: " if len(faults) == 1 else f"{where}: {len(faults)} faults\n  - "
-        raise ConfigError(head + "\n  - ".join(faults))
+    refuse(where, faults)
     assert asked is not None
     return NextRecipe(log=chosen, data=data, next=asked, text=text, **parts)
 

@@ -27,7 +27,7 @@ from jaxtyping import Float64, Int64
 
 from clickprint.apps.costs import parameters, using
 from clickprint.apps.facts import Facts
-from clickprint.apps.folder import digest, locked, made_from, make_folder
+from clickprint.apps.folder import check_folder, digest, locked, made_from, make_folder
 from clickprint.apps.folder import spill as _spill
 from clickprint.apps.rank_figures import FORMS, Line, Ranking, Unit, write
 from clickprint.apps.ranking_recipe import Model, RankingPart, RankingRecipe, load
@@ -131,11 +131,7 @@ def _place(folder: Path, stage: Stage, model: Model, seed: int | None) -> Path:
 
 def _claim(folder: Path, recipe: RankingRecipe) -> None:
     """Writes the recipe into the folder. Raises ConfigError for a folder of something else, and where a test was scored with another."""
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder} is a file; name another --out")
-    inside = {p.name for p in folder.iterdir()} - {LOCK} if folder.is_dir() else set()
-    if inside and RECIPE not in inside and not inside <= {f".{RECIPE}.part"}:
-        raise ConfigError(f"{folder} holds something that is no ranking ({', '.join(sorted(inside)[:3])}); name another --out")
+    check_folder(folder, RECIPE, LOCK, "ranking")
     with locked(folder / LOCK, wait=True):
         if (folder / RECIPE).is_file():
             try:

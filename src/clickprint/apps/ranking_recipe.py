@@ -1,6 +1,5 @@
 """The recipe of a ranking table: data, a protocol, and models of the registries of encoders and bars. Every fault is told at once."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any, Literal
 
 from clickprint.apps.recipe import DataPart, _data, _name, _section
 from clickprint.apps.source import place
-from clickprint.apps.typed import fit, part, show, unknown, unknown_name
+from clickprint.apps.typed import fit, part, read_text, refuse, show, toml, unknown, unknown_name
 from clickprint.core.errors import ConfigError
 from clickprint.core.events import Role
 from clickprint.encoders import ENCODERS, of_options
@@ -89,24 +88,12 @@ class RankingRecipe:
 
 def load(path: Path | str) -> RankingRecipe:
     """The recipe in a TOML file. Raises ConfigError with every fault."""
-    path = Path(path)
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except OSError as fault:
-        raise ConfigError(
-            f"{path}: cannot be read ({fault.strerror}); the tables that come with clickprint are in recipes/ranking/"
-        ) from None
-    except UnicodeDecodeError as fault:
-        raise ConfigError(f"{path}: not UTF-8 (byte {fault.start}); a recipe is a TOML file in UTF-8") from None
-    return parse(text, where=str(path))
+    return parse(read_text(path, "the tables that come with clickprint are in recipes/ranking/"), where=str(path))
 
 
 def parse(text: str, *, where: str = "recipe") -> RankingRecipe:
     """The recipe in a TOML text. Raises ConfigError with every fault; `where` names the file in it."""
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as fault:
-        raise ConfigError(f"{where}: not TOML: {fault}") from None
+    raw = toml(text, where)
     faults: list[str] = []
     unknown(raw, ("name", "seeds", "data", "ranking", "models"), "", faults)
     name, seeds = _name(raw.get("name"), "name", faults), _seeds(raw.get("seeds", [0]), faults)
@@ -118,9 +105,7 @@ def parse(text: str, *, where: str = "recipe") -> RankingRecipe:
         if ranking.protocol == "leave-one-out":
             faults += [f"ranking.{key}: for the protocol 'window' only, leave it out" for key in WINDOW_ONLY if key in asked]
     models = _models(_section(raw, "models", faults), ranking, faults)
-    if faults:
-        head = f"{where}: " if len(faults) == 1 else f"{where}: {len(faults)} faults\n  - "
-        raise ConfigError(head + "\n  - ".join(faults))
+    refuse(where, faults)
     return RankingRecipe(name=name, seeds=seeds, data=data, ranking=ranking, models=models, text=text)
 
 

@@ -5,7 +5,6 @@ There is no inheritance between recipes and there are no hidden defaults: what a
 
 import inspect
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +12,8 @@ from typing import Any
 
 from clickprint.apps.source import needs_path, options_of, place, takes_path
 from clickprint.apps.tasksets import OPEN
-from clickprint.apps.typed import fit, part, show, unknown, unknown_name
+from clickprint.apps.typed import fit, part, read_text, refuse, show, toml, unknown, unknown_name
 from clickprint.apps.typed import options as typed_options
-from clickprint.core.errors import ConfigError
 from clickprint.core.past import Encoder, Fitted
 from clickprint.data.adapters import DATASETS
 from clickprint.encoders import ENCODERS, encoder
@@ -107,24 +105,12 @@ class Recipe:
 
 def load(path: Path | str) -> Recipe:
     """The recipe in a TOML file. Raises ConfigError with every fault."""
-    path = Path(path)
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such recipe; the ones that come with clickprint are in recipes/") from None
-    except (IsADirectoryError, PermissionError) as fault:
-        raise ConfigError(f"{path}: cannot be read ({fault.strerror}); a recipe is a TOML file") from None
-    except UnicodeDecodeError as fault:
-        raise ConfigError(f"{path}: not UTF-8 (byte {fault.start}); a recipe is a TOML file in UTF-8") from None
-    return parse(text, where=str(path))
+    return parse(read_text(path, "the recipes that come with clickprint are in recipes/"), where=str(path))
 
 
 def parse(text: str, *, where: str = "recipe") -> Recipe:
     """The recipe in a TOML text. Raises ConfigError with every fault; `where` names the file in it."""
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as fault:
-        raise ConfigError(f"{where}: not TOML: {fault}") from None
+    raw = toml(text, where)
     faults: list[str] = []
     known = {"name", "seed", "data", "split", "profiles", "tasks", "probes"}
     unknown(raw, known, "", faults)
@@ -139,9 +125,7 @@ def parse(text: str, *, where: str = "recipe") -> Recipe:
         text=text,
     )
     _agree(recipe, faults)
-    if faults:
-        head = f"{where}: " if len(faults) == 1 else f"{where}: {len(faults)} faults\n  - "
-        raise ConfigError(head + "\n  - ".join(faults))
+    refuse(where, faults)
     return recipe
 
 

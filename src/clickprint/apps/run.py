@@ -7,8 +7,8 @@ and the report that quotes it, tell what the stages cost, and so differ.
 
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from jaxtyping import Int64
 
 from clickprint.apps.boards import board_file, of_run, write_board
 from clickprint.apps.facts import Facts, code
-from clickprint.apps.folder import INPUTS, digest, locked, made_from, make_folder, stamp, write_made_from
+from clickprint.apps.folder import INPUTS, claimed, digest, made_from, make_folder, stamp, write_made_from
 from clickprint.apps.overview import overview
 from clickprint.apps.probes import Job, named_devices, official
 from clickprint.apps.recipe import PROBES, Recipe, load
@@ -28,7 +28,6 @@ from clickprint.apps.tasksets import tasks_of
 from clickprint.core.checkpoints import checkpoints
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ClickprintError, ConfigError
-from clickprint.core.files import write_text
 from clickprint.core.profiles import Profiles, problems
 from clickprint.core.rng import RNG
 from clickprint.core.time import show as show_time
@@ -123,38 +122,19 @@ def run(
 # -- the folder -------------------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _claimed(folder: Path, recipe: Recipe, fresh: bool) -> Iterator[None]:
-    """Holds the folder for this process, and writes the recipe into it; what a killed process left half-written goes."""
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder} is a file; name another --out")
-    inside = {p.name for p in folder.iterdir()} - {LOCK} if folder.is_dir() else set()
-    if inside and RECIPE not in inside and not inside <= {f".{RECIPE}.part"}:
-        raise ConfigError(f"{folder} holds something that is no run ({', '.join(sorted(inside)[:3])}); name another --out")
-    with locked(folder / LOCK):
-        if fresh:
-            for path in folder.iterdir():
-                if path.name != LOCK:
-                    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        elif (folder / RECIPE).is_file() and not _same(folder / RECIPE, recipe):
-            raise ConfigError(f"{folder} holds the run of another recipe; name another --out, or empty it with --fresh")
-        for left in [*folder.rglob(".*.part"), *folder.rglob(".*.old"), folder / SPILL]:
-            if TRAINING in left.relative_to(folder).parts:
-                continue  # a checkpoint's only copy may be there; who goes on from it clears up
-            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
-        write_text(folder / RECIPE, recipe.text)
-        try:
-            yield
-        finally:
-            shutil.rmtree(folder / SPILL, ignore_errors=True)
-
-
-def _same(file: Path, recipe: Recipe) -> bool:
-    """Whether a recipe file says the same, comments and order aside."""
-    try:
-        return load(file) == recipe
-    except ConfigError:
-        return False
+def _claimed(folder: Path, recipe: Recipe, fresh: bool) -> AbstractContextManager[None]:
+    """Holds the folder for this process; comments and order aside, its recipe must be this one."""
+    return claimed(
+        folder,
+        recipe=RECIPE,
+        lock=LOCK,
+        what="run",
+        text=recipe.text,
+        same=lambda file: load(file) == recipe,
+        fresh=fresh,
+        spill=SPILL,
+        spare=TRAINING,
+    )
 
 
 def check_run(folder: Path) -> list[str]:

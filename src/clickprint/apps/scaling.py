@@ -12,8 +12,7 @@ FOLDER/scaling.csv, .json, .svg, .png the ladder
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,14 +23,13 @@ from jaxtyping import Bool, Float64, Int64
 
 from clickprint.apps.costs import PASSES, parameters, training_flops, using
 from clickprint.apps.facts import Facts
-from clickprint.apps.folder import digest, locked, made_from, make_folder
+from clickprint.apps.folder import claimed, digest, made_from, make_folder
 from clickprint.apps.plots import draw
 from clickprint.apps.rank import _Asked, _dataset, _measure, _score
 from clickprint.apps.rank import _Work as Stages
 from clickprint.apps.scaling_figures import LOSS, Rung, Study, alone, picture
 from clickprint.apps.scaling_recipe import ScalingRecipe, load, shape, sized
 from clickprint.core.dataset import Dataset
-from clickprint.core.errors import ConfigError
 from clickprint.core.files import whole, write_array, write_text
 from clickprint.core.items import Catalogue
 from clickprint.core.ragged import Ragged
@@ -99,36 +97,19 @@ def _write(found: Study, folder: Path) -> None:
         part.write_bytes(drawn.png)
 
 
-@contextmanager
-def _claimed(folder: Path, recipe: ScalingRecipe, fresh: bool) -> Iterator[None]:
-    """Holds the folder for this process, and writes the recipe into it; what a killed process left half-written goes."""
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder} is a file; name another --out")
-    inside = {p.name for p in folder.iterdir()} - {LOCK} if folder.is_dir() else set()
-    if inside and RECIPE not in inside and not inside <= {f".{RECIPE}.part"}:
-        raise ConfigError(f"{folder} holds something that is no study ({', '.join(sorted(inside)[:3])}); name another --out")
-    with locked(folder / LOCK):
-        if fresh:
-            for path in folder.iterdir():
-                if path.name != LOCK:
-                    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        elif (folder / RECIPE).is_file() and not _same(folder / RECIPE, recipe):
-            raise ConfigError(f"{folder} holds the study of another recipe; name another --out, or empty it with --fresh")
-        for left in [*folder.rglob(".*.part"), *folder.rglob(".*.old"), folder / SPILL]:
-            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
-        write_text(folder / RECIPE, recipe.text)
-        try:
-            yield
-        finally:
-            shutil.rmtree(folder / SPILL, ignore_errors=True)
-
-
-def _same(file: Path, recipe: ScalingRecipe) -> bool:
-    """Whether a recipe file says the same, comments and order aside."""
-    try:
-        return load(file) == recipe
-    except ConfigError:
-        return False
+def _claimed(folder: Path, recipe: ScalingRecipe, fresh: bool) -> AbstractContextManager[None]:
+    """Holds the folder for this process; comments and order aside, its recipe must be this one."""
+    return claimed(
+        folder,
+        recipe=RECIPE,
+        lock=LOCK,
+        what="study",
+        text=recipe.text,
+        same=lambda file: load(file) == recipe,
+        fresh=fresh,
+        spill=SPILL,
+        spare=TRAINING,
+    )
 
 
 # -- one rung ---------------------------------------------------------------------------------------------------------------------

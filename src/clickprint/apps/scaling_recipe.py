@@ -10,7 +10,6 @@ with the exponents (a_width, a_layers, a_heads) = (1, 0, 0) where [scaling] says
 inside a layer that the recipe names (inner, hidden, query_width, value_width) grow as the width does.
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ import torch
 
 from clickprint.apps.ranking_recipe import WINDOW_ONLY, Model, RankingPart, RankingRecipe, _models, _seeds
 from clickprint.apps.recipe import _data, _name, _section
-from clickprint.apps.typed import part, unknown
+from clickprint.apps.typed import part, read_text, refuse, toml, unknown
 from clickprint.core.errors import ConfigError
 from clickprint.encoders.sequence import Recipe as Sequence
 from clickprint.nn.next_item import ITEM, NextItem
@@ -105,24 +104,12 @@ class ScalingRecipe:
 
 def load(path: Path | str) -> ScalingRecipe:
     """The recipe in a TOML file. Raises ConfigError with every fault."""
-    path = Path(path)
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except OSError as fault:
-        raise ConfigError(
-            f"{path}: cannot be read ({fault.strerror}); the ladders that come with clickprint are in recipes/scaling/"
-        ) from None
-    except UnicodeDecodeError as fault:
-        raise ConfigError(f"{path}: not UTF-8 (byte {fault.start}); a recipe is a TOML file in UTF-8") from None
-    return parse(text, where=str(path))
+    return parse(read_text(path, "the ladders that come with clickprint are in recipes/scaling/"), where=str(path))
 
 
 def parse(text: str, *, where: str = "recipe") -> ScalingRecipe:
     """The recipe in a TOML text. Raises ConfigError with every fault; `where` names the file in it."""
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as fault:
-        raise ConfigError(f"{where}: not TOML: {fault}") from None
+    raw = toml(text, where)
     faults: list[str] = []
     unknown(raw, ("name", "seeds", "data", "ranking", "models", "scaling"), "", faults)
     name, seeds = _name(raw.get("name"), "name", faults), _seeds(raw.get("seeds", [0]), faults)
@@ -136,9 +123,7 @@ def parse(text: str, *, where: str = "recipe") -> ScalingRecipe:
     scaling = part(ScalingPart, _section(raw, "scaling", faults), "scaling", faults)
     if scaling is not None:
         faults += _ladder_problems(models, scaling, faults)
-    if faults:
-        head = f"{where}: " if len(faults) == 1 else f"{where}: {len(faults)} faults\n  - "
-        raise ConfigError(head + "\n  - ".join(faults))
+    refuse(where, faults)
     table = RankingRecipe(name=name, seeds=seeds, data=data, ranking=ranking, models=models, text=text)
     return ScalingRecipe(table=table, scaling=scaling, text=text)
 

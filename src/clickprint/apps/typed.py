@@ -1,6 +1,7 @@
 """Values from outside (TOML, the command line) read by the annotations of what they are for. Faults are collected, each with its path."""
 
 import inspect
+import tomllib
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
@@ -10,6 +11,34 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from clickprint.core.errors import ConfigError
+
+
+def read_text(path: Path | str, there: str) -> str:
+    """The text of a recipe. `there`: which ones come with clickprint. Raises ConfigError."""
+    path = Path(path)
+    try:
+        return path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such file; {there}") from None
+    except OSError as fault:
+        raise ConfigError(f"{path}: cannot be read ({fault.strerror}); {there}") from None
+    except UnicodeDecodeError as fault:
+        raise ConfigError(f"{path}: not UTF-8 (byte {fault.start}); expected a TOML file in UTF-8") from None
+
+
+def toml(text: str, where: str) -> dict[str, Any]:
+    """The tables of a TOML text. Raises ConfigError."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as fault:
+        raise ConfigError(f"{where}: not TOML: {fault}") from None
+
+
+def refuse(where: str, faults: Sequence[str]) -> None:
+    """Raises ConfigError with all faults, where there are some."""
+    if faults:
+        head = f"{where}: " if len(faults) == 1 else f"{where}: {len(faults)} faults\n  - "
+        raise ConfigError(head + "\n  - ".join(faults))
 
 
 def part(kind: type, raw: dict[str, Any], path: str, faults: list[str]) -> Any:
