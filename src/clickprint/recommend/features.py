@@ -171,10 +171,10 @@ class Facts:
             }
             if b.price is not None:
                 paid = np.nan_to_num(b.price[b.at])
-                spend = np.bincount(row, np.round(paid * b.quantity[b.at] * 2**10) / 2**10, size)
+                spend = np.bincount(row, np.round(paid * b.quantity[b.at] * 2**20) / 2**20, size)
                 out |= {"user_spend": spend, "user_basket_spend": spend / baskets}
                 prices = ~np.isnan(b.price[b.at])
-                out["user_price"] = np.bincount(row[prices], np.round(paid[prices] * 2**10) / 2**10, size) / np.bincount(
+                out["user_price"] = np.bincount(row[prices], np.round(paid[prices] * 2**20) / 2**20, size) / np.bincount(
                     row[prices], minlength=size
                 )
         return out
@@ -326,7 +326,7 @@ def match(own: Pairs, rows: Int64[np.ndarray, "N"], values: Int64[np.ndarray, "N
     return np.where((keys[at] == asked) & (known[place] == values), at, -1)
 
 
-def _taken(values: Num[np.ndarray, "N"] | Bool[np.ndarray, "N"], at: Int64[np.ndarray, "P"], other: float = np.nan) -> np.ndarray:
+def _taken(values: Num[np.ndarray, "N"] | Bool[np.ndarray, "N"], at: Int64[np.ndarray, "P"], other: int | float = np.nan) -> np.ndarray:
     """values[at], and `other` where at is −1."""
     return np.append(values, other).astype(np.float64)[at]
 
@@ -368,7 +368,7 @@ def _counted(facts: Facts, asked: Histories) -> tuple[dict[str, np.ndarray], np.
         plus("asked", b.place[b.at], facts._asked_weekday(b.time[b.at] // DAY).astype(np.float64))
         if b.price is not None:
             paid = b.at[~np.isnan(b.price[b.at])]
-            plus("paid", b.place[paid], np.round(b.price[paid] * 2**10) / 2**10)
+            plus("paid", b.place[paid], np.round(b.price[paid] * 2**20) / 2**20)
             plus("priced", b.place[paid])
         own, order, start = b.bought, b.bought_order, b.bought_first
         day = b.time[order] // DAY
