@@ -40,7 +40,7 @@ from clickprint.core.time import DAY, Time, Window, midnight, parse, show
 from clickprint.core.watch import Watch, silent
 from clickprint.data.engine import DuckDB
 from clickprint.data.log import EventLog
-from clickprint.data.split import past_of
+from clickprint.data.split import LogPast, past_of
 from clickprint.recommend import funnel
 from clickprint.recommend.funnel import Example, NextPurchase
 from clickprint.recommend.pairs import Bought, Pairs
@@ -75,18 +75,18 @@ class Windows:
     @staticmethod
     def of(first: Time, last: Time, recipe: NextRecipe) -> "Windows":
         """The last window of `days` days holds the event at `last`; what is learned from ends where it starts. Raises DataError."""
+        valid = rolling(first, last, days=recipe.next.days, count=1)[0]
+        return Windows.before(valid, first, recipe)
+
+    @staticmethod
+    def before(valid: Window, first: Time, recipe: NextRecipe) -> "Windows":
+        """What is learned from before `valid`, in a log that begins at `first`. Raises DataError where that is nothing."""
         days, part = recipe.next.days, recipe.windows
-        valid = rolling(first, last, days=days, count=1)[0]
         starts = [valid.start - (days + n * (part.apart or days)) * DAY for n in range(part.learn)]
         learn = [Window(s, s + days * DAY) for s in starts if s >= midnight(first) + part.history * DAY]
         if not learn:
-            raise DataError(
-                "windows",
-                [
-                    f"the log goes from {show(first)} to {show(last)}: no room for one window of {days} days to learn from, {days} days to "
-                    f"validate, and {part.history} days before; make windows.history or next.days smaller"
-                ],
-            )
+            what = f"{days} days to learn from, {part.history} days before them (windows.history)"
+            raise DataError("windows", [f"the log starts at {show(first)}: no room before {show(valid.start)} for {what}; ask for less"])
         return Windows(tuple(reversed(learn)), valid, valid.end, part.learn)
 
     @property
@@ -278,12 +278,14 @@ def candidates(run: Run) -> str:
 
 
 def _candidates(run: Run, log: EventLog, start: Time, part: Path) -> None:
-    past, buyers = past_of(log, start), None
-    for window in run.windows().learn:
-        if window.start == start:
-            buyers = np.intersect1d(bought(log, window).users, past.users)
-    found = funnel.candidates(past, run.recipe.next, rng=run.rng("candidates"), users=buyers, watch=run.said(start))
-    found.save(part / "pairs.parquet")
+    window = next((w for w in run.windows().learn if w.start == start), None)
+    make_candidates(run, past_of(log, start), bought(log, window) if window else None).save(part / "pairs.parquet")
+
+
+def make_candidates(run: Run, past: LogPast, truth: Bought | None = None) -> Pairs:
+    """Of everybody, or, to learn from, of those who bought."""
+    users = None if truth is None else np.intersect1d(truth.users, past.users)
+    return funnel.candidates(past, run.recipe.next, rng=run.rng("candidates"), users=users, watch=run.said(past.cutoff))
 
 
 def features(run: Run) -> str:

@@ -125,7 +125,7 @@ def tracker(out: Path) -> Iterator[Tracker]:
     except mlflow.exceptions.MlflowException as fault:
         raise ConfigError(f"the tracking store at {uri!r} refuses: {fault}; [track] on = false goes on without it") from None
     finally:
-        mlflow.set_tracking_uri(None)
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
         for each, level in zip(loud, levels, strict=True):
             each.setLevel(level)
         for name, value in before.items():  # MLflow writes its variable itself
