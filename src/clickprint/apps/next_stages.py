@@ -166,7 +166,7 @@ class Run:
             "features": plain(asked.features),
             "tune": [plain(recipe.tune), asdict(asked.ranker), asked.products, seed],
             "train": [asdict(asked.ranker), asdict(asked.chance), asked.products, asked.users, seed],
-            "validate": [asdict(recipe.gate), asdict(recipe.track), recipe.log],
+            "validate": [asdict(recipe.gate), asdict(recipe.track), list(recipe.evaluate.limits), recipe.log],
             "predict": [asked.users, asked.products],
             "report": [recipe.text, _code("report")],
         }
