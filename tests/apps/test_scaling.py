@@ -455,7 +455,12 @@ def test_faults_of_a_model(models: str, told: str) -> None:
 def test_files_that_are_no_recipe(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b"name = '\xe9'")
     (tmp_path / "no.toml").write_text("[[[")
-    for name, told in (("gone.toml", "there is no such file"), ("latin.toml", "not UTF-8"), ("no.toml", "not TOML"), (".", "cannot be read")):
+    for name, told in (
+        ("gone.toml", "there is no such file"),
+        ("latin.toml", "not UTF-8"),
+        ("no.toml", "not TOML"),
+        (".", "cannot be read"),
+    ):
         with pytest.raises(ConfigError, match=told):
             load(tmp_path / name)
 
