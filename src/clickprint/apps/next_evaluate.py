@@ -1,5 +1,6 @@
 """The rolling evaluation of next purchase: the whole recipe on several windows, each learned from what lies before it alone.
 
+OUT/evaluate/profiles/          the encoders whose profiles are features, fitted before the oldest of all windows
 OUT/evaluate/learned/<start>/   pairs.parquet, users.parquet, bought.parquet: what a window teaches, shared by those after it
 OUT/evaluate/windows/<start>/   scores.parquet (a row a buyer), about.json
 OUT/evaluate/table.{md,csv}, results.json, recall.svg, differences.svg
@@ -24,9 +25,11 @@ from clickprint.apps.next_recipe import plain
 from clickprint.apps.next_stages import (
     FORMAT,
     LOCK,
+    PROFILES,
     Run,
     Windows,
     _code,
+    _profiler,
     day,
     make_candidates,
     read,
@@ -44,6 +47,7 @@ from clickprint.data.log import EventLog
 from clickprint.data.split import past_of
 from clickprint.recommend import funnel
 from clickprint.recommend.evaluate import RESAMPLES, Scores
+from clickprint.recommend.profiler import Profiler
 from clickprint.recommend.windows import bought, rolling
 from clickprint.tasks.board import figure, gap_text
 
@@ -61,8 +65,10 @@ def evaluate(run: Run, windows: int | None = None) -> str:
         if span is None:
             raise DataError(log.manifest.name, ["the log has no event"])
         asked = [Windows.before(w, span[0], run.recipe) for w in rolling(*span, days=run.recipe.next.days, count=count)]
-        inputs = _inputs(run)
+        oldest = min(w.start for each in asked for w in each.learn)
+        inputs = _inputs(run, oldest)
         with run.cost("evaluate", inputs):
+            make_folder(folder / PROFILES, digest(inputs, oldest), partial(_profiler, run, log, oldest))
             for done, each in enumerate(asked):
                 run.watch("windows", done, count)
                 place = folder / "windows" / day(each.valid.start)
@@ -72,20 +78,22 @@ def evaluate(run: Run, windows: int | None = None) -> str:
         return write(run, folder, [s for s, _ in scores], [a for _, a in scores])
 
 
-def _inputs(run: Run) -> str:
+def _inputs(run: Run, oldest: Time) -> str:
+    """Profiles are fitted before the oldest window, so asking for older windows changes them all."""
     asked = run.recipe.next
-    return digest(FORMAT, _code("next"), run.need("read"), plain(asked), list(run.recipe.evaluate.limits), asdict(run.recipe.windows))
+    parts = [plain(asked), list(run.recipe.evaluate.limits), asdict(run.recipe.windows), oldest if asked.profiles else None]
+    return digest(FORMAT, _code("next"), run.need("read"), *parts)
 
 
 def _window(run: Run, log: EventLog, asked: Windows, learned: Path, inputs: str, part: Path) -> None:
-    taught = []
+    taught, profiles = [], Profiler.load(learned.parent / PROFILES / "fitted")
     for window in asked.learn:
         place = learned / day(window.start)
-        make_folder(place, digest(inputs, window.start), partial(_learn, run, log, window))
+        make_folder(place, digest(inputs, window.start), partial(_learn, run, log, window, profiles))
         taught.append(read_example(place))
     start = asked.valid.start
     watch = run.said(start)
-    fitted = funnel.fit(run.recipe.next, taught, rng=run.rng("fit"), watch=watch)
+    fitted = funnel.fit(run.recipe.next, taught, rng=run.rng("fit"), profiles=profiles, watch=watch)
     del taught
     past, truth = past_of(log, start), bought(log, asked.valid)
     pairs = make_candidates(run, past)
@@ -98,9 +106,9 @@ def _window(run: Run, log: EventLog, asked: Windows, learned: Path, inputs: str,
     write_text(part / "about.json", _json({**about, "bins": [b._asdict() for b in calibrated], "candidates": len(pairs) / len(past.users)}))
 
 
-def _learn(run: Run, log: EventLog, window: Window, part: Path) -> None:
+def _learn(run: Run, log: EventLog, window: Window, profiles: Profiler, part: Path) -> None:
     past, truth = past_of(log, window.start), bought(log, window)
-    write_example((*funnel.example(past, run.recipe.next, make_candidates(run, past, truth)), truth), part)
+    write_example((*funnel.example(past, run.recipe.next, make_candidates(run, past, truth), profiles), truth), part)
 
 
 def _read(folder: Path) -> tuple[Scores, dict[str, Any]]:

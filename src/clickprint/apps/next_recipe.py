@@ -134,7 +134,7 @@ def parse(text: str, *, where: str = "parameters", log: str = "") -> NextRecipe:
     """The parameters in a TOML text. Raises ConfigError with every fault; `where` names the file in it."""
     raw = toml(text, where)
     faults: list[str] = []
-    unknown(raw, ("log", "seed", "logs", "next", "sources", *MADE, *PARTS), "", faults)
+    unknown(raw, ("log", "seed", "logs", "next", "sources", "profiles", *MADE, *PARTS), "", faults)
     chosen, data = _log(log or raw.get("log"), _section(raw, "logs", faults), faults)
     seed = _seed(raw.get("seed", 0), faults)
     tables = {name: _section(raw, name, faults) for name in PARTS}
@@ -180,16 +180,20 @@ def _next(raw: Mapping[str, Any], windows: WindowsPart | None, seed: int, faults
     unknown(asked, ASKED, "next.", faults)
     hints = {n: fit(asked[n], int, f"next.{n}", faults) for n in ASKED if n in asked}
     made = {name: _made(kind, _section(raw, name, faults), name, faults) for name, kind in MADE.items()}
-    wrong = [n for n, options in sources.items() if not isinstance(options, dict)]
-    faults += [f"sources.{n}: found {show(sources[n])}, expected a table [sources.{n}]" for n in wrong]
-    kept = {n: o for n, o in sources.items() if n not in wrong} or DEFAULT
+    profiles = _tables(_section(raw, "profiles", faults), "profiles", faults)
+    kept = _tables(sources, "sources", faults) or DEFAULT
     try:
         # What has a fault of its own takes its default here, so that the faults of the whole are found too.
-        found = NextPurchase(**{k: v for k, v in {**hints, **made}.items() if v is not None}, sources=kept, seed=seed)
+        found = NextPurchase(**{k: v for k, v in {**hints, **made}.items() if v is not None}, sources=kept, profiles=profiles, seed=seed)
     except ConfigError as fault:
-        faults += [each if each.startswith("sources") else f"next.{each}" for each in str(fault).split("; ")]
+        faults += [each if each.startswith(("sources", "profiles")) else f"next.{each}" for each in str(fault).split("; ")]
         return None
     return replace(found, windows=windows.learn, apart=windows.apart) if windows and windows.learn > 0 <= windows.apart else found
+
+
+def _tables(raw: Mapping[str, Any], path: str, faults: list[str]) -> dict[str, dict[str, Any]]:
+    faults += [f"{path}.{n}: found {show(o)}, expected a table [{path}.{n}]" for n, o in raw.items() if not isinstance(o, dict)]
+    return {n: o for n, o in raw.items() if isinstance(o, dict)}
 
 
 def _space(dials: Mapping[str, Any], asked: NextPurchase | None, faults: list[str]) -> dict[str, Dial]:

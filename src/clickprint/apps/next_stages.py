@@ -3,6 +3,7 @@
 OUT/data/                   the log in the canonical form
 OUT/split/                  windows.json, overview.json
 OUT/candidates/<start>/     pairs.parquet: of the buyers where a window is learned from, else of everybody known
+OUT/features/profiles/      the encoders whose profiles are features, fitted before the oldest window
 OUT/features/<start>/       pairs.parquet with features, users.parquet, bought.parquet: what is learned from
 OUT/tune/                   study.db, trials.csv, best.json
 OUT/model/                  fitted/, about.json
@@ -44,10 +45,11 @@ from clickprint.data.split import LogPast, past_of
 from clickprint.recommend import funnel
 from clickprint.recommend.funnel import Example, NextPurchase
 from clickprint.recommend.pairs import Bought, Pairs
+from clickprint.recommend.profiler import Profiler
 from clickprint.recommend.windows import bought, rolling
 
 FORMAT = 1  # of the folders
-LOCK, ASKED = ".lock", "asked.txt"
+LOCK, ASKED, PROFILES = ".lock", "asked.txt", "profiles"
 # Each stage and the ones whose folders it reads.
 READS: Mapping[str, tuple[str, ...]] = {
     "read": (),
@@ -163,7 +165,7 @@ class Run:
         own: dict[str, Any] = {
             "split": [asdict(recipe.windows), asked.days],
             "candidates": [_jsonable(asked.sources), asked.products, seed],
-            "features": plain(asked.features),
+            "features": [plain(asked.features), _jsonable(asked.profiles), seed],
             "tune": [plain(recipe.tune), asdict(asked.ranker), asked.products, seed],
             "train": [asdict(asked.ranker), asdict(asked.chance), asked.products, asked.users, seed],
             "validate": [asdict(recipe.gate), asdict(recipe.track), list(recipe.evaluate.limits), recipe.log],
@@ -291,28 +293,44 @@ def make_candidates(run: Run, past: LogPast, truth: Bought | None = None) -> Pai
 def features(run: Run) -> str:
     """What is known of each candidate and user in every window that is learned from, and what was bought."""
     run.need("candidates")
-    return _each(run, "features", [w.start for w in run.windows().learn], _features)
+    return _each(run, "features", [w.start for w in run.windows().learn], _features, _profiler)
+
+
+def _profiler(run: Run, log: EventLog, start: Time, part: Path) -> None:
+    watch = run.said(start)
+    funnel.profiler(past_of(log, start), run.recipe.next, rng=run.rng("profiles"), watch=watch).save(part / "fitted")
+
+
+def profiles_of(run: Run) -> Profiler:
+    return Profiler.load(run.folder("features") / PROFILES / "fitted")
 
 
 def _features(run: Run, log: EventLog, start: Time, part: Path) -> None:
     window = next(w for w in run.windows().learn if w.start == start)
     run.said(start)("features", 0, 0)
     past = past_of(log, start)
-    write_example((*funnel.example(past, run.recipe.next, pairs_of(run, start)), bought(log, window)), part)
+    write_example((*funnel.example(past, run.recipe.next, pairs_of(run, start), profiles_of(run)), bought(log, window)), part)
     run.said(start)("features", 1, 1)
 
 
-def _each(run: Run, stage: str, starts: Sequence[Time], make: Callable[[Run, EventLog, Time, Path], None]) -> str:
-    """A folder a window. What is there and of the same is kept, so a killed stage goes on; folders of other windows are removed."""
+Making = Callable[[Run, EventLog, Time, Path], None]
+
+
+def _each(run: Run, stage: str, starts: Sequence[Time], make: Making, before: Making | None = None) -> str:
+    """A folder a window, and `profiles/` with what `before` makes of the oldest. What is there and of the same is kept, so a killed stage
+    goes on; folders of other windows are removed.
+    """
     folder, inputs = run.folder(stage), run.inputs(stage)
     with locked(run.out / LOCK):
         if made_from(folder) == {"folder": inputs}:
             return f"{folder}: up to date"
         with run.cost(stage, inputs), run.log() as log:
+            if before is not None:
+                make_folder(folder / PROFILES, digest(inputs, starts[0]), partial(before, run, log, starts[0]))
             for done, start in enumerate(starts):
                 run.watch(stage, done, len(starts))
                 make_folder(folder / day(start), digest(inputs, start), partial(make, run, log, start))
-        for stray in {p.name for p in folder.iterdir()} - {day(s) for s in starts}:
+        for stray in {p.name for p in folder.iterdir()} - {day(s) for s in starts} - ({PROFILES} if before else set()):
             left = folder / stray
             shutil.rmtree(left) if left.is_dir() else left.unlink()
         write_made_from(folder, {"folder": inputs})
@@ -378,7 +396,7 @@ def train(run: Run) -> str:
 
 
 def _train(run: Run, part: Path) -> None:
-    fitted = funnel.fit(chosen(run), examples(run), rng=run.rng("fit"), watch=run.watch)
+    fitted = funnel.fit(chosen(run), examples(run), rng=run.rng("fit"), profiles=profiles_of(run), watch=run.watch)
     fitted.save(part / "fitted")
     learn = run.windows().learn
     about = {

@@ -18,7 +18,7 @@ from clickprint.data.log import EventLog
 from clickprint.data.split import past_of
 from clickprint.metrics.compare import difference, intervals, resample_weights, weighted_mean
 from clickprint.recommend.blocks import Some
-from clickprint.recommend.funnel import Advice, NextPurchase, candidates, example
+from clickprint.recommend.funnel import Advice, NextPurchase, candidates, example, profiler
 from clickprint.recommend.pairs import Bought, Pairs, Retriever, fill
 from clickprint.recommend.sources.baskets import TIFUKNN, UPCF
 from clickprint.recommend.sources.own import Own
@@ -187,7 +187,7 @@ def made_by(recipe: NextPurchase, cutoff: Time, *, rng: RNG) -> Callable[[EventL
 
     def make(log: EventLog) -> Made:
         past = past_of(log, cutoff)
-        return example(past, recipe, candidates(past, recipe, rng=rng))
+        return example(past, recipe, candidates(past, recipe, rng=rng), profiler(past, recipe, rng=rng))
 
     return make
 

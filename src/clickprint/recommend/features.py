@@ -13,7 +13,6 @@ from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
 from clickprint.core.items import AttributeKind
 from clickprint.core.past import Past
-from clickprint.core.profiles import Profiles
 from clickprint.core.time import DAY, Time
 from clickprint.data.engine import to_numpy
 from clickprint.recommend.blocks import blocks, pairs_of
@@ -420,31 +419,3 @@ def _listed(
             groups[by] = np.full(len(facts.items), NONE, np.int64)
             groups[by][place] = to_numpy(table.column(by))
     return out, groups
-
-
-@dataclass(frozen=True, slots=True)
-class Projection:
-    """The first principal components of some profiles, to make a few columns of any from the same encoder."""
-
-    mean: Float64[np.ndarray, "D"]
-    axes: Float64[np.ndarray, "D N"]
-
-    @staticmethod
-    def of(profiles: Profiles, width: int = 8) -> "Projection":
-        """From the covariance, a block of users at a time. An axis' largest part is above 0, so that its sign is one."""
-        size, wide = profiles.vectors.shape
-        total, square = np.zeros(wide), np.zeros((wide, wide))
-        for start in range(0, size, 65_536):
-            some = profiles.vectors[start : start + 65_536].astype(np.float64)
-            total += some.sum(0)
-            square += some.T @ some
-        mean = total / max(size, 1)
-        _, axes = np.linalg.eigh(square / max(size, 1) - np.outer(mean, mean))
-        axes = axes[:, ::-1][:, :width]
-        sign = np.sign(axes[np.abs(axes).argmax(0), np.arange(axes.shape[1])])
-        return Projection(mean, axes * np.where(sign == 0, 1, sign))
-
-    def columns(self, profiles: Profiles, users: Int64[np.ndarray, "U"]) -> dict[str, Float32[np.ndarray, "_"]]:
-        """A row each of `users`. Raises DataError for a user without a profile."""
-        found = (profiles.of(users).astype(np.float64) - self.mean) @ self.axes
-        return {f"profile_{n}": found[:, n].astype(np.float32) for n in range(found.shape[1])}

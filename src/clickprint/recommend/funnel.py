@@ -22,12 +22,14 @@ from clickprint.recommend.blocks import Some
 from clickprint.recommend.chance import Chance, FittedChance
 from clickprint.recommend.features import Facts, FeatureSpec
 from clickprint.recommend.pairs import Bought, Pairs, Retriever, union
+from clickprint.recommend.profiler import Profiler, encoders
 from clickprint.recommend.ranker import FittedRanker, Ranker
 from clickprint.recommend.sources import SOURCES
 from clickprint.recommend.who import choose, expected
 
 K = 60  # candidates of a source that does not say
 PAIRS = 1 << 20  # pairs whose features are in memory at once
+NO_PROFILES = Profiler({})
 
 DEFAULT: Mapping[str, Mapping[str, Any]] = {
     "own": {"k": 150},
@@ -44,8 +46,9 @@ DEFAULT: Mapping[str, Mapping[str, Any]] = {
 class NextPurchase:
     """`products` items each for `users` users who buy within `days` days.
 
-    `sources`: a name of SOURCES, or any name whose options say `source`, → its options and `k`. Learned from `windows` windows of `days`
-    days before the cutoff, which start `apart` days one before the other (0: `days`).
+    `sources`: a name of SOURCES, or any name whose options say `source`, → its options and `k`. `profiles`: a name of ENCODERS, or any
+    name whose options say `encoder`, → its options and `width`, as how many columns the ranker sees its profiles. Learned from `windows`
+    windows of `days` days before the cutoff, which start `apart` days one before the other (0: `days`).
     """
 
     days: int = 3
@@ -53,6 +56,7 @@ class NextPurchase:
     users: int = 3_000
     sources: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: DEFAULT)
     features: FeatureSpec = field(default_factory=FeatureSpec)
+    profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     ranker: Ranker = field(default_factory=Ranker)
     chance: Chance = field(default_factory=Chance)
     windows: int = 6
@@ -68,6 +72,11 @@ class NextPurchase:
         for name in self.sources:
             try:
                 _source(name, self.sources[name])
+            except ConfigError as fault:
+                faults.append(str(fault))
+        for name in self.profiles:
+            try:
+                encoders({name: self.profiles[name]})
             except ConfigError as fault:
                 faults.append(str(fault))
         if faults:
@@ -108,15 +117,23 @@ def spread(pairs: Pairs, users: Int64[np.ndarray, "U"]) -> Pairs:
     return Pairs(users, starts_of(lengths), pairs.items, pairs.columns)
 
 
-def example(past: Past, recipe: NextPurchase, pairs: Pairs) -> tuple[Pairs, dict[str, Float32[np.ndarray, "_"]]]:
+def profiler(past: Past, recipe: NextPurchase, *, rng: RNG, watch: Watch = silent) -> Profiler:
+    """The recipe's profiles, fitted to a past that ends where the oldest window that is learned from starts."""
+    return Profiler.fit(past, recipe.profiles, rng=rng, watch=watch)
+
+
+def example(
+    past: Past, recipe: NextPurchase, pairs: Pairs, profiles: Profiler = NO_PROFILES
+) -> tuple[Pairs, dict[str, Float32[np.ndarray, "_"]]]:
     """The pairs with their features, and the columns of `past.users`.
 
     Memory is for all pairs: to learn from give those of buyers alone, and let `FittedNext.advise` make those of everybody a block at a
     time.
     """
-    facts = Facts.of(past, recipe.features)
-    some = pairs.take(np.flatnonzero(pairs.lengths))
-    return spread(facts.add(past, some), pairs.users), facts.users(past)
+    facts, more = Facts.of(past, recipe.features), profiles.users(past)
+    some = facts.add(past, pairs.take(np.flatnonzero(pairs.lengths)))
+    some = some.also({n: c[np.searchsorted(past.users, some.users)][some.rows] for n, c in more.items()})
+    return spread(some, pairs.users), {**facts.users(past), **more}
 
 
 def of_buyers(pairs: Pairs, bought: Bought) -> Pairs:
@@ -127,7 +144,9 @@ def of_buyers(pairs: Pairs, bought: Bought) -> Pairs:
 Example = tuple[Pairs, Mapping[str, Float32[np.ndarray, "_"]], Bought]
 
 
-def fit(recipe: NextPurchase, examples: Sequence[Example], *, rng: RNG, watch: Watch = silent) -> "FittedNext":
+def fit(
+    recipe: NextPurchase, examples: Sequence[Example], *, rng: RNG, profiles: Profiler = NO_PROFILES, watch: Watch = silent
+) -> "FittedNext":
     """From what `example` made at earlier cutoffs, oldest first, and what was bought after each. Pairs of those who bought are enough, but
     every user must be among their users. The curves of the chances are of the newest window, by models that did not see it; the models are
     then fitted to all. With one window only, that window calibrates what it taught. Raises DataError.
@@ -146,7 +165,7 @@ def fit(recipe: NextPurchase, examples: Sequence[Example], *, rng: RNG, watch: W
     watch("training", 2, 2)
     found = truth.found(test).mean() if len(truth.users) else 1.0
     chance = FittedChance(last.names, last.model, first.slope, first.shift, last.recipe)
-    return FittedNext(recipe, steps, chance, max(float(found), 0.01))
+    return FittedNext(recipe, steps, chance, max(float(found), 0.01), profiles)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +194,7 @@ class FittedNext:
     ranker: FittedRanker
     chance: FittedChance
     found: float
+    profiles: Profiler = NO_PROFILES
 
     def recommend(self, pairs: Pairs, users: Mapping[str, Float32[np.ndarray, "_"]]) -> Advice:
         """For each of the pairs' users. Raises DataError."""
@@ -187,7 +207,8 @@ class FittedNext:
     def advise(self, past: Past, pairs: Pairs, *, watch: Watch = silent) -> Advice:
         """For each of `past.users`, from candidates as `candidates` gives them; their features are made for some users at a time."""
         facts = Facts.of(past, self.recipe.features)
-        columns = facts.users(past)
+        more = self.profiles.users(past)
+        columns = {**facts.users(past), **more}
         parts: list[Advice] = []
         start = 0
         while start < len(pairs.users) or not parts:
@@ -195,6 +216,7 @@ class FittedNext:
             stop = int(np.searchsorted(pairs.starts, pairs.starts[start] + PAIRS, side="right")) - 1
             stop = min(max(stop, start + 1), len(pairs.users))
             some = facts.add(past, pairs.take(np.arange(start, stop)))
+            some = some.also({n: c[start:stop][some.rows] for n, c in more.items()})
             parts.append(self.recommend(some, {n: c[start:stop] for n, c in columns.items()}))
             start = stop
         watch("lists", len(pairs.users), len(pairs.users))
@@ -210,6 +232,7 @@ class FittedNext:
             part.mkdir(parents=True)
             self.ranker.save(part / "ranker")
             self.chance.save(part / "chance")
+            self.profiles.save(part / "profiles")
             about = {"format": 1, "found": self.found, "recipe": asdict(self.recipe)}
             (part / "next.json").write_text(json.dumps(about, indent=1) + "\n", "utf-8")
 
@@ -224,7 +247,8 @@ class FittedNext:
             recipe, found = of_options(NextPurchase, about["recipe"]), float(about["found"])
         except (OSError, ValueError, KeyError, TypeError, ConfigError) as fault:
             raise DataError(str(folder), [f"no model of next purchases ({fault!r}); train it again"]) from None
-        return FittedNext(recipe, FittedRanker.load(folder / "ranker"), FittedChance.load(folder / "chance"), found)
+        ranker, chance = FittedRanker.load(folder / "ranker"), FittedChance.load(folder / "chance")
+        return FittedNext(recipe, ranker, chance, found, Profiler.load(folder / "profiles"))
 
 
 def _source(name: str, options: Mapping[str, Any]) -> tuple[Retriever, int]:
