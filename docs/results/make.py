@@ -3,6 +3,7 @@
 python docs/results/make.py runs/complete-journey     # docs/results/complete-journey.md, and the README's picture
 python docs/results/make.py ranking runs/beauty         # docs/results/ranking-beauty.md and its picture: `clickprint rank`'s tables
 python docs/results/make.py scaling runs/scaling-beauty # docs/results/scaling-….md and its picture, of `clickprint scale`
+python docs/results/make.py next runs/next-uci          # docs/results/next-uci.md and its picture, of `clickprint next evaluate`
 python docs/results/make.py benchmarks                # docs/results/benchmarks.md: runs every benchmark, about half an hour
 python docs/results/make.py benchmarks size bootstrap # the same page, but only these are run again
 """
@@ -15,14 +16,19 @@ import sys
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from clickprint.apps.boards import board_file
+from clickprint.apps.next_recipe import load, plain
+from clickprint.apps.next_track import flattened
 from clickprint.apps.plots import cover, draw
+from clickprint.core.dataset import Dataset
 from clickprint.core.files import whole, write_text
 from clickprint.tasks.board import Board, figure
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+PARAMS = ROOT / "recipes" / "next" / "params.toml"
 
 
 def board(found: Board) -> list[str]:
@@ -147,6 +153,57 @@ def scaling(folder: Path) -> None:
     write_text(HERE / f"scaling-{name}.md", "\n".join(lines))
 
 
+def following(folder: Path) -> None:
+    """The rolling evaluation of next purchase in a folder of `clickprint next evaluate`."""
+    found = json.loads((folder / "evaluate" / "results.json").read_text("utf-8"))
+    facts = {stage: json.loads((folder / "facts" / f"{stage}.json").read_text("utf-8")) for stage in ("read", "evaluate")}
+    manifest = Dataset.open(folder / "data").manifest
+    log, machine = found["log"], facts["evaluate"]["machine"]
+    asked = f"clickprint next evaluate --log {log} --windows {len(found['windows'])} --out runs/next-{log}"
+    rejected = "; ".join(f"{rows:,} ({reason})" for reason, rows in sorted(manifest.rejected.items()) if rows) or "none"
+    other = differing(found["recipe"], plain(load(PARAMS, log=log).next) if log in tomllib.loads(PARAMS.read_text("utf-8"))["logs"] else {})
+    _, _, body = (folder / "evaluate" / "table.md").read_text("utf-8").partition("\n")
+    words, _, tables = body.strip().partition("\n\n")
+    lines = [
+        f"# Next purchase, rolling: {log}",
+        "",
+        f"Made by `{asked}`, written by `python docs/results/make.py next runs/next-{log}`. Brackets: 95 %, bootstrap over users and windows, "
+        f"{found['resamples']:,} resamples; differences are paired.",
+        "",
+        f"- Data: {manifest.name}, fingerprint `{manifest.fingerprint}`, {manifest.users:,} users, {manifest.items:,} items, "
+        f"{manifest.events:,} events. Rejected rows: {rejected}.",
+        f"- Seed {found['recipe']['seed']}, commit `{found['commit']}`, {machine['system']}, {machine['cores']} cores, {machine['memory_gib']} GiB; "
+        + ", ".join(f"{package} {version}" for package, version in facts["evaluate"]["versions"].items())
+        + ".",
+        f"- Parameters: those of `recipes/next/params.toml`{', but ' + ', '.join(other) if other else ''}.",
+        words,
+        "",
+        f"![Recall of every list](next-{log}.svg)",
+        "",
+        tables,
+        "",
+        "## What it took",
+        "",
+        "| stage | seconds | peak memory, MiB |",
+        "|---|---|---|",
+        *(
+            f"| {stage} | {took['seconds']:.1f} | {took['peak_mib']:.0f} |"
+            for told in facts.values()
+            for stage, took in told["stages"].items()
+        ),
+        "",
+    ]
+    write_text(HERE / f"next-{log}.svg", (folder / "evaluate" / "recall.svg").read_text("utf-8"))
+    write_text(HERE / f"next-{log}.md", "\n".join(lines))
+
+
+def differing(made: dict[str, Any], published: dict[str, Any]) -> list[str]:
+    """`key = value` of each parameter that an evaluation had and the published file has otherwise; machines differ in their threads."""
+    one, other = flattened(made), flattened(published)
+    names = [n for n in {**one, **other} if one.get(n) != other.get(n) and not n.endswith("threads")]
+    return [f"`{n} = {one[n]}`" if n in one else f"no `{n}`" for n in names]
+
+
 def benchmarks(some: Sequence[str]) -> None:
     """Runs the benchmarks, or `some` of them; what is not run keeps what stands of it on the page."""
     page = HERE / "benchmarks.md"
@@ -173,7 +230,7 @@ if __name__ == "__main__":
     what, *rest = sys.argv[1:]
     if what == "benchmarks":
         benchmarks(rest)
-    elif what in ("ranking", "scaling"):
-        {"ranking": ranking, "scaling": scaling}[what](Path(rest[0]))
+    elif what in ("ranking", "scaling", "next"):
+        {"ranking": ranking, "scaling": scaling, "next": following}[what](Path(rest[0]))
     else:
         run(Path(what))

@@ -17,7 +17,7 @@ from typing import Any
 import clickprint
 from clickprint.core.files import write_text
 
-PACKAGES = ("numpy", "pyarrow", "duckdb", "torch")
+PACKAGES = ("numpy", "pyarrow", "duckdb", "torch", "lightgbm")
 # Imports only go down, so what a stage computes can depend on these folders and on no other.
 FLOORS = {
     "data": ("core", "data"),
