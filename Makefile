@@ -6,14 +6,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 DEPENDS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-all demo test check golden spark slow bench results wheel clean
+.PHONY: help install install-all demo recommend test check golden spark slow bench results wheel clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: .venv/.core  ## make .venv with what the demo and the tests need (core, probe, als, recommend, dev)
 
-install-all: .venv/.all  ## the same and Spark, tracking and LLM parts
+install-all: .venv/.all  ## the same and the DAG, tracking, Spark and LLM parts
 
 # Debian's python3 comes without ensurepip: there the environment is made bare, and the pip at hand fills it.
 .venv/bin/python:
@@ -23,12 +23,19 @@ install-all: .venv/.all  ## the same and Spark, tracking and LLM parts
 	$(BIN)/python -m pip install -e ".[probe,als,recommend,dev]"
 	@touch $@
 
-.venv/.all: .venv/bin/python $(DEPENDS)
-	$(BIN)/python -m pip install -e ".[probe,als,recommend,dev,spark,track,llm,excel]"
+.venv/.next: .venv/bin/python $(DEPENDS)
+	$(BIN)/python -m pip install -e ".[probe,als,recommend,track,dag,dev]"
 	@touch .venv/.core $@
+
+.venv/.all: .venv/bin/python $(DEPENDS)
+	$(BIN)/python -m pip install -e ".[probe,als,recommend,ann,track,dag,dev,spark,llm,excel]"
+	@touch .venv/.core .venv/.next $@
 
 demo: install  ## the main job on the real Complete Journey log: a board here, a report in runs/complete-journey
 	$(BIN)/clickprint run recipes/complete-journey.toml --out runs/complete-journey
+
+recommend: .venv/.next  ## next purchase on the log that recipes/next/params.toml chooses: all stages, the report in runs/next/report
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
 
 test: install  ## the tests (under ten minutes), and the coverage they must reach
 	$(BIN)/python -m pytest -n auto --cov --cov-report= --durations=10
