@@ -172,9 +172,9 @@ def _words(
     said.append(f"the ranker is not shown to be ahead of {', '.join(behind)}" if behind else "the ranker is ahead of every bar and method")
     for pair in gaps:
         if pair.other.endswith("by chance alone"):
-            verdict = {1: "is better", 0: "is not shown to differ", -1: "is worse"}[pair.gap.shown]
+            verdict = {1: "is better than", 0: "is not shown to differ from", -1: "is worse than"}[pair.gap.shown]
             limit = pair.other.removesuffix(" users by chance alone")
-            said.append(f"choosing {limit} of the users by chance × recall {verdict} than by chance alone: {gap_text(pair.gap, 4)}")
+            said.append(f"choosing {limit} of the users by chance × recall {verdict} choosing by chance alone: {gap_text(pair.gap, 4)}")
     return said
 
 
