@@ -1,9 +1,10 @@
-"""A cache of its own for the tests of a module that read through it."""
+"""A cache of its own for the tests of a module that read through it; the tiny shop whose next purchases were predicted once."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from next_shop import Place, write_log, write_params
 
 
 @pytest.fixture(scope="module")
@@ -13,3 +14,28 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLICKPRINT_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session")
+def next_shop(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A log and parameters; nothing is made yet."""
+    folder = tmp_path_factory.mktemp("next")
+    write_log(folder / "shop")
+    return Place(folder / "shop", write_params(folder / "params.toml", folder / "shop"), folder / "out")
+
+
+@pytest.fixture(scope="session")
+def next_made(next_shop: Place) -> Place:
+    """All stages of it, by the command line. Tests must not change it: `copy` it."""
+    for package in ("lightgbm", "mlflow", "pptx"):
+        pytest.importorskip(package, reason="next purchase needs clickprint[recommend,track]")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        assert next_shop.command("all") == 0
+    return next_shop
+
+
+@pytest.fixture
+def next_copy(next_made: Place, tmp_path: Path) -> Place:
+    """All stages, in a folder of its own."""
+    return next_made.copy(tmp_path)

@@ -90,6 +90,13 @@ def write_made_from(folder: Path, inputs: dict[str, str]) -> None:
     write_text(folder / INPUTS, json.dumps(inputs, indent=1, sort_keys=True))
 
 
+def forget(folder: Path) -> None:
+    """Says no longer what the folder was made from: called before outputs in it are replaced one by one, so that a folder of half the old
+    inputs and half the new ones is taken for neither.
+    """
+    (folder / INPUTS).unlink(missing_ok=True)
+
+
 def check_folder(folder: Path, recipe: str, lock: str, what: str) -> None:
     """Raises ConfigError where something stands at `folder` that has no file `recipe`, so that it is no `what`."""
     if folder.exists() and not folder.is_dir():

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clickprint.apps.next_examples import LISTS, examples, outside
-from clickprint.apps.next_stages import Run, pairs_of
+from clickprint.apps.next_stages import Run, pairs_of, read_json
 from clickprint.core.files import write_text
 from clickprint.core.ids import NONE
 from clickprint.core.recommendations import Recommendations
@@ -29,7 +29,7 @@ from clickprint.recommend.who import choose
 def predict(run: Run) -> str:
     """The submission for the days after the log's end."""
     done = run.make("predict", lambda part: _predict(run, part))
-    about = json.loads((run.folder("predict") / "about.json").read_text("utf-8"))
+    about = read_json(run.folder("predict") / "about.json")
     return f"{done}\n{about['users']:,} users, {about['products']} products each, from {about['from']} to {about['before']}"
 
 

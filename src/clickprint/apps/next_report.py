@@ -5,7 +5,6 @@ OUT/report/index.html, slides.pptx, slides.pdf, plots/*.png. No number in it is 
 
 import csv
 import inspect
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
@@ -15,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 from clickprint.apps import next_figures as figures
 from clickprint.apps.facts import Facts, commit, machine, versions
 from clickprint.apps.next_slides import Part, pdf, pptx, slides
-from clickprint.apps.next_stages import READS, Run, Windows
+from clickprint.apps.next_stages import READS, Run, Windows, read_json
 from clickprint.apps.next_track import flattened
 from clickprint.apps.next_tune import BEST, TRIALS
 from clickprint.apps.overview import Overview, funnel
 from clickprint.apps.plots import LOG_PICTURES, Drawn, draw
 from clickprint.apps.rank_figures import Grid
 from clickprint.core.dataset import Dataset, Manifest
-from clickprint.core.errors import DataError
 from clickprint.core.files import write_text
 from clickprint.core.time import DAY, show
 from clickprint.recommend.chance import Chance
@@ -97,9 +95,10 @@ def page(title: str, said: Sequence[str], parts: Sequence[Part]) -> str:
 
 def _parts(run: Run) -> list[Part]:
     windows = run.windows()
-    found = Overview.from_json((run.folder("split") / "overview.json").read_text("utf-8"))
+    file = run.folder("split") / "overview.json"
+    found = Overview.from_json(file.read_text("utf-8"), str(file))
     manifest = Dataset.open(run.folder("read")).manifest
-    results, gate = (_json(run.folder("validate") / f"{n}.json") for n in ("results", "gate"))
+    results, gate = (read_json(run.folder("validate") / f"{n}.json") for n in ("results", "gate"))
     fitted = FittedNext.load(run.folder("train") / "fitted")
     return [
         _data(found, manifest),
@@ -115,7 +114,7 @@ def _parts(run: Run) -> list[Part]:
 
 def _said(run: Run) -> list[str]:
     """What the first page says."""
-    results = _json(run.folder("validate") / "results.json")
+    results = read_json(run.folder("validate") / "results.json")
     asked = run.recipe.next
     lines = {line.name: line for line in figures.lines_of(results["lines"])}
     best = results["best_bar"]
@@ -233,7 +232,7 @@ def _algorithms(fitted: FittedNext, results: Mapping[str, Any]) -> Part:
 
 
 def _parameters(run: Run, fitted: FittedNext) -> Part:
-    best = _json(run.folder("tune") / BEST)
+    best = read_json(run.folder("tune") / BEST)
     values = [float(r["value"]) for r in csv.DictReader((run.folder("tune") / TRIALS).open(encoding="utf-8", newline=""))]
     if best["trials"]:
         gain = best["value"] - best["first"]
@@ -275,9 +274,9 @@ def _results(run: Run, results: Mapping[str, Any], gate: Mapping[str, Any]) -> P
         f"Gate: {'promoted' if gate['promoted'] else 'not promoted'}" + "".join(f"; {r}" for r in gate["reasons"]) + ".",
     ]
     tables = [Grid("mean recall over all buyers", ("lists", "kind", "recall"), rows)]
-    for one in _json(run.folder("validate") / "examples.json"):
+    for one in read_json(run.folder("validate") / "examples.json"):
         tables.append(_example(one, f"user {one['user']}: bought {one['items']}, recall {figure(one['recall'], 2)}"))
-    for one in _json(run.folder("predict") / "examples.json"):
+    for one in read_json(run.folder("predict") / "examples.json"):
         tables.append(
             _example(
                 one,
@@ -310,10 +309,3 @@ def _doc(made: Any) -> str:
 def _drawn(pictures: Mapping[str, "Callable[[], Figure | None]"]) -> list[tuple[str, Drawn]]:
     found = [(said, draw(make, said)) for said, make in pictures.items()]
     return [(said, drawn) for said, drawn in found if drawn is not None]
-
-
-def _json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as fault:
-        raise DataError(str(file), [f"cannot be read ({fault}); remove its folder and make it again"]) from None

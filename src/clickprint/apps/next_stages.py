@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 from clickprint.apps import source as sources
 from clickprint.apps.facts import Facts, code
-from clickprint.apps.folder import digest, locked, made_from, make_folder, spill, stamp, write_made_from
+from clickprint.apps.folder import digest, forget, locked, made_from, make_folder, spill, stamp, write_made_from
 from clickprint.apps.next_recipe import NextRecipe, plain
 from clickprint.apps.overview import overview
 from clickprint.core.dataset import Dataset
@@ -178,8 +178,11 @@ class Run:
         return digest(self.recipe.log, asdict(self.recipe.data))
 
     def _source(self) -> Any:
-        named = self.recipe.data.folder or self.recipe.data.path
-        return stamp(sources.expanded(Path(named))) if named else None
+        data = self.recipe.data
+        if not (named := data.folder or data.path):
+            return None
+        path = sources.expanded(Path(named))
+        return [stamp(f) for f in sources.read_files(data.source, path)] if data.source == "table" and path.is_file() else stamp(path)
 
     def windows(self) -> Windows:
         return Windows.read(self.folder("split") / "windows.json")
@@ -223,6 +226,14 @@ class Run:
 
     def said_command(self, stage: str) -> str:
         return f"clickprint next {stage} --params {self.params} --out {self.out}" + (f" --log {self.log_given}" if self.log_given else "")
+
+
+def read_json(file: Path) -> Any:
+    """What a stage wrote. Raises DataError."""
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as fault:
+        raise DataError(str(file), [f"cannot be read ({fault}); remove its folder and make it again"]) from None
 
 
 def _text(file: Path) -> str:
@@ -324,6 +335,7 @@ def _each(run: Run, stage: str, starts: Sequence[Time], make: Making, before: Ma
     with locked(run.out / LOCK):
         if made_from(folder) == {"folder": inputs}:
             return f"{folder}: up to date"
+        forget(folder)
         with run.cost(stage, inputs), run.log() as log:
             if before is not None:
                 make_folder(folder / PROFILES, digest(inputs, starts[0]), partial(before, run, log, starts[0]))
@@ -378,6 +390,7 @@ def tune(run: Run) -> str:
         if made_from(folder) == {"folder": inputs}:
             return f"{folder}: up to date"
         folder.mkdir(parents=True, exist_ok=True)  # not whole: the study inside is what a killed search goes on from
+        forget(folder)
         with run.cost("tune", inputs):
             search(run, folder, inputs)
         write_made_from(folder, {"folder": inputs})
@@ -386,7 +399,7 @@ def tune(run: Run) -> str:
 
 def chosen(run: Run) -> NextPurchase:
     """The recipe with the options that the search chose."""
-    best = json.loads((run.folder("tune") / "best.json").read_text("utf-8"))
+    best = read_json(run.folder("tune") / "best.json")
     return replace(run.recipe.next, ranker=replace(run.recipe.next.ranker, **best["options"]), windows=len(run.windows().learn))
 
 

@@ -28,7 +28,7 @@ from clickprint.apps.next_figures import Line, Pair
 from clickprint.apps.next_gate import Rail, Verdict, bins, coverage, off, verdict
 from clickprint.apps.next_model import frame
 from clickprint.apps.next_recipe import plain
-from clickprint.apps.next_stages import Run, Windows, _ends, pairs_of
+from clickprint.apps.next_stages import Run, Windows, _ends, pairs_of, read_json
 from clickprint.apps.next_stages import examples as learned
 from clickprint.apps.next_track import Tracker, tracker
 from clickprint.apps.rank_figures import _finite
@@ -55,7 +55,7 @@ RANKER = "ranker"
 def validate(run: Run) -> str:
     """How good the model is, beside everything that it must beat; and whether it takes the champion's place."""
     done = run.make("validate", lambda part: _validate(run, part))
-    results, gate = (json.loads((run.folder("validate") / f"{n}.json").read_text("utf-8")) for n in ("results", "gate"))
+    results, gate = (read_json(run.folder("validate") / f"{n}.json") for n in ("results", "gate"))
     return "\n".join([done, *words(results), *said(gate)])
 
 
@@ -272,7 +272,7 @@ def _gate(
         if found is None:
             return verdict(part, rails, users, new, None)
         champion = FittedNext.load(found.folder / "fitted")
-        about = json.loads((found.folder / "about.json").read_text("utf-8"))
+        about = read_json(found.folder / "about.json")
         if unfair := _unfair(champion, about, run, windows):
             return verdict(part, rails, users, new, None, unfair=f"champion {found.version}: {unfair}")
         old = _recall_of(champion, fitted, run, past, facts)
@@ -310,13 +310,13 @@ def _track(run: Run, store: Tracker, part: Path, metrics: Mapping[str, float], g
     """A run with everything, a version of the model in the registry, and the alias where the gate promotes it."""
     run.watch("tracking", 0, 1)
     name = run.recipe.model
-    fingerprint = json.loads((run.folder("train") / "about.json").read_text("utf-8"))["fingerprint"]
+    fingerprint = read_json(run.folder("train") / "about.json")["fingerprint"]
     tags = {"log": run.recipe.log, "fingerprint": fingerprint, "commit": commit(), **{f"version.{k}": v for k, v in versions().items()}}
     pairs, columns, _ = learned(run)[-1]
     few = pairs.take(np.flatnonzero(pairs.lengths)[:SAMPLE])
     sample = frame(few, {n: c[np.searchsorted(pairs.users, few.users)] for n, c in columns.items()})
     params = {"log": run.recipe.log, "seed": run.recipe.seed, "next": plain(run.recipe.next), "windows": asdict(run.recipe.windows)}
-    params |= {"best": json.loads((run.folder("tune") / "best.json").read_text("utf-8"))["options"], "gate": asdict(run.recipe.gate)}
+    params |= {"best": read_json(run.folder("tune") / "best.json")["options"], "gate": asdict(run.recipe.gate)}
     with store.run(run.recipe.log) as run_id:
         store.log(params, {k: v for k, v in metrics.items() if v is not None}, tags, sorted(part.iterdir()))
         version = store.register(name, run.folder("train"), sample, {"promoted": str(gate.promoted).lower(), "log": run.recipe.log})
@@ -332,7 +332,7 @@ def tracked_files(run: Run) -> None:
     if not run.recipe.track.on or not file.is_file():
         return
     run.watch("tracking", 0, 1)
-    with tracker(run.out) as store, store.run("", json.loads(file.read_text("utf-8"))["run"]):
+    with tracker(run.out) as store, store.run("", read_json(file)["run"]):
         store.files([run.folder("report"), run.folder("predict")])
     run.watch("tracking", 1, 1)
 

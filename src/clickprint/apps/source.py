@@ -89,7 +89,7 @@ def dataset(
     arguments = [] if path is None else [path]
     with ExitStack() as stack:
         if out is None:
-            key = digest(name, str(path and path.resolve()), path and [stamp(f) for f in _files(name, path)], options, code("data"))
+            key = digest(name, str(path and path.resolve()), path and [stamp(f) for f in read_files(name, path)], options, code("data"))
             out = cache() / "datasets" / f"{name}-{key}"
             stack.enter_context(locked(out.with_suffix(".lock"), wait=True))
             if (out / "manifest.json").is_file():
@@ -140,7 +140,7 @@ def expanded(path: Path) -> Path:
     return Path(found).expanduser()
 
 
-def _files(name: str, path: Path) -> tuple[Path, ...]:
+def read_files(name: str, path: Path) -> tuple[Path, ...]:
     """What a reader reads at `path`: the folder, or the mapping and every file that it names."""
     if name != "table":
         return (path,)
