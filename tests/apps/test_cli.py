@@ -43,11 +43,13 @@ def commands(of: App = app, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple
 
 
 COMMANDS = dict(commands())
+STAGES = ("read", "split", "candidates", "features", "tune", "train", "validate", "predict", "report")
 ALL = {
     ("run",), ("scale",), ("rank",), ("board",), ("read",), ("append",), ("audit",), ("prepare",),
     ("fetch",), ("datasets",), ("encoders",), ("tasks",), ("validate",), ("doctor",),
     ("export", "challenge"), ("export", "recbole"),
     ("challenge", "split"), ("challenge", "baseline"), ("challenge", "validate"), ("challenge", "score"),
+    *(("next", stage) for stage in (*STAGES, "all", "evaluate")),
 }  # fmt: skip
 # Exactly the options that there are: one added or renamed here is a decision.
 OPTIONS = {
@@ -71,6 +73,8 @@ OPTIONS = {
     "challenge baseline": "--out --days --top --all-clients --all-events --memory --threads",
     "challenge validate": "--any-clients",
     "challenge score": "--tasks --scores --any-clients --accelerator --devices --num-workers --log-name --memory",
+    **{f"next {stage}": "--params --out --log --memory --threads" for stage in (*STAGES, "all")},
+    "next evaluate": "--params --out --windows --log --memory --threads",
 }
 
 

@@ -45,7 +45,7 @@ ASKED = '\n[ranking]\nprotocol = "leave-one-out"\n'
 def test_ours_parse_and_are_named_after_their_file(path: Path) -> None:
     recipe = load(path)
     assert recipe.name == path.stem
-    assert recipe.seeds == (0, 1, 2)
+    assert recipe.seeds in ((0,), (0, 1, 2))
     assert recipe.ranking.ks == (5, 10, 20)
 
 

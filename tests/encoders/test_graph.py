@@ -199,7 +199,7 @@ def test_one_user_and_rare_values() -> None:
         ({"temperature": 1, "least": 0}, "least: found 0"),
         ({"half_life": -1}, "half_life: found -1"),
         ({"weights": {"bought": 3}}, "the role 'bought', expected some of expose, click, view"),
-        ({"training": {"epochs": 0}}, "training: epochs: found 0"),
+        ({"training": {"epochs": -1}}, "training: epochs: found -1"),
         ({"negatives": 3}, "'negatives' is not an option of 'twhin'"),
     ],
 )

@@ -231,7 +231,7 @@ def test_options_come_from_a_recipe_file(name: str) -> None:
         ("sasrec", {"width": 10, "heads": 3}, "heads: 3 do not divide a width of 10"),
         ("hstu", {"width": 10, "heads": 3}, "heads: 3 do not divide"),
         ("mamba4rec", {"mixer": 3}, "mixer: found 3, expected 1 or 2"),
-        ("sasrec", {"training": {"epochs": 0}}, "training: epochs: found 0"),
+        ("sasrec", {"training": {"epochs": -1}}, "training: epochs: found -1"),
         ("sasrec", {"training": {"epoch": 1}}, "'epoch' is not an option of 'sasrec.training'"),
         ("sasrec", {"training": {"lr": "fast"}}, "sasrec.training.lr: found 'fast', expected a number"),
         ("sasrec", {"history": {"length": 0}}, "length: found 0"),

@@ -43,7 +43,7 @@ def test_hstu_divides_by_its_own_length_however_long_the_batch_is() -> None:
         finally:
             torch.nn.functional.layer_norm = true
         mixed.append(norms[1])
-    assert mixed[0].abs().max() > 1e-3
-    assert torch.allclose(mixed[0], mixed[1] * 4, atol=1e-6)
+    assert mixed[0].abs().max() > 1e-5
+    assert torch.allclose(mixed[0], mixed[1] * 4, rtol=1e-4, atol=1e-9)
     padded = torch.cat([x, torch.randn(2, 9, WIDTH)], 1)
     assert torch.allclose(long(padded)[:, :6], long(x), atol=1e-6)
