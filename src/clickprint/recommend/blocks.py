@@ -5,17 +5,20 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Int64, Num
+from scipy import sparse
 
 from clickprint.core.events import Role
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
 from clickprint.core.items import Catalogue
 from clickprint.core.past import Past, Table
+from clickprint.core.ragged import starts_of
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.time import Time
 from clickprint.recommend.pairs import Pairs
 
 EVENTS = 1 << 21  # in a block, unless one user has more
+CELLS = 1 << 24  # numbers of users × items, or of users × users, that are in memory at once
 
 
 def blocks(histories: Histories, events: int = EVENTS) -> Iterator[Histories]:
@@ -60,12 +63,32 @@ def each_block(
 ) -> Recommendations:
     """The k best of the pairs that `score` makes of each block of histories."""
     asked = past.histories(("item", "time", "kind", *fields))
-    found = [pairs.top(scores, k) for pairs, scores in map(score, blocks(asked))]
+    return together(past.users, [pairs.top(scores, k) for pairs, scores in map(score, blocks(asked))], k)
+
+
+def together(users: Int64[np.ndarray, "U"], found: Sequence[Recommendations], k: int) -> Recommendations:
+    """Lists of runs of users as one; nobody's where there is none."""
     if not found:
-        return Recommendations(
-            past.users, np.full((len(past.users), k), NONE, np.int64), np.full((len(past.users), k), -np.inf, np.float32)
-        )
-    return Recommendations(past.users, np.concatenate([f.items for f in found]), np.concatenate([f.scores for f in found]))
+        return Recommendations(users, np.full((len(users), k), NONE, np.int64), np.full((len(users), k), -np.inf, np.float32))
+    return Recommendations(users, np.concatenate([f.items for f in found]), np.concatenate([f.scores for f in found]))
+
+
+def best(
+    users: Int64[np.ndarray, "U"], score: Callable[[slice], sparse.csr_matrix], items: Int64[np.ndarray, "V"], k: int, wide: int = 0
+) -> Recommendations:
+    """The k highest scores above 0 of each row; equal ones (as float32): the smaller item first.
+
+    `score` is asked for so many rows at a time that their scores of all items, and `wide` numbers a row of its own, are few enough.
+    """
+    many = max(CELLS // max(len(items), wide, 1), 1)
+    found = []
+    for at in range(0, len(users), many):
+        scores = score(slice(at, at + many)).astype(np.float32).toarray()
+        edge = np.partition(scores, -k, axis=1)[:, -k, None] if k < len(items) else np.zeros((len(scores), 1), np.float32)
+        keep = (scores >= edge) & (scores > 0)
+        pairs = Pairs(users[at : at + many], starts_of(keep.sum(1)), items[np.nonzero(keep)[1]])
+        found.append(pairs.top(scores[keep], k))
+    return together(users, found, k)
 
 
 def with_roles(past: Past, events: Histories, roles: Sequence[Role | str]) -> Bool[np.ndarray, "L"]:

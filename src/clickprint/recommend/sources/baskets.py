@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Float64, Int64
 from scipy import sparse
 
 from clickprint.core.errors import ConfigError
@@ -15,10 +16,8 @@ from clickprint.core.recommendations import Recommendations
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
 from clickprint.core.watch import Watch, silent
-from clickprint.recommend.blocks import blocks, each_block, with_roles
-from clickprint.recommend.pairs import Pairs
+from clickprint.recommend.blocks import best, blocks, together, with_roles
 
-CELLS = 1 << 24  # similarities that are in memory at once
 POOL = 50_000  # users that may be neighbours: those who bought last
 
 
@@ -123,14 +122,14 @@ class FittedNeighbours:
     matrix: sparse.csr_matrix = field(repr=False)
 
     def retrieve(self, past: Past, k: int) -> Recommendations:
-        many = max(CELLS // max(self.matrix.shape[0], 1), 1)
-
-        def score(events: Histories) -> tuple[Pairs, Float32[np.ndarray, "P"]]:
+        found = []
+        for events in blocks(past.histories(("item", "time", "kind", *_fields(past)))):
             users = user_items(past, events, self.method.weights, self.items)
-            parts = [self.method.score(users[at : at + many], self.matrix) for at in range(0, len(events), many)]
-            return as_pairs(events.users, sparse.vstack(parts, format="csr"), self.items)
+            found.append(best(events.users, partial(self._of, users), self.items, k, self.matrix.shape[0]))
+        return together(past.users, found, k)
 
-        return each_block(past, _fields(past), k, score)
+    def _of(self, users: sparse.csr_matrix, some: slice) -> sparse.csr_matrix:
+        return self.method.score(users[some], self.matrix)
 
 
 def pool(past: Past, weights: Callable[..., np.ndarray]) -> tuple[sparse.csr_matrix, Int64[np.ndarray, "V"]]:
@@ -169,16 +168,6 @@ def user_items(past: Past, events: Histories, weights: Callable[..., np.ndarray]
     found = sparse.csr_matrix((weight, (row, place)), (len(events), len(items)))
     found.eliminate_zeros()
     return found
-
-
-def as_pairs(
-    users: Int64[np.ndarray, "U"], scores: sparse.csr_matrix, items: Int64[np.ndarray, "V"]
-) -> tuple[Pairs, Float32[np.ndarray, "P"]]:
-    """The scores above 0 as pairs."""
-    scores.eliminate_zeros()
-    scores.sort_indices()
-    pairs = Pairs(users, scores.indptr.astype(np.int64), items[scores.indices])
-    return pairs, scores.data.astype(np.float32)
 
 
 def _fields(past: Past) -> tuple[str, ...]:

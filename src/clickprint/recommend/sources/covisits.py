@@ -1,22 +1,20 @@
 """Co-visitation: items that the same users had soon after one another."""
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Int64
 from scipy import sparse
 
 from clickprint.core.errors import ConfigError
 from clickprint.core.events import Role
-from clickprint.core.histories import Histories
 from clickprint.core.past import Past
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
 from clickprint.core.watch import Watch, silent
-from clickprint.recommend.blocks import blocks, each_block, with_roles
-from clickprint.recommend.pairs import Pairs
-from clickprint.recommend.sources.baskets import as_pairs
+from clickprint.recommend.blocks import best, blocks, together, with_roles
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,13 +90,16 @@ class FittedCoVisits:
     def retrieve(self, past: Past, k: int) -> Recommendations:
         s = self.source
 
-        def score(events: Histories) -> tuple[Pairs, Float32[np.ndarray, "P"]]:
+        found = []
+        for events in blocks(past.histories(("item", "time", "kind"))):
             keep = with_roles(past, events, s.first) & np.isin(events.fields["item"], self.items)
             newest = events.where(keep).last(s.length)
             row = np.repeat(np.arange(len(newest)), newest.lengths)
             place = np.searchsorted(self.items, newest.fields["item"])
             weight = 0.5 ** ((past.cutoff - np.asarray(newest.fields["time"])) / DAY / s.half_life)
             users = sparse.csr_matrix((weight, (row, place)), (len(newest), len(self.items)))
-            return as_pairs(events.users, (users @ self.near).tocsr(), self.items)
+            found.append(best(events.users, partial(self._of, users), self.items, k))
+        return together(past.users, found, k)
 
-        return each_block(past, (), k, score)
+    def _of(self, users: sparse.csr_matrix, some: slice) -> sparse.csr_matrix:
+        return (users[some] @ self.near).tocsr()
