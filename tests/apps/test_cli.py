@@ -49,7 +49,7 @@ ALL = {
     ("fetch",), ("datasets",), ("encoders",), ("tasks",), ("validate",), ("doctor",),
     ("export", "challenge"), ("export", "recbole"),
     ("challenge", "split"), ("challenge", "baseline"), ("challenge", "validate"), ("challenge", "score"),
-    *(("next", stage) for stage in (*STAGES, "all", "evaluate")),
+    *(("next", stage) for stage in (*STAGES, "all", "evaluate", "check", "score")),
 }  # fmt: skip
 # Exactly the options that there are: one added or renamed here is a decision.
 OPTIONS = {
@@ -75,6 +75,8 @@ OPTIONS = {
     "challenge score": "--tasks --scores --any-clients --accelerator --devices --num-workers --log-name --memory",
     **{f"next {stage}": "--params --out --log --memory --threads" for stage in (*STAGES, "all")},
     "next evaluate": "--params --out --windows --log --memory --threads",
+    "next check": "--params --out --log",
+    "next score": "--params --out --data --start --log",
 }
 
 

@@ -119,3 +119,47 @@ def evaluate(
     from clickprint.apps.next_evaluate import evaluate as judge
 
     _run(params, out, log, memory, threads, lambda run: judge(run, windows))
+
+
+@app.command
+def check(file: Path, /, *, params: Path = PARAMS, out: Path = OUT, log: str = "") -> None:
+    """Is a submission in the form of the task sheet? Every broken rule at once; exit status 1 if there is one.
+
+    Parameters
+    ----------
+    file
+        CSV or Parquet: user_id, products (a list; in CSV as JSON), one row a user, best first.
+    params
+        The file of parameters: how many users and products are allowed.
+    out
+        The folder of all stages: users and products are compared with those of its log, if it was read.
+    log
+        Take this log of the file's [logs], instead of the one that it chooses.
+    """
+    from clickprint.apps.next_submission import check as checked
+
+    _run(params, out, log, None, None, lambda run: checked(run, file))
+
+
+@app.command
+def score(file: Path, /, *, params: Path = PARAMS, out: Path = OUT, data: Path | None = None, start: str = "", log: str = "") -> None:
+    """What a submission scores: mean recall over all who bought in a window; a broken rule makes it 0, and is told.
+
+    Parameters
+    ----------
+    file
+        CSV or Parquet: user_id, products (a list; in CSV as JSON), one row a user, best first.
+    params
+        The file of parameters: how many users, products and days.
+    out
+        The folder of all stages, with the log that was read.
+    data
+        Another dataset that holds the window's purchases, as `clickprint read` writes it.
+    start
+        The window's first day [default: the window that was validated].
+    log
+        Take this log of the file's [logs], instead of the one that it chooses.
+    """
+    from clickprint.apps.next_submission import score as scored
+
+    _run(params, out, log, None, None, lambda run: scored(run, file, data, start))

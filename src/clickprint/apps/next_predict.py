@@ -6,7 +6,6 @@ OUT/predict/users.parquet              everybody's chance to buy, the expected r
 OUT/predict/about.json, examples.json  what it is, and some lists with titles
 """
 
-import csv
 import json
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from clickprint.core.time import DAY, show
 from clickprint.data.log import EventLog
 from clickprint.data.split import past_of
 from clickprint.recommend.funnel import FittedNext
+from clickprint.recommend.submission import Limits, of, write
 from clickprint.recommend.who import choose
 
 
@@ -39,7 +39,7 @@ def _predict(run: Run, part: Path) -> None:
         past = past_of(log, cutoff)
         advice = fitted.advise(past, pairs_of(run, cutoff), watch=run.said(cutoff))
         chosen = advice.chosen(run.recipe.next.users)
-        submit(log, chosen, part)
+        write(submission(log, chosen), part, Limits(run.recipe.next.users, run.recipe.next.products))
         advice.lists.save(part / "lists.parquet")
         worth = {"user": advice.lists.users, "chance": advice.chance, "expected": advice.expected, "worth": advice.chance * advice.expected}
         pq.write_table(pa.table(worth), part / "users.parquet", compression="zstd")
@@ -55,14 +55,8 @@ def _predict(run: Run, part: Path) -> None:
     write_text(part / "about.json", json.dumps(about, indent=1) + "\n")
 
 
-def submit(log: EventLog, chosen: Recommendations, folder: Path) -> None:
-    """submission.csv and submission.parquet: users and products as the shop calls them, best first."""
+def submission(log: EventLog, chosen: Recommendations) -> pa.Table:
+    """Users and products as the shop calls them, best first."""
     users = outside(log, "user", chosen.users)
     items = outside(log, "item", np.unique(chosen.items[chosen.items != NONE]))
-    products = [[items[i] for i in row.tolist() if i != NONE] for row in chosen.items]
-    table = pa.table({"user_id": [users[u] for u in chosen.users.tolist()], "products": products})
-    pq.write_table(table, folder / "submission.parquet")
-    with (folder / "submission.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(table.column_names)
-        writer.writerows((u, json.dumps(p, ensure_ascii=False)) for u, p in zip(*(c.to_pylist() for c in table.columns), strict=True))
+    return of([users[u] for u in chosen.users.tolist()], [[items[i] for i in row.tolist() if i != NONE] for row in chosen.items])
