@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float32, Int64
 
 from clickprint.core.dataset import Dataset, Manifest
 from clickprint.core.errors import ConfigError
@@ -29,6 +29,7 @@ class EventLog:
     items: str
     texts: Mapping[str, str] = field(default_factory=dict)
     end: Time | None = None
+    item_vectors: tuple[Int64[np.ndarray, "V"], Float32[np.ndarray, "V D"]] | None = field(default=None, repr=False, compare=False)
 
     @staticmethod
     def open(dataset: Dataset, engine: Engine) -> "EventLog":
@@ -37,9 +38,8 @@ class EventLog:
             file.stem: engine.view(f"SELECT * FROM {engine.scan([file])}") for file in sorted((dataset.folder / "ids").glob("*.parquet"))
         }
         events = engine.view(f"SELECT * FROM {engine.scan(dataset.event_files)}" if dataset.event_files else empty_events(dataset.manifest))
-        return EventLog(
-            engine, dataset.manifest, events, engine.view(f"SELECT * FROM {engine.scan([dataset.folder / 'catalogue.parquet'])}"), texts
-        )
+        items = engine.view(f"SELECT * FROM {engine.scan([dataset.folder / 'catalogue.parquet'])}")
+        return EventLog(engine, dataset.manifest, events, items, texts, item_vectors=dataset.item_vectors)
 
     def before(self, time: Time) -> "EventLog":
         """The log cut at `time`: events with t < time, and the catalogue as it was known then."""

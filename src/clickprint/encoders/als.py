@@ -124,6 +124,12 @@ class FittedALS:
             raise ConfigError(f"als: column {self.recipe.column!r} was learned, so there are no items to rank")
         return interactions.ranked(histories, self.states(histories), self.values, self.vectors, k, seen=seen)
 
+    def item_vectors(self) -> tuple[Int64[np.ndarray, "V"], Float32[np.ndarray, "V D"]]:
+        """Items, sorted, and the vectors whose products with a profile rank them. Raises ConfigError where no items were learned."""
+        if self.recipe.column != "item":
+            raise ConfigError(f"als: column {self.recipe.column!r} was learned, so there are no items to rank")
+        return self.values, self.vectors
+
     def confidences(self, histories: Histories, weighing: Weighing) -> sparse.csr_matrix:
         """c of each user and value, where it is not 1."""
         counts = interactions.matrix(

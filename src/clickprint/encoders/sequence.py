@@ -196,6 +196,12 @@ class FittedSequence:
                 found[rows][places], scores[rows][places] = names[top], score
         return Recommendations(histories.users, found, scores)
 
+    def item_vectors(self) -> tuple[Int64[np.ndarray, "V"], Float32[np.ndarray, "V D"]]:
+        """Items, sorted, and the vectors whose products with a state rank them. Raises ConfigError as `recommend` does."""
+        if not isinstance(self.network, NextItem):
+            raise ConfigError(f"{self.name} gives user vectors; it was not trained to say the next item, so it ranks none")
+        return self.values[ITEM], self.network.items.detach()[1:].float().cpu().numpy()
+
     def numbers(self, events: Histories) -> dict[str, np.ndarray]:
         """The fields of events that `chosen` gave as the model's numbers; time in seconds, up to the cutoff where the network wants that.
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Int64, Num
-from scipy import sparse
 
 from clickprint.core.events import Role
 from clickprint.core.histories import Histories
@@ -74,18 +73,24 @@ def together(users: Int64[np.ndarray, "U"], found: Sequence[Recommendations], k:
 
 
 def best(
-    users: Int64[np.ndarray, "U"], score: Callable[[slice], sparse.csr_matrix], items: Int64[np.ndarray, "V"], k: int, wide: int = 0
+    users: Int64[np.ndarray, "U"],
+    score: Callable[[slice], Num[np.ndarray, "B V"]],
+    items: Int64[np.ndarray, "V"],
+    k: int,
+    *,
+    wide: int = 0,
+    above: float = 0.0,
 ) -> Recommendations:
-    """The k highest scores above 0 of each row; equal ones (as float32): the smaller item first.
+    """The k highest scores of each row, of those above `above`; equal ones (as float32): the smaller item first.
 
     `score` is asked for so many rows at a time that their scores of all items, and `wide` numbers a row of its own, are few enough.
     """
     many = max(CELLS // max(len(items), wide, 1), 1)
     found = []
     for at in range(0, len(users), many):
-        scores = score(slice(at, at + many)).astype(np.float32).toarray()
+        scores = score(slice(at, at + many)).astype(np.float32, copy=False)
         edge = np.partition(scores, -k, axis=1)[:, -k, None] if k < len(items) else np.zeros((len(scores), 1), np.float32)
-        keep = (scores >= edge) & (scores > 0)
+        keep = (scores >= edge) & (scores > above)
         pairs = Pairs(users[at : at + many], starts_of(keep.sum(1)), items[np.nonzero(keep)[1]])
         found.append(pairs.top(scores[keep], k))
     return together(users, found, k)

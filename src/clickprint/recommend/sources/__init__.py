@@ -8,5 +8,7 @@ SOURCES = {
     "tifu-knn": "clickprint.recommend.sources.baskets:TIFUKNN",
     "up-cf": "clickprint.recommend.sources.baskets:UPCF",
     "co-visits": "clickprint.recommend.sources.covisits:CoVisits",
+    "nearest": "clickprint.recommend.sources.vectors:Nearest",
+    "encoder": "clickprint.recommend.sources.vectors:Encoded",
     "popular-in": "clickprint.recommend.sources.popular:PopularIn",
 }

@@ -125,11 +125,11 @@ class FittedNeighbours:
         found = []
         for events in blocks(past.histories(("item", "time", "kind", *_fields(past)))):
             users = user_items(past, events, self.method.weights, self.items)
-            found.append(best(events.users, partial(self._of, users), self.items, k, self.matrix.shape[0]))
+            found.append(best(events.users, partial(self._of, users), self.items, k, wide=self.matrix.shape[0]))
         return together(past.users, found, k)
 
-    def _of(self, users: sparse.csr_matrix, some: slice) -> sparse.csr_matrix:
-        return self.method.score(users[some], self.matrix)
+    def _of(self, users: sparse.csr_matrix, some: slice) -> Float64[np.ndarray, "B V"]:
+        return self.method.score(users[some], self.matrix).toarray()
 
 
 def pool(past: Past, weights: Callable[..., np.ndarray]) -> tuple[sparse.csr_matrix, Int64[np.ndarray, "V"]]:
