@@ -84,7 +84,7 @@ def differences(pairs: Sequence[Pair]) -> "Figure | None":
     return drawn
 
 
-def ceilings(curves: Mapping[str, Sequence[tuple[int, float, float]]]) -> "Figure | None":
+def ceilings(curves: Mapping[str, Sequence[Sequence[int | float]]]) -> "Figure | None":
     """Recall of the candidates against how many a user has: each source's first k, and the union's."""
     if not curves:
         return None
@@ -124,7 +124,7 @@ def importance(found: Mapping[str, float], said: str) -> "Figure | None":
     return drawn
 
 
-def calibration(bins: Sequence[Mapping[str, float]]) -> "Figure | None":
+def calibration(bins: Sequence[Mapping[str, int | float]]) -> "Figure | None":
     """Chances against what happened: each point as many users; on the line chances are right."""
     if not bins:
         return None

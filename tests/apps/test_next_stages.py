@@ -1,0 +1,387 @@
+"""Every stage of next purchase: what it writes, when it does nothing, what a killed one leaves, what damaged inputs say."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from next_shop import EVIL, STAGES, Place, files, leftovers
+
+from clickprint.apps.folder import made_from
+from clickprint.apps.next_cli import STAGES as VERBS
+from clickprint.apps.next_cli import perform
+from clickprint.apps.next_stages import READS, Run, examples, pairs_of
+from clickprint.core.dataset import Dataset
+from clickprint.core.errors import ClickprintError, ConfigError, DataError
+from clickprint.core.recommendations import Recommendations
+from clickprint.core.time import show
+from clickprint.data.split import past_of
+
+LEARN, VALID, CUTOFF = ("2024-03-16", "2024-03-19"), "2024-03-22", "2024-03-25"
+NO_TRACKING = ("on = true", "on = false")
+
+
+def stale(run: Run) -> list[str]:
+    """The stages whose folders are not of these parameters."""
+    found = []
+    for stage in STAGES:
+        try:
+            if made_from(run.folder(stage)) != {"folder": run.inputs(stage)}:
+                found.append(stage)
+        except ConfigError:
+            found.append(stage)
+    return found
+
+
+def test_the_verbs_are_the_stages() -> None:
+    assert tuple(VERBS) == STAGES == tuple(READS)
+    assert all(STAGES.index(b) < STAGES.index(s) for s, before in READS.items() for b in before)
+
+
+# -- what each writes -------------------------------------------------------------------------------------------------------------
+
+
+def test_read_and_split(next_made: Place) -> None:
+    dataset = Dataset.open(next_made.out / "data")
+    with (next_made.shop / "events.csv").open(encoding="utf-8") as file:
+        assert dataset.manifest.events == sum(1 for _ in file) - 1
+    found = json.loads((next_made.out / "split/windows.json").read_text("utf-8"))
+    at = [f"{d} 00:00:00" for d in (*LEARN, VALID, CUTOFF)]
+    assert found == {"learn": [at[0:2], at[1:3]], "validate": at[2:4], "predict": "2024-03-25 00:00:00", "asked": 2}
+    assert json.loads((next_made.out / "split/overview.json").read_text("utf-8"))["fingerprint"] == dataset.manifest.fingerprint
+
+
+def test_candidates_and_features(next_made: Place) -> None:
+    run = next_made.run()
+    windows = run.windows()
+    assert sorted(p.name for p in (next_made.out / "candidates").iterdir()) == [*LEARN, VALID, CUTOFF, "inputs.json"]
+    assert sorted(p.name for p in (next_made.out / "features").iterdir()) == [*LEARN, "inputs.json", "profiles"]
+    with run.log() as log:
+        for start in windows.starts:
+            past, pairs = past_of(log, start), pairs_of(run, start)
+            np.testing.assert_array_equal(pairs.users, past.users)
+            assert set(pairs.columns) == {"own_rank", "own_score", "popular_rank", "popular_score"}
+            if start in (windows.valid.start, windows.cutoff):
+                assert (pairs.lengths >= 5).all()  # nobody's list is short
+            else:  # buyers alone teach
+                truth = next(e[2] for e, w in zip(examples(run), windows.learn, strict=True) if w.start == start)
+                assert set(pairs.users[pairs.lengths > 0].tolist()) == set(truth.users.tolist()) & set(past.users.tolist())
+    for (pairs, columns, truth), window in zip(examples(run), windows.learn, strict=True):
+        assert {"own_rank", "popular_score"} < set(pairs.columns)
+        assert all(len(c) == len(pairs.users) for c in columns.values())
+        rows = [
+            r
+            for r in csv.DictReader((next_made.shop / "events.csv").open(encoding="utf-8"))
+            if r["kind"] == "buy" and show(window.start) <= r["time"].replace("T", " ") < show(window.end)
+        ]
+        assert len(truth.users) == len({r["user"] for r in rows})
+        assert len(truth.items.values) == len({(r["user"], r["item"]) for r in rows})
+
+
+def test_validate(next_made: Place) -> None:
+    folder = next_made.out / "validate"
+    results, metrics = (json.loads((folder / f"{n}.json").read_text("utf-8")) for n in ("results", "metrics"))
+    values = {x["name"]: x["value"] for x in results["lines"]}
+    assert {"personal frequency", "last basket", "popularity", "category popularity", "TIFU-KNN", "UP-CF", "ranker"} < set(values)
+    assert values["20 users by chance × recall"] <= values["ranker"] <= values["ceiling union"]
+    assert metrics["recall"] == values["ranker"]
+    assert metrics["recall_20_users_by_product"] == values["20 users by chance × recall"]
+    assert metrics["recall_best_bar"] == max(x["value"] for x in results["lines"] if x["kind"] == "bar")
+    assert results["chosen"] == 20
+    assert sum(b["users"] for b in results["bins"]) == results["users"] == 90
+    with (folder / "table.csv").open(encoding="utf-8", newline="") as file:
+        told = {r["name"]: float(r["mean"]) for r in csv.DictReader(file)}
+    assert told["ranker"] == pytest.approx(values["ranker"])
+    assert any(EVIL in item["title"] for one in json.loads((folder / "examples.json").read_text("utf-8")) for item in one["list"])
+
+
+def test_predict(next_made: Place) -> None:
+    folder = next_made.out / "predict"
+    table = pq.read_table(folder / "submission.parquet").to_pydict()
+    with (folder / "submission.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["user_id", "products"] == list(table)
+    assert [r[0] for r in rows[1:]] == table["user_id"]
+    assert len(set(table["user_id"])) == 20
+    assert all(len(p) == len(set(p)) == 5 and all(i.startswith("sku-") for i in p) for p in table["products"])
+    users = pq.read_table(folder / "users.parquet").to_pydict()
+    assert len(users["user"]) == 90
+    best = sorted(zip(users["worth"], users["user"], strict=True), key=lambda x: (-x[0], x[1]))[:20]
+    lists = Recommendations.load(folder / "lists.parquet")
+    run = next_made.run()
+    with run.log() as log:
+        from clickprint.apps.next_examples import outside
+
+        called = outside(log, "user", lists.users)
+    assert [called[u] for _, u in best] == table["user_id"]
+
+
+# -- what runs again --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_second_call_does_nothing(next_made: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {
+        p: p.stat().st_mtime_ns for p in next_made.out.rglob("*") if p.is_file() and "ml" not in p.relative_to(next_made.out).parts[0]
+    }
+    assert next_made.command("all") == 0
+    assert capsys.readouterr().out.count("up to date") == len(STAGES)
+    assert {p: p.stat().st_mtime_ns for p in before if p.name != ".lock"} == {p: t for p, t in before.items() if p.name != ".lock"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "first"),
+    [
+        ("trees = 8\nleaves = 4\nleast = 5\n[chance]", "trees = 9\nleaves = 4\nleast = 5\n[chance]", "tune"),
+        ("leaves = 4\nleast = 5\n[tune]", "leaves = 5\nleast = 5\n[tune]", "train"),
+        ("k = 8", "k = 9", "candidates"),
+        ("half_lives = [7]", "half_lives = [8]", "features"),
+        ("history = 7", "history = 8", "split"),
+        ("seed = 3", "seed = 4", "candidates"),
+        ("days = 3", "days = 4", "split"),
+        ("users = 20", "users = 21", "train"),
+        ("trials = 0", "trials = 1", "tune"),
+        ("coverage = 0.01", "coverage = 0.02", "validate"),
+        ("limits = [0.1, 0.3]", "limits = [0.1]", "validate"),
+        ("windows = 2", "windows = 3", "report"),
+        ("[features]", "# a word\n[features]", "report"),
+    ],
+)
+def test_a_parameter_makes_what_depends_on_it_stale(next_copy: Place, old: str, new: str, first: str) -> None:
+    assert stale(next_copy.run()) == []
+    expected = {first}
+    for stage in STAGES:
+        if expected & set(READS[stage]):
+            expected.add(stage)
+    if "report" not in expected:
+        expected.add("report")
+    assert stale(next_copy.run((old, new))) == [s for s in STAGES if s in expected]
+
+
+def test_what_depends_on_a_parameter_is_made_again_and_nothing_else(next_copy: Place) -> None:
+    run = next_copy.run(("users = 20", "users = 7"), NO_TRACKING)
+    kept = files(next_copy.out / "features")
+    stages = STAGES[:-1]
+    assert next_copy.made(*stages, run=run) == ["train", "validate", "predict"]
+    assert next_copy.made(*stages, run=run) == []
+    assert files(next_copy.out / "features") == kept
+    assert pq.read_table(next_copy.out / "predict/submission.parquet").num_rows == 7
+    assert json.loads((next_copy.out / "validate/gate.json").read_text("utf-8"))["model"] == ""
+    assert not (next_copy.out / "validate/tracked.json").exists()
+
+
+def test_new_rows_in_the_files_of_a_table_are_read(next_copy: Place, tmp_path: Path) -> None:
+    shop = Path(shutil.copytree(next_copy.shop, tmp_path / "shop"))
+    place = Place(shop, next_copy.params, tmp_path / "other")
+    run = place.run(("days = 3", "days = 3"))
+    assert place.made("read", "split", run=run) == ["read", "split"]
+    with (shop / "events.csv").open("a", encoding="utf-8") as file:
+        file.write("2024-03-30T12:00:00,u1,buy,sku-1\n")
+    assert place.made("read", "split", run=run) == ["read", "split"]
+    assert show(run.windows().cutoff) == "2024-03-31 00:00:00"
+
+
+def test_folders_of_windows_that_are_no_more_go(next_copy: Place) -> None:
+    run = next_copy.run(("learn = 2", "learn = 1"))
+    for stage in ("split", "candidates", "features"):
+        perform(stage, run)
+    assert sorted(p.name for p in (next_copy.out / "features").iterdir()) == [LEARN[1], "inputs.json", "profiles"]
+
+
+# -- called too early -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", STAGES[1:])
+def test_a_stage_before_its_inputs_says_what_to_call(
+    stage: str, next_shop: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = Place(next_shop.shop, next_shop.params, tmp_path / "out")
+    assert place.command(stage) == 1
+    said = capsys.readouterr().err
+    assert "not made yet; call `clickprint next " in said
+    assert f"--params {place.params} --out {place.out}`, or `clickprint next all` with the same options" in said
+    assert not place.out.exists() or leftovers(place.out) == []
+
+
+def test_a_stage_after_a_change_says_what_to_call(next_copy: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    next_copy.run(("trees = 8\nleaves = 4\nleast = 5\n[chance]", "trees = 9\nleaves = 4\nleast = 5\n[chance]"))
+    assert next_copy.command("predict") == 1
+    assert "made from other parameters, data or code; call `clickprint next tune" in capsys.readouterr().err
+    next_copy.run(('log = "tiny"', 'log = "made"'))
+    assert next_copy.command("split") == 1
+    assert "read with other parameters of the log; call `clickprint next read" in capsys.readouterr().err
+
+
+def test_a_log_that_is_too_short_or_has_no_clock(next_copy: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    next_copy.run(("history = 7", "history = 30"))
+    assert next_copy.command("split") == 1
+    assert "no room before 2024-03-22 00:00:00 for 3 days to learn from, 30 days before them" in capsys.readouterr().err
+    (next_copy.shop.parent / "ordered.toml").write_text(
+        (next_copy.shop / "shop.toml").read_text().replace('time = "time"', 'time = "order"')
+    )
+    shutil.copy(next_copy.shop.parent / "ordered.toml", next_copy.shop / "ordered.toml")
+    place = Place(next_copy.shop, next_copy.params, next_copy.out.parent / "ordered")
+    place.run(("/shop.toml", "/ordered.toml"))
+    assert place.command("read") == 0
+    assert place.command("split") == 1
+    assert "windows of days needs a clock" in capsys.readouterr().err
+
+
+def test_two_processes_do_not_write_at_once(next_copy: Place) -> None:
+    from clickprint.apps.folder import locked
+
+    with locked(next_copy.out / ".lock"), pytest.raises(ConfigError, match="is writing here"):
+        perform("split", next_copy.run())
+
+
+# -- stopped ----------------------------------------------------------------------------------------------------------------------
+
+
+class Stopped(Exception):
+    """What stands for the moment at which a stage dies."""
+
+
+@pytest.mark.parametrize("stage", ["read", "candidates", "features", "train"])
+def test_a_stopped_stage_leaves_no_half_file_and_goes_on(stage: str, next_copy: Place) -> None:
+    folder = next_copy.run().folder(stage)
+    whole = files(folder)
+    shutil.rmtree(folder)
+    calls: list[str] = []
+    for moment in range(1, 200):
+        seen = 0
+
+        def watch(what: str, done: int, total: int, moment: int = moment) -> None:
+            nonlocal seen
+            seen += 1
+            calls.append(what)
+            if seen == moment:
+                raise Stopped
+
+        try:
+            perform(stage, next_copy.run(watch=watch))
+            break
+        except Stopped:
+            assert leftovers(next_copy.out) == []
+            assert {k: v for k, v in files(folder).items() if k != "inputs.json"}.items() <= whole.items() if folder.exists() else True
+            if stage in ("read", "train"):  # whole or not at all
+                assert not folder.exists()
+    assert moment > 2, "it was never stopped"
+    assert files(folder) == whole
+
+
+def test_what_was_stopped_under_other_parameters_is_not_taken_for_the_old(next_copy: Place) -> None:
+    whole = files(next_copy.out / "candidates")
+    done = 0
+
+    def watch(what: str, n: int, total: int) -> None:
+        nonlocal done
+        done += what == "candidates"
+        if done == 3:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        perform("candidates", next_copy.run(("k = 8", "k = 9"), watch=watch))
+    run = next_copy.run(("k = 8", "k = 8"))
+    assert next_copy.made("candidates", run=run) == ["candidates"]
+    assert files(next_copy.out / "candidates") == whole
+
+
+def test_a_killed_process_goes_on(next_copy: Place) -> None:
+    whole = files(next_copy.out / "candidates")
+    shutil.rmtree(next_copy.out / "candidates")
+    words = ["next", "candidates", "--params", str(next_copy.params), "--out", str(next_copy.out), "--threads", "1"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "clickprint.apps.cli", *words],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr
+        assert process.stderr.readline().startswith("candidates")
+        assert process.stderr.readline().startswith(LEARN[0])
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert not (next_copy.out / "candidates/inputs.json").exists()
+    assert next_copy.made("candidates", "features") == ["candidates"]
+    assert files(next_copy.out / "candidates") == whole
+    assert leftovers(next_copy.out) == []
+
+
+# -- damaged ----------------------------------------------------------------------------------------------------------------------
+
+
+def truncated(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-40])
+
+
+def wrong(file: Path) -> None:
+    file.write_text('{"a": 1}')
+
+
+def broken(file: Path) -> None:
+    file.write_text('{"a": ')
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "stage", "remake"),
+    [
+        ("data/manifest.json", broken, "split", "split"),
+        ("split/windows.json", broken, "candidates", "candidates"),
+        ("split/windows.json", wrong, "features", "features"),
+        (f"candidates/{LEARN[0]}/pairs.parquet", truncated, "features", "features"),
+        (f"candidates/{CUTOFF}/pairs.parquet", truncated, "predict", "predict"),
+        (f"features/{LEARN[1]}/users.parquet", truncated, "train", "model"),
+        (f"features/{LEARN[1]}/bought.parquet", truncated, "train", "model"),
+        (f"features/{LEARN[0]}/pairs.parquet", truncated, "train", "model"),
+        ("tune/best.json", broken, "train", "model"),
+        ("model/fitted/next.json", broken, "predict", "predict"),
+        ("model/fitted/next.json", wrong, "validate", "validate"),
+        ("validate/results.json", broken, "report", "report"),
+        ("validate/gate.json", broken, "validate", ""),
+        ("predict/about.json", broken, "predict", ""),
+        ("split/overview.json", wrong, "report", "report"),
+    ],
+)
+def test_damaged_inputs_are_named(
+    file: str, damage: object, stage: str, remake: str, next_copy: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert callable(damage)
+    damage(next_copy.out / file)
+    if remake:
+        shutil.rmtree(next_copy.out / remake)
+    assert next_copy.command(stage) == 1
+    said = capsys.readouterr().err
+    assert str(Path(file).parent) in said
+    assert "Traceback" not in said
+    assert not remake or not (next_copy.out / remake / "inputs.json").exists()
+
+
+@pytest.mark.parametrize("raw", [b"", b"PAR1", b"time,user,kind,item\n", b"\xff\xfe\x00"])
+def test_a_log_that_cannot_be_read_leaves_nothing(raw: bytes, next_shop: Place, tmp_path: Path) -> None:
+    shop = Path(shutil.copytree(next_shop.shop, tmp_path / "shop"))
+    (shop / "events.csv").write_bytes(raw)
+    place = Place(shop, tmp_path / "params.toml", tmp_path / "out")
+    with pytest.raises(ClickprintError):
+        perform("read", place.run(("days = 3", "days = 3")))
+    assert not (place.out / "data").exists()
+    assert leftovers(place.out) == []
+
+
+def test_a_window_in_which_nobody_bought(next_shop: Place, tmp_path: Path) -> None:
+    shop = Path(shutil.copytree(next_shop.shop, tmp_path / "shop"))
+    lines = (shop / "events.csv").read_text("utf-8").splitlines(keepends=True)
+    (shop / "events.csv").write_text("".join(x for x in lines if x < f"{VALID}" or ",buy," not in x or x.startswith("time")), "utf-8")
+    place = Place(shop, tmp_path / "params.toml", tmp_path / "out")
+    run = place.run(NO_TRACKING)
+    for stage in ("read", "split", "candidates", "features", "tune", "train"):
+        perform(stage, run)
+    with pytest.raises(DataError, match="nobody bought in"):
+        perform("validate", run)
+    assert not (place.out / "validate").exists()
