@@ -86,7 +86,7 @@ PARTS: Mapping[str, type] = {
     "track": TrackPart,
     "evaluate": EvaluatePart,
 }
-ASKED = ("days", "products", "users")
+ASKED = {"days": int, "products": int, "users": int, "linked": bool}
 MADE: Mapping[str, type] = {"features": FeatureSpec, "ranker": Ranker, "chance": Chance}
 
 
@@ -178,7 +178,7 @@ def _made(kind: type, raw: dict[str, Any], path: str, faults: list[str]) -> Any:
 def _next(raw: Mapping[str, Any], windows: WindowsPart | None, seed: int, faults: list[str]) -> NextPurchase | None:
     asked, sources = _section(raw, "next", faults), _section(raw, "sources", faults)
     unknown(asked, ASKED, "next.", faults)
-    hints = {n: fit(asked[n], int, f"next.{n}", faults) for n in ASKED if n in asked}
+    hints = {n: fit(asked[n], type_, f"next.{n}", faults) for n, type_ in ASKED.items() if n in asked}
     made = {name: _made(kind, _section(raw, name, faults), name, faults) for name, kind in MADE.items()}
     profiles = _tables(_section(raw, "profiles", faults), "profiles", faults)
     kept = _tables(sources, "sources", faults) or DEFAULT

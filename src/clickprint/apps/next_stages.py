@@ -164,7 +164,7 @@ class Run:
             return [self._asked(), self._source()]
         own: dict[str, Any] = {
             "split": [asdict(recipe.windows), asked.days],
-            "candidates": [_jsonable(asked.sources), asked.products, seed],
+            "candidates": [_jsonable(asked.sources), asked.products, asked.linked, seed],
             "features": [plain(asked.features), _jsonable(asked.profiles), seed],
             "tune": [plain(recipe.tune), asdict(asked.ranker), asked.products, seed],
             "train": [asdict(asked.ranker), asdict(asked.chance), asked.products, asked.users, seed],

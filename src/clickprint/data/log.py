@@ -18,7 +18,8 @@ NUMERIC = (AttributeKind.CATEGORY, AttributeKind.PRICE_BUCKET, AttributeKind.NUM
 
 @dataclass(frozen=True, slots=True)
 class EventLog:
-    """Relations in an engine: `events` (columns of core.events), `items` (item, known_from, attributes), `texts` (id, text a column).
+    """Relations in an engine: `events` (columns of core.events), `items` (item, known_from, attributes), `texts` (id, text a column),
+    `links` (user, person, known_from) where the source says which users are one person.
 
     `end` is the time before which everything in it happened, None where nothing was cut.
     """
@@ -30,6 +31,7 @@ class EventLog:
     texts: Mapping[str, str] = field(default_factory=dict)
     end: Time | None = None
     item_vectors: tuple[Int64[np.ndarray, "V"], Float32[np.ndarray, "V D"]] | None = field(default=None, repr=False, compare=False)
+    links: str | None = None
 
     @staticmethod
     def open(dataset: Dataset, engine: Engine) -> "EventLog":
@@ -39,7 +41,9 @@ class EventLog:
         }
         events = engine.view(f"SELECT * FROM {engine.scan(dataset.event_files)}" if dataset.event_files else empty_events(dataset.manifest))
         items = engine.view(f"SELECT * FROM {engine.scan([dataset.folder / 'catalogue.parquet'])}")
-        return EventLog(engine, dataset.manifest, events, items, texts, item_vectors=dataset.item_vectors)
+        file = dataset.folder / "links.parquet"
+        links = engine.view(f"SELECT * FROM {engine.scan([file])}") if file.name in dataset.manifest.beside else None
+        return EventLog(engine, dataset.manifest, events, items, texts, item_vectors=dataset.item_vectors, links=links)
 
     def before(self, time: Time) -> "EventLog":
         """The log cut at `time`: events with t < time, and the catalogue as it was known then."""
@@ -49,7 +53,8 @@ class EventLog:
         items = self.engine.view(
             f"SELECT * FROM {self.items} WHERE known_from IS NULL OR known_from < {time}"
         )  # all, for a cut earlier still
-        return replace(self, events=events, items=items, end=time)
+        links = self.links and self.engine.view(f"SELECT * FROM {self.links} WHERE known_from < {time}")
+        return replace(self, events=events, items=items, end=time, links=links)
 
     def known(self, time: Time | None) -> str:
         """SQL: one row an item, the latest known before `time` (None: of all that this log knows)."""

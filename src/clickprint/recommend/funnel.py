@@ -17,6 +17,8 @@ from clickprint.core.ragged import starts_of
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.rng import RNG
 from clickprint.core.watch import Watch, silent
+from clickprint.data.links import linked
+from clickprint.data.split import LogPast
 from clickprint.encoders import of_options
 from clickprint.recommend.blocks import Some
 from clickprint.recommend.chance import Chance, FittedChance
@@ -30,6 +32,7 @@ from clickprint.recommend.who import choose, expected
 K = 60  # candidates of a source that does not say
 PAIRS = 1 << 20  # pairs whose features are in memory at once
 NO_PROFILES = Profiler({})
+LINKED = "linked_"  # what names of features begin with that are of all that a person did
 
 DEFAULT: Mapping[str, Mapping[str, Any]] = {
     "own": {"k": 150},
@@ -48,7 +51,8 @@ class NextPurchase:
 
     `sources`: a name of SOURCES, or any name whose options say `source`, → its options and `k`. `profiles`: a name of ENCODERS, or any
     name whose options say `encoder`, → its options and `width`, as how many columns the ranker sees its profiles. Learned from `windows`
-    windows of `days` days before the cutoff, which start `apart` days one before the other (0: `days`).
+    windows of `days` days before the cutoff, which start `apart` days one before the other (0: `days`). `linked`: where the log says which
+    users are one person, candidates are of all that the person did, and so are further features, beside those of the user alone.
     """
 
     days: int = 3
@@ -61,6 +65,7 @@ class NextPurchase:
     chance: Chance = field(default_factory=Chance)
     windows: int = 6
     apart: int = 0
+    linked: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -94,10 +99,13 @@ def candidates(past: Past, recipe: NextPurchase, *, rng: RNG, users: Int64[np.nd
     With `users` (sorted, of `past.users`) for these only: the sources learn from all, and every other user has no candidate. To learn
     from a window those who bought in it are enough, and some sources cost by the user that they answer.
 
+    With `recipe.linked` the sources answer for all that a user's person did; they learn from each user by himself.
+
     Where no source is `popular` the most popular items are among them all the same, without columns, so that no list is empty.
     """
     asked = retrievers(recipe)
-    some = past if users is None else Some(past, users)
+    whole = _whole(past, recipe)
+    some = whole if users is None else Some(whole, users)
     found: dict[str, Recommendations] = {}
     for n, (name, (source, k)) in enumerate(asked.items()):
         watch("candidates", n, len(asked))
@@ -130,10 +138,33 @@ def example(
     Memory is for all pairs: to learn from give those of buyers alone, and let `FittedNext.advise` make those of everybody a block at a
     time.
     """
-    facts, more = Facts.of(past, recipe.features), profiles.users(past)
-    some = facts.add(past, pairs.take(np.flatnonzero(pairs.lengths)))
+    facts, more, whole = Facts.of(past, recipe.features), profiles.users(past), _whole(past, recipe)
+    some = _added(facts, past, whole, pairs.take(np.flatnonzero(pairs.lengths)))
     some = some.also({n: c[np.searchsorted(past.users, some.users)][some.rows] for n, c in more.items()})
-    return spread(some, pairs.users), {**facts.users(past), **more}
+    return spread(some, pairs.users), {**_of_users(facts, past, whole), **more}
+
+
+def _whole(past: Past, recipe: NextPurchase) -> Past:
+    """The past, of persons if the recipe asks for them. Raises ConfigError where the log does not know them."""
+    if not recipe.linked:
+        return past
+    if not isinstance(past, LogPast):
+        raise ConfigError("linked: needs a log that says which users are one person")
+    return linked(past)
+
+
+def _added(facts: Facts, past: Past, whole: Past, pairs: Pairs) -> Pairs:
+    """The pairs with the features of each user, and with those of his person."""
+    found = facts.add(past, pairs)
+    if whole is past:
+        return found
+    theirs = facts.add(whole, Pairs(found.users, found.starts, found.items)).columns
+    return found.also({f"{LINKED}{n}": c for n, c in theirs.items() if n.startswith(("user_", "pair_"))})
+
+
+def _of_users(facts: Facts, past: Past, whole: Past) -> dict[str, Float32[np.ndarray, "_"]]:
+    found = facts.users(past)
+    return found if whole is past else found | {f"{LINKED}{n}": c for n, c in facts.users(whole).items()}
 
 
 def of_buyers(pairs: Pairs, bought: Bought) -> Pairs:
@@ -207,15 +238,15 @@ class FittedNext:
     def advise(self, past: Past, pairs: Pairs, *, watch: Watch = silent) -> Advice:
         """For each of `past.users`, from candidates as `candidates` gives them; their features are made for some users at a time."""
         facts = Facts.of(past, self.recipe.features)
-        more = self.profiles.users(past)
-        columns = {**facts.users(past), **more}
+        more, whole = self.profiles.users(past), _whole(past, self.recipe)
+        columns = {**_of_users(facts, past, whole), **more}
         parts: list[Advice] = []
         start = 0
         while start < len(pairs.users) or not parts:
             watch("lists", start, len(pairs.users))
             stop = int(np.searchsorted(pairs.starts, pairs.starts[start] + PAIRS, side="right")) - 1
             stop = min(max(stop, start + 1), len(pairs.users))
-            some = facts.add(past, pairs.take(np.arange(start, stop)))
+            some = _added(facts, past, whole, pairs.take(np.arange(start, stop)))
             some = some.also({n: c[start:stop][some.rows] for n, c in more.items()})
             parts.append(self.recommend(some, {n: c[start:stop] for n, c in columns.items()}))
             start = stop
