@@ -105,7 +105,7 @@ limits = [0.1, 1.5]
         "shiny: unknown",
         "logs.one.source: 'complete_jorney' is unknown",
         "logs.two.users: found str 'many', expected a whole number",
-        "next.prodcts: unknown; known: days, products, users (did you mean products?)",
+        "next.prodcts: unknown; known: days, linked, products, users (did you mean products?)",
         "next.users: found float 2.5",
         "windows.aparts: unknown; known: apart, history, learn (did you mean apart?)",
         "sources.own.k: found 0",
