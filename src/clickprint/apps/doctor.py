@@ -21,7 +21,9 @@ PYTHON = (3, 11)
 EXTRAS = {
     "probe": (("torch",), "the official probe"),
     "als": (("implicit",), "alternating least squares"),
-    "recommend": (("lightgbm", "scipy"), "the next purchase"),
+    "recommend": (("lightgbm", "optuna", "pandas", "pptx", "scipy"), "the next purchase"),
+    "ann": (("faiss",), "candidates of millions of items by a graph"),
+    "dag": (("dvc",), "the next purchase as one DAG"),
     "track": (("mlflow",), "logging epochs to a tracking server"),
     "spark": (("pyspark",), "tables beyond one machine"),
     "llm": (("transformers", "peft"), "language models"),
