@@ -1,6 +1,7 @@
 """`clickprint next STAGE`: every stage of next purchase by itself, all of them, and the rolling evaluation."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,11 @@ def perform(stage: str, run: Any) -> str:
     return said
 
 
-def _stage(stage: str) -> None:
+def _command(name: str, says: str, work: Callable[[Any], str]) -> None:
     def command(*, params: Path = PARAMS, out: Path = OUT, log: str = "", memory: str | None = None, threads: int | None = None) -> None:
-        _run(params, out, log, memory, threads, lambda run: perform(stage, run))
+        _run(params, out, log, memory, threads, work)
 
-    command.__doc__ = f"""{STAGES[stage][1]}
+    command.__doc__ = f"""{says}
 
     Parameters
     ----------
@@ -60,31 +61,16 @@ def _stage(stage: str) -> None:
     threads
         How many cores the engine uses [default: all] (or CLICKPRINT_THREADS).
     """
-    app.command(command, name=stage)
+    app.command(command, name=name)
 
 
 for _name in STAGES:
-    _stage(_name)
-
-
-@app.command(name="all")
-def every(*, params: Path = PARAMS, out: Path = OUT, log: str = "", memory: str | None = None, threads: int | None = None) -> None:
-    """All stages in their order; what is there and of the same parameters, data and code is left as it is.
-
-    Parameters
-    ----------
-    params
-        The file of parameters; docs/next-purchase.md explains the keys.
-    out
-        The folder of all stages.
-    log
-        Take this log of the file's [logs], instead of the one that it chooses.
-    memory
-        How much memory the tables' engine may hold, such as 2GB (or CLICKPRINT_MEMORY).
-    threads
-        How many cores the engine uses [default: all] (or CLICKPRINT_THREADS).
-    """
-    _run(params, out, log, memory, threads, lambda run: "\n".join(perform(stage, run) for stage in STAGES))
+    _command(_name, STAGES[_name][1], partial(perform, _name))
+_command(
+    "all",
+    "All stages in their order; what is there and of the same parameters, data and code is left as it is.",
+    lambda run: "\n".join(perform(stage, run) for stage in STAGES),
+)
 
 
 @app.command
