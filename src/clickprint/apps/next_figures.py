@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from clickprint.apps.plots import COLOURS, PAPER, SOFT, _blank, _grid, _names, _scores_axis, _short, _whisker
+from clickprint.apps.plots import COLOURS, PAPER, SOFT, _blank, _grid, _log_axis, _scores_axis, _short, _whisker
 from clickprint.tasks.board import Estimate, Gap
 
 if TYPE_CHECKING:  # matplotlib takes half a second: imported where a figure is made
@@ -55,12 +55,13 @@ def against(lines: Sequence[Line], dashed: str = "") -> "Figure | None":
         _whisker(ax, y, line.found, colour)
         ax.plot([line.found.value], [y], "o", color=colour, markersize=5.5, label=None if line.kind in told else said)
         told.add(line.kind)
-    _names(ax, [line.name for line in rows])
+    ax.set_yticks(range(len(rows)), [_told(line.name) for line in rows])
+    ax.set_ylim(len(rows) - 0.4, -0.6)
     _scores_axis(ax.xaxis)
     _grid(ax)
     ax.margins(x=0.08)
     drawn.legend(loc="outside upper left", ncols=3, handletextpad=0.2)
-    ax.set_xlabel("mean recall over all buyers; band = 95 % interval" + (f", dashed = {_short(dashed)}" if dashed else ""))
+    ax.set_xlabel("mean recall over all buyers; band = 95 % interval" + (f", dashed = {_told(dashed)}" if dashed else ""))
     return drawn
 
 
@@ -75,7 +76,7 @@ def differences(pairs: Sequence[Pair]) -> "Figure | None":
         colour = COLOURS[2] if gap.shown >= 0 else COLOURS[1]
         _whisker(ax, y, gap, colour)
         ax.plot([gap.value], [y], "o", color=colour, markersize=5.5, markerfacecolor=colour if gap.shown else PAPER)
-    ax.set_yticks(range(len(pairs)), [f"{_short(p.one)} − {_short(p.other)}" for p in pairs])
+    ax.set_yticks(range(len(pairs)), [f"{_told(p.one)} − {_told(p.other)}" for p in pairs])
     ax.set_ylim(len(pairs) - 0.4, -0.6)
     _scores_axis(ax.xaxis)
     _grid(ax)
@@ -97,6 +98,8 @@ def ceilings(curves: Mapping[str, Sequence[Sequence[int | float]]]) -> "Figure |
         ax.plot(size, found, "-o", color=colour, markersize=4 if union else 3, linewidth=2.4 if union else 1.2, label=_short(name))
     if all(p[1] > 0 for points in curves.values() for p in points):
         ax.set_xscale("log")
+        sizes = [p[1] for points in curves.values() for p in points]
+        _log_axis(ax.xaxis, min(sizes), max(sizes))
     _scores_axis(ax.yaxis)
     _grid(ax, "both")
     ax.set_xlabel("candidates a user, the mean (logarithmic)")
@@ -128,7 +131,7 @@ def calibration(bins: Sequence[Mapping[str, int | float]]) -> "Figure | None":
     """Chances against what happened: each point as many users; on the line chances are right."""
     if not bins:
         return None
-    drawn = _blank(4.2, 5.2)
+    drawn = _blank(4.2)
     ax = drawn.subplots()
     chance, bought = (np.array([b[k] for b in bins]) for k in ("chance", "bought"))
     most = max(chance.max(), bought.max(), 1e-6) * 1.08
@@ -160,6 +163,11 @@ def history(values: Sequence[float]) -> "Figure | None":
     ax.set_ylabel("recall")
     drawn.legend(loc="outside upper left", ncols=2)
     return drawn
+
+
+def _told(name: str) -> str:
+    """A line's name where there is little room: `3,000: chance × recall`."""
+    return _short(name.replace(" users by ", ": "), 30)
 
 
 def lines_of(raw: Sequence[Mapping[str, Any]]) -> list[Line]:

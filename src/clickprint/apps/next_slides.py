@@ -14,7 +14,7 @@ from clickprint.core.errors import ConfigError
 WIDE, HIGH = 13.333, 7.5  # inches
 MARGIN, TOP, FOOT = 0.6, 1.25, 0.45
 LETTERS, LINES = 112, 15  # of a slide's body
-ROWS, COLUMNS, CELL = 16, 8, 44
+ROWS, COLUMNS, FIT = 16, 8, 120  # of a table; letters of a row
 ACCENT = "#0072b2"
 
 
@@ -68,8 +68,12 @@ def _clean(text: str, most: int = 0) -> str:
     return text if not most or len(text) <= most else text[: most - 1] + "…"
 
 
-def _cells(table: Grid) -> list[list[str]]:
-    return [[_clean(" ".join(p for p in cell if p), CELL) for cell in row] for row in table.rows]
+def _cells(table: Grid) -> tuple[list[list[str]], list[int]]:
+    """The heads and the rows, and each column's width in letters; the longest texts are cut where a row would not fit."""
+    cells = [[_clean(h) for h in table.heads], *([_clean(" ".join(p for p in cell if p)) for cell in row] for row in table.rows)]
+    wide = [max(map(len, column)) + 2 for column in zip(*cells, strict=True)]
+    most = next((m for m in range(max(wide), 8, -1) if sum(min(w, m) for w in wide) <= FIT), 8)
+    return [[_clean(text, most - 2) for text in row] for row in cells], [min(w, most) for w in wide]
 
 
 # -- PPTX -------------------------------------------------------------------------------------------------------------------------
@@ -127,10 +131,12 @@ def _table(slide: Any, table: Grid) -> None:
     from pptx.util import Inches, Pt
 
     _text(slide, [_clean(table.title)], MARGIN, 1.05, WIDE - 2 * MARGIN, 0.3, size=13, colour=SOFT)
-    cells = [[_clean(h, CELL) for h in table.heads], *_cells(table)]
+    cells, wide = _cells(table)
     shape = slide.shapes.add_table(
         len(cells), len(table.heads), Inches(MARGIN), Inches(1.5), Inches(WIDE - 2 * MARGIN), Inches(0.3 * len(cells))
     )
+    for column, letters in zip(shape.table.columns, wide, strict=True):
+        column.width = int(Inches(WIDE - 2 * MARGIN) * letters / sum(wide))
     for r, row in enumerate(cells):
         for c, text in enumerate(row):
             cell = shape.table.cell(r, c)
@@ -177,14 +183,13 @@ def pdf(pages: Sequence[Slide], file: Path) -> None:
 
 def _pdf_table(drawn: Any, table: Grid) -> None:
     drawn.text(MARGIN / WIDE, 1 - 1.2 / HIGH, _clean(table.title), fontsize=12, color=SOFT)
-    cells = _cells(table)
+    (heads, *cells), wide = _cells(table)
     height = min(0.34 * (len(cells) + 1), HIGH - 1.45 - FOOT)
     ax = drawn.add_axes((MARGIN / WIDE, 1 - (1.4 + height) / HIGH, 1 - 2 * MARGIN / WIDE, height / HIGH))
     ax.axis("off")
-    wide = [max(len(r[c]) for r in [[_clean(h, CELL) for h in table.heads], *cells]) + 2 for c in range(len(table.heads))]
     shown = ax.table(
-        cellText=cells or [[""] * len(table.heads)],
-        colLabels=[_clean(h, CELL) for h in table.heads],
+        cellText=cells or [[""] * len(heads)],
+        colLabels=heads,
         colWidths=[w / sum(wide) for w in wide],
         cellLoc="left",
         bbox=(0, 0, 1, 1),
