@@ -20,7 +20,7 @@ from clickprint.recommend.sources.covisits import CoVisits
 from clickprint.recommend.sources.own import OpenBaskets, Own
 from clickprint.recommend.sources.popular import Popular, PopularIn
 from clickprint.testing.encoders import at_rows
-from clickprint.testing.worlds import BUY, CART, REMOVE, START, memory_log, random_arrays
+from clickprint.testing.worlds import BUY, CART, REMOVE, SEARCH, START, memory_log, random_arrays
 
 CUTOFF = START + 30 * DAY
 SOURCES: dict[str, Retriever] = {
@@ -140,6 +140,18 @@ def test_open_baskets(past: LogPast) -> None:
             if kind in (BUY, CART, REMOVE) and time > CUTOFF - 20 * DAY:
                 last[item] = (kind, time)
         assert row == ranked({i: 1 / (1 + (CUTOFF - t) / DAY) for i, (k, t) in last.items() if k == CART})
+
+
+def test_an_emptied_basket_is_not_open() -> None:
+    """clearB of the Stokman shop: a removal without an item. Equal times are in the order of kinds."""
+    rows = [(1, 1, CART, 7), (1, 2, REMOVE, NONE), (1, 3, CART, 8), (2, 1, CART, 7), (2, 2, REMOVE, 9), (2, 3, SEARCH, NONE),
+            (3, 1, CART, 7), (3, 2, REMOVE, NONE), (3, 3, CART, 7), (3, 4, CART, 9), (4, 1, CART, 7), (4, 2, REMOVE, NONE),
+            (4, 3, REMOVE, NONE), (5, 1, CART, 7), (5, 1, REMOVE, NONE), (5, 1, CART, 8)]  # fmt: skip
+    user, day, kind, item = zip(*rows, strict=True)
+    with DuckDB(threads=1) as engine:
+        log = memory_log(engine, time=[START + d * DAY for d in day], user=user, kind=kind, item=item)
+        found = lists(past_of(log, START + 5 * DAY), OpenBaskets())
+    assert found == {1: [8], 2: [7], 3: [9, 7], 4: [], 5: []}
 
 
 def test_popular(past: LogPast) -> None:

@@ -8,6 +8,7 @@ from jaxtyping import Float64
 from clickprint.core.errors import ConfigError
 from clickprint.core.events import Role
 from clickprint.core.histories import Histories
+from clickprint.core.ids import NONE
 from clickprint.core.past import Past
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.rng import RNG
@@ -58,7 +59,10 @@ class Own:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OpenBaskets:
-    """What was put into the basket and neither bought nor taken out since; the newest first, `days` at most before the cutoff."""
+    """What was put into the basket and neither bought nor taken out since; the newest first, `days` at most before the cutoff.
+
+    A removal that is about no item emptied the basket.
+    """
 
     days: int | float = 30
 
@@ -70,6 +74,12 @@ class OpenBaskets:
         def score(events: Histories) -> tuple[Pairs, Float64[np.ndarray, "P"]]:
             keep = with_roles(past, events, (Role.CART, Role.REMOVE, Role.BUY))
             keep &= np.asarray(events.fields["time"]) > past.cutoff - self.days * DAY
+            at = np.arange(events.events)
+            row = np.repeat(np.arange(len(events)), events.lengths)
+            empty = np.isin(events.fields["kind"], past.log.manifest.codes(Role.REMOVE)) & (events.fields["item"] == NONE)
+            emptied = np.full(len(events), -1)
+            emptied[row[empty]] = at[empty]  # of several, the last one stays
+            keep &= at > emptied[row]
             pairs, order, first = pairs_of(events, keep)
             newest = order[np.append(first[1:], len(order)) - 1] if len(first) else order[:0]
             still = np.isin(events.fields["kind"][newest], past.log.manifest.codes(Role.CART))
