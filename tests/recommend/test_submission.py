@@ -90,6 +90,11 @@ def test_numbers_are_ids_too(tmp_path: Path) -> None:
     assert read(tmp_path / "s.csv").equals(wanted)
 
 
+def test_lists_as_pandas_writes_them(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_text("user_id,products\nu,\"['1', 'it\\'s']\"\nv,\"[2, 3]\"\nw,[]\n")
+    assert read(tmp_path / "s.csv").equals(of(["u", "v", "w"], [["1", "it's"], ["2", "3"], []]))
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
@@ -99,12 +104,12 @@ def test_numbers_are_ids_too(tmp_path: Path) -> None:
         (b"user_id,products,score\n1,[2],3\n", "column 'score', which is not asked for"),
         (b"user_id,products,user_id\n1,[2],3\n", "'user_id' stands there 2 times"),
         (
-            b"user_id,products\n1,1 2 3\n2,['a']\n3,{}\n4,[true]\n5,[[1]]\n",
-            "found row 0: '1 2 3'; row 1: \"['a']\"; row 2: '{}' and 2 more",
+            b"user_id,products\n1,1 2 3\n2,['a'\n3,{}\n4,[true]\n5,[[1]]\n6,exit()\n7,['a' 1.5]\n8,(1)\n",
+            "found row 0: '1 2 3'; row 1: \"['a'\"; row 2: '{}' and 5 more",
         ),
-        (b"user_id,products\n1," + b"[" * 100_000 + b"\n", "expected JSON lists"),
+        (b"user_id,products\n1," + b"[" * 100_000 + b"\n", "expected lists"),
         (b"user_id,products\n\xff\xfe,[1]\n", "cannot be read|UTF"),
-        (b'user_id,products\n1,"[2\n', "cannot be read|JSON lists"),
+        (b'user_id,products\n1,"[2\n', "cannot be read|expected lists"),
         (b"\x00\x01\x02", "no column 'user_id'|cannot be read"),
     ],
 )

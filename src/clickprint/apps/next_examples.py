@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from jaxtyping import Int64
 
 from clickprint.core.ids import NONE
@@ -21,7 +22,9 @@ def outside(log: EventLog, column: str, ids: Int64[np.ndarray, "N"]) -> dict[int
     """What the shop calls these ids; the number itself where ids are the shop's own."""
     found = {int(i): str(int(i)) for i in ids}
     if column in log.texts and len(found):
-        table = log.engine.table(f"SELECT id, text FROM {log.texts[column]} WHERE id IN ({', '.join(map(str, found))})")
+        asked = log.engine.keep(pa.table({"asked": np.array(list(found), np.int64)}))
+        table = log.engine.table(f"SELECT id, text FROM {log.texts[column]} JOIN {asked} ON id = asked")
+        log.engine.drop(asked)
         found |= dict(zip(table.column("id").to_pylist(), table.column("text").to_pylist(), strict=True))
     return found
 

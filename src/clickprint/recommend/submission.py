@@ -3,9 +3,11 @@
 A submission is an Arrow table (user_id: string, products: list<string>) of the shop's own ids. Source: spec/next-purchase.md.
 """
 
+import ast
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +21,7 @@ USER, PRODUCTS, PRODUCT = "user_id", "products", "product"
 FORM = pa.schema([(USER, pa.string()), (PRODUCTS, pa.list_(pa.string()))])
 BYTES, ROWS = 1 << 30, 1_000_000  # a file above either is no submission, and is not read
 TOLD = 3  # examples that a fault names
+CELL = 10_000  # letters of a list in Python's spelling
 SUFFIXES = (".csv", ".parquet", ".pq")
 
 
@@ -156,14 +159,11 @@ def _formed(table: pa.Table, path: Path) -> pa.Table:
 
 
 def _lists(cells: list[str | None]) -> tuple[pa.Array, list[str]]:
-    """Lists from JSON."""
+    """Lists from JSON, or in Python's spelling, as pandas writes them to a CSV."""
     found: list[list[str | None] | None] = []
     wrong: list[int] = []
     for n, cell in enumerate(cells):
-        try:
-            value = json.loads(cell) if cell else None
-        except (ValueError, RecursionError):
-            value = cell
+        value = _list(cell) if cell else None
         right = value is None or (
             isinstance(value, list) and all(v is None or (isinstance(v, str | int) and not isinstance(v, bool)) for v in value)
         )
@@ -172,8 +172,20 @@ def _lists(cells: list[str | None]) -> tuple[pa.Array, list[str]]:
         found.append([v if v is None else str(v) for v in value] if right and value is not None else None)
     told = [f"row {n}: {str(cells[n])[:40]!r}" for n in wrong[:TOLD]]
     more = f" and {len(wrong) - TOLD:,} more" if len(wrong) > TOLD else ""
-    faults = [f'column {PRODUCTS!r}: expected JSON lists such as ["12", "7"], found {"; ".join(told)}{more}'] if wrong else []
+    faults = [f'column {PRODUCTS!r}: expected lists such as ["12", "7"], found {"; ".join(told)}{more}'] if wrong else []
     return pa.array(found, FORM.field(1).type), faults
+
+
+def _list(cell: str) -> Any:
+    """What a cell says; its text where it is no list."""
+    try:
+        return json.loads(cell)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return ast.literal_eval(cell.strip()) if len(cell) <= CELL else cell  # literals only: nothing is called
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return cell
 
 
 # ------------------------------------------------------------------------------------------------------------ score
