@@ -126,11 +126,17 @@ def test_the_score_is_the_mean_recall_over_all_buyers(next_made: Place, tmp_path
     assert "nobody bought" in capsys.readouterr().err
 
 
+def test_a_score_of_what_was_predicted_later_is_told_to_be_too_good(next_made: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    assert asked(next_made, "score", next_made.out / "predict" / "submission.csv") == 0
+    assert "by a log that holds this window: the score is too good" in capsys.readouterr().out
+
+
 def test_a_broken_rule_scores_nothing(next_made: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write(tmp_path / "twice.csv", [("u1", ["sku-1"]), ("u1", ["sku-2"])])
     assert asked(next_made, "score", file) == 0
     said = capsys.readouterr().out
     assert said.startswith("0.0000: mean recall")
+    assert "too good" not in said
     assert "- repeated user_id: 'u1'" in said
 
 

@@ -9,7 +9,7 @@ from clickprint.apps.next_examples import outside
 from clickprint.apps.next_stages import Run
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError, DataError
-from clickprint.core.time import DAY, Window, parse
+from clickprint.core.time import DAY, Window, parse, show
 from clickprint.data.log import EventLog
 from clickprint.recommend import submission
 from clickprint.recommend.submission import PRODUCT, USER, Finding, Limits
@@ -54,12 +54,21 @@ def score(run: Run, file: Path, data: Path | None = None, start: str = "") -> st
     named = ([users[u] for u in who.tolist()], [items[i] for i in truth.items.values.tolist()])
     pairs = pa.table([pa.array(n, pa.string()) for n in named], [USER, PRODUCT])
     found = submission.score(table, pairs, limits(run), known=len(dataset.users))
+    late = _knew(run, file, window)
     why = ["0, since a rule is broken:", *(f"- {f}" for f in found.finding.faults)] if found.finding.faults else []
     return "\n".join([
         f"{found.value:.4f}: mean recall of {found.buyers:,} buyers, {window}; {found.named:,} of them are in {file}",
+        *late,
         *why,
         *_losses(found.finding),
     ])  # fmt: skip
+
+
+def _knew(run: Run, file: Path, window: Window) -> list[str]:
+    """Of our own submission we know when it was made."""
+    if not file.resolve().is_relative_to(run.folder("predict").resolve()) or window.start >= run.windows().cutoff:
+        return []
+    return [f"- it was predicted from {show(run.windows().cutoff)} on, by a log that holds this window: the score is too good"]
 
 
 def _losses(found: Finding) -> list[str]:
