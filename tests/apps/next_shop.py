@@ -50,6 +50,7 @@ users = 50
 days = 3
 products = 5
 users = 20
+linked = false
 [windows]
 learn = 2
 history = 7
