@@ -92,11 +92,6 @@ def test_window_rows(golden: Path) -> None:
     assert [len(buys(golden / "log", *w)) for w in WINDOWS] == [736, 701]
 
 
-@pytest.mark.usefixtures("two_threads")
-def test_churn_is_the_organisers_score(golden: Path) -> None:
-    check(golden, "churn")
-
-
 @pytest.mark.golden
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("name", ["churn", "conversion", "propensity_category", "propensity_sku", "propensity_new_sku", "propensity_price"])

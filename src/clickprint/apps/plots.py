@@ -104,6 +104,7 @@ def draw(picture: "Callable[[], Figure | None]", label: str, *, dots: int = 150)
         if drawn is None:
             return None
         drawn.savefig(vectors, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        drawn.set_layout_engine("none")  # where everything stands is settled: asking again is a third of the work
         drawn.savefig(pixels, format="png", dpi=dots, facecolor="white", metadata={"Software": None})
         width, height = drawn.get_size_inches() * 72
     return Drawn(_inline(vectors.getvalue(), label, width, height), pixels.getvalue())

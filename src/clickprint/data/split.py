@@ -26,11 +26,14 @@ class LogPast:
     cutoff: Time
     users: Int64[np.ndarray, "U"] = field(repr=False)
     _histories: dict[tuple[str, ...], Histories] = field(default_factory=dict, repr=False, compare=False)
+    _catalogue: list[Catalogue] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def catalogue(self) -> Catalogue:
-        """As known at the cutoff."""
-        return self.log.catalogue
+        """As known at the cutoff. Read once."""
+        if not self._catalogue:
+            self._catalogue.append(self.log.catalogue)
+        return self._catalogue[0]
 
     def histories(self, fields: Collection[str]) -> Histories:
         """See core.past.Past. Built beside the engine's spilled data, once for equal fields; gone with the engine.
