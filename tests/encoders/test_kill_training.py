@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,14 +22,16 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and 
 STEPS = 9  # in all: 3 epochs of 3 batches; with a checkpoint after each, and after each epoch, there are 12
 RECIPE = SASRec(
     width=8,
-    history=HistorySpec(length=6),
+    history=HistorySpec(length=6, baskets=True),  # what is predicted is drawn, too
     loss=NextItemLoss(kind="sampled", negatives=4),
     training=Training(epochs=3, batch=8, lr=0.01, warmup=4, decay_to=0.1, patience=3, clip=1.0),
 )
 
 
 def fit(checkpoint=None, watch=lambda *_: None):
-    kept, users, held = sequence.hold_out(walks(24))
+    hourly = walks(24)
+    pairs = replace(hourly, fields=hourly.fields | {"time": hourly.fields["time"] // 7_200_000_000})
+    kept, users, held = sequence.hold_out(pairs, baskets=True)
     measure = sequence.last_item_measure(kept, users, held)
     return sequence.fit(RECIPE, "sasrec", kept, rng=RNG(2), measure=measure, checkpoint=checkpoint, watch=watch, accelerator="cpu")
 
@@ -36,6 +39,7 @@ def fit(checkpoint=None, watch=lambda *_: None):
 # Runs each moment in a process of its own that kills itself there, then another one that goes on; torch is loaded once.
 SCRIPT = """
 import json, os, signal, sys
+from dataclasses import replace
 from pathlib import Path
 here, out, moments = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
 sys.path.insert(0, here)

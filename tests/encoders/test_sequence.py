@@ -136,13 +136,57 @@ def test_patience_holds_out_last_items_and_stops() -> None:
     kept, users, held = sequence.hold_out(histories)
     some = histories.lengths >= 3
     assert np.array_equal(users, histories.users[some])
-    assert np.array_equal(held, histories.fields["item"][histories.starts[1:][some] - 1])
+    assert np.array_equal(held.values, histories.fields["item"][histories.starts[1:][some] - 1])
+    assert (held.lengths == 1).all()
     assert np.array_equal(kept.lengths, histories.lengths - some)
     recipe = RECIPES["sasrec"](training=Training(epochs=60, batch=40, lr=0.01, patience=9))
     fitted = sequence.fit(recipe, "sasrec", kept, rng=RNG(0), measure=sequence.last_item_measure(kept, users, held, seen=True))
     assert fitted.progress is not None
     assert fitted.progress.best > 0.9
     assert fitted.progress.epoch == fitted.progress.best_epoch + 9 < 60
+
+
+def shopping(users: int = 60, seed: int = 0, **more: np.ndarray) -> Histories:
+    """Everyone buys the pairs (1, 2), (3, 4), (5, 6), (7, 8) in turn, each at one moment; some buy once or never."""
+    random = np.random.default_rng(seed)
+    trips = random.integers(0, 8, users)
+    starts = np.concatenate([[0], np.cumsum(2 * trips)]).astype(np.int64)
+    pair = np.concatenate([(random.integers(4) + np.arange(n)) % 4 for n in trips])
+    item = (2 * np.repeat(pair, 2) + np.tile([1, 2], len(pair))).astype(np.int64)
+    time = np.repeat(np.arange(len(pair), dtype=np.int64), 2) * 86_400_000_000
+    return Histories(np.arange(users), starts, {"item": item, "time": time, **more})
+
+
+def test_baskets_have_no_order() -> None:
+    histories = shopping()
+    recipe = RECIPES["sasrec"](history=HistorySpec(length=10, baskets=True), training=Training(epochs=40, batch=20, lr=0.01))
+    lists = sequence.fit(recipe, "sasrec", histories, rng=RNG(1)).recommend(histories, 2).items
+    some = histories.lengths > 0
+    newest = histories.fields["item"][histories.starts[1:][some] - 1]
+    wanted = np.stack([newest % 8 + 1, newest % 8 + 2], axis=1)
+    assert (np.sort(lists[some], axis=1) == wanted).all()
+
+
+def test_a_basket_is_held_out_whole() -> None:
+    histories = shopping()
+    kept, users, held = sequence.hold_out(histories, baskets=True)
+    some = histories.lengths >= 4
+    assert np.array_equal(users, histories.users[some])
+    assert np.array_equal(kept.lengths, histories.lengths - 2 * some)
+    assert (held.lengths == 2).all()
+    assert np.array_equal(held.values.reshape(-1, 2)[:, 1], histories.fields["item"][histories.starts[1:][some] - 1])
+    recipe = RECIPES["sasrec"](history=HistorySpec(baskets=True), training=Training(epochs=60, batch=20, lr=0.01, patience=9))
+    measure = sequence.last_item_measure(kept, users, held, seen=True)
+    fitted = sequence.fit(recipe, "sasrec", kept, rng=RNG(0), measure=measure)
+    assert fitted.progress is not None
+    assert fitted.progress.best == pytest.approx(1.0)  # both items of every held-out basket are before all others
+
+
+def test_without_a_second_moment_there_is_no_next_basket() -> None:
+    once = shopping()
+    together = Histories(once.users, once.starts, once.fields | {"time": np.zeros(once.events, np.int64)})
+    with pytest.raises(DataError, match=r"no next basket to learn; leave out history\.baskets"):
+        sequence.fit(RECIPES["sasrec"](history=HistorySpec(baskets=True)), "sasrec", together, rng=RNG(0))
 
 
 def test_parts_of_users_are_read_as_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from clickprint.core.rng import RNG
 from clickprint.nn import next_item
 from clickprint.nn.blocks import GRULayers, HSTUBlock, LiGRBlock, SASRecBlock, TransformerPPBlock
 from clickprint.nn.mamba import Mamba1, Mamba2, MambaBlock
-from clickprint.nn.next_item import Batch, NextItem, NextItemLoss, best, last_states, shifted
+from clickprint.nn.next_item import Batch, NextItem, NextItemLoss, best, last_states, next_basket, shifted
 from clickprint.nn.train import Training, shuffled, train
 
 WIDTH, LENGTH, ITEMS = 16, 12, 8
@@ -105,6 +105,63 @@ def test_pieces_hold_every_pair_once() -> None:
             found += zip(before.fields["item"][asked].tolist(), target.fields["item"][asked].tolist(), strict=True)
         assert sorted(found) == wanted
     assert list(shifted(fields, starts, LENGTH)(np.array([], np.int64))) == []
+
+
+def baskets(users: int = 25, seed: int = 0) -> tuple[dict[str, np.ndarray], np.ndarray, list[list[list[int]]]]:
+    """Up to six baskets of one to four items a user (0: an event about no item); the last of one user and the first of the next may be
+    of one moment. Flat, and as lists."""
+    random = np.random.default_rng(seed)
+    lists = [
+        [sorted(random.integers(0, ITEMS + 1, random.integers(1, 5)).tolist()) for _ in range(random.integers(0, 7))] for _ in range(users)
+    ]
+    flat = np.array([i for user in lists for basket in user for i in basket], np.int64)
+    time = np.array([t for user in lists for t, basket in enumerate(user) for _ in basket], np.int64)
+    starts = np.concatenate([[0], np.cumsum([sum(map(len, user)) for user in lists])]).astype(np.int64)
+    return {"item": flat, "time": time * 60}, starts, lists
+
+
+@pytest.mark.parametrize("length", [3, 50])
+def test_each_event_predicts_an_item_of_the_next_basket(length: int) -> None:
+    """Against a loop over users, events and draws."""
+    fields, starts, lists = baskets()
+    pairs: dict[int, list[tuple[int, list[int]]]] = {}
+    for user, of in enumerate(lists):
+        pairs[user] = [(item, nxt) for now, nxt in pairwise(of) for item in now][-length:]
+    drawn: dict[tuple[int, int], list[int]] = {}
+    torch.manual_seed(0)
+    for pieces in [1, 3] * 100:
+        rows = np.arange(len(lists))
+        users = []
+        for (before, target), weight in next_basket(fields, starts, length, pieces)(rows):
+            assert int((target.fields["item"] > 0).sum()) == weight
+            assert before.lengths.tolist() == target.lengths.tolist()
+            for row in range(len(before.lengths)):
+                n = int(before.lengths[row])
+                items = before.fields["item"][row, :n].tolist()
+                (user,) = [u for u in pairs if u not in users and n == len(pairs[u]) and items == [i for i, _ in pairs[u]]][:1]
+                users.append(user)
+                for place, item in enumerate(target.fields["item"][row, :n].tolist()):
+                    drawn.setdefault((user, place), []).append(item)
+        assert sorted(users) == [u for u in pairs if pairs[u]]
+    for user, of in pairs.items():
+        for place, (_, nxt) in enumerate(of):
+            found = drawn[user, place]
+            assert set(found) == set(nxt)
+            for item in set(nxt):  # evenly among the events: four deviations of 200 draws
+                share = nxt.count(item) / len(nxt)
+                assert abs(found.count(item) / len(found) - share) <= 4 * (share * (1 - share) / len(found)) ** 0.5
+
+
+def test_where_every_moment_has_one_event_the_next_basket_is_the_next_event() -> None:
+    fields, starts = cycles(20)
+    rows = np.arange(20)
+    for one, other in zip(shifted(fields, starts, LENGTH, 3)(rows), next_basket(fields, starts, LENGTH, 3)(rows), strict=True):
+        assert one[1] == other[1]
+        for a, b in zip(one[0], other[0], strict=True):
+            assert torch.equal(a.fields["item"], b.fields["item"])
+            assert torch.equal(a.lengths, b.lengths)
+    nothing = {"item": np.zeros(0, np.int64), "time": np.zeros(0, np.int64)}
+    assert list(next_basket(nothing, np.zeros(4, np.int64), LENGTH)(np.arange(3))) == []
 
 
 @pytest.mark.parametrize("kind", ["softmax", "sampled", "gbce"])

@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int, Int64
+from jaxtyping import Bool, Float32, Int, Int64
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -22,7 +22,7 @@ from clickprint.core.ids import NONE
 from clickprint.core.items import Catalogue
 from clickprint.core.past import Past
 from clickprint.core.profiles import Profiles, to_float16
-from clickprint.core.ragged import Ragged
+from clickprint.core.ragged import Ragged, starts_of
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.rng import RNG
 from clickprint.core.watch import Watch, silent
@@ -31,7 +31,7 @@ from clickprint.encoders import state
 from clickprint.encoders.derived import DERIVED, columns, derive
 from clickprint.metrics import ranking
 from clickprint.nn.device import device
-from clickprint.nn.next_item import ITEM, TIME, HistoryModel, NextItem, best, last_states, shifted
+from clickprint.nn.next_item import ITEM, TIME, HistoryModel, NextItem, best, last_states, next_basket, shifted
 from clickprint.nn.train import Loss, Parts, Progress, Rows, Training, shuffled, take, train
 
 SECOND = 1_000_000
@@ -45,6 +45,7 @@ class HistorySpec:
     `fields` are columns of events, numeric attributes of the catalogue, or what encoders.derived makes of them (hour, weekday, gap, age,
     price_band). `everything`: events about no item are read too. Items with fewer than `least` events at fit are not learned: they are
     nothing, wherever they stand. `texts`: item vectors start from what the catalogue says of the items (data.texts), not at random.
+    `baskets`: what happened at one moment has no order, so an event predicts an item of the next moment (nn.next_item.next_basket).
     """
 
     length: int = 50
@@ -52,6 +53,7 @@ class HistorySpec:
     least: int = 1
     everything: bool = False
     texts: bool = False
+    baskets: bool = False
 
     def __post_init__(self) -> None:
         wrong = [f"{n}: found {getattr(self, n)}, expected at least 1" for n in ("length", "least") if getattr(self, n) < 1]
@@ -84,8 +86,8 @@ def fit_past(recipe: Recipe, name: str, past: Past, *, rng: RNG, watch: Watch = 
     catalogue = past.catalogue if recipe.history.texts else None
     if not recipe.training.patience:
         return fit(recipe, name, histories, rng=rng, catalogue=catalogue, watch=watch, accelerator=accelerator)
-    kept, users, held = hold_out(histories)
-    measure = last_item_measure(kept, users, held)
+    kept, users, held = hold_out(histories, baskets=recipe.history.baskets)
+    measure = last_item_measure(kept, users, held, seen=recipe.history.baskets)
     return fit(recipe, name, kept, rng=rng, catalogue=catalogue, watch=watch, accelerator=accelerator, measure=measure)
 
 
@@ -114,6 +116,10 @@ def fit(
     fields = fitted.numbers(events)
     if examples is None and ((np.diff(items_only(events).starts) < 2).all() or not len(values[ITEM])):
         raise DataError(name, ["no history has two events about an item, so there is no next item to learn"])
+    if examples is None and recipe.history.baskets and not before_last_moment(items_only(events)).any():
+        raise DataError(
+            name, ["no history has events about items at two moments, so there is no next basket to learn; leave out history.baskets"]
+        )
     with torch.random.fork_rng():
         torch.manual_seed(rng.child("start").integer() & 0x7FFF_FFFF_FFFF_FFFF)
         model = recipe.model({f: len(v) for f, v in values.items()}).to(device(accelerator))
@@ -121,7 +127,7 @@ def fit(
             start_from_texts(model, values[ITEM], catalogue, name)
     fitted = replace(fitted, network=model)
     rows: Rows = shuffled(len(events), rng)
-    parts: Parts = shifted(fields, events.starts, recipe.history.length, recipe.pieces)
+    parts: Parts = (next_basket if recipe.history.baskets else shifted)(fields, events.starts, recipe.history.length, recipe.pieces)
     if examples is not None:
         rows, parts = examples(fields, events.starts)
     progress = train(
@@ -304,26 +310,41 @@ def number(known: Int64[np.ndarray, "V"], values: np.ndarray) -> Int64[np.ndarra
     return np.where(known[place] == values, place + 1, 0)
 
 
-def hold_out(histories: Histories) -> tuple[Histories, Int64[np.ndarray, "U"], Int64[np.ndarray, "U"]]:
-    """The histories less the last event about an item of everyone with three or more, who they are, and their held-out items."""
+def before_last_moment(events: Histories) -> Bool[np.ndarray, "L"]:
+    """Which events happened before their user's newest one."""
+    newest = np.where(events.lengths > 0, events.fields[TIME][np.maximum(events.starts[1:] - 1, 0)], 0) if events.events else events.lengths
+    return events.fields[TIME] < np.repeat(newest, events.lengths)
+
+
+def hold_out(histories: Histories, *, baskets: bool = False) -> tuple[Histories, Int64[np.ndarray, "U"], Ragged]:
+    """The histories less the last event about an item of everyone with three or more (`baskets`: less the items of the last moment of
+    everyone with two or more moments), who they are, and each one's held-out items."""
     events = items_only(histories)
-    some = events.lengths >= 3
-    last = events.starts[1:][some] - 1
-    keep = np.ones(events.events, bool)
-    keep[last] = False
-    return events.where(keep), events.users[some], events.fields[ITEM][last]
+    if baskets:
+        keep = before_last_moment(events)
+        row = np.repeat(np.arange(len(events)), events.lengths)
+        some = np.bincount(row[keep], minlength=len(events)) > 0
+        keep |= ~some[row]
+    else:
+        some = events.lengths >= 3
+        keep = np.ones(events.events, bool)
+        keep[events.starts[1:][some] - 1] = False
+    held = events.where(~keep).of(events.users[some])
+    return events.where(keep), events.users[some], held.ragged(ITEM)
 
 
 def last_item_measure(
-    kept: Histories, users: Int64[np.ndarray, "U"], held: Int64[np.ndarray, "U"], *, k: int = 10, seen: bool = False
+    kept: Histories, users: Int64[np.ndarray, "U"], held: Ragged, *, k: int = 10, seen: bool = False
 ) -> Callable[[FittedSequence], float]:
-    """NDCG@k of the held-out item, ranked among all items; an item that was never learned is missed."""
+    """NDCG@k of the held-out items, ranked among all items; an item that was never learned is missed."""
     asked = kept.of(users)
+    row = np.repeat(np.arange(len(held)), held.lengths)
+    once = np.unique(np.stack([row, held.values]), axis=1)  # an item may be in a basket twice
+    starts = starts_of(np.bincount(once[0], minlength=len(held)))
 
     def measure(fitted: FittedSequence) -> float:
-        lists = fitted.recommend(asked, k, seen=seen).items
-        hit = ranking.hits(lists, np.arange(len(users) + 1), held)
-        return float(np.mean(ranking.ndcg(hit, np.ones(len(users), np.int64), k))) if len(users) else 0.0
+        hit = ranking.hits(fitted.recommend(asked, k, seen=seen).items, starts, once[1])
+        return float(np.mean(ranking.ndcg(hit, np.diff(starts), k))) if len(users) else 0.0
 
     return measure
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clickprint.core.errors import ConfigError
-from clickprint.core.ragged import Ragged
+from clickprint.core.ragged import Ragged, spans
 from clickprint.nn import losses
 from clickprint.nn.positions import LearnedPositions
 from clickprint.nn.top import CELLS, top
@@ -185,6 +185,40 @@ def shifted(
                 at, lengths = first[some], keep[some] - 1
                 asked = int((before[at + 1 + lengths] - before[at + 1]).sum())
                 yield (Batch.of(fields, at, lengths), Batch.of(targets, at + 1, lengths)), asked
+
+    return parts
+
+
+def next_basket(
+    fields: Mapping[str, np.ndarray], starts: Int64[np.ndarray, "U1"], length: int, pieces: int = 1
+) -> Callable[[Int64[np.ndarray, "B"]], Iterator[tuple[tuple[Batch, Batch], int]]]:
+    """As `shifted`, where what happened at one moment is a basket without an order: each event predicts an item of the user's next
+    basket, drawn evenly among its events and anew each time, and never the one that stands behind it in its own.
+
+    The last `length` events before a user's last basket are given. Events whose draw is about no item predict nothing.
+    """
+    lengths, item, time = np.diff(starts), fields[ITEM], fields[TIME]
+    user = np.repeat(np.arange(len(lengths)), lengths)
+    opens = np.ones(len(user), bool)
+    opens[1:] = (user[1:] != user[:-1]) | (time[1:] != time[:-1])
+    basket = np.cumsum(opens) - 1
+    start = np.append(np.flatnonzero(opens), len(user))  # of each basket, and where the last one ends
+    owner = np.append(user[opens], [-1, -1])
+    sizes = np.append(np.diff(start), 0)
+    into = start[basket + 1]
+    many = np.where(owner[basket + 1] == user, sizes[basket + 1], 0)
+    given = np.bincount(user[many > 0], minlength=len(lengths))  # what a user did before the last basket
+    keep = np.minimum(given, length)
+    first = starts[:-1] + given - keep
+
+    def parts(rows: Int64[np.ndarray, "B"]) -> Iterator[tuple[tuple[Batch, Batch], int]]:
+        rows = rows[keep[rows] > 0]
+        for some in np.array_split(rows[np.argsort(keep[rows], kind="stable")], pieces):
+            if len(some):
+                at, n = first[some], keep[some]
+                laid, places = spans(at, n)
+                drawn = into[places] + (torch.rand(int(laid[-1]), dtype=torch.float64).numpy() * many[places]).astype(np.int64)
+                yield (Batch.of(fields, at, n), Batch.of({ITEM: item[drawn]}, laid[:-1], n)), int((item[drawn] > 0).sum())
 
     return parts
 
