@@ -9,6 +9,7 @@ import pytest
 
 from clickprint.core.errors import ConfigError
 from clickprint.core.ids import NONE
+from clickprint.core.items import Catalogue
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
 from clickprint.data.engine import DuckDB
@@ -64,6 +65,20 @@ def test_an_item_that_is_not_listed_yet_is_no_candidate(small: EventLog) -> None
     past = past_of(bringing(small, VECTORS | {99: (1.0, 0.0)}), CUTOFF)
     found = Nearest(roles=()).fit(past).retrieve(past, 9)
     assert 99 not in found.items
+
+
+def test_a_sentence_encoder_goes_before_what_the_source_brings(small: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def told(catalogue: Catalogue, model: str) -> tuple[np.ndarray, np.ndarray]:
+        asked.append(model)
+        return np.array([10, 11]), np.array([[3.0, 4.0], [0.0, 0.0]], np.float32)
+
+    monkeypatch.setattr("clickprint.recommend.sources.vectors.sentence_vectors", told)
+    fitted = Nearest(roles=(), sentences="some/model").fit(past_of(bringing(small, VECTORS), CUTOFF))
+    assert asked == ["some/model"]
+    assert fitted.items.tolist() == [10]
+    np.testing.assert_allclose(fitted.vectors, [[0.6, 0.8]])
 
 
 def test_vectors_that_are_no_numbers_say_nothing(small: EventLog) -> None:

@@ -20,6 +20,7 @@ from clickprint.data.texts import item_vectors
 from clickprint.encoders import encoder
 from clickprint.recommend.blocks import best, blocks, together, with_roles
 from clickprint.recommend.pairs import Pairs
+from clickprint.recommend.sources.sentences import sentence_vectors
 
 USERS = 65_536  # whose vectors are single precision at once
 MANY = 200_000  # items from which `auto` searches a graph instead of all
@@ -33,7 +34,8 @@ class Nearest:
     `half_life` days before the cutoff.
 
     The vectors are those that the source brings (the Stokman shop's title vectors), or else latent semantic ones of `width` axes of the
-    catalogue's texts and categories as known at the cutoff (data.texts).
+    catalogue's texts and categories as known at the cutoff (data.texts). `sentences`, the folder or the name of a model for the library
+    sentence-transformers, makes them of the catalogue's texts instead.
     """
 
     roles: tuple[str, ...] = ("view", "cart", "like", "buy")
@@ -41,6 +43,7 @@ class Nearest:
     half_life: int | float = 14.0
     width: int = 64
     search: str = "auto"
+    sentences: str = ""
 
     def __post_init__(self) -> None:
         wrong = [r for r in self.roles if r not in list(Role)]
@@ -50,12 +53,14 @@ class Nearest:
         _refuse([*faults, *_search(self.search)])
 
     def fit(self, past: Past, *, rng: RNG | None = None, watch: Watch = silent) -> "FittedNearest":
-        """Raises ConfigError where there are neither vectors nor texts nor categories."""
+        """Raises ConfigError where there are neither vectors nor texts nor categories, or no texts for a sentence encoder."""
         catalogue = past.catalogue
         given = getattr(past.log, "item_vectors", None)  # only logs of files bring any
         listed = catalogue.table.column("item").to_numpy()
         had = [np.unique(events.fields["item"]) for events in blocks(past.histories(("item",)))]
-        if given is not None:
+        if self.sentences:
+            items, vectors = sentence_vectors(catalogue, self.sentences)
+        elif given is not None:
             items, vectors = given
             there = np.isin(items, np.concatenate([listed, *had]))  # what is not known yet is no candidate
             items, vectors = np.asarray(items)[there].astype(np.int64), np.asarray(vectors, np.float32)[there]
