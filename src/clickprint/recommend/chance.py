@@ -9,39 +9,22 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
-from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.errors import DataError
 from clickprint.core.files import whole
 from clickprint.core.rng import RNG
-from clickprint.recommend.ranker import boost, importance, opened, read_model, steady
+from clickprint.recommend.trees import Trees, boost, importance, opened, read_model
 
 MODEL, ABOUT = "model.txt", "chance.json"
 LEAST = 1e-6  # chances stay that far from 0 and 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Chance:
+class Chance(Trees):
     """LightGBM's log loss over columns of users, a row a user and window."""
 
     trees: int = 150
     leaves: int = 15
     rate: float = 0.04
-    least: int = 50  # users in a leaf
-    columns: float = 0.7
-    rows: float = 0.8
-    penalty: float = 1.0
-    threads: int = 1
-
-    def __post_init__(self) -> None:
-        faults = [f"{n}: found {getattr(self, n)}, expected at least 1" for n in ("trees", "least", "threads") if getattr(self, n) < 1]
-        faults += [] if self.leaves >= 2 else [f"leaves: found {self.leaves}, expected at least 2"]
-        faults += [
-            f"{n}: found {getattr(self, n)}, expected above 0, at most 1"
-            for n in ("rate", "columns", "rows")
-            if not 0 < getattr(self, n) <= 1
-        ]
-        faults += [] if self.penalty >= 0 else [f"penalty: found {self.penalty}, expected 0 or more"]
-        if faults:
-            raise ConfigError("; ".join(faults))
 
     def fit(self, examples: Sequence[tuple[Mapping[str, Float32[np.ndarray, "_"]], Bool[np.ndarray, "_"]]], *, rng: RNG) -> "FittedChance":
         """From (columns, who bought), one a window. Raises DataError where nobody bought or windows have other columns."""
@@ -50,18 +33,7 @@ class Chance:
             np.concatenate([np.stack([c[n] for n in names], 1) for c, _ in examples]),
             np.concatenate([y for _, y in examples]),
             names,
-            params={
-                "objective": "binary",
-                "num_leaves": self.leaves,
-                "learning_rate": self.rate,
-                "min_data_in_leaf": self.least,
-                "feature_fraction": self.columns,
-                "bagging_fraction": self.rows,
-                "bagging_freq": 1,
-                "lambda_l2": self.penalty,
-                "num_threads": self.threads,
-                **steady(rng),
-            },
+            params=self.params("binary", rng),
             trees=self.trees,
         )
         return FittedChance(names, booster.model_to_string(num_iteration=-1), recipe=asdict(self))

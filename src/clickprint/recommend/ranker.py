@@ -12,50 +12,29 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import whole
 from clickprint.core.rng import RNG
 from clickprint.recommend.pairs import Pairs
+from clickprint.recommend.trees import Trees, boost, importance, opened, read_model
 
 MODEL, ABOUT = "model.txt", "ranker.json"
 BLOCK = 1 << 18  # pairs scored at a time
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ranker:
+class Ranker(Trees):
     """LambdaMART (Burges 2010) as LightGBM has it, or `binary`: each pair's chance by itself.
 
     A group is one user's candidates in one window; `negatives` of them that were not bought are kept, drawn by the seed (0: all).
     """
 
     objective: str = "lambdarank"
-    trees: int = 200
-    leaves: int = 31
-    rate: float = 0.05
-    least: int = 50  # pairs in a leaf
-    columns: float = 0.7  # share of the features that a tree may use
-    rows: float = 0.8  # share of the pairs that a tree sees
-    penalty: float = 1.0
     negatives: int = 0
     truncation: int = 30  # places whose order counts
-    threads: int = 1
 
-    def __post_init__(self) -> None:
-        faults = [
-            f"{n}: found {getattr(self, n)}, expected at least 1"
-            for n in ("trees", "least", "truncation", "threads")
-            if getattr(self, n) < 1
-        ]
-        faults += [] if self.leaves >= 2 else [f"leaves: found {self.leaves}, expected at least 2"]
-        faults += (
-            []
-            if self.objective in ("lambdarank", "binary")
-            else [f"objective: found {self.objective!r}, expected 'lambdarank' or 'binary'"]
-        )
-        faults += [
-            f"{n}: found {getattr(self, n)}, expected above 0, at most 1"
-            for n in ("rate", "columns", "rows")
-            if not 0 < getattr(self, n) <= 1
-        ]
-        faults += [f"{n}: found {getattr(self, n)}, expected 0 or more" for n in ("negatives", "penalty") if getattr(self, n) < 0]
-        if faults:
-            raise ConfigError("; ".join(faults))
+    def faults(self) -> list[str]:
+        faults = Trees.faults(self)
+        faults += [f"truncation: found {self.truncation}, expected at least 1"] if self.truncation < 1 else []
+        faults += [f"negatives: found {self.negatives}, expected 0 or more"] if self.negatives < 0 else []
+        known = self.objective in ("lambdarank", "binary")
+        return faults + ([] if known else [f"objective: found {self.objective!r}, expected 'lambdarank' or 'binary'"])
 
     def fit(self, examples: list[tuple[Pairs, Bool[np.ndarray, "_"]]], *, rng: RNG) -> "FittedRanker":
         """From (candidates, whether each was bought), one a window. Users who bought none of theirs teach nothing and are left out.
@@ -64,30 +43,16 @@ class Ranker:
         """
         names = check(examples)
         parts = [_sampled(p, y, self.negatives, rng.child("negatives").child(str(n))) for n, (p, y) in enumerate(examples)]
+        more = {"lambdarank_truncation_level": self.truncation, "bagging_by_query": True} if self.objective == "lambdarank" else {}
         booster = boost(
             np.concatenate([p.matrix(names) for p, _ in parts]),
             np.concatenate([y for _, y in parts]),
             names,
             groups=np.concatenate([p.lengths for p, _ in parts]) if self.objective == "lambdarank" else None,
-            params=self.params(rng),
+            params=self.params(self.objective, rng) | more,
             trees=self.trees,
         )
         return FittedRanker(names, booster.model_to_string(num_iteration=-1), recipe=asdict(self))
-
-    def params(self, rng: RNG) -> dict[str, Any]:
-        return {
-            "objective": self.objective,
-            "num_leaves": self.leaves,
-            "learning_rate": self.rate,
-            "min_data_in_leaf": self.least,
-            "feature_fraction": self.columns,
-            "bagging_fraction": self.rows,
-            "bagging_freq": 1,
-            "lambda_l2": self.penalty,
-            "num_threads": self.threads,
-            **({"lambdarank_truncation_level": self.truncation, "bagging_by_query": True} if self.objective == "lambdarank" else {}),
-            **steady(rng),
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,56 +146,6 @@ class Steps:
     @staticmethod
     def from_json(found: dict[str, list[float]]) -> "Steps":
         return Steps(np.array(found["at"], np.float64), np.array(found["value"], np.float64))
-
-
-# ------------------------------------------------------------------------------------------------------------ LightGBM
-def steady(rng: RNG) -> dict[str, Any]:
-    """Options without which two runs differ."""
-    return {"seed": rng.child("trees").integer() % 2**31, "deterministic": True, "force_row_wise": True, "verbosity": -1, "max_bin": 127}
-
-
-def boost(
-    matrix: np.ndarray, truth: np.ndarray, names: list[str], *, params: dict[str, Any], trees: int, groups: np.ndarray | None = None
-) -> Any:
-    """A booster. Raises ConfigError where LightGBM is not installed."""
-    lightgbm = _lightgbm()
-    data = lightgbm.Dataset(
-        matrix,
-        np.asarray(truth, np.float32),
-        group=groups,
-        feature_name=names,
-        free_raw_data=True,
-        params={"max_bin": params["max_bin"], "verbosity": -1, "num_threads": params["num_threads"]},
-    )
-    return lightgbm.train(params, data, trees)
-
-
-def importance(model: str, names: list[str]) -> dict[str, float]:
-    """Each feature's share of the gain; the largest first."""
-    gain = opened(model).feature_importance("gain")
-    order = np.argsort(-gain, kind="stable")
-    return {names[n]: float(gain[n] / max(gain.sum(), 1e-30)) for n in order}
-
-
-def opened(model: str) -> Any:
-    return _lightgbm().Booster(model_str=model)
-
-
-def read_model(model: str, where: str) -> Any:
-    """The booster that a text describes. Raises DataError."""
-    lightgbm = _lightgbm()
-    try:
-        return lightgbm.Booster(model_str=model)
-    except (lightgbm.basic.LightGBMError, ValueError, KeyError) as fault:
-        raise DataError(where, [f"not a model of LightGBM ({str(fault).splitlines()[0]}); train it again"]) from None
-
-
-def _lightgbm() -> Any:
-    try:
-        import lightgbm
-    except ImportError:
-        raise ConfigError("ranking needs LightGBM; pip install 'clickprint[recommend]'") from None
-    return lightgbm
 
 
 def check(examples: list[tuple[Pairs, Bool[np.ndarray, "_"]]]) -> list[str]:
