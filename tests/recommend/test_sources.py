@@ -5,6 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import sparse
 
 from clickprint.core.errors import ConfigError
 from clickprint.core.ids import NONE
@@ -313,3 +316,23 @@ def test_what_is_due_comes_before_what_was_just_bought() -> None:
 def test_bad_options(make: Any, message: str, past: LogPast) -> None:
     with pytest.raises(ConfigError, match=message):
         make(past)
+
+
+@pytest.mark.parametrize("dense", [0.0, 0.25, 1.0])
+@given(data=st.data())
+def test_the_best_of_a_sparse_matrix_are_those_of_the_same_dense_one(dense: float, data: st.DataObject) -> None:
+    users, items, k = data.draw(st.integers(0, 6)), data.draw(st.integers(1, 9)), data.draw(st.integers(1, 12))
+    cells = st.lists(st.sampled_from([-1.0, 0.0, 0.0, 0.5, 0.5 + 1e-12, 2.0]), min_size=users * items, max_size=users * items)
+    matrix = np.array(data.draw(cells)).reshape(users, items)
+    names = np.arange(items) * 3 + 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "DENSE", dense)
+        patch.setattr(blocks, "CELLS", data.draw(st.sampled_from([1, 20, 1000])))
+        one = blocks.best(np.arange(users), lambda some: matrix[some], names, k)
+        other = blocks.best(np.arange(users), lambda some: sparse.csr_matrix(matrix[some]), names, k)
+    np.testing.assert_array_equal(one.items, other.items)
+    np.testing.assert_array_equal(one.scores, other.scores)
+    for row, scores in enumerate(matrix.astype(np.float32)):  # and both are what sorting gives
+        good = sorted((i for i in range(items) if scores[i] > 0), key=lambda i: (-scores[i], i))[:k]
+        assert one.items[row][: len(good)].tolist() == names[good].tolist()
+        assert (one.items[row][len(good) :] == NONE).all()

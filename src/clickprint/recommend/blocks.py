@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int64, Num
+from scipy import sparse
 
 from clickprint.core.events import Role
 from clickprint.core.histories import Histories
@@ -17,6 +19,7 @@ from clickprint.core.time import Time
 from clickprint.recommend.pairs import Pairs
 
 EVENTS = 1 << 21  # in a block, unless one user has more
+DENSE = 0.25  # share of the numbers of a sparse matrix above which picking the highest is faster in a dense one
 CELLS = 1 << 24  # numbers of users × items, or of users × users, that are in memory at once
 
 
@@ -74,7 +77,7 @@ def together(users: Int64[np.ndarray, "U"], found: Sequence[Recommendations], k:
 
 def best(
     users: Int64[np.ndarray, "U"],
-    score: Callable[[slice], Num[np.ndarray, "B V"]],
+    score: Callable[[slice], Num[np.ndarray, "B V"] | sparse.csr_matrix],
     items: Int64[np.ndarray, "V"],
     k: int,
     *,
@@ -83,16 +86,26 @@ def best(
 ) -> Recommendations:
     """The k highest scores of each row, of those above `above`; equal ones (as float32): the smaller item first.
 
-    `score` is asked for so many rows at a time that their scores of all items, and `wide` numbers a row of its own, are few enough.
+    `score` is asked for so many rows at a time that their scores of all items, and `wide` numbers a row of its own, are few enough. It may
+    answer with a sparse matrix: what does not stand in it is no candidate, whatever `above` is.
     """
     many = max(CELLS // max(len(items), wide, 1), 1)
     found = []
     for at in range(0, len(users), many):
-        scores = score(slice(at, at + many)).astype(np.float32, copy=False)
+        scores: Any = score(slice(at, at + many))
+        if sparse.issparse(scores) and scores.nnz > DENSE * np.prod(scores.shape):
+            scores = scores.toarray()
+        asked = users[at : at + many]
+        if sparse.issparse(scores):
+            scores.sort_indices()
+            value = scores.data.astype(np.float32)
+            pairs = Pairs(asked, scores.indptr.astype(np.int64), items[scores.indices])
+            found.append(pairs.where(keep := value > above).top(value[keep], k))
+            continue
+        scores = scores.astype(np.float32, copy=False)
         edge = np.partition(scores, -k, axis=1)[:, -k, None] if k < len(items) else np.zeros((len(scores), 1), np.float32)
         keep = (scores >= edge) & (scores > above)
-        pairs = Pairs(users[at : at + many], starts_of(keep.sum(1)), items[np.nonzero(keep)[1]])
-        found.append(pairs.top(scores[keep], k))
+        found.append(Pairs(asked, starts_of(keep.sum(1)), items[np.nonzero(keep)[1]]).top(scores[keep], k))
     return together(users, found, k)
 
 

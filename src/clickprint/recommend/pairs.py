@@ -124,7 +124,7 @@ class Pairs:
     def top(self, scores: Float[np.ndarray, "P"], k: int) -> Recommendations:
         """The k items of each user with the highest scores; equal scores: the smaller item first."""
         rows = self.rows
-        order = np.lexsort((self.items, -scores, rows))
+        order = np.lexsort((-scores, rows))  # a stable sort, and a user's items rise
         place = np.arange(len(order)) - self.starts[rows[order]]
         order, place = order[place < k], place[place < k]
         items = np.full((len(self.users), k), NONE, np.int64)

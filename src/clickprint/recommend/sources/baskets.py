@@ -18,6 +18,8 @@ from clickprint.core.time import DAY
 from clickprint.core.watch import Watch, silent
 from clickprint.recommend.blocks import best, blocks, together, with_roles
 
+SAME = 1e-9  # distances that differ by less are equal
+FAR = np.finfo(np.float64).max
 POOL = 50_000  # users that may be neighbours: those who bought last
 
 
@@ -61,17 +63,21 @@ class TIFUKNN:
 
     def score(self, users: sparse.csr_matrix, among: sparse.csr_matrix) -> sparse.csr_matrix:
         """Scores of these users, whose neighbours are among the others."""
-        distance = np.asarray(among.multiply(among).sum(1)).ravel()[None, :] - 2 * (users @ among.T).toarray()
+        distance = (users @ among.T).toarray()
+        distance *= -2
+        distance += np.asarray(among.multiply(among).sum(1)).ravel()[None, :]
         lengths = np.asarray(users.multiply(users).sum(1)).ravel()
-        distance = np.round(distance + lengths[:, None], 9)  # what is equal but for the order of sums is equal
-        distance[distance == 0] = np.inf  # the user himself, and who bought just the same
+        distance += lengths[:, None]
+        distance[distance < SAME / 2] = np.inf  # the user himself, and who bought just the same
         distance[lengths == 0] = np.inf  # who bought nothing is near nobody
         k = min(self.neighbours, among.shape[0])
         edge = np.partition(distance, k - 1, axis=1)[:, k - 1 : k] if k else np.zeros((len(lengths), 1))
-        nearer, level = distance < edge, (distance == edge) & np.isfinite(distance)
-        near = nearer | (level & (np.cumsum(level, 1) <= k - nearer.sum(1, keepdims=True)))  # equally far: the smaller user first
-        row, place = np.nonzero(near)
-        share = 1 / np.maximum(near.sum(1), 1)
+        row, place = np.nonzero(distance <= np.where(np.isfinite(edge), edge + 2 * SAME, FAR))
+        far = np.round(distance[row, place] / SAME)  # what is equal but for the order of sums is equal
+        order = np.lexsort((far, row))  # a stable sort: equally far, the smaller user first
+        turn = np.arange(len(order)) - np.searchsorted(row, np.arange(len(lengths)))[row[order]]
+        row, place = row[order[turn < k]], place[order[turn < k]]
+        share = 1 / np.maximum(np.bincount(row, minlength=len(lengths)), 1)
         mean = sparse.csr_matrix((share[row], (row, place)), (users.shape[0], among.shape[0])) @ among
         return (self.own * users + (1 - self.own) * mean).tocsr()
 
@@ -128,8 +134,8 @@ class FittedNeighbours:
             found.append(best(events.users, partial(self._of, users), self.items, k, wide=self.matrix.shape[0]))
         return together(past.users, found, k)
 
-    def _of(self, users: sparse.csr_matrix, some: slice) -> Float64[np.ndarray, "B V"]:
-        return self.method.score(users[some], self.matrix).toarray()
+    def _of(self, users: sparse.csr_matrix, some: slice) -> sparse.csr_matrix:
+        return self.method.score(users[some], self.matrix)
 
 
 def pool(past: Past, weights: Callable[..., np.ndarray]) -> tuple[sparse.csr_matrix, Int64[np.ndarray, "V"]]:

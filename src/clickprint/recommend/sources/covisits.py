@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Int64
 from scipy import sparse
 
 from clickprint.core.errors import ConfigError
@@ -101,5 +101,5 @@ class FittedCoVisits:
             found.append(best(events.users, partial(self._of, users), self.items, k))
         return together(past.users, found, k)
 
-    def _of(self, users: sparse.csr_matrix, some: slice) -> Float64[np.ndarray, "B V"]:
-        return (users[some] @ self.near).toarray()
+    def _of(self, users: sparse.csr_matrix, some: slice) -> sparse.csr_matrix:
+        return (users[some] @ self.near).tocsr()
