@@ -13,6 +13,9 @@ from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
 from clickprint.core.items import AttributeKind, Catalogue
 from clickprint.core.rng import RNG
+from clickprint.core.time import DAY
+from clickprint.data.engine import DuckDB
+from clickprint.data.split import past_of
 from clickprint.data.texts import item_vectors
 from clickprint.encoders import ENCODERS, encoder, load, sequence
 from clickprint.encoders.gru4rec import GRU4Rec
@@ -25,6 +28,7 @@ from clickprint.nn import next_item
 from clickprint.nn.next_item import NextItemLoss
 from clickprint.nn.train import Training
 from clickprint.testing.encoders import EncoderContract
+from clickprint.testing.worlds import START, random_log
 
 QUICK = Training(epochs=3, batch=32, lr=0.01)
 SHORT = HistorySpec(length=10)
@@ -187,6 +191,13 @@ def test_without_a_second_moment_there_is_no_next_basket() -> None:
     together = Histories(once.users, once.starts, once.fields | {"time": np.zeros(once.events, np.int64)})
     with pytest.raises(DataError, match=r"no next basket to learn; leave out history\.baskets"):
         sequence.fit(RECIPES["sasrec"](history=HistorySpec(baskets=True)), "sasrec", together, rng=RNG(0))
+
+
+def test_only_who_predicts_the_next_event_has_baskets() -> None:
+    with DuckDB(threads=1) as engine:
+        past = past_of(random_log(engine, np.random.default_rng(0)), START + 20 * DAY)
+        with pytest.raises(ConfigError, match=r"autoencoder: history\.baskets is for encoders that learn to predict the next event"):
+            encoder("autoencoder", width=8, history={"baskets": True}).fit(past, rng=RNG(0))
 
 
 def test_parts_of_users_are_read_as_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

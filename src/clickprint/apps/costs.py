@@ -13,8 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from clickprint.core.histories import Histories
 from clickprint.core.rng import RNG
-from clickprint.encoders.sequence import FittedSequence, chosen
-from clickprint.nn.next_item import shifted
+from clickprint.encoders.sequence import FittedSequence, chosen, predicted
 from clickprint.nn.train import shuffled
 
 PASSES = 3  # of a training step, in forward passes: one forward, two backward (Kaplan et al. 2020)
@@ -53,7 +52,7 @@ def training_flops(fitted: FittedSequence, histories: Histories, rng: RNG) -> fl
     events = chosen(fitted.recipe.history, histories)
     fields = fitted.numbers(events)
     rows = shuffled(len(events), rng)(0)[: COUNTED * fitted.recipe.training.batch]
-    parts = shifted(fields, events.starts, fitted.recipe.history.length, fitted.recipe.pieces)
+    parts = predicted(fitted.recipe, fields, events.starts)
     batches = np.array_split(rows, range(fitted.recipe.training.batch, len(rows), fitted.recipe.training.batch))
     forward = forward_flops(fitted.network, fitted.recipe.loss, (part for batch in batches for part in parts(batch)))
     epochs = fitted.progress.epoch if fitted.progress is not None else 0

@@ -116,7 +116,9 @@ def fit(
     fields = fitted.numbers(events)
     if examples is None and ((np.diff(items_only(events).starts) < 2).all() or not len(values[ITEM])):
         raise DataError(name, ["no history has two events about an item, so there is no next item to learn"])
-    if examples is None and recipe.history.baskets and not before_last_moment(items_only(events)).any():
+    if examples is not None and recipe.history.baskets:
+        raise ConfigError(f"{name}: history.baskets is for encoders that learn to predict the next event; leave it out")
+    if recipe.history.baskets and not before_last_moment(items_only(events)).any():
         raise DataError(
             name, ["no history has events about items at two moments, so there is no next basket to learn; leave out history.baskets"]
         )
@@ -126,9 +128,9 @@ def fit(
         if recipe.history.texts:
             start_from_texts(model, values[ITEM], catalogue, name)
     fitted = replace(fitted, network=model)
-    rows: Rows = shuffled(len(events), rng)
-    parts: Parts = (next_basket if recipe.history.baskets else shifted)(fields, events.starts, recipe.history.length, recipe.pieces)
-    if examples is not None:
+    if examples is None:
+        rows, parts = shuffled(len(events), rng), predicted(recipe, fields, events.starts)
+    else:
         rows, parts = examples(fields, events.starts)
     progress = train(
         model,
@@ -143,6 +145,11 @@ def fit(
         watch=watch,
     )
     return replace(fitted, progress=progress)
+
+
+def predicted(recipe: Recipe, fields: Mapping[str, np.ndarray], starts: Int64[np.ndarray, "U1"]) -> Parts:
+    """What each event predicts: the event behind it, or one of the next moment where the recipe's histories are `baskets`."""
+    return (next_basket if recipe.history.baskets else shifted)(fields, starts, recipe.history.length, recipe.pieces)
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ def best(
     found = []
     for at in range(0, len(users), many):
         scores: Any = score(slice(at, at + many))
-        if sparse.issparse(scores) and scores.nnz > DENSE * np.prod(scores.shape):
+        if sparse.issparse(scores) and above >= 0 and scores.nnz > DENSE * np.prod(scores.shape):
             scores = scores.toarray()
         asked = users[at : at + many]
         if sparse.issparse(scores):
