@@ -319,7 +319,8 @@ def number(known: Int64[np.ndarray, "V"], values: np.ndarray) -> Int64[np.ndarra
 
 def before_last_moment(events: Histories) -> Bool[np.ndarray, "L"]:
     """Which events happened before their user's newest one."""
-    newest = np.where(events.lengths > 0, events.fields[TIME][np.maximum(events.starts[1:] - 1, 0)], 0) if events.events else events.lengths
+    newest, some = np.zeros(len(events), np.int64), events.lengths > 0
+    newest[some] = events.fields[TIME][events.starts[1:][some] - 1]
     return events.fields[TIME] < np.repeat(newest, events.lengths)
 
 

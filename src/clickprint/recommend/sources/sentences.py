@@ -27,15 +27,13 @@ def sentence_vectors(catalogue: Catalogue, model: str) -> tuple[Int64[np.ndarray
         ". ".join(t.strip() for t in row if t and t.strip())
         for row in zip(*(catalogue.table.column(n).to_pylist() for n in names), strict=True)
     ]
-    texts, place = np.unique(np.array(said, dtype=object).astype(str), return_inverse=True)
-    encoder = _encoder(model)
-    asked = [t for t in texts.tolist() if t]
-    found = (
-        np.asarray(encoder.encode(asked, batch_size=TEXTS, show_progress_bar=False, convert_to_numpy=True), np.float32) if asked else None
-    )
-    vectors = np.zeros((len(texts), 1 if found is None else found.shape[1]), np.float32)
-    if found is not None:
-        vectors[texts != ""] = found
+    texts, place = np.unique(np.array(said, dtype=np.str_), return_inverse=True)
+    encoder, some = _encoder(model), texts != ""
+    found = np.zeros((0, 1), np.float32)
+    if some.any():
+        found = encoder.encode(texts[some].tolist(), batch_size=TEXTS, show_progress_bar=False, convert_to_numpy=True)
+    vectors = np.zeros((len(texts), found.shape[1]), np.float32)
+    vectors[some] = found
     order = np.argsort(items, kind="stable")
     return items[order].astype(np.int64), vectors[place.ravel()[order]]
 

@@ -56,12 +56,12 @@ class Nearest:
         """Raises ConfigError where there are neither vectors nor texts nor categories, or no texts for a sentence encoder."""
         catalogue = past.catalogue
         given = getattr(past.log, "item_vectors", None)  # only logs of files bring any
-        listed = catalogue.table.column("item").to_numpy()
-        had = [np.unique(events.fields["item"]) for events in blocks(past.histories(("item",)))]
         if self.sentences:
             items, vectors = sentence_vectors(catalogue, self.sentences)
         elif given is not None:
             items, vectors = given
+            listed = catalogue.table.column("item").to_numpy()
+            had = [np.unique(events.fields["item"]) for events in blocks(past.histories(("item",)))]
             there = np.isin(items, np.concatenate([listed, *had]))  # what is not known yet is no candidate
             items, vectors = np.asarray(items)[there].astype(np.int64), np.asarray(vectors, np.float32)[there]
         elif any(kind in (AttributeKind.TEXT, AttributeKind.CATEGORY) for kind in catalogue.attributes.values()):
