@@ -314,6 +314,16 @@ def test_a_unit_is_what_ranking_score_gives(made: Path) -> None:
         assert found.lists["spread"] == mixed(lists.items, np.arange(ITEMS), np.arange(ITEMS) % 2)
 
 
+def test_a_model_that_is_not_trained_again_has_no_seconds_of_the_test(made: Path) -> None:
+    validation, test = show_folder(made, "validation"), show_folder(made, "test")
+    assert all(u.seconds > 0 for model in ("sasrec", "gru4rec") for u in validation.line(model).units)
+    assert all(u.seconds > 0 for u in test.line("sasrec").units)
+    assert all(np.isnan(u.seconds) for u in test.line("gru4rec").units)
+    note = "not trained again for the test (refit = false), so without seconds here: gru4rec"
+    assert note in test.notes()
+    assert note not in validation.notes()
+
+
 def test_seeds_are_averaged_and_differences_are_paired(made: Path) -> None:
     table = show_folder(made)
     one, other = table.line("sasrec"), table.line("popularity")

@@ -461,5 +461,6 @@ def _read(folder: Path, costs: Path | None = None) -> Unit:
             assert values[form].shape == (len(about["metrics"]), len(users))
     except (OSError, ValueError, KeyError, TypeError, EOFError, AssertionError) as fault:
         raise DataError(str(folder), [f"cannot be read ({fault!r}); remove it, and it is made again"]) from None
-    stages = Facts.read(costs).get("stages", {}) if costs else {}
+    trained = about.get("epochs") != 0  # else the validation's own: reading it is no training
+    stages = Facts.read(costs).get("stages", {}) if costs and trained else {}
     return Unit(about, np.asarray(users), values, stages.get("fit", {}).get("seconds", float("nan")))

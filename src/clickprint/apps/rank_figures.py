@@ -47,7 +47,7 @@ class Unit:
     about: Mapping[str, Any]
     users: Int64[np.ndarray, "U"]
     values: Mapping[str, np.ndarray]  # form → metric × user
-    seconds: float  # of the fit
+    seconds: float  # of the fit; NaN where nothing was fitted, or nothing is known
 
     def score(self, form: str, rng: RNG) -> RankingScore:
         """As tasks.ranking.score gave it."""
@@ -197,6 +197,8 @@ class Ranking:
         said = [f"{about['data']}, fingerprint {about['fingerprint']}; {about['said']}: {about['asked']:,} users are asked{empty}"]
         few = [f"{x.name} {len(x.units)}" for x in self.lines if x.units[0].about["seed"] is not None and len(x.units) < self.seeds]
         said += [f"of {self.seeds} seeds are here only: {', '.join(few)}"] if few else []
+        kept = [x.name for x in self.lines if x.units[0].about.get("epochs") == 0]
+        said += [f"not trained again for the test (refit = false), so without seconds here: {', '.join(kept)}"] if kept else []
         said.append(f"intervals are 95 % over users, {RESAMPLES:,} shared resamples; sd: of the seeds' means")
         if self.stage == "validation" and self.best("encoder"):
             said.append(f"an encoder that stops early stopped where {self.measure} of these very items was best ({SAID[self.form]})")
