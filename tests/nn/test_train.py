@@ -142,6 +142,22 @@ def test_the_best_measure_is_kept_and_patience_ends_it() -> None:
     assert [e for e, _ in sparse.measures] == [2, 4, 5]
 
 
+def test_patience_ends_it_only_where_something_was_measured() -> None:
+    seen = run(model(), Training(epochs=40, every=5, patience=3), measure=lambda _: 0.5)
+    assert seen.measures == [(5, 0.5), (10, 0.5)]
+    assert seen.epoch == 10
+
+
+def test_which_epoch_is_kept() -> None:
+    for keep, wanted in (("best", 2), ("last", 4)):
+        values = iter([0.1, 0.9, 0.2, 0.3])
+        training = Training(epochs=4, keep=keep)
+        seen = run(model(), training, measure=lambda _, values=values: next(values))
+        assert seen.kept(training) == wanted
+    assert run(model(), Training(epochs=3)).kept(Training(epochs=3)) == 3
+    assert run(model(), Training(epochs=0)).kept(Training(epochs=0)) == 0
+
+
 def test_a_loss_that_is_no_number_is_said() -> None:
     with pytest.raises(FloatingPointError, match="nan in step 0 of epoch 1; lower lr"):
         train(nn.Linear(1, 1), shuffled(4, RNG()), parts(), lambda m, _: m.weight.sum() * torch.nan, Training(epochs=1), rng=RNG())
@@ -193,7 +209,23 @@ def test_a_checkpoint_that_is_not_ours(how: str, said: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"epochs": -1}, {"batch": 0}, {"lr": 0.0}, {"lr": float("nan")}, {"precision": "16"}, {"decay_to": 2.0}, {"keep": "first"}]
+    "wrong",
+    [
+        {"epochs": -1},
+        {"batch": 0},
+        {"lr": 0.0},
+        {"lr": float("nan")},
+        {"lr": float("inf")},
+        {"precision": "16"},
+        {"decay_to": 2.0},
+        {"keep": "first"},
+        {"clip": -1.0},
+        {"clip": float("nan")},
+        {"warmup": -5},
+        {"patience": -1},
+        {"weight_decay": -0.1},
+        {"betas": (1.5, 0.9)},
+    ],
 )
 def test_settings_that_are_refused(wrong: dict) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):

@@ -49,6 +49,7 @@ from clickprint.data.log import EventLog
 from clickprint.data.split import anchored
 from clickprint.encoders import ENCODERS
 from clickprint.encoders.bars import Ranks, fit_bar
+from clickprint.encoders.derived import columns
 from clickprint.encoders.sequence import FittedSequence, fit, items_only, known_values, wanted
 from clickprint.tasks.ranking import RankingScore, RankingTest, in_window, leave_one_out, score
 
@@ -209,9 +210,11 @@ class _Work:
     def _fields(self) -> tuple[str, ...]:
         """What all models of the recipe read, so that the histories do not depend on --only."""
         encoders = [m.made for m in self.recipe.models.values() if m.kind == "encoder"]
+        if timed := sorted({f for made in encoders for f in made.history.fields if "time" in columns((f,))}):
+            self.log.manifest.need_clock(f"the field {timed[0]} of histories")
         return tuple(dict.fromkeys(("item", "time", *(f for made in encoders for f in wanted(made.history)))))
 
-    def _said_of_items(self, train: Histories) -> Catalogue:
+    def said_of_items(self, train: Histories) -> Catalogue:
         """The catalogue as it was known when the histories end."""
         return (self.log if train.cutoff is None else self.log.before(train.cutoff)).catalogue
 
@@ -327,7 +330,7 @@ class _Work:
             progress = fitted.progress
             about["parameters"] = parameters(fitted.network)._asdict()
             if progress is not None:  # not the validation's own, asked once more
-                best = progress.best_epoch if progress.measures else progress.epoch
+                best = progress.kept(fitted.recipe.training)
                 about |= {"epochs": progress.epoch, "best_epoch": best, "measures": progress.measures, "loss": progress.loss}
             else:
                 about |= {"epochs": 0, "best_epoch": self._epochs(model, seed)}
@@ -367,7 +370,7 @@ class _Work:
             model.of,
             asked.train,
             rng=rng,
-            catalogue=self._said_of_items(asked.train) if recipe.history.texts else None,
+            catalogue=self.said_of_items(asked.train) if recipe.history.texts else None,
             measure=measure,
             checkpoint=training / "checkpoint",
             key=key,

@@ -197,7 +197,7 @@ class Ranking:
         said = [f"{about['data']}, fingerprint {about['fingerprint']}; {about['said']}: {about['asked']:,} users are asked{empty}"]
         few = [f"{x.name} {len(x.units)}" for x in self.lines if x.units[0].about["seed"] is not None and len(x.units) < self.seeds]
         said += [f"of {self.seeds} seeds are here only: {', '.join(few)}"] if few else []
-        kept = [x.name for x in self.lines if x.units[0].about.get("epochs") == 0]
+        kept = [x.name for x in self.lines if self.stage == "test" and x.units[0].about.get("epochs") == 0]
         said += [f"not trained again for the test (refit = false), so without seconds here: {', '.join(kept)}"] if kept else []
         said.append(f"intervals are 95 % over users, {RESAMPLES:,} shared resamples; sd: of the seeds' means")
         if self.stage == "validation" and self.best("encoder"):

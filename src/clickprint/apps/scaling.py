@@ -69,9 +69,10 @@ def study(
         with facts.stage("data"):
             data = _dataset(recipe.table, engine, watch)
             log = EventLog.open(data, engine)
-            catalogue = log.catalogue if recipe.model.history.texts else None
             scratch, fingerprint = engine.scratch(), data.manifest.fingerprint
-            asked = Stages(recipe.table, folder, log, scratch, fingerprint, accelerator, watch).asked("validation")
+            stages = Stages(recipe.table, folder, log, scratch, fingerprint, accelerator, watch)
+            asked = stages.asked("validation")
+            catalogue = stages.said_of_items(asked.train) if recipe.model.history.texts else None
         facts.tell(data={"name": data.manifest.name, "fingerprint": data.manifest.fingerprint, "asked": len(asked.test.users)})
         stack.enter_context(using(threads))
         work = _Work(recipe, asked, catalogue, folder, facts, accelerator, watch)
@@ -206,7 +207,7 @@ class _Work:
         found = replace(found, values={**found.values, LOSS: item_losses(fitted, self.asked.test)})
         progress = fitted.progress
         assert progress is not None
-        best = progress.best_epoch if progress.measures else progress.epoch
+        best = progress.kept(model.training)
         embedding, layers = parameters(fitted.network)
         about = {
             "size": size,
@@ -219,7 +220,7 @@ class _Work:
             "flops": training_flops(fitted, given, rng),
             "epochs": progress.epoch,
             "best_epoch": best,
-            "train_loss": progress.loss[best - 1],
+            "train_loss": progress.loss[best - 1] if best else float("nan"),
             "means": {m: found.mean(m) for m in found.values},
         }
         write_array(folder / REPLICATES, np.stack([found.replicates(m) for m in found.values]))
@@ -243,10 +244,16 @@ class _Work:
         """What the figures rest on."""
         ranking = self.recipe.table.ranking
         seen = "seen items may be given again" if ranking.seen else "seen items filtered"
-        stops = "the best epoch by these is kept" if self.recipe.model.training.patience else "the last epoch is kept"
+        best = self.recipe.model.training.patience and self.recipe.model.training.keep == "best"
+        stops = "the best epoch by these is kept" if best else "the last epoch is kept"
         return (
             f"{data.manifest.name}, fingerprint {data.manifest.fingerprint}: validation, {self.asked.said}, {len(self.asked.test.users):,} "
             f"users, ranked among all items, {seen}; {stops}; the test was not looked at",
             f"{self.recipe.encoder}: training FLOPs = {PASSES} × those of a pass forward (matrix products, attention, convolutions), "
             "epochs that were run",
+            *(self._shares if len(self.recipe.scaling.fractions) > 1 else ()),
         )
+
+    @property
+    def _shares(self) -> tuple[str, ...]:
+        return ("loss is over the items that a rung has learned: compare it among sizes of one share of the users, not between shares",)

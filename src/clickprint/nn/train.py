@@ -38,7 +38,8 @@ Rows = Callable[[int], Int64[np.ndarray, "N"]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Training:
-    """How a model is trained. `patience` counts epochs without a better measure; 0 trains all epochs. 0 `epochs` leave it as it starts.
+    """How a model is trained. `patience` counts epochs without a better measure, and training stops where something was measured; 0 trains
+    all epochs. 0 `epochs` leave it as it starts.
 
     `keep`: where something is measured, the "best" state stands at the end, or the "last" one.
     """
@@ -60,8 +61,12 @@ class Training:
 
     def __post_init__(self) -> None:
         faults = [f"{n}: found {getattr(self, n)}, expected at least 1" for n in ("batch", "every") if getattr(self, n) < 1]
-        faults += [f"epochs: found {self.epochs}, expected at least 0"] if self.epochs < 0 else []
-        faults += [f"lr: found {self.lr}, expected a number above 0"] if not self.lr > 0 else []
+        faults += [f"{n}: found {getattr(self, n)}, expected at least 0" for n in ("epochs", "warmup", "patience") if getattr(self, n) < 0]
+        faults += [f"lr: found {self.lr}, expected a number above 0"] if not 0 < self.lr < math.inf else []
+        wrong = len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas)
+        faults += [f"betas: found {list(self.betas)}, expected two numbers from 0 to below 1"] if wrong else []
+        named = ("weight_decay", "clip")
+        faults += [f"{n}: found {getattr(self, n)}, expected a number from 0" for n in named if not 0 <= getattr(self, n) < math.inf]
         faults += [f"precision: found {self.precision!r}, expected '32' or 'bf16'"] if self.precision not in ("32", "bf16") else []
         faults += [f"keep: found {self.keep!r}, expected 'best' or 'last'"] if self.keep not in ("best", "last") else []
         faults += [f"decay_to: found {self.decay_to}, expected 0 to 1"] if not 0 <= self.decay_to <= 1 else []
@@ -83,6 +88,10 @@ class Progress:
     measures: list[tuple[int, float]] = field(default_factory=list)
     epoch_loss: float = 0.0
     epoch_weight: float = 0.0
+
+    def kept(self, training: Training) -> int:
+        """The epoch whose state stands at the end, 1 the first one; 0 where nothing was trained."""
+        return self.best_epoch if self.measures and training.keep == "best" else self.epoch
 
 
 def train(
@@ -152,8 +161,9 @@ def train(
                     progress.best, progress.best_epoch = found, progress.epoch
                     if training.keep == "best":
                         kept = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
-            waited = progress.epoch - max(progress.best_epoch, 0)
-            progress.done = progress.epoch >= training.epochs or bool(measure and training.patience and waited >= training.patience)
+            measured = bool(progress.measures) and progress.measures[-1][0] == progress.epoch
+            waited = training.patience and measured and progress.epoch - max(progress.best_epoch, 0) >= training.patience
+            progress.done = progress.epoch >= training.epochs or bool(waited)
             if checkpoint is not None:
                 run.save(checkpoint, key, progress, kept)
                 saved = monotonic()
