@@ -72,7 +72,7 @@ def test_own_items_by_recency(rows: list[list[int]]) -> None:
     check(OwnItems(by="recency"), rows, scores)
 
 
-def test_item_knn_is_its_definition() -> None:
+def test_item_knn_is_its_definition(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [[3, 10, 10], [3, 20], [10, 20, 30], [3, 10, 40], [40], []]
     had = {i: {u for u, r in enumerate(rows) if i in r} for i in (3, 10, 20, 30, 40)}
 
@@ -80,7 +80,9 @@ def test_item_knn_is_its_definition() -> None:
         return 0 if i == j else len(had[i] & had[j]) / ((len(had[i]) * len(had[j])) ** 0.5 + 2)
 
     near = {i: sorted((j for j in had if like(i, j) > 0), key=lambda j: (-like(i, j), j))[:2] for i in had}
-    check(ItemKNN(neighbours=2, shrink=2), rows, lambda own: {j: sum(like(i, j) for i in set(own) if j in near[i]) for j in had}, k=5)
+    for cells in (bars.CELLS, 4):  # all at once, and an item or two at a time
+        monkeypatch.setattr(bars, "CELLS", cells)
+        check(ItemKNN(neighbours=2, shrink=2), rows, lambda own: {j: sum(like(i, j) for i in set(own) if j in near[i]) for j in had}, k=5)
 
 
 def test_ease_solves_its_least_squares() -> None:
@@ -103,6 +105,15 @@ def test_ease_solves_its_least_squares() -> None:
 def test_what_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="by: found 'size'"):
         OwnItems(by="size")
+    for wrong in (
+        lambda: Popularity(half_life=-30),
+        lambda: ItemKNN(neighbours=0),
+        lambda: ItemKNN(shrink=-100),
+        lambda: EASE(penalty=-250),
+        lambda: EASE(penalty=0),
+    ):
+        with pytest.raises(ConfigError, match="expected"):
+            wrong()
     monkeypatch.setattr(bars, "LARGEST", 2)
     with pytest.raises(ConfigError, match="found 3, expected at most 2"):
         EASE().fit(of([[3, 10, 20]]))

@@ -1,8 +1,9 @@
 """The sequence encoders: each keeps the contract, learns what can be known, ranks items, and is refused when its files are damaged."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Never
 
 import numpy as np
 import pyarrow as pa
@@ -150,6 +151,67 @@ def test_patience_holds_out_last_items_and_stops() -> None:
     assert fitted.progress.epoch == fitted.progress.best_epoch + 9 < 60
 
 
+class OfHistories:
+    """A past of which only the histories are asked."""
+
+    cutoff = users = log = catalogue = None
+
+    def __init__(self, histories: Histories) -> None:
+        self._histories = histories
+
+    def histories(self, fields: Collection[str]) -> Histories:
+        return self._histories
+
+    def at(self, earlier: int) -> Never:
+        raise NotImplementedError
+
+
+def pairs_log() -> tuple[Histories, np.ndarray]:
+    """Everyone has two items, the second is named by the first; nobody has three."""
+    first = np.random.default_rng(0).integers(0, 8, 200)
+    items = np.stack([first, 8 + (first * 3) % 8], 1).reshape(-1).astype(np.int64)
+    return Histories(np.arange(200), np.arange(0, 401, 2), {"item": items, "time": np.arange(400) * DAY}), first
+
+
+def test_with_nobody_to_hold_out_all_epochs_are_trained() -> None:
+    """A measure of nobody would be 0 each time, and the first epoch the best one."""
+    histories, _ = pairs_log()
+
+    recipe = SASRec(width=16, training=Training(epochs=40, patience=5, lr=0.01, batch=64))
+    fitted = sequence.fit_past(recipe, "sasrec", OfHistories(histories), rng=RNG(0))  # type: ignore[arg-type]
+    assert fitted.progress is not None
+    assert fitted.progress.epoch == 40
+    assert fitted.progress.measures == []
+    lists = fitted.recommend(histories.but_last(1), 1).items[:, 0]
+    assert (lists == histories.fields["item"][1::2]).all()
+
+
+def test_held_out_is_what_came_before_the_last_item() -> None:
+    """What is about no item stays where it stands before the held-out event, and goes where it stands behind it."""
+    item = np.array([1, NONE, 2, NONE, 3, NONE, 4, NONE, NONE], np.int64)
+    kind = np.arange(9)
+    histories = Histories(np.array([5, 6, 7]), np.array([0, 6, 8, 9]), {"item": item, "time": np.arange(9) * DAY, "kind": kind})
+    kept, users, held = sequence.hold_out(histories)
+    assert users.tolist() == [5]
+    assert held.values.tolist() == [3]
+    assert kept.starts.tolist() == [0, 4, 6, 7]
+    assert kept.fields["kind"].tolist() == [0, 1, 2, 3, 6, 7, 8]
+
+
+def test_events_about_no_item_are_learned_with_patience_too() -> None:
+    histories = walks(60)
+    n = histories.events
+    item, kind = np.full(2 * n, NONE, np.int64), np.tile([4, 0], n)
+    item[1::2] = histories.fields["item"]
+    both = Histories(histories.users, 2 * histories.starts, {"item": item, "time": np.arange(2 * n) * DAY, "kind": kind})
+
+    spec = HistorySpec(everything=True, fields=("kind",))
+    for patience in (0, 2):
+        recipe = SASRec(width=8, history=spec, training=Training(epochs=2, patience=patience))
+        fitted = sequence.fit_past(recipe, "sasrec", OfHistories(both), rng=RNG(0))  # type: ignore[arg-type]
+        assert fitted.values["kind"].tolist() == [0, 4], patience
+
+
 def shopping(users: int = 60, seed: int = 0, **more: np.ndarray) -> Histories:
     """Everyone buys the pairs (1, 2), (3, 4), (5, 6), (7, 8) in turn, each at one moment; some buy once or never."""
     random = np.random.default_rng(seed)
@@ -292,6 +354,21 @@ def test_options_come_from_a_recipe_file(name: str) -> None:
         ("sasrec", {"history": {"length": 0}}, "length: found 0"),
         ("sasrec", {"history": {"fields": ["item"]}}, "item and time are read anyway"),
         ("sasrec", {"training": 3}, "sasrec.training: found 3"),
+        ("sasrec", {"heads": 0}, "heads: found 0, expected at least 1"),
+        ("sasrec", {"width": 4096}, "width: found 4096, expected 1 to 2048"),
+        ("sasrec", {"width": 0}, "width: found 0"),
+        ("gru4rec", {"layers": -1}, "layers: found -1"),
+        ("gru4rec", {"hidden": -1}, "hidden: found -1, expected at least 1, or 0"),
+        ("hstu", {"dropout": 2.0}, "dropout: found 2.0, expected 0 to below 1"),
+        ("hstu", {"pieces": 0}, "pieces: found 0"),
+        ("transformer++", {"width": 6, "heads": 2}, "expected a multiple of 2 · heads, 4"),
+        ("mamba4rec", {"mixer": 2, "width": 48}, "head_width: found 64, expected a divisor of expand · width, 96"),
+        ("sasrec", {"loss": {"kind": "sofmax"}}, "kind: found 'sofmax', expected one of softmax, sampled, gbce"),
+        ("sasrec", {"loss": {"kind": "sampled", "negatives": 0}}, "negatives: found 0"),
+        ("sasrec", {"loss": {"temperature": -1.0}}, "temperature: found -1.0"),
+        ("sasrec", {"loss": {"kind": "gbce", "temperature": 0.05}}, "temperature: is not for kind 'gbce'"),
+        ("sasrec", {"loss": {"kind": "gbce", "calibration": 2.0}}, "calibration: found 2.0"),
+        ("sasrec", {"loss": {"kind": "softmax", "shared": True}}, "shared: is for kind 'sampled', found 'softmax'"),
     ],
 )
 def test_options_that_are_refused(name: str, options: dict, said: str) -> None:

@@ -15,6 +15,7 @@ from clickprint.nn import next_item
 from clickprint.nn.blocks import GRULayers, HSTUBlock, LiGRBlock, SASRecBlock, TransformerPPBlock
 from clickprint.nn.mamba import Mamba1, Mamba2, MambaBlock
 from clickprint.nn.next_item import Batch, NextItem, NextItemLoss, best, last_states, next_basket, shifted
+from clickprint.nn.top import top
 from clickprint.nn.train import Training, shuffled, train
 
 WIDTH, LENGTH, ITEMS = 16, 12, 8
@@ -192,6 +193,14 @@ def test_best_is_a_stable_sort(rows: list[list[float]], k: int, data: st.DataObj
         got = found[row].tolist()
         assert got == wanted
         assert all(s == (values[i - 1] if i else -np.inf) for i, s in zip(got, scores[row], strict=True))
+
+
+def test_what_is_no_number_is_never_the_best() -> None:
+    scores = torch.tensor([[0.0, torch.nan, 1.0, 2.0, -1.0]])
+    found, values = top(scores, 4)
+    assert found.tolist() == [[3, 2, 4, 0]]
+    assert values.tolist() == [[2, 1, -1, -np.inf]]
+    assert scores[0, 0] == 0  # what was given is left alone
 
 
 def test_best_takes_users_in_bounded_pieces(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ from clickprint.encoders import of_options
 from clickprint.encoders.sequence import items_only, known_values, number
 from clickprint.nn.top import CELLS, top
 
-LARGEST = 40_000  # items whose square of numbers EASE may hold (6.4 GB)
+LARGEST = 40_000  # items whose square of numbers EASE may hold: 6.4 GB, and about four times that while it is fitted
 # A bar has fit(histories, watch=…); one that draws at random has fit_histories(histories, rng=…, watch=…) instead.
 BARS = {
     "popularity": "clickprint.encoders.bars:Popularity",
@@ -102,6 +102,10 @@ class Popularity:
 
     half_life: int | float = 0
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.half_life < 36_500:
+            raise ConfigError(f"half_life: found {self.half_life}, expected a number of days, 0 for none")
+
     def fit(self, histories: Histories, *, watch: Watch = silent) -> FittedBar:
         items, counts = _counted(histories, self.half_life)
         return FittedBar(items, lambda some, _: np.broadcast_to(counts, (len(some), len(counts))))
@@ -147,15 +151,27 @@ class ItemKNN:
     neighbours: int = 100
     shrink: int | float = 10
 
+    def __post_init__(self) -> None:
+        faults = [f"neighbours: found {self.neighbours}, expected at least 1"] if self.neighbours < 1 else []
+        faults += [f"shrink: found {self.shrink}, expected a number from 0"] if not 0 <= self.shrink < float("inf") else []
+        if faults:
+            raise ConfigError("; ".join(faults))
+
     def fit(self, histories: Histories, *, watch: Watch = silent) -> FittedBar:
         items, had = _had(histories)
-        together = (had.T @ had).tocsr()
-        alone = together.diagonal()
-        together.setdiag(0)
-        together.eliminate_zeros()
-        rows = np.repeat(np.arange(len(alone)), np.diff(together.indptr))
-        together.data = together.data / (np.sqrt(alone[rows] * alone[together.indices]) + self.shrink)
-        near = _keep(together, self.neighbours)
+        alone = np.asarray(had.sum(0), np.float32).ravel()
+        # At most so many pairs an item has; so many items at a time that one user's million items are no square in memory.
+        pairs = np.minimum(had.T @ np.diff(had.indptr), len(alone)).astype(np.int64)
+        block = np.cumsum(pairs) // CELLS
+        parts = []
+        for some in np.split(np.arange(len(alone)), np.flatnonzero(np.diff(block)) + 1):
+            together = (had[:, some].T @ had).tocsr()
+            rows = some[np.repeat(np.arange(len(some)), np.diff(together.indptr))]
+            together.data = together.data / (np.sqrt(alone[rows] * alone[together.indices]) + self.shrink)
+            together.data[rows == together.indices] = 0
+            together.eliminate_zeros()
+            parts.append(_keep(together, self.neighbours))
+        near = sparse.vstack(parts, "csr")
         return FittedBar(items, lambda some, numbers: (_user_items(some, numbers, near.shape[0]) @ near).toarray())
 
 
@@ -165,14 +181,20 @@ class EASE:
 
     penalty: int | float = 250
 
+    def __post_init__(self) -> None:
+        if not 0 < self.penalty < float("inf"):
+            raise ConfigError(f"penalty: found {self.penalty}, expected a number above 0")
+
     def fit(self, histories: Histories, *, watch: Watch = silent) -> FittedBar:
         items, had = _had(histories)
         if len(items) > LARGEST:
             raise ConfigError(f"EASE holds a square of items: found {len(items):,}, expected at most {LARGEST:,}; raise history.least")
         gram = torch.from_numpy((had.T @ had).toarray()[1:, 1:].astype(np.float32))
         gram.diagonal().add_(self.penalty)
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram))
-        weights = -inverse / inverse.diagonal()
+        gram = torch.linalg.cholesky(gram)
+        weights = torch.cholesky_inverse(gram)
+        del gram
+        weights.div_(-weights.diagonal().clone())
         weights.diagonal().zero_()
         full = np.zeros((len(items) + 1, len(items) + 1), np.float32)
         full[1:, 1:] = weights.numpy()

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from clickprint.core.errors import ConfigError
 from clickprint.core.past import Past
 from clickprint.core.rng import RNG
 from clickprint.core.watch import Watch, silent
@@ -29,6 +30,10 @@ class GRU4Rec:
     loss: NextItemLoss = NextItemLoss()
     training: Training = Training(patience=5)
     pieces: int = 4
+
+    def __post_init__(self) -> None:
+        if faults := sequence.shape_faults(self):
+            raise ConfigError("; ".join(faults))
 
     def model(self, sizes: Mapping[str, int]) -> NextItem:
         """The network, its weights drawn from torch's present random numbers."""

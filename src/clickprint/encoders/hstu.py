@@ -37,8 +37,8 @@ class HSTU:
     pieces: int = 4
 
     def __post_init__(self) -> None:
-        if self.width % self.heads:
-            raise ConfigError(f"heads: {self.heads} do not divide a width of {self.width}")
+        if faults := sequence.shape_faults(self):
+            raise ConfigError("; ".join(faults))
 
     def model(self, sizes: Mapping[str, int]) -> NextItem:
         """The network, its weights drawn from torch's present random numbers."""

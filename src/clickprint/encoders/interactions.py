@@ -99,7 +99,9 @@ def matrix(
         place, worth = places(some), weighing.of(some)
         counts = (place >= 0) & (worth > 0)
         row = np.repeat(np.arange(len(some)), some.lengths)[counts]
-        return sparse.coo_matrix((worth[counts], (row, place[counts])), (len(some), width)).tocsr().astype(np.float32)
+        found = sparse.coo_matrix((worth[counts], (row, place[counts])), (len(some), width)).tocsr().astype(np.float32)
+        found.eliminate_zeros()  # what is halved a thousand times is no number above 0 any more
+        return found
 
     made = [part(histories.take(np.arange(start, min(start + USERS, len(histories))))) for start in range(0, len(histories), USERS)]
     return sparse.vstack(made, "csr") if made else sparse.csr_matrix((0, width), dtype=np.float32)

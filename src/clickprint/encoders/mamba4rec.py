@@ -37,8 +37,12 @@ class Mamba4Rec:
     pieces: int = 4
 
     def __post_init__(self) -> None:
-        if self.mixer not in (1, 2):
-            raise ConfigError(f"mixer: found {self.mixer}, expected 1 or 2")
+        faults = sequence.shape_faults(self)
+        faults += [f"mixer: found {self.mixer}, expected 1 or 2"] if self.mixer not in (1, 2) else []
+        if not faults and self.mixer == 2 and self.expand * self.width % self.head_width:
+            faults.append(f"head_width: found {self.head_width}, expected a divisor of expand · width, {self.expand * self.width}")
+        if faults:
+            raise ConfigError("; ".join(faults))
 
     def model(self, sizes: Mapping[str, int]) -> NextItem:
         """The network, its weights drawn from torch's present random numbers."""

@@ -38,10 +38,10 @@ class SASRec:
     pieces: int = 4
 
     def __post_init__(self) -> None:
-        if self.form not in FORMS:
-            raise ConfigError(f"form: found {self.form!r}, expected one of {', '.join(FORMS)}")
-        if self.width % self.heads:
-            raise ConfigError(f"heads: {self.heads} do not divide a width of {self.width}")
+        faults = sequence.shape_faults(self)
+        faults += [f"form: found {self.form!r}, expected one of {', '.join(FORMS)}"] if self.form not in FORMS else []
+        if faults:
+            raise ConfigError("; ".join(faults))
 
     def model(self, sizes: Mapping[str, int]) -> NextItem:
         """The network, its weights drawn from torch's present random numbers."""

@@ -6,6 +6,7 @@ is a FittedSequence whichever recipe it was.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -21,7 +22,7 @@ from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
 from clickprint.core.items import Catalogue
 from clickprint.core.past import Past
-from clickprint.core.profiles import Profiles, to_float16
+from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
 from clickprint.core.ragged import Ragged, starts_of
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.rng import RNG
@@ -36,6 +37,7 @@ from clickprint.nn.train import Loss, Parts, Progress, Rows, Training, shuffled,
 
 SECOND = 1_000_000
 USERS = 1 << 15  # are encoded at a time
+LEAST = 8  # held-out users; with fewer there is no measure to stop by
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,18 +79,34 @@ class Recipe(Protocol):
     def model(self, sizes: Mapping[str, int]) -> HistoryModel: ...
 
 
+def shape_faults(recipe: Any) -> list[str]:
+    """What is wrong with the numbers that say how large a network is, a sentence each; of those that the recipe has."""
+    found = {f.name: getattr(recipe, f.name) for f in dataclass_fields(recipe)}
+    faults = [f"width: found {found['width']}, expected 1 to {MAX_WIDTH}"] if not 1 <= found["width"] <= MAX_WIDTH else []
+    counts = ("layers", "heads", "pieces", "state", "kernel", "expand", "head_width")
+    faults += [f"{n}: found {found[n]}, expected at least 1" for n in counts if n in found and found[n] < 1]
+    own = ("inner", "hidden", "query_width", "value_width")
+    faults += [f"{n}: found {found[n]}, expected at least 1, or 0 for the form's own" for n in own if n in found and found[n] < 0]
+    faults += [f"dropout: found {found['dropout']}, expected 0 to below 1"] if not 0 <= found["dropout"] < 1 else []
+    if not faults and found["width"] % found.get("heads", 1):
+        faults.append(f"heads: {found['heads']} do not divide a width of {found['width']}")
+    return faults
+
+
 Examples = Callable[[Mapping[str, np.ndarray], Int64[np.ndarray, "U1"]], tuple[Rows, Parts]]  # numbers and starts → what is trained on
 
 
 def fit_past(recipe: Recipe, name: str, past: Past, *, rng: RNG, watch: Watch = silent, accelerator: str = "auto") -> "FittedSequence":
-    """Trains on everything before the cutoff. With patience, users' last items are held out and ranked to know when to stop."""
+    """Trains on everything before the cutoff. With patience, users' last items are held out and ranked to know when to stop; with fewer
+    than LEAST such users nobody is held out, and all epochs are trained."""
     histories = past.histories(wanted(recipe.history))
     catalogue = past.catalogue if recipe.history.texts else None
-    if not recipe.training.patience:
-        return fit(recipe, name, histories, rng=rng, catalogue=catalogue, watch=watch, accelerator=accelerator)
-    kept, users, held = hold_out(histories, baskets=recipe.history.baskets)
-    measure = last_item_measure(kept, users, held, seen=recipe.history.baskets)
-    return fit(recipe, name, kept, rng=rng, catalogue=catalogue, watch=watch, accelerator=accelerator, measure=measure)
+    measure = None
+    if recipe.training.patience:
+        kept, users, held = hold_out(histories, baskets=recipe.history.baskets)
+        if len(users) >= LEAST:
+            histories, measure = kept, last_item_measure(kept, users, held, seen=recipe.history.baskets)
+    return fit(recipe, name, histories, rng=rng, catalogue=catalogue, watch=watch, accelerator=accelerator, measure=measure)
 
 
 def fit(
@@ -325,8 +343,8 @@ def before_last_moment(events: Histories) -> Bool[np.ndarray, "L"]:
 
 
 def hold_out(histories: Histories, *, baskets: bool = False) -> tuple[Histories, Int64[np.ndarray, "U"], Ragged]:
-    """The histories less the last event about an item of everyone with three or more (`baskets`: less the items of the last moment of
-    everyone with two or more moments), who they are, and each one's held-out items."""
+    """The histories as they stood before the last event about an item of everyone with three or more (`baskets`: before the last moment
+    with an item of everyone with two or more such moments), who they are, and each one's held-out items."""
     events = items_only(histories)
     if baskets:
         keep = before_last_moment(events)
@@ -338,7 +356,17 @@ def hold_out(histories: Histories, *, baskets: bool = False) -> tuple[Histories,
         keep = np.ones(events.events, bool)
         keep[events.starts[1:][some] - 1] = False
     held = events.where(~keep).of(events.users[some])
-    return events.where(keep), events.users[some], held.ragged(ITEM)
+    return _before(histories, keep), events.users[some], held.ragged(ITEM)
+
+
+def _before(histories: Histories, keep: Bool[np.ndarray, "L"]) -> Histories:
+    """Each history up to its first event about an item that is not kept; what is about no item and stands before stays, too."""
+    items = histories.fields[ITEM] != NONE
+    gone = np.zeros(histories.events, np.int64)
+    gone[items] = ~keep
+    so_far = np.append(0, np.cumsum(gone))
+    start = np.repeat(histories.starts[:-1], histories.lengths) - histories.starts[0]
+    return histories.where(so_far[1:] == so_far[start])
 
 
 def last_item_measure(

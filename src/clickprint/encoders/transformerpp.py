@@ -33,8 +33,11 @@ class TransformerPP:
     pieces: int = 4
 
     def __post_init__(self) -> None:
-        if self.width % self.heads:
-            raise ConfigError(f"heads: {self.heads} do not divide a width of {self.width}")
+        faults = sequence.shape_faults(self)
+        if not faults and self.width % (2 * self.heads):
+            faults.append(f"width: found {self.width}, expected a multiple of 2 · heads, {2 * self.heads}: rotation turns pairs of numbers")
+        if faults:
+            raise ConfigError("; ".join(faults))
 
     def model(self, sizes: Mapping[str, int]) -> NextItem:
         """The network, its weights drawn from torch's present random numbers."""

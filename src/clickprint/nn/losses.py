@@ -99,7 +99,7 @@ def gbce(
     α = K / (V − 1), β = α (t (1 − 1/α) + 1/α), t = `calibration`: 0 is plain BCE, 1 fully calibrated. Accidental hits take no part.
     Source: Petrov & Macdonald, gSASRec, RecSys 2023.
     """
-    alpha = negatives.shape[1] / (len(items) - 1)
+    alpha = min(negatives.shape[1] / max(len(items) - 1, 1), 1.0)  # more draws than other items are no finer than all of them
     beta = alpha * (calibration * (1 - 1 / alpha) + 1 / alpha)
     true = (states * items[targets]).sum(-1).float()
     others = dot_with(states, items, negatives).float().masked_fill(negatives == targets[:, None], NEVER)

@@ -3,6 +3,7 @@
 Items are numbers 1 … V here; 0 is padding, and what was not there in training. Whoever calls knows which number is which item.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -117,10 +118,14 @@ class NextItem(HistoryModel):
         return states * (batch.lengths > 0)[:, None]
 
 
+LOSSES = ("softmax", "sampled", "gbce")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NextItemLoss:
     """Each event predicts the item after it; the sum over all such pairs. `kind`: softmax, sampled, gbce.
 
+    softmax is over all items and holds about three times pairs × items numbers of 4 bytes for a part: large catalogues want sampled.
     sampled: `negatives` uniform items for each pair, or `shared` by a whole part; accidental hits masked. With `logq` they are drawn from
     the part's own targets instead, as often as these occur, and the logarithm of that chance is taken from every logit: so popular items
     are not pushed down for being drawn more often (Yi et al., RecSys 2019).
@@ -134,8 +139,16 @@ class NextItemLoss:
     logq: bool = False
 
     def __post_init__(self) -> None:
-        if self.logq and self.kind != "sampled":
-            raise ConfigError(f"logq: is for kind 'sampled', found {self.kind!r}")
+        faults = [f"kind: found {self.kind!r}, expected one of {', '.join(LOSSES)}"] if self.kind not in LOSSES else []
+        faults += [f"negatives: found {self.negatives}, expected at least 1"] if self.negatives < 1 else []
+        faults += [f"temperature: found {self.temperature}, expected a number above 0"] if not 0 < self.temperature < math.inf else []
+        faults += [f"calibration: found {self.calibration}, expected 0 to 1"] if not 0 <= self.calibration <= 1 else []
+        faults += [
+            f"{n}: is for kind 'sampled', found {self.kind!r}" for n in ("logq", "shared") if getattr(self, n) and self.kind != "sampled"
+        ]
+        faults += ["temperature: is not for kind 'gbce'; leave it out"] if self.kind == "gbce" and self.temperature != 1 else []
+        if faults:
+            raise ConfigError("; ".join(faults))
 
     def __call__(self, model: nn.Module, part: tuple[Batch, Batch]) -> Float[Tensor, ""]:
         """`part` is the input and, in the same places, what is to be predicted (0 where nothing is)."""

@@ -13,10 +13,12 @@ CELLS = 1 << 24  # scores that are in memory at once when the whole catalogue is
 def top(scores: Float[Tensor, "B V1"], k: int, seen: Ragged | None = None) -> tuple[Int64[np.ndarray, "B K"], Float[np.ndarray, "B K"]]:
     """The k columns of the highest score and their scores, best first; equal scores: the smaller column first. Column 0 is never given.
 
-    `seen`: each row's columns that may not be given. Where fewer than k are left the rest are 0, with score −∞. Changes `scores`.
+    `seen`: each row's columns that may not be given. Where fewer than k are left the rest are 0, with score −∞.
+    What is no number (NaN) is never given.
     """
     count = scores.shape[1]
-    scores = scores.float() + 0.0  # −0 is 0
+    scores = scores.float() + 0.0  # −0 is 0; a copy
+    scores.masked_fill_(scores.isnan(), -torch.inf)
     scores[:, 0] = -torch.inf
     if seen is not None:
         rows = np.repeat(np.arange(len(seen)), seen.lengths)
