@@ -67,6 +67,12 @@ def test_of(users: list[int]) -> None:
     assert (found.cutoff, found.fingerprint) == (77, "print")
 
 
+def test_of_users_in_any_order() -> None:
+    turned = some().take(np.array([2, 0, 3, 1]))
+    assert items(turned.of(np.array([2, 5, 9_000, 7]))) == [[10, 11], [], [15], []]
+    assert turned.rows(np.array([9_000, 3])).tolist() == [2, -1]
+
+
 def test_of_nobody_and_of_none() -> None:
     nobody = Histories(np.zeros(0, np.int64), np.zeros(1, np.int64), {"item": np.zeros(0, np.int64)})
     assert items(nobody.of(np.array([4, 1]))) == [[], []]

@@ -61,6 +61,7 @@ def test_lists_that_are_refused(users: list, items: list, scores: list, said: st
         ([(1, 2, 2, 1.0), (1, 3, 2, 1.0)], "two items of one rank"),
         ([(1, None, 1, 1.0)], "have no user"),
         ([(1, 2, 2, 1.0), (3, 3, 1, 1.0)], "1 lists have a gap"),
+        ([(u, 2, 1 if u else 20_000, 1.0) for u in range(20_000)], "found a list of 20,000 items among 20,000 users with 1 each"),
     ],
 )
 def test_files_that_are_refused(rows: list, said: str, tmp_path: Path) -> None:

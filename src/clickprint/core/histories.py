@@ -70,10 +70,12 @@ class Histories:
         return Ragged(self.starts, self.fields[field])
 
     def rows(self, users: Int64[np.ndarray, "B"]) -> Int64[np.ndarray, "B"]:
-        """Where each of `users` stands, −1 for a user who is not here. The users here must be sorted, as those of a folder are."""
+        """Where each of `users` stands, −1 for a user who is not here."""
         if not len(self.users):
             return np.full(len(users), -1, np.int64)
-        place = np.minimum(np.searchsorted(self.users, users), len(self.users) - 1)
+        order = None if (self.users[1:] >= self.users[:-1]).all() else np.argsort(self.users, kind="stable")
+        place = np.minimum(np.searchsorted(self.users, users, sorter=order), len(self.users) - 1)
+        place = place if order is None else order[place]
         return np.where(self.users[place] == users, place, -1)
 
     def of(self, users: Int64[np.ndarray, "B"]) -> "Histories":

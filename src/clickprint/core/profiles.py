@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float16, Int64
 
-from clickprint.core.errors import DataError
+from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import write_array, write_text
 
 MAX_WIDTH = 2048
@@ -73,7 +73,9 @@ class Profiles:
         return self.vectors[rows]
 
     def without(self, block: str) -> "Profiles":
-        """The same profiles less one block's columns."""
+        """The same profiles less one block's columns. Raises ConfigError for a block that is not here."""
+        if block not in (names := [b for b, _ in self.blocks]):
+            raise ConfigError(f"found no block {block!r}, expected one of {', '.join(names) or 'none: these profiles have no blocks'}")
         starts = np.cumsum([0] + [w for _, w in self.blocks])
         keep = np.ones(self.vectors.shape[1], bool)
         for (name, width), start in zip(self.blocks, starts, strict=False):

@@ -12,6 +12,8 @@ from clickprint.core.errors import DataError
 from clickprint.core.files import whole
 from clickprint.core.ids import NONE
 
+CELLS = 1 << 26  # places for items that a table may need beyond a hundred for each it has
+
 SCHEMA = pa.schema([("user", pa.int64()), ("item", pa.int64()), ("rank", pa.int32()), ("score", pa.float32())])
 
 
@@ -77,6 +79,11 @@ class Recommendations:
             raise DataError(str(path), [f"found ranks from {rank.min()} to {rank.max()}, expected 1, 2, … for each user"])
         users, row = np.unique(user, return_inverse=True)
         shape = len(users), int(rank.max(initial=0))
+        if shape[0] * shape[1] > CELLS + 100 * len(rank):
+            raise DataError(
+                str(path),
+                [f"found a list of {shape[1]:,} items among {shape[0]:,} users with {len(rank) // shape[0]:,} each: a wrong rank?"],
+            )
         items, scores = np.full(shape, NONE, np.int64), np.full(shape, -np.inf, np.float32)
         if len(np.unique(row.astype(np.int64) * (shape[1] + 1) + rank)) < len(rank):
             raise DataError(str(path), ["a user has two items of one rank"])

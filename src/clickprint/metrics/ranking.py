@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float64, Int64, Shaped
 
 from clickprint.core.ids import NONE
 
+CELLS = 1 << 24  # numbers that are in memory at once
+
 
 def target_ranks(
     scores: Shaped[np.ndarray, "B V"], targets: Int64[np.ndarray, "B"], left_out: Bool[np.ndarray, "B V"] | None = None
@@ -90,16 +92,24 @@ def surprise(lists: Int64[np.ndarray, "U K"], items: Int64[np.ndarray, "V"], sha
 
 
 def spread(lists: Int64[np.ndarray, "U K"], items: Int64[np.ndarray, "V"], vectors: Float64[np.ndarray, "V D"]) -> Float64[np.ndarray, "U"]:
-    """Intra-list diversity: the mean of 1 − cosine over all pairs of a list's items that have a vector; NaN with fewer than two."""
-    at = np.minimum(np.searchsorted(items, lists), max(len(items) - 1, 0))
-    there = (items[at] == lists) if len(items) else np.zeros(lists.shape, bool)
+    """Intra-list diversity: the mean of 1 − cosine over all pairs of a list's items that have a vector; NaN with fewer than two. One
+    that is all zeros is like no other. Holds about CELLS numbers at a time."""
+    vectors = np.asarray(vectors, np.float64)
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
-    chosen = unit[at] * there[..., None] if len(items) else np.zeros((*lists.shape, vectors.shape[1]))
-    # Σ over pairs of ⟨a, b⟩ = (|Σ a|² − Σ |a|²) / 2.
-    pairs = there.sum(1) * (there.sum(1) - 1) / 2
-    alike = ((chosen.sum(1) ** 2).sum(1) - (chosen**2).sum((1, 2))) / 2
-    return _of(pairs - alike, pairs)
+    out = np.full(len(lists), np.nan)
+    many = max(CELLS // max(lists.shape[1] * vectors.shape[1], 1), 1)
+    for start in range(0, len(lists) if len(items) else 0, many):
+        some = lists[start : start + many]
+        at = np.minimum(np.searchsorted(items, some), len(items) - 1)
+        there = items[at] == some
+        chosen = unit[at] * there[..., None]
+        # Σ over pairs of ⟨a, b⟩ = (|Σ a|² − Σ |a|²) / 2.
+        count = there.sum(1)
+        pairs = count * (count - 1) / 2
+        alike = ((chosen.sum(1) ** 2).sum(1) - (chosen**2).sum((1, 2))) / 2
+        out[start : start + many] = _of(pairs - alike, pairs)
+    return out
 
 
 def _of(part: np.ndarray, whole: np.ndarray) -> Float64[np.ndarray, "U"]:

@@ -102,8 +102,8 @@ def score(
 ) -> RankingScore:
     """recall, ndcg and mrr at each k (of items: a code that two items share is no hit), and what the lists are like beside that.
 
-    `items` is the catalogue (sorted); without it, the items that anybody had. coverage: the share of it that is in any list; surprise: the
-    mean −log2 of the share of users who had an item; spread: the mean distance of a list's items by `vectors`. All at the largest k.
+    `items` is the catalogue (sorted); without it, what anybody had or was given. coverage: the share of it that is in any list; surprise:
+    the mean −log2 of the share of users who had an item; spread: the mean distance of a list's items by `vectors`. All at the largest k.
     Raises DataError where a user who is asked has no row, or the lists are shorter than the largest k and the catalogue is not.
     """
     order = np.argsort(lists.users, kind="stable")
@@ -118,8 +118,8 @@ def score(
     had = test.given.fields["item"]
     pairs = np.unique(np.stack([had_user[had != NONE], had[had != NONE]]), axis=1)
     known, counts = np.unique(pairs[1], return_counts=True)
-    catalogue = known if items is None else items
     shown = lists.items[rows]
+    catalogue = np.union1d(known, shown[shown != NONE]) if items is None else items
     if shown.shape[1] < min(max(ks), len(catalogue)):
         raise DataError("ranking", [f"the lists hold {shown.shape[1]} items, expected {max(ks)}"])
     many = np.diff(test.relevant.starts)
@@ -131,7 +131,7 @@ def score(
         "surprise": _mean(ranking.surprise(top, known, counts / max(len(test.given), 1))),
     }
     if vectors is not None:
-        about["spread"] = _mean(ranking.spread(top, catalogue, vectors))
+        about["spread"] = _mean(ranking.spread(top, known if items is None else items, vectors))
     return RankingScore(test.users, values, about, rng)
 
 
