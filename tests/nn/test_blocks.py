@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from clickprint.nn import masks
+from clickprint.nn import mamba, masks
 from clickprint.nn.blocks import Attention, HSTUBlock, LiGRBlock, PostNormBlock, SASRecBlock, TransformerPPBlock
 from clickprint.nn.mamba import Mamba1, Mamba2, MambaBlock, chunked_scan, selective_scan
 from clickprint.nn.positions import rotate
@@ -115,16 +115,63 @@ def test_selective_scan_is_its_recurrence() -> None:
                 assert found[u, t, e].item() == pytest.approx(sum(float(c[u, t, n]) * h[n] for n in range(4)), abs=1e-10)
 
 
-@pytest.mark.parametrize("length", [1, 31, 32, 33, 100])
+@pytest.mark.parametrize("length", [0, 1, 31, 32, 33, 100])
 def test_chunked_scan_is_its_recurrence(length: int) -> None:
     torch.manual_seed(0)
-    x, log_decay = torch.randn(2, length, 3, 4, dtype=torch.float64), -torch.rand(2, length, 3, dtype=torch.float64)
-    b, c = torch.randn(2, 2, length, 5, dtype=torch.float64)
-    found = chunked_scan(x, log_decay, b, c)
+    x, delta = torch.randn(2, length, 3, 4, dtype=torch.float64), torch.rand(2, length, 3, dtype=torch.float64)
+    a, (b, c) = -torch.rand(3, dtype=torch.float64), torch.randn(2, 2, length, 5, dtype=torch.float64)
+    found = chunked_scan(x, delta, a, b, c)
+    assert found.shape == x.shape
     state = torch.zeros(2, 3, 5, 4, dtype=torch.float64)
     for t in range(length):
-        state = log_decay[:, t].exp()[..., None, None] * state + torch.einsum("bn,bhp->bhnp", b[:, t], x[:, t])
+        drive = torch.einsum("bn,bhp,bh->bhnp", b[:, t], x[:, t], delta[:, t])
+        state = (a * delta[:, t]).exp()[..., None, None] * state + drive
         assert torch.allclose(found[:, t], torch.einsum("bn,bhnp->bhp", c[:, t], state), atol=1e-10)
+
+
+@pytest.mark.parametrize("mixer", [Mamba1(WIDTH, state=4), Mamba2(WIDTH, state=4, head_width=8)], ids=["mamba-1", "mamba-2"])
+def test_the_fused_kernels_are_called_as_they_are_written(mixer: torch.nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    """mamba-ssm's own layouts, checked by its documented formulas, since a kernel needs a GPU: out and gradients are those without it."""
+    called = []
+
+    def selective_scan_fn(u, delta, A, B, C):  # the package's names: u and delta B × D × L, A D × N, B and C B × N × L
+        called.append("selective_scan_fn")
+        assert all(t.is_contiguous() and t.dtype == torch.float32 for t in (u, delta, A, B, C))
+        h, out = torch.zeros(len(u), *A.shape), []
+        for t in range(u.shape[2]):
+            h = torch.exp(delta[:, :, t, None] * A) * h + delta[:, :, t, None] * B[:, None, :, t] * u[:, :, t, None]
+            out.append(torch.einsum("bdn,bn->bd", h, C[:, :, t]))
+        return torch.stack(out, 2)
+
+    def mamba_chunk_scan_combined(x, dt, A, B, C, chunk_size):  # x B × L × H × P, dt B × L × H, A H, B and C B × L × G × N
+        called.append("mamba_chunk_scan_combined")
+        assert chunk_size & (chunk_size - 1) == 0
+        h, out = torch.zeros(len(x), *x.shape[2:], B.shape[-1]), []
+        for t in range(x.shape[1]):
+            drive = torch.einsum("bhp,bn,bh->bhpn", x[:, t], B[:, t, 0], dt[:, t])
+            h = torch.exp(dt[:, t] * A)[..., None, None] * h + drive
+            out.append(torch.einsum("bhpn,bn->bhp", h, C[:, t, 0]))
+        return torch.stack(out, 1)
+
+    def outcome() -> list[torch.Tensor]:
+        mixer.zero_grad()
+        out = mixer(x)
+        (out * weights).sum().backward()
+        return [out.detach(), *(p.grad.clone() for p in mixer.parameters())]
+
+    torch.manual_seed(0)
+    x, weights = torch.randn(2, 3, 37, WIDTH)
+    plain = outcome()
+    kernels = {f.__name__: f for f in (selective_scan_fn, mamba_chunk_scan_combined)}
+    monkeypatch.setattr(mamba, "_fused", lambda x, module, name: kernels[name])
+    for found, wanted in zip(outcome(), plain, strict=True):
+        assert torch.allclose(found, wanted, atol=1e-4, rtol=1e-4)
+    assert len(called) == 1
+
+
+def test_without_a_gpu_or_the_package_the_plain_scan_runs() -> None:
+    assert mamba._fused(torch.zeros(1, 1), "selective_scan_interface", "selective_scan_fn") is None
+    assert mamba._of_package("selective_scan_interface", "no_such_function") is None
 
 
 def test_mamba2_refuses_heads_that_do_not_divide() -> None:

@@ -67,7 +67,7 @@ class Recommendations:
 
     @staticmethod
     def load(path: Path | str) -> "Recommendations":
-        """What `save` wrote, users sorted. Raises DataError."""
+        """What `save` wrote, users sorted; a user whose list was empty is not in it. Raises DataError."""
         try:
             table = pq.read_table(path, schema=SCHEMA)
         except (OSError, pa.ArrowException) as fault:

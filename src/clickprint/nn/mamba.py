@@ -1,10 +1,14 @@
 """Selective state spaces in plain PyTorch: Mamba-1's scan with a state a channel, Mamba-2's with one decay a head.
 
 Source: Gu & Dao 2023; Dao & Gu 2024 (the "SSD" form); Mamba4Rec (Liu et al. 2024). Exact, and quick enough on a CPU for histories of
-hundreds of events; on a GPU the package mamba-ssm has fused kernels for the same mathematics.
+hundreds of events. On CUDA the authors' fused kernels do the same in float32 where their package mamba-ssm is installed; their sums of
+gradients are in no fixed order, so two trainings there differ in the last bits.
 """
 
 import math
+from functools import cache
+from importlib import import_module
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -20,6 +24,9 @@ def selective_scan(
     x: Float[Tensor, "B L E"], delta: Float[Tensor, "B L E"], a: Float[Tensor, "E N"], b: Float[Tensor, "B L N"], c: Float[Tensor, "B L N"]
 ) -> Float[Tensor, "B L E"]:
     """h_t = exp(Δ_t A) h_{t−1} + Δ_t B_t x_t;  y_t = ⟨C_t, h_t⟩. One step after the other, all users and channels at once."""
+    if kernel := _fused(x, "selective_scan_interface", "selective_scan_fn"):
+        x, delta, b, c = (t.float().transpose(1, 2).contiguous() for t in (x, delta, b, c))
+        return kernel(x, delta, a.float(), b, c).transpose(1, 2)
     decay = torch.exp(delta[..., None] * a)
     drive = (delta * x)[..., None] * b[:, :, None, :]
     state = x.new_zeros(x.shape[0], *a.shape)
@@ -31,10 +38,16 @@ def selective_scan(
 
 
 def chunked_scan(
-    x: Float[Tensor, "B L H P"], log_decay: Float[Tensor, "B L H"], b: Float[Tensor, "B L N"], c: Float[Tensor, "B L N"]
+    x: Float[Tensor, "B L H P"], delta: Float[Tensor, "B L H"], a: Float[Tensor, "H"], b: Float[Tensor, "B L N"], c: Float[Tensor, "B L N"]
 ) -> Float[Tensor, "B L H P"]:
-    """h_t = exp(a_t) h_{t−1} + B_t x_tᵀ;  y_t = C_tᵀ h_t, with one decay a head: inside a chunk a masked matrix product, between chunks a
-    state. `x` is already multiplied by Δ."""
+    """h_t = exp(Δ_t a) h_{t−1} + Δ_t B_t x_tᵀ;  y_t = C_tᵀ h_t, with one decay a head: inside a chunk a masked matrix product, between
+    chunks a state."""
+    if not x.shape[1]:
+        return x
+    if kernel := _fused(x, "triton.ssd_combined", "mamba_chunk_scan_combined"):
+        x, delta, b, c = (t.float().contiguous() for t in (x, delta, b, c))
+        return kernel(x, delta, a.float(), b[:, :, None], c[:, :, None], chunk_size=CHUNK)
+    x, log_decay = x * delta[..., None], a * delta
     batch, length, heads, width = x.shape
     spare = -length % CHUNK
     x, log_decay, b, c = (F.pad(t, (*([0, 0] * (t.ndim - 2)), 0, spare)) for t in (x, log_decay, b, c))
@@ -102,7 +115,7 @@ class Mamba2(nn.Module):
         mixed = F.silu(self.conv(mixed.transpose(1, 2))[..., :length].transpose(1, 2))
         inner, b, c = mixed.split([self.inner, self.state, self.state], -1)
         inner, delta = inner.unflatten(-1, (self.heads, -1)), F.softplus(delta + self.delta)
-        out = chunked_scan(inner * delta[..., None], -torch.exp(self.log_a) * delta, b, c) + self.skip[:, None] * inner
+        out = chunked_scan(inner, delta, -torch.exp(self.log_a), b, c) + self.skip[:, None] * inner
         return self.leave(self.norm(out.flatten(2) * F.silu(gate)))
 
 
@@ -120,6 +133,19 @@ class MambaBlock(nn.Module):
         mixed = self.dropout(self.mixer(x))
         x = self.norms[0](mixed + x if self.residual else mixed)
         return self.norms[1](x + self.dropout(self.ffn(x)))
+
+
+def _fused(x: Tensor, module: str, name: str) -> Any:
+    """The function of mamba-ssm that does it where `x` is, or None."""
+    return _of_package(module, name) if x.is_cuda and x.shape[1] else None
+
+
+@cache
+def _of_package(module: str, name: str) -> Any:
+    try:
+        return getattr(import_module(f"mamba_ssm.ops.{module}"), name)
+    except (ImportError, AttributeError):
+        return None
 
 
 @torch.no_grad()
