@@ -7,12 +7,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clickprint.core.errors import ConfigError
+from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
 from clickprint.core.items import AttributeKind
 from clickprint.core.time import DAY
-from clickprint.data import histories
+from clickprint.data import histories, parts
+from clickprint.data.codes import PLACES
 from clickprint.data.engine import DuckDB
 from clickprint.data.histories import build, default_fields, rows_sql
 from clickprint.data.log import EventLog
@@ -130,6 +131,44 @@ def test_attributes_are_as_they_were_known_at_the_cutoff(engine, tmp_path: Path)
     early = build(log.before(START + 2 * DAY), tmp_path / "early", ("weight",)).fields["weight"]
     assert early[0] == 1.5
     assert np.isnan(early[1])
+
+
+@pytest.mark.parametrize("piece", [7, 1_000_000])
+@pytest.mark.parametrize("spread", [1, 10**9])
+def test_code_vectors_of_items_and_searches(engine, tmp_path: Path, monkeypatch, piece: int, spread: int) -> None:
+    """Against a look-up event by event: what an item is called (ids near each other and far apart), and what was searched for."""
+    monkeypatch.setattr(histories, "ROWS", piece)
+    arrays = random_arrays(np.random.default_rng(5))
+    names = {int(i): [int(i), 7, 3][: 1 + i % 3] if i % 4 else [] for i in arrays["catalogue"]["item"]}
+    arrays["item"] = np.where(arrays["item"] == NONE, NONE, arrays["item"] * spread)
+    arrays["catalogue"] = {"item": np.array(list(names)) * spread, "name": [str(v) if v else None for v in names.values()]}
+    log = memory_log(engine, **arrays, attributes={"name": AttributeKind.CODES})
+    found = build(log, tmp_path / "h", ("item", "name", "query", "query_codes", "time"))
+    assert found.fields["name"].shape == (found.events, 3)
+    assert found.fields["query_codes"].shape == (found.events, 16)
+    texts = {q: [int(w) for w in t[1:-1].split()] for q, t in arrays["texts"]["query"].items()}
+    for item, name, query, words in zip(*(found.fields[f].tolist() for f in ("item", "name", "query", "query_codes")), strict=True):
+        said = names.get(item // spread, []) if item != NONE else []
+        assert name == [w * PLACES + i for i, w in enumerate(said)] + [-1] * (3 - len(said))
+        assert words == ([w * PLACES + i for i, w in enumerate(texts[query])] if query != NONE else [-1] * 16)
+    assert (found.fields["query_codes"] >= 0).any()
+    again = Histories.open(tmp_path / "h")
+    assert again.digest() == found.digest()
+    assert again.take(np.array([2, 0])).fields["name"].tolist() == [*again.ragged("name")[2].tolist(), *again.ragged("name")[0].tolist()]
+    with pytest.raises(ConfigError, match="name holds code vectors, which are looked up on one machine only"):
+        parts.histories(log, tmp_path / "shards", ("item", "name"), shards=2)
+
+
+def test_code_vectors_that_are_none(engine, tmp_path: Path) -> None:
+    arrays = random_arrays(np.random.default_rng(5))
+    log = memory_log(engine, **{**arrays, "texts": {"query": dict.fromkeys(range(20), "red lamp")}})
+    with pytest.raises(DataError, match=r"random: query.*20 of 20 code vectors are not .*'red lamp'"):
+        build(log, tmp_path / "h", ("query_codes",))
+    with pytest.raises(ConfigError, match="found query_codes"):
+        build(memory_log(engine, **{**arrays, "codes": False}), tmp_path / "h", ("query_codes",))
+    assert not (tmp_path / "h").exists()
+    empty = build(random_log(engine, np.random.default_rng(0), events=0), tmp_path / "h", ("time", "query_codes"))
+    assert empty.fields["query_codes"].shape == (0, 16)
 
 
 def test_only_what_can_be_seen_is_sorted(engine) -> None:

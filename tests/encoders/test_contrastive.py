@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,14 @@ class TestContrastive(EncoderContract):
     learns = KNOWS
     tolerance = 0.02  # float16 of sums in another order
     anonymous = False  # users are held out and drawn by their place among the users
+
+
+class TestSearches(EncoderContract):
+    """What was searched for, as code vectors."""
+
+    encoder = replace(SMALL, history=HistorySpec(length=20, everything=True, fields=("kind", "query_codes")), training=Training(epochs=1))
+    tolerance = 0.02
+    anonymous = False
 
 
 def some_events(seed: int, users: int = 9, most: int = 12, days: int = 40) -> Histories:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Never
 
@@ -15,17 +16,21 @@ from clickprint.core.ids import NONE
 from clickprint.core.items import AttributeKind, Catalogue
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
+from clickprint.data.codes import PLACES
 from clickprint.data.engine import DuckDB
 from clickprint.data.split import past_of
 from clickprint.data.texts import item_vectors
 from clickprint.encoders import ENCODERS, encoder, load, sequence
+from clickprint.encoders.autoencoder import AutoEncoder
 from clickprint.encoders.gru4rec import GRU4Rec
 from clickprint.encoders.hstu import HSTU
 from clickprint.encoders.mamba4rec import Mamba4Rec
+from clickprint.encoders.multitask import MultiTask
 from clickprint.encoders.sasrec import SASRec
 from clickprint.encoders.sequence import HistorySpec
 from clickprint.encoders.transformerpp import TransformerPP
 from clickprint.nn import next_item
+from clickprint.nn.multitask import MultiTaskLoss
 from clickprint.nn.next_item import NextItemLoss
 from clickprint.nn.train import Training
 from clickprint.testing.encoders import EncoderContract
@@ -62,6 +67,14 @@ class TestGRU4Rec(EncoderContract):
 
 class TestMamba4Rec(EncoderContract):
     encoder = Mamba4Rec(width=8, state=4, history=SHORT, training=QUICK)
+    tolerance = TOLERANCE
+    anonymous = False
+
+
+class TestSearches(EncoderContract):
+    """Events about no item, and what was searched for, as code vectors."""
+
+    encoder = SASRec(width=8, history=HistorySpec(length=10, everything=True, fields=("kind", "query_codes")), training=QUICK)
     tolerance = TOLERANCE
     anonymous = False
 
@@ -394,3 +407,43 @@ def test_item_vectors_start_from_what_the_catalogue_says() -> None:
     assert np.allclose(found[-1], other[-1], atol=1e-6)  # nothing is said of the last item
     with pytest.raises(ConfigError, match="needs the catalogue"):
         sequence.fit(recipe, "sasrec", histories, rng=RNG(0))
+
+
+def named_log(users: int = 120) -> tuple[Histories, np.ndarray]:
+    """Ninety items, each of one of three families by the second word of its name; a user has some of one family, then that family's
+    own last item. The words' first place says nothing. Also what each item is called."""
+    random = np.random.default_rng(0)
+    names = np.stack([random.integers(0, 256, 93) * PLACES, np.repeat([7, 8, 9], 31) * PLACES + 1], 1).astype(np.int32)
+    family = random.integers(0, 3, users)
+    rows = [[*(31 * f + random.integers(0, 20, random.integers(1, 4))), 31 * f + 30] for f in family]
+    item = np.concatenate(rows).astype(np.int64)
+    starts = np.cumsum([0, *map(len, rows)])
+    return Histories(np.arange(users), starts, {"item": item, "time": np.arange(len(item)) * DAY, "name": names[item]}), names
+
+
+def test_a_code_vector_says_what_an_item_is_that_nobody_had(tmp_path: Path) -> None:
+    histories, names = named_log()
+    recipe = SASRec(width=16, history=HistorySpec(length=5, fields=("name",)), training=Training(epochs=30, batch=32, lr=0.01))
+    fitted = sequence.fit(recipe, "sasrec", histories, rng=RNG(0))
+    new = np.array([25, 56, 87])  # the last ten of a family are never had
+    assert not np.isin(new, histories.fields["item"]).any()
+    asked = Histories(np.arange(3), np.arange(4), {"item": new, "time": np.zeros(3, np.int64), "name": names[new]})
+    assert fitted.recommend(asked, 1).items[:, 0].tolist() == [30, 61, 92]
+    fitted.save(tmp_path / "f")
+    again = load(tmp_path / "f")
+    assert np.array_equal(again.states(asked), fitted.states(asked))
+    bare = Histories(asked.users, asked.starts, {**asked.fields, "name": np.full((3, 1), -1, np.int32)})
+    assert np.unique(fitted.states(bare), axis=0).shape[0] == 1  # without their names they are all nothing
+
+
+def test_some_encoders_read_code_vectors_and_do_not_say_them() -> None:
+    histories, _ = named_log(20)
+    cut = replace(histories, cutoff=10**15)
+    spec = HistorySpec(length=5, fields=("name",))
+    with pytest.raises(ConfigError, match="name holds code vectors, which are not reconstructed"):
+        AutoEncoder(history=spec).fit_histories(cut, rng=RNG(0))
+    loss = MultiTaskLoss(targets={"item": 1.0, "name": 1.0})
+    with pytest.raises(ConfigError, match=r"loss\.targets, tastes: name holds code vectors"):
+        MultiTask(history=spec, loss=loss, counts=(1,)).fit_histories(cut, rng=RNG(0))
+    read = MultiTask(width=8, history=spec, loss=MultiTaskLoss(targets={"item": 1.0}), counts=(1,), training=Training(epochs=1))
+    assert np.isfinite(read.fit_histories(cut, rng=RNG(0)).states(cut)).all()

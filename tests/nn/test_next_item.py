@@ -14,7 +14,7 @@ from clickprint.core.rng import RNG
 from clickprint.nn import next_item
 from clickprint.nn.blocks import GRULayers, HSTUBlock, LiGRBlock, SASRecBlock, TransformerPPBlock
 from clickprint.nn.mamba import Mamba1, Mamba2, MambaBlock
-from clickprint.nn.next_item import Batch, NextItem, NextItemLoss, best, last_states, next_basket, shifted
+from clickprint.nn.next_item import Batch, EventEmbedding, NextItem, NextItemLoss, best, last_states, next_basket, shifted
 from clickprint.nn.top import top
 from clickprint.nn.train import Training, shuffled, train
 
@@ -226,3 +226,24 @@ def test_more_fields_are_added_and_times_reach_the_layers_that_want_them() -> No
     assert not np.allclose(states(), states(kind=4 - fields["kind"]), atol=1e-4)
     layer.bias.time.data[:] = torch.randn(129) * 5
     assert not np.allclose(states(), states(time=fields["time"] ** 2), atol=1e-4)
+
+
+def test_an_events_vector_is_the_sum_over_its_fields() -> None:
+    """One value a field, or several: then their sum over the root of how many there may be; 0 is nothing, and padding stays nothing."""
+    torch.manual_seed(0)
+    embed = EventEmbedding({"item": 4, "name": 9}, 3, deviation=0.5)
+    fields = {"item": np.array([1, 4, 0, 2]), "name": np.array([[1, 5, 9], [2, 0, 0], [3, 3, 0], [0, 0, 0]], np.int32)}
+    batch = Batch.of(fields, np.array([0, 1]), np.array([1, 3]))
+    assert batch.fields["name"].shape == (2, 3, 3)
+    found = embed(batch.fields, {"item": 2.0})
+    item, name = (embed[f].weight.detach() for f in ("item", "name"))
+    for row, (first, length) in enumerate(((0, 1), (1, 3))):
+        for place in range(3):
+            wanted = torch.zeros(3)
+            if place < length:
+                wanted = 2 * item[fields["item"][first + place]]
+                wanted = wanted + sum(name[v] for v in fields["name"][first + place]) / 3**0.5
+            assert torch.allclose(found[row, place], wanted, atol=1e-6)
+    assert not item[0].any()
+    assert not name[0].any()
+    assert embed(Batch.of(fields, np.array([0]), np.array([0])).fields).shape == (1, 0, 3)

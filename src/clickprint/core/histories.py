@@ -2,7 +2,8 @@
 
 FOLDER/users.npy        int64 [U], sorted, each once
 FOLDER/starts.npy       int64 [U+1]: user r's events are starts[r] … starts[r+1] − 1 of every field
-FOLDER/<field>.npy      [L], one value an event, users one after the other, in the order (time, kind, item, rest) within a user
+FOLDER/<field>.npy      [L], one value an event ([L, C] where it is a code vector), users one after the other, in the order (time, kind,
+                        item, rest) within a user
 FOLDER/histories.json   format, fields, cutoff, fingerprint of the log, events
 """
 
@@ -29,13 +30,14 @@ AGAIN = "make the histories again"
 class Histories:
     """The events of each user, oldest first; `fields` share `starts`. Fields of a folder are memory-mapped: nothing is read until used.
 
-    Ids, categories and buckets are int64 with `ids.NONE` where there is none, numbers float64 with NaN, kind int16, time int64 (µs).
+    Ids, categories and buckets are int64 with `ids.NONE` where there is none, numbers float64 with NaN, kind int16, time int64 (µs); a
+    code vector is a row of int32 (data.codes).
     `cutoff` is None where the log was not cut; `fingerprint` is the dataset's.
     """
 
     users: Int64[np.ndarray, "U"]
     starts: Int64[np.ndarray, "U+1"]
-    fields: Mapping[str, Shaped[np.ndarray, "L"]]
+    fields: Mapping[str, Shaped[np.ndarray, "L ..."]]
     cutoff: Time | None = None
     fingerprint: str = ""
 

@@ -16,12 +16,14 @@ from clickprint.core.errors import ConfigError
 from clickprint.core.events import COLUMNS
 from clickprint.core.files import whole
 from clickprint.core.histories import Histories, unfit, write_about
-from clickprint.core.items import ARROW, AttributeKind
+from clickprint.core.items import AttributeKind
 from clickprint.core.ragged import starts_of
 from clickprint.core.watch import Watch, silent
+from clickprint.data.codes import code_values
 from clickprint.data.engine import name, to_numpy
 from clickprint.data.log import NUMERIC, EventLog
 
+QUERY, QUERY_CODES = "query", "query_codes"
 TIES = ("user", "time", "kind", "item")  # then the other columns, in the order of core.events.COLUMNS
 ROWS = 250_000  # a piece of the scan: its columns stay in the cache
 WRITERS = 2
@@ -34,8 +36,10 @@ def build(
 ) -> Histories:
     """Writes the histories of `users` (sorted, each once; None: everyone with an event) to `folder`, whole or not at all, and opens them.
 
-    `fields` are event columns and numeric attributes of the catalogue, as known at the log's end. All events of the log are taken: cut
-    it first. Memory holds the engine's sort, two pieces of ROWS, the users, and the wanted attributes of the catalogue. Raises ConfigError.
+    `fields` are event columns, numeric attributes and code vectors of the catalogue, as known at the log's end, and `query_codes` where
+    searches are code vectors; a code vector is a row of numbers an event (data.codes). All events of the log are taken: cut it first.
+    Memory holds the engine's sort, two pieces of ROWS, the users, and the wanted attributes of the catalogue (of the searches).
+    Raises ConfigError, and DataError for a code vector that is none.
     """
     fields = _checked(log, fields)
     with ExitStack() as stack:
@@ -45,10 +49,16 @@ def build(
         if users is not None:
             wanted = log.engine.keep(pa.table({"user": users}))
             stack.callback(log.engine.drop, wanted)
-        files = {f: stack.enter_context(_Growing(part / f"{f}.npy", _type(log, f))) for f in fields}
-        lookup = _Lookup.of(log, [f for f in fields if f not in tie_order(log)])
+        lookups = _lookups(log, fields)
+        like = {f: lookup.values[f] for lookup in lookups.values() for f in lookup.values}
+        files = {
+            f: stack.enter_context(
+                _Growing(part / f"{f}.npy", like[f].dtype, like[f].shape[1:]) if f in like else _Growing(part / f"{f}.npy", _type(f))
+            )
+            for f in fields
+        }
         watch("histories", 0, log.manifest.events)
-        found, lengths = _stream(log, rows_sql(log, fields, wanted), files, lookup, watch)
+        found, lengths = _stream(log, rows_sql(log, fields, wanted), files, lookups, watch)
         if users is not None:
             given = np.zeros(len(users), np.int64)
             given[np.searchsorted(users, found)] = lengths
@@ -78,7 +88,18 @@ def tie_order(log: EventLog) -> list[str]:
 def needed(log: EventLog, fields: Collection[str]) -> list[str]:
     """`tie_order` up to the last of `fields`: what the columns behind it tell apart looks the same."""
     columns = tie_order(log)
-    return columns[: max([len(TIES), *(columns.index(f) + 1 for f in fields if f in columns)])]
+    read = [QUERY if f in _of_queries(log) else f for f in fields]
+    return columns[: max([len(TIES), *(columns.index(f) + 1 for f in read if f in columns)])]
+
+
+def code_fields(log: EventLog) -> tuple[str, ...]:
+    """The fields that are code vectors: attributes of items, and the searches' own."""
+    return (*(a for a, k in log.manifest.attributes.items() if k is AttributeKind.CODES and a not in tie_order(log)), *_of_queries(log))
+
+
+def _of_queries(log: EventLog) -> tuple[str, ...]:
+    coded = QUERY in log.manifest.columns and log.manifest.query == "codes" and QUERY_CODES not in log.manifest.attributes
+    return (QUERY_CODES,) if coded else ()
 
 
 def default_fields(log: EventLog) -> tuple[str, ...]:
@@ -92,7 +113,7 @@ def default_fields(log: EventLog) -> tuple[str, ...]:
 
 
 def _checked(log: EventLog, fields: Collection[str]) -> tuple[str, ...]:
-    known = dict.fromkeys([*tie_order(log), *(a for a, k in log.manifest.attributes.items() if k in NUMERIC)])
+    known = dict.fromkeys([*tie_order(log), *(a for a, k in log.manifest.attributes.items() if k in NUMERIC), *code_fields(log)])
     fields = tuple(dict.fromkeys(fields))
     if wrong := [f for f in fields if f not in known] or ([] if fields else ["none"]):
         raise ConfigError(f"fields of histories: found {', '.join(wrong)}, expected some of {', '.join(known)}")
@@ -101,29 +122,29 @@ def _checked(log: EventLog, fields: Collection[str]) -> tuple[str, ...]:
     return fields
 
 
-def _type(log: EventLog, field: str) -> np.dtype:
-    arrow = COLUMNS[field] if field in tie_order(log) else ARROW[log.manifest.attributes[field]]
-    return np.dtype(arrow.to_pandas_dtype())
+def _type(column: str) -> np.dtype:
+    return np.dtype(COLUMNS[column].to_pandas_dtype())
 
 
 def _stream(
-    log: EventLog, sql: str, files: dict[str, "_Growing"], lookup: "_Lookup", watch: Watch
+    log: EventLog, sql: str, files: dict[str, "_Growing"], lookups: dict[str, "_Lookup"], watch: Watch
 ) -> tuple[Int64[np.ndarray, "U"], Int64[np.ndarray, "U"]]:
     """Writes the fields; the users, and how many events each has."""
     users, counts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     done = 0
+    key = {field: column for column, lookup in lookups.items() for field in lookup.values}
 
-    def write(field: str, table: pa.Table, place: np.ndarray) -> None:
-        attribute = lookup.values.get(field)
-        files[field].add(to_numpy(table.column(field)) if attribute is None else attribute[place])
+    def write(field: str, table: pa.Table, places: dict[str, np.ndarray]) -> None:
+        column = key.get(field)
+        files[field].add(to_numpy(table.column(field)) if column is None else lookups[column].values[field][places[column]])
 
     with ThreadPoolExecutor(WRITERS) as pool:  # the engine goes on while a piece is written, field by field
         writing: list[Future[None]] = []
         for table in _pieces(log.engine.batches(sql, ROWS)):
-            place = lookup.places(table.column("item"))
+            places = {column: lookup.places(table.column(column)) for column, lookup in lookups.items()}
             for one in writing:
                 one.result()
-            writing = [pool.submit(write, field, table, place) for field in files]
+            writing = [pool.submit(write, field, table, places) for field in files]
             user = table.column("user").to_numpy()
             first = np.flatnonzero(np.append(True, user[1:] != user[:-1]))
             some, count = user[first], np.diff(np.append(first, len(user)))
@@ -156,58 +177,74 @@ def _pieces(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 @dataclass(frozen=True, slots=True)
 class _Lookup:
-    """Attributes of items, by an item's place in `items`; the last value of each is that of an item which nobody knows.
+    """What is said of ids (items, searches), by an id's place in `ids`; the last value of each is that of an id which nobody knows.
 
     Where ids are close together `dense` holds the place of each id from the lowest on: a tenth of the time of a hash table.
     """
 
-    items: Int64[np.ndarray, "V"]
+    ids: Int64[np.ndarray, "V"]
     values: dict[str, np.ndarray]
-    dense: Int32[np.ndarray, "S"] | None = None
+    dense: Int32[np.ndarray, "S"] | None
 
     @staticmethod
-    def of(log: EventLog, attributes: Collection[str]) -> "_Lookup":
-        if not attributes:
-            return _Lookup(np.zeros(0, np.int64), {})
-        table = log.engine.table(f"SELECT item, {', '.join(map(name, attributes))} FROM ({log.known(log.end)}) AS k")
-        values = {a: pa.chunked_array([*table.column(a).chunks, pa.nulls(1, table.column(a).type)]) for a in attributes}
-        items = table.column("item").to_numpy()
+    def of(ids: Int64[np.ndarray, "V"], values: dict[str, np.ndarray]) -> "_Lookup":
         dense = None
-        if len(items) and int(items.max()) - int(items.min()) < DENSE * len(items):
-            dense = np.full(int(items.max()) - int(items.min()) + 1, -1, np.int32)
-            dense[items - items.min()] = np.arange(len(items), dtype=np.int32)
-        return _Lookup(items, {a: to_numpy(v) for a, v in values.items()}, dense)
+        if len(ids) and int(ids.max()) - int(ids.min()) < DENSE * len(ids):
+            dense = np.full(int(ids.max()) - int(ids.min()) + 1, -1, np.int32)
+            dense[ids - ids.min()] = np.arange(len(ids), dtype=np.int32)
+        return _Lookup(ids, values, dense)
 
-    def places(self, item: pa.ChunkedArray) -> np.ndarray:
-        """Where each item stands; −1, the last, for no item and for one in no catalogue."""
-        if not self.values:
-            return np.zeros(len(item), np.int32)
+    def places(self, id_: pa.ChunkedArray) -> np.ndarray:
+        """Where each id stands; −1, the last, for none and for one that nobody knows."""
         if self.dense is None:
-            return pc.fill_null(pc.index_in(item, pa.array(self.items)), -1).to_numpy()
-        ids = to_numpy(item)
-        low = self.items.min()
+            return pc.fill_null(pc.index_in(id_, pa.array(self.ids)), -1).to_numpy()
+        ids = to_numpy(id_)
+        low = self.ids.min()
         inside = (ids >= low) & (ids < low + len(self.dense))
         return np.where(inside, self.dense[np.where(inside, ids, low) - low], -1)
+
+
+def _lookups(log: EventLog, fields: Collection[str]) -> dict[str, _Lookup]:
+    """By the column whose ids they are of."""
+    found = {}
+    if attributes := [f for f in fields if f not in tie_order(log) and f not in _of_queries(log)]:
+        table = log.engine.table(f"SELECT item, {', '.join(map(name, attributes))} FROM ({log.known(log.end)}) AS k")
+        coded = [a for a in attributes if a in code_fields(log)]
+        values = {a: _with_unknown(table.column(a), coded=a in coded, where=f"{log.manifest.name}: {a}") for a in attributes}
+        found["item"] = _Lookup.of(table.column("item").to_numpy(), values)
+    if queried := [f for f in fields if f in _of_queries(log)]:
+        table = log.engine.table(f"SELECT id, text FROM {log.texts[QUERY]}")
+        values = {f: _with_unknown(table.column("text"), coded=True, where=f"{log.manifest.name}: {QUERY}") for f in queried}
+        found[QUERY] = _Lookup.of(to_numpy(table.column("id")), values)
+    return found
+
+
+def _with_unknown(column: pa.ChunkedArray, *, coded: bool, where: str) -> np.ndarray:
+    if coded:
+        found = code_values(column, where)
+        return np.append(found, np.full((1, found.shape[1]), -1, np.int32), axis=0)
+    return to_numpy(pa.chunked_array([*column.chunks, pa.nulls(1, column.type)]))
 
 
 class _Growing:
     """A .npy file to which values are appended; the header says how many when it is closed."""
 
-    def __init__(self, path: Path, kind: np.dtype) -> None:
-        self._file, self._kind, self._count, self._kept = path.open("wb", buffering=0), kind, 0, 0
+    def __init__(self, path: Path, kind: np.dtype, shape: tuple[int, ...] = ()) -> None:
+        self._file, self._kind, self._shape, self._count, self._kept = path.open("wb", buffering=0), kind, shape, 0, 0
+        self._size = kind.itemsize * int(np.prod(shape, dtype=np.int64))  # bytes of a value
         self._header()
         self._start = self._file.tell()
 
-    def add(self, values: Shaped[np.ndarray, "L"]) -> None:
-        bytes_ = np.ascontiguousarray(values, self._kind).view(np.uint8).data
+    def add(self, values: Shaped[np.ndarray, "L ..."]) -> None:
+        bytes_ = np.ascontiguousarray(values, self._kind).reshape(-1).view(np.uint8).data
         while bytes_:  # an unbuffered write may take less than it is given
             bytes_ = bytes_[self._file.write(bytes_) :]
         self._count += len(values)
-        if self._count * self._kind.itemsize - self._kept > KEPT and hasattr(os, "posix_fadvise"):
+        if self._count * self._size - self._kept > KEPT and hasattr(os, "posix_fadvise"):
             # To the disk, and the system's pages back: a large file would push the log out of the cache, and new pages cost more.
             os.fdatasync(self._file.fileno())
             os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            self._kept = self._count * self._kind.itemsize
+            self._kept = self._count * self._size
 
     def close(self) -> None:
         if not self._file.closed:
@@ -217,7 +254,7 @@ class _Growing:
             self._file.close()
 
     def _header(self) -> None:
-        shape = {"descr": np.lib.format.dtype_to_descr(self._kind), "fortran_order": False, "shape": (self._count,)}
+        shape = {"descr": np.lib.format.dtype_to_descr(self._kind), "fortran_order": False, "shape": (self._count, *self._shape)}
         np.lib.format.write_array_header_1_0(self._file, shape)
 
     def __enter__(self) -> "_Growing":

@@ -28,7 +28,7 @@ from clickprint.core.ragged import starts_of
 from clickprint.core.time import Time, Window
 from clickprint.core.watch import Watch, silent
 from clickprint.data.engine import Engine, name, to_numpy
-from clickprint.data.histories import needed
+from clickprint.data.histories import code_fields, needed
 from clickprint.data.log import EventLog
 from clickprint.data.purchases import purchases_sql
 
@@ -84,6 +84,8 @@ def histories(log: EventLog, folder: Path, fields: Sequence[str], *, shards: int
     Sorted by the engine; then a shard's events are put together, in memory.
     """
     _check(shards)
+    if coded := [f for f in fields if f in code_fields(log)]:
+        raise ConfigError(f"fields of histories: {', '.join(coded)} holds code vectors, which are looked up on one machine only")
     ties = needed(log, fields)
     sql = log.select(list(dict.fromkeys([*ties, *fields])))
     if users is not None:

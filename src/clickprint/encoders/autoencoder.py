@@ -110,6 +110,8 @@ class AutoEncoder:
             raise ConfigError(
                 f"fields: {', '.join(numbers)} holds numbers, expected ids; those that are made of numbers: {', '.join(DERIVED)}"
             )
+        if coded := [f for f in self.history.fields if f not in DERIVED and histories.fields[f].ndim > 1]:
+            raise ConfigError(f"fields: {', '.join(coded)} holds code vectors, which are not reconstructed; other encoders read them")
         if not (histories.events if self.history.everything else (histories.fields[ITEM] != NONE).any()):
             raise DataError("autoencoder", ["no user has an event, so there is no sequence to learn"])
 

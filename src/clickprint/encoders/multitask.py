@@ -154,6 +154,9 @@ class MultiTask:
             raise ConfigError(
                 f"fields: {', '.join(numbers)} holds numbers, expected ids; those that are made of numbers: {', '.join(DERIVED)}"
             )
+        said = dict.fromkeys((*self.loss.wanted, *self.tastes))
+        if coded := [f for f in said if f not in DERIVED and histories.fields[f].ndim > 1]:
+            raise ConfigError(f"loss.targets, tastes: {', '.join(coded)} holds code vectors, which are read and not said")
         if (sequence.chosen(self.history, histories).lengths < 2).all():
             raise DataError(NAME, ["no user has two events, so there is no next one to learn from"])
 

@@ -44,9 +44,10 @@ LEAST = 8  # held-out users; with fewer there is no measure to stop by
 class HistorySpec:
     """Which part of a history a model reads: the last `length` events, and of each the item and these more `fields`.
 
-    `fields` are columns of events, numeric attributes of the catalogue, or what encoders.derived makes of them (hour, weekday, gap, age,
-    price_band). `everything`: events about no item are read too. Items with fewer than `least` events at fit are not learned: they are
-    nothing, wherever they stand. `texts`: item vectors start from what the catalogue says of the items (data.texts), not at random.
+    `fields` are columns of events, numeric attributes and code vectors of the catalogue, `query_codes` (data.histories), or what
+    encoders.derived makes of them (hour, weekday, gap, age, price_band). `everything`: events about no item are read too. Items with
+    fewer than `least` events at fit are not learned: they are nothing, wherever they stand. `texts`: item vectors start from what the
+    catalogue says of the items (data.texts), not at random.
     `baskets`: what happened at one moment has no order, so an event predicts an item of the next moment (nn.next_item.next_basket).
     """
 
@@ -313,10 +314,10 @@ def items_only(histories: Histories) -> Histories:
     return histories.where(histories.fields[ITEM] != NONE)
 
 
-def known_values(values: Int[np.ndarray, "L"], least: int = 1) -> Int64[np.ndarray, "V"]:
-    """The values that occur at least so often, sorted; NONE is none."""
+def known_values(values: Int[np.ndarray, "L *C"], least: int = 1) -> Int64[np.ndarray, "V"]:
+    """The values that occur at least so often, sorted; NONE is none, and of code vectors −1."""
     found, counts = np.unique(values, return_counts=True)
-    return found[(counts >= least) & (found != NONE)].astype(np.int64)
+    return found[(counts >= least) & (found != (NONE if values.ndim == 1 else -1))].astype(np.int64)
 
 
 def check_values(field: str, values: np.ndarray) -> None:
@@ -327,12 +328,13 @@ def check_values(field: str, values: np.ndarray) -> None:
         raise ValueError(f"values of {field}: not sorted, or one stands there twice, or one is nothing")
 
 
-def number(known: Int64[np.ndarray, "V"], values: np.ndarray) -> Int64[np.ndarray, "L"]:
-    """1 … V for known values, 0 for others."""
+def number(known: Int64[np.ndarray, "V"], values: np.ndarray) -> Int[np.ndarray, "L *C"]:
+    """1 … V for known values, 0 for others; int64, of code vectors int32."""
     if not len(known):
-        return np.zeros(len(values), np.int64)
+        return np.zeros(values.shape, np.int64 if values.ndim == 1 else np.int32)
     place = np.minimum(np.searchsorted(known, values), len(known) - 1)
-    return np.where(known[place] == values, place + 1, 0)
+    found = np.where(known[place] == values, place + 1, 0)
+    return found if values.ndim == 1 else found.astype(np.int32)
 
 
 def before_last_moment(events: Histories) -> Bool[np.ndarray, "L"]:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from clickprint.core.errors import ConfigError
 from clickprint.core.ragged import starts_of
 from clickprint.nn import losses
-from clickprint.nn.next_item import Batch, HistoryModel
+from clickprint.nn.next_item import Batch, EventEmbedding, HistoryModel
 from clickprint.nn.train import Loss, Parts
 
 
@@ -34,10 +34,7 @@ class SequenceAutoEncoder(HistoryModel):
     ) -> None:
         super().__init__()
         self.length, self.width, self.hide, self.layers = length, width, hide, layers
-        self.embed = nn.ModuleDict({name: nn.Embedding(size + 1, width, padding_idx=0) for name, size in sizes.items()})
-        for table in self.embed.values():
-            nn.init.normal_(table.weight, std=len(sizes) ** -0.5)  # type: ignore[arg-type]
-            table.weight.data[0] = 0  # type: ignore[operator]
+        self.embed = EventEmbedding(sizes, width, deviation=len(sizes) ** -0.5)
         self.begin = nn.Parameter(torch.zeros(width))
         between = dropout if layers > 1 else 0.0
         self.encoder = nn.GRU(width, hidden, layers, batch_first=True, dropout=between)
@@ -55,8 +52,7 @@ class SequenceAutoEncoder(HistoryModel):
 
     def events(self, batch: Batch) -> Float[Tensor, "B L D"]:
         """A vector for each event; zeros where nothing is known."""
-        found = sum(table(batch.fields[name]) for name, table in self.embed.items())
-        assert isinstance(found, Tensor)
+        found: Tensor = self.embed(batch.fields)
         return found
 
     def vector(self, events: Float[Tensor, "B L D"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B D"]:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from clickprint.core.errors import ConfigError
 from clickprint.nn import losses
 from clickprint.nn.blocks import TransformerPPBlock
-from clickprint.nn.next_item import TIME, Batch, HistoryModel
+from clickprint.nn.next_item import TIME, Batch, EventEmbedding, HistoryModel
 
 HOUR, DAY = 3_600, 86_400  # seconds
 HALF_LIVES = (1, 3, 7, 14, 30, 90)  # days; how a distance in time is shown besides its logarithm
@@ -81,10 +81,7 @@ class TwoTowers(HistoryModel):
     ) -> None:
         super().__init__()
         self.length, self.width, self.pieces = length, width, pieces
-        self.embed = nn.ModuleDict({name: nn.Embedding(size + 1, width, padding_idx=0) for name, size in sizes.items()})
-        for table in self.embed.values():
-            nn.init.normal_(table.weight, std=deviation)  # type: ignore[arg-type]
-            table.weight.data[0] = 0  # type: ignore[operator]
+        self.embed = EventEmbedding(sizes, width, deviation=deviation)
         self.past, self.future = (Tower(width, layers, heads, inner=inner, dropout=dropout) for _ in range(2))
         self.from_past, self.from_future = nn.Linear(width, width), nn.Linear(width, width)
         self.active = nn.Linear(width, 1)
@@ -105,8 +102,7 @@ class TwoTowers(HistoryModel):
             if len(some):
                 longest = int(batch.lengths[some[-1]])
                 fields = {name: batch.fields[name][some, :longest] for name in (*self.embed, TIME)}
-                events = sum(table(fields[name]) for name, table in self.embed.items())
-                found.append(tower(events, fields[TIME], batch.lengths[some]))
+                found.append(tower(self.embed(fields), fields[TIME], batch.lengths[some]))
         return torch.cat(found)[torch.argsort(order)]
 
 

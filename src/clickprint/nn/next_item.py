@@ -26,9 +26,10 @@ CACHED = 1 << 19  # numbers of a layer's input at a time, on a CPU
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Events of some users, padded at the right: `fields` [B L] each (0 = padding), `lengths` [B]; times in seconds where there are any."""
+    """Events of some users, padded at the right: `fields` [B L] each (0 = padding), or [B L C] where an event has C values of a field (a
+    code vector), `lengths` [B]; times in seconds where there are any."""
 
-    fields: Mapping[str, Int[Tensor, "B L"]]
+    fields: Mapping[str, Int[Tensor, "B L *C"]]
     lengths: Int[Tensor, "B"]
 
     def to(self, device: torch.device) -> "Batch":
@@ -40,9 +41,36 @@ class Batch:
         places = first[:, None] + np.arange(int(lengths.max(initial=0)))
         there = np.arange(places.shape[1]) < lengths[:, None]
         places = np.where(there, places, 0)
-        empty = not any(len(v) for v in fields.values())
-        padded = {n: torch.from_numpy(np.where(there, 0 if empty else v[places], 0).astype(np.int64)) for n, v in fields.items()}
-        return Batch(padded, torch.from_numpy(lengths.astype(np.int64)))
+
+        def padded(values: np.ndarray) -> Tensor:
+            shown = there.reshape(*there.shape, *(1 for _ in values.shape[1:]))
+            return torch.from_numpy(np.where(shown, values[places] if len(values) else 0, 0).astype(np.int64))
+
+        return Batch({n: padded(v) for n, v in fields.items()}, torch.from_numpy(lengths.astype(np.int64)))
+
+
+class EventEmbedding(nn.ModuleDict):
+    """A table of vectors a field; an event's vector is the sum over its fields. Number 0 of each is nothing, a vector of zeros.
+
+    A field with several values an event (a code vector) gives their sum over the root of how many there may be, so that it is about as
+    long as another field's vector.
+    """
+
+    def __init__(self, sizes: Mapping[str, int], width: int, *, deviation: float) -> None:
+        super().__init__({name: nn.Embedding(size + 1, width, padding_idx=0) for name, size in sizes.items()})
+        for table in self.values():
+            nn.init.normal_(table.weight, std=deviation)  # type: ignore[arg-type]
+            table.weight.data[0] = 0  # type: ignore[operator]
+
+    def forward(self, fields: Mapping[str, Int[Tensor, "B L *C"]], scale: Mapping[str, float] | None = None) -> Float[Tensor, "B L D"]:
+        """`scale`: what a field's vector is multiplied by, where that is not 1."""
+        found = []
+        for name, table in self.items():
+            vectors = table(fields[name])
+            if fields[name].ndim == 3:
+                vectors = vectors.sum(-2) / max(fields[name].shape[-1], 1) ** 0.5
+            found.append(vectors * scale[name] if scale and name in scale else vectors)
+        return sum(found[1:], found[0])
 
 
 class HistoryModel(nn.Module):
@@ -81,10 +109,7 @@ class NextItem(HistoryModel):
     ) -> None:
         super().__init__()
         self.length, self.width, self.scale, self.unit = length, width, width**0.5 if scale else 1.0, unit
-        self.embed = nn.ModuleDict({name: nn.Embedding(size + 1, width, padding_idx=0) for name, size in sizes.items()})
-        for table in self.embed.values():
-            nn.init.normal_(table.weight, std=deviation)  # type: ignore[arg-type]
-            table.weight.data[0] = 0  # type: ignore[operator]
+        self.embed = EventEmbedding(sizes, width, deviation=deviation)
         self.positions = LearnedPositions(length, width, deviation=deviation) if positions else None
         self.layers = nn.ModuleList(layers)
         self.norm = nn.LayerNorm(width) if norm else nn.Identity()
@@ -92,8 +117,7 @@ class NextItem(HistoryModel):
 
     def forward(self, batch: Batch) -> Float[Tensor, "B L D"]:
         """The state after each event. Padding has states that mean nothing."""
-        x = sum(table(batch.fields[name]) * (self.scale if name == ITEM else 1.0) for name, table in self.embed.items())
-        assert isinstance(x, Tensor)
+        x: Tensor = self.embed(batch.fields, {ITEM: self.scale})
         if self.positions is not None:
             back = batch.lengths[:, None] - 1 - torch.arange(x.shape[1], device=x.device)
             x = x + self.positions(back.clamp(min=0))
