@@ -573,6 +573,9 @@ def test_a_log_without_a_clock(path: Path, tmp_path: Path) -> None:
     text = TINY.format(path=path).replace('protocol = "leave-one-out"', 'protocol = "window"')
     with pytest.raises(ConfigError, match="needs a clock"):
         rank(parse(text), tmp_path / "t", only=("popularity",), threads=1)
+    hours = TINY.format(path=path).replace("history = { length = 5 }", 'history = { length = 5, fields = ["hour"] }', 1)
+    with pytest.raises(ConfigError, match="the field hour of histories needs a clock"):
+        rank(parse(hours), tmp_path / "u", only=("sasrec",), threads=1)
 
 
 # -- what is written and said -----------------------------------------------------------------------------------------------------

@@ -81,7 +81,9 @@ def test_surprise() -> None:
     assert ranking.surprise(np.array([[1]]), *nothing).tolist() == [0.0]
 
 
-def test_spread() -> None:
+@pytest.mark.parametrize("cells", [1, 1 << 24])
+def test_spread(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking, "CELLS", cells)
     items, vectors = np.array([1, 2, 3, 4]), np.array([[1.0, 0], [0, 2], [3, 0], [0, 0]])
     found = ranking.spread(np.array([[1, 2, 3], [1, 3, NONE], [1, 4, NONE], [1, 9, NONE]]), items, vectors)
     assert found[:3].tolist() == pytest.approx([2 / 3, 0, 1])

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from clickprint.nn import losses
 
@@ -76,6 +77,18 @@ def test_gbce(seed: int, calibration: float) -> None:
     assert found.item() == pytest.approx(sum(each) / len(each), rel=1e-3, abs=1e-5)
     if calibration == 0.0:
         assert beta == pytest.approx(1.0)  # plain BCE
+
+
+def test_gbce_of_more_negatives_than_there_are_items() -> None:
+    """All other items, or none: β is as with all of them, and nothing is divided by zero."""
+    states, items, targets, negatives = world(0)
+    many = negatives.repeat(1, 20)
+    each = F.softplus(-(states * items[targets]).sum(-1)) + torch.where(
+        many == targets[:, None], 0, F.softplus((states[:, None] * items[many]).sum(-1))
+    ).sum(-1)
+    assert losses.gbce(states, items, targets, many, calibration=1.0).item() == pytest.approx(each.mean().item(), rel=1e-4)
+    one = losses.gbce(states[:1], items[:1], torch.zeros(1, dtype=torch.long), torch.zeros(1, 3, dtype=torch.long))
+    assert one.item() == pytest.approx(F.softplus(-(states[0] @ items[0])).item(), rel=1e-4)
 
 
 @given(SEEDS)

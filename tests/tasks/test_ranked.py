@@ -78,6 +78,14 @@ def test_score() -> None:
     assert low == high == 1
 
 
+def test_without_a_catalogue_coverage_is_of_what_was_had_or_given() -> None:
+    test = ranking.leave_one_out(some())  # 1, 2 and 4, 5 were had; the lists give 3, 4 and what nobody had, too
+    found = ranking.score(lists(), test, ks=(3,), rng=RNG(0))
+    given = set(lists().items[[2, 0]].ravel().tolist()) - {NONE}
+    assert given - {1, 2, 4, 5}
+    assert found.lists["coverage"] == len(given) / len(given | {1, 2, 4, 5})
+
+
 def test_spread_is_of_the_vectors_given() -> None:
     items = np.array([1, 3, 4, 9])
     vectors = np.array([[1.0, 0], [1, 0], [0, 1], [0, 1]])
