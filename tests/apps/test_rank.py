@@ -4,11 +4,13 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,10 +21,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from clickprint.apps import rank as rank_module
+from clickprint.apps import scaling as scaling_module
 from clickprint.apps.cli import main
 from clickprint.apps.rank import SCORES, _spill, less, mixed, rank, show_folder
 from clickprint.apps.rank_figures import Line, Ranking, Unit, show
 from clickprint.apps.ranking_recipe import load, parse
+from clickprint.apps.scaling import study
+from clickprint.apps.scaling_recipe import parse as parse_ladder
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
@@ -561,6 +567,33 @@ def test_windows_by_hand(mapping: Path, tmp_path: Path) -> None:
         {"popularity": 1 / 3, "frequency": 1 / 3, "recency": 2 / 3}
     )
     assert tested.line("popularity").units[0].about["empty"] == 0
+
+
+@pytest.mark.parametrize("module", [rank_module, scaling_module], ids=["rank", "scale"])
+def test_item_vectors_start_from_what_was_known_before_the_window(
+    mapping: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any
+) -> None:
+    """Both commands: an item that is renamed inside the validation window has its old name when they train for it."""
+    names = {"item": [10, 11, 11, 12], "listed": [0, 0, 16, 23], "title": ["old ten", "old eleven", "new eleven", "new twelve"]}
+    names["listed"] = [(19_000 + d) * DAY // 1_000_000 for d in names["listed"]]
+    pq.write_table(pa.table(names), tmp_path / "names.parquet")
+    with mapping.open("a") as file:
+        file.write(
+            f'[catalogue]\nfiles = "{tmp_path / "names.parquet"}"\nitem = "item"\n'
+            'known_from = { column = "listed", format = "seconds" }\n[catalogue.attributes]\ntitle = "text"\n'
+        )
+    text = WINDOW.format(path=mapping).replace("length = 4", "length = 4, texts = true")
+    given = []
+    whole = module.fit
+    monkeypatch.setattr(module, "fit", lambda *args, **named: (given.append(named["catalogue"]), whole(*args, **named))[1])
+    if module is rank_module:
+        rank(parse(text), tmp_path / "t", only=("hstu",), threads=1, accelerator="cpu")
+    else:
+        alone = re.sub(r"\[models\.popularity\].*?(?=\[models\.hstu\])", "", text, flags=re.DOTALL)
+        study(parse_ladder(alone + "[scaling]\nsizes = [1, 2]\n"), tmp_path / "t", threads=1, accelerator="cpu")
+    assert given
+    for catalogue in given:
+        assert catalogue.at(10**18).table.column("title").to_pylist() == ["old ten", "old eleven"]
 
 
 def test_a_window_before_which_nothing_happened(mapping: Path, tmp_path: Path) -> None:
