@@ -133,6 +133,14 @@ def test_staged(seed: int) -> None:
     assert losses.staged(scores, chosen, shown).item() == pytest.approx(sum(each) / max(len(each), 1), rel=1e-3, abs=1e-5)
 
 
+def test_a_candidate_that_cannot_be_is_nobodys_loss() -> None:
+    """A score of −∞ beside the others changes nothing and gives no NaN."""
+    scores = torch.tensor([[1.0, 2.0, -torch.inf]])
+    positive, all_ = torch.tensor([[True, False, False]]), torch.ones(1, 3, dtype=torch.bool)
+    assert losses.set_contrastive(scores, positive).item() == losses.set_contrastive(scores[:, :2], positive[:, :2]).item()
+    assert losses.staged(scores, positive, all_).item() == losses.staged(scores[:, :2], positive[:, :2], all_[:, :2]).item()
+
+
 def test_multi_label() -> None:
     logits, targets = torch.tensor([[0.0, 2.0], [-1.0, 0.5]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     each = [[math.log(2), math.log(1 + math.exp(2))], [math.log(1 + math.exp(-1)), math.log(1 + math.exp(-0.5))]]

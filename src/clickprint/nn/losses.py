@@ -131,7 +131,7 @@ def set_contrastive(
     if taking_part is not None:
         logits, positive = logits.masked_fill(~taking_part, NEVER), positive & taking_part
     shares = logits - torch.logsumexp(logits, 1, keepdim=True)
-    return -(shares * positive).sum() / positive.sum().clamp(min=1)
+    return -shares.masked_fill(~positive, 0).sum() / positive.sum().clamp(min=1)
 
 
 def staged(scores: Float[Tensor, "N C"], chosen: Bool[Tensor, "N C"], from_: Bool[Tensor, "N C"]) -> Float[Tensor, ""]:
@@ -141,7 +141,7 @@ def staged(scores: Float[Tensor, "N C"], chosen: Bool[Tensor, "N C"], from_: Boo
     """
     others = torch.logsumexp(scores.float().masked_fill(~(from_ & ~chosen), NEVER), 1, keepdim=True)
     each = torch.logaddexp(scores.float(), others) - scores.float()
-    return (each * chosen).sum() / chosen.sum().clamp(min=1)
+    return each.masked_fill(~chosen, 0).sum() / chosen.sum().clamp(min=1)
 
 
 def multi_label(
