@@ -127,6 +127,7 @@ def fit(
     """Trains the recipe's model on these histories. `examples` says on what; without it each event predicts the next item.
 
     `measure` (higher is better) decides when to stop. `catalogue` (as known at the cutoff) is needed where item vectors start from texts.
+    `checkpoint` and `key` are those of nn.train.train; left out, the key is of the recipe, the seed and every event.
     Raises DataError where no history has two items, ConfigError without a catalogue that says something.
     """
     events = chosen(recipe.history, histories)
