@@ -169,10 +169,10 @@ def test_one_event_is_a_sequence() -> None:
 
 def test_fields_that_are_not_there_or_hold_numbers() -> None:
     histories = some([3, 2])
-    with pytest.raises(ConfigError, match="no url, query; they have item, time, kind"):
+    with pytest.raises(ConfigError, match="no field url, query; they have item, time, kind"):
         small(history=HistorySpec(fields=("url", "kind", "query"))).fit_histories(histories, rng=RNG(0))
     priced = Histories(histories.users, histories.starts, {**histories.fields, "price": np.ones(5)})
-    with pytest.raises(ConfigError, match=r"price holds numbers, expected ids; .*price_band"):
+    with pytest.raises(ConfigError, match=r"price: found numbers, expected ids; .*price_band"):
         small(history=HistorySpec(fields=("price",))).fit_histories(priced, rng=RNG(0))
     with pytest.raises(ConfigError, match="age: these histories have no cutoff"):
         small(history=HistorySpec(fields=("age",))).fit_histories(histories, rng=RNG(0))

@@ -19,7 +19,7 @@ from clickprint.encoders import of_options, sequence
 from clickprint.encoders.derived import DERIVED
 from clickprint.encoders.sequence import FittedSequence, HistorySpec
 from clickprint.nn.autoencoder import Reconstruction, SequenceAutoEncoder, in_stretches, mean_loss, stretches
-from clickprint.nn.next_item import ITEM
+from clickprint.nn.next_item import ITEM, TIME
 from clickprint.nn.train import Parts, Rows, Training
 
 SHARE, LEAST, MOST = 0.1, 20, 10_000  # of the users with events, how many are held out to know when to stop; fewer than LEAST: nobody is
@@ -102,14 +102,7 @@ class AutoEncoder:
         )
 
     def _check(self, histories: Histories) -> None:
-        missing = [f for f in sequence.wanted(self.history) if f not in histories.fields]
-        if missing:
-            raise ConfigError(f"these histories have no {', '.join(missing)}; they have {', '.join(histories.fields)}")
-        numbers = [f for f in self.history.fields if f not in DERIVED and histories.fields[f].dtype.kind == "f"]
-        if numbers:
-            raise ConfigError(
-                f"fields: {', '.join(numbers)} holds numbers, expected ids; those that are made of numbers: {', '.join(DERIVED)}"
-            )
+        sequence.check_fields(histories, (ITEM, TIME, *self.history.fields))
         if coded := [f for f in self.history.fields if f not in DERIVED and histories.fields[f].ndim > 1]:
             raise ConfigError(f"fields: {', '.join(coded)} holds code vectors, which are not reconstructed; other encoders read them")
         if not (histories.events if self.history.everything else (histories.fields[ITEM] != NONE).any()):

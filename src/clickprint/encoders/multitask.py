@@ -146,14 +146,7 @@ class MultiTask:
         )
 
     def _check(self, histories: Histories) -> None:
-        missing = [f for f in sequence.wanted(self.history) if f not in histories.fields]
-        if missing:
-            raise ConfigError(f"these histories have no {', '.join(missing)}; they have {', '.join(histories.fields)}")
-        numbers = [f for f in self.history.fields if f not in DERIVED and histories.fields[f].dtype.kind == "f"]
-        if numbers:
-            raise ConfigError(
-                f"fields: {', '.join(numbers)} holds numbers, expected ids; those that are made of numbers: {', '.join(DERIVED)}"
-            )
+        sequence.check_fields(histories, (ITEM, TIME, *self.history.fields))
         said = dict.fromkeys((*self.loss.wanted, *self.tastes))
         if coded := [f for f in said if f not in DERIVED and histories.fields[f].ndim > 1]:
             raise ConfigError(f"loss.targets, tastes: {', '.join(coded)} holds code vectors, which are read and not said")

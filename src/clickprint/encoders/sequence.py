@@ -4,7 +4,7 @@ A recipe is a frozen dataclass with `history`, `loss`, `training` and `model(siz
 is a FittedSequence whichever recipe it was.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
@@ -296,18 +296,19 @@ def wanted(spec: HistorySpec) -> tuple[str, ...]:
 
 
 def chosen(spec: HistorySpec, histories: Histories) -> Histories:
-    """The events that are read, with every field of `spec`, also those that are made of others.
+    """The events that are read, with every field of `spec`, also those that are made of others. Raises ConfigError as check_fields does."""
+    check_fields(histories, (ITEM, *spec.fields))
+    return derive(histories if spec.everything else items_only(histories), spec.fields)
 
-    Raises ConfigError for a field that is not there, or that holds numbers: only ids can be embedded.
-    """
-    lacking = [c for c in (ITEM, *columns(spec.fields)) if c not in histories.fields]
-    floats = [f for f in spec.fields if f not in DERIVED and f not in lacking and histories.fields[f].dtype.kind not in "iu"]
+
+def check_fields(histories: Histories, fields: Sequence[str]) -> None:
+    """Raises ConfigError for a field that is not there, nor what it is made of, or that holds numbers: only ids can be embedded."""
+    lacking = [c for c in columns(fields) if c not in histories.fields]
+    floats = [f for f in fields if f not in DERIVED and f not in lacking and histories.fields[f].dtype.kind not in "iu"]
     faults = [f"these histories have no field {', '.join(lacking)}; they have {', '.join(histories.fields)}"] if lacking else []
-    faults += [f"{f}: found numbers, expected ids; fields that are made of numbers: {', '.join(DERIVED)}" for f in floats]
+    faults += [f"{', '.join(floats)}: found numbers, expected ids; fields that are made of numbers: {', '.join(DERIVED)}"] if floats else []
     if faults:
         raise ConfigError("; ".join(faults))
-    events = histories if spec.everything else items_only(histories)
-    return derive(events, spec.fields)
 
 
 def items_only(histories: Histories) -> Histories:
