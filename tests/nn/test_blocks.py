@@ -115,6 +115,50 @@ def test_selective_scan_is_its_recurrence() -> None:
                 assert found[u, t, e].item() == pytest.approx(sum(float(c[u, t, n]) * h[n] for n in range(4)), abs=1e-10)
 
 
+def steps(x: torch.Tensor, delta: torch.Tensor, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+    """The scan's slow twin, whose gradient is autograd's."""
+    state, out = torch.zeros(len(x), *a.shape, dtype=x.dtype), []
+    for t in range(x.shape[1]):
+        state = torch.exp(delta[:, t, :, None] * a) * state + (delta[:, t] * x[:, t])[..., None] * b[:, t, None]
+        out.append((state * c[:, t, None]).sum(-1))
+    return torch.stack(out, 1) if out else x * 0
+
+
+@pytest.mark.parametrize("cached", [1, 40, 1 << 18])  # one user at a time, three, all
+@pytest.mark.parametrize(("users", "length"), [(7, 6), (1, 1), (4, 0), (0, 3)])
+def test_the_scans_gradient_is_that_of_its_slow_twin(users: int, length: int, cached: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mamba, "CACHED", cached)
+    torch.manual_seed(0)
+    kind = torch.float64
+    given = [torch.randn(users, length, 3, dtype=kind), torch.rand(users, length, 3, dtype=kind), -torch.rand(3, 4, dtype=kind)]
+    given += [torch.randn(users, length, 4, dtype=kind), torch.randn(users, length, 4, dtype=kind)]
+    weights, gradients = torch.randn(users, length, 3, dtype=kind), []
+    for scan in (selective_scan, steps):
+        inputs = [t.clone().requires_grad_() for t in given]
+        out = scan(*inputs)
+        (out * weights).sum().backward()
+        gradients.append([out.detach(), *(t.grad if t.grad is not None else torch.zeros_like(t) for t in inputs)])
+    for found, wanted in zip(*gradients, strict=True):
+        assert torch.allclose(found, wanted, atol=1e-12)
+    with torch.no_grad():
+        assert torch.equal(selective_scan(*given), gradients[0][0])
+    only = [t.clone().requires_grad_(i == 2) for i, t in enumerate(given)]  # of the rates alone
+    (selective_scan(*only) * weights).sum().backward()
+    assert only[2].grad is not None
+    assert torch.equal(only[2].grad, gradients[0][3])
+
+
+def test_the_scan_is_float32_where_training_is_bfloat16() -> None:
+    torch.manual_seed(0)
+    mixer, x = Mamba1(WIDTH, state=4), torch.randn(2, 9, WIDTH)
+    exact = mixer(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = mixer(x)
+    rough.float().sum().backward()
+    assert torch.allclose(rough.float(), exact, atol=0.02)
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in mixer.parameters())
+
+
 @pytest.mark.parametrize("length", [0, 1, 31, 32, 33, 100])
 def test_chunked_scan_is_its_recurrence(length: int) -> None:
     torch.manual_seed(0)

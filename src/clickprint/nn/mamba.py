@@ -13,10 +13,12 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from clickprint.nn.blocks import FeedForward, Hidden
 
+CACHED = 1 << 18  # numbers of a step's states that are worked on at a time, on a CPU
 CHUNK = 32  # steps of Mamba-2 that are one matrix product
 
 
@@ -27,14 +29,55 @@ def selective_scan(
     if kernel := _fused(x, "selective_scan_interface", "selective_scan_fn"):
         x, delta, b, c = (t.float().transpose(1, 2).contiguous() for t in (x, delta, b, c))
         return kernel(x, delta, a.float(), b, c).transpose(1, 2)
-    decay = torch.exp(delta[..., None] * a)
-    drive = (delta * x)[..., None] * b[:, :, None, :]
-    state = x.new_zeros(x.shape[0], *a.shape)
-    out = []
-    for step_decay, step_drive, read in zip(decay.unbind(1), drive.unbind(1), c.unbind(1), strict=True):
-        state = torch.addcmul(step_drive, step_decay, state)
-        out.append((state @ read[..., None])[..., 0])
-    return torch.stack(out, 1) if out else x
+    kind = x.dtype
+    for other in (delta, a, b, c):
+        kind = torch.promote_types(kind, other.dtype)
+    with torch.autocast(x.device.type, enabled=False):
+        x, delta, a, b, c = (t.to(kind) for t in (x, delta, a, b, c))
+        users = max(CACHED // a.numel(), 1) if x.device.type == "cpu" else max(len(x), 1)
+        some = zip(*(t.split(users) for t in (x, delta, b, c)), strict=True)
+        return torch.cat([_Scan.apply(x, delta, a, b, c, torch.is_grad_enabled()) for x, delta, b, c in some])
+
+
+class _Scan(torch.autograd.Function):
+    """The scan and its gradient by hand: a step's state [B, N, E] stays in the cache, and of all steps the states alone are kept.
+
+    Autograd would keep decay, drive and state of all of them, and walk through memory for each.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, keep: bool) -> Tensor:
+        length, drive, rates = x.shape[1], delta * x, a.T.contiguous()
+        kept = length + 1 if keep else 2  # the first is that before the first step
+        states = x.new_zeros(kept, x.shape[0], *rates.shape)
+        decay, out = torch.empty_like(states[0]), torch.empty_like(x)
+        for t in range(length):
+            before, state = states[t % kept], states[(t + 1) % kept]
+            torch.mul(delta[:, t, None], rates, out=decay).exp_()
+            torch.mul(decay, before, out=state).addcmul_(drive[:, t, None], b[:, t, :, None])
+            out[:, t] = (c[:, t, None] @ state)[:, 0]
+        if keep:
+            ctx.save_for_backward(x, delta, rates, b, c, states)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, delta, rates, b, c, states = ctx.saved_tensors
+        drive = delta * x
+        to_drive, to_delta, to_b, to_c, to_rates = (torch.empty_like(t) for t in (x, x, b, c, rates))
+        to_state, work = torch.zeros_like(states[0]), torch.empty_like(states[0])
+        to_rates.zero_()
+        for t in reversed(range(x.shape[1])):
+            to_state.addcmul_(grad[:, t, None], c[:, t, :, None])
+            to_c[:, t] = torch.mul(states[t + 1], grad[:, t, None], out=work).sum(-1)
+            to_drive[:, t] = (b[:, t, None] @ to_state)[:, 0]
+            to_b[:, t] = torch.mul(to_state, drive[:, t, None], out=work).sum(-1)
+            to_state.mul_(torch.mul(delta[:, t, None], rates, out=work).exp_())  # now that of the state before
+            to_exponent = torch.mul(to_state, states[t], out=work)
+            to_delta[:, t] = (to_exponent * rates).sum(1)
+            to_rates += to_exponent.mul_(delta[:, t, None]).sum(0)
+        return to_drive * delta, to_delta + to_drive * x, to_rates.T, to_b, to_c, None
 
 
 def chunked_scan(
