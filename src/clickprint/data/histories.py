@@ -50,13 +50,10 @@ def build(
             wanted = log.engine.keep(pa.table({"user": users}))
             stack.callback(log.engine.drop, wanted)
         lookups = _lookups(log, fields)
-        like = {f: lookup.values[f] for lookup in lookups.values() for f in lookup.values}
-        files = {
-            f: stack.enter_context(
-                _Growing(part / f"{f}.npy", like[f].dtype, like[f].shape[1:]) if f in like else _Growing(part / f"{f}.npy", _type(f))
-            )
-            for f in fields
-        }
+        kinds: dict[str, tuple[np.dtype, tuple[int, ...]]]
+        kinds = {f: (np.dtype(COLUMNS[f].to_pandas_dtype()), ()) for f in fields if f in COLUMNS}
+        kinds |= {f: (v.dtype, v.shape[1:]) for lookup in lookups.values() for f, v in lookup.values.items()}
+        files = {f: stack.enter_context(_Growing(part / f"{f}.npy", *kinds[f])) for f in fields}
         watch("histories", 0, log.manifest.events)
         found, lengths = _stream(log, rows_sql(log, fields, wanted), files, lookups, watch)
         if users is not None:
@@ -120,10 +117,6 @@ def _checked(log: EventLog, fields: Collection[str]) -> tuple[str, ...]:
     if bad := [f for f in fields if unfit(f)]:
         raise ConfigError(f"fields of histories: {', '.join(map(repr, bad))} cannot be the name of a file of theirs")
     return fields
-
-
-def _type(column: str) -> np.dtype:
-    return np.dtype(COLUMNS[column].to_pandas_dtype())
 
 
 def _stream(

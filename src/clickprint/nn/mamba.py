@@ -6,7 +6,7 @@ gradients are in no fixed order, so two trainings there differ in the last bits.
 """
 
 import math
-from functools import cache
+from functools import cache, reduce
 from importlib import import_module
 from typing import Any
 
@@ -29,9 +29,7 @@ def selective_scan(
     if kernel := _fused(x, "selective_scan_interface", "selective_scan_fn"):
         x, delta, b, c = (t.float().transpose(1, 2).contiguous() for t in (x, delta, b, c))
         return kernel(x, delta, a.float(), b, c).transpose(1, 2)
-    kind = x.dtype
-    for other in (delta, a, b, c):
-        kind = torch.promote_types(kind, other.dtype)
+    kind = reduce(torch.promote_types, (t.dtype for t in (x, delta, a, b, c)))
     with torch.autocast(x.device.type, enabled=False):
         x, delta, a, b, c = (t.to(kind) for t in (x, delta, a, b, c))
         users = max(CACHED // a.numel(), 1) if x.device.type == "cpu" else max(len(x), 1)
