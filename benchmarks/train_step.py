@@ -35,6 +35,7 @@ from clickprint.nn.train import Training
 
 MODELS = {"sasrec": SASRec, "hstu": HSTU, "gru4rec": GRU4Rec, "mamba4rec": Mamba4Rec, "transformer++": TransformerPP}
 PRECISIONS = {"32": torch.float32, "bf16": torch.bfloat16}
+COPIED = 1 << 26  # numbers that are copied to see how fast that is: more than a cache holds
 BYTES = 40  # a parameter and step, at least
 WARM = 3  # steps in which memory is first asked for
 
@@ -53,12 +54,12 @@ def seconds(work: Callable[[], object], where: str, *, times: int = 7) -> float:
 
 
 def rates(where: str, size: int) -> tuple[dict[str, float], float]:
-    """Operations a second of a matrix product of `size` in each precision, and bytes a second of a copy of 64 such matrices."""
+    """Operations a second of a matrix product of `size` in each precision, and bytes a second of a copy of COPIED numbers."""
     products = {}
     for name, kind in PRECISIONS.items():
         one = torch.randn(size, size, device=where).to(kind)
         products[name] = 2 * size**3 / seconds(lambda one=one: one @ one, where)
-    whole = torch.zeros(64 * size * size, device=where)
+    whole = torch.zeros(COPIED, device=where)
     other = torch.empty_like(whole)
     return products, 2 * whole.numel() * whole.element_size() / seconds(lambda: other.copy_(whole), where)
 
