@@ -45,6 +45,7 @@ from clickprint.tasks.ranking import RESAMPLES, RankingTest
 
 RECIPE, FACTS, LOCK, SPILL, RUNG, REPLICATES = "recipe.toml", "facts.json", ".lock", ".spill", "rung.json", "replicates.npy"
 TRAINING = "training"
+SHARES = "loss is over the items that a rung has learned: compare it among sizes of one share of the users, not between shares"
 
 
 def study(
@@ -251,9 +252,5 @@ class _Work:
             f"users, ranked among all items, {seen}; {stops}; the test was not looked at",
             f"{self.recipe.encoder}: training FLOPs = {PASSES} × those of a pass forward (matrix products, attention, convolutions), "
             "epochs that were run",
-            *(self._shares if len(self.recipe.scaling.fractions) > 1 else ()),
+            *([SHARES] if len(self.recipe.scaling.fractions) > 1 else []),
         )
-
-    @property
-    def _shares(self) -> tuple[str, ...]:
-        return ("loss is over the items that a rung has learned: compare it among sizes of one share of the users, not between shares",)
