@@ -1,7 +1,11 @@
 """What every test shares: one torch thread (two on a busy machine are several times slower than one), and where the real data is."""
 
+import importlib.util
 import os
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import settings
@@ -12,6 +16,29 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("CLICKPRINT_SHARED", ROOT.parent / "shared"))
+
+
+@pytest.fixture(scope="module")
+def load_benchmark() -> Iterator[Callable[[str], ModuleType]]:
+    """Imports a script of benchmarks/, which is no package; torch's threads are as before when the tests of a file are done."""
+    import torch  # not before the threads are set above
+
+    threads, names = torch.get_num_threads(), []
+
+    def load(script: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(f"bench_{script}", ROOT / "benchmarks" / f"{script}.py")
+        assert spec
+        assert spec.loader
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        names.append(spec.name)
+        spec.loader.exec_module(module)
+        return module
+
+    yield load
+    torch.set_num_threads(threads)
+    for name in names:
+        del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,7 @@
 """The sequence benchmarks do what they say, on a small scale and without the peer; times are not looked at."""
 
-import importlib.util
 import json
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -23,17 +21,8 @@ TOLD |= {"epochs": 2, "seed": 0, "threads": 1, "k": 10, "padding_masked": False}
 
 
 @pytest.fixture(scope="module")
-def bench() -> Iterator[ModuleType]:
-    spec = importlib.util.spec_from_file_location("bench_sequence", ROOT / "benchmarks" / "sequence.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    threads = torch.get_num_threads()
-    spec.loader.exec_module(module)
-    yield module
-    torch.set_num_threads(threads)
-    del sys.modules[spec.name]
+def bench(load_benchmark: Callable[[str], ModuleType]) -> ModuleType:
+    return load_benchmark("sequence")
 
 
 def circle(users: int = 20) -> Histories:

@@ -1,7 +1,6 @@
 """The benchmark of training steps does what it says, on a small scale; times are not looked at."""
 
-import importlib.util
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import pytest
@@ -11,26 +10,15 @@ from clickprint.core.errors import ConfigError
 from clickprint.encoders.sasrec import SASRec
 from clickprint.encoders.sequence import HistorySpec
 
-ROOT = Path(__file__).resolve().parent.parent
-
 
 @pytest.fixture(scope="module")
-def bench() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bench_train_step", ROOT / "benchmarks" / "train_step.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def bench(load_benchmark: Callable[[str], ModuleType]) -> ModuleType:
+    return load_benchmark("train_step")
 
 
 def test_a_whole_command_and_its_table(bench: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    threads = torch.get_num_threads()
     small = {"width": 8, "layers": 1, "length": 6, "mean": 5, "items": 40, "batch": 4, "steps": 2, "product": 16, "threads": 1}
-    try:
-        bench.main(["--accelerator", "cpu", "--models", "sasrec", "hstu", *(w for n, v in small.items() for w in (f"--{n}", str(v)))])
-    finally:
-        torch.set_num_threads(threads)
+    bench.main(["--accelerator", "cpu", "--models", "sasrec", "hstu", *(w for n, v in small.items() for w in (f"--{n}", str(v)))])
     lines = capsys.readouterr().out.splitlines()
     rows = [[c.strip() for c in line.strip("|").split("|")] for line in lines if line.startswith("| ")][1:]
     assert [r[:2] for r in rows] == [["sasrec", "32"], ["sasrec", "bf16"], ["hstu", "32"], ["hstu", "bf16"]]

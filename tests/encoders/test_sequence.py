@@ -1,10 +1,10 @@
 """The sequence encoders: each keeps the contract, learns what can be known, ranks items, and is refused when its files are damaged."""
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Never
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,7 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
 from clickprint.core.items import AttributeKind, Catalogue
+from clickprint.core.past import Past
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
 from clickprint.data.codes import PLACES
@@ -34,7 +35,7 @@ from clickprint.nn.multitask import MultiTaskLoss
 from clickprint.nn.next_item import NextItemLoss
 from clickprint.nn.train import Training
 from clickprint.testing.encoders import EncoderContract
-from clickprint.testing.worlds import START, random_log
+from clickprint.testing.worlds import BUY, START, memory_log, random_log
 
 QUICK = Training(epochs=3, batch=32, lr=0.01)
 SHORT = HistorySpec(length=10)
@@ -164,19 +165,13 @@ def test_patience_holds_out_last_items_and_stops() -> None:
     assert fitted.progress.epoch == fitted.progress.best_epoch + 9 < 60
 
 
-class OfHistories:
-    """A past of which only the histories are asked."""
-
-    cutoff = users = log = catalogue = None
-
-    def __init__(self, histories: Histories) -> None:
-        self._histories = histories
-
-    def histories(self, fields: Collection[str]) -> Histories:
-        return self._histories
-
-    def at(self, earlier: int) -> Never:
-        raise NotImplementedError
+@contextmanager
+def past_with(histories: Histories) -> Iterator[Past]:
+    """The past of a log of these events; bought, where they do not say what was done."""
+    time, user = START + histories.fields["time"], np.repeat(histories.users, histories.lengths)
+    kind = histories.fields.get("kind", np.full(len(user), BUY))
+    with DuckDB(threads=1) as engine:
+        yield past_of(memory_log(engine, time=time, user=user, kind=kind, item=histories.fields["item"]), int(time.max()) + 1)
 
 
 def pairs_log() -> tuple[Histories, np.ndarray]:
@@ -191,7 +186,8 @@ def test_with_nobody_to_hold_out_all_epochs_are_trained() -> None:
     histories, _ = pairs_log()
 
     recipe = SASRec(width=16, training=Training(epochs=40, patience=5, lr=0.01, batch=64))
-    fitted = sequence.fit_past(recipe, "sasrec", OfHistories(histories), rng=RNG(0))  # type: ignore[arg-type]
+    with past_with(histories) as past:
+        fitted = sequence.fit_past(recipe, "sasrec", past, rng=RNG(0))
     assert fitted.progress is not None
     assert fitted.progress.epoch == 40
     assert fitted.progress.measures == []
@@ -219,10 +215,11 @@ def test_events_about_no_item_are_learned_with_patience_too() -> None:
     both = Histories(histories.users, 2 * histories.starts, {"item": item, "time": np.arange(2 * n) * DAY, "kind": kind})
 
     spec = HistorySpec(everything=True, fields=("kind",))
-    for patience in (0, 2):
-        recipe = SASRec(width=8, history=spec, training=Training(epochs=2, patience=patience))
-        fitted = sequence.fit_past(recipe, "sasrec", OfHistories(both), rng=RNG(0))  # type: ignore[arg-type]
-        assert fitted.values["kind"].tolist() == [0, 4], patience
+    with past_with(both) as past:
+        for patience in (0, 2):
+            recipe = SASRec(width=8, history=spec, training=Training(epochs=2, patience=patience))
+            fitted = sequence.fit_past(recipe, "sasrec", past, rng=RNG(0))
+            assert fitted.values["kind"].tolist() == [0, 4], patience
 
 
 def shopping(users: int = 60, seed: int = 0, **more: np.ndarray) -> Histories:
