@@ -14,7 +14,7 @@ from time import perf_counter
 import numpy as np
 
 from clickprint.metrics.compare import resample_weights
-from clickprint.metrics.marks import Diversity, MacroAUROC, Novelty
+from clickprint.metrics.task_metrics import Diversity, MacroAUROC, Novelty
 
 MOST_GB = 3.0
 
@@ -25,7 +25,9 @@ def world(users: int, labels: int) -> tuple[np.ndarray, np.ndarray]:
     truth, score = np.empty((users, labels), bool), np.empty((users, labels), np.float32)
     for t in range(labels):
         truth[:, t] = generator.random(users, np.float32) < 10 ** -(2 + t / labels)
-        score[:, t] = 1 / (1 + np.exp(5 - generator.standard_normal(users, np.float32) - truth[:, t]))
+        score[:, t] = 1 / (
+            1 + np.exp(5 - generator.standard_normal(users, np.float32) - truth[:, t])
+        )
     return truth, score
 
 
@@ -36,14 +38,18 @@ def naive(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarr
 
 
 def main() -> int:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--users", type=int, default=1_000_000)
     options.add_argument("--labels", type=int, default=100)
     options.add_argument("--resamples", type=int, default=200)
     chosen = options.parse_args()
     truth, score = world(chosen.users, chosen.labels)
     print(f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}")
-    print(f"\n| {chosen.users:,} users, {chosen.labels} labels, {chosen.resamples} resamples | s |\n|---|---|")
+    print(
+        f"\n| {chosen.users:,} users, {chosen.labels} labels, {chosen.resamples} resamples | s |\n|---|---|"
+    )
 
     seconds = []
     start = perf_counter()
@@ -69,12 +75,18 @@ def main() -> int:
     exact = naive(*part)
     elapsed = perf_counter() - start
     times = truth.size * len(weights) / (part[0].size * len(part[2]))
-    print(f"| AUROC, all resamples, the naive way ({elapsed:.2f} s on a sample × {times:.0f}) | {elapsed * times:.0f} |")
+    print(
+        f"| AUROC, all resamples, the naive way ({elapsed:.2f} s on a sample × {times:.0f}) | {elapsed * times:.0f} |"
+    )
     fast = MacroAUROC().resample(*part, live=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     gap, spread = abs(fast - exact).max(), exact.std()
-    print(f"\nAUROC {one:.4f}, resamples {many.mean():.4f} ± {many.std():.5f}. On the sample a resample's two values differ by {gap:.1e}")
-    print(f"at most, where the resamples' deviation is {spread:.1e}. Peak memory {peak:.2f} GB, inputs included (at most {MOST_GB:.0f}).")
+    print(
+        f"\nAUROC {one:.4f}, resamples {many.mean():.4f} ± {many.std():.5f}. On the sample a resample's two values differ by {gap:.1e}"
+    )
+    print(
+        f"at most, where the resamples' deviation is {spread:.1e}. Peak memory {peak:.2f} GB, inputs included (at most {MOST_GB:.0f})."
+    )
     return int(peak > MOST_GB)
 
 

@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 
 import clickprint
-from clickprint.apps.facts import measured
+from clickprint.work.facts import measured
 from clickprint.core.rng import RNG
 from clickprint.data.split import past_of
-from clickprint.recommend import funnel
-from clickprint.recommend.ranker import Ranker
-from clickprint.recommend.windows import bought, rolling
+from clickprint.recommenders import funnel
+from clickprint.recommenders.ranker import Ranker
+from clickprint.recommenders.windows import bought, rolling
 
 MILLION = 1_000_000
 STEPS = {
@@ -42,7 +42,13 @@ def cell(events: int, threads: int) -> dict[str, dict[str, float]]:
     with tempfile.TemporaryDirectory() as scratch:
         users = max(events // 150, 200)
         log = clickprint.read(
-            "synthetic", users=users, items=max(users // 2, 200), categories=200, days=120, events=events, out=Path(scratch) / "log"
+            "synthetic",
+            users=users,
+            items=max(users // 2, 200),
+            categories=200,
+            days=120,
+            events=events,
+            out=Path(scratch) / "log",
         )
         with measured(cost["open"]):
             first, end = log.span()
@@ -52,7 +58,9 @@ def cell(events: int, threads: int) -> dict[str, dict[str, float]]:
         with measured(cost["learn"]):
             for window in windows[:-1]:
                 past, truth = past_of(log, window.start), bought(log, window)
-                pairs = funnel.candidates(past, recipe, rng=rng, users=truth.users[np.isin(truth.users, past.users)])
+                pairs = funnel.candidates(
+                    past, recipe, rng=rng, users=truth.users[np.isin(truth.users, past.users)]
+                )
                 examples.append((*funnel.example(past, recipe, pairs), truth))
         with measured(cost["train"]):
             model = funnel.fit(recipe, examples, rng=rng)
@@ -62,13 +70,21 @@ def cell(events: int, threads: int) -> dict[str, dict[str, float]]:
         with measured(cost["advise"]):
             advice = model.advise(past, pairs)
         assert len(advice.lists.users) == len(past.users)
-        cost["about"] = {"events": log.manifest.events, "users": len(past.users), "pairs": len(pairs)}
+        cost["about"] = {
+            "events": log.manifest.events,
+            "users": len(past.users),
+            "pairs": len(pairs),
+        }
     return cost
 
 
 def main() -> None:
-    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ask.add_argument("--sizes", type=float, nargs="+", default=[1, 5, 20], help="millions of events")
+    ask = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    ask.add_argument(
+        "--sizes", type=float, nargs="+", default=[1, 5, 20], help="millions of events"
+    )
     ask.add_argument("--threads", type=int, default=2)
     ask.add_argument("--cell", type=int, help=argparse.SUPPRESS)
     given = ask.parse_args()
@@ -78,18 +94,32 @@ def main() -> None:
     where = f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}"
     found = []
     for size in given.sizes:
-        words = [sys.executable, __file__, "--cell", str(round(size * MILLION)), "--threads", str(given.threads)]
+        words = [
+            sys.executable,
+            __file__,
+            "--cell",
+            str(round(size * MILLION)),
+            "--threads",
+            str(given.threads),
+        ]
         done = subprocess.run(words, capture_output=True, text=True, check=True)
         found.append(json.loads(done.stdout.splitlines()[-1]))
     print(f"Seed 0, {given.threads} threads, {where}. Cells: seconds · peak memory, MiB.\n")
     print(
         "| step | "
-        + " | ".join(f"{f['about']['events']:,} events, {f['about']['users']:,} users, {f['about']['pairs']:,} candidates" for f in found)
+        + " | ".join(
+            f"{f['about']['events']:,} events, {f['about']['users']:,} users, {f['about']['pairs']:,} candidates"
+            for f in found
+        )
         + " |"
     )
     print("|---|" + "---|" * len(found))
     for name, words_ in STEPS.items():
-        print(f"| {words_} | " + " | ".join(f"{f[name]['seconds']:,.1f} · {f[name]['peak_mib']:,.0f}" for f in found) + " |")
+        print(
+            f"| {words_} | "
+            + " | ".join(f"{f[name]['seconds']:,.1f} · {f[name]['peak_mib']:,.0f}" for f in found)
+            + " |"
+        )
 
 
 if __name__ == "__main__":

@@ -29,7 +29,10 @@ class Plain(nn.Module):
         super().__init__()
         self.enter, self.enter_norm = nn.Linear(columns, width), nn.LayerNorm(width)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
-        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, width)) for _ in range(3))
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, width))
+            for _ in range(3)
+        )
         self.leave_norm, self.leave = nn.LayerNorm(width), nn.Linear(width, labels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -44,7 +47,9 @@ def plain_steps(model: Plain, x: Tensor, y: Tensor) -> Iterator[float]:
     optimise = torch.optim.AdamW(model.parameters(), lr=official.LR)
     for start in range(0, len(x), official.BATCH):
         optimise.zero_grad()
-        error = functional.binary_cross_entropy_with_logits(model(x[start : start + official.BATCH]), y[start : start + official.BATCH])
+        error = functional.binary_cross_entropy_with_logits(
+            model(x[start : start + official.BATCH]), y[start : start + official.BATCH]
+        )
         error.backward()
         optimise.step()
         yield error.item()
@@ -58,8 +63,12 @@ def timed(steps: Iterator[float]) -> tuple[float, float]:
 
 
 def main() -> int:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--steps", type=int, default=12, help="steps measured, after one to warm up")
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument(
+        "--steps", type=int, default=12, help="steps measured, after one to warm up"
+    )
     options.add_argument("--threads", type=int, default=torch.get_num_threads())
     options.add_argument("--columns", type=int, default=320)
     options.add_argument("--labels", type=int, default=100)
@@ -73,15 +82,23 @@ def main() -> int:
     ours = official.network(chosen.columns, chosen.labels)
     plain = Plain(chosen.columns, chosen.labels)
     plain.load_state_dict(ours.state_dict())
-    slow = plain_steps(plain, torch.from_numpy(vectors.astype(np.float32)), torch.from_numpy(target.astype(np.float32)))
+    slow = plain_steps(
+        plain,
+        torch.from_numpy(vectors.astype(np.float32)),
+        torch.from_numpy(target.astype(np.float32)),
+    )
     fast = official.steps(ours, official.optimiser(ours), vectors, target, loss=bce)
     timed(slow), timed(fast)
     pairs = [(timed(slow), timed(fast)) for _ in range(chosen.steps)]
 
     (plain_s, ours_s) = (float(np.median([pair[which][0] for pair in pairs])) for which in (0, 1))
     gap = max(abs(a[1] - b[1]) / abs(a[1]) for a, b in pairs)
-    print(f"{platform.machine()}, {chosen.threads} threads, Python {platform.python_version()}, torch {torch.__version__}")
-    print(f"\n| step of the official probe, {chosen.columns} columns, {chosen.labels} labels | median of {chosen.steps}, s | ratio |")
+    print(
+        f"{platform.machine()}, {chosen.threads} threads, Python {platform.python_version()}, torch {torch.__version__}"
+    )
+    print(
+        f"\n| step of the official probe, {chosen.columns} columns, {chosen.labels} labels | median of {chosen.steps}, s | ratio |"
+    )
     print("|---|---|---|")
     print(f"| plain PyTorch, plain AdamW | {plain_s:.3f} | 1 |")
     print(f"| clickprint | {ours_s:.3f} | {ours_s / plain_s:.3f} (at most {MOST}) |")

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 import clickprint
-from clickprint.apps.facts import commit, cores, machine, versions
+from clickprint.work.facts import commit, cores, machine, versions
 from clickprint.core.files import write_text
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
@@ -112,28 +112,59 @@ def train_ours(folder: Path, out: Path, told: Mapping[str, Any]) -> None:
         training=Training(epochs=told["epochs"], batch=told["batch"], lr=told["lr"]),
     )
     start = perf_counter()
-    fitted = sequence.fit(recipe, "sasrec", histories, rng=RNG(told["seed"]), watch=step, accelerator="cpu")
+    fitted = sequence.fit(
+        recipe, "sasrec", histories, rng=RNG(told["seed"]), watch=step, accelerator="cpu"
+    )
     seconds, peak = perf_counter() - start, status("VmHWM")
     lists = fitted.recommend(histories, told["k"], seen=False)
     np.save(out / "users.npy", lists.users)
     np.save(out / "lists.npy", np.where(lists.items == NONE, -1, lists.items))
     users = len(histories)
-    rows = [min(told["batch"], users - first) for first in range(0, users, told["batch"])] * told["epochs"]
+    rows = [min(told["batch"], users - first) for first in range(0, users, told["batch"])] * told[
+        "epochs"
+    ]
     parameters = sum(p.numel() for p in fitted.network.parameters())
-    run = {"seconds": seconds, "ends": ends, "rows": rows, "events": events, "peak_mib": peak, "parameters": parameters}
+    run = {
+        "seconds": seconds,
+        "ends": ends,
+        "rows": rows,
+        "events": events,
+        "peak_mib": peak,
+        "parameters": parameters,
+    }
     (out / "run.json").write_text(json.dumps({**run, "versions": versions()}))
 
 
 def peer(given: argparse.Namespace) -> dict[str, Any]:
-    told = {"epochs": given.epochs, "batch": 128, "width": 64, "layers": 1, "heads": 1, "length": 50, "dropout": 0.2}
-    told |= {"negatives": 256, "lr": 1e-3, "seed": given.seed, "threads": given.threads, "k": K, "padding_masked": given.padding_masked}
+    told = {
+        "epochs": given.epochs,
+        "batch": 128,
+        "width": 64,
+        "layers": 1,
+        "heads": 1,
+        "length": 50,
+        "dropout": 0.2,
+    }
+    told |= {
+        "negatives": 256,
+        "lr": 1e-3,
+        "seed": given.seed,
+        "threads": given.threads,
+        "k": K,
+        "padding_masked": given.padding_masked,
+    }
     with tempfile.TemporaryDirectory() as scratch:
         histories = beauty(Path(scratch), given.users)
         test, folder = ranking.leave_one_out(histories, back=1), Path(scratch) / "train"
         folder.mkdir()
-        histories.but_last(2).last(told["length"] + 1).save(folder)  # RecTools does not know an item that is only before
+        histories.but_last(2).last(told["length"] + 1).save(
+            folder
+        )  # RecTools does not know an item that is only before
         runs: dict[str, list[dict[str, Any]]] = {"clickprint": [], "RecTools": []}
-        ways = {"clickprint": [sys.executable, __file__, "--cell", "train_ours"], "RecTools": [str(given.peer_python), str(PEER)]}
+        ways = {
+            "clickprint": [sys.executable, __file__, "--cell", "train_ours"],
+            "RecTools": [str(given.peer_python), str(PEER)],
+        }
         scores: dict[str, list[ranking.RankingScore]] = {"clickprint": [], "RecTools": []}
         for turn in range(given.rounds):
             for name, command in ways.items():
@@ -141,24 +172,57 @@ def peer(given: argparse.Namespace) -> dict[str, Any]:
                     continue
                 out = Path(scratch) / f"{name} {turn}"
                 out.mkdir()
-                _run([*command, str(folder), str(out), json.dumps({**told, "seed": given.seed + turn})], given.threads)
+                _run(
+                    [
+                        *command,
+                        str(folder),
+                        str(out),
+                        json.dumps({**told, "seed": given.seed + turn}),
+                    ],
+                    given.threads,
+                )
                 run = json.loads((out / "run.json").read_text())
                 score = _scored(out, test)
                 scores[name].append(score)
                 low, high = score.interval(f"recall@{K}")
-                recall = {"recall": score.mean(f"recall@{K}"), "recall_low": low, "recall_high": high}
+                recall = {
+                    "recall": score.mean(f"recall@{K}"),
+                    "recall_low": low,
+                    "recall_high": high,
+                }
                 runs[name].append(
-                    {**{f: run[f] for f in ("seconds", "events", "peak_mib", "parameters", "versions")}, **steady(run), **recall}
+                    {
+                        **{
+                            f: run[f]
+                            for f in ("seconds", "events", "peak_mib", "parameters", "versions")
+                        },
+                        **steady(run),
+                        **recall,
+                    }
                 )
                 print(name, json.dumps(runs[name][-1]), flush=True)
         fingerprint, events = histories.fingerprint, histories.events
-    found = {"told": told, "users": len(test.users), "fingerprint": fingerprint, "events": events, "runs": runs}
+    found = {
+        "told": told,
+        "users": len(test.users),
+        "fingerprint": fingerprint,
+        "events": events,
+        "runs": runs,
+    }
     if scores["RecTools"]:
         metric = f"recall@{K}"
-        ours, theirs = [np.mean([x.values[metric] for x in several], 0) for several in scores.values()]
+        ours, theirs = [
+            np.mean([x.values[metric] for x in several], 0) for several in scores.values()
+        ]
         weights = compare.resample_weights(test.users, ranking.RESAMPLES, 0)
-        low, high, _ = compare.difference(compare.weighted_mean(ours, weights), compare.weighted_mean(theirs, weights))
-        found["gap"] = {"mean": float((ours - theirs).mean()), "low": float(low), "high": float(high)}
+        low, high, _ = compare.difference(
+            compare.weighted_mean(ours, weights), compare.weighted_mean(theirs, weights)
+        )
+        found["gap"] = {
+            "mean": float((ours - theirs).mean()),
+            "low": float(low),
+            "high": float(high),
+        }
     return found
 
 
@@ -172,15 +236,23 @@ def steady(run: Mapping[str, Any]) -> dict[str, float]:
 
 def beauty(folder: Path, users: int = 0) -> Histories:
     """Amazon14 Beauty; the first so many users, 0: all."""
-    histories = build(clickprint.read("amazon_sequences", DATA / BEAUTY, out=folder / "log"), folder / "all", ("item", "time"))
+    histories = build(
+        clickprint.read("amazon_sequences", DATA / BEAUTY, out=folder / "log"),
+        folder / "all",
+        ("item", "time"),
+    )
     return histories.take(np.arange(users)) if users else histories
 
 
 def _scored(out: Path, test: ranking.RankingTest) -> ranking.RankingScore:
     items = np.load(out / "lists.npy")
     items = np.where(items == -1, NONE, items)
-    scores = np.where(items == NONE, -np.inf, -np.arange(items.shape[1], dtype=np.float32)).astype(np.float32)
-    return ranking.score(Recommendations(np.load(out / "users.npy"), items, scores), test, ks=(K,), rng=RNG(0))
+    scores = np.where(items == NONE, -np.inf, -np.arange(items.shape[1], dtype=np.float32)).astype(
+        np.float32
+    )
+    return ranking.score(
+        Recommendations(np.load(out / "users.npy"), items, scores), test, ks=(K,), rng=RNG(0)
+    )
 
 
 def peer_page(files: Sequence[Path]) -> list[str]:
@@ -200,16 +272,30 @@ def _peer_table(told: Mapping[str, Any]) -> list[str]:
     rate = {}
     for name, several in runs.items():
         if several:
-            rate[name], seconds, peak = (float(np.median([r[f] for r in several])) for f in ("sequences_a_second", "seconds", "peak_mib"))
+            rate[name], seconds, peak = (
+                float(np.median([r[f] for r in several]))
+                for f in ("sequences_a_second", "seconds", "peak_mib")
+            )
             last = several[-1]
             of = f" {last['versions']['rectools']}" if "rectools" in last["versions"] else ""
-            recall = ", ".join(f"{r['recall']:.4f} [{r['recall_low']:.4f}, {r['recall_high']:.4f}]" for r in several)
-            lines.append(f"| {name}{of} | {rate[name]:,.0f} | {seconds:.1f} | {peak:,.0f} | {last['events']:,} | {recall} |")
+            recall = ", ".join(
+                f"{r['recall']:.4f} [{r['recall_low']:.4f}, {r['recall_high']:.4f}]"
+                for r in several
+            )
+            lines.append(
+                f"| {name}{of} | {rate[name]:,.0f} | {seconds:.1f} | {peak:,.0f} | {last['events']:,} | {recall} |"
+            )
     if len(rate) == 2:
         gap = told["gap"]
         times = rate["clickprint"] / rate["RecTools"]
-        lines.append(f"| **both** | **{times:.1f}×** | | | | {gap['mean']:+.4f} [{gap['low']:+.4f}, {gap['high']:+.4f}] |")
-    padding = "with what takes no part in its attention" if same["padding_masked"] else "and attends to its padding (its default)"
+        lines.append(
+            f"| **both** | **{times:.1f}×** | | | | {gap['mean']:+.4f} [{gap['low']:+.4f}, {gap['high']:+.4f}] |"
+        )
+    padding = (
+        "with what takes no part in its attention"
+        if same["padding_masked"]
+        else "and attends to its padding (its default)"
+    )
     words = (
         f"Amazon14 Beauty, {told['users']:,} users, all but their last two items; R@{K} of the item before the last, among all items, seen",
         f"ones left out, by our evaluation. Both: width {same['width']}, {same['layers']} block, {same['heads']} head,",
@@ -227,30 +313,44 @@ def make_users(folder: Path, told: Mapping[str, Any]) -> None:
     """Histories of about `mean` events (log-normal lengths, at least one) of items of very different zeal."""
     random = RNG(told["seed"]).child("users").generator()
     spread = 1.0
-    lengths = np.maximum(np.rint(random.lognormal(np.log(told["mean"]) - spread**2 / 2, spread, told["users"])), 1).astype(np.int64)
+    lengths = np.maximum(
+        np.rint(random.lognormal(np.log(told["mean"]) - spread**2 / 2, spread, told["users"])), 1
+    ).astype(np.int64)
     starts = starts_of(lengths)
     item = (told["items"] * random.random(int(starts[-1])) ** 2).astype(np.int64)
     folder.mkdir()
-    Histories(np.arange(told["users"]), starts, {"item": item, "time": np.arange(len(item))}).save(folder)
+    Histories(np.arange(told["users"]), starts, {"item": item, "time": np.arange(len(item))}).save(
+        folder
+    )
 
 
 def encode_users(folder: Path, told: Mapping[str, Any]) -> dict[str, Any]:
     """Profiles of every history, each part put in its place of a file as it is made."""
     torch.set_num_threads(told["threads"])
-    recipe = SASRec(width=told["width"], layers=told["layers"], history=HistorySpec(length=told["length"]))
+    recipe = SASRec(
+        width=told["width"], layers=told["layers"], history=HistorySpec(length=told["length"])
+    )
     with torch.random.fork_rng():
         torch.manual_seed(told["seed"])
         network = recipe.model({"item": told["items"]}).eval()
     fitted = FittedSequence("sasrec", recipe, {"item": np.arange(told["items"])}, network)
     histories = Histories.open(folder)
-    out = np.lib.format.open_memmap(folder / "embeddings.npy", "w+", np.float16, (len(histories), told["width"]))
+    out = np.lib.format.open_memmap(
+        folder / "embeddings.npy", "w+", np.float16, (len(histories), told["width"])
+    )
     with sampled() as memory:
         start = perf_counter()
         for rows, states in fitted.stream(histories):
             out[rows] = states
         seconds = perf_counter() - start
     read = int(np.minimum(histories.lengths, told["length"]).sum())
-    return {"users": len(histories), "events": histories.events, "read": read, "seconds": seconds, **memory}
+    return {
+        "users": len(histories),
+        "events": histories.events,
+        "read": read,
+        "seconds": seconds,
+        **memory,
+    }
 
 
 def encode(given: argparse.Namespace) -> dict[str, Any]:
@@ -268,7 +368,16 @@ def encode(given: argparse.Namespace) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as scratch:
             for name in ("make_users", "encode_users"):
                 found = _run(
-                    [sys.executable, __file__, "--cell", name, scratch + "/users", "", json.dumps({**told, "users": users})], given.threads
+                    [
+                        sys.executable,
+                        __file__,
+                        "--cell",
+                        name,
+                        scratch + "/users",
+                        "",
+                        json.dumps({**told, "users": users}),
+                    ],
+                    given.threads,
                 )
             runs.append(json.loads(found))
             print(json.dumps(runs[-1]), flush=True)
@@ -312,7 +421,9 @@ def hstu_cost(folder: Path, told: Mapping[str, Any]) -> dict[str, Any]:
         "item": random.integers(1, told["items"] + 1, int(starts[-1])),
         "time": np.cumsum(random.integers(1, 86_400, int(starts[-1]))),
     }
-    recipe = HSTU(width=64, layers=2, by_time=told["by_time"], history=HistorySpec(length=told["length"]))
+    recipe = HSTU(
+        width=64, layers=2, by_time=told["by_time"], history=HistorySpec(length=told["length"])
+    )
     with torch.random.fork_rng():
         torch.manual_seed(told["seed"])
         network = recipe.model({"item": told["items"]}).train()
@@ -320,7 +431,10 @@ def hstu_cost(folder: Path, told: Mapping[str, Any]) -> dict[str, Any]:
 
     def full(rows: np.ndarray) -> Iterator[tuple[tuple[Batch, Batch], int]]:
         for part, weight in shifted(fields, starts, told["length"])(rows):
-            padded = [Batch({n: _padded(v, told["length"]) for n, v in b.fields.items()}, b.lengths) for b in part]
+            padded = [
+                Batch({n: _padded(v, told["length"]) for n, v in b.fields.items()}, b.lengths)
+                for b in part
+            ]
             yield (padded[0], padded[1]), weight
 
     ways: dict[str, Callable] = {
@@ -343,7 +457,11 @@ def hstu_cost(folder: Path, told: Mapping[str, Any]) -> dict[str, Any]:
                     tokens += part[0].fields["item"].numel()
                     loss(network, part).backward()
             seconds, passes = perf_counter() - start, len(some)
-        found[way] = {"seconds_a_thousand": seconds / passes * 1000, "tokens_a_history": tokens / passes, "measured": passes}
+        found[way] = {
+            "seconds_a_thousand": seconds / passes * 1000,
+            "tokens_a_history": tokens / passes,
+            "measured": passes,
+        }
     return found | {"peak_mib": status("VmHWM")}
 
 
@@ -364,7 +482,14 @@ def hstu(given: argparse.Namespace) -> dict[str, Any]:
     runs = []
     for mean in given.means:
         cell = {**told, "mean": mean, "histories": given.histories}
-        runs.append(json.loads(_run([sys.executable, __file__, "--cell", "hstu_cost", "", "", json.dumps(cell)], given.threads)))
+        runs.append(
+            json.loads(
+                _run(
+                    [sys.executable, __file__, "--cell", "hstu_cost", "", "", json.dumps(cell)],
+                    given.threads,
+                )
+            )
+        )
         print(json.dumps(runs[-1]), flush=True)
     return {"told": told, "runs": runs}
 
@@ -375,13 +500,20 @@ def hstu_page(files: Sequence[Path]) -> list[str]:
         told = json.loads(file.read_text("utf-8"))
         same = told["told"]
         lines += [*about(told), ""]
-        head = [f"in {same['pieces']} pieces by length", "padded to the batch's longest", f"padded to {same['length']:,}"]
+        head = [
+            f"in {same['pieces']} pieces by length",
+            "padded to the batch's longest",
+            f"padded to {same['length']:,}",
+        ]
         lines += [
             f"| events on average | {' | '.join(f'{h}: s (places a history)' for h in head)} | last to first |",
             "|---|---|---|---|---|",
         ]
         for r in told["runs"]:
-            cells = [f"{r[w]['seconds_a_thousand']:.1f} ({r[w]['tokens_a_history']:,.0f})" for w in ("pieces", "batch", "length")]
+            cells = [
+                f"{r[w]['seconds_a_thousand']:.1f} ({r[w]['tokens_a_history']:,.0f})"
+                for w in ("pieces", "batch", "length")
+            ]
             lines.append(
                 f"| {r['mean']:.0f} | {' | '.join(cells)} | {r['length']['seconds_a_thousand'] / r['pieces']['seconds_a_thousand']:.1f}× |"
             )
@@ -397,7 +529,11 @@ def hstu_page(files: Sequence[Path]) -> list[str]:
 # --------------------------------------------------------------------------------------------------------------------------- common
 def status(line: str) -> float:
     """MiB of this process by Linux's own account: VmHWM (the most so far), VmRSS, RssAnon (less what is mapped from files)."""
-    found = next(row for row in Path("/proc/self/status").read_text().splitlines() if row.startswith(f"{line}:"))
+    found = next(
+        row
+        for row in Path("/proc/self/status").read_text().splitlines()
+        if row.startswith(f"{line}:")
+    )
     return int(found.split()[1]) / 1024
 
 
@@ -428,7 +564,11 @@ def about(told: Mapping[str, Any]) -> list[str]:
         f"`{told['command']}`: {m['system']}, {m['cores']} cores, {m['memory_gib']} GiB, "
         + ", ".join(f"{package} {version}" for package, version in told["versions"].items())
         + f", commit `{told['commit']}`, seed {told['told']['seed']}"
-        + (f", data fingerprint `{told['fingerprint']}`" if told.get("fingerprint") else ", synthetic data of that seed")
+        + (
+            f", data fingerprint `{told['fingerprint']}`"
+            if told.get("fingerprint")
+            else ", synthetic data of that seed"
+        )
         + "."
     ]
     return lines
@@ -437,7 +577,12 @@ def about(told: Mapping[str, Any]) -> list[str]:
 def _run(command: list[str], threads: int) -> str:
     """The last line that a fresh process says."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **dict.fromkeys(names, str(threads))})
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **dict.fromkeys(names, str(threads))},
+    )
     if done.returncode:
         raise SystemExit(done.stderr)
     return (done.stdout.splitlines() or [""])[-1]
@@ -453,7 +598,9 @@ def show(results: Path) -> str:
 
 
 PAGES = {"peer": peer_page, "encode": encode_page, "hstu": hstu_page}
-CELLS: dict[str, Callable[[Path, Mapping[str, Any]], Any]] = {f.__name__: f for f in (make_users, encode_users, hstu_cost)}
+CELLS: dict[str, Callable[[Path, Mapping[str, Any]], Any]] = {
+    f.__name__: f for f in (make_users, encode_users, hstu_cost)
+}
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -463,20 +610,34 @@ def main(words: Sequence[str] | None = None) -> None:
         if name == "train_ours":
             return train_ours(Path(folder), Path(out), json.loads(told))
         return print(json.dumps(CELLS[name](Path(folder), json.loads(told))))
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.set_defaults(measure=None)
     options.add_argument("--results", type=Path, default=RESULTS)
     several = options.add_subparsers()
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--results", type=Path, default=argparse.SUPPRESS, help="the folder of the JSON files")
+    common.add_argument(
+        "--results", type=Path, default=argparse.SUPPRESS, help="the folder of the JSON files"
+    )
     common.add_argument("--threads", type=int, default=cores())
     common.add_argument("--seed", type=int, default=0)
     one = several.add_parser("peer", parents=[common])
-    one.add_argument("--peer-python", type=Path, help="a Python that has rectools[torch]; without it only ours is measured")
+    one.add_argument(
+        "--peer-python",
+        type=Path,
+        help="a Python that has rectools[torch]; without it only ours is measured",
+    )
     one.add_argument("--epochs", type=int, default=2)
-    one.add_argument("--rounds", type=int, default=1, help="turns of both, each with the next seed")
+    one.add_argument(
+        "--rounds", type=int, default=1, help="turns of both, each with the next seed"
+    )
     one.add_argument("--users", type=int, default=0, help="the first so many; 0: all")
-    one.add_argument("--padding-masked", action="store_true", help="RecTools' attention leaves its padding out (not its default)")
+    one.add_argument(
+        "--padding-masked",
+        action="store_true",
+        help="RecTools' attention leaves its padding out (not its default)",
+    )
     one.set_defaults(measure=peer)
     two = several.add_parser("encode", parents=[common])
     two.add_argument("--users", type=int, nargs="+", default=[100_000, 1_000_000])
@@ -487,7 +648,12 @@ def main(words: Sequence[str] | None = None) -> None:
     three.add_argument("--means", type=int, nargs="+", default=[16, 32, 64, 128, 256, 512])
     three.add_argument("--length", type=int, default=1024)
     three.add_argument("--histories", type=int, default=256)
-    three.add_argument("--full", type=int, default=32, help="histories of those that are padded to the full length")
+    three.add_argument(
+        "--full",
+        type=int,
+        default=32,
+        help="histories of those that are padded to the full length",
+    )
     three.add_argument("--batch", type=int, default=32)
     three.add_argument("--pieces", type=int, default=4)
     three.set_defaults(measure=hstu)
@@ -497,7 +663,12 @@ def main(words: Sequence[str] | None = None) -> None:
     found = given.measure(given)
     python = {"--peer-python"} & set(words)
     said = [("PYTHON" if i and words[i - 1] in python else w) for i, w in enumerate(words)]
-    told = {"command": f"python benchmarks/sequence.py {' '.join(said)}", "machine": machine(), "versions": versions(), "commit": commit()}
+    told = {
+        "command": f"python benchmarks/sequence.py {' '.join(said)}",
+        "machine": machine(),
+        "versions": versions(),
+        "commit": commit(),
+    }
     given.results.mkdir(parents=True, exist_ok=True)
     name = given.measure.__name__
     if given.measure is peer:

@@ -30,12 +30,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clickprint.apps.facts import measured
-from clickprint.apps.prepare import write_features, write_split, write_targets
+from clickprint.work.facts import measured
+from clickprint.apps.prepare.stages import write_features, write_split, write_targets
 from clickprint.core.dataset import Dataset
 from clickprint.core.profiles import USERS_FILE
 from clickprint.core.time import Window
-from clickprint.core.watch import silent
+from clickprint.core.progress import silent
 from clickprint.data.adapters import challenge
 from clickprint.data.engine import DuckDB, Engine
 from clickprint.data.histories import build, default_fields
@@ -62,13 +62,19 @@ def make_log(folder: Path, events: int) -> None:
     users = max(events // 150, 100)
     if not (folder / "raw").is_dir():
         shop = shop_of(
-            users=users, items=100_000 if events > 10 * MILLION else 50_000, categories=1_000, days=120, events=round(events / SHARE)
+            users=users,
+            items=100_000 if events > 10 * MILLION else 50_000,
+            categories=1_000,
+            days=120,
+            events=round(events / SHARE),
         )
         write_challenge(folder / "raw", shop)
 
 
 def raw_events(folder: Path) -> int:
-    return sum(pq.read_metadata(folder / "raw" / f"{file}.parquet").num_rows for file in challenge.FILES)
+    return sum(
+        pq.read_metadata(folder / "raw" / f"{file}.parquet").num_rows for file in challenge.FILES
+    )
 
 
 # ----------------------------------------------------------------------------------------------------------------- clickprint
@@ -77,7 +83,11 @@ def opened(folder: Path, engine: Engine) -> tuple[EventLog, LogPast, tuple[Windo
     log = EventLog.open(Dataset.open(folder / "log"), engine)
     told = json.loads((folder / "split" / "split.json").read_text())
     train, valid = Window(*told["train"]), Window(*told["valid"])
-    return log, LogPast(log.before(train.start), train.start, np.load(folder / "split" / USERS_FILE)), (train, valid)
+    return (
+        log,
+        LogPast(log.before(train.start), train.start, np.load(folder / "split" / USERS_FILE)),
+        (train, valid),
+    )
 
 
 def ours(step: str, folder: Path, engine: Engine) -> None:
@@ -87,7 +97,9 @@ def ours(step: str, folder: Path, engine: Engine) -> None:
         challenge.split(folder / "raw", engine)
     elif step == "split":
         data = Dataset.open(folder / "log")
-        write_split(EventLog.open(data, engine), 14, data.population, fresh(folder / "split"), None)
+        write_split(
+            EventLog.open(data, engine), 14, data.population, fresh(folder / "split"), None
+        )
     else:
         log, past, windows = opened(folder, engine)
         out = fresh(folder / step)
@@ -177,14 +189,25 @@ def pandas_way(step: str, folder: Path) -> None:
     elif step == "targets":
         bought = pd.read_parquet(raw / "target" / "train_target.parquet")
         best = frames["product_buy"]["sku"].value_counts().index[:100]
-        found = [bought[c].value_counts(normalize=True).iloc[:100] for c in ("category", "sku", "price")]
-        found.append(bought[~bought["sku"].isin(best)]["sku"].value_counts(normalize=True).iloc[:100])
+        found = [
+            bought[c].value_counts(normalize=True).iloc[:100] for c in ("category", "sku", "price")
+        ]
+        found.append(
+            bought[~bought["sku"].isin(best)]["sku"].value_counts(normalize=True).iloc[:100]
+        )
     elif step == "histories":
         for code, (file, (_, about)) in enumerate(challenge.FILES.items()):
-            frames[file] = frames[file].rename(columns={about: "item"} if about == "sku" else {}).assign(kind=code)
+            frames[file] = (
+                frames[file]
+                .rename(columns={about: "item"} if about == "sku" else {})
+                .assign(kind=code)
+            )
         every = pd.concat(frames.values()).sort_values(["client_id", "timestamp", "kind", "item"])
         columns = ["timestamp", "kind", "item", "url", "query", "category", "price"]
-        made = {user: {c: events[c].to_numpy() for c in columns} for user, events in every.groupby("client_id")}
+        made = {
+            user: {c: events[c].to_numpy() for c in columns}
+            for user, events in every.groupby("client_id")
+        }
         assert len(made)
 
 
@@ -201,13 +224,22 @@ def split_by_pandas(pd, raw: Path, folder: Path) -> None:
         frame[frame["timestamp"] < train].to_parquet(out / f"{file}.parquet")
     properties = pd.read_parquet(raw / "product_properties.parquet")
     buys = frames["product_buy"]
-    for label, start, stop in (("train", train, valid), ("validation", valid, end + pd.Timedelta(seconds=1))):
+    for label, start, stop in (
+        ("train", train, valid),
+        ("validation", valid, end + pd.Timedelta(seconds=1)),
+    ):
         some = buys[(buys["timestamp"] >= start) & (buys["timestamp"] < stop)]
         some.merge(properties, on="sku", how="inner").to_parquet(out / f"{label}_target.parquet")
 
 
 def features_by_pandas(pd, frames: dict) -> None:
-    columns = {"page_visit": ["url"], **{f: ["sku", "category", "price"] for f in ("product_buy", "add_to_cart", "remove_from_cart")}}
+    columns = {
+        "page_visit": ["url"],
+        **{
+            f: ["sku", "category", "price"]
+            for f in ("product_buy", "add_to_cart", "remove_from_cart")
+        },
+    }
     users = np.unique(np.concatenate([f["client_id"].unique() for f in frames.values()]))
     place = {user: i for i, user in enumerate(users.tolist())}
     blocks = []
@@ -222,7 +254,9 @@ def features_by_pandas(pd, frames: dict) -> None:
             for start in starts:
                 late = events[events["timestamp"] >= start]
                 for c, top in tops.items():
-                    row[at : at + len(top)] = late[c].value_counts().reindex(top, fill_value=0).to_numpy()
+                    row[at : at + len(top)] = (
+                        late[c].value_counts().reindex(top, fill_value=0).to_numpy()
+                    )
                     at += len(top)
         blocks.append(vectors)
     queries = frames["search_query"]
@@ -252,7 +286,9 @@ def cell(step: str, way: str, folder: Path, memory: str, threads: int) -> None:
     print(json.dumps({**cost, "cpu": process_time()}))
 
 
-def run_cell(step: str, way: str, folder: Path, memory: str, threads: int) -> dict[str, float] | None:
+def run_cell(
+    step: str, way: str, folder: Path, memory: str, threads: int
+) -> dict[str, float] | None:
     """A cell of its own process; None where pandas runs out of memory."""
     command = [sys.executable, __file__, "--cell", step, way, str(folder), memory, str(threads)]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -264,9 +300,19 @@ def run_cell(step: str, way: str, folder: Path, memory: str, threads: int) -> di
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--sizes", type=float, nargs="+", default=[2, 20, 150], help="million events")
-    options.add_argument("--steps", nargs="+", choices=list(STEPS), default=list(STEPS), help="a step needs those before it (see --log)")
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument(
+        "--sizes", type=float, nargs="+", default=[2, 20, 150], help="million events"
+    )
+    options.add_argument(
+        "--steps",
+        nargs="+",
+        choices=list(STEPS),
+        default=list(STEPS),
+        help="a step needs those before it (see --log)",
+    )
     options.add_argument("--pandas", type=float, default=2, help="up to so many million events")
     options.add_argument("--memory", default="5GB", help="what the engine may hold")
     options.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
@@ -276,8 +322,12 @@ def main() -> None:
     if given.cell:
         step, way, folder, memory, threads = given.cell
         return cell(step, way, Path(folder), memory, int(threads))
-    print(f"{platform.machine()}, {given.threads} cores, Python {platform.python_version()}, engine memory {given.memory}\n")
-    print("| what | events | clickprint: s (CPU s) | GiB | s a million | DuckDB bare: s (CPU s) | GiB | ratio | pandas: s (CPU s) | GiB |")
+    print(
+        f"{platform.machine()}, {given.threads} cores, Python {platform.python_version()}, engine memory {given.memory}\n"
+    )
+    print(
+        "| what | events | clickprint: s (CPU s) | GiB | s a million | DuckDB bare: s (CPU s) | GiB | ratio | pandas: s (CPU s) | GiB |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as scratch:
         for size in given.sizes:
@@ -286,10 +336,15 @@ def main() -> None:
             make_log(folder, round(size * MILLION))
             events = raw_events(folder)
             for step in given.steps:
-                print(row(step, events, folder, given.memory, given.threads, size <= given.pandas), flush=True)
+                print(
+                    row(step, events, folder, given.memory, given.threads, size <= given.pandas),
+                    flush=True,
+                )
             if not given.log:
                 shutil.rmtree(folder)
-    print("\nEvery cell is measured, in a process of its own; CPU seconds are of all its threads, imports included.")
+    print(
+        "\nEvery cell is measured, in a process of its own; CPU seconds are of all its threads, imports included."
+    )
     print("pandas reads as it splits; its features are a loop over users.")
 
 
@@ -309,9 +364,17 @@ def row(step: str, events: int, folder: Path, memory: str, threads: int, pandas:
     assert bare
     for left in folder.rglob(".*.part"):  # what the engine alone has copied and nobody has renamed
         left.unlink()
-    other = run_cell(step, "pandas", folder, memory, threads) if pandas and step not in ("read", "split") else None
+    other = (
+        run_cell(step, "pandas", folder, memory, threads)
+        if pandas and step not in ("read", "split")
+        else None
+    )
     cells = [STEPS[step], f"{events:,}", *took(mine), f"{mine['seconds'] / events * MILLION:.2f}"]
-    cells += [*took(bare), f"{mine['seconds'] / bare['seconds']:.2f}", *(took(other) if other else ["", ""])]
+    cells += [
+        *took(bare),
+        f"{mine['seconds'] / bare['seconds']:.2f}",
+        *(took(other) if other else ["", ""]),
+    ]
     return f"| {' | '.join(cells)} |"
 
 

@@ -18,7 +18,7 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from clickprint.apps.costs import parameters, training_flops
+from clickprint.encoders.costs import parameters, training_flops
 from clickprint.core.histories import Histories
 from clickprint.core.ragged import starts_of
 from clickprint.core.rng import RNG
@@ -33,7 +33,13 @@ from clickprint.nn.device import device
 from clickprint.nn.next_item import NextItemLoss
 from clickprint.nn.train import Training
 
-MODELS = {"sasrec": SASRec, "hstu": HSTU, "gru4rec": GRU4Rec, "mamba4rec": Mamba4Rec, "transformer++": TransformerPP}
+MODELS = {
+    "sasrec": SASRec,
+    "hstu": HSTU,
+    "gru4rec": GRU4Rec,
+    "mamba4rec": Mamba4Rec,
+    "transformer++": TransformerPP,
+}
 PRECISIONS = {"32": torch.float32, "bf16": torch.bfloat16}
 COPIED = 1 << 26  # numbers that are copied to see how fast that is: more than a cache holds
 BYTES = 40  # a parameter and step, at least
@@ -42,7 +48,9 @@ WARM = 3  # steps in which memory is first asked for
 
 def seconds(work: Callable[[], object], where: str, *, times: int = 7) -> float:
     """The least of a few runs, each waited for to its end."""
-    wait = {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(where.split(":")[0], lambda: None)
+    wait = {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(
+        where.split(":")[0], lambda: None
+    )
     found = []
     for _ in range(times + 1):
         wait()
@@ -61,19 +69,31 @@ def rates(where: str, size: int) -> tuple[dict[str, float], float]:
         products[name] = 2 * size**3 / seconds(lambda one=one: one @ one, where)
     whole = torch.zeros(COPIED, device=where)
     other = torch.empty_like(whole)
-    return products, 2 * whole.numel() * whole.element_size() / seconds(lambda: other.copy_(whole), where)
+    return products, 2 * whole.numel() * whole.element_size() / seconds(
+        lambda: other.copy_(whole), where
+    )
 
 
 def histories(users: int, mean: int, items: int, seed: int) -> Histories:
     """Log-normal lengths of two events or more, items of very different zeal, an event an hour."""
     random = RNG(seed).child("users").generator()
-    lengths = np.maximum(np.rint(random.lognormal(np.log(mean) - 0.5, 1.0, users)), 2).astype(np.int64)
+    lengths = np.maximum(np.rint(random.lognormal(np.log(mean) - 0.5, 1.0, users)), 2).astype(
+        np.int64
+    )
     starts = starts_of(lengths)
     item = (items * random.random(int(starts[-1])) ** 2).astype(np.int64)
-    return Histories(np.arange(users), starts, {"item": item, "time": np.arange(len(item)) * 3_600_000_000})
+    return Histories(
+        np.arange(users), starts, {"item": item, "time": np.arange(len(item)) * 3_600_000_000}
+    )
 
 
-def row(name: str, precision: str, given: argparse.Namespace, flops_a_second: float, bytes_a_second: float) -> str:
+def row(
+    name: str,
+    precision: str,
+    given: argparse.Namespace,
+    flops_a_second: float,
+    bytes_a_second: float,
+) -> str:
     """One line of the table: a training of so many steps, the median step behind the first ones."""
     some = histories((given.steps + WARM) * given.batch, given.mean, given.items, given.seed)
     recipe = MODELS[name](
@@ -82,10 +102,20 @@ def row(name: str, precision: str, given: argparse.Namespace, flops_a_second: fl
         history=HistorySpec(length=given.length),
         training=Training(epochs=1, batch=given.batch, precision=precision),
     )
-    recipe = replace(recipe, loss=NextItemLoss(kind="sampled", negatives=512, shared=True, temperature=recipe.loss.temperature))
+    recipe = replace(
+        recipe,
+        loss=NextItemLoss(
+            kind="sampled", negatives=512, shared=True, temperature=recipe.loss.temperature
+        ),
+    )
     ends: list[float] = []
     fitted = sequence.fit(
-        recipe, name, some, rng=RNG(given.seed), watch=lambda *_: ends.append(perf_counter()), accelerator=given.accelerator
+        recipe,
+        name,
+        some,
+        rng=RNG(given.seed),
+        watch=lambda *_: ends.append(perf_counter()),
+        accelerator=given.accelerator,
     )
     step = float(np.median(np.diff(ends[WARM - 1 :])))
     size = sum(parameters(fitted.network))
@@ -98,7 +128,9 @@ def row(name: str, precision: str, given: argparse.Namespace, flops_a_second: fl
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--accelerator", default="auto", help="auto, cuda, mps, cpu")
     options.add_argument("--threads", type=int, default=torch.get_num_threads())
     options.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
@@ -110,21 +142,32 @@ def main(words: Sequence[str] | None = None) -> None:
     options.add_argument("--items", type=int, default=20_000)
     options.add_argument("--batch", type=int, default=128)
     options.add_argument("--steps", type=int, default=12, help=f"measured, after {WARM}")
-    options.add_argument("--product", type=int, default=0, help="size of the matrices of the rates; 0: 1,024 on a CPU, 8,192 elsewhere")
+    options.add_argument(
+        "--product",
+        type=int,
+        default=0,
+        help="size of the matrices of the rates; 0: 1,024 on a CPU, 8,192 elsewhere",
+    )
     options.add_argument("--seed", type=int, default=0)
     given = options.parse_args(words)
     torch.set_num_threads(given.threads)
     where = device(given.accelerator)
     products, copied = rates(where, given.product or (1_024 if where == "cpu" else 8_192))
     on = torch.cuda.get_device_name(where) if where.startswith("cuda") else where
-    print(f"{on}, {platform.machine()}, {given.threads} threads, torch {torch.__version__}, seed {given.seed}")
+    print(
+        f"{on}, {platform.machine()}, {given.threads} threads, torch {torch.__version__}, seed {given.seed}"
+    )
     said = ", ".join(f"{products[p] / 1e9:,.0f} G/s in {p}" for p in given.precisions)
-    print(f"\nMeasured here: operations of a matrix product {said}; a copy {copied / 1e9:,.1f} GB/s.")
+    print(
+        f"\nMeasured here: operations of a matrix product {said}; a copy {copied / 1e9:,.1f} GB/s."
+    )
     print(
         f"Width {given.width}, {given.layers} layers, {given.items:,} items, batches of {given.batch} histories of {given.mean} events "
         f"on average (the last {given.length + 1}), sampled softmax of 512 shared negatives; the median of {given.steps} steps.\n"
     )
-    print("| model | precision | parameters | G operations | step, ms | histories/s | by operations, ms | by weights, ms | floor / step |")
+    print(
+        "| model | precision | parameters | G operations | step, ms | histories/s | by operations, ms | by weights, ms | floor / step |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
     for name in given.models:
         for precision in given.precisions:

@@ -26,7 +26,9 @@ def load_benchmark() -> Iterator[Callable[[str], ModuleType]]:
     threads, names = torch.get_num_threads(), []
 
     def load(script: str) -> ModuleType:
-        spec = importlib.util.spec_from_file_location(f"bench_{script}", ROOT / "benchmarks" / f"{script}.py")
+        spec = importlib.util.spec_from_file_location(
+            f"bench_{script}", ROOT / "benchmarks" / f"{script}.py"
+        )
         assert spec
         assert spec.loader
         module = importlib.util.module_from_spec(spec)
@@ -46,5 +48,7 @@ def golden() -> Path:
     """The organisers' reference case; skips where it is absent."""
     folder = SHARED / "golden"
     if not folder.is_dir():
-        pytest.skip(f"the reference case is not here ({folder}); set CLICKPRINT_SHARED to the folder that holds golden/")
+        pytest.skip(
+            f"the reference case is not here ({folder}); set CLICKPRINT_SHARED to the folder that holds golden/"
+        )
     return folder

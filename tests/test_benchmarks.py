@@ -16,7 +16,16 @@ from clickprint.encoders.sequence import FittedSequence, HistorySpec
 from clickprint.tasks import ranking
 
 ROOT = Path(__file__).resolve().parent.parent
-TOLD = {"width": 8, "layers": 1, "heads": 1, "length": 5, "dropout": 0.0, "negatives": 16, "lr": 0.01, "batch": 8}
+TOLD = {
+    "width": 8,
+    "layers": 1,
+    "heads": 1,
+    "length": 5,
+    "dropout": 0.0,
+    "negatives": 16,
+    "lr": 0.01,
+    "batch": 8,
+}
 TOLD |= {"epochs": 2, "seed": 0, "threads": 1, "k": 10, "padding_masked": False}
 
 
@@ -29,41 +38,74 @@ def circle(users: int = 20) -> Histories:
     """Everyone walks round twelve items, for seven events or more."""
     lengths = 7 + np.arange(users) % 5
     item = np.concatenate([(u + np.arange(n)) % 12 for u, n in enumerate(lengths)])
-    return Histories(np.arange(users) * 2, starts_of(lengths), {"item": item, "time": np.arange(len(item))}, fingerprint="circle")
+    return Histories(
+        np.arange(users) * 2,
+        starts_of(lengths),
+        {"item": item, "time": np.arange(len(item))},
+        fingerprint="circle",
+    )
 
 
-def test_our_side_of_the_peer(bench: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_our_side_of_the_peer(
+    bench: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """In one process: what is run, counted and scored, and how the page says it, with and without a peer."""
 
     def run(command: list[str], threads: int) -> str:
         folder, out, told = command[-3:]
         bench.train_ours(
-            Path(folder), Path(out), {**json.loads(told), **{n: TOLD[n] for n in ("width", "length", "negatives", "batch", "lr")}}
+            Path(folder),
+            Path(out),
+            {
+                **json.loads(told),
+                **{n: TOLD[n] for n in ("width", "length", "negatives", "batch", "lr")},
+            },
         )
         if "rectools_sasrec" in command[1]:
             file = Path(out) / "run.json"
-            file.write_text(json.dumps({**json.loads(file.read_text()), "versions": {"rectools": "0"}}))
+            file.write_text(
+                json.dumps({**json.loads(file.read_text()), "versions": {"rectools": "0"}})
+            )
         return ""
 
     monkeypatch.setattr(bench, "beauty", lambda folder, users: circle(users))
     monkeypatch.setattr(bench, "_run", run)
-    given = SimpleNamespace(epochs=2, seed=0, threads=1, padding_masked=False, users=20, rounds=1, peer_python=Path("python"))
+    given = SimpleNamespace(
+        epochs=2,
+        seed=0,
+        threads=1,
+        padding_masked=False,
+        users=20,
+        rounds=1,
+        peer_python=Path("python"),
+    )
     found = bench.peer(given)
     ours, theirs = found["runs"]["clickprint"][0], found["runs"]["RecTools"][0]
     trained = circle().but_last(2).last(51)
-    assert ours["events"] == theirs["events"] == 2 * int((np.minimum(trained.lengths, TOLD["length"] + 1) - 1).sum())
+    assert (
+        ours["events"]
+        == theirs["events"]
+        == 2 * int((np.minimum(trained.lengths, TOLD["length"] + 1) - 1).sum())
+    )
     assert ours["steps"] == 2 * 3, "twenty users in batches of eight"
     assert ours["sequences_a_second"] > 0
     assert ours["recall"] == theirs["recall"], "the same process with the same seed"
     assert found["gap"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
-    told = {"command": "x", "machine": {"system": "s", "cores": 1, "memory_gib": 1}, "versions": {"torch": "2"}, "commit": "c"}
+    told = {
+        "command": "x",
+        "machine": {"system": "s", "cores": 1, "memory_gib": 1},
+        "versions": {"torch": "2"},
+        "commit": "c",
+    }
     (tmp_path / "peer-1-threads.json").write_text(json.dumps({**told, **found}))
     page = bench.show(tmp_path)
     assert "RecTools 0 |" in page
     assert "| +0.0000 [+0.0000, +0.0000] |" in page
     assert "data fingerprint `circle`" in page
     assert "`encode` was not measured yet." in page
-    assert "**both**" not in "\n".join(bench._peer_table(bench.peer(SimpleNamespace(**{**vars(given), "peer_python": None}))))
+    assert "**both**" not in "\n".join(
+        bench._peer_table(bench.peer(SimpleNamespace(**{**vars(given), "peer_python": None})))
+    )
 
 
 def test_steps_after_the_first_are_timed(bench: ModuleType) -> None:
@@ -92,7 +134,9 @@ def test_the_loss_of_the_peer(bench: ModuleType) -> None:
     assert (negatives == targets[:, None]).any(), "a hit that stays"
     wanted = 0.0
     for n in range(6):
-        logits = torch.stack([states[n] @ items[i] for i in (int(targets[n]), *negatives[n].tolist())])
+        logits = torch.stack(
+            [states[n] @ items[i] for i in (int(targets[n]), *negatives[n].tolist())]
+        )
         wanted -= torch.log_softmax(logits, 0)[0].item()
     assert found.item() == pytest.approx(wanted, rel=1e-5)
 
@@ -102,14 +146,27 @@ def test_weights_are_drawn_as_the_peer_draws_them(bench: ModuleType) -> None:
     network = bench.PeerSASRec(width=64).model({"item": 5_000})
     attention = network.layers[0].attention
     assert network.embed["item"].weight[0].abs().max() == 0
-    assert network.embed["item"].weight[1:].std().item() == pytest.approx((2 / (5_001 + 64)) ** 0.5, rel=0.02)
-    assert attention.query.weight.std().item() == pytest.approx((2 / (64 + 3 * 64)) ** 0.5, rel=0.05), "one matrix of 192 rows"
+    assert network.embed["item"].weight[1:].std().item() == pytest.approx(
+        (2 / (5_001 + 64)) ** 0.5, rel=0.02
+    )
+    assert attention.query.weight.std().item() == pytest.approx(
+        (2 / (64 + 3 * 64)) ** 0.5, rel=0.05
+    ), "one matrix of 192 rows"
     assert attention.out.weight.std().item() == pytest.approx((2 / 128) ** 0.5, rel=0.05)
     assert attention.key.bias.abs().max() == attention.out.bias.abs().max() == 0
 
 
 def test_a_million_users_in_small(bench: ModuleType, tmp_path: Path) -> None:
-    told = {"width": 8, "layers": 2, "length": 6, "items": 50, "mean": 10, "threads": 1, "seed": 3, "users": 400}
+    told = {
+        "width": 8,
+        "layers": 2,
+        "length": 6,
+        "items": 50,
+        "mean": 10,
+        "threads": 1,
+        "seed": 3,
+        "users": 400,
+    }
     bench.make_users(tmp_path / "users", told)
     found = bench.encode_users(tmp_path / "users", told)
     histories = Histories.open(tmp_path / "users")
@@ -119,19 +176,36 @@ def test_a_million_users_in_small(bench: ModuleType, tmp_path: Path) -> None:
     assert found["read"] == np.minimum(histories.lengths, 6).sum()
     torch.manual_seed(3)
     recipe = SASRec(width=8, layers=2, history=HistorySpec(length=6))
-    fitted = FittedSequence("sasrec", recipe, {"item": np.arange(50)}, recipe.model({"item": 50}).eval())
+    fitted = FittedSequence(
+        "sasrec", recipe, {"item": np.arange(50)}, recipe.model({"item": 50}).eval()
+    )
     written = np.load(tmp_path / "users" / "embeddings.npy")
     assert written.dtype == np.float16
     assert np.allclose(written, fitted.states(histories), atol=5e-3)
 
 
-def test_a_whole_command_and_its_table(bench: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = {"threads": 1, "means": 4, "length": 12, "histories": 8, "full": 4, "batch": 4, "pieces": 2, "results": tmp_path}
-    bench.main(["hstu", *(w for name, value in options.items() for w in (f"--{name}", str(value)))])
+def test_a_whole_command_and_its_table(
+    bench: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {
+        "threads": 1,
+        "means": 4,
+        "length": 12,
+        "histories": 8,
+        "full": 4,
+        "batch": 4,
+        "pieces": 2,
+        "results": tmp_path,
+    }
+    bench.main(
+        ["hstu", *(w for name, value in options.items() for w in (f"--{name}", str(value)))]
+    )
     told = json.loads((tmp_path / "hstu.json").read_text())
     (run,) = told["runs"]
     assert run["length"]["tokens_a_history"] == 12
-    assert run["mean"] <= run["pieces"]["tokens_a_history"] <= run["batch"]["tokens_a_history"] <= 12
+    assert (
+        run["mean"] <= run["pieces"]["tokens_a_history"] <= run["batch"]["tokens_a_history"] <= 12
+    )
     assert told["machine"]["cores"]
     assert told["command"].startswith("python benchmarks/sequence.py hstu --threads 1")
     capsys.readouterr()

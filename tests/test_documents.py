@@ -27,8 +27,14 @@ def test_the_commands_run(document: Path, tmp_path: Path) -> None:
     }
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     for language, text in BLOCK.findall(document.read_text()):
-        command = [sys.executable, "-c", text] if language == "python" else ["bash", "-euo", "pipefail", "-c", without_make(text)]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        command = (
+            [sys.executable, "-c", text]
+            if language == "python"
+            else ["bash", "-euo", "pipefail", "-c", without_make(text)]
+        )
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+        )
         assert done.returncode == 0, f"{text}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
 
 

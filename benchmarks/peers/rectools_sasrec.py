@@ -46,13 +46,27 @@ def main() -> None:
     users, starts, item = (np.load(folder / f"{n}.npy") for n in ("users", "starts", "item"))
     lengths = np.diff(starts)
     place = np.arange(len(item)) - np.repeat(starts[:-1], lengths)
-    frame = pd.DataFrame({Columns.User: np.repeat(users, lengths), Columns.Item: item, Columns.Weight: 1})
+    frame = pd.DataFrame(
+        {Columns.User: np.repeat(users, lengths), Columns.Item: item, Columns.Weight: 1}
+    )
     frame[Columns.Datetime] = pd.to_datetime(place, unit="s")
     data = Dataset.construct(frame)
 
     def trainer() -> Trainer:  # RecTools' own, with a clock
-        quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False, "enable_checkpointing": False}
-        return Trainer(max_epochs=told["epochs"], min_epochs=told["epochs"], devices=1, accelerator="cpu", callbacks=[Clock()], **quiet)
+        quiet = {
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "logger": False,
+            "enable_checkpointing": False,
+        }
+        return Trainer(
+            max_epochs=told["epochs"],
+            min_epochs=told["epochs"],
+            devices=1,
+            accelerator="cpu",
+            callbacks=[Clock()],
+            **quiet,
+        )
 
     model = SASRecModel(
         n_blocks=told["layers"],
@@ -75,12 +89,16 @@ def main() -> None:
     peak = next(int(row.split()[1]) / 1024 for row in rows if row.startswith("VmHWM:"))
     found = model.recommend(users, data, told["k"], filter_viewed=True)
     lists = np.full((len(users), told["k"]), -1, np.int64)
-    lists[np.searchsorted(users, found[Columns.User]), found[Columns.Rank].to_numpy() - 1] = found[Columns.Item]
+    lists[np.searchsorted(users, found[Columns.User]), found[Columns.Rank].to_numpy() - 1] = found[
+        Columns.Item
+    ]
     np.save(out / "users.npy", users)
     np.save(out / "lists.npy", lists)
     if told.get("weights"):  # to look at: not part of a measurement
         torch.save(model.lightning_model.torch_model.state_dict(), out / "weights.pt")
-        np.save(out / "known.npy", np.asarray(model.data_preparator.get_known_item_ids(), np.int64))
+        np.save(
+            out / "known.npy", np.asarray(model.data_preparator.get_known_item_ids(), np.int64)
+        )
     run = {
         "seconds": seconds,
         "ends": [end - start for end in Clock.ends],
@@ -88,7 +106,9 @@ def main() -> None:
         "events": Clock.events,
         "peak_mib": peak,
         "parameters": sum(p.numel() for p in model.lightning_model.torch_model.parameters()),
-        "versions": {p: metadata.version(p) for p in ("rectools", "torch", "pytorch-lightning", "numpy")},
+        "versions": {
+            p: metadata.version(p) for p in ("rectools", "torch", "pytorch-lightning", "numpy")
+        },
     }
     (out / "run.json").write_text(json.dumps(run))
 

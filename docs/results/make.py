@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from clickprint.apps.boards import board_file
-from clickprint.apps.next_recipe import load, plain
-from clickprint.apps.next_track import flattened
-from clickprint.apps.plots import cover, draw
+from clickprint.apps.run.boards import board_file
+from clickprint.apps.next.recipe import load, plain
+from clickprint.apps.next.track import flattened
+from clickprint.report.figure import cover, draw
 from clickprint.core.dataset import Dataset
 from clickprint.core.files import whole, write_text
 from clickprint.tasks.board import Board, figure
@@ -35,7 +35,10 @@ def board(found: Board) -> list[str]:
     """A board as Markdown: scores with half-intervals, live scores where labels are dead, places, words."""
     lines = [f"## {found.probe.capitalize()} probe", "", *(f"- {v}" for v in found.verdicts()), ""]
     order = [s.profile for s in found.standings()]
-    lines += ["| task | users | labels (dead) | " + " | ".join(order) + " |", "|---|---|---|" + "---|" * len(order)]
+    lines += [
+        "| task | users | labels (dead) | " + " | ".join(order) + " |",
+        "|---|---|---|" + "---|" * len(order),
+    ]
     for task in found.tasks:
         about = found.about(task)
         cells = []
@@ -45,10 +48,22 @@ def board(found: Board) -> list[str]:
                 f"{figure(mine.value)} [{figure(mine.low)}, {figure(mine.high)}]"
                 + (f" · live {figure(live.value)}" if about.degenerate else "")
             )
-        lines.append(f"| {task} | {about.users:,} | {about.labels} ({about.degenerate}) | " + " | ".join(cells) + " |")
+        lines.append(
+            f"| {task} | {about.users:,} | {about.labels} ({about.degenerate}) | "
+            + " | ".join(cells)
+            + " |"
+        )
     total = [found.total(p) for p in order]
-    lines.append("| **sum** of counted tasks | | | " + " | ".join(f"{t.value:.4f} [{t.low:.4f}, {t.high:.4f}]" for t in total) + " |")
-    lines.append("| **Borda** points (place) | | | " + " | ".join(f"{s.points:g} ({s.place:g})" for s in found.standings()) + " |")
+    lines.append(
+        "| **sum** of counted tasks | | | "
+        + " | ".join(f"{t.value:.4f} [{t.low:.4f}, {t.high:.4f}]" for t in total)
+        + " |"
+    )
+    lines.append(
+        "| **Borda** points (place) | | | "
+        + " | ".join(f"{s.points:g} ({s.place:g})" for s in found.standings())
+        + " |"
+    )
     if found.hidden:
         spreads = [found.spread(p) for p in order]
         lines.append(
@@ -63,7 +78,9 @@ def run(folder: Path) -> None:
     facts = json.loads((folder / "facts.json").read_text("utf-8"))
     name = facts["recipe"]
     data, machine = facts["data"], facts["machine"]
-    rejected = "; ".join(f"{rows:,} ({reason})" for reason, rows in data["rejected"].items()) or "none"
+    rejected = (
+        "; ".join(f"{rows:,} ({reason})" for reason, rows in data["rejected"].items()) or "none"
+    )
     lines = [
         f"# {name}",
         "",
@@ -81,7 +98,10 @@ def run(folder: Path) -> None:
         if board_file(folder, probe).is_file():
             lines += board(Board.from_json(board_file(folder, probe).read_text("utf-8")))
     lines += ["## What it took", "", "| stage | seconds | peak memory, MiB |", "|---|---|---|"]
-    lines += [f"| {stage} | {took['seconds']:.1f} | {took['peak_mib']:.0f} |" for stage, took in facts["stages"].items()]
+    lines += [
+        f"| {stage} | {took['seconds']:.1f} | {took['peak_mib']:.0f} |"
+        for stage, took in facts["stages"].items()
+    ]
     write_text(HERE / f"{name}.md", "\n".join(lines) + "\n")
     quick = Board.from_json(board_file(folder, "quick").read_text("utf-8"))
     line = f"{facts['data']['name']}: {facts['data']['users']:,} users, {facts['data']['events']:,} events, {len(quick.counted)} tasks, {len(quick.hidden)} hidden tasks, quick probe"
@@ -96,7 +116,10 @@ def machines(folder: Path) -> list[str]:
     found: dict[str, int] = {}
     for file in sorted(folder.rglob("*.json")):
         facts = json.loads(file.read_text("utf-8"))
-        machine, versions = facts["machine"], ", ".join(f"{p} {v}" for p, v in facts["versions"].items())
+        machine, versions = (
+            facts["machine"],
+            ", ".join(f"{p} {v}" for p, v in facts["versions"].items()),
+        )
         line = f"commit `{facts['commit']}`, {machine['system']}, {machine['cores']} cores, {machine['memory_gib']} GiB; {versions}"
         found[line] = found.get(line, 0) + 1
     return [f"- {n} units: {line}." for line, n in found.items()]
@@ -118,14 +141,22 @@ def ranking(folder: Path) -> None:
     for stage in stages:
         _, _, body = (folder / f"{stage}.md").read_text("utf-8").partition("\n")
         picture = f"ranking-{name}.svg"
-        lines += [f"## {stage.capitalize()}", "", *([f"![{stage}]({picture})", ""] if stage == stages[0] else []), body.strip(), ""]
+        lines += [
+            f"## {stage.capitalize()}",
+            "",
+            *([f"![{stage}]({picture})", ""] if stage == stages[0] else []),
+            body.strip(),
+            "",
+        ]
     write_text(HERE / f"ranking-{name}.svg", (folder / f"{stages[0]}.svg").read_text("utf-8"))
     write_text(HERE / f"ranking-{name}.md", "\n".join(lines))
 
 
 def scaling(folder: Path) -> None:
     """The study in a folder of `clickprint scale`."""
-    found, facts = (json.loads((folder / f).read_text("utf-8")) for f in ("scaling.json", "facts.json"))
+    found, facts = (
+        json.loads((folder / f).read_text("utf-8")) for f in ("scaling.json", "facts.json")
+    )
     name, measure = found["name"], found["measure"]
     lines = [
         f"# Scaling: {name}",
@@ -156,12 +187,25 @@ def scaling(folder: Path) -> None:
 def following(folder: Path) -> None:
     """The rolling evaluation of next purchase in a folder of `clickprint next evaluate`."""
     found = json.loads((folder / "evaluate" / "results.json").read_text("utf-8"))
-    facts = {stage: json.loads((folder / "facts" / f"{stage}.json").read_text("utf-8")) for stage in ("read", "evaluate")}
+    facts = {
+        stage: json.loads((folder / "facts" / f"{stage}.json").read_text("utf-8"))
+        for stage in ("read", "evaluate")
+    }
     manifest = Dataset.open(folder / "data").manifest
     log, machine = found["log"], facts["evaluate"]["machine"]
     asked = f"clickprint next evaluate --log {log} --windows {len(found['windows'])} --out runs/next-{log}"
-    rejected = "; ".join(f"{rows:,} ({reason})" for reason, rows in sorted(manifest.rejected.items()) if rows) or "none"
-    other = differing(found["recipe"], plain(load(PARAMS, log=log).next) if log in tomllib.loads(PARAMS.read_text("utf-8"))["logs"] else {})
+    rejected = (
+        "; ".join(
+            f"{rows:,} ({reason})" for reason, rows in sorted(manifest.rejected.items()) if rows
+        )
+        or "none"
+    )
+    other = differing(
+        found["recipe"],
+        plain(load(PARAMS, log=log).next)
+        if log in tomllib.loads(PARAMS.read_text("utf-8"))["logs"]
+        else {},
+    )
     _, _, body = (folder / "evaluate" / "table.md").read_text("utf-8").partition("\n")
     words, _, tables = body.strip().partition("\n\n")
     lines = [
@@ -173,7 +217,9 @@ def following(folder: Path) -> None:
         f"- Data: {manifest.name}, fingerprint `{manifest.fingerprint}`, {manifest.users:,} users, {manifest.items:,} items, "
         f"{manifest.events:,} events. Rejected rows: {rejected}.",
         f"- Seed {found['recipe']['seed']}, commit `{found['commit']}`, {machine['system']}, {machine['cores']} cores, {machine['memory_gib']} GiB; "
-        + ", ".join(f"{package} {version}" for package, version in facts["evaluate"]["versions"].items())
+        + ", ".join(
+            f"{package} {version}" for package, version in facts["evaluate"]["versions"].items()
+        )
         + ".",
         f"- Parameters: those of `recipes/next/params.toml`{', but ' + ', '.join(other) if other else ''}.",
         words,
@@ -200,7 +246,9 @@ def following(folder: Path) -> None:
 def differing(made: dict[str, Any], published: dict[str, Any]) -> list[str]:
     """`key = value` of each parameter that an evaluation had and the published file has otherwise; machines differ in their threads."""
     one, other = flattened(made), flattened(published)
-    names = [n for n in {**one, **other} if one.get(n) != other.get(n) and not n.endswith("threads")]
+    names = [
+        n for n in {**one, **other} if one.get(n) != other.get(n) and not n.endswith("threads")
+    ]
     return [f"`{n} = {one[n]}`" if n in one else f"no `{n}`" for n in names]
 
 
@@ -208,7 +256,15 @@ def benchmarks(some: Sequence[str]) -> None:
     """Runs the benchmarks, or `some` of them; what is not run keeps what stands of it on the page."""
     page = HERE / "benchmarks.md"
     known = (
-        dict(re.findall(r"^## `python benchmarks/(\w+)\.py`\n\n(.*?)\n*(?=^## |\Z)", page.read_text("utf-8"), re.M | re.S)) if some else {}
+        dict(
+            re.findall(
+                r"^## `python benchmarks/(\w+)\.py`\n\n(.*?)\n*(?=^## |\Z)",
+                page.read_text("utf-8"),
+                re.M | re.S,
+            )
+        )
+        if some
+        else {}
     )
     lines = [
         "# Benchmarks",
@@ -218,7 +274,9 @@ def benchmarks(some: Sequence[str]) -> None:
     ]
     for script in sorted((ROOT / "benchmarks").glob("*.py")):
         if not some or script.stem in some:
-            done = subprocess.run([sys.executable, str(script)], cwd=ROOT, capture_output=True, text=True, check=True)
+            done = subprocess.run(
+                [sys.executable, str(script)], cwd=ROOT, capture_output=True, text=True, check=True
+            )
             known[script.stem] = done.stdout.strip()
             print(done.stdout, flush=True)
         if script.stem in known:

@@ -5,17 +5,45 @@ The public verbs are those of `clickprint.api`; they are imported when they are 
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from clickprint.core.version import VERSION
 
-__all__ = ["RNG", "Board", "Profiles", "Task", "encoder", "load", "prepare", "read", "run", "score", "split"]
+__version__ = VERSION
+
+__all__ = [
+    "RNG",
+    "Board",
+    "Profiles",
+    "Task",
+    "encoder",
+    "load",
+    "prepare",
+    "read",
+    "run",
+    "score",
+    "split",
+]
 
 if TYPE_CHECKING:
-    from clickprint.api import RNG, Board, Profiles, Task, encoder, load, prepare, read, run, score, split
+    from clickprint.api import (
+        RNG,
+        Board,
+        Profiles,
+        Task,
+        encoder,
+        load,
+        prepare,
+        read,
+        run,
+        score,
+        split,
+    )
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
-        raise AttributeError(f"module 'clickprint' has no attribute {name!r}; it has {', '.join(__all__)}")
+        raise AttributeError(
+            f"module 'clickprint' has no attribute {name!r}; it has {', '.join(__all__)}"
+        )
     from clickprint import api
 
     return getattr(api, name)

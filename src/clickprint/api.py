@@ -10,17 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from clickprint.apps.prepare import prepare
-from clickprint.apps.probes import named_devices
-from clickprint.apps.run import run
-from clickprint.apps.source import dataset
-from clickprint.apps.tasksets import tasks_of
+from clickprint.apps.prepare.stages import prepare
+from clickprint.apps.run.stages import run
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError
 from clickprint.core.profiles import Profiles
+from clickprint.core.progress import Watch, silent
 from clickprint.core.rng import RNG
 from clickprint.core.time import Window
-from clickprint.core.watch import Watch, silent
 from clickprint.data.engine import DuckDB
 from clickprint.data.log import EventLog
 from clickprint.data.split import past_of, split
@@ -29,8 +26,24 @@ from clickprint.tasks import score as scoring
 from clickprint.tasks import task_set
 from clickprint.tasks.board import Board
 from clickprint.tasks.task import Task
+from clickprint.work.probes import named_devices
+from clickprint.work.source import dataset
+from clickprint.work.tasksets import tasks_of
 
-__all__ = ["RNG", "Board", "EventLog", "Profiles", "Task", "encoder", "load", "prepare", "read", "run", "score", "split"]
+__all__ = [
+    "RNG",
+    "Board",
+    "EventLog",
+    "Profiles",
+    "Task",
+    "encoder",
+    "load",
+    "prepare",
+    "read",
+    "run",
+    "score",
+    "split",
+]
 
 
 def read(
@@ -53,11 +66,18 @@ def read(
     try:
         if isinstance(source, Path) or (Path(source) / "manifest.json").is_file():
             if path is not None or options or out is not None:
-                raise ConfigError(f"{source} is a dataset already: it takes no path, out or options")
+                raise ConfigError(
+                    f"{source} is a dataset already: it takes no path, out or options"
+                )
             found = Dataset.open(source)
         else:
             found = dataset(
-                source, None if path is None else Path(path), options, out=None if out is None else Path(out), engine=engine, watch=watch
+                source,
+                None if path is None else Path(path),
+                options,
+                out=None if out is None else Path(out),
+                engine=engine,
+                watch=watch,
             )
         return EventLog.open(found, engine)
     except BaseException:
@@ -106,7 +126,17 @@ def score(
             one
             for some, is_hidden in ((asked, False), (drawn, True))
             for one in scoring.score(
-                of, log, some, train, valid, probe=probe, users=users, hidden=is_hidden, resamples=resamples, device=device, watch=watch
+                of,
+                log,
+                some,
+                train,
+                valid,
+                probe=probe,
+                users=users,
+                hidden=is_hidden,
+                resamples=resamples,
+                device=device,
+                watch=watch,
             )
         ]
     return Board.of(found, baseline=baseline, control=control)

@@ -21,7 +21,9 @@ def next_shop(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A log and parameters; nothing is made yet."""
     folder = tmp_path_factory.mktemp("next")
     write_log(folder / "shop")
-    return Place(folder / "shop", write_params(folder / "params.toml", folder / "shop"), folder / "out")
+    return Place(
+        folder / "shop", write_params(folder / "params.toml", folder / "shop"), folder / "out"
+    )
 
 
 @pytest.fixture(scope="session")

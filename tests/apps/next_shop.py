@@ -9,13 +9,23 @@ from pathlib import Path
 
 import numpy as np
 
-from clickprint.apps.cli import main
-from clickprint.apps.next_cli import perform
-from clickprint.apps.next_recipe import load
-from clickprint.apps.next_stages import Run
-from clickprint.core.watch import Watch, silent
+from clickprint.apps.cli.main import main
+from clickprint.apps.cli.next_commands import perform
+from clickprint.apps.next.recipe import load
+from clickprint.apps.next.stages import Run
+from clickprint.core.progress import Watch, silent
 
-STAGES = ("read", "split", "candidates", "features", "tune", "train", "validate", "predict", "report")
+STAGES = (
+    "read",
+    "split",
+    "candidates",
+    "features",
+    "tune",
+    "train",
+    "validate",
+    "predict",
+    "report",
+)
 EVIL = '<script>alert("1")</script>'
 USERS, ITEMS, DAYS, TASTES = 90, 40, 24, 5
 FIRST = datetime(2024, 3, 1)
@@ -107,13 +117,32 @@ def write_log(folder: Path) -> None:
             for user in np.flatnonzero(draw.random(USERS) < np.linspace(0.1, 0.8, USERS)):
                 at = FIRST + timedelta(days=day, minutes=int(draw.integers(0, 1_380)))
                 for n, item in enumerate(draw.choice(tastes[user], 2)):
-                    for step, kind in enumerate(["view", "cart", "buy"][: int(draw.integers(1, 4))]):
-                        rows.writerow([(at + timedelta(minutes=3 * n + step)).isoformat(), f"u{user}", kind, f"sku-{item}"])
-        rows.writerow([(FIRST + timedelta(days=DAYS - 1, hours=23, minutes=59)).isoformat(), "u1", "view", "sku-1"])
+                    for step, kind in enumerate(
+                        ["view", "cart", "buy"][: int(draw.integers(1, 4))]
+                    ):
+                        rows.writerow(
+                            [
+                                (at + timedelta(minutes=3 * n + step)).isoformat(),
+                                f"u{user}",
+                                kind,
+                                f"sku-{item}",
+                            ]
+                        )
+        rows.writerow(
+            [
+                (FIRST + timedelta(days=DAYS - 1, hours=23, minutes=59)).isoformat(),
+                "u1",
+                "view",
+                "sku-1",
+            ]
+        )
     with (folder / "items.csv").open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["item", "category", "price", "title"])
-        rows.writerows([f"sku-{i}", f"c{i % 4}", 1 + i, EVIL if i % 2 else f"Ware № {i}, «größer» \x07"] for i in range(ITEMS))
+        rows.writerows(
+            [f"sku-{i}", f"c{i % 4}", 1 + i, EVIL if i % 2 else f"Ware № {i}, «größer» \x07"]
+            for i in range(ITEMS)
+        )
     (folder / "shop.toml").write_text(MAPPING)
 
 
@@ -136,7 +165,18 @@ class Place:
     out: Path
 
     def command(self, *words: str) -> int:
-        return main(["next", *words, "--params", str(self.params), "--out", str(self.out), "--threads", "1"])
+        return main(
+            [
+                "next",
+                *words,
+                "--params",
+                str(self.params),
+                "--out",
+                str(self.out),
+                "--threads",
+                "1",
+            ]
+        )
 
     def run(self, *changes: tuple[str, str], watch: Watch = silent) -> Run:
         """The stages' own view of the place, with the parameters changed."""
@@ -152,15 +192,25 @@ class Place:
     def copy(self, folder: Path) -> "Place":
         """The same in another folder, to change and to break."""
         shutil.copytree(self.out, folder / "out")
-        return Place(self.shop, Path(shutil.copy(self.params, folder / "params.toml")), folder / "out")
+        return Place(
+            self.shop, Path(shutil.copy(self.params, folder / "params.toml")), folder / "out"
+        )
 
 
 def files(folder: Path, but: Sequence[str] = ()) -> dict[str, bytes]:
     """Every file below, by its path there."""
-    found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    found = {
+        p.relative_to(folder).as_posix(): p.read_bytes()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
     return {k: v for k, v in found.items() if not any(part in but for part in Path(k).parts)}
 
 
 def leftovers(folder: Path) -> list[str]:
     """What a stage that was stopped half-way must not leave."""
-    return [str(p) for p in folder.rglob(".*") if p.name not in (".lock",) and "mlartifacts" not in p.parts]
+    return [
+        str(p)
+        for p in folder.rglob(".*")
+        if p.name not in (".lock",) and "mlartifacts" not in p.parts
+    ]

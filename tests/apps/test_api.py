@@ -36,7 +36,11 @@ def parts(shop: EventLog) -> Split:
 
 
 def made(parts: Split, name: str, **options: Any) -> Profiles:
-    return clickprint.encoder(name, **options).fit(parts.past, rng=clickprint.RNG(0)).encode(parts.past)
+    return (
+        clickprint.encoder(name, **options)
+        .fit(parts.past, rng=clickprint.RNG(0))
+        .encode(parts.past)
+    )
 
 
 def test_from_a_log_to_a_board(shop: EventLog, parts: Split) -> None:
@@ -59,7 +63,10 @@ def test_other_tasks(shop: EventLog, parts: Split) -> None:
     profiles = {"counts": made(parts, "counts", top=2)}
     rest: dict[str, Any] = {"train": parts.train, "valid": parts.valid, "resamples": 2}
     assert clickprint.score(profiles, shop, tasks=SPEND, **rest).tasks == ("spend_next_window",)
-    assert clickprint.score(profiles, shop, tasks=[RETURNS, SPEND], **rest).tasks == ("returns_in_7_days", "spend_next_window")
+    assert clickprint.score(profiles, shop, tasks=[RETURNS, SPEND], **rest).tasks == (
+        "returns_in_7_days",
+        "spend_next_window",
+    )
     assert "won_back" in clickprint.score(profiles, shop, tasks="examples", **rest).tasks
     hidden = clickprint.score(profiles, shop, tasks=RETURNS, hidden=2, **rest).hidden
     assert len(hidden) == 2
@@ -72,7 +79,10 @@ def test_what_was_read_is_kept(shop: EventLog, cache: Path, tmp_path: Path) -> N
     again = clickprint.read("synthetic", **DIALS)
     assert again.manifest == shop.manifest
     again.engine.close()
-    assert [(f / "manifest.json").stat().st_mtime_ns for f in sorted((cache / "datasets").glob("synthetic-*/"))] == written
+    assert [
+        (f / "manifest.json").stat().st_mtime_ns
+        for f in sorted((cache / "datasets").glob("synthetic-*/"))
+    ] == written
     other = clickprint.read("synthetic", **{**DIALS, "seed": 1}, out=tmp_path / "other")
     assert other.manifest.fingerprint != shop.manifest.fingerprint
     other.engine.close()
@@ -84,7 +94,10 @@ def test_what_was_read_is_kept(shop: EventLog, cache: Path, tmp_path: Path) -> N
 def test_a_fitted_encoder_can_be_kept(parts: Split, tmp_path: Path) -> None:
     fitted = clickprint.encoder("counts", top=2).fit(parts.past, rng=clickprint.RNG(0))
     fitted.save(tmp_path / "fitted")
-    np.testing.assert_array_equal(clickprint.load(tmp_path / "fitted").encode(parts.past).vectors, fitted.encode(parts.past).vectors)
+    np.testing.assert_array_equal(
+        clickprint.load(tmp_path / "fitted").encode(parts.past).vectors,
+        fitted.encode(parts.past).vectors,
+    )
 
 
 REFUSED: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
@@ -128,7 +141,9 @@ def test_a_dataset_takes_no_options(tmp_path: Path) -> None:
         clickprint.read(tmp_path)
 
 
-def test_score_refuses(shop: EventLog, parts: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_score_refuses(
+    shop: EventLog, parts: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, train, valid = parts
     with pytest.raises(ConfigError, match="no profiles to score"):
         clickprint.score({}, shop, train=train, valid=valid)
@@ -144,7 +159,12 @@ def test_score_refuses(shop: EventLog, parts: Split, tmp_path: Path, monkeypatch
 
 def test_import_is_light_and_typed() -> None:
     code = "import clickprint, sys; clickprint.__version__; print(len(set('numpy pyarrow duckdb torch'.split()) & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "0"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "0"
+    )
     assert set(clickprint.__all__) <= set(dir(clickprint))
     assert all(getattr(clickprint, name) for name in clickprint.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'foresee'; it has"):

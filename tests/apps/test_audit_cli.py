@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clickprint.apps.audit import Audit, Section
-from clickprint.apps.cli import main
+from clickprint.apps.audit.stages import Audit, Section
+from clickprint.apps.cli.main import main
 from clickprint.core.profiles import Profiles
 from clickprint.data.adapters import taobao
 from clickprint.data.adapters.table import read as read_table
@@ -20,7 +20,11 @@ from clickprint.data.audit import Finding
 from clickprint.data.engine import DuckDB
 from clickprint.data.synthetic import shop_of, write_challenge
 
-DATA = Path(os.environ.get("CLICKPRINT_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
+DATA = Path(
+    os.environ.get(
+        "CLICKPRINT_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"
+    )
+)
 MAPPINGS = Path(__file__).resolve().parents[2] / "recipes" / "mappings"
 
 
@@ -33,7 +37,21 @@ def small_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shop") / "log"
-    assert main(["read", "synthetic", "--set", "users=300", "items=150", "days=70", "--out", str(folder)]) == 0
+    assert (
+        main(
+            [
+                "read",
+                "synthetic",
+                "--set",
+                "users=300",
+                "items=150",
+                "days=70",
+                "--out",
+                str(folder),
+            ]
+        )
+        == 0
+    )
     return folder
 
 
@@ -57,9 +75,23 @@ def page(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     return (out / "audit.html").read_text()
 
 
-def test_a_clean_shop(shop: Path, page: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_clean_shop(
+    shop: Path, page: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     capsys.readouterr()
-    assert main(["audit", str(shop), "--out", str(tmp_path / "out"), "--json", str(tmp_path / "audit.json")]) == 0
+    assert (
+        main(
+            [
+                "audit",
+                str(shop),
+                "--out",
+                str(tmp_path / "out"),
+                "--json",
+                str(tmp_path / "audit.json"),
+            ]
+        )
+        == 0
+    )
     assert (tmp_path / "out" / "audit.html").read_text() == page  # the same bytes
     told = capsys.readouterr().out
     assert "0 leaks" in told
@@ -71,10 +103,22 @@ def test_a_clean_shop(shop: Path, page: str, tmp_path: Path, capsys: pytest.Capt
     assert set(raw["source"]) == {"name", "fingerprint", "events", "users", "items"}
     assert [s["about"] for s in raw["sections"]] == ["log", "split time:14"]
     assert all(set(s) == {"about", "fingerprint", "findings"} for s in raw["sections"])
-    assert set(raw["sections"][1]["fingerprint"]) == {"past", "train", "valid", "population", "split"}
-    assert all(set(f) == {"name", "severity", "said", "numbers", "picture"} for s in raw["sections"] for f in s["findings"])
+    assert set(raw["sections"][1]["fingerprint"]) == {
+        "past",
+        "train",
+        "valid",
+        "population",
+        "split",
+    }
+    assert all(
+        set(f) == {"name", "severity", "said", "numbers", "picture"}
+        for s in raw["sections"]
+        for f in s["findings"]
+    )
     bad = {f["name"] for f in raw["sections"][0]["findings"] if f["severity"] == "warning"}
-    assert bad <= {"ties"}, bad  # shown and clicked in one second: the shop's clock has no finer one
+    assert bad <= {"ties"}, (
+        bad
+    )  # shown and clicked in one second: the shop's clock has no finer one
 
 
 class Page(HTMLParser):
@@ -102,29 +146,45 @@ def test_the_page_is_one_file_with_its_pictures(page: str) -> None:
     read = Page()
     read.feed(page)
     assert read.pictures == 7
-    assert {"timeline", "days", "kinds", "activity", "popularity", "gaps", "retention"} <= set(read.ids)
+    assert {"timeline", "days", "kinds", "activity", "popularity", "gaps", "retention"} <= set(
+        read.ids
+    )
     assert len(set(read.ids)) == len(read.ids)
     assert not read.fetched
     assert all(link.startswith("#") and link[1:] in read.ids for link in read.links)
     assert "http" not in page.replace("http-equiv", "")
 
 
-def test_a_leak_is_exit_code_1(directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_leak_is_exit_code_1(
+    directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = tmp_path / "data"
     shutil.copytree(directory, data)
     assert main(["audit", str(data), "--json", str(tmp_path / "clean.json")]) == 0
     assert list(found_in(tmp_path / "clean.json")) == ["log", "split time:14", f"split {data}"]
     bought = pq.read_table(data / "target" / "validation_target.parquet")
     train = pq.read_table(data / "target" / "train_target.parquet")
-    pq.write_table(pa.concat_tables([train, bought.slice(0, 7)]), data / "target" / "train_target.parquet")
+    pq.write_table(
+        pa.concat_tables([train, bought.slice(0, 7)]), data / "target" / "train_target.parquet"
+    )
     capsys.readouterr()
-    assert main(["audit", str(data), "--split", str(data), "--json", str(tmp_path / "leak.json")]) == 1
+    assert (
+        main(["audit", str(data), "--split", str(data), "--json", str(tmp_path / "leak.json")])
+        == 1
+    )
     told = " ".join(capsys.readouterr().out.split())
-    assert "LEAK windows-overlap: 7 rows of the train window lie in the time of the validation window" in told
+    assert (
+        "LEAK windows-overlap: 7 rows of the train window lie in the time of the validation window"
+        in told
+    )
     assert "scores that rest on this are worth nothing" in told
     raw = json.loads((tmp_path / "leak.json").read_text())
     assert raw["leaks"] == 2
-    assert {f["name"] for f in found_in(tmp_path / "leak.json")[f"split {data}"] if f["severity"] == "leak"} == {"windows-overlap"}
+    assert {
+        f["name"]
+        for f in found_in(tmp_path / "leak.json")[f"split {data}"]
+        if f["severity"] == "leak"
+    } == {"windows-overlap"}
 
 
 def test_a_leaking_profile(shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,8 +204,13 @@ def test_a_leaking_profile(shop: Path, tmp_path: Path, capsys: pytest.CaptureFix
     Profiles(users, vectors).save(tmp_path / "leaks")
     assert main(["audit", str(shop), "--profiles", str(tmp_path / "honest")]) == 0
     capsys.readouterr()
-    assert main(["audit", str(shop), "--profiles", str(tmp_path / "honest"), str(tmp_path / "leaks")]) == 1
-    assert "label-leak: Column 3 alone separates who buys in the validation window" in " ".join(capsys.readouterr().out.split())
+    assert (
+        main(["audit", str(shop), "--profiles", str(tmp_path / "honest"), str(tmp_path / "leaks")])
+        == 1
+    )
+    assert "label-leak: Column 3 alone separates who buys in the validation window" in " ".join(
+        capsys.readouterr().out.split()
+    )
 
 
 def test_a_directory_that_was_cut_and_lost_its_log(directory: Path, tmp_path: Path) -> None:
@@ -155,16 +220,34 @@ def test_a_directory_that_was_cut_and_lost_its_log(directory: Path, tmp_path: Pa
     for file in data.glob("*.parquet"):
         if file.name != "product_properties.parquet":
             file.unlink()
-    valid = np.unique(pq.read_table(data / "target" / "validation_target.parquet").column("client_id").to_numpy())
+    valid = np.unique(
+        pq.read_table(data / "target" / "validation_target.parquet").column("client_id").to_numpy()
+    )
     relevant = np.unique(np.load(data / "input" / "relevant_clients.npy"))
     vectors = np.random.default_rng(0).normal(size=(len(relevant), 2)).astype(np.float16)
     vectors[:, 1] = np.isin(relevant, valid)
     Profiles(relevant, vectors).save(tmp_path / "profiles")
     assert main(["audit", str(data)]) == 0
-    assert main(["audit", str(data), "--profiles", str(tmp_path / "profiles"), "--json", str(tmp_path / "a.json")]) == 1
+    assert (
+        main(
+            [
+                "audit",
+                str(data),
+                "--profiles",
+                str(tmp_path / "profiles"),
+                "--json",
+                str(tmp_path / "a.json"),
+            ]
+        )
+        == 1
+    )
     found = found_in(tmp_path / "a.json")
     assert list(found) == ["log", f"split {data}", f"profiles {tmp_path / 'profiles'}"]
-    assert [f["numbers"]["columns"] for f in found[f"profiles {tmp_path / 'profiles'}"] if f["name"] == "label-leak"] == [[1]]  # type: ignore[index]
+    assert [
+        f["numbers"]["columns"]
+        for f in found[f"profiles {tmp_path / 'profiles'}"]
+        if f["name"] == "label-leak"
+    ] == [[1]]  # type: ignore[index]
 
 
 def test_recbole_files_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -172,7 +255,9 @@ def test_recbole_files_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     folder.mkdir()
     for place, part in enumerate(("train", "valid", "test")):
         rows = "".join(f"u{u}\ti{u % 5 + place}\t{100 - place}\n" for u in range(9))
-        (folder / f"shop.{part}.inter").write_text("user_id:token\titem_id:token\ttimestamp:float\n" + rows)
+        (folder / f"shop.{part}.inter").write_text(
+            "user_id:token\titem_id:token\ttimestamp:float\n" + rows
+        )
     assert main(["audit", str(folder), "--out", str(tmp_path / "out")]) == 1
     assert "future-in-history" in capsys.readouterr().out
     assert main(["audit", str(folder), "--split", "time"]) == 1
@@ -193,21 +278,34 @@ def test_recbole_files_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     ],
 )
 def test_refusals(
-    words: list[str], message: str, shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    message: str,
+    shop: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["audit", *(str(shop) if w == "SHOP" else w for w in words), "--json", "out.json"]) == 1
+    assert (
+        main(["audit", *(str(shop) if w == "SHOP" else w for w in words), "--json", "out.json"])
+        == 1
+    )
     assert message in capsys.readouterr().err
     assert not Path("out.json").exists()
 
 
-def test_names_from_files_cannot_steer_the_page_or_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    from clickprint.apps.audit import _page
-    from clickprint.apps.terminal_audit import show
-    from clickprint.core.watch import silent
+def test_names_from_files_cannot_steer_the_page_or_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from clickprint.apps.audit.stages import _page
+    from clickprint.apps.audit.terminal import show
+    from clickprint.core.progress import silent
 
     nasty = "<script>alert(1)</script>\x1b[2J"
-    found = Audit({"name": nasty}, (Section.of(nasty, [Finding("rejected", "note", nasty), Finding("x", "leak", "y")]),))
+    found = Audit(
+        {"name": nasty},
+        (Section.of(nasty, [Finding("rejected", "note", nasty), Finding("x", "leak", "y")]),),
+    )
     assert [f.severity for f in found.sections[0].findings] == ["leak", "note"]
     show(found)
     assert "\x1b[2J" not in capsys.readouterr().out
@@ -221,12 +319,26 @@ def test_the_reference_case_is_clean(golden: Path, tmp_path: Path) -> None:
     for folder in (tmp_path / "log", *(p for p in (tmp_path / "log").rglob("*") if p.is_dir())):
         folder.chmod(0o755)
     assert main(["challenge", "split", str(tmp_path / "log")]) == 0
-    words = ["audit", str(tmp_path / "log"), "--profiles", str(golden / "expected"), "--json", str(tmp_path / "a.json")]
+    words = [
+        "audit",
+        str(tmp_path / "log"),
+        "--profiles",
+        str(golden / "expected"),
+        "--json",
+        str(tmp_path / "a.json"),
+    ]
     assert main(words) == 0
     found = found_in(tmp_path / "a.json")
-    assert [f["numbers"]["matches"] for f in found[f"split {tmp_path / 'log'}"] if f["name"] == "popularity"] == ["train"] * 4  # type: ignore[index]
+    assert [
+        f["numbers"]["matches"]
+        for f in found[f"split {tmp_path / 'log'}"]
+        if f["name"] == "popularity"
+    ] == ["train"] * 4  # type: ignore[index]
     assert {f["name"] for f in found["log"]} == {"ties"}
-    assert {f["name"] for fs in found.values() for f in fs if f["severity"] == "warning"} <= {"degenerate-labels", "labels-not-in-train"}
+    assert {f["name"] for fs in found.values() for f in fs if f["severity"] == "warning"} <= {
+        "degenerate-labels",
+        "labels-not-in-train",
+    }
 
 
 RETAILROCKET = """
@@ -252,7 +364,9 @@ values = { view = "view", cart = "cart", buy = "buy" }
         ("uci-online-retail", "uci_online_retail_2y.parquet", {"duplicates", "ties", "gap-days"}),
     ],
 )
-def test_real_logs(source: str, file: str, warned: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_real_logs(
+    source: str, file: str, warned: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not (DATA / file).is_file():
         pytest.skip(f"{file} is not here ({DATA}); set CLICKPRINT_DATA")
     monkeypatch.setenv("CLICKPRINT_DATA", str(DATA))
@@ -266,4 +380,6 @@ def test_real_logs(source: str, file: str, warned: set[str], tmp_path: Path, mon
         else:
             read_table(mapping, tmp_path / "log", engine=engine)
     assert main(["audit", str(tmp_path / "log"), "--json", str(tmp_path / "a.json")]) == 0
-    assert {f["name"] for f in found_in(tmp_path / "a.json")["log"] if f["severity"] != "note"} == warned
+    assert {
+        f["name"] for f in found_in(tmp_path / "a.json")["log"] if f["severity"] != "note"
+    } == warned

@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from clickprint.apps import challenge
-from clickprint.apps.cli import main
-from clickprint.apps.probes import named_devices
+from clickprint.apps.challenge import stages as challenge
+from clickprint.apps.cli.main import main
 from clickprint.core.profiles import Profiles
 from clickprint.data.synthetic import shop_of, write_challenge
+from clickprint.work.probes import named_devices
 
 SIX = ["churn", "hidden1", "propensity_category", "propensity_sku", "hidden2", "hidden3"]
 
@@ -28,10 +28,15 @@ def log(golden: Path, tmp_path: Path) -> Path:
     return tmp_path / "log"
 
 
-def test_split_baseline_validate_on_the_reference_case(golden: Path, log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_split_baseline_validate_on_the_reference_case(
+    golden: Path, log: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["challenge", "split", str(log)]) == 0
     told = capsys.readouterr().out
-    assert "end 2022-09-17 22:54:32, training window from 2022-08-21 00:00:00, validation window from 2022-09-04 00:00:00" in told
+    assert (
+        "end 2022-09-17 22:54:32, training window from 2022-08-21 00:00:00, validation window from 2022-09-04 00:00:00"
+        in told
+    )
     assert pq.read_metadata(log / "target" / "train_target.parquet").num_rows == 736
     assert pq.read_metadata(log / "target" / "validation_target.parquet").num_rows == 701
     out = log.parent / "baseline"
@@ -39,14 +44,19 @@ def test_split_baseline_validate_on_the_reference_case(golden: Path, log: Path, 
     assert "33 relevant clients without an event are left out" in capsys.readouterr().out
     expected = golden / "expected"
     # The organisers' rows in the organisers' order, which is the order of training.
-    np.testing.assert_array_equal(np.load(out / "client_ids.npy"), np.load(expected / "client_ids.npy"))
+    np.testing.assert_array_equal(
+        np.load(out / "client_ids.npy"), np.load(expected / "client_ids.npy")
+    )
     ours, theirs = np.load(out / "embeddings.npy"), np.load(expected / "embeddings.npy")
     assert ours.dtype == np.float16
     assert ours.shape == theirs.shape == (1919, 320)
     # Where counts tie, which value is among the ten most frequent depends on the reader: few columns may differ.
     assert (ours != theirs).any(axis=0).sum() <= 25
     assert main(["challenge", "validate", str(log), str(out)]) == 1
-    assert capsys.readouterr().out == "client_ids.npy: not the relevant clients: 33 of them are missing and 0 others are there\n"
+    assert (
+        capsys.readouterr().out
+        == "client_ids.npy: not the relevant clients: 33 of them are missing and 0 others are there\n"
+    )
     assert main(["challenge", "validate", str(log), str(out), "--any-clients"]) == 0
     # All of them, in the same order, then the ones without an event, as zeros.
     every = log.parent / "every"
@@ -82,14 +92,27 @@ def test_all_six_scores_of_the_reference_case(golden: Path, log: Path) -> None:
         "cpu",
     ]
     assert main([*words, "--log-name", "gold"]) == 0
-    found, expected = (json.loads(f.read_text()) for f in (scores, golden / "expected" / "scores.json"))
+    found, expected = (
+        json.loads(f.read_text()) for f in (scores, golden / "expected" / "scores.json")
+    )
     assert list(found) == list(expected)
     assert found == pytest.approx(expected, abs=0.001)
-    epochs = [json.loads(line) for line in (log.parent / "gold.epochs.jsonl").read_text().splitlines()]
-    secret = {"conversion": "hidden1", "propensity_new_sku": "hidden2", "propensity_price": "hidden3"}
-    theirs = [json.loads(line) for line in (golden / "expected" / "epochs.jsonl").read_text().splitlines()]
+    epochs = [
+        json.loads(line) for line in (log.parent / "gold.epochs.jsonl").read_text().splitlines()
+    ]
+    secret = {
+        "conversion": "hidden1",
+        "propensity_new_sku": "hidden2",
+        "propensity_price": "hidden3",
+    }
+    theirs = [
+        json.loads(line)
+        for line in (golden / "expected" / "epochs.jsonl").read_text().splitlines()
+    ]
     wanted = {(secret.get(e["task"], e["task"]), e["epoch"]): e["score"] for e in theirs}
-    assert {(e["task"], e["epoch"]): e["score"] for e in epochs} == pytest.approx(wanted, abs=0.002)
+    assert {(e["task"], e["epoch"]): e["score"] for e in epochs} == pytest.approx(
+        wanted, abs=0.002
+    )
 
 
 # -- a directory of our own -------------------------------------------------------------------------------------------------------
@@ -102,20 +125,37 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_challenge(folder, shop_of(users=110, items=120, categories=6, days=50, rate=3.0, seed=2))
     assert main(["challenge", "split", str(folder)]) == 0
     relevant = np.load(folder / "input" / "relevant_clients.npy")
-    Profiles(relevant[::-1].copy(), np.random.default_rng(0).normal(size=(len(relevant), 2)).astype(np.float16)).save(
-        folder.parent / "profiles"
-    )
+    Profiles(
+        relevant[::-1].copy(),
+        np.random.default_rng(0).normal(size=(len(relevant), 2)).astype(np.float16),
+    ).save(folder.parent / "profiles")
     return folder
 
 
 def score(small: Path, scores: Path, *words: str) -> int:
-    return main(["challenge", "score", str(small), str(small.parent / "profiles"), "--scores", str(scores), "--accelerator", "cpu", *words])
+    return main(
+        [
+            "challenge",
+            "score",
+            str(small),
+            str(small.parent / "profiles"),
+            "--scores",
+            str(scores),
+            "--accelerator",
+            "cpu",
+            *words,
+        ]
+    )
 
 
-def test_scores_are_written_as_the_organisers_write_them(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_scores_are_written_as_the_organisers_write_them(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     scores = tmp_path / "scores.json"
     scores.write_text('{"propensity_sku": 0.5, "hidden1": 0.25, "placeholder": -1}')
-    assert score(small, scores, "--tasks", "hidden1", "--num-workers", "1", "--log-name", "mine") == 0
+    assert (
+        score(small, scores, "--tasks", "hidden1", "--num-workers", "1", "--log-name", "mine") == 0
+    )
     text = scores.read_text()
     found = json.loads(text)
     assert list(found) == ["propensity_sku", "hidden1", "placeholder"]
@@ -124,14 +164,33 @@ def test_scores_are_written_as_the_organisers_write_them(small: Path, tmp_path: 
     assert found["hidden1"] != 0.25
     assert round(found["hidden1"], 4) == found["hidden1"]
     assert text == json.dumps(found)  # one line, no newline at the end
-    epochs = [json.loads(line) for line in (tmp_path / "mine.epochs.jsonl").read_text().splitlines()]
-    assert [(e["name"], e["task"], e["epoch"]) for e in epochs] == [("mine", "hidden1", 0), ("mine", "hidden1", 1), ("mine", "hidden1", 2)]
+    epochs = [
+        json.loads(line) for line in (tmp_path / "mine.epochs.jsonl").read_text().splitlines()
+    ]
+    assert [(e["name"], e["task"], e["epoch"]) for e in epochs] == [
+        ("mine", "hidden1", 0),
+        ("mine", "hidden1", 1),
+        ("mine", "hidden1", 2),
+    ]
     assert round(max(e["score"] for e in epochs), 4) == found["hidden1"]
     assert f"hidden1                 {found['hidden1']:.4f}" in capsys.readouterr().out
     # The plain name is the same task, so the same score under the other name.
     Path(tmp_path / "plain").mkdir()
-    assert score(small, tmp_path / "plain" / "scores.json", "--tasks", "conversion", "--num-workers", "1") == 0
-    assert json.loads((tmp_path / "plain" / "scores.json").read_text()) == {"conversion": found["hidden1"], "placeholder": -1}
+    assert (
+        score(
+            small,
+            tmp_path / "plain" / "scores.json",
+            "--tasks",
+            "conversion",
+            "--num-workers",
+            "1",
+        )
+        == 0
+    )
+    assert json.loads((tmp_path / "plain" / "scores.json").read_text()) == {
+        "conversion": found["hidden1"],
+        "placeholder": -1,
+    }
 
 
 def test_two_processes_give_the_same_scores(small: Path, tmp_path: Path) -> None:
@@ -163,16 +222,31 @@ def test_targets_are_those_of_the_target_files(small: Path) -> None:
     for window, side in (("train", "train"), ("validation", "valid")):
         rows = pq.read_table(small / "target" / f"{window}_target.parquet").to_pylist()
         buyers = {r["client_id"] for r in rows}
-        assert getattr(found["conversion"], side)[:, 0].tolist() == [u not in buyers for u in users]
+        assert getattr(found["conversion"], side)[:, 0].tolist() == [
+            u not in buyers for u in users
+        ]
         for column in ("price", "sku"):
             bought = {(r["client_id"], r[column]) for r in rows}
             labels = np.load(small / "target" / f"propensity_{column}.npy").tolist()
-            assert getattr(found[f"propensity_{column}"], side).tolist() == [[(u, v) in bought for v in labels] for u in users]
+            assert getattr(found[f"propensity_{column}"], side).tolist() == [
+                [(u, v) in bought for v in labels] for u in users
+            ]
 
 
-def test_without_label_files_the_rule_stands_in(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_label_files_the_rule_stands_in(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Where the label files are made by the rule, taking them away changes no question."""
-    whole = questions(small, ["churn", "propensity_sku", "propensity_category", "propensity_new_sku", "propensity_price"])
+    whole = questions(
+        small,
+        [
+            "churn",
+            "propensity_sku",
+            "propensity_category",
+            "propensity_new_sku",
+            "propensity_price",
+        ],
+    )
     assert capsys.readouterr().err == ""
     bare = tmp_path / "data"
     shutil.copytree(small, bare)
@@ -184,7 +258,9 @@ def test_without_label_files_the_rule_stands_in(small: Path, tmp_path: Path, cap
     assert {t: q.digest for t, q in rule.items()} == {t: q.digest for t, q in whole.items()}
 
 
-def test_every_fault_of_the_profiles_is_told(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_fault_of_the_profiles_is_told(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     users = np.load(small / "input" / "relevant_clients.npy")
     good = np.zeros((len(users), 3), np.float16)
     cases: dict[str, tuple[object, object, list[str]]] = {
@@ -194,17 +270,37 @@ def test_every_fault_of_the_profiles_is_told(small: Path, tmp_path: Path, capsys
         "ids 2-D": (users[:, None], good, ["client_ids.npy: found 2 dimensions"]),
         "ids int32": (users.astype(np.int32), good, ["client_ids.npy: found dtype int32"]),
         "ids twice": (np.append(users[1:], users[-1]), good, ["client_ids.npy: 1 of"]),
-        "ids others": (users + 1_000_000_000_000, good, ["client_ids.npy: not the relevant clients"]),
+        "ids others": (
+            users + 1_000_000_000_000,
+            good,
+            ["client_ids.npy: not the relevant clients"],
+        ),
         "vectors missing": (users, None, ["embeddings.npy: not found"]),
         "vectors junk": (users, b"\x93NUMPY\x01\x00junk", ["embeddings.npy: not a numpy array"]),
         "vectors empty": (users, b"", ["embeddings.npy: the file is empty"]),
         "vectors 1-D": (users, good[:, 0], ["embeddings.npy: found 1 dimensions"]),
-        "vectors wide": (users, np.zeros((len(users), 2049), np.float16), ["embeddings.npy: found 2049 columns"]),
-        "vectors float32": (users, good.astype(np.float32), ["embeddings.npy: found dtype float32"]),
+        "vectors wide": (
+            users,
+            np.zeros((len(users), 2049), np.float16),
+            ["embeddings.npy: found 2049 columns"],
+        ),
+        "vectors float32": (
+            users,
+            good.astype(np.float32),
+            ["embeddings.npy: found dtype float32"],
+        ),
         "vectors NaN": (users, good + np.float16("nan"), ["embeddings.npy: found"]),
         "vectors infinite": (users, good + np.float16("inf"), ["embeddings.npy: found 0 NaN and"]),
-        "lengths": (users, good[1:], [f"client_ids.npy has {len(users)} rows and embeddings.npy has {len(users) - 1}"]),
-        "both": (users[:, None], good.astype(np.float64), ["client_ids.npy: found 2", "embeddings.npy: found dtype float64"]),
+        "lengths": (
+            users,
+            good[1:],
+            [f"client_ids.npy has {len(users)} rows and embeddings.npy has {len(users) - 1}"],
+        ),
+        "both": (
+            users[:, None],
+            good.astype(np.float64),
+            ["client_ids.npy: found 2", "embeddings.npy: found dtype float64"],
+        ),
     }
     for name, (ids, vectors, messages) in cases.items():
         folder = tmp_path / name
@@ -218,9 +314,21 @@ def test_every_fault_of_the_profiles_is_told(small: Path, tmp_path: Path, capsys
         said = capsys.readouterr()
         lines = said.out.splitlines()
         assert len(lines) == len(messages), (name, lines)
-        assert all(line.startswith(m) for line, m in zip(lines, messages, strict=True)), (name, lines)
+        assert all(line.startswith(m) for line, m in zip(lines, messages, strict=True)), (
+            name,
+            lines,
+        )
         assert said.err == ""
-        words = ["challenge", "score", str(small), str(folder), "--tasks", "churn", "--scores", str(tmp_path / "s.json")]
+        words = [
+            "challenge",
+            "score",
+            str(small),
+            str(folder),
+            "--tasks",
+            "churn",
+            "--scores",
+            str(tmp_path / "s.json"),
+        ]
         assert main(words) == 1
         assert messages[0] in capsys.readouterr().err
     assert not (tmp_path / "s.json").exists()
@@ -264,12 +372,16 @@ def test_a_scores_file_of_something_else_is_left_alone(
         (["placeholder"], "'placeholder' is unknown"),
     ],
 )
-def test_tasks_that_are_none(small: Path, tmp_path: Path, tasks: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tasks_that_are_none(
+    small: Path, tmp_path: Path, tasks: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert score(small, tmp_path / "scores.json", "--tasks", *tasks) == 1
     assert message in capsys.readouterr().err
 
 
-def test_unsplit_or_damaged_directories(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unsplit_or_damaged_directories(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     copy = tmp_path / "data"
     shutil.copytree(small, copy)
     shutil.copytree(small.parent / "profiles", tmp_path / "profiles")
@@ -290,19 +402,26 @@ def test_unsplit_or_damaged_directories(small: Path, tmp_path: Path, capsys: pyt
 
 
 def test_a_server_without_mlflow_is_an_error(
-    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    small: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://nowhere:5000")
-    monkeypatch.setitem(sys.modules, "mlflow", None)  # what an import sees where it is not installed
+    monkeypatch.setitem(
+        sys.modules, "mlflow", None
+    )  # what an import sees where it is not installed
     assert score(small, tmp_path / "scores.json", "--tasks", "churn") == 1
     said = capsys.readouterr().err
     assert "pip install 'clickprint[track]'" in said
     assert not (tmp_path / "scores.json").exists()
 
 
-def test_epochs_go_to_the_server_that_is_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_epochs_go_to_the_server_that_is_configured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With mlflow's own names, so that what is sent can be seen without a server."""
-    from clickprint.apps.track import tracked
+    from clickprint.work.track import tracked
 
     sent: list[object] = []
 
@@ -329,10 +448,12 @@ def test_epochs_go_to_the_server_that_is_configured(tmp_path: Path, monkeypatch:
 
 def test_epochs_on_a_real_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed (the extra `track`)")
-    from clickprint.apps.track import tracked
+    from clickprint.work.track import tracked
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "store").as_uri())
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # the small client has no database; real servers need none of this
+    monkeypatch.setenv(
+        "MLFLOW_ALLOW_FILE_STORE", "true"
+    )  # the small client has no database; real servers need none of this
     with tracked(tmp_path / "e.jsonl", "mine", {"data": "d"}) as log:
         log("churn", 0, {"auroc": 0.5})
         log("churn", 1, {"auroc": 0.6})
@@ -348,8 +469,13 @@ def test_devices_by_number_and_by_name() -> None:
     assert named_devices("cpu", "1,") == ["cpu"]
 
 
-@pytest.mark.parametrize(("cores", "gib", "processes"), [(1, 64, 1), (2, 64, 2), (2, 4, 1), (64, 64, 8), (4, 0, 1), (16, 17, 4)])
-def test_auto_on_cpu_is_bounded_by_memory(monkeypatch: pytest.MonkeyPatch, cores: int, gib: int, processes: int) -> None:
-    monkeypatch.setattr("clickprint.apps.probes.cores", lambda: cores)
-    monkeypatch.setattr("clickprint.apps.probes.memory", lambda: gib << 30)
+@pytest.mark.parametrize(
+    ("cores", "gib", "processes"),
+    [(1, 64, 1), (2, 64, 2), (2, 4, 1), (64, 64, 8), (4, 0, 1), (16, 17, 4)],
+)
+def test_auto_on_cpu_is_bounded_by_memory(
+    monkeypatch: pytest.MonkeyPatch, cores: int, gib: int, processes: int
+) -> None:
+    monkeypatch.setattr("clickprint.work.probes.cores", lambda: cores)
+    monkeypatch.setattr("clickprint.work.probes.memory", lambda: gib << 30)
     assert named_devices("cpu", "auto") == ["cpu"] * processes

@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from clickprint.apps import doctor, facts
-from clickprint.apps.cli import main
+from clickprint.apps.cli.main import main
+from clickprint.apps.doctor import checks as doctor
+from clickprint.work import facts
 
 CORE_ONLY = """
 import sys
@@ -20,7 +21,7 @@ found = importlib.util.find_spec
 def find_spec(name, package=None):
     return None if name in {"torch", "mlflow", "pyspark", "transformers", "peft"} else found(name, package)
 importlib.util.find_spec = find_spec
-from clickprint.apps.cli import main
+from clickprint.apps.cli.main import main
 sys.exit(main(["doctor"]))
 """
 

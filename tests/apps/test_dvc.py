@@ -23,7 +23,11 @@ class Checkout:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        shutil.copytree(
+            ROOT / "src",
+            folder / "src",
+            ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"),
+        )
         for name in ("dvc.yaml", ".dvcignore"):
             shutil.copy(ROOT / name, folder / name)
         write_log(folder / "shop")
@@ -35,14 +39,26 @@ class Checkout:
     @property
     def environment(self) -> dict[str, str]:
         path = os.pathsep.join((str(BIN), os.environ.get("PATH", "")))
-        return os.environ | {"PATH": path, "CLICKPRINT_THREADS": "1", "DVC_NO_ANALYTICS": "1", "PYTHONPATH": str(self.folder / "src")}
+        return os.environ | {
+            "PATH": path,
+            "CLICKPRINT_THREADS": "1",
+            "DVC_NO_ANALYTICS": "1",
+            "PYTHONPATH": str(self.folder / "src"),
+        }
 
     def change(self, *changes: tuple[str, str]) -> None:
         write_params(self.params, self.folder / "shop", *changes)
 
     def dvc(self, *words: str) -> str:
         asked = [sys.executable, "-m", "dvc", *words]
-        done = subprocess.run(asked, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            asked,
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -77,13 +93,31 @@ def test_a_changed_parameter_reruns_what_depends_on_it(made: Checkout) -> None:
 
 
 def test_a_killed_stage_is_where_it_goes_on(made: Checkout) -> None:
-    made.change(("trees = 8\nleaves = 4\nleast = 5\n[chance]", "trees = 9\nleaves = 4\nleast = 5\n[chance]"))
+    made.change(
+        (
+            "trees = 8\nleaves = 4\nleast = 5\n[chance]",
+            "trees = 9\nleaves = 4\nleast = 5\n[chance]",
+        )
+    )
     asked = [sys.executable, "-m", "dvc", "repro"]
-    with subprocess.Popen(asked, cwd=made.folder, env=made.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+    with subprocess.Popen(
+        asked,
+        cwd=made.folder,
+        env=made.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as running:
         dvc = psutil.Process(running.pid)
         stage = None
         while stage is None and running.poll() is None:
-            stage = next((c for c in dvc.children(recursive=True) if {"clickprint", "train"} <= set(named(c))), None)
+            stage = next(
+                (
+                    c
+                    for c in dvc.children(recursive=True)
+                    if {"clickprint", "train"} <= set(named(c))
+                ),
+                None,
+            )
         assert stage is not None
         stage.kill()
         assert running.wait() != 0

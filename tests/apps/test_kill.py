@@ -45,9 +45,24 @@ class Shop:
         self.recipe.write_text(RECIPE)
 
     def start(self) -> subprocess.Popen[str]:
-        words = ["-m", "clickprint.apps.cli", "run", str(self.recipe), "--out", str(self.out), "--threads", "1"]
+        words = [
+            "-m",
+            "clickprint.apps.cli.main",
+            "run",
+            str(self.recipe),
+            "--out",
+            str(self.out),
+            "--threads",
+            "1",
+        ]
         environment = os.environ | {"CLICKPRINT_CACHE": str(self.cache), "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen([sys.executable, *words], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            [sys.executable, *words],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     def finish(self) -> list[str]:
         """Runs to the end; the lines of its progress."""
@@ -74,7 +89,9 @@ class Shop:
 
     def contents(self) -> dict[str, bytes]:
         return {
-            str(p.relative_to(self.out)): p.read_bytes() for p in sorted(self.out.rglob("*")) if p.is_file() and p.name not in TELL_TIME
+            str(p.relative_to(self.out)): p.read_bytes()
+            for p in sorted(self.out.rglob("*"))
+            if p.is_file() and p.name not in TELL_TIME
         }
 
 
@@ -83,7 +100,12 @@ def kill_and_resume(tmp_path: Path, moments: int, seed: int) -> None:
     whole = Shop(tmp_path / "whole")
     lines = len(whole.finish())
     expected = whole.contents()
-    assert {"board.json", "board.csv", "profiles/joined/embeddings.npy", "scores/quick/joined without random/churn.npy"} <= set(expected)
+    assert {
+        "board.json",
+        "board.csv",
+        "profiles/joined/embeddings.npy",
+        "scores/quick/joined without random/churn.npy",
+    } <= set(expected)
     draw = random.Random(seed)
     killed = 0
     for number in range(moments):

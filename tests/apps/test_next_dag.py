@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from clickprint.apps.next_cli import STAGES
-from clickprint.apps.next_stages import FOLDERS, READS
+from clickprint.apps.cli.next_commands import STAGES
+from clickprint.apps.next.stages import FOLDERS, READS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 yaml = pytest.importorskip("yaml", reason="the DAG needs clickprint[dag]")
@@ -23,7 +23,10 @@ def outs(stage: str) -> list[str]:
 def test_the_stages_are_the_verbs() -> None:
     assert list(DAG["stages"]) == list(STAGES)
     for name, stage in DAG["stages"].items():
-        assert stage["cmd"] == f"clickprint next {name} --params recipes/next/params.toml --out runs/next"
+        assert (
+            stage["cmd"]
+            == f"clickprint next {name} --params recipes/next/params.toml --out runs/next"
+        )
         assert outs(name) == [f"runs/next/{FOLDERS.get(name, name)}"]
 
 
@@ -54,7 +57,12 @@ def test_its_parameters_are_in_the_file(stage: str) -> None:
 
 
 def test_every_parameter_makes_some_stage_stale() -> None:
-    named = {n for s in DAG["stages"].values() for part in s.get("params", []) for n in part["recipes/next/params.toml"]}
+    named = {
+        n
+        for s in DAG["stages"].values()
+        for part in s.get("params", [])
+        for n in part["recipes/next/params.toml"]
+    }
     assert {n.split(".")[0] for n in named} == set(PARAMS)
     asked = {n.removeprefix("next.") for n in named if n.startswith("next.")}
     assert asked == set(PARAMS["next"])

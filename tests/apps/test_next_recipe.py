@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from next_shop import PARAMS
 
-from clickprint.apps.cli import main
-from clickprint.apps.next_recipe import load, parse
+from clickprint.apps.cli.main import main
+from clickprint.apps.next.recipe import load, parse
 from clickprint.core.errors import ConfigError
-from clickprint.recommend.funnel import DEFAULT
+from clickprint.recommenders.funnel import DEFAULT
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAST = 'log = "a"\n[logs.a]\nsource = "synthetic"\n'
@@ -23,7 +23,12 @@ def refused(text: str, **more: str) -> str:
 def test_what_the_file_says() -> None:
     found = parse(PARAMS)
     assert (found.log, found.seed, found.model) == ("tiny", 3, "next-purchase-tiny")
-    assert (found.next.days, found.next.products, found.next.users, found.next.windows) == (3, 5, 20, 2)
+    assert (found.next.days, found.next.products, found.next.users, found.next.windows) == (
+        3,
+        5,
+        20,
+        2,
+    )
     assert dict(found.next.sources) == {"own": {"k": 10}, "popular": {"k": 8}}
     assert (found.next.ranker.trees, found.next.chance.leaves) == (8, 4)
     assert found.tune.space["leaves"].high == 8
@@ -34,7 +39,13 @@ def test_what_the_file_says() -> None:
 
 def test_what_is_left_out_has_its_default() -> None:
     found = parse(LEAST)
-    assert (found.next.days, found.next.products, found.next.users, found.tune.trials, found.track.on) == (3, 25, 3_000, 0, True)
+    assert (
+        found.next.days,
+        found.next.products,
+        found.next.users,
+        found.tune.trials,
+        found.track.on,
+    ) == (3, 25, 3_000, 0, True)
     assert found.next.sources == DEFAULT
 
 
@@ -133,26 +144,56 @@ limits = [0.1, 1.5]
         ("log = 'a'\nlogs = 1", "logs"),
         ("log = 'a'\n[logs]\na = 1", "logs.a: found int 1, expected a table"),
         ("log = '../x'\n[logs.'../x']\nsource = 'synthetic'", "logs.../x: found dict"),
-        ("log = 'a'\n[logs.a]\nsource = 'synthetic'\nfolder = 'x'", "logs.a: expected either source"),
+        (
+            "log = 'a'\n[logs.a]\nsource = 'synthetic'\nfolder = 'x'",
+            "logs.a: expected either source",
+        ),
         (LEAST + "sources = 1", "sources"),
         (LEAST + "[sources]\nown = 3", "sources.own: found int 3, expected a table"),
         (LEAST + "[profiles]\nown = 3", "profiles.own: found int 3, expected a table"),
         (LEAST + "[tune]\ntrials = 3", "tune.space: empty"),
-        (LEAST + "[tune]\ntrials = 3\nwindows = 6\n[tune.space.leaves]\nlow = 3\nhigh = 9", "tune.windows: found 6, expected fewer than"),
+        (
+            LEAST + "[tune]\ntrials = 3\nwindows = 6\n[tune.space.leaves]\nlow = 3\nhigh = 9",
+            "tune.windows: found 6, expected fewer than",
+        ),
         (LEAST + "[tune.space]\nleaves = 3", "tune.space.leaves: found int 3, expected a table"),
         (LEAST + "[tune.space.leaves]\nlow = 3", "tune.space.leaves: expected low below high"),
-        (LEAST + "[tune.space.leaves]\nlow = 9\nhigh = 3", "tune.space.leaves: expected low below high"),
-        (LEAST + "[tune.space.leaves]\nlow = 3\nhigh = 9\nchoices = [3]", "tune.space.leaves: expected low below high"),
-        (LEAST + "[tune.space.leaves]\nlow = 1\nhigh = 9", "tune.space.leaves: leaves: found 1, expected at least 2"),
-        (LEAST + "[tune.space.leaves]\nlow = 2.5\nhigh = 9", "tune.space.leaves: found float 2.5, expected a whole number"),
-        (LEAST + "[tune.space.objective]\nchoices = ['gini']", "tune.space.objective: objective: found 'gini'"),
-        (LEAST + "[tune.space.threads]\nlow = 1\nhigh = 2", "tune.space.threads: 'threads' is unknown"),
+        (
+            LEAST + "[tune.space.leaves]\nlow = 9\nhigh = 3",
+            "tune.space.leaves: expected low below high",
+        ),
+        (
+            LEAST + "[tune.space.leaves]\nlow = 3\nhigh = 9\nchoices = [3]",
+            "tune.space.leaves: expected low below high",
+        ),
+        (
+            LEAST + "[tune.space.leaves]\nlow = 1\nhigh = 9",
+            "tune.space.leaves: leaves: found 1, expected at least 2",
+        ),
+        (
+            LEAST + "[tune.space.leaves]\nlow = 2.5\nhigh = 9",
+            "tune.space.leaves: found float 2.5, expected a whole number",
+        ),
+        (
+            LEAST + "[tune.space.objective]\nchoices = ['gini']",
+            "tune.space.objective: objective: found 'gini'",
+        ),
+        (
+            LEAST + "[tune.space.threads]\nlow = 1\nhigh = 2",
+            "tune.space.threads: 'threads' is unknown",
+        ),
         (LEAST + "[gate]\nresamples = 0", "gate.resamples: found 0, expected at least 1"),
         (LEAST + "[gate]\ncoverage = nan", "gate.coverage: found float nan, expected a number"),
         (LEAST + "[track]\nmodel = '<b>'", "track.model: found '<b>', expected a name"),
         (LEAST + "[evaluate]\nwindows = 0", "evaluate.windows: found 0, expected at least 1"),
-        (LEAST + "[evaluate]\nlimits = 0.1", "evaluate.limits: found float 0.1, expected a list, each a number"),
-        (LEAST + "[next]\nproducts = 10000000000000000000000000.5", "next.products: found float 1e+25, expected a whole number"),
+        (
+            LEAST + "[evaluate]\nlimits = 0.1",
+            "evaluate.limits: found float 0.1, expected a list, each a number",
+        ),
+        (
+            LEAST + "[next]\nproducts = 10000000000000000000000000.5",
+            "next.products: found float 1e+25, expected a whole number",
+        ),
     ],
 )
 def test_each_fault_says_where_and_what(text: str, says: str) -> None:
@@ -168,7 +209,9 @@ def test_each_fault_says_where_and_what(text: str, says: str) -> None:
         (b"\x00\x01\xff", "not UTF-8"),
     ],
 )
-def test_a_file_that_is_none(raw: bytes, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_is_none(
+    raw: bytes, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "params.toml"
     file.write_bytes(raw)
     assert main(["next", "split", "--params", str(file), "--out", str(tmp_path / "out")]) == 1
@@ -179,7 +222,10 @@ def test_a_file_that_is_none(raw: bytes, says: str, tmp_path: Path, capsys: pyte
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"there is no such file; the ones that come with clickprint are in recipes/next/"):
+    with pytest.raises(
+        ConfigError,
+        match=r"there is no such file; the ones that come with clickprint are in recipes/next/",
+    ):
         load(tmp_path / "none.toml")
     with pytest.raises(ConfigError, match="cannot be read"):
         load(tmp_path)

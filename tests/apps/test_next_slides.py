@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from clickprint.apps import next_figures as figures
-from clickprint.apps.next_figures import Line, Pair
-from clickprint.apps.next_slides import FIT, Part, _cells, pdf, pptx, slides
-from clickprint.apps.plots import draw
-from clickprint.apps.rank_figures import Grid
+from clickprint.apps.next import figures
+from clickprint.apps.next.figures import Line, Pair
+from clickprint.apps.next.slides import FIT, Part, _cells, pdf, pptx, slides
+from clickprint.apps.rank.table import Grid
+from clickprint.report.figure import draw
 from clickprint.tasks.board import Estimate, Gap
 
 pytest.importorskip("pptx")
@@ -16,18 +16,30 @@ LONG = "3,000 users by chance × recall finds more than 3,000 users by chance al
 ALONE, WORTH = (f"3,000 users by {n}" for n in ("chance alone", "chance × recall"))
 
 
-def table(*rows: tuple[str, ...], heads: tuple[str, ...] = ("hypothesis", "verdict", "difference")) -> Grid:
+def table(
+    *rows: tuple[str, ...], heads: tuple[str, ...] = ("hypothesis", "verdict", "difference")
+) -> Grid:
     return Grid("a table", heads, [[(text, "") for text in row] for row in rows])
 
 
 def test_a_long_text_is_whole_where_its_row_has_room(tmp_path: Path) -> None:
     from pptx import Presentation
 
-    pages = list(slides("title", ["said"], [Part("a", "Part", tables=[table((LONG, "not shown", "+.0020 [−.0025, .0061]"))])]))
+    pages = list(
+        slides(
+            "title",
+            ["said"],
+            [Part("a", "Part", tables=[table((LONG, "not shown", "+.0020 [−.0025, .0061]"))])],
+        )
+    )
     pptx(pages, tmp_path / "s.pptx")
     pdf(pages, tmp_path / "s.pdf")
     (shape,) = (s for s in Presentation(str(tmp_path / "s.pptx")).slides[1].shapes if s.has_table)
-    assert [c.text for c in shape.table.rows[1].cells] == [LONG, "not shown", "+.0020 [−.0025, .0061]"]
+    assert [c.text for c in shape.table.rows[1].cells] == [
+        LONG,
+        "not shown",
+        "+.0020 [−.0025, .0061]",
+    ]
     widths = [c.width for c in shape.table.columns]
     assert widths[0] > 2 * widths[1]
     assert (tmp_path / "s.pdf").read_bytes().startswith(b"%PDF")
@@ -54,15 +66,25 @@ def svg(make) -> str:
 
 
 def test_lines_that_differ_at_their_ends_are_told_apart() -> None:
-    lines = [Line(n, "choice", Estimate(0.2 + k / 10, 0.1, 0.5)) for k, n in enumerate((ALONE, WORTH))]
+    lines = [
+        Line(n, "choice", Estimate(0.2 + k / 10, 0.1, 0.5)) for k, n in enumerate((ALONE, WORTH))
+    ]
     ax = figures.against(lines).axes[0]
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["3,000: chance × recall", "3,000: chance alone"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == [
+        "3,000: chance × recall",
+        "3,000: chance alone",
+    ]
     ax = figures.differences([Pair(WORTH, ALONE, Gap(0.1, 0.0, 0.2, 0.9))]).axes[0]
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["3,000: chance × recall − 3,000: chance alone"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == [
+        "3,000: chance × recall − 3,000: chance alone"
+    ]
 
 
 def test_numbers_of_candidates_are_read_as_numbers() -> None:
-    curves = {"own": [(10, 2.1, 0.2), (25, 6.0, 0.3)], "union": [(10, 20.0, 0.4), (100, 74.0, 0.5)]}
+    curves = {
+        "own": [(10, 2.1, 0.2), (25, 6.0, 0.3)],
+        "union": [(10, 20.0, 0.4), (100, 74.0, 0.5)],
+    }
     drawn = figures.ceilings(curves)
     drawn.canvas.draw()
     told = [t.get_text() for t in drawn.axes[0].get_xticklabels()]

@@ -14,15 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 from next_shop import EVIL, STAGES, Place, files, leftovers
 
-from clickprint.apps.folder import made_from
-from clickprint.apps.next_cli import STAGES as VERBS
-from clickprint.apps.next_cli import perform
-from clickprint.apps.next_stages import READS, Run, examples, pairs_of
+from clickprint.apps.cli.next_commands import STAGES as VERBS
+from clickprint.apps.cli.next_commands import perform
+from clickprint.apps.next.stages import READS, Run, examples, pairs_of
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ClickprintError, ConfigError, DataError
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.time import show
 from clickprint.data.split import past_of
+from clickprint.work.folder import made_from
 
 LEARN, VALID, CUTOFF = ("2024-03-16", "2024-03-19"), "2024-03-22", "2024-03-25"
 NO_TRACKING = ("on = true", "on = false")
@@ -54,15 +54,32 @@ def test_read_and_split(next_made: Place) -> None:
         assert dataset.manifest.events == sum(1 for _ in file) - 1
     found = json.loads((next_made.out / "split/windows.json").read_text("utf-8"))
     at = [f"{d} 00:00:00" for d in (*LEARN, VALID, CUTOFF)]
-    assert found == {"learn": [at[0:2], at[1:3]], "validate": at[2:4], "predict": "2024-03-25 00:00:00", "asked": 2}
-    assert json.loads((next_made.out / "split/overview.json").read_text("utf-8"))["fingerprint"] == dataset.manifest.fingerprint
+    assert found == {
+        "learn": [at[0:2], at[1:3]],
+        "validate": at[2:4],
+        "predict": "2024-03-25 00:00:00",
+        "asked": 2,
+    }
+    assert (
+        json.loads((next_made.out / "split/overview.json").read_text("utf-8"))["fingerprint"]
+        == dataset.manifest.fingerprint
+    )
 
 
 def test_candidates_and_features(next_made: Place) -> None:
     run = next_made.run()
     windows = run.windows()
-    assert sorted(p.name for p in (next_made.out / "candidates").iterdir()) == [*LEARN, VALID, CUTOFF, "inputs.json"]
-    assert sorted(p.name for p in (next_made.out / "features").iterdir()) == [*LEARN, "inputs.json", "profiles"]
+    assert sorted(p.name for p in (next_made.out / "candidates").iterdir()) == [
+        *LEARN,
+        VALID,
+        CUTOFF,
+        "inputs.json",
+    ]
+    assert sorted(p.name for p in (next_made.out / "features").iterdir()) == [
+        *LEARN,
+        "inputs.json",
+        "profiles",
+    ]
     with run.log() as log:
         for start in windows.starts:
             past, pairs = past_of(log, start), pairs_of(run, start)
@@ -71,15 +88,22 @@ def test_candidates_and_features(next_made: Place) -> None:
             if start in (windows.valid.start, windows.cutoff):
                 assert (pairs.lengths >= 5).all()  # nobody's list is short
             else:  # buyers alone teach
-                truth = next(e[2] for e, w in zip(examples(run), windows.learn, strict=True) if w.start == start)
-                assert set(pairs.users[pairs.lengths > 0].tolist()) == set(truth.users.tolist()) & set(past.users.tolist())
+                truth = next(
+                    e[2]
+                    for e, w in zip(examples(run), windows.learn, strict=True)
+                    if w.start == start
+                )
+                assert set(pairs.users[pairs.lengths > 0].tolist()) == set(
+                    truth.users.tolist()
+                ) & set(past.users.tolist())
     for (pairs, columns, truth), window in zip(examples(run), windows.learn, strict=True):
         assert {"own_rank", "popular_score"} < set(pairs.columns)
         assert all(len(c) == len(pairs.users) for c in columns.values())
         rows = [
             r
             for r in csv.DictReader((next_made.shop / "events.csv").open(encoding="utf-8"))
-            if r["kind"] == "buy" and show(window.start) <= r["time"].replace("T", " ") < show(window.end)
+            if r["kind"] == "buy"
+            and show(window.start) <= r["time"].replace("T", " ") < show(window.end)
         ]
         assert len(truth.users) == len({r["user"] for r in rows})
         assert len(truth.items.values) == len({(r["user"], r["item"]) for r in rows})
@@ -87,19 +111,35 @@ def test_candidates_and_features(next_made: Place) -> None:
 
 def test_validate(next_made: Place) -> None:
     folder = next_made.out / "validate"
-    results, metrics = (json.loads((folder / f"{n}.json").read_text("utf-8")) for n in ("results", "metrics"))
+    results, metrics = (
+        json.loads((folder / f"{n}.json").read_text("utf-8")) for n in ("results", "metrics")
+    )
     values = {x["name"]: x["value"] for x in results["lines"]}
-    assert {"personal frequency", "last basket", "popularity", "category popularity", "TIFU-KNN", "UP-CF", "ranker"} < set(values)
+    assert {
+        "personal frequency",
+        "last basket",
+        "popularity",
+        "category popularity",
+        "TIFU-KNN",
+        "UP-CF",
+        "ranker",
+    } < set(values)
     assert values["20 users by chance × recall"] <= values["ranker"] <= values["ceiling union"]
     assert metrics["recall"] == values["ranker"]
     assert metrics["recall_20_users_by_product"] == values["20 users by chance × recall"]
-    assert metrics["recall_best_bar"] == max(x["value"] for x in results["lines"] if x["kind"] == "bar")
+    assert metrics["recall_best_bar"] == max(
+        x["value"] for x in results["lines"] if x["kind"] == "bar"
+    )
     assert results["chosen"] == 20
     assert sum(b["users"] for b in results["bins"]) == results["users"] == 90
     with (folder / "table.csv").open(encoding="utf-8", newline="") as file:
         told = {r["name"]: float(r["mean"]) for r in csv.DictReader(file)}
     assert told["ranker"] == pytest.approx(values["ranker"])
-    assert any(EVIL in item["title"] for one in json.loads((folder / "examples.json").read_text("utf-8")) for item in one["list"])
+    assert any(
+        EVIL in item["title"]
+        for one in json.loads((folder / "examples.json").read_text("utf-8"))
+        for item in one["list"]
+    )
 
 
 def test_predict(next_made: Place) -> None:
@@ -110,14 +150,19 @@ def test_predict(next_made: Place) -> None:
     assert rows[0] == ["user_id", "products"] == list(table)
     assert [r[0] for r in rows[1:]] == table["user_id"]
     assert len(set(table["user_id"])) == 20
-    assert all(len(p) == len(set(p)) == 5 and all(i.startswith("sku-") for i in p) for p in table["products"])
+    assert all(
+        len(p) == len(set(p)) == 5 and all(i.startswith("sku-") for i in p)
+        for p in table["products"]
+    )
     users = pq.read_table(folder / "users.parquet").to_pydict()
     assert len(users["user"]) == 90
-    best = sorted(zip(users["worth"], users["user"], strict=True), key=lambda x: (-x[0], x[1]))[:20]
+    best = sorted(zip(users["worth"], users["user"], strict=True), key=lambda x: (-x[0], x[1]))[
+        :20
+    ]
     lists = Recommendations.load(folder / "lists.parquet")
     run = next_made.run()
     with run.log() as log:
-        from clickprint.apps.next_examples import outside
+        from clickprint.apps.next.examples import outside
 
         called = outside(log, "user", lists.users)
     assert [called[u] for _, u in best] == table["user_id"]
@@ -128,17 +173,25 @@ def test_predict(next_made: Place) -> None:
 
 def test_a_second_call_does_nothing(next_made: Place, capsys: pytest.CaptureFixture[str]) -> None:
     before = {
-        p: p.stat().st_mtime_ns for p in next_made.out.rglob("*") if p.is_file() and "ml" not in p.relative_to(next_made.out).parts[0]
+        p: p.stat().st_mtime_ns
+        for p in next_made.out.rglob("*")
+        if p.is_file() and "ml" not in p.relative_to(next_made.out).parts[0]
     }
     assert next_made.command("all") == 0
     assert capsys.readouterr().out.count("up to date") == len(STAGES)
-    assert {p: p.stat().st_mtime_ns for p in before if p.name != ".lock"} == {p: t for p, t in before.items() if p.name != ".lock"}
+    assert {p: p.stat().st_mtime_ns for p in before if p.name != ".lock"} == {
+        p: t for p, t in before.items() if p.name != ".lock"
+    }
 
 
 @pytest.mark.parametrize(
     ("old", "new", "first"),
     [
-        ("trees = 8\nleaves = 4\nleast = 5\n[chance]", "trees = 9\nleaves = 4\nleast = 5\n[chance]", "tune"),
+        (
+            "trees = 8\nleaves = 4\nleast = 5\n[chance]",
+            "trees = 9\nleaves = 4\nleast = 5\n[chance]",
+            "tune",
+        ),
         ("leaves = 4\nleast = 5\n[tune]", "leaves = 5\nleast = 5\n[tune]", "train"),
         ("k = 8", "k = 9", "candidates"),
         ("half_lives = [7]", "half_lives = [8]", "features"),
@@ -153,7 +206,9 @@ def test_a_second_call_does_nothing(next_made: Place, capsys: pytest.CaptureFixt
         ("[features]", "# a word\n[features]", "report"),
     ],
 )
-def test_a_parameter_makes_what_depends_on_it_stale(next_copy: Place, old: str, new: str, first: str) -> None:
+def test_a_parameter_makes_what_depends_on_it_stale(
+    next_copy: Place, old: str, new: str, first: str
+) -> None:
     assert stale(next_copy.run()) == []
     expected = {first}
     for stage in STAGES:
@@ -191,7 +246,11 @@ def test_folders_of_windows_that_are_no_more_go(next_copy: Place) -> None:
     run = next_copy.run(("learn = 2", "learn = 1"))
     for stage in ("split", "candidates", "features"):
         perform(stage, run)
-    assert sorted(p.name for p in (next_copy.out / "features").iterdir()) == [LEARN[1], "inputs.json", "profiles"]
+    assert sorted(p.name for p in (next_copy.out / "features").iterdir()) == [
+        LEARN[1],
+        "inputs.json",
+        "profiles",
+    ]
 
 
 # -- called too early -------------------------------------------------------------------------------------------------------------
@@ -205,23 +264,44 @@ def test_a_stage_before_its_inputs_says_what_to_call(
     assert place.command(stage) == 1
     said = capsys.readouterr().err
     assert "not made yet; call `clickprint next " in said
-    assert f"--params {place.params} --out {place.out}`, or `clickprint next all` with the same options" in said
+    assert (
+        f"--params {place.params} --out {place.out}`, or `clickprint next all` with the same options"
+        in said
+    )
     assert not place.out.exists() or leftovers(place.out) == []
 
 
-def test_a_stage_after_a_change_says_what_to_call(next_copy: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    next_copy.run(("trees = 8\nleaves = 4\nleast = 5\n[chance]", "trees = 9\nleaves = 4\nleast = 5\n[chance]"))
+def test_a_stage_after_a_change_says_what_to_call(
+    next_copy: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    next_copy.run(
+        (
+            "trees = 8\nleaves = 4\nleast = 5\n[chance]",
+            "trees = 9\nleaves = 4\nleast = 5\n[chance]",
+        )
+    )
     assert next_copy.command("predict") == 1
-    assert "made from other parameters, data or code; call `clickprint next tune" in capsys.readouterr().err
+    assert (
+        "made from other parameters, data or code; call `clickprint next tune"
+        in capsys.readouterr().err
+    )
     next_copy.run(('log = "tiny"', 'log = "made"'))
     assert next_copy.command("split") == 1
-    assert "read with other parameters of the log; call `clickprint next read" in capsys.readouterr().err
+    assert (
+        "read with other parameters of the log; call `clickprint next read"
+        in capsys.readouterr().err
+    )
 
 
-def test_a_log_that_is_too_short_or_has_no_clock(next_copy: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_that_is_too_short_or_has_no_clock(
+    next_copy: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
     next_copy.run(("history = 7", "history = 30"))
     assert next_copy.command("split") == 1
-    assert "no room before 2024-03-22 00:00:00 for 3 days to learn from, 30 days before them" in capsys.readouterr().err
+    assert (
+        "no room before 2024-03-22 00:00:00 for 3 days to learn from, 30 days before them"
+        in capsys.readouterr().err
+    )
     (next_copy.shop.parent / "ordered.toml").write_text(
         (next_copy.shop / "shop.toml").read_text().replace('time = "time"', 'time = "order"')
     )
@@ -234,7 +314,7 @@ def test_a_log_that_is_too_short_or_has_no_clock(next_copy: Place, capsys: pytes
 
 
 def test_two_processes_do_not_write_at_once(next_copy: Place) -> None:
-    from clickprint.apps.folder import locked
+    from clickprint.work.folder import locked
 
     with locked(next_copy.out / ".lock"), pytest.raises(ConfigError, match="is writing here"):
         perform("split", next_copy.run())
@@ -268,14 +348,21 @@ def test_a_stopped_stage_leaves_no_half_file_and_goes_on(stage: str, next_copy: 
             break
         except Stopped:
             assert leftovers(next_copy.out) == []
-            assert {k: v for k, v in files(folder).items() if k != "inputs.json"}.items() <= whole.items() if folder.exists() else True
+            assert (
+                {k: v for k, v in files(folder).items() if k != "inputs.json"}.items()
+                <= whole.items()
+                if folder.exists()
+                else True
+            )
             if stage in ("read", "train"):  # whole or not at all
                 assert not folder.exists()
     assert moment > 2, "it was never stopped"
     assert files(folder) == whole
 
 
-def test_what_was_stopped_under_other_parameters_is_not_taken_for_the_old(next_copy: Place) -> None:
+def test_what_was_stopped_under_other_parameters_is_not_taken_for_the_old(
+    next_copy: Place,
+) -> None:
     whole = files(next_copy.out / "candidates")
     done = 0
 
@@ -295,9 +382,18 @@ def test_what_was_stopped_under_other_parameters_is_not_taken_for_the_old(next_c
 def test_a_killed_process_goes_on(next_copy: Place) -> None:
     whole = files(next_copy.out / "candidates")
     shutil.rmtree(next_copy.out / "candidates")
-    words = ["next", "candidates", "--params", str(next_copy.params), "--out", str(next_copy.out), "--threads", "1"]
+    words = [
+        "next",
+        "candidates",
+        "--params",
+        str(next_copy.params),
+        "--out",
+        str(next_copy.out),
+        "--threads",
+        "1",
+    ]
     with subprocess.Popen(
-        [sys.executable, "-m", "clickprint.apps.cli", *words],
+        [sys.executable, "-m", "clickprint.apps.cli.main", *words],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -350,7 +446,12 @@ def broken(file: Path) -> None:
     ],
 )
 def test_damaged_inputs_are_named(
-    file: str, damage: object, stage: str, remake: str, next_copy: Place, capsys: pytest.CaptureFixture[str]
+    file: str,
+    damage: object,
+    stage: str,
+    remake: str,
+    next_copy: Place,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert callable(damage)
     damage(next_copy.out / file)
@@ -364,7 +465,9 @@ def test_damaged_inputs_are_named(
 
 
 @pytest.mark.parametrize("raw", [b"", b"PAR1", b"time,user,kind,item\n", b"\xff\xfe\x00"])
-def test_a_log_that_cannot_be_read_leaves_nothing(raw: bytes, next_shop: Place, tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_read_leaves_nothing(
+    raw: bytes, next_shop: Place, tmp_path: Path
+) -> None:
     shop = Path(shutil.copytree(next_shop.shop, tmp_path / "shop"))
     (shop / "events.csv").write_bytes(raw)
     place = Place(shop, tmp_path / "params.toml", tmp_path / "out")
@@ -377,7 +480,10 @@ def test_a_log_that_cannot_be_read_leaves_nothing(raw: bytes, next_shop: Place, 
 def test_a_window_in_which_nobody_bought(next_shop: Place, tmp_path: Path) -> None:
     shop = Path(shutil.copytree(next_shop.shop, tmp_path / "shop"))
     lines = (shop / "events.csv").read_text("utf-8").splitlines(keepends=True)
-    (shop / "events.csv").write_text("".join(x for x in lines if x < f"{VALID}" or ",buy," not in x or x.startswith("time")), "utf-8")
+    (shop / "events.csv").write_text(
+        "".join(x for x in lines if x < f"{VALID}" or ",buy," not in x or x.startswith("time")),
+        "utf-8",
+    )
     place = Place(shop, tmp_path / "params.toml", tmp_path / "out")
     run = place.run(NO_TRACKING)
     for stage in ("read", "split", "candidates", "features", "tune", "train"):

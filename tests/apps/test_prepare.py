@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from clickprint.apps.cli import main
-from clickprint.apps.prepare import GROUP_ROWS, STAGES, prepare, write_rows
+from clickprint.apps.cli.main import main
+from clickprint.apps.prepare.stages import GROUP_ROWS, STAGES, prepare, write_rows
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
@@ -65,14 +65,29 @@ def test_the_stages_are_what_the_parts_say(shop: Path, done: Path) -> None:
         assert np.array_equal(found.vectors, profiles.vectors)
         assert found.blocks == profiles.blocks
         histories = Histories.open(done / "histories")
-        assert list(histories.fields) == ["time", "kind", "item", "url", "query", "category", "price_bucket"]
+        assert list(histories.fields) == [
+            "time",
+            "kind",
+            "item",
+            "url",
+            "query",
+            "category",
+            "price_bucket",
+        ]
         expected = past.histories(histories.fields)
         for field, values in histories.fields.items():
             assert np.array_equal(values, expected.fields[field])
-        assert (histories.cutoff, histories.fingerprint) == (train.start, Dataset.open(shop).manifest.fingerprint)
+        assert (histories.cutoff, histories.fingerprint) == (
+            train.start,
+            Dataset.open(shop).manifest.fingerprint,
+        )
         for name, window in (("train", train), ("valid", valid)):
             rows = pq.read_table(done / "targets" / f"{name}.parquet")
-            same = log.rows(["user", "time", "item", "category", "price_bucket"], roles=(Role.BUY,), window=window)
+            same = log.rows(
+                ["user", "time", "item", "category", "price_bucket"],
+                roles=(Role.BUY,),
+                window=window,
+            )
             assert len(rows) > 20
             for column, values in same.items():
                 assert np.array_equal(rows.column(column).to_numpy(), values), column
@@ -82,11 +97,19 @@ def test_labels_are_those_of_the_tasks(shop: Path, done: Path) -> None:
     with DuckDB(threads=1) as engine:
         log = EventLog.open(Dataset.open(shop), engine)
         past, train, _ = split(log, horizon_days=7)
-        for task, choose in (("category", ubm25._category), ("sku", ubm25._sku), ("new_sku", ubm25._new_sku), ("price", ubm25._price)):
+        for task, choose in (
+            ("category", ubm25._category),
+            ("sku", ubm25._sku),
+            ("new_sku", ubm25._new_sku),
+            ("price", ubm25._price),
+        ):
             labels = choose(past, log, train, None, 100).labels
             folder = done / "targets" / "labels"
             assert np.load(folder / f"propensity_{task}.npy").tolist() == labels.values.tolist()
-            assert np.load(folder / f"popularity_propensity_{task}.npy").tolist() == labels.popularity.tolist()
+            assert (
+                np.load(folder / f"popularity_propensity_{task}.npy").tolist()
+                == labels.popularity.tolist()
+            )
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -102,18 +125,25 @@ def test_labels_of_event_prices(seed: int) -> None:
         values, shares = most_bought(log, "price", train, 5, edges=edges)
         bought = log.rows(["price"], roles=(Role.BUY,), window=train)["price"]
         expected = ubm25.most_bought(ubm25.price_buckets(bought, edges), 5)
-        assert (values.tolist(), shares.tolist()) == (expected.values.tolist(), expected.popularity.tolist())
+        assert (values.tolist(), shares.tolist()) == (
+            expected.values.tolist(),
+            expected.popularity.tolist(),
+        )
         assert price_edges(past.log.before(first), 9).tolist() == []
         assert most_bought(past.log.before(first), "item", None, 5)[0].tolist() == []
 
 
-def test_what_is_there_stays_and_what_changed_is_made_again(shop: Path, done: Path, tmp_path: Path) -> None:
+def test_what_is_there_stays_and_what_changed_is_made_again(
+    shop: Path, done: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     shutil.copytree(done, out)
     before = {stage: (out / stage / "inputs.json").stat().st_ino for stage in STAGES}
 
     def made(**options: object) -> set[str]:
-        prepare(shop, out, **{"horizon_days": 7, "days": (1, 7), "top": 3, "threads": 1, **options})
+        prepare(
+            shop, out, **{"horizon_days": 7, "days": (1, 7), "top": 3, "threads": 1, **options}
+        )
         now = {stage: (out / stage / "inputs.json").stat().st_ino for stage in STAGES}
         changed = {s for s in STAGES if now[s] != before[s]}
         before.update(now)
@@ -133,23 +163,48 @@ def test_what_is_there_stays_and_what_changed_is_made_again(shop: Path, done: Pa
 def test_facts(done: Path) -> None:
     facts = json.loads((done / "prepared.json").read_text())
     assert list(facts["stages"]) == list(STAGES)
-    assert all(stage["seconds"] > 0 and stage["peak_mib"] > 10 for stage in facts["stages"].values())
-    assert facts["stages"]["histories"]["events"] == facts["stages"]["split"]["past_events"] > 1_000
+    assert all(
+        stage["seconds"] > 0 and stage["peak_mib"] > 10 for stage in facts["stages"].values()
+    )
+    assert (
+        facts["stages"]["histories"]["events"] == facts["stages"]["split"]["past_events"] > 1_000
+    )
     assert facts["stages"]["features"]["users"] == facts["stages"]["split"]["users"] > 80
     assert facts["options"]["top"] == 3
 
 
 def start(shop: Path, out: Path) -> subprocess.Popen[str]:
-    words = ["prepare", str(shop), "--out", str(out), "--horizon-days", "7", "--days", "1", "7", "--top", "3", "--threads", "1"]
+    words = [
+        "prepare",
+        str(shop),
+        "--out",
+        str(out),
+        "--horizon-days",
+        "7",
+        "--days",
+        "1",
+        "7",
+        "--top",
+        "3",
+        "--threads",
+        "1",
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "clickprint.apps.cli", *words]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "clickprint.apps.cli.main", *words]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
 
 
 def test_killed_in_every_stage(shop: Path, done: Path, tmp_path: Path) -> None:
     """One folder, killed in one stage after the other; the last call ends with the bytes of a run that nobody killed."""
     out = tmp_path / "out"
-    said_inside = {"split": "split", "features": "features: counts", "targets": "targets", "histories": "histories"}
+    said_inside = {
+        "split": "split",
+        "features": "features: counts",
+        "targets": "targets",
+        "histories": "histories",
+    }
     for stage, inside in said_inside.items():
         with start(shop, out) as process:
             assert process.stderr
@@ -169,7 +224,9 @@ def test_killed_in_every_stage(shop: Path, done: Path, tmp_path: Path) -> None:
 
 def test_shards(shop: Path, done: Path, tmp_path: Path) -> None:
     """Partitioned by user: the same vectors and histories, in pieces."""
-    facts = prepare(shop, tmp_path / "out", horizon_days=7, days=(1, 7), top=3, threads=1, shards=3)
+    facts = prepare(
+        shop, tmp_path / "out", horizon_days=7, days=(1, 7), top=3, threads=1, shards=3
+    )
     whole, histories = Profiles.load(done / "features"), Histories.open(done / "histories")
     users = 0
     for shard in range(3):
@@ -182,17 +239,26 @@ def test_shards(shop: Path, done: Path, tmp_path: Path) -> None:
         assert all(np.array_equal(some.fields[f], same.fields[f]) for f in histories.fields)
         users += len(part.users)
     assert users == len(whole.users) == facts["stages"]["features"]["users"]
-    assert facts["stages"]["targets"]["train_rows"] == pq.read_metadata(done / "targets" / "train.parquet").num_rows
+    assert (
+        facts["stages"]["targets"]["train_rows"]
+        == pq.read_metadata(done / "targets" / "train.parquet").num_rows
+    )
     for file in (done / "targets" / "labels").iterdir():
-        assert (tmp_path / "out" / "targets" / "labels" / file.name).read_bytes() == file.read_bytes()
+        assert (
+            tmp_path / "out" / "targets" / "labels" / file.name
+        ).read_bytes() == file.read_bytes()
 
 
 def test_a_named_population_is_whom_shards_are_made_of(shop: Path, tmp_path: Path) -> None:
     shutil.copytree(shop, tmp_path / "shop")
     everyone = Dataset.open(shop).users
-    asked = np.append(everyone[3:20][::-1], [999_999_999])  # in no order, and one of whom nothing is known
+    asked = np.append(
+        everyone[3:20][::-1], [999_999_999]
+    )  # in no order, and one of whom nothing is known
     np.save(tmp_path / "shop" / "population.npy", asked)
-    prepare(tmp_path / "shop", tmp_path / "out", horizon_days=7, days=(7,), top=3, threads=1, shards=3)
+    prepare(
+        tmp_path / "shop", tmp_path / "out", horizon_days=7, days=(7,), top=3, threads=1, shards=3
+    )
     prepare(tmp_path / "shop", tmp_path / "whole", horizon_days=7, days=(7,), top=3, threads=1)
     whole = Profiles.load(tmp_path / "whole" / "features")
     assert np.array_equal(whole.users, np.sort(asked))
@@ -205,7 +271,24 @@ def test_a_named_population_is_whom_shards_are_made_of(shop: Path, tmp_path: Pat
 
 
 def test_the_command(shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["prepare", str(shop), "--out", str(tmp_path / "o"), "--fields", "item", "time", "--top", "1", "--threads", "1"]) == 0
+    assert (
+        main(
+            [
+                "prepare",
+                str(shop),
+                "--out",
+                str(tmp_path / "o"),
+                "--fields",
+                "item",
+                "time",
+                "--top",
+                "1",
+                "--threads",
+                "1",
+            ]
+        )
+        == 0
+    )
     said = capsys.readouterr().out
     assert "past before 2022-" in said
     assert [line.split()[0] for line in said.splitlines()[1:5]] == list(STAGES)
@@ -235,7 +318,9 @@ def test_rows_do_not_depend_on_the_pieces(tmp_path: Path, monkeypatch: pytest.Mo
         pieces = DuckDB.batches
         sizes = (1_000, 50_000, GROUP_ROWS)
         for size in sizes:
-            monkeypatch.setattr(DuckDB, "batches", lambda self, sql, rows=size: pieces(self, sql, rows))
+            monkeypatch.setattr(
+                DuckDB, "batches", lambda self, sql, rows=size: pieces(self, sql, rows)
+            )
             assert write_rows(engine, sql, tmp_path / f"{size}.parquet") == GROUP_ROWS * 2 + 5
         assert len({(tmp_path / f"{size}.parquet").read_bytes() for size in sizes}) == 1
         assert write_rows(engine, "SELECT 1 AS v WHERE 1 = 0", tmp_path / "none.parquet") == 0

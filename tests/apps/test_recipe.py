@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import pytest
 
-from clickprint.apps.recipe import load, parse
-from clickprint.apps.typed import fit
+from clickprint.apps.run.recipe import load, parse
 from clickprint.core.errors import ConfigError
+from clickprint.core.options import fit
 from clickprint.encoders import encoder
 from clickprint.encoders.counts import Counts
 from clickprint.encoders.joined import Joined
@@ -46,7 +46,12 @@ resamples = 10
 
 def test_what_a_recipe_says() -> None:
     recipe = parse(WHOLE)
-    assert (recipe.name, recipe.seed, recipe.split.horizon_days, recipe.tasks.hidden) == ("mine", 3, 7, 4)
+    assert (recipe.name, recipe.seed, recipe.split.horizon_days, recipe.tasks.hidden) == (
+        "mine",
+        3,
+        7,
+        4,
+    )
     assert recipe.data.source == "synthetic"
     assert recipe.data.options == {"users": 100, "rate": 1.0}
     assert recipe.probes.quick == ("few", "joined")
@@ -63,7 +68,12 @@ def test_what_a_recipe_says() -> None:
 
 def test_what_is_left_out() -> None:
     recipe = parse('name = "a"\ndata.folder = "shop"\n[profiles.counts]\n')
-    assert (recipe.seed, recipe.split.horizon_days, recipe.tasks.sets, recipe.tasks.hidden) == (0, 14, ("ubm25",), 0)
+    assert (recipe.seed, recipe.split.horizon_days, recipe.tasks.sets, recipe.tasks.hidden) == (
+        0,
+        14,
+        ("ubm25",),
+        0,
+    )
     assert (recipe.probes.quick, recipe.probes.official, recipe.probes.resamples) == ((), (), 200)
 
 
@@ -85,7 +95,15 @@ def test_the_documents_recipe_parses() -> None:
     text = (ROOT / "docs" / "recipes.md").read_text()
     block = text.split("```toml\n")[1].split("```")[0]
     recipe = parse(block)
-    assert set(tomllib.loads(block)) == {"name", "seed", "data", "split", "profiles", "tasks", "probes"}
+    assert set(tomllib.loads(block)) == {
+        "name",
+        "seed",
+        "data",
+        "split",
+        "profiles",
+        "tasks",
+        "probes",
+    }
     assert recipe.probes.control == "random"
 
 
@@ -155,19 +173,30 @@ def test_a_fault_is_named_with_its_path(case: str) -> None:
 
 
 def test_all_faults_at_once() -> None:
-    text = WHOLE.replace("width = 32", "widht = 1").replace("seed = 3", 'seed = "3"').replace("hidden = 4", "hiden = 4")
+    text = (
+        WHOLE.replace("width = 32", "widht = 1")
+        .replace("seed = 3", 'seed = "3"')
+        .replace("hidden = 4", "hiden = 4")
+    )
     with pytest.raises(ConfigError) as fault:
         parse(text, where="mine.toml")
     lines = str(fault.value).splitlines()
     assert lines[0] == "mine.toml: 3 faults"
     assert len(lines) == 4
-    for line, path in zip(lines[1:], ("seed", "profiles.joined.widht", "tasks.hiden"), strict=True):
+    for line, path in zip(
+        lines[1:], ("seed", "profiles.joined.widht", "tasks.hiden"), strict=True
+    ):
         assert line.startswith(f"  - {path}: ")
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "there is no such file"), (b"name = '\xff'", "not UTF-8 (byte 8)"), (b"", "name: found nothing"), (b"\x00\x01", "not TOML")],
+    [
+        (None, "there is no such file"),
+        (b"name = '\xff'", "not UTF-8 (byte 8)"),
+        (b"", "name: found nothing"),
+        (b"\x00\x01", "not TOML"),
+    ],
 )
 def test_files_that_are_no_recipes(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "a.toml"

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 import clickprint
-from clickprint.apps.boards import of_run, of_runs
-from clickprint.apps.facts import code
-from clickprint.apps.recipe import Recipe, parse
-from clickprint.apps.run import check_run, run
+from clickprint.apps.run.boards import of_run, of_runs
+from clickprint.apps.run.recipe import Recipe, parse
+from clickprint.apps.run.stages import check_run, run
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.profiles import Profiles
@@ -22,6 +21,7 @@ from clickprint.core.rng import RNG
 from clickprint.data.split import split
 from clickprint.encoders.counts import Counts
 from clickprint.tasks.board import Board
+from clickprint.work.facts import code
 
 TEXT = """
 name = "tiny"
@@ -67,19 +67,31 @@ def shown() -> list[tuple[Board, Sequence[str]]]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, recipe: Recipe, shown: list[tuple[Board, Sequence[str]]]) -> Path:
-    return run(recipe, tmp_path_factory.mktemp("runs") / "tiny", show=lambda board, notes: shown.append((board, notes)))
+def folder(
+    tmp_path_factory: pytest.TempPathFactory,
+    recipe: Recipe,
+    shown: list[tuple[Board, Sequence[str]]],
+) -> Path:
+    return run(
+        recipe,
+        tmp_path_factory.mktemp("runs") / "tiny",
+        show=lambda board, notes: shown.append((board, notes)),
+    )
 
 
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs without a report: seconds each, and told by other tests."""
-    monkeypatch.setattr("clickprint.apps.run._report", lambda *given: None)
+    monkeypatch.setattr("clickprint.apps.run.stages._report", lambda *given: None)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file but those that tell seconds: facts.json and the report."""
-    files = {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    files = {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
     for told in ("facts.json", "report.html", ".lock"):
         files.pop(told, None)
     return files
@@ -104,41 +116,72 @@ def test_the_folder(folder: Path, recipe: Recipe) -> None:
     assert profiles.blocks[0][0] == "counts"
     assert len(profiles.users) == json.loads((folder / "facts.json").read_text())["split"]["users"]
     assert (folder / "recipe.toml").read_text() == recipe.text
-    assert len(list((folder / "scores" / "quick" / "counts").glob("*.json"))) == 6 + 2 + 1  # tasks, hidden ones, inputs.json
+    assert (
+        len(list((folder / "scores" / "quick" / "counts").glob("*.json"))) == 6 + 2 + 1
+    )  # tasks, hidden ones, inputs.json
     assert not list(folder.rglob(".*.part"))
     assert check_run(folder) == []
 
 
 @pytest.mark.usefixtures("plain")
 def test_a_run_further_back_is_one_of_a_shorter_log(tmp_path: Path) -> None:
-    back = SMALL.replace("horizon_days = 7", "horizon_days = 7\nback = 1").replace('quick = ["random"]', 'quick = ["counts"]')
+    back = SMALL.replace("horizon_days = 7", "horizon_days = 7\nback = 1").replace(
+        'quick = ["random"]', 'quick = ["counts"]'
+    )
     told = json.loads((run(parse(back), tmp_path / "back") / "facts.json").read_text())["split"]
     log = clickprint.read("synthetic", users=260, items=160, categories=8, days=45, rate=1.5)
     later = split(log, horizon_days=7)
     parts = split(log.before(later.train.start), horizon_days=7)
-    assert (told["train"], told["valid"], told["users"]) == (str(parts.train), str(parts.valid), len(parts.past.users))
+    assert (told["train"], told["valid"], told["users"]) == (
+        str(parts.train),
+        str(parts.valid),
+        len(parts.past.users),
+    )
     assert parts.valid.end <= later.train.start
-    found, wanted = Profiles.load(tmp_path / "back" / "profiles" / "counts"), Counts(top=2).fit(parts.past, rng=RNG()).encode(parts.past)
+    found, wanted = (
+        Profiles.load(tmp_path / "back" / "profiles" / "counts"),
+        Counts(top=2).fit(parts.past, rng=RNG()).encode(parts.past),
+    )
     assert np.array_equal(found.users, wanted.users)
     assert np.array_equal(found.vectors, wanted.vectors)
 
 
 @pytest.mark.usefixtures("plain")
 def test_a_block_is_the_profile_of_that_name_and_fitted_once(tmp_path: Path) -> None:
-    text = SMALL.replace("[profiles.random]", "[profiles.sasrec]\nhistory = { length = 8 }\ntraining = { epochs = 1 }\n[profiles.random]")
-    text = text.replace('["counts", "random"]', '["counts", "sasrec"]').replace('quick = ["random"]', 'quick = ["joined"]')
+    text = SMALL.replace(
+        "[profiles.random]",
+        "[profiles.sasrec]\nhistory = { length = 8 }\ntraining = { epochs = 1 }\n[profiles.random]",
+    )
+    text = text.replace('["counts", "random"]', '["counts", "sasrec"]').replace(
+        'quick = ["random"]', 'quick = ["joined"]'
+    )
     seen: list[str] = []
     run(parse(text), tmp_path / "run", watch=lambda stage, *_: seen.append(stage))
-    assert len([s for s, before in zip(seen, ["", *seen], strict=False) if s == "train, epoch 1" != before]) == 1
+    assert (
+        len(
+            [
+                s
+                for s, before in zip(seen, ["", *seen], strict=False)
+                if s == "train, epoch 1" != before
+            ]
+        )
+        == 1
+    )
     profiles = tmp_path / "run" / "profiles"
     assert {p.name for p in profiles.iterdir()} == {"joined", "counts", "sasrec"}
-    weights = [f / "weights.safetensors" for f in (profiles / "sasrec" / "fitted", profiles / "joined" / "fitted" / "block-1")]
+    weights = [
+        f / "weights.safetensors"
+        for f in (profiles / "sasrec" / "fitted", profiles / "joined" / "fitted" / "block-1")
+    ]
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
 @pytest.mark.usefixtures("plain")
 def test_a_training_that_was_broken_off_goes_on(tmp_path: Path) -> None:
-    text = SMALL.replace("[profiles.random]", "[profiles.sasrec]\nhistory = { length = 8 }\ntraining = { epochs = 3 }\n[profiles.random]")
+    text = SMALL.replace(
+        "[profiles.random]",
+        "[profiles.sasrec]\nhistory = { length = 8 }\ntraining = { epochs = 3 }\n[profiles.random]",
+    )
     learned = parse(text.replace('quick = ["random"]', 'quick = ["sasrec"]'))
     seen: list[str] = []
 
@@ -159,16 +202,22 @@ def test_a_training_that_was_broken_off_goes_on(tmp_path: Path) -> None:
 
 def test_the_facts(folder: Path, cache: Path) -> None:
     facts = json.loads((folder / "facts.json").read_text())
-    assert {"commit", "versions", "machine", "seed", "data", "split", "stages", "command"} <= set(facts)
+    assert {"commit", "versions", "machine", "seed", "data", "split", "stages", "command"} <= set(
+        facts
+    )
     (dataset,) = (cache / "datasets").glob("synthetic-*/manifest.json")
     assert facts["data"]["fingerprint"] == Dataset.open(dataset.parent).manifest.fingerprint
-    assert {"data", "profiles counts", "quick probe", "hidden tasks", "ablation", "report"} <= set(facts["stages"])
+    assert {"data", "profiles counts", "quick probe", "hidden tasks", "ablation", "report"} <= set(
+        facts["stages"]
+    )
     assert all(cost["seconds"] >= 0 and cost["peak_mib"] > 10 for cost in facts["stages"].values())
     assert facts["versions"]["numpy"] == np.__version__
     assert str(folder) not in json.dumps(facts)
 
 
-def test_the_first_board_is_shown_before_hidden_tasks_and_ablation(shown: list[tuple[Board, Sequence[str]]], folder: Path) -> None:
+def test_the_first_board_is_shown_before_hidden_tasks_and_ablation(
+    shown: list[tuple[Board, Sequence[str]]], folder: Path
+) -> None:
     (first, notes), (last, _) = shown
     assert (first.hidden, dict(first.ablation)) == ((), {})
     assert "first board" in notes[0]
@@ -176,18 +225,31 @@ def test_the_first_board_is_shown_before_hidden_tasks_and_ablation(shown: list[t
     assert list(last.ablation) == ["joined without counts", "joined without random"]
     assert of_run(folder, "quick").rows() == last.rows()
     assert (last.baseline, last.control) == ("counts", "random")
-    assert last.counted == ("churn", "conversion", "propensity_category", "propensity_sku", "propensity_new_sku", "propensity_price")
+    assert last.counted == (
+        "churn",
+        "conversion",
+        "propensity_category",
+        "propensity_sku",
+        "propensity_new_sku",
+        "propensity_price",
+    )
 
 
 def test_again_nothing_is_made(folder: Path, recipe: Recipe) -> None:
-    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file() and p.parent != folder}
+    before = {
+        p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file() and p.parent != folder
+    }
     report = (folder / "report.html").stat().st_mtime_ns
     run(recipe, folder)
-    assert {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file() and p.parent != folder} == before
+    assert {
+        p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file() and p.parent != folder
+    } == before
     assert (folder / "report.html").stat().st_mtime_ns == report
 
 
-def test_what_is_lost_or_damaged_is_made_again_to_the_same_bytes(folder: Path, recipe: Recipe, tmp_path: Path) -> None:
+def test_what_is_lost_or_damaged_is_made_again_to_the_same_bytes(
+    folder: Path, recipe: Recipe, tmp_path: Path
+) -> None:
     whole = contents(folder)
     broken = tmp_path / "broken"
     shutil.copytree(folder, broken)
@@ -204,7 +266,9 @@ def test_what_is_lost_or_damaged_is_made_again_to_the_same_bytes(folder: Path, r
 
 @pytest.mark.usefixtures("plain")
 def test_another_seed_and_runs_on_one_board(folder: Path, tmp_path: Path) -> None:
-    other = run(parse(SMALL.replace('name = "tiny"', 'name = "tiny"\nseed = 1')), tmp_path / "other")
+    other = run(
+        parse(SMALL.replace('name = "tiny"', 'name = "tiny"\nseed = 1')), tmp_path / "other"
+    )
     name = "profiles/random/embeddings.npy"
     assert contents(other)[name] != contents(folder)[name]
     both = of_runs([folder, other], "quick")
@@ -214,38 +278,63 @@ def test_another_seed_and_runs_on_one_board(folder: Path, tmp_path: Path) -> Non
     assert (both.baseline, both.control, both.hidden) == ("tiny/counts", "tiny/random", ())
 
 
-def test_other_code_makes_stale(folder: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_code_makes_stale(
+    folder: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Other source below a stage makes its outputs stale, and what was made from them."""
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
-    monkeypatch.setattr("clickprint.apps.run.code", lambda part: "new" if part == "profiles" else code(part))
+    monkeypatch.setattr(
+        "clickprint.apps.run.stages.code", lambda part: "new" if part == "profiles" else code(part)
+    )
     run(recipe, copy)
-    for made in ("profiles/counts/inputs.json", "scores/quick/counts/inputs.json", "scores/quick/joined without counts/inputs.json"):
+    for made in (
+        "profiles/counts/inputs.json",
+        "scores/quick/counts/inputs.json",
+        "scores/quick/joined without counts/inputs.json",
+    ):
         old, new = (json.loads((f / made).read_text()) for f in (folder, copy))
         assert old.keys() == new.keys()
         assert not old.items() & new.items()
-    assert contents(copy)["profiles/counts/embeddings.npy"] == contents(folder)["profiles/counts/embeddings.npy"]
+    assert (
+        contents(copy)["profiles/counts/embeddings.npy"]
+        == contents(folder)["profiles/counts/embeddings.npy"]
+    )
 
 
 @pytest.mark.usefixtures("plain")
 def test_a_dataset_folder_instead_of_a_source(folder: Path, cache: Path, tmp_path: Path) -> None:
     (manifest,) = (cache / "datasets").glob("synthetic-*/manifest.json")
     found = run(parse(SMALL.replace(SOURCE, f"folder = '{manifest.parent}'\n")), tmp_path / "run")
-    assert of_run(found, "quick").score("random", "churn") == of_run(folder, "quick").score("random", "churn")
+    assert of_run(found, "quick").score("random", "churn") == of_run(folder, "quick").score(
+        "random", "churn"
+    )
 
 
 @pytest.mark.usefixtures("plain")
-def test_tasks_of_ones_own_and_the_official_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tasks_of_ones_own_and_the_official_probe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The official probe at its own size, on one small question; a second call trains nothing."""
     (tmp_path / "my_tasks.py").write_text(
         "from dataclasses import replace\nfrom clickprint.tasks.examples import RETURNS\n"
         "TASKS = [RETURNS, replace(RETURNS, name='returns_twin')]\n"
     )
     monkeypatch.chdir(tmp_path)
-    text = SMALL.replace('"ubm25"', '"my_tasks:TASKS"').replace('quick = ["random"]', 'quick = ["random"]\nofficial = ["random"]')
+    text = SMALL.replace('"ubm25"', '"my_tasks:TASKS"').replace(
+        'quick = ["random"]', 'quick = ["random"]\nofficial = ["random"]'
+    )
     boards: list[Board] = []
     recipe = parse(text.replace("users = 260", "users = 120"))
-    found = Path(run(recipe, "mine", show=lambda board, _: boards.append(board), accelerator="cpu", threads=1))
+    found = Path(
+        run(
+            recipe,
+            "mine",
+            show=lambda board, _: boards.append(board),
+            accelerator="cpu",
+            threads=1,
+        )
+    )
     assert [b.probe for b in boards] == ["quick", "official"]
     official = of_run(found, "official")
     assert official.tasks == ("returns_in_7_days", "returns_twin")
@@ -254,7 +343,9 @@ def test_tasks_of_ones_own_and_the_official_probe(tmp_path: Path, monkeypatch: p
     assert scores["returns_in_7_days"].epochs == scores["returns_twin"].epochs
     assert len(scores["returns_twin"].epochs) == 3
     before = contents(found)
-    monkeypatch.setattr("clickprint.tasks.official.train", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr(
+        "clickprint.tasks.official.train", lambda *a, **k: pytest.fail("trained again")
+    )
     run(recipe, "mine", accelerator="cpu")
     assert contents(found) == before
     with pytest.raises(ConfigError, match="no board of the official probe"):
@@ -265,11 +356,15 @@ def test_tasks_of_ones_own_and_the_official_probe(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.usefixtures("plain")
-def test_another_recipe_is_refused_and_fresh_empties(folder: Path, recipe: Recipe, tmp_path: Path) -> None:
+def test_another_recipe_is_refused_and_fresh_empties(
+    folder: Path, recipe: Recipe, tmp_path: Path
+) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     other = parse(SMALL)
-    with pytest.raises(ConfigError, match=r"another recipe; name another --out, or empty it with --fresh"):
+    with pytest.raises(
+        ConfigError, match=r"another recipe; name another --out, or empty it with --fresh"
+    ):
         run(other, copy)
     assert contents(copy) == contents(folder)
     run(other, copy, fresh=True)
@@ -277,7 +372,9 @@ def test_another_recipe_is_refused_and_fresh_empties(folder: Path, recipe: Recip
 
 
 @pytest.mark.parametrize("fresh", [False, True])
-def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, recipe: Recipe, fresh: bool) -> None:
+def test_a_folder_of_something_else_is_left_alone(
+    tmp_path: Path, recipe: Recipe, fresh: bool
+) -> None:
     (tmp_path / "holiday.jpg").write_text("us")
     with pytest.raises(ConfigError, match=r"holds something that is no run \(holiday.jpg\)"):
         run(recipe, tmp_path, fresh=fresh)
@@ -293,7 +390,9 @@ def test_a_file_is_no_folder(tmp_path: Path, recipe: Recipe) -> None:
 def test_two_processes_do_not_write_one_folder(folder: Path, recipe: Recipe) -> None:
     lock = f"f = open({str(folder / '.lock')!r}, 'a')\nfcntl.flock(f, fcntl.LOCK_EX)"
     holder = f"import fcntl, sys\n{lock}\nprint('held', flush=True)\nsys.stdin.read()"
-    with subprocess.Popen([sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout
         assert process.stdout.readline() == "held\n"
         with pytest.raises(ConfigError, match=r"process \d+ is writing here"):
@@ -317,7 +416,9 @@ def test_two_processes_do_not_write_one_folder(folder: Path, recipe: Recipe) -> 
         ((SOURCE, "folder = 'nowhere'\n"), DataError, "no manifest.json"),
     ],
 )  # fmt: skip
-def test_what_only_the_data_can_refuse(change: tuple[str, str], error: type[Exception], message: str, tmp_path: Path) -> None:
+def test_what_only_the_data_can_refuse(
+    change: tuple[str, str], error: type[Exception], message: str, tmp_path: Path
+) -> None:
     text = SMALL.replace(*change)
     assert text != SMALL
     with pytest.raises(error) as fault:
@@ -328,9 +429,17 @@ def test_what_only_the_data_can_refuse(change: tuple[str, str], error: type[Exce
 
 
 @pytest.mark.parametrize(
-    ("devices", "message"), [("0", "expected 1 to"), ("x", "expected how many"), ("1,1", "expected how many"), ("", "expected")]
+    ("devices", "message"),
+    [
+        ("0", "expected 1 to"),
+        ("x", "expected how many"),
+        ("1,1", "expected how many"),
+        ("", "expected"),
+    ],
 )
-def test_devices_that_are_not_there(recipe: Recipe, devices: str, message: str, tmp_path: Path) -> None:
+def test_devices_that_are_not_there(
+    recipe: Recipe, devices: str, message: str, tmp_path: Path
+) -> None:
     official = parse(SMALL + 'official = ["random"]')
     with pytest.raises(ConfigError, match="--devices") as fault:
         run(official, tmp_path / "run", devices=devices, accelerator="cpu")
@@ -346,14 +455,21 @@ def test_check_run_tells_every_fault(folder: Path, tmp_path: Path) -> None:
     (copy / "board.json").write_text("{}")
     (copy / "scores" / "quick" / "random" / "churn.json").write_text("{}")
     faults = "\n".join(check_run(copy))
-    for part in ("name: found int 3", "profiles/counts/embeddings.npy: found 6 NaN", "board.json", "churn.json"):
+    for part in (
+        "name: found int 3",
+        "profiles/counts/embeddings.npy: found 6 NaN",
+        "board.json",
+        "churn.json",
+    ):
         assert part in faults
     (copy / "board.json").unlink()
     assert check_run(copy)[-1] == "no board yet: the run is not finished"
 
 
 def test_boards_that_are_not_there(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no board of the official probe here; it has that of the quick probe"):
+    with pytest.raises(
+        ConfigError, match=r"no board of the official probe here; it has that of the quick probe"
+    ):
         of_run(folder, "official")
     with pytest.raises(ConfigError, match=r"make the run with"):
         of_run(tmp_path, "quick")
@@ -367,7 +483,7 @@ def test_boards_that_are_not_there(folder: Path, tmp_path: Path) -> None:
 def test_the_probes_threads_are_given_back() -> None:
     import torch
 
-    from clickprint.apps.probes import official
+    from clickprint.work.probes import official
 
     before = torch.get_num_threads()
     assert list(official([], ["cpu"], resamples=2, threads=before + 1)) == []

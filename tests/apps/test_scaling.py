@@ -19,22 +19,22 @@ from rich.console import Console
 from scipy import stats
 from torch import nn
 
-from clickprint.apps.cli import main
-from clickprint.apps.costs import forward_flops, parameters, training_flops
-from clickprint.apps.plots import draw
-from clickprint.apps.scaling import item_losses, nested, study
-from clickprint.apps.scaling_figures import LOSS, Rung, Study, alone, picture, power_law, show
-from clickprint.apps.scaling_recipe import ScalingPart, load, parse, shape, sized
+from clickprint.apps.cli.main import main
+from clickprint.apps.scale.figures import LOSS, Rung, Study, alone, picture, power_law, show
+from clickprint.apps.scale.recipe import ScalingPart, load, parse, shape, sized
+from clickprint.apps.scale.stages import item_losses, nested, study
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.histories import Histories
 from clickprint.core.ragged import Ragged
 from clickprint.core.rng import RNG
+from clickprint.encoders.costs import forward_flops, parameters, training_flops
 from clickprint.encoders.gru4rec import GRU4Rec
 from clickprint.encoders.hstu import HSTU
 from clickprint.encoders.sasrec import SASRec
 from clickprint.encoders.sequence import HistorySpec, fit
 from clickprint.nn.next_item import Batch, NextItemLoss
 from clickprint.nn.train import Training
+from clickprint.report.figure import draw
 from clickprint.tasks.ranking import RESAMPLES, RankingTest, leave_one_out
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,7 +53,11 @@ pytestmark = pytest.mark.usefixtures("cache")
         (2.0, {}, {"width": 32, "layers": 2, "heads": 2}),
         (0.5, {}, {"width": 8, "layers": 2, "heads": 2}),
         (0.01, {}, {"width": 4, "layers": 2, "heads": 2}),  # at least two numbers a head
-        (1.3, {}, {"width": 20, "layers": 2, "heads": 2}),  # 20.8: the multiple of 4 that is nearest
+        (
+            1.3,
+            {},
+            {"width": 20, "layers": 2, "heads": 2},
+        ),  # 20.8: the multiple of 4 that is nearest
         (4.0, {"width": 0.5, "layers": 0.5}, {"width": 32, "layers": 4, "heads": 2}),
         (4.0, {"width": 0.0, "layers": 1.0}, {"width": 16, "layers": 8, "heads": 2}),
         (2.0, {"heads": 1.0}, {"width": 32, "layers": 2, "heads": 4}),
@@ -70,7 +74,9 @@ def test_the_dial(size: float, dial: dict[str, float], wanted: dict[str, int]) -
 def test_widths_inside_a_layer_grow_along() -> None:
     part = ScalingPart(sizes=(3.0,))
     assert sized(SASRec(width=8, inner=20), 3.0, part) == SASRec(width=24, inner=60)
-    assert sized(SASRec(width=8, inner=0), 3.0, part).inner == 0  # the form's own, which is a multiple of the width
+    assert (
+        sized(SASRec(width=8, inner=0), 3.0, part).inner == 0
+    )  # the form's own, which is a multiple of the width
     assert sized(GRU4Rec(width=8, hidden=12), 3.0, part) == GRU4Rec(width=24, hidden=36)
     assert sized(HSTU(width=8, query_width=4), 3.0, part) == HSTU(width=24, query_width=12)
 
@@ -80,8 +86,12 @@ def test_widths_inside_a_layer_grow_along() -> None:
 
 def test_parameters_by_hand() -> None:
     w, length, layers = 6, 9, 2
-    network = SASRec(width=w, layers=layers, history=HistorySpec(length=length, fields=("kind",))).model({"item": 10, "kind": 3})
-    block = 4 * (w * w + w) + 2 * (w * w + w) + 2 * 2 * w  # query key value out; up down; two norms
+    network = SASRec(
+        width=w, layers=layers, history=HistorySpec(length=length, fields=("kind",))
+    ).model({"item": 10, "kind": 3})
+    block = (
+        4 * (w * w + w) + 2 * (w * w + w) + 2 * 2 * w
+    )  # query key value out; up down; two norms
     assert parameters(network) == (w * (10 + 1) + w * (3 + 1) + w * length, layers * block + 2 * w)
     tied = nn.ModuleList([nn.Embedding(5, 2), nn.Linear(2, 3)])
     tied.append(tied[0])
@@ -96,7 +106,10 @@ def test_flops_of_a_linear_layer() -> None:
         return network(part).sum()
 
     layer = nn.Linear(3, 5)
-    assert forward_flops(layer, loss, [(torch.ones(7, 3), 7), (torch.ones(2, 3), 2)]) == 2 * (7 + 2) * 3 * 5
+    assert (
+        forward_flops(layer, loss, [(torch.ones(7, 3), 7), (torch.ones(2, 3), 2)])
+        == 2 * (7 + 2) * 3 * 5
+    )
     assert ran == [False, False]
     assert layer.training  # a copy was counted
 
@@ -109,11 +122,15 @@ def batch(rows: int, length: int) -> Batch:
 def test_flops_of_a_model_by_hand(loss: NextItemLoss) -> None:
     w, items, rows, length = 4, 10, 3, 5
     network = SASRec(width=w, heads=2).model({"item": items})
-    per_token = 2 * 4 * w * w + 2 * 2 * w * w  # four maps of attention, two of the feed-forward part
+    per_token = (
+        2 * 4 * w * w + 2 * 2 * w * w
+    )  # four maps of attention, two of the feed-forward part
     attention = 2 * 2 * rows * length * length * w  # scores and their products with values
     against = items if loss.kind == "softmax" else 4
     state = torch.get_rng_state()
-    found = forward_flops(network, loss, [((batch(rows, length), batch(rows, length)), rows * length)])
+    found = forward_flops(
+        network, loss, [((batch(rows, length), batch(rows, length)), rows * length)]
+    )
     assert found == rows * length * per_token + attention + 2 * rows * length * against * w
     assert torch.equal(state, torch.get_rng_state())
 
@@ -123,26 +140,47 @@ def histories(users: int = 30, seed: int = 0) -> Histories:
     rng = np.random.default_rng(seed)
     lengths = rng.integers(4, 8, users)
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    items = np.concatenate([(first + np.arange(n)) % ITEMS for first, n in zip(rng.integers(0, ITEMS, users), lengths, strict=True)])
-    return Histories(np.arange(users) * 3, starts, {"item": items, "time": np.arange(len(items))}, fingerprint="ring")
+    items = np.concatenate(
+        [
+            (first + np.arange(n)) % ITEMS
+            for first, n in zip(rng.integers(0, ITEMS, users), lengths, strict=True)
+        ]
+    )
+    return Histories(
+        np.arange(users) * 3,
+        starts,
+        {"item": items, "time": np.arange(len(items))},
+        fingerprint="ring",
+    )
 
 
 def test_flops_of_a_training_are_three_passes_of_every_batch() -> None:
     some = histories()
-    model = SASRec(width=4, history=HistorySpec(length=5), training=Training(epochs=3, batch=30), pieces=1)
+    model = SASRec(
+        width=4, history=HistorySpec(length=5), training=Training(epochs=3, batch=30), pieces=1
+    )
     fitted = fit(model, "sasrec", some, rng=RNG(1))
     longest, asked = 5, int((np.minimum(some.lengths, 6) - 1).sum())
     forward = 30 * longest * (12 * 4 * 4) + 4 * 30 * longest * longest * 4 + 2 * asked * ITEMS * 4
     assert training_flops(fitted, some, RNG(1)) == 3 * forward * 3
     # Batches of ten: their shapes are equal here, so the whole costs the same.
     small = fit(replace(model, training=Training(epochs=3, batch=5)), "sasrec", some, rng=RNG(1))
-    assert training_flops(small, some, RNG(1)) == pytest.approx(3 * forward * 3, rel=0.1)  # 20 of 30 histories are counted
+    assert training_flops(small, some, RNG(1)) == pytest.approx(
+        3 * forward * 3, rel=0.1
+    )  # 20 of 30 histories are counted
 
 
 def test_losses_of_held_out_items_by_hand() -> None:
     some = histories()
-    model = HSTU(width=4, layers=1, training=Training(epochs=1, batch=30), loss=NextItemLoss(kind="sampled", negatives=3, temperature=0.5))
-    fitted = fit(model, "hstu", some.take(np.arange(3)), rng=RNG(0))  # three users do not know every item
+    model = HSTU(
+        width=4,
+        layers=1,
+        training=Training(epochs=1, batch=30),
+        loss=NextItemLoss(kind="sampled", negatives=3, temperature=0.5),
+    )
+    fitted = fit(
+        model, "hstu", some.take(np.arange(3)), rng=RNG(0)
+    )  # three users do not know every item
     test = leave_one_out(some)
     found = item_losses(fitted, test)
     known = fitted.values["item"].tolist()
@@ -160,7 +198,9 @@ def test_losses_of_held_out_items_by_hand() -> None:
     pairs = Ragged(np.arange(0, 2 * len(some) + 1, 2), np.repeat(test.relevant.values, 2))
     pairs.values[1::2] = known[0]
     both = item_losses(fitted, RankingTest(test.given, pairs))
-    first = item_losses(fitted, RankingTest(test.given, Ragged(test.relevant.starts, np.full(len(some), known[0]))))
+    first = item_losses(
+        fitted, RankingTest(test.given, Ragged(test.relevant.starts, np.full(len(some), known[0])))
+    )
     assert both == pytest.approx(np.where(np.isnan(found), first, (found + first) / 2), abs=1e-9)
 
 
@@ -200,7 +240,9 @@ def test_the_uncertainty_of_a_law_by_hand() -> None:
     law = power_law(x.tolist(), y.tolist())
     assert law is not None
     assert law.exponent == pytest.approx(slope)
-    assert law.high - law.exponent == pytest.approx(3.182446 * error, rel=1e-5)  # t of 3 degrees, 97.5 %
+    assert law.high - law.exponent == pytest.approx(
+        3.182446 * error, rel=1e-5
+    )  # t of 3 degrees, 97.5 %
     assert law.exponent - law.low == pytest.approx(stats.t.ppf(0.975, 3) * error)
     flat = power_law([1.0, 2.0, 4.0, 8.0], [1.0, 1.2, 0.9, 1.0])
     assert flat is not None
@@ -224,9 +266,13 @@ def test_no_law(x: list[float], y: list[float]) -> None:
 # -- what is said -----------------------------------------------------------------------------------------------------------------
 
 
-def rung(size: float, value: float, *, noise: float = 0.001, fraction: float = 1.0, seed: int = 0) -> Rung:
+def rung(
+    size: float, value: float, *, noise: float = 0.001, fraction: float = 1.0, seed: int = 0
+) -> Rung:
     own = np.random.default_rng(int(size * 100 + seed)).normal(0, noise, RESAMPLES)
-    together = np.random.default_rng(9).normal(0, 0.05, RESAMPLES)  # users who are easy or hard for every size
+    together = np.random.default_rng(9).normal(
+        0, 0.05, RESAMPLES
+    )  # users who are easy or hard for every size
     means = {"ndcg@10": value, LOSS: 1 / value}
     return Rung(
         size=size,
@@ -261,14 +307,18 @@ def test_larger_is_better() -> None:
 def test_larger_is_not_better() -> None:
     study = of(0.10, 0.12, 0.12, 0.1201)
     said = study.words()
-    assert said[0].startswith("larger is not better beyond size 2: the largest, 8, is not shown to be better (+.0001 [−.")
+    assert said[0].startswith(
+        "larger is not better beyond size 2: the largest, 8, is not shown to be better (+.0001 [−."
+    )
     assert said[0].endswith("; the highest ndcg@10 has size 8")
     assert len(said) == 1
 
 
 def test_larger_is_worse() -> None:
     said = of(0.12, 0.11, 0.10).words()
-    assert said[0].startswith("larger is not better beyond size 1: the largest, 4, is worse (−.0200 [−.02")
+    assert said[0].startswith(
+        "larger is not better beyond size 1: the largest, 4, is worse (−.0200 [−.02"
+    )
     assert said[0].endswith("size 1")
 
 
@@ -277,8 +327,14 @@ def test_one_size_shows_nothing() -> None:
 
 
 def test_the_tables_tell_the_laws() -> None:
-    rungs = [rung(2.0**i, v * f**0.2, fraction=f) for f in (1.0, 0.5) for i, v in enumerate((0.1, 0.11, 0.121, 0.1331))]
-    study = Study("mine", "ndcg@10", (*rungs[:4], *(replace(r, layers=0) for r in rungs[4:])), ("a note",))
+    rungs = [
+        rung(2.0**i, v * f**0.2, fraction=f)
+        for f in (1.0, 0.5)
+        for i, v in enumerate((0.1, 0.11, 0.121, 0.1331))
+    ]
+    study = Study(
+        "mine", "ndcg@10", (*rungs[:4], *(replace(r, layers=0) for r in rungs[4:])), ("a note",)
+    )
     laws = study.laws(1.0)
     assert laws["ndcg@10", "flops"].exponent == pytest.approx(np.log2(1.1))
     assert laws[LOSS, "parameters"].exponent == pytest.approx(-np.log2(1.1))
@@ -303,13 +359,23 @@ def test_intervals_are_paired() -> None:
 
 def test_seeds_are_averaged_and_shares_compared() -> None:
     rungs = [
-        rung(s, 0.1 + 0.01 * s + 0.02 * seed + 0.05 * f, fraction=f, seed=seed) for s in (1.0, 2.0) for seed in (0, 1) for f in (0.5, 1.0)
+        rung(s, 0.1 + 0.01 * s + 0.02 * seed + 0.05 * f, fraction=f, seed=seed)
+        for s in (1.0, 2.0)
+        for seed in (0, 1)
+        for f in (0.5, 1.0)
     ]
     found = Study("mine", "ndcg@10", tuple(rungs))
     assert found.fractions == (1.0, 0.5)
-    assert [(s.fraction, s.size, len(s.rungs)) for s in found.steps] == [(1.0, 1, 2), (1.0, 2, 2), (0.5, 1, 2), (0.5, 2, 2)]
+    assert [(s.fraction, s.size, len(s.rungs)) for s in found.steps] == [
+        (1.0, 1, 2),
+        (1.0, 2, 2),
+        (0.5, 1, 2),
+        (0.5, 2, 2),
+    ]
     assert found.steps[0].estimate("ndcg@10").value == pytest.approx(0.1 + 0.01 + 0.01 + 0.05)
-    assert found.steps[0].replicates("ndcg@10") == pytest.approx((rungs[1].replicates["ndcg@10"] + rungs[3].replicates["ndcg@10"]) / 2)
+    assert found.steps[0].replicates("ndcg@10") == pytest.approx(
+        (rungs[1].replicates["ndcg@10"] + rungs[3].replicates["ndcg@10"]) / 2
+    )
     said = found.words()
     assert said[0].startswith("with all of the users: larger is better")
     assert said[2].startswith("with 50 % of the users: larger is better")
@@ -325,9 +391,20 @@ def test_seeds_are_averaged_and_shares_compared() -> None:
     [
         lambda: of(0.10, 0.12, 0.14, 0.17),
         lambda: Study(
-            "$x$ <&>", "ndcg@10", tuple(rung(s, 0.1, fraction=f, seed=d) for s in (1.0, 2.0) for f in (0.5, 1.0) for d in (0, 1))
+            "$x$ <&>",
+            "ndcg@10",
+            tuple(
+                rung(s, 0.1, fraction=f, seed=d)
+                for s in (1.0, 2.0)
+                for f in (0.5, 1.0)
+                for d in (0, 1)
+            ),
         ),
-        lambda: Study("flat", "ndcg@10", (replace(rung(1.0, 0.1), layers=0), replace(rung(2.0, 0.1), layers=0))),
+        lambda: Study(
+            "flat",
+            "ndcg@10",
+            (replace(rung(1.0, 0.1), layers=0), replace(rung(2.0, 0.1), layers=0)),
+        ),
     ],
 )
 def test_the_picture_is_a_file_of_its_own(made: Callable[[], Study]) -> None:
@@ -340,7 +417,9 @@ def test_the_picture_is_a_file_of_its_own(made: Callable[[], Study]) -> None:
     assert "currentColor" not in text
     assert "training FLOPs" in text
     assert drawn.png[:4] == b"\x89PNG"
-    assert ("power law" in text) == any(law.shown for f in found.fractions for law in found.laws(f).values())
+    assert ("power law" in text) == any(
+        law.shown for f in found.fractions for law in found.laws(f).values()
+    )
 
 
 # -- recipes ----------------------------------------------------------------------------------------------------------------------
@@ -364,7 +443,9 @@ sizes = [1, 2]
 """
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "recipes" / "scaling").glob("*.toml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "recipes" / "scaling").glob("*.toml")), ids=lambda p: p.stem
+)
 def test_ours_parse_and_are_named_after_their_file(path: Path) -> None:
     recipe = load(path)
     assert recipe.name == path.stem
@@ -417,10 +498,16 @@ def test_every_fault_is_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("sizes = [1, 1, 0, -2]", ["each once", "found 0.0, expected a number above 0", "found -2.0"]),
+        (
+            "sizes = [1, 1, 0, -2]",
+            ["each once", "found 0.0, expected a number above 0", "found -2.0"],
+        ),
         ("sizes = []\ndepth = 3", ["scaling.depth: unknown"]),
         ("sizes = []", ["scaling.sizes: none"]),
-        ("sizes = [1]\nfractions = [2]\nwidth = -1", ["fractions: found 2.0", "width: found -1.0"]),
+        (
+            "sizes = [1]\nfractions = [2]\nwidth = -1",
+            ["fractions: found 2.0", "width: found -1.0"],
+        ),
         ("sizes = [1]\nwidth = 0", ["all 0, so all sizes are one model"]),
         ("sizes = [1, 1.01]", ["1 and 1.01 are one model"]),
         ("sizes = [inf]", ["scaling.sizes"]),
@@ -430,7 +517,9 @@ def test_every_fault_is_told_at_once() -> None:
 )
 def test_faults_of_a_ladder(text: str, told: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
-        parse(f'name = "a"\ndata.folder = "x"\nranking.protocol = "leave-one-out"\n[models.sasrec]\nwidth = 8\n[scaling]\n{text}')
+        parse(
+            f'name = "a"\ndata.folder = "x"\nranking.protocol = "leave-one-out"\n[models.sasrec]\nwidth = 8\n[scaling]\n{text}'
+        )
     assert all(part in str(caught.value) for part in told), str(caught.value)
 
 
@@ -438,18 +527,26 @@ def test_faults_of_a_ladder(text: str, told: list[str]) -> None:
     ("models", "told"),
     [
         ("", "models: none"),
-        ("[models.a]\nencoder = 'sasrec'\n[models.b]\nencoder = 'hstu'", "models: found a, b, expected one model"),
+        (
+            "[models.a]\nencoder = 'sasrec'\n[models.b]\nencoder = 'hstu'",
+            "models: found a, b, expected one model",
+        ),
         ("[models]\nsasrec = 3", "models.sasrec: found int 3, expected a table"),
         ("[models.sasrek]", "did you mean sasrec"),
         ("[models.sasrec]\nencoder = 3", "models.sasrec.encoder: 3 is unknown"),
-        ("[models.sasrec]\nhistory.everything = true", "models.sasrec.history.everything: found true"),
+        (
+            "[models.sasrec]\nhistory.everything = true",
+            "models.sasrec.history.everything: found true",
+        ),
         ("[models.counts]", "counts is not trained to say the next item"),
         ("[models.sasrec]\nwidth = 6\nheads = 4", "models.sasrec: heads: 4 do not divide"),
     ],
 )
 def test_faults_of_a_model(models: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told.replace("[", r"\[")):
-        parse(f'name = "a"\ndata.folder = "x"\nranking.protocol = "leave-one-out"\nscaling.sizes = [1, 2]\n{models}')
+        parse(
+            f'name = "a"\ndata.folder = "x"\nranking.protocol = "leave-one-out"\nscaling.sizes = [1, 2]\n{models}'
+        )
 
 
 def test_files_that_are_no_recipe(tmp_path: Path) -> None:
@@ -477,8 +574,14 @@ def sequences(folder: Path, *, last: int = 0, users: int = 48) -> Path:
         for first, n in zip(rng.integers(0, ITEMS, users), rng.integers(4, 7, users), strict=True)
     ]
     rows = [[*r[:-1], (r[-1] + last) % ITEMS] for r in rows] + [[0, 1], [1]]
-    pq.write_table(pa.table({"user": list(range(len(rows))), "items": rows}), folder / "ring_sequences.parquet")
-    pq.write_table(pa.table({"item": list(range(ITEMS)), "title": [f"item {i}" for i in range(ITEMS)]}), folder / "ring_items.parquet")
+    pq.write_table(
+        pa.table({"user": list(range(len(rows))), "items": rows}),
+        folder / "ring_sequences.parquet",
+    )
+    pq.write_table(
+        pa.table({"item": list(range(ITEMS)), "title": [f"item {i}" for i in range(ITEMS)]}),
+        folder / "ring_items.parquet",
+    )
     return folder / "ring_sequences.parquet"
 
 
@@ -506,7 +609,10 @@ def told(folder: Path) -> dict:
 
 def test_a_ladder(made: Path) -> None:
     found = json.loads((made / "scaling.json").read_text())
-    assert [(r["size"], r["width"], r["users"]) for r in found["rungs"]] == [(1.0, 4, 48), (2.0, 8, 48)]
+    assert [(r["size"], r["width"], r["users"]) for r in found["rungs"]] == [
+        (1.0, 4, 48),
+        (2.0, 8, 48),
+    ]
     for row in found["rungs"]:
         w = row["width"]
         assert row["embedding"] == w * (ITEMS + 1) + w * 5
@@ -534,7 +640,9 @@ def test_a_finished_rung_is_not_made_again(made: Path, path: Path) -> None:
     before = {f: f.stat().st_mtime_ns for f in made.glob("rungs/*/*")}
     first, picture = (made / "scaling.json").read_bytes(), (made / "scaling.svg").read_bytes()
     seen: list[str] = []
-    study(parse(LADDER.format(path=path)), made, watch=lambda stage, done, total: seen.append(stage))
+    study(
+        parse(LADDER.format(path=path)), made, watch=lambda stage, done, total: seen.append(stage)
+    )
     assert {f: f.stat().st_mtime_ns for f in made.glob("rungs/*/*")} == before
     assert not [s for s in seen if "train" in s]
     assert (made / "scaling.json").read_bytes() == first  # the seconds too: they are remembered
@@ -558,12 +666,21 @@ def test_a_killed_ladder_goes_on_to_the_same(made: Path, path: Path, tmp_path: P
 
     with pytest.raises(KeyboardInterrupt):
         study(recipe, tmp_path / "s", accelerator="cpu", watch=stop)
-    assert [p.name for p in (tmp_path / "s" / "rungs").iterdir() if not p.name.startswith(".")] == ["size-1-of-1-seed-0"]
+    assert [
+        p.name for p in (tmp_path / "s" / "rungs").iterdir() if not p.name.startswith(".")
+    ] == ["size-1-of-1-seed-0"]
     assert len(list((tmp_path / "s" / "training").glob("*/progress.json"))) == 1
     assert not (tmp_path / "s" / "scaling.json").exists()
     seen: list[str] = []
-    study(recipe, tmp_path / "s", accelerator="cpu", watch=lambda stage, done, total: seen.append(stage))
-    assert not [s for s in seen if "size 1," in s or "epoch 1" in s]  # neither the rung nor the epoch that was done
+    study(
+        recipe,
+        tmp_path / "s",
+        accelerator="cpu",
+        watch=lambda stage, done, total: seen.append(stage),
+    )
+    assert not [
+        s for s in seen if "size 1," in s or "epoch 1" in s
+    ]  # neither the rung nor the epoch that was done
     assert told(tmp_path / "s") == told(made)
 
 
@@ -584,7 +701,13 @@ def test_shares_and_seeds_in_an_emptied_folder(path: Path, tmp_path: Path) -> No
         .replace("epochs = 3", "epochs = 1")
         .replace("length = 5", "length = 5, texts = true")
     )
-    found = study(parse(text.replace("patience = 2", "patience = 0")), tmp_path / "s", fresh=True, threads=1, accelerator="cpu")
+    found = study(
+        parse(text.replace("patience = 2", "patience = 0")),
+        tmp_path / "s",
+        fresh=True,
+        threads=1,
+        accelerator="cpu",
+    )
     assert [(r.fraction, r.seed, r.users) for r in found.rungs] == [
         (1.0, 0, 48),
         (1.0, 1, 48),

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from clickprint.apps.source import dataset, expanded
 from clickprint.core.errors import ConfigError
+from clickprint.work.source import dataset, expanded
 
 
-def test_variables_in_paths_are_the_environments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_variables_in_paths_are_the_environments(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("WHERE_DATA_IS", str(tmp_path))
     assert expanded(Path("$WHERE_DATA_IS/log.parquet")) == tmp_path / "log.parquet"
     assert expanded(Path("${WHERE_DATA_IS}/log.parquet")) == tmp_path / "log.parquet"

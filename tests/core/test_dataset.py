@@ -42,7 +42,14 @@ def test_codes_of_roles():
 
 
 def test_the_fingerprint_is_of_the_content():
-    same = replace(MANIFEST, name="other", columns=("session", "price"), days=dict(reversed(MANIFEST.days.items())), rejected={}, source={})
+    same = replace(
+        MANIFEST,
+        name="other",
+        columns=("session", "price"),
+        days=dict(reversed(MANIFEST.days.items())),
+        rejected={},
+        source={},
+    )
     assert same.fingerprint == MANIFEST.fingerprint
     for other in (
         replace(MANIFEST, days={**MANIFEST.days, "2022-01-02": Day(2, "fe")}),

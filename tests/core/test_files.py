@@ -72,7 +72,9 @@ with whole(pathlib.Path({str(tmp_path / "a")!r})) as part:
     part.mkdir() if {what == "folder"} else part.write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
 """
-    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -signal.SIGKILL
+    assert (
+        subprocess.run([sys.executable, "-c", script], check=False).returncode == -signal.SIGKILL
+    )
     assert names(tmp_path) == [".a.part"]
     write_text(tmp_path / "a", "whole")
     assert names(tmp_path) == ["a"]

@@ -14,8 +14,13 @@ from clickprint.core.histories import Histories
 
 def some() -> Histories:
     """Users 2, 5, 5_000 and 9_000 with 2, 0, 3 and 1 events."""
-    fields = {"item": np.array([10, 11, 12, 13, 14, 15]), "price": np.array([1.0, np.nan, 3, 4, 5, 6])}
-    return Histories(np.array([2, 5, 5_000, 9_000]), np.array([0, 2, 2, 5, 6]), fields, 77, "print")
+    fields = {
+        "item": np.array([10, 11, 12, 13, 14, 15]),
+        "price": np.array([1.0, np.nan, 3, 4, 5, 6]),
+    }
+    return Histories(
+        np.array([2, 5, 5_000, 9_000]), np.array([0, 2, 2, 5, 6]), fields, 77, "print"
+    )
 
 
 def items(found: Histories) -> list[list[int]]:
@@ -74,7 +79,9 @@ def test_of_users_in_any_order() -> None:
 
 
 def test_of_nobody_and_of_none() -> None:
-    nobody = Histories(np.zeros(0, np.int64), np.zeros(1, np.int64), {"item": np.zeros(0, np.int64)})
+    nobody = Histories(
+        np.zeros(0, np.int64), np.zeros(1, np.int64), {"item": np.zeros(0, np.int64)}
+    )
     assert items(nobody.of(np.array([4, 1]))) == [[], []]
     assert items(nobody) == []
     assert nobody.cutoff is None
@@ -86,7 +93,12 @@ def test_take_last_only() -> None:
     assert found.take(np.array([3, 0])).users.tolist() == [9_000, 2]
     assert items(found.but_last(1)) == [[10], [], [12, 13], []]
     assert items(found.but_last(2)) == [[], [], [12], []]
-    assert items(found.where(np.array([True, False, True, False, True, False]))) == [[10], [], [12, 14], []]
+    assert items(found.where(np.array([True, False, True, False, True, False]))) == [
+        [10],
+        [],
+        [12, 14],
+        [],
+    ]
     assert found.where(np.ones(6, bool)) is found
     assert items(found.last(2)) == [[10, 11], [], [13, 14], [15]]
     assert found.last(2).fields["price"].tolist()[2:] == [4, 5, 6]
@@ -107,7 +119,9 @@ def test_an_unknown_field() -> None:
         ([2, 5], [1, 2, 3], [1, 2, 3], "the starts do not rise from 0"),
     ],
 )
-def test_parts_that_do_not_fit(users: list[int], starts: list[int], field: list[int], message: str) -> None:
+def test_parts_that_do_not_fit(
+    users: list[int], starts: list[int], field: list[int], message: str
+) -> None:
     with pytest.raises(DataError, match=message):
         Histories(np.array(users), np.array(starts), {"item": np.array(field)})
 
@@ -119,23 +133,53 @@ def damage_json(folder: Path, **change: object) -> None:
 
 DAMAGE = {
     "no json": (lambda f: (f / "histories.json").unlink(), "no histories.json here"),
-    "half a json": (lambda f: (f / "histories.json").write_text('{"format"'), "does not describe histories"),
+    "half a json": (
+        lambda f: (f / "histories.json").write_text('{"format"'),
+        "does not describe histories",
+    ),
     "a list": (lambda f: (f / "histories.json").write_text("[]"), "does not describe histories"),
     "another format": (lambda f: damage_json(f, format=99), "found format 99, expected 1"),
     "a type": (lambda f: damage_json(f, events="6"), "a value of a wrong type"),
     "a field outside": (lambda f: damage_json(f, fields=["../item"]), "a value of a wrong type"),
-    "a field that is the users": (lambda f: damage_json(f, fields=["users"]), "a value of a wrong type"),
+    "a field that is the users": (
+        lambda f: damage_json(f, fields=["users"]),
+        "a value of a wrong type",
+    ),
     "events": (lambda f: damage_json(f, events=7), "promises 7 events, starts.npy ends at 6"),
     "a field gone": (lambda f: (f / "item.npy").unlink(), "item.npy is missing"),
-    "a field cut off": (lambda f: (f / "item.npy").write_bytes((f / "item.npy").read_bytes()[:-8]), "item.npy cannot be read"),
+    "a field cut off": (
+        lambda f: (f / "item.npy").write_bytes((f / "item.npy").read_bytes()[:-8]),
+        "item.npy cannot be read",
+    ),
     "an empty field": (lambda f: (f / "item.npy").write_bytes(b""), "item.npy cannot be read"),
-    "an archive": (lambda f: np.savez((f / "item.npy").open("wb"), item=np.arange(6)), "item.npy is not one array"),
-    "a short field": (lambda f: np.save(f / "item.npy", np.arange(5)), r"item: found \(5,\), expected 6 events"),
-    "users of text": (lambda f: np.save(f / "users.npy", np.array(["a", "b", "c", "d"])), "users: found <U1"),
-    "users not sorted": (lambda f: np.save(f / "users.npy", np.array([5, 2, 7, 8])), "users are not sorted"),
-    "a user twice": (lambda f: np.save(f / "users.npy", np.array([2, 2, 7, 8])), "stands there twice"),
-    "starts go back": (lambda f: np.save(f / "starts.npy", np.array([0, 3, 2, 5, 6])), "do not rise"),
-    "a start too few": (lambda f: np.save(f / "starts.npy", np.array([0, 2, 6])), "4 users and 3 starts"),
+    "an archive": (
+        lambda f: np.savez((f / "item.npy").open("wb"), item=np.arange(6)),
+        "item.npy is not one array",
+    ),
+    "a short field": (
+        lambda f: np.save(f / "item.npy", np.arange(5)),
+        r"item: found \(5,\), expected 6 events",
+    ),
+    "users of text": (
+        lambda f: np.save(f / "users.npy", np.array(["a", "b", "c", "d"])),
+        "users: found <U1",
+    ),
+    "users not sorted": (
+        lambda f: np.save(f / "users.npy", np.array([5, 2, 7, 8])),
+        "users are not sorted",
+    ),
+    "a user twice": (
+        lambda f: np.save(f / "users.npy", np.array([2, 2, 7, 8])),
+        "stands there twice",
+    ),
+    "starts go back": (
+        lambda f: np.save(f / "starts.npy", np.array([0, 3, 2, 5, 6])),
+        "do not rise",
+    ),
+    "a start too few": (
+        lambda f: np.save(f / "starts.npy", np.array([0, 2, 6])),
+        "4 users and 3 starts",
+    ),
 }
 
 

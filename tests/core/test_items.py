@@ -25,7 +25,11 @@ def catalogue(rows) -> Catalogue:
     return Catalogue(table, KINDS)
 
 
-ROWS = st.lists(st.tuples(st.integers(0, 4), st.none() | st.integers(0, 9), st.integers(0, 99)), max_size=12, unique_by=lambda r: r[:2])
+ROWS = st.lists(
+    st.tuples(st.integers(0, 4), st.none() | st.integers(0, 9), st.integers(0, 99)),
+    max_size=12,
+    unique_by=lambda r: r[:2],
+)
 
 
 @given(ROWS, st.integers(0, 11))
@@ -35,7 +39,10 @@ def test_latest_row_known_before_the_time(rows, time):
     for item, known, shelf in sorted(rows, key=lambda r: -1 if r[1] is None else r[1]):
         if known is None or known < time:
             wanted[item] = shelf
-    assert dict(zip(found.column("item").to_pylist(), found.column("shelf").to_pylist(), strict=True)) == wanted
+    assert (
+        dict(zip(found.column("item").to_pylist(), found.column("shelf").to_pylist(), strict=True))
+        == wanted
+    )
     assert found.column("item").to_pylist() == sorted(wanted)
 
 

@@ -14,7 +14,11 @@ USERS = np.array([7, 3, 5], np.int64)
 VECTORS = np.arange(12, dtype=np.float16).reshape(3, 4)
 
 
-@given(hnp.arrays(np.float64, st.integers(0, 20), elements=st.floats(allow_nan=False, allow_infinity=True)))
+@given(
+    hnp.arrays(
+        np.float64, st.integers(0, 20), elements=st.floats(allow_nan=False, allow_infinity=True)
+    )
+)
 def test_float16_never_overflows(values):
     found = to_float16(values)
     assert found.dtype == np.float16
@@ -25,7 +29,12 @@ def test_float16_never_overflows(values):
 
 
 def test_float16_of_counts():
-    assert to_float16(np.array([2048, 2049, 65_504, 10**9])).tolist() == [2048, 2048, 65_504, 65_504]
+    assert to_float16(np.array([2048, 2049, 65_504, 10**9])).tolist() == [
+        2048,
+        2048,
+        65_504,
+        65_504,
+    ]
     assert np.isnan(to_float16(np.array([np.nan])))[0]
 
 
@@ -38,7 +47,10 @@ def test_saved_and_loaded(tmp_path):
     assert loaded.blocks == profiles.blocks
     Profiles(USERS, VECTORS).save(tmp_path / "p")
     assert Profiles.load(tmp_path / "p").blocks == ()
-    assert sorted(f.name for f in (tmp_path / "p").iterdir()) == ["client_ids.npy", "embeddings.npy"]
+    assert sorted(f.name for f in (tmp_path / "p").iterdir()) == [
+        "client_ids.npy",
+        "embeddings.npy",
+    ]
 
 
 @given(st.permutations(range(6)), st.lists(st.integers(0, 5), max_size=8))
@@ -75,7 +87,9 @@ def test_without_a_block():
     ],
 )
 def test_profiles_that_cannot_be(users, vectors, blocks, says):
-    with pytest.raises((DataError, TypeCheckError), match=says if len(users) == len(vectors) else None):
+    with pytest.raises(
+        (DataError, TypeCheckError), match=says if len(users) == len(vectors) else None
+    ):
         Profiles(users, vectors, blocks)
 
 
@@ -106,7 +120,10 @@ CLIENTS = {
     "float": (USERS.astype(float), "found dtype float64, expected int64"),
     "text": (USERS.astype(str), "found dtype <U"),
     "twice": (np.array([3, 3, 5]), "1 of 3 ids are there more than once"),
-    "others": (np.array([3, 5, 8]), "not the relevant clients: 1 of them are missing and 1 others are there"),
+    "others": (
+        np.array([3, 5, 8]),
+        "not the relevant clients: 1 of them are missing and 1 others are there",
+    ),
     "fewer": (np.array([3, 5]), "1 of them are missing and 0 others"),
 }
 EMBEDDINGS = {
@@ -115,15 +132,23 @@ EMBEDDINGS = {
     "wide": (np.zeros((3, 2049), np.float16), "found 2049 columns, at most 2048"),
     "float32": (VECTORS.astype(np.float32), "found dtype float32, expected float16"),
     "int": (VECTORS.astype(np.int64), "found dtype int64"),
-    "NaN": (np.where(VECTORS == 5, np.float16(np.nan), VECTORS), "found 1 NaN and 0 infinite values"),
-    "infinity": (np.where(VECTORS > 9, np.float16(np.inf), VECTORS), "found 0 NaN and 2 infinite values"),
+    "NaN": (
+        np.where(VECTORS == 5, np.float16(np.nan), VECTORS),
+        "found 1 NaN and 0 infinite values",
+    ),
+    "infinity": (
+        np.where(VECTORS > 9, np.float16(np.inf), VECTORS),
+        "found 0 NaN and 2 infinite values",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", CLIENTS)
 def test_clients_that_are_refused(tmp_path, case):
     users, says = CLIENTS[case]
-    (found,) = problems(write(tmp_path, users=users, vectors=VECTORS[: len(users)]), np.array([3, 5, 7]))
+    (found,) = problems(
+        write(tmp_path, users=users, vectors=VECTORS[: len(users)]), np.array([3, 5, 7])
+    )
     assert found.startswith("client_ids.npy: ")
     assert says in found
 

@@ -11,7 +11,10 @@ ROWS = st.lists(st.lists(st.integers(-9, 9), max_size=6), max_size=8)
 
 
 def ragged(rows: list[list[int]]) -> Ragged:
-    return Ragged(starts_of(np.array([len(r) for r in rows], np.int64)), np.array([v for r in rows for v in r], np.int64))
+    return Ragged(
+        starts_of(np.array([len(r) for r in rows], np.int64)),
+        np.array([v for r in rows for v in r], np.int64),
+    )
 
 
 def lists(found: Ragged) -> list[list[int]]:

@@ -14,7 +14,11 @@ from clickprint.core.recommendations import SCHEMA, Recommendations
 
 def some() -> Recommendations:
     items = np.array([[5, 3], [9, NONE], [NONE, NONE]])
-    return Recommendations(np.array([4, 1, 7]), items, np.array([[2, 2], [0.5, -np.inf], [-np.inf, -np.inf]], np.float32))
+    return Recommendations(
+        np.array([4, 1, 7]),
+        items,
+        np.array([[2, 2], [0.5, -np.inf], [-np.inf, -np.inf]], np.float32),
+    )
 
 
 def test_table_there_and_back(tmp_path: Path) -> None:
@@ -30,7 +34,9 @@ def test_table_there_and_back(tmp_path: Path) -> None:
 
 
 def test_no_lists(tmp_path: Path) -> None:
-    empty = Recommendations(np.array([], np.int64), np.zeros((0, 3), np.int64), np.zeros((0, 3), np.float32))
+    empty = Recommendations(
+        np.array([], np.int64), np.zeros((0, 3), np.int64), np.zeros((0, 3), np.float32)
+    )
     empty.save(tmp_path / "r.parquet")
     assert len(Recommendations.load(tmp_path / "r.parquet").users) == 0
 
@@ -61,7 +67,10 @@ def test_lists_that_are_refused(users: list, items: list, scores: list, said: st
         ([(1, 2, 2, 1.0), (1, 3, 2, 1.0)], "two items of one rank"),
         ([(1, None, 1, 1.0)], "have no user"),
         ([(1, 2, 2, 1.0), (3, 3, 1, 1.0)], "1 lists have a gap"),
-        ([(u, 2, 1 if u else 20_000, 1.0) for u in range(20_000)], "found a list of 20,000 items among 20,000 users with 1 each"),
+        (
+            [(u, 2, 1 if u else 20_000, 1.0) for u in range(20_000)],
+            "found a list of 20,000 items among 20,000 users with 1 each",
+        ),
     ],
 )
 def test_files_that_are_refused(rows: list, said: str, tmp_path: Path) -> None:

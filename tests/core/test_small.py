@@ -14,14 +14,17 @@ from clickprint.core.errors import ClickprintError, ConfigError, DataError
 from clickprint.core.events import COLUMNS, REQUIRED, Role, schema
 from clickprint.core.ids import NONE, each_once, text_id, text_ids
 from clickprint.core.past import Encoder, Fitted, Past, Table
+from clickprint.core.progress import Watch, silent
 from clickprint.core.rng import RNG
-from clickprint.core.watch import Watch, silent
 
 PATHS = st.lists(st.text("abc ", min_size=1, max_size=3), max_size=3)
 
 
 def test_a_data_error_says_where_and_everything():
-    one, two = DataError("a.csv", ["it is empty"]), DataError("b.csv", ["no column x", "no column y"])
+    one, two = (
+        DataError("a.csv", ["it is empty"]),
+        DataError("b.csv", ["no column x", "no column y"]),
+    )
     assert str(one) == "a.csv: it is empty"
     assert str(two) == "b.csv: 2 problems\n  - no column x\n  - no column y"
     assert two.problems == ("no column x", "no column y")
@@ -39,10 +42,17 @@ def test_streams_are_their_seed_and_path(seed, path):
     assert rng == RNG(seed, tuple(path))
     assert 0 <= rng.integer() < 2**63
     assert rng.integer() == RNG(seed, tuple(path)).integer()
-    assert rng.generator().integers(1 << 60) == RNG(seed, tuple(path)).generator().integers(1 << 60)
+    assert rng.generator().integers(1 << 60) == RNG(seed, tuple(path)).generator().integers(
+        1 << 60
+    )
 
 
-@given(st.integers(0, 1000), st.lists(st.tuples(st.text("ab", min_size=1, max_size=3)), unique=True, min_size=2, max_size=5))
+@given(
+    st.integers(0, 1000),
+    st.lists(
+        st.tuples(st.text("ab", min_size=1, max_size=3)), unique=True, min_size=2, max_size=5
+    ),
+)
 def test_siblings_differ(seed, paths):
     assert len({RNG(seed, p).integer() for p in paths}) == len(paths)
     assert RNG(seed).integer() != RNG(seed + 1).integer()
@@ -50,13 +60,19 @@ def test_siblings_differ(seed, paths):
 
 def test_a_stream_is_the_same_on_every_machine():
     assert RNG(0).child("probe").integer() == 4694891806288074190
-    assert RNG(0).generator().integers(1000, size=3).tolist() == RNG(0).generator().integers(1000, size=3).tolist()
+    assert (
+        RNG(0).generator().integers(1000, size=3).tolist()
+        == RNG(0).generator().integers(1000, size=3).tolist()
+    )
 
 
 @given(st.text(max_size=30))
 def test_ids_of_texts_are_60_bits_of_their_md5(text):
     assert 0 <= text_id(text) < 2**60
-    assert text_id(text) == int.from_bytes(md5(text.encode(), usedforsecurity=False).digest()[:8], "big") >> 4
+    assert (
+        text_id(text)
+        == int.from_bytes(md5(text.encode(), usedforsecurity=False).digest()[:8], "big") >> 4
+    )
     assert text_ids([text, "x"]).tolist() == [text_id(text), text_id("x")]
 
 
@@ -87,10 +103,13 @@ def test_promises_are_checked_by_shape():
 
 
 def test_core_is_light():
-    code = (
-        "import clickprint.core.dataset, clickprint.core.past, sys; print([m for m in ('torch', 'duckdb', 'pandas') if m in sys.modules])"
+    code = "import clickprint.core.dataset, clickprint.core.past, sys; print([m for m in ('torch', 'duckdb', 'pandas') if m in sys.modules])"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True
+        ).stdout.strip()
+        == "[]"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() == "[]"
 
 
 @given(st.lists(st.integers(-3, 3)))

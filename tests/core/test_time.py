@@ -38,7 +38,16 @@ def test_texts(text, time):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "yesterday", "2022-13-01", "2022-02-30", "17/09/2022", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"]
+    "text",
+    [
+        "",
+        "yesterday",
+        "2022-13-01",
+        "2022-02-30",
+        "17/09/2022",
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59-14:00",
+    ],
 )
 def test_texts_that_name_no_time(text):
     with pytest.raises(ConfigError, match="expected a date or time such as"):

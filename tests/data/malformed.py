@@ -42,7 +42,9 @@ def half_packed(raw: bytes) -> bytes:
     return gzip.compress(raw)[:-12]
 
 
-def judge(read: Callable[..., Dataset], path: Path, file: Path, case: Case, good: int, engine: Engine) -> None:
+def judge(
+    read: Callable[..., Dataset], path: Path, file: Path, case: Case, good: int, engine: Engine
+) -> None:
     """Spoils `file` and reads `path`, which has `good` events when nothing is wrong: the error or the counts must be the case's."""
     spoil, expected = case
     raw = spoil(file.read_bytes())

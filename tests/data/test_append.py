@@ -15,8 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clickprint.apps.cli import main
-from clickprint.apps.folder import locked
+from clickprint.apps.cli.main import main
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.ids import NONE
@@ -31,6 +30,7 @@ from clickprint.data.log import EventLog
 from clickprint.data.split import past_of
 from clickprint.encoders import encoder
 from clickprint.testing.worlds import START, random_arrays
+from clickprint.work.folder import locked
 
 MAPPING = """
 name = "shop"
@@ -70,12 +70,17 @@ def shop(seed: int, days: int, *, items: int = 8, events: int = 120) -> pa.Table
             "time": pa.array(arrays["time"]),
             "user": pa.array(arrays["user"]),
             "kind": pa.array([arrays["kinds"][k].name for k in arrays["kind"]]),
-            "item": pa.array([None if i == NONE else f"A{i}" if i % 2 else f"{i}" for i in item.tolist()], pa.string()),
+            "item": pa.array(
+                [None if i == NONE else f"A{i}" if i % 2 else f"{i}" for i in item.tolist()],
+                pa.string(),
+            ),
             "session": pa.array(arrays["session"]),
             "query": pa.array(queries, pa.string()),
             "url": pa.array(arrays["url"], mask=arrays["url"] == NONE),
             "price": pa.array(arrays["price"], mask=np.isnan(arrays["price"])),
-            "colour": pa.array([None if c == 3 else f"c{c}" for c in rng.integers(0, 4, n).tolist()], pa.string()),
+            "colour": pa.array(
+                [None if c == 3 else f"c{c}" for c in rng.integers(0, 4, n).tolist()], pa.string()
+            ),
             "size": pa.array((item % 3).astype(float)),
         }
     )
@@ -92,7 +97,9 @@ def parts(events: pa.Table, cuts: list[int]) -> list[pa.Table]:
     """The events cut at these days after START; pieces without events left out."""
     day = (events.column("time").to_numpy() - START) // DAY
     bounds = [-1, *sorted(set(cuts)), 10_000]
-    pieces = [events.filter(pa.array((day >= a) & (day < b))) for a, b in itertools.pairwise(bounds)]
+    pieces = [
+        events.filter(pa.array((day >= a) & (day < b))) for a, b in itertools.pairwise(bounds)
+    ]
     return [p for p in pieces if len(p)]
 
 
@@ -103,9 +110,14 @@ def contents(dataset: Dataset) -> dict[str, object]:
     population = dataset.population
     return {
         "manifest": {k: v for k, v in manifest.items() if k != "source"},
-        "events": pa.concat_tables([pq.read_table(f) for f in dataset.event_files]).combine_chunks(),
+        "events": pa.concat_tables(
+            [pq.read_table(f) for f in dataset.event_files]
+        ).combine_chunks(),
         "catalogue": dataset.catalogue.table.combine_chunks(),
-        "ids": {f.stem: pq.read_table(f).combine_chunks() for f in sorted((dataset.folder / "ids").glob("*"))},
+        "ids": {
+            f.stem: pq.read_table(f).combine_chunks()
+            for f in sorted((dataset.folder / "ids").glob("*"))
+        },
         "users": dataset.users.tolist(),
         "items": dataset.items.tolist(),
         "population": population if population is None else population.tolist(),
@@ -131,9 +143,13 @@ def grown(folder: Path, pieces: list[Path], engine: Engine, name: str = "table")
     return Dataset.open(folder)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(seed=st.integers(0, 10_000), cuts=st.lists(st.integers(1, 9), max_size=3))
-def test_a_full_read_is_an_append(tmp_path_factory: pytest.TempPathFactory, engine: Engine, seed: int, cuts: list[int]) -> None:
+def test_a_full_read_is_an_append(
+    tmp_path_factory: pytest.TempPathFactory, engine: Engine, seed: int, cuts: list[int]
+) -> None:
     folder = tmp_path_factory.mktemp("append")
     events = shop(seed, days=10)
     full = reader("table")(lay(folder / "all", events), folder / "full", engine=engine)
@@ -165,14 +181,27 @@ def csv(folder: Path, text: str, mapping: str = SHOP, **files: str) -> Path:
 
 def test_counts_are_summed_and_the_source_is_told(tmp_path: Path, engine: Engine) -> None:
     one = csv(tmp_path, DAY_1)
-    two = csv(tmp_path, "visitor,sku,when\n7,A1,2024-01-03 10:00:00\n7,,2024-01-03 11:00:00\n7,C,never\n6,C3,2024-01-03 10:00:00\n")
+    two = csv(
+        tmp_path,
+        "visitor,sku,when\n7,A1,2024-01-03 10:00:00\n7,,2024-01-03 11:00:00\n7,C,never\n6,C3,2024-01-03 10:00:00\n",
+    )
     found = grown(tmp_path / "d", [one, two], engine).manifest
-    assert (found.events, found.users, found.items, list(found.days)) == (4, 3, 3, ["2024-01-01", "2024-01-03"])
+    assert (found.events, found.users, found.items, list(found.days)) == (
+        4,
+        3,
+        3,
+        ["2024-01-01", "2024-01-03"],
+    )
     assert found.rejected == {"events: no item": 2, "events: no readable time": 1}
     assert found.source["events"] == "3 rows"
     assert found.source["append 1: events"] == "4 rows"
     assert found.source["append 1: mapping"] == "shop1.toml"
-    three = append(tmp_path / "d", "table", csv(tmp_path, "visitor,sku,when\n7,A1,2024-01-04\n"), engine=engine).manifest
+    three = append(
+        tmp_path / "d",
+        "table",
+        csv(tmp_path, "visitor,sku,when\n7,A1,2024-01-04\n"),
+        engine=engine,
+    ).manifest
     assert (three.source["appends"], three.source["append 2: events"]) == ("2", "1 rows")
 
 
@@ -182,21 +211,39 @@ def test_the_old_events_are_not_looked_at(tmp_path: Path, engine: Engine) -> Non
     (old,) = Dataset.open(tmp_path / "d").event_files
     kept, number = old.read_bytes(), old.stat().st_ino
     old.write_bytes(b"not to be read")
-    found = append(tmp_path / "d", "table", csv(tmp_path, "visitor,sku,when\n5,A1,2024-01-02\n"), engine=engine)
+    found = append(
+        tmp_path / "d",
+        "table",
+        csv(tmp_path, "visitor,sku,when\n5,A1,2024-01-02\n"),
+        engine=engine,
+    )
     assert (found.manifest.events, found.manifest.users) == (3, 3)
-    assert (found.event_files[0].read_bytes(), found.event_files[0].stat().st_ino) == (b"not to be read", number)
+    assert (found.event_files[0].read_bytes(), found.event_files[0].stat().st_ino) == (
+        b"not to be read",
+        number,
+    )
     found.event_files[0].write_bytes(kept)
     both = csv(tmp_path, DAY_1 + "5,A1,2024-01-02\n")
-    assert contents(found) | {"manifest": 0} == contents(reader("table")(both, tmp_path / "all", engine=engine)) | {"manifest": 0}
+    assert contents(found) | {"manifest": 0} == contents(
+        reader("table")(both, tmp_path / "all", engine=engine)
+    ) | {"manifest": 0}
 
 
-def test_without_links_files_are_copied(tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_links_files_are_copied(
+    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def no_links(source: Path, target: Path) -> None:
         raise OSError("no links here")
 
     monkeypatch.setattr(module.os, "link", no_links)
-    found = grown(tmp_path / "d", [csv(tmp_path, DAY_1), csv(tmp_path, "visitor,sku,when\n5,A1,2024-01-02\n")], engine)
-    assert pa.concat_tables([pq.read_table(f) for f in found.event_files]).column("user").to_pylist() == [7, 8, 5]
+    found = grown(
+        tmp_path / "d",
+        [csv(tmp_path, DAY_1), csv(tmp_path, "visitor,sku,when\n5,A1,2024-01-02\n")],
+        engine,
+    )
+    assert pa.concat_tables([pq.read_table(f) for f in found.event_files]).column(
+        "user"
+    ).to_pylist() == [7, 8, 5]
 
 
 KINDS = "[events]\nfiles = '{file}'\nuser = 'visitor'\nitem = 'sku'\ntime = 'when'\n[events.kind]\ncolumn = 'what'\n"
@@ -207,14 +254,22 @@ CATALOGUE = "[catalogue]\nfiles = 'items{n}.csv'\nitem = 'sku'\nknown_from = 'si
 @pytest.mark.parametrize(
     ("text", "mapping", "says"),
     [
-        (DAY_1, SHOP, r"there already, every one of the new source \(2024-01-01\); there is nothing to append"),
+        (
+            DAY_1,
+            SHOP,
+            r"there already, every one of the new source \(2024-01-01\); there is nothing to append",
+        ),
         (
             "visitor,sku,when\n7,A1,2024-01-01\n7,A1,2024-01-02\n",
             SHOP,
             r"events of days up to 2024-01-01, the dataset's last day: 2024-01-01 \(2 events here, 1 there\); append only days",
         ),
         ("visitor,sku,when\n7,A1,2023-12-31\n", SHOP, r"2023-12-31 \(0 events here, 1 there\)"),
-        (LATER, SHOP.replace("'buy'", "'view'"), r"kinds of event that the dataset has not: view \(view\); read everything again"),
+        (
+            LATER,
+            SHOP.replace("'buy'", "'view'"),
+            r"kinds of event that the dataset has not: view \(view\); read everything again",
+        ),
         (
             LATER.replace("when", "when,price").replace("02-01", "02-01,3"),
             SHOP + "price = 'price'\n",
@@ -225,13 +280,31 @@ CATALOGUE = "[catalogue]\nfiles = 'items{n}.csv'\nitem = 'sku'\nknown_from = 'si
             SHOP + "[catalogue]\nattributes = { colour = 'category' }\n",
             r"attributes are none, in the new source colour \(category\)",
         ),
-        ("visitor,sku,when\n5,A1,1\n", SHOP.replace("'when'", "{ column = 'when', format = 'order' }"), r"time is 'clock' in the data"),
-        (LATER, "query = 'codes'\n" + SHOP, r"query is 'text' in the dataset and 'codes' in the new source"),
-        ("visitor,sku,when\nx5,A1,2024-02-01\n", SHOP, r"column user holds whole numbers in the dataset and texts in the new source"),
-        (LATER, SHOP.replace("'sku'", "{ column = 'sku', ids = 'number' }"), r"no event could be read"),
+        (
+            "visitor,sku,when\n5,A1,1\n",
+            SHOP.replace("'when'", "{ column = 'when', format = 'order' }"),
+            r"time is 'clock' in the data",
+        ),
+        (
+            LATER,
+            "query = 'codes'\n" + SHOP,
+            r"query is 'text' in the dataset and 'codes' in the new source",
+        ),
+        (
+            "visitor,sku,when\nx5,A1,2024-02-01\n",
+            SHOP,
+            r"column user holds whole numbers in the dataset and texts in the new source",
+        ),
+        (
+            LATER,
+            SHOP.replace("'sku'", "{ column = 'sku', ids = 'number' }"),
+            r"no event could be read",
+        ),
     ],
 )
-def test_what_cannot_be_appended(tmp_path: Path, engine: Engine, text: str, mapping: str, says: str) -> None:
+def test_what_cannot_be_appended(
+    tmp_path: Path, engine: Engine, text: str, mapping: str, says: str
+) -> None:
     found = reader("table")(csv(tmp_path, DAY_1), tmp_path / "d", engine=engine)
     before = contents(found)
     with pytest.raises(DataError, match=says):
@@ -243,7 +316,9 @@ def test_what_cannot_be_appended(tmp_path: Path, engine: Engine, text: str, mapp
 def test_all_differences_come_at_once(tmp_path: Path, engine: Engine) -> None:
     reader("table")(csv(tmp_path, DAY_1), tmp_path / "d", engine=engine)
     other = csv(
-        tmp_path, LATER.replace("when", "when,price").replace("02-01", "02-01,3"), SHOP.replace("'buy'", "'cart'") + "price = 'price'\n"
+        tmp_path,
+        LATER.replace("when", "when,price").replace("02-01", "02-01,3"),
+        SHOP.replace("'buy'", "'cart'") + "price = 'price'\n",
     )
     with pytest.raises(DataError) as fault:
         append(tmp_path / "d", "table", other, engine=engine)
@@ -262,14 +337,24 @@ def test_a_log_in_order_form_and_no_dataset(tmp_path: Path, engine: Engine) -> N
     with pytest.raises(DataError, match=r"no manifest\.json here"):
         append(tmp_path / "none", "table", order, engine=engine)
     with pytest.raises(ConfigError, match="found no data set 'tabel'"):
-        append(reader("table")(csv(tmp_path, DAY_1), tmp_path / "e", engine=engine).folder, "tabel", order, engine=engine)
+        append(
+            reader("table")(csv(tmp_path, DAY_1), tmp_path / "e", engine=engine).folder,
+            "tabel",
+            order,
+            engine=engine,
+        )
 
 
 def test_two_texts_with_one_id_are_found(tmp_path: Path, engine: Engine) -> None:
     found = reader("table")(csv(tmp_path, DAY_1), tmp_path / "d", engine=engine)
     ids = found.folder / "ids" / "item.parquet"
     table = pq.read_table(ids)
-    pq.write_table(table.set_column(1, "text", pa.array([f"other {t}" for t in table.column("text").to_pylist()])), ids)
+    pq.write_table(
+        table.set_column(
+            1, "text", pa.array([f"other {t}" for t in table.column("text").to_pylist()])
+        ),
+        ids,
+    )
     with pytest.raises(DataError, match="two different texts have the id"):
         append(tmp_path / "d", "table", csv(tmp_path, LATER), engine=engine)
     assert Dataset.open(tmp_path / "d").manifest == found.manifest
@@ -278,12 +363,23 @@ def test_two_texts_with_one_id_are_found(tmp_path: Path, engine: Engine) -> None
 # --- ids, catalogue, population ---------------------------------------------------------------------------------------------------
 
 
-def test_texts_stay_texts_where_the_new_ones_look_like_numbers(tmp_path: Path, engine: Engine) -> None:
-    pieces = [csv(tmp_path, DAY_1), csv(tmp_path, "visitor,sku,when\n5,17,2024-01-02\n5,18,2024-01-02\n")]
+def test_texts_stay_texts_where_the_new_ones_look_like_numbers(
+    tmp_path: Path, engine: Engine
+) -> None:
+    pieces = [
+        csv(tmp_path, DAY_1),
+        csv(tmp_path, "visitor,sku,when\n5,17,2024-01-02\n5,18,2024-01-02\n"),
+    ]
     found = grown(tmp_path / "d", pieces, engine)
-    full = reader("table")(csv(tmp_path, DAY_1 + "5,17,2024-01-02\n5,18,2024-01-02\n"), tmp_path / "all", engine=engine)
+    full = reader("table")(
+        csv(tmp_path, DAY_1 + "5,17,2024-01-02\n5,18,2024-01-02\n"),
+        tmp_path / "all",
+        engine=engine,
+    )
     assert found.manifest.fingerprint == full.manifest.fingerprint
-    assert sorted(pq.read_table(found.folder / "ids" / "item.parquet").column("text").to_pylist()) == ["17", "18", "A1", "B2"]
+    assert sorted(
+        pq.read_table(found.folder / "ids" / "item.parquet").column("text").to_pylist()
+    ) == ["17", "18", "A1", "B2"]
 
 
 def items(number: int, rows: str) -> dict[str, str]:
@@ -296,23 +392,40 @@ def listed(folder: Path, engine: Engine, rows: list[str], name: str) -> Dataset:
     for n, entry in enumerate(rows):
         n += len(list(folder.glob("*.toml"))) - n if folder.is_dir() else 0
         pieces.append(
-            csv(folder, f"visitor,sku,when\n1,A,2024-01-{n + 1:02}\n", SHOP + CATALOGUE.replace("{n}", str(n)), **items(n, entry))
+            csv(
+                folder,
+                f"visitor,sku,when\n1,A,2024-01-{n + 1:02}\n",
+                SHOP + CATALOGUE.replace("{n}", str(n)),
+                **items(n, entry),
+            )
         )
     return grown(folder / name, pieces, engine)
 
 
 def told(dataset: Dataset) -> list[tuple[str, str | None, str]]:
     texts = {
-        c: dict(zip(*pq.read_table(dataset.folder / "ids" / f"{c}.parquet").to_pydict().values(), strict=True)) for c in ("item", "colour")
+        c: dict(
+            zip(
+                *pq.read_table(dataset.folder / "ids" / f"{c}.parquet").to_pydict().values(),
+                strict=True,
+            )
+        )
+        for c in ("item", "colour")
     }
     rows = dataset.catalogue.table.to_pylist()
     return sorted(
-        (texts["item"][r["item"]], r["known_from"] and str(np.datetime64(r["known_from"], "us"))[:10], texts["colour"][r["colour"]])
+        (
+            texts["item"][r["item"]],
+            r["known_from"] and str(np.datetime64(r["known_from"], "us"))[:10],
+            texts["colour"][r["colour"]],
+        )
         for r in rows
     )
 
 
-def test_the_newer_catalogue_counts_where_rows_have_no_time(tmp_path: Path, engine: Engine) -> None:
+def test_the_newer_catalogue_counts_where_rows_have_no_time(
+    tmp_path: Path, engine: Engine
+) -> None:
     found = listed(tmp_path / "s", engine, ["A,,red\nB,,blue\n", "A,,green\nC,,red\n"], "d")
     assert told(found) == [("A", None, "green"), ("B", None, "blue"), ("C", None, "red")]
 
@@ -331,10 +444,14 @@ def test_dated_rows_are_united_and_repetitions_left_out(tmp_path: Path, engine: 
     ]
     # The same rows in one file, read at once, are the same catalogue.
     once = "A,2024-01-03,red\nA,2024-01-02,green\nB,2024-01-02,blue\nA,2024-01-01,red\nB,2024-01-01,blue\n"
-    assert listed(tmp_path / "t", engine, [once], "d").manifest.catalogue == found.manifest.catalogue
+    assert (
+        listed(tmp_path / "t", engine, [once], "d").manifest.catalogue == found.manifest.catalogue
+    )
 
 
-@pytest.mark.parametrize("later", ["A,2023-12-31,red\n", "A,2024-01-02,green\n", "A,2024-01-01,green\n"])
+@pytest.mark.parametrize(
+    "later", ["A,2023-12-31,red\n", "A,2024-01-02,green\n", "A,2024-01-01,green\n"]
+)
 def test_an_items_past_is_not_told_anew(tmp_path: Path, engine: Engine, later: str) -> None:
     with pytest.raises(DataError, match=r"the new source tells the past of 1 items otherwise"):
         listed(tmp_path / "s", engine, ["A,2024-01-01,blue\nA,2024-01-03,red\n", later], "d")
@@ -343,10 +460,21 @@ def test_an_items_past_is_not_told_anew(tmp_path: Path, engine: Engine, later: s
 def challenge(folder: Path, day: str, relevant: list[int] | None) -> Path:
     folder.mkdir(parents=True)
     stamps = pa.array([f"{day} 10:00:00"] * 2)
-    for name, column in (("product_buy", "sku"), ("add_to_cart", "sku"), ("remove_from_cart", "sku"), ("page_visit", "url")):
-        pq.write_table(pa.table({"client_id": [1, 2], "timestamp": stamps, column: [7, 8]}), folder / f"{name}.parquet")
+    for name, column in (
+        ("product_buy", "sku"),
+        ("add_to_cart", "sku"),
+        ("remove_from_cart", "sku"),
+        ("page_visit", "url"),
+    ):
+        pq.write_table(
+            pa.table({"client_id": [1, 2], "timestamp": stamps, column: [7, 8]}),
+            folder / f"{name}.parquet",
+        )
     query = pa.array([str([n % 256 for n in range(16)]).replace(",", "")] * 2)
-    pq.write_table(pa.table({"client_id": [1, 2], "timestamp": stamps, "query": query}), folder / "search_query.parquet")
+    pq.write_table(
+        pa.table({"client_id": [1, 2], "timestamp": stamps, "query": query}),
+        folder / "search_query.parquet",
+    )
     properties = {"sku": [7, 8], "category": [1, 1], "price": [3, 4], "name": query}
     pq.write_table(pa.table(properties), folder / "product_properties.parquet")
     if relevant is not None:
@@ -368,23 +496,38 @@ def test_a_challenge_directory_in_two_parts(tmp_path: Path, engine: Engine) -> N
 
 
 def test_whose_profiles_are_wanted(tmp_path: Path, engine: Engine) -> None:
-    pieces = [challenge(tmp_path / "a", "2022-06-01", [2, 1]), challenge(tmp_path / "b", "2022-06-02", [5, 2])]
+    pieces = [
+        challenge(tmp_path / "a", "2022-06-01", [2, 1]),
+        challenge(tmp_path / "b", "2022-06-02", [5, 2]),
+    ]
     assert contents(grown(tmp_path / "d", pieces, engine, "challenge"))["population"] == [2, 1, 5]
-    append(tmp_path / "d", "challenge", challenge(tmp_path / "c", "2022-06-03", None), engine=engine)
+    append(
+        tmp_path / "d", "challenge", challenge(tmp_path / "c", "2022-06-03", None), engine=engine
+    )
     assert contents(Dataset.open(tmp_path / "d"))["population"] == [2, 1, 5]
     with pytest.raises(DataError, match="wants the profiles of all users, the new source names 2"):
-        grown(tmp_path / "e", [tmp_path / "c", challenge(tmp_path / "f", "2022-06-04", [1, 2])], engine, "challenge")
+        grown(
+            tmp_path / "e",
+            [tmp_path / "c", challenge(tmp_path / "f", "2022-06-04", [1, 2])],
+            engine,
+            "challenge",
+        )
 
 
 # --- the command ------------------------------------------------------------------------------------------------------------------
 
 
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     one, two = csv(tmp_path, DAY_1), csv(tmp_path, LATER)
     assert main(["read", "table", str(one), "--out", "d"]) == 0
     assert main(["append", "d", "table", str(two)]) == 0
-    assert "1 events of 1 days appended\nshop0: 3 events of 3 users and 2 items, 2 days" in capsys.readouterr().out
+    assert (
+        "1 events of 1 days appended\nshop0: 3 events of 3 users and 2 items, 2 days"
+        in capsys.readouterr().out
+    )
     assert main(["append", "d", "table", str(two)]) == 1
     assert "these events are there already" in capsys.readouterr().err
     assert main(["append", "d", "table"]) == 1
@@ -449,7 +592,10 @@ with DuckDB(memory="500MB", threads=1) as engine:
 
 def kill(folder: Path, source: Path, moment: int) -> bool:
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(folder), str(source), str(moment)], check=False, capture_output=True, text=True
+        [sys.executable, "-c", KILLED, str(folder), str(source), str(moment)],
+        check=False,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
     return done.returncode != 0

@@ -52,9 +52,20 @@ def clean(seed: int = 0, users: int = USERS) -> Rows:
     """Every day some users, one event at a time; no two events of a user at one time, every item again and again."""
     rng = np.random.default_rng(seed)
     n = users * DAYS
-    time = START + np.repeat(np.arange(DAYS), users) * DAY + rng.permutation(n) % 70_000 * SECOND + 6 * HOUR
+    time = (
+        START
+        + np.repeat(np.arange(DAYS), users) * DAY
+        + rng.permutation(n) % 70_000 * SECOND
+        + 6 * HOUR
+    )
     user = np.tile(np.arange(1, users + 1), DAYS)
-    return {"time": time, "user": user, "kind": rng.integers(0, 3, n), "item": rng.integers(1, ITEMS + 1, n), "session": np.arange(n)}
+    return {
+        "time": time,
+        "user": user,
+        "kind": rng.integers(0, 3, n),
+        "item": rng.integers(1, ITEMS + 1, n),
+        "session": np.arange(n),
+    }
 
 
 def add(rows: Rows, **more: np.ndarray | int) -> Rows:
@@ -84,7 +95,9 @@ def stored(
         columns=("session",),
         selects=[f"SELECT * FROM {table}"],
         catalogue=catalogue,
-        attributes={"category": AttributeKind.CATEGORY} if "category" in catalogue.column_names else {},
+        attributes={"category": AttributeKind.CATEGORY}
+        if "category" in catalogue.column_names
+        else {},
         time=time,
         rejected=rejected,
     )
@@ -128,17 +141,37 @@ def tied(rows: Rows) -> Rows:
 
 def fast(rows: Rows) -> Rows:
     minute = START + 40 * DAY
-    return add(rows, time=minute + np.arange(400) * SECOND, user=5, kind=0, item=1 + np.arange(400) % ITEMS)
+    return add(
+        rows,
+        time=minute + np.arange(400) * SECOND,
+        user=5,
+        kind=0,
+        item=1 + np.arange(400) % ITEMS,
+    )
 
 
 def awake(rows: Rows) -> Rows:
-    return add(rows, time=START + 30 * DAY + np.arange(72) * HOUR + np.arange(72) ** 2 % 977 * SECOND, user=6, kind=0, item=3)
+    return add(
+        rows,
+        time=START + 30 * DAY + np.arange(72) * HOUR + np.arange(72) ** 2 % 977 * SECOND,
+        user=6,
+        kind=0,
+        item=3,
+    )
 
 
 def periodic(rows: Rows) -> Rows:
     # Every 10 minutes, 10 hours a day: neither fast nor sleepless.
-    time = np.concatenate([START + d * DAY + 7 * HOUR + np.arange(60) * 600 * SECOND for d in range(20)])
-    return add({c: v[rows["user"] != 7] for c, v in rows.items()}, time=time, user=7, kind=0, item=1 + np.arange(len(time)) % ITEMS)
+    time = np.concatenate(
+        [START + d * DAY + 7 * HOUR + np.arange(60) * 600 * SECOND for d in range(20)]
+    )
+    return add(
+        {c: v[rows["user"] != 7] for c, v in rows.items()},
+        time=time,
+        user=7,
+        kind=0,
+        item=1 + np.arange(len(time)) % ITEMS,
+    )
 
 
 def heavy(rows: Rows) -> Rows:
@@ -147,7 +180,11 @@ def heavy(rows: Rows) -> Rows:
     rng = np.random.default_rng(3)
     keep = rng.random(len(time)) < 0.9
     return add(
-        spread, time=time[keep] + rng.integers(0, 60, keep.sum()) * SECOND, user=10_000, kind=0, item=1 + np.arange(keep.sum()) % ITEMS
+        spread,
+        time=time[keep] + rng.integers(0, 60, keep.sum()) * SECOND,
+        user=10_000,
+        kind=0,
+        item=1 + np.arange(keep.sum()) % ITEMS,
     )
 
 
@@ -182,8 +219,18 @@ def unrepeated(rows: Rows) -> Rows:
     ("plant", "name", "severity", "numbers"),
     [
         (twice, "duplicates", "warning", {"events": 12, "kinds": {"buy": 12}}),
-        (twice_but_session, "near-duplicates", "note", {"events": 9, "kinds": {"cart": 9}, "columns": ["session"]}),
-        (tied, "ties", "warning", {"tied": 1000, "resolved": {"kind": 0, "item": 1000, "rest": 0, "equal": 0}}),
+        (
+            twice_but_session,
+            "near-duplicates",
+            "note",
+            {"events": 9, "kinds": {"cart": 9}, "columns": ["session"]},
+        ),
+        (
+            tied,
+            "ties",
+            "warning",
+            {"tied": 1000, "resolved": {"kind": 0, "item": 1000, "rest": 0, "equal": 0}},
+        ),
         (fast, "bots-fast", "warning", {"users": 1, "ids": [5], "most": 60}),
         (awake, "bots-awake", "warning", {"users": 1, "ids": [6], "most": 24}),
         (periodic, "bots-periodic", "warning", {"users": 1, "ids": [7], "most": 600 * SECOND}),
@@ -192,13 +239,23 @@ def unrepeated(rows: Rows) -> Rows:
         (hole, "gap-days", "warning", {"days": 5, "longest": 5, "longest_from": "2024-01-31"}),
         (midnight_buys, "midnight", "warning", {}),
         (midnight_all, "midnight", "note", {}),
-        (unlisted, "unlisted-items", "warning", {"items": 1, "of": ITEMS + 1, "events": USERS * DAYS // 20}),
+        (
+            unlisted,
+            "unlisted-items",
+            "warning",
+            {"items": 1, "of": ITEMS + 1, "events": USERS * DAYS // 20},
+        ),
         (unrepeated, "no-repeats", "warning", {}),
     ],
     ids=lambda v: v.__name__ if callable(v) else None,
 )
 def test_a_planted_fault_of_the_log_is_found(
-    plant: Callable[[Rows], Rows], name: str, severity: str, numbers: dict[str, object], tmp_path: Path, engine: DuckDB
+    plant: Callable[[Rows], Rows],
+    name: str,
+    severity: str,
+    numbers: dict[str, object],
+    tmp_path: Path,
+    engine: DuckDB,
 ) -> None:
     found = audited(tmp_path, engine, plant(clean()))
     assert found[name].severity == severity
@@ -215,14 +272,25 @@ def test_a_planted_fault_of_the_log_is_found(
     assert set(found) - {name} <= also.get(plant.__name__, set()), found
 
 
-def test_items_bought_before_they_are_known_and_rejected_rows_and_unseen_kinds(tmp_path: Path, engine: DuckDB) -> None:
+def test_items_bought_before_they_are_known_and_rejected_rows_and_unseen_kinds(
+    tmp_path: Path, engine: DuckDB
+) -> None:
     items = np.arange(1, ITEMS + 1)
-    known = pa.array([START + 40 * DAY if i == 4 else None if i % 2 else START for i in items.tolist()], pa.int64())
+    known = pa.array(
+        [START + 40 * DAY if i == 4 else None if i % 2 else START for i in items.tolist()],
+        pa.int64(),
+    )
     rows = clean()
     found = audited(
-        tmp_path, engine, rows, catalogue=pa.table({"item": items, "known_from": known, "category": items % 5}), rejected={"no time": 3}
+        tmp_path,
+        engine,
+        rows,
+        catalogue=pa.table({"item": items, "known_from": known, "category": items % 5}),
+        rejected={"no time": 3},
     )
-    before = int(((rows["item"] == 4) & (rows["kind"] == 2) & (rows["time"] < START + 40 * DAY)).sum())
+    before = int(
+        ((rows["item"] == 4) & (rows["kind"] == 2) & (rows["time"] < START + 40 * DAY)).sum()
+    )
     assert before > 10
     assert found["bought-before-known"].numbers == {"events": before, "items": 1}
     assert found["rejected"].numbers == {"no time": 3}
@@ -241,7 +309,9 @@ def test_a_clock_ahead_of_its_file(tmp_path: Path, engine: DuckDB) -> None:
 
 
 def test_a_log_without_catalogue_is_told_so(tmp_path: Path, engine: DuckDB) -> None:
-    found = audited(tmp_path, engine, clean(), catalogue=pa.table({"item": pa.array([], pa.int64())}))
+    found = audited(
+        tmp_path, engine, clean(), catalogue=pa.table({"item": pa.array([], pa.int64())})
+    )
     assert set(found) == {"no-catalogue"}
 
 
@@ -251,27 +321,48 @@ def test_an_empty_log_and_one_event(tmp_path: Path, engine: DuckDB) -> None:
     assert {f.name for f in found} == {"unseen-kinds"}
     assert shape.popularity == ((1, 1.0),)
     log = EventLog.open(Dataset.open(tmp_path / "one"), engine)
-    found, shape = audit_log(replace(log, events=engine.view(f"SELECT * FROM {log.events} WHERE 1 = 0")))
+    found, shape = audit_log(
+        replace(log, events=engine.view(f"SELECT * FROM {log.events} WHERE 1 = 0"))
+    )
     assert [f.name for f in found] == ["empty"]
     assert shape.gaps == ()
 
 
 def test_a_log_in_order_form_needs_no_clock(tmp_path: Path, engine: DuckDB) -> None:
     rows = clean()
-    log = stored(tmp_path / "log", engine, rows | {"time": np.argsort(np.argsort(rows["time"]))}, time="order")
+    log = stored(
+        tmp_path / "log",
+        engine,
+        rows | {"time": np.argsort(np.argsort(rows["time"]))},
+        time="order",
+    )
     found, shape = audit_log(log)
     assert found == []
     assert shape.retention == ()
     parts = of_last(log)
-    assert not [f for f in audit_parts(parts, made_elsewhere=False)[0] + audit_last(parts, clock=False) if f.severity != "note"]
+    assert not [
+        f
+        for f in audit_parts(parts, made_elsewhere=False)[0] + audit_last(parts, clock=False)
+        if f.severity != "note"
+    ]
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.tuples(*(st.integers(0, n) for n in (3, 2, 2, 2, 1))), min_size=1, max_size=40))
-def test_ties_equal_a_loop_over_pairs(engine: DuckDB, rows: list[tuple[int, int, int, int, int]]) -> None:
-    columns = dict(zip(("time", "user", "kind", "item", "session"), (np.array(c, np.int64) for c in zip(*rows, strict=True)), strict=True))
+def test_ties_equal_a_loop_over_pairs(
+    engine: DuckDB, rows: list[tuple[int, int, int, int, int]]
+) -> None:
+    columns = dict(
+        zip(
+            ("time", "user", "kind", "item", "session"),
+            (np.array(c, np.int64) for c in zip(*rows, strict=True)),
+            strict=True,
+        )
+    )
     events = engine.keep(pa.table({**columns, "kind": columns["kind"].astype(np.int16)}))
-    log = EventLog(engine, Manifest(name="drawn", kinds=KINDS, columns=("session",)), events, "none")
+    log = EventLog(
+        engine, Manifest(name="drawn", kinds=KINDS, columns=("session",)), events, "none"
+    )
     found = named(_neighbours(log, len(rows))[0])
     engine.drop(events)
     expected: Counter[str] = Counter()
@@ -284,9 +375,19 @@ def test_ties_equal_a_loop_over_pairs(engine: DuckDB, rows: list[tuple[int, int,
         for a, b in pairwise(some):
             pairs += 1
             if a[0] == b[0]:
-                expected["kind" if a[1] != b[1] else "item" if a[2] != b[2] else "rest" if a[3] != b[3] else "equal"] += 1
+                expected[
+                    "kind"
+                    if a[1] != b[1]
+                    else "item"
+                    if a[2] != b[2]
+                    else "rest"
+                    if a[3] != b[3]
+                    else "equal"
+                ] += 1
     if expected:
-        assert found["ties"].numbers["resolved"] == {k: expected[k] for k in ("kind", "item", "rest", "equal")}
+        assert found["ties"].numbers["resolved"] == {
+            k: expected[k] for k in ("kind", "item", "rest", "equal")
+        }
         assert found["ties"].numbers["pairs"] == pairs
     else:
         assert "ties" not in found
@@ -300,7 +401,9 @@ def test_the_pictures_numbers_equal_numpy(tmp_path: Path, engine: DuckDB) -> Non
     assert curve[1] == pytest.approx(counts[0] / counts.sum())
     assert curve[ITEMS] == 1.0
     assert sum(n for _, n in shape.gaps) == len(rows["time"]) - USERS
-    assert sum(map(sum, shape.retention)) == len(np.unique(np.stack([rows["user"], (rows["time"] - START) // (7 * DAY)]), axis=1).T)
+    assert sum(map(sum, shape.retention)) == len(
+        np.unique(np.stack([rows["user"], (rows["time"] - START) // (7 * DAY)]), axis=1).T
+    )
 
 
 @pytest.mark.spark
@@ -312,7 +415,12 @@ def test_spark_finds_the_same(tmp_path: Path, engine: DuckDB) -> None:
     with open_engine("spark", master="local[2]", memory="1500MB") as spark:
         for each in (engine, spark):
             log = EventLog.open(Dataset.open(tmp_path / "log"), each)
-            answers.append((audit_log(log), audit_parts(of_time(log, split(log), "time:14"), made_elsewhere=True)))
+            answers.append(
+                (
+                    audit_log(log),
+                    audit_parts(of_time(log, split(log), "time:14"), made_elsewhere=True),
+                )
+            )
     assert answers[0] == answers[1]
 
 
@@ -322,7 +430,12 @@ def test_spark_finds_the_same(tmp_path: Path, engine: DuckDB) -> None:
 def test_a_clean_split_by_time(tmp_path: Path, engine: DuckDB) -> None:
     log = stored(tmp_path / "log", engine, clean())
     found, prints = audit_parts(of_time(log, split(log), "time:14"), made_elsewhere=True)
-    assert {f.name for f in found} == {"sizes", "cold-users", "cold-items", "degenerate-churn"}  # all sixty buy in every window
+    assert {f.name for f in found} == {
+        "sizes",
+        "cold-users",
+        "cold-items",
+        "degenerate-churn",
+    }  # all sixty buy in every window
     assert not [f for f in found if f.severity == "leak"]
     assert set(prints) == {"past", "train", "valid", "population", "split"}
 
@@ -343,7 +456,11 @@ def test_cold_users_and_items_and_degenerate_labels(tmp_path: Path, engine: Duck
     assert by["cold-users"].numbers["valid_cold"] == 30
     assert by["cold-users"].numbers["valid_only"] == 30
     assert by["cold-items"].numbers["valid_cold"] == 1
-    dead = next(f for f in found if f.name == "degenerate-labels" and f.numbers["task"] == "propensity_item")
+    dead = next(
+        f
+        for f in found
+        if f.name == "degenerate-labels" and f.numbers["task"] == "propensity_item"
+    )
     assert dead.numbers["none_positive"] == 1
     assert dead.numbers["labels"] == ITEMS
     assert dead.numbers["score_charged"] == pytest.approx(0.8 / ITEMS)
@@ -361,16 +478,39 @@ def test_the_fingerprint_knows_no_order_and_every_row(tmp_path: Path, engine: Du
     assert prints[0]["past"] != prints[2]["past"]
     assert {k for k in prints[0] if prints[0][k] != prints[2][k]} == {"past", "split"}
     week = of_time(
-        stored(tmp_path / "week", engine, rows), split(EventLog.open(Dataset.open(tmp_path / "week"), engine), horizon_days=7), "time:7"
+        stored(tmp_path / "week", engine, rows),
+        split(EventLog.open(Dataset.open(tmp_path / "week"), engine), horizon_days=7),
+        "time:7",
     )
     assert audit_parts(week, made_elsewhere=False)[1]["split"] != prints[0]["split"]
 
 
 def test_leave_one_out(tmp_path: Path, engine: DuckDB) -> None:
     """Three users: one ends with an item seen before, one with a tie, one has too few events."""
-    events = [(1, 1, 5), (2, 1, 6), (3, 1, 7), (4, 1, 5), (1, 2, 1), (2, 2, 2), (3, 2, 3), (3, 2, 4), (1, 3, 1), (2, 3, 2)]
+    events = [
+        (1, 1, 5),
+        (2, 1, 6),
+        (3, 1, 7),
+        (4, 1, 5),
+        (1, 2, 1),
+        (2, 2, 2),
+        (3, 2, 3),
+        (3, 2, 4),
+        (1, 3, 1),
+        (2, 3, 2),
+    ]
     time, user, item = (np.array(c) for c in zip(*events, strict=True))
-    log = stored(tmp_path / "log", engine, {"time": START + time * DAY, "user": user, "kind": time * 0, "item": item, "session": time})
+    log = stored(
+        tmp_path / "log",
+        engine,
+        {
+            "time": START + time * DAY,
+            "user": user,
+            "kind": time * 0,
+            "item": item,
+            "session": time,
+        },
+    )
     parts = of_last(log)
     found, _ = audit_parts(parts, made_elsewhere=False)
     assert named(found)["sizes"].numbers == {"past": 4, "train": 2, "valid": 2}
@@ -399,16 +539,29 @@ def data(whole: Path, tmp_path: Path) -> Path:
 
 def look(folder: Path, engine: DuckDB) -> list[Finding]:
     parts, found = open_files(folder, engine, folder)
-    return found + audit_parts(parts, made_elsewhere=True)[0] + audit_complete(parts, challenge.open_raw(folder, engine, unsplit=True))
+    return (
+        found
+        + audit_parts(parts, made_elsewhere=True)[0]
+        + audit_complete(parts, challenge.open_raw(folder, engine, unsplit=True))
+    )
 
 
 def leaks(found: list[Finding]) -> set[str]:
     return {f.name for f in found if f.severity == "leak"}
 
 
-def test_a_clean_directory_has_no_leak_and_the_fingerprint_of_our_own_past(data: Path, engine: DuckDB) -> None:
+def test_a_clean_directory_has_no_leak_and_the_fingerprint_of_our_own_past(
+    data: Path, engine: DuckDB
+) -> None:
     found = look(data, engine)
-    assert {f.name for f in found} <= {"sizes", "cold-users", "cold-items", "degenerate-labels", "labels-not-in-train", "popularity"}
+    assert {f.name for f in found} <= {
+        "sizes",
+        "cold-users",
+        "cold-items",
+        "degenerate-labels",
+        "labels-not-in-train",
+        "popularity",
+    }
     assert not leaks(found)
     assert {f.numbers["matches"] for f in found if f.name == "popularity"} == {"train"}
     log = challenge.open_raw(data, engine, unsplit=True)
@@ -428,32 +581,50 @@ def late_visits(data: Path) -> None:
     visits = pq.read_table(data / "page_visit.parquet")
     moment = pc.strptime(visits.column("timestamp"), "%Y-%m-%d %H:%M:%S", "us")
     visits = visits.set_column(1, "timestamp", moment)
-    edit(data / "input" / "page_visit.parquet", lambda t: pa.concat_tables([t, visits.slice(len(visits) - 5).cast(t.schema)]))
+    edit(
+        data / "input" / "page_visit.parquet",
+        lambda t: pa.concat_tables([t, visits.slice(len(visits) - 5).cast(t.schema)]),
+    )
 
 
 def windows_overlap(data: Path) -> None:
     valid = pq.read_table(data / "target" / "validation_target.parquet")
-    edit(data / "target" / "train_target.parquet", lambda t: pa.concat_tables([t, valid.slice(0, 3)]))
+    edit(
+        data / "target" / "train_target.parquet",
+        lambda t: pa.concat_tables([t, valid.slice(0, 3)]),
+    )
 
 
 def answers_in_the_past(data: Path) -> None:
     train = pq.read_table(data / "target" / "train_target.parquet")
-    edit(data / "input" / "product_buy.parquet", lambda t: pa.concat_tables([t, train.slice(0, 4).select(t.column_names).cast(t.schema)]))
+    edit(
+        data / "input" / "product_buy.parquet",
+        lambda t: pa.concat_tables([t, train.slice(0, 4).select(t.column_names).cast(t.schema)]),
+    )
 
 
 def past_in_the_answers(data: Path) -> None:
     bought = pq.read_table(data / "input" / "product_buy.parquet").slice(0, 2)
     known = pq.read_table(data / "product_properties.parquet")
     joined = bought.join(known, "sku")
-    edit(data / "target" / "train_target.parquet", lambda t: pa.concat_tables([t, joined.select(t.column_names).cast(t.schema)]))
+    edit(
+        data / "target" / "train_target.parquet",
+        lambda t: pa.concat_tables([t, joined.select(t.column_names).cast(t.schema)]),
+    )
 
 
 def labels_of_the_future(data: Path) -> None:
     """Skus that nobody bought before the validation window, as a list of new skus chosen there would have."""
     target = data / "target"
     valid = pq.read_table(target / "validation_target.parquet")
-    edit(data / "input" / "product_buy.parquet", lambda t: t.filter(pc.not_equal(t.column("sku"), valid.column("sku")[0])))
-    edit(target / "train_target.parquet", lambda t: t.filter(pc.not_equal(t.column("sku"), valid.column("sku")[0])))
+    edit(
+        data / "input" / "product_buy.parquet",
+        lambda t: t.filter(pc.not_equal(t.column("sku"), valid.column("sku")[0])),
+    )
+    edit(
+        target / "train_target.parquet",
+        lambda t: t.filter(pc.not_equal(t.column("sku"), valid.column("sku")[0])),
+    )
     if valid.column("sku")[0].as_py() not in np.load(target / "propensity_new_sku.npy"):
         listed = np.load(target / "propensity_new_sku.npy")
         listed[0] = valid.column("sku")[0].as_py()
@@ -462,7 +633,10 @@ def labels_of_the_future(data: Path) -> None:
 
 def best_of_the_future(data: Path) -> None:
     """The ten most bought of the validation window, all of them live before."""
-    values, counts = np.unique(pq.read_table(data / "target" / "validation_target.parquet").column("sku").to_numpy(), return_counts=True)
+    values, counts = np.unique(
+        pq.read_table(data / "target" / "validation_target.parquet").column("sku").to_numpy(),
+        return_counts=True,
+    )
     best = np.argsort(-counts, kind="stable")[:10]
     np.save(data / "target" / "propensity_sku.npy", values[best])
     np.save(data / "target" / "popularity_propensity_sku.npy", np.ones(10) / 10)
@@ -472,7 +646,10 @@ def popularity_of(*parts: str) -> Callable[[Path], None]:
     def plant(data: Path) -> None:
         bought = np.concatenate([pq.read_table(data / p).column("sku").to_numpy() for p in parts])
         labels = np.load(data / "target" / "propensity_sku.npy")
-        np.save(data / "target" / "popularity_propensity_sku.npy", np.array([(bought == v).sum() for v in labels]) / len(bought))
+        np.save(
+            data / "target" / "popularity_propensity_sku.npy",
+            np.array([(bought == v).sum() for v in labels]) / len(bought),
+        )
 
     plant.__name__ = "popularity_of_" + "_".join(Path(p).stem for p in parts)
     return plant
@@ -480,13 +657,22 @@ def popularity_of(*parts: str) -> Callable[[Path], None]:
 
 def active_of_the_future(data: Path) -> None:
     past = pq.read_table(data / "input" / "product_buy.parquet").column("client_id").to_numpy()
-    valid = pq.read_table(data / "target" / "validation_target.parquet").column("client_id").to_numpy()
+    valid = (
+        pq.read_table(data / "target" / "validation_target.parquet").column("client_id").to_numpy()
+    )
     new = np.setdiff1d(valid, past)
     assert len(new)
-    np.save(data / "target" / "active_clients.npy", np.append(np.load(data / "target" / "active_clients.npy"), new))
+    np.save(
+        data / "target" / "active_clients.npy",
+        np.append(np.load(data / "target" / "active_clients.npy"), new),
+    )
 
 
-TRAIN, VALID, PAST = "target/train_target.parquet", "target/validation_target.parquet", "input/product_buy.parquet"
+TRAIN, VALID, PAST = (
+    "target/train_target.parquet",
+    "target/validation_target.parquet",
+    "input/product_buy.parquet",
+)
 
 
 @pytest.mark.parametrize(
@@ -506,7 +692,9 @@ TRAIN, VALID, PAST = "target/train_target.parquet", "target/validation_target.pa
     ],
     ids=lambda v: v.__name__ if callable(v) else None,
 )
-def test_a_planted_leak_of_a_directory_is_found(plant: Callable[[Path], None], names: set[str], data: Path, engine: DuckDB) -> None:
+def test_a_planted_leak_of_a_directory_is_found(
+    plant: Callable[[Path], None], names: set[str], data: Path, engine: DuckDB
+) -> None:
     plant(data)
     assert leaks(look(data, engine)) == names
 
@@ -518,7 +706,11 @@ def test_the_counts_of_planted_leaks(data: Path, engine: DuckDB) -> None:
     assert found["input-after-cutoff", None].numbers["events"] == 5
     assert found["windows-overlap", "train"].numbers["rows"] == 3
     missing = found["not-the-log", None].numbers
-    assert (missing["past_missing"], missing["train_missing"], missing["valid_missing"]) == (-5, -3, 0)
+    assert (missing["past_missing"], missing["train_missing"], missing["valid_missing"]) == (
+        -5,
+        -3,
+        0,
+    )
 
 
 def test_another_rule_is_told_and_no_leak(data: Path, engine: DuckDB) -> None:
@@ -531,12 +723,20 @@ def test_another_rule_is_told_and_no_leak(data: Path, engine: DuckDB) -> None:
         moment = pc.strptime(table.column("timestamp"), "%Y-%m-%d %H:%M:%S", "us")
         micros = moment.cast(pa.int64()).to_numpy()
         table = table.set_column(1, "timestamp", moment)
-        pq.write_table(table.filter(pa.array(micros < made.train.start)), data / "input" / f"{file}.parquet")
+        pq.write_table(
+            table.filter(pa.array(micros < made.train.start)), data / "input" / f"{file}.parquet"
+        )
         if file == "product_buy":
             for label, w in (("train", made.train), ("validation", made.valid)):
-                part = table.filter(pa.array((micros >= w.start) & (micros < w.end))).join(known, "sku")
+                part = table.filter(pa.array((micros >= w.start) & (micros < w.end))).join(
+                    known, "sku"
+                )
                 pq.write_table(part, data / "target" / f"{label}_target.parquet")
-    found = [f for f in look(data, engine) if f.name not in ("popularity-from-future", "labels-from-future", "active-from-future")]
+    found = [
+        f
+        for f in look(data, engine)
+        if f.name not in ("popularity-from-future", "labels-from-future", "active-from-future")
+    ]
     assert named(found)["other-rule"].severity == "warning"
     assert not leaks(found)
 
@@ -544,7 +744,9 @@ def test_another_rule_is_told_and_no_leak(data: Path, engine: DuckDB) -> None:
 def test_attributes_known_too_late(data: Path, tmp_path: Path, engine: DuckDB) -> None:
     parts, _ = open_files(data, engine, data)
     assert parts.bounds is not None
-    some = engine.arrays(f"SELECT item FROM {parts.past} WHERE item IS NOT NULL GROUP BY item ORDER BY item LIMIT 3")["item"]
+    some = engine.arrays(
+        f"SELECT item FROM {parts.past} WHERE item IS NOT NULL GROUP BY item ORDER BY item LIMIT 3"
+    )["item"]
     known = engine.keep(pa.table({"item": some, "known_from": np.full(3, parts.bounds[0] + 1)}))
     found = audit_parts(replace(parts, known=known), made_elsewhere=True)[0]
     assert leaks(found) == {"known-late"}
@@ -563,18 +765,42 @@ def cut_short(path: Path) -> None:
         (lambda d: cut_short(d / TRAIN), "train_target.parquet: not a whole Parquet file"),
         (lambda d: (d / VALID).write_bytes(b""), "validation_target.parquet: the file is empty"),
         (lambda d: (d / VALID).unlink(), "validation_target.parquet: not found"),
-        (lambda d: edit(d / TRAIN, lambda t: t.drop_columns(["timestamp"])), "no column 'timestamp'"),
-        (lambda d: edit(d / TRAIN, lambda t: t.set_column(0, "client_id", pa.array(["x"] * len(t)))), "column client_id holds string"),
+        (
+            lambda d: edit(d / TRAIN, lambda t: t.drop_columns(["timestamp"])),
+            "no column 'timestamp'",
+        ),
+        (
+            lambda d: edit(
+                d / TRAIN, lambda t: t.set_column(0, "client_id", pa.array(["x"] * len(t)))
+            ),
+            "column client_id holds string",
+        ),
         (lambda d: (d / "input" / "page_visit.parquet").unlink(), "page_visit.parquet: not found"),
-        (lambda d: cut_short(d / "input" / "product_buy.parquet"), "product_buy.parquet: not a whole Parquet file"),
+        (
+            lambda d: cut_short(d / "input" / "product_buy.parquet"),
+            "product_buy.parquet: not a whole Parquet file",
+        ),
         (lambda d: (d / "target" / "active_clients.npy").write_bytes(b"no"), "active_clients.npy"),
-        (lambda d: np.save(d / "target" / "propensity_sku.npy", np.array([1, 1, 2])), "3 labels and popularity_propensity_sku.npy"),
-        (lambda d: np.save(d / "target" / "propensity_price.npy", np.array(["a"])), "expected whole numbers"),
-        (lambda d: edit(d / TRAIN, lambda t: t.set_column(1, "timestamp", pa.array(["soon"] * len(t)))), "DuckDB says"),
+        (
+            lambda d: np.save(d / "target" / "propensity_sku.npy", np.array([1, 1, 2])),
+            "3 labels and popularity_propensity_sku.npy",
+        ),
+        (
+            lambda d: np.save(d / "target" / "propensity_price.npy", np.array(["a"])),
+            "expected whole numbers",
+        ),
+        (
+            lambda d: edit(
+                d / TRAIN, lambda t: t.set_column(1, "timestamp", pa.array(["soon"] * len(t)))
+            ),
+            "DuckDB says",
+        ),
         (lambda d: shutil.rmtree(d / "target") or shutil.rmtree(d / "input"), "no split is here"),
     ],
 )
-def test_corrupt_directories_are_refused(spoil: Callable[[Path], object], message: str, data: Path, engine: DuckDB) -> None:
+def test_corrupt_directories_are_refused(
+    spoil: Callable[[Path], object], message: str, data: Path, engine: DuckDB
+) -> None:
     spoil(data)
     with pytest.raises(DataError, match=message.replace("(", r"\(")):
         look(data, engine)
@@ -596,7 +822,9 @@ HEAD = "user_id:token\titem_id:token\ttimestamp:float\n"
 def inter(folder: Path, rows: dict[str, list[tuple[str, str, float]]], head: str = HEAD) -> Path:
     folder.mkdir(exist_ok=True)
     for part, some in rows.items():
-        (folder / f"shop.{part}.inter").write_text(head + "".join("\t".join(map(str, r[: head.count(":")])) + "\n" for r in some))
+        (folder / f"shop.{part}.inter").write_text(
+            head + "".join("\t".join(map(str, r[: head.count(":")])) + "\n" for r in some)
+        )
     return folder
 
 
@@ -623,14 +851,23 @@ def test_recbole_files(tmp_path: Path, engine: DuckDB) -> None:
     assert named(clean_)["sizes"].numbers == {"past": 160, "train": 40, "valid": 40}
 
     mixed = sequences()
-    mixed["train"][0], mixed["test"][0] = mixed["test"][0], mixed["train"][0]  # as a random split does
+    mixed["train"][0], mixed["test"][0] = (
+        mixed["test"][0],
+        mixed["train"][0],
+    )  # as a random split does
     found = of_recbole(inter(tmp_path / "mixed", mixed), engine, tmp_path)
     assert leaks(found) == {"future-in-history"}
-    assert {(f.numbers["later"], f.numbers["part"], f.numbers["users"]) for f in found if f.severity == "leak"} >= {("train", "test", 1)}
+    assert {
+        (f.numbers["later"], f.numbers["part"], f.numbers["users"])
+        for f in found
+        if f.severity == "leak"
+    } >= {("train", "test", 1)}
 
     copied = sequences()
     copied["train"].append(copied["test"][3])
-    assert "target-in-history" in leaks(of_recbole(inter(tmp_path / "copied", copied), engine, tmp_path))
+    assert "target-in-history" in leaks(
+        of_recbole(inter(tmp_path / "copied", copied), engine, tmp_path)
+    )
 
     tie = sequences()
     tie["test"] = [(u, i, t - 1000.0) for u, i, t in tie["test"]]
@@ -639,11 +876,20 @@ def test_recbole_files(tmp_path: Path, engine: DuckDB) -> None:
     assert not leaks(found)
 
     shifted = sequences()
-    shifted = {p: [(u, i, t + (0 if int(u[1:]) % 2 else 1e6)) for u, i, t in rows] for p, rows in shifted.items()}
-    late = named(of_recbole(inter(tmp_path / "late", shifted), engine, tmp_path))["histories-after-targets"]
+    shifted = {
+        p: [(u, i, t + (0 if int(u[1:]) % 2 else 1e6)) for u, i, t in rows]
+        for p, rows in shifted.items()
+    }
+    late = named(of_recbole(inter(tmp_path / "late", shifted), engine, tmp_path))[
+        "histories-after-targets"
+    ]
     assert (late.severity, late.numbers["events"], late.numbers["of"]) == ("warning", 80, 160)
 
-    undated = of_recbole(inter(tmp_path / "undated", sequences(), "user_id:token\titem_id:token\n"), engine, tmp_path)
+    undated = of_recbole(
+        inter(tmp_path / "undated", sequences(), "user_id:token\titem_id:token\n"),
+        engine,
+        tmp_path,
+    )
     assert named(undated)["no-times"].severity == "warning"
     assert not leaks(undated)
 
@@ -652,7 +898,9 @@ def test_corrupt_recbole_files(tmp_path: Path, engine: DuckDB) -> None:
     folder = inter(tmp_path / "one", sequences())
     (folder / "shop.test.inter").unlink()
     (folder / "shop.valid.inter").write_text("")
-    with pytest.raises(DataError, match=r"(?s)shop.valid.inter: the file is empty.*shop.test.inter: not found"):
+    with pytest.raises(
+        DataError, match=r"(?s)shop.valid.inter: the file is empty.*shop.test.inter: not found"
+    ):
         of_recbole(folder, engine, tmp_path)
     folder = inter(tmp_path / "two", sequences(), "user:token\titem_id:token\ttimestamp:float\n")
     with pytest.raises(DataError, match="no column user_id:token"):
@@ -674,10 +922,14 @@ def test_corrupt_recbole_files(tmp_path: Path, engine: DuckDB) -> None:
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory, engine: DuckDB) -> EventLog:
     folder = tmp_path_factory.mktemp("shop") / "log"
-    return EventLog.open(reader("synthetic")(folder, users=600, items=20, categories=4, days=60, rate=3.0), engine)
+    return EventLog.open(
+        reader("synthetic")(folder, users=600, items=20, categories=4, days=60, rate=3.0), engine
+    )
 
 
-def profile_leaks(tmp_path: Path, log: EventLog, users: np.ndarray, vectors: np.ndarray) -> dict[str, Finding]:
+def profile_leaks(
+    tmp_path: Path, log: EventLog, users: np.ndarray, vectors: np.ndarray
+) -> dict[str, Finding]:
     folder = tmp_path / "profiles"
     folder.mkdir(exist_ok=True)
     np.save(folder / "client_ids.npy", users)
@@ -701,14 +953,21 @@ def test_leaks_planted_in_a_column(tmp_path: Path, shop: EventLog) -> None:
         rows = shop.rows(("user",), roles=(Role.BUY,), window=window, ordered=False)["user"]
         vectors[:, column] = np.isin(users, rows) * -3.0 + rng.normal(scale=0.1, size=len(users))
     # The days before the cutoff, exactly: a feature as good as a feature of the past can be.
-    before = shop.rows(("user",), roles=(Role.BUY,), window=type(made.train)(made.train.start - 14 * DAY, made.train.start), ordered=False)[
-        "user"
-    ]
+    before = shop.rows(
+        ("user",),
+        roles=(Role.BUY,),
+        window=type(made.train)(made.train.start - 14 * DAY, made.train.start),
+        ordered=False,
+    )["user"]
     vectors[:, 5] = np.isin(users, before)
     found = profile_leaks(tmp_path, shop, users, vectors)
     assert found["label-leak"].severity == "leak"
     assert found["label-leak"].numbers["columns"] == [1, 4]
-    assert {(r["column"], r["window"]) for r in found["label-leak"].numbers["found"] if r["target"] == "who buys"} == {
+    assert {
+        (r["column"], r["window"])
+        for r in found["label-leak"].numbers["found"]
+        if r["target"] == "who buys"
+    } == {
         (1, "train window"),
         (4, "validation window"),
     }
@@ -761,15 +1020,30 @@ def test_folders_that_are_no_profiles(tmp_path: Path, shop: EventLog) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from([-2.0, -0.0, 0.0, 0.5, 3.0, 65504.0]), st.booleans()), min_size=2, max_size=60), st.booleans())
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([-2.0, -0.0, 0.0, 0.5, 3.0, 65504.0]), st.booleans()),
+        min_size=2,
+        max_size=60,
+    ),
+    st.booleans(),
+)
 def test_counted_ranks_give_the_sorted_auroc(rows: list[tuple[float, bool]], half: bool) -> None:
     column, truth = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
     ranks = _mid_ranks(column.astype(np.float16 if half else np.float32))
     if ranks is None:
         assert len(np.unique(column)) == 1
     elif 0 < truth.sum() < len(truth):
-        assert _auroc(ranks, np.flatnonzero(truth)) == pytest.approx(auroc(truth, column), abs=1e-12)
+        assert _auroc(ranks, np.flatnonzero(truth)) == pytest.approx(
+            auroc(truth, column), abs=1e-12
+        )
 
 
 def test_shares_in_words() -> None:
-    assert [share(a, b) for a, b in ((1, 2), (1, 10_000), (0, 5), (3, 100), (0, 0))] == ["50 %", "less than 0.1 %", "0 %", "3 %", "0 %"]
+    assert [share(a, b) for a, b in ((1, 2), (1, 10_000), (0, 5), (3, 100), (0, 0))] == [
+        "50 %",
+        "less than 0.1 %",
+        "0 %",
+        "3 %",
+        "0 %",
+    ]

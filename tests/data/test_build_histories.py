@@ -32,28 +32,43 @@ def engine():
 def slow(arrays: dict, cutoff: int, fields: tuple[str, ...]) -> dict[int, list[tuple]]:
     """user → events, each a tuple of fields: one by one, with Python's own sort."""
     catalogue = arrays["catalogue"]
-    known = {int(i): row for i, *row in zip(catalogue["item"], catalogue["category"], catalogue["price_bucket"], strict=True)}
+    known = {
+        int(i): row
+        for i, *row in zip(
+            catalogue["item"], catalogue["category"], catalogue["price_bucket"], strict=True
+        )
+    }
     columns = ["time", "kind", "item", "session", "query", "url", "price"]
     found: dict[int, list[dict]] = {}
     for i, user in enumerate(arrays["user"]):
         if arrays["time"][i] < cutoff:
             event = {c: arrays[c][i].item() for c in columns}
-            event["category"], event["price_bucket"] = (int(v) for v in known.get(event["item"], (NONE, NONE)))
+            event["category"], event["price_bucket"] = (
+                int(v) for v in known.get(event["item"], (NONE, NONE))
+            )
             found.setdefault(int(user), []).append(event)
     for events in found.values():
         events.sort(key=lambda e: [-np.inf if e[c] != e[c] else e[c] for c in columns])
-    return {user: [tuple("none" if e[f] != e[f] else e[f] for f in fields) for e in found[user]] for user in sorted(found)}
+    return {
+        user: [tuple("none" if e[f] != e[f] else e[f] for f in fields) for e in found[user]]
+        for user in sorted(found)
+    }
 
 
 def plain(found: Histories) -> dict[int, list[tuple]]:
     ragged = [found.ragged(f) for f in found.fields]
     return {
-        int(user): [tuple("none" if v != v else v for v in e) for e in zip(*(r[i].tolist() for r in ragged), strict=True)]
+        int(user): [
+            tuple("none" if v != v else v for v in e)
+            for e in zip(*(r[i].tolist() for r in ragged), strict=True)
+        ]
         for i, user in enumerate(found.users)
     }
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     seed=st.integers(0, 10_000),
     events=st.integers(0, 150),
@@ -62,11 +77,15 @@ def plain(found: Histories) -> dict[int, list[tuple]]:
     piece=st.sampled_from([1, 7, 50, 1_000_000]),
     fields=st.lists(st.sampled_from(FIELDS), min_size=1, unique=True).map(tuple),
 )
-def test_against_lists(engine, tmp_path_factory, monkeypatch, seed, events, users, cut, piece, fields) -> None:
+def test_against_lists(
+    engine, tmp_path_factory, monkeypatch, seed, events, users, cut, piece, fields
+) -> None:
     monkeypatch.setattr(histories, "ROWS", piece)
     arrays = random_arrays(np.random.default_rng(seed), events=events, users=users, tick=DAY * 4)
     cutoff = START + cut * DAY
-    found = build(memory_log(engine, **arrays).before(cutoff), tmp_path_factory.mktemp("h") / "h", fields)
+    found = build(
+        memory_log(engine, **arrays).before(cutoff), tmp_path_factory.mktemp("h") / "h", fields
+    )
     expected = slow(arrays, cutoff, fields)
     assert plain(found) == expected
     assert found.users.tolist() == list(expected)
@@ -124,7 +143,11 @@ def test_attributes_are_as_they_were_known_at_the_cutoff(engine, tmp_path: Path)
         user=[1, 1],
         kind=[BUY, BUY],
         item=[5, 6],
-        catalogue={"item": [5, 5, 6], "known_from": [START - 9, START + 2 * DAY, START + 2 * DAY], "weight": [1.5, 9.0, 7.0]},
+        catalogue={
+            "item": [5, 5, 6],
+            "known_from": [START - 9, START + 2 * DAY, START + 2 * DAY],
+            "weight": [1.5, 9.0, 7.0],
+        },
         attributes={"weight": AttributeKind.NUMBER},
     )
     assert build(log, tmp_path / "whole", ("weight",)).fields["weight"].tolist() == [9.0, 7.0]
@@ -135,39 +158,63 @@ def test_attributes_are_as_they_were_known_at_the_cutoff(engine, tmp_path: Path)
 
 @pytest.mark.parametrize("piece", [7, 1_000_000])
 @pytest.mark.parametrize("spread", [1, 10**9])
-def test_code_vectors_of_items_and_searches(engine, tmp_path: Path, monkeypatch, piece: int, spread: int) -> None:
+def test_code_vectors_of_items_and_searches(
+    engine, tmp_path: Path, monkeypatch, piece: int, spread: int
+) -> None:
     """Against a look-up event by event: what an item is called (ids near each other and far apart), and what was searched for."""
     monkeypatch.setattr(histories, "ROWS", piece)
     arrays = random_arrays(np.random.default_rng(5))
-    names = {int(i): [int(i), 7, 3][: 1 + i % 3] if i % 4 else [] for i in arrays["catalogue"]["item"]}
+    names = {
+        int(i): [int(i), 7, 3][: 1 + i % 3] if i % 4 else [] for i in arrays["catalogue"]["item"]
+    }
     arrays["item"] = np.where(arrays["item"] == NONE, NONE, arrays["item"] * spread)
-    arrays["catalogue"] = {"item": np.array(list(names)) * spread, "name": [str(v) if v else None for v in names.values()]}
+    arrays["catalogue"] = {
+        "item": np.array(list(names)) * spread,
+        "name": [str(v) if v else None for v in names.values()],
+    }
     log = memory_log(engine, **arrays, attributes={"name": AttributeKind.CODES})
     found = build(log, tmp_path / "h", ("item", "name", "query", "query_codes", "time"))
     assert found.fields["name"].shape == (found.events, 3)
     assert found.fields["query_codes"].shape == (found.events, 16)
     texts = {q: [int(w) for w in t[1:-1].split()] for q, t in arrays["texts"]["query"].items()}
-    for item, name, query, words in zip(*(found.fields[f].tolist() for f in ("item", "name", "query", "query_codes")), strict=True):
+    for item, name, query, words in zip(
+        *(found.fields[f].tolist() for f in ("item", "name", "query", "query_codes")), strict=True
+    ):
         said = names.get(item // spread, []) if item != NONE else []
         assert name == [w * PLACES + i for i, w in enumerate(said)] + [-1] * (3 - len(said))
-        assert words == ([w * PLACES + i for i, w in enumerate(texts[query])] if query != NONE else [-1] * 16)
+        assert words == (
+            [w * PLACES + i for i, w in enumerate(texts[query])] if query != NONE else [-1] * 16
+        )
     assert (found.fields["query_codes"] >= 0).any()
     again = Histories.open(tmp_path / "h")
     assert again.digest() == found.digest()
-    assert again.take(np.array([2, 0])).fields["name"].tolist() == [*again.ragged("name")[2].tolist(), *again.ragged("name")[0].tolist()]
-    with pytest.raises(ConfigError, match="name holds code vectors, which are looked up on one machine only"):
+    assert again.take(np.array([2, 0])).fields["name"].tolist() == [
+        *again.ragged("name")[2].tolist(),
+        *again.ragged("name")[0].tolist(),
+    ]
+    with pytest.raises(
+        ConfigError, match="name holds code vectors, which are looked up on one machine only"
+    ):
         parts.histories(log, tmp_path / "shards", ("item", "name"), shards=2)
 
 
 def test_code_vectors_that_are_none(engine, tmp_path: Path) -> None:
     arrays = random_arrays(np.random.default_rng(5))
-    log = memory_log(engine, **{**arrays, "texts": {"query": dict.fromkeys(range(20), "red lamp")}})
-    with pytest.raises(DataError, match=r"random: query.*20 of 20 code vectors are not .*'red lamp'"):
+    log = memory_log(
+        engine, **{**arrays, "texts": {"query": dict.fromkeys(range(20), "red lamp")}}
+    )
+    with pytest.raises(
+        DataError, match=r"random: query.*20 of 20 code vectors are not .*'red lamp'"
+    ):
         build(log, tmp_path / "h", ("query_codes",))
     with pytest.raises(ConfigError, match="found query_codes"):
         build(memory_log(engine, **{**arrays, "codes": False}), tmp_path / "h", ("query_codes",))
     assert not (tmp_path / "h").exists()
-    empty = build(random_log(engine, np.random.default_rng(0), events=0), tmp_path / "h", ("time", "query_codes"))
+    empty = build(
+        random_log(engine, np.random.default_rng(0), events=0),
+        tmp_path / "h",
+        ("time", "query_codes"),
+    )
     assert empty.fields["query_codes"].shape == (0, 16)
 
 
@@ -182,7 +229,10 @@ def test_only_what_can_be_seen_is_sorted(engine) -> None:
 def test_fields_that_are_none(engine, tmp_path: Path) -> None:
     log = random_log(engine, np.random.default_rng(0))
     for fields in (("time", "colour"), ()):
-        with pytest.raises(ConfigError, match=r"fields of histories: found (colour|none), expected some of user, time, kind, item"):
+        with pytest.raises(
+            ConfigError,
+            match=r"fields of histories: found (colour|none), expected some of user, time, kind, item",
+        ):
             build(log, tmp_path / "h", fields)
     odd = memory_log(
         engine,
@@ -197,7 +247,9 @@ def test_fields_that_are_none(engine, tmp_path: Path) -> None:
     assert not (tmp_path / "h").exists()
 
 
-def test_what_fails_leaves_nothing_and_the_engine_goes_on(engine, tmp_path: Path, monkeypatch) -> None:
+def test_what_fails_leaves_nothing_and_the_engine_goes_on(
+    engine, tmp_path: Path, monkeypatch
+) -> None:
     monkeypatch.setattr(histories, "ROWS", 10)
     log = random_log(engine, np.random.default_rng(0))
 
@@ -216,7 +268,12 @@ def test_what_fails_leaves_nothing_and_the_engine_goes_on(engine, tmp_path: Path
 
 def test_progress(engine, tmp_path: Path) -> None:
     said: list[tuple[str, int, int]] = []
-    build(random_log(engine, np.random.default_rng(0)), tmp_path / "h", ("time",), watch=lambda *now: said.append(now))
+    build(
+        random_log(engine, np.random.default_rng(0)),
+        tmp_path / "h",
+        ("time",),
+        watch=lambda *now: said.append(now),
+    )
     assert said[0] == ("histories", 0, 200)
     assert said[-1] == ("histories", 200, 200)
 
@@ -225,7 +282,11 @@ def test_default_fields(engine) -> None:
     assert default_fields(random_log(engine, np.random.default_rng(0))) == (
         "time", "kind", "item", "url", "query", "category", "price_bucket",
     )  # fmt: skip
-    assert default_fields(memory_log(engine, time=[0], user=[1], kind=[0])) == ("time", "kind", "item")
+    assert default_fields(memory_log(engine, time=[0], user=[1], kind=[0])) == (
+        "time",
+        "kind",
+        "item",
+    )
 
 
 def test_a_past_remembers_its_histories(engine) -> None:

@@ -20,7 +20,9 @@ INPUTS = [f"input/{f}.parquet" for f in challenge.FILES]
 
 
 @pytest.fixture(scope="module")
-def split_golden(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, challenge.SplitFacts]:
+def split_golden(
+    golden: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, challenge.SplitFacts]:
     folder = tmp_path_factory.mktemp("golden") / "log"
     shutil.copytree(golden / "log", folder, copy_function=shutil.copyfile)
     for path in (folder, *folder.rglob("*")):
@@ -29,7 +31,9 @@ def split_golden(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
         return folder, challenge.split(folder, engine)
 
 
-def test_dates_and_counts_are_the_organisers(split_golden: tuple[Path, challenge.SplitFacts]) -> None:
+def test_dates_and_counts_are_the_organisers(
+    split_golden: tuple[Path, challenge.SplitFacts],
+) -> None:
     _, facts = split_golden
     assert show(facts.end) == "2022-09-17 22:54:32"
     assert show(facts.train_start) == "2022-08-21 00:00:00"
@@ -39,9 +43,14 @@ def test_dates_and_counts_are_the_organisers(split_golden: tuple[Path, challenge
 
 
 @pytest.mark.parametrize("file", challenge.FILES)
-def test_input_is_the_past_in_the_order_of_the_file(split_golden: tuple[Path, challenge.SplitFacts], file: str) -> None:
+def test_input_is_the_past_in_the_order_of_the_file(
+    split_golden: tuple[Path, challenge.SplitFacts], file: str
+) -> None:
     folder, facts = split_golden
-    source, cut = pq.read_table(folder / f"{file}.parquet"), pq.read_table(folder / "input" / f"{file}.parquet")
+    source, cut = (
+        pq.read_table(folder / f"{file}.parquet"),
+        pq.read_table(folder / "input" / f"{file}.parquet"),
+    )
     expected = source.filter(pc.less(source.column("timestamp"), show(facts.train_start)))
     assert cut.column_names == source.column_names
     assert len(cut) == facts.rows[f"input/{file}.parquet"]
@@ -52,34 +61,64 @@ def test_input_is_the_past_in_the_order_of_the_file(split_golden: tuple[Path, ch
 
 
 @pytest.mark.parametrize("label", ["train", "validation"])
-def test_targets_are_joined_with_the_properties(split_golden: tuple[Path, challenge.SplitFacts], label: str) -> None:
+def test_targets_are_joined_with_the_properties(
+    split_golden: tuple[Path, challenge.SplitFacts], label: str
+) -> None:
     folder, facts = split_golden
-    start, end = (show(facts.train_start), show(facts.validation_start)) if label == "train" else (show(facts.validation_start), "9")
-    buys, target = pq.read_table(folder / "product_buy.parquet"), pq.read_table(folder / "target" / f"{label}_target.parquet")
-    expected = buys.filter(pc.and_(pc.greater_equal(buys.column("timestamp"), start), pc.less(buys.column("timestamp"), end)))
-    properties = {row["sku"]: row for row in pq.read_table(folder / "product_properties.parquet").to_pylist()}
+    start, end = (
+        (show(facts.train_start), show(facts.validation_start))
+        if label == "train"
+        else (show(facts.validation_start), "9")
+    )
+    buys, target = (
+        pq.read_table(folder / "product_buy.parquet"),
+        pq.read_table(folder / "target" / f"{label}_target.parquet"),
+    )
+    expected = buys.filter(
+        pc.and_(
+            pc.greater_equal(buys.column("timestamp"), start),
+            pc.less(buys.column("timestamp"), end),
+        )
+    )
+    properties = {
+        row["sku"]: row for row in pq.read_table(folder / "product_properties.parquet").to_pylist()
+    }
     assert target.column_names == ["client_id", "timestamp", "sku", "category", "price", "name"]
     assert target.column("client_id").to_pylist() == expected.column("client_id").to_pylist()
     assert target.column("sku").to_pylist() == expected.column("sku").to_pylist()
     for column in ("category", "price", "name"):
-        assert target.column(column).to_pylist() == [properties[sku][column] for sku in expected.column("sku").to_pylist()]
+        assert target.column(column).to_pylist() == [
+            properties[sku][column] for sku in expected.column("sku").to_pylist()
+        ]
 
 
-def test_what_else_is_there_stays(split_golden: tuple[Path, challenge.SplitFacts], golden: Path) -> None:
+def test_what_else_is_there_stays(
+    split_golden: tuple[Path, challenge.SplitFacts], golden: Path
+) -> None:
     folder, _ = split_golden
     for path in (golden / "log").rglob("*"):
         if path.is_file():
-            assert (folder / path.relative_to(golden / "log")).read_bytes() == path.read_bytes(), path
-    made = {str(p.relative_to(folder)) for p in folder.rglob("*.parquet") if not (golden / "log" / p.relative_to(folder)).exists()}
+            assert (folder / path.relative_to(golden / "log")).read_bytes() == path.read_bytes(), (
+                path
+            )
+    made = {
+        str(p.relative_to(folder))
+        for p in folder.rglob("*.parquet")
+        if not (golden / "log" / p.relative_to(folder)).exists()
+    }
     assert made == {*INPUTS, "target/train_target.parquet", "target/validation_target.parquet"}
 
 
-def test_the_raw_input_is_the_past_of_our_split(split_golden: tuple[Path, challenge.SplitFacts], tmp_path: Path) -> None:
+def test_the_raw_input_is_the_past_of_our_split(
+    split_golden: tuple[Path, challenge.SplitFacts], tmp_path: Path
+) -> None:
     folder, _ = split_golden
     with DuckDB(memory="300MB", threads=1) as engine:
         whole = challenge.open_raw(folder, engine, unsplit=True)
         ours = split_log(whole).past.log.rows(["user", "time", "kind", "item", "price"])
-        theirs = challenge.open_raw(folder, engine, unsplit=False).rows(["user", "time", "kind", "item", "price"])
+        theirs = challenge.open_raw(folder, engine, unsplit=False).rows(
+            ["user", "time", "kind", "item", "price"]
+        )
     for column, values in ours.items():
         assert np.array_equal(values, theirs[column]), column
 
@@ -99,10 +138,15 @@ def world(folder: Path, buys: dict[str, list], properties: dict[str, list] | Non
     bought = pa.table(buys)
     for file, (_, about) in challenge.FILES.items():
         empty = {"client_id": pa.array([], pa.int64()), "timestamp": pa.array([], pa.string())}
-        table = pa.table({**empty, about: pa.array([], pa.string() if about == "query" else pa.int64())})
+        table = pa.table(
+            {**empty, about: pa.array([], pa.string() if about == "query" else pa.int64())}
+        )
         pq.write_table(bought if file == "product_buy" else table, folder / f"{file}.parquet")
     pq.write_table(
-        pa.table(properties or {"sku": [1, 2], "category": [5, 5], "price": [9, 9], "name": [CODES, CODES]}),
+        pa.table(
+            properties
+            or {"sku": [1, 2], "category": [5, 5], "price": [9, 9], "name": [CODES, CODES]}
+        ),
         folder / "product_properties.parquet",
     )
     return folder
@@ -115,12 +159,25 @@ def split(folder: Path) -> challenge.SplitFacts:
 
 def test_bounds(tmp_path: Path) -> None:
     """An event at a cutoff is after it; the last purchase is in the validation window."""
-    times = ["2022-08-20 23:59:59", "2022-08-21 00:00:00", "2022-09-03 23:59:59", "2022-09-04 00:00:00", "2022-09-17 23:59:59"]
-    folder = world(tmp_path / "raw", {"client_id": [1, 2, 3, 4, 5], "timestamp": times, "sku": [1] * 5})
+    times = [
+        "2022-08-20 23:59:59",
+        "2022-08-21 00:00:00",
+        "2022-09-03 23:59:59",
+        "2022-09-04 00:00:00",
+        "2022-09-17 23:59:59",
+    ]
+    folder = world(
+        tmp_path / "raw", {"client_id": [1, 2, 3, 4, 5], "timestamp": times, "sku": [1] * 5}
+    )
     facts = split(folder)
-    assert (facts.train_start, facts.validation_start) == (parse("2022-08-21"), parse("2022-09-04"))
+    assert (facts.train_start, facts.validation_start) == (
+        parse("2022-08-21"),
+        parse("2022-09-04"),
+    )
     train, valid = challenge.target_rows(folder)
-    assert pq.read_table(folder / "input" / "product_buy.parquet").column("client_id").to_pylist() == [1]
+    assert pq.read_table(folder / "input" / "product_buy.parquet").column(
+        "client_id"
+    ).to_pylist() == [1]
     assert train["client_id"].tolist() == [2, 3]
     assert valid["client_id"].tolist() == [4, 5]
 
@@ -141,7 +198,14 @@ def test_an_unordered_file_keeps_its_order(tmp_path: Path) -> None:
 
 
 def test_splitting_twice_is_splitting_once(tmp_path: Path) -> None:
-    folder = world(tmp_path / "raw", {"client_id": [1, 2], "timestamp": ["2022-08-01 00:00:00", "2022-09-04 00:00:00"], "sku": [1, 2]})
+    folder = world(
+        tmp_path / "raw",
+        {
+            "client_id": [1, 2],
+            "timestamp": ["2022-08-01 00:00:00", "2022-09-04 00:00:00"],
+            "sku": [1, 2],
+        },
+    )
     split(folder)
     before = {p: p.read_bytes() for p in folder.rglob("*.parquet")}
     split(folder)
@@ -153,12 +217,18 @@ def test_a_bought_sku_without_properties_is_named(tmp_path: Path) -> None:
     one = world(tmp_path / "one", {"client_id": [1, 2], "timestamp": times[:2], "sku": [1, 77]})
     with pytest.raises(DataError, match="bought sku 77 has no row"):
         split(one)
-    many = world(tmp_path / "many", {"client_id": [1] * 14, "timestamp": times, "sku": list(range(1, 15))})
-    with pytest.raises(DataError, match=r"12 bought skus \(3, 4, 5, 6, 7, 8, 9, 10, 11, 12, …\) have no row"):
+    many = world(
+        tmp_path / "many", {"client_id": [1] * 14, "timestamp": times, "sku": list(range(1, 15))}
+    )
+    with pytest.raises(
+        DataError, match=r"12 bought skus \(3, 4, 5, 6, 7, 8, 9, 10, 11, 12, …\) have no row"
+    ):
         split(many)
     half = {"sku": [1, 2], "category": [5, None], "price": [9, 9], "name": [CODES, CODES]}
     with pytest.raises(DataError, match="bought sku 2 has no row with category and price"):
-        split(world(tmp_path / "half", {"client_id": [1], "timestamp": times[:1], "sku": [2]}, half))
+        split(
+            world(tmp_path / "half", {"client_id": [1], "timestamp": times[:1], "sku": [2]}, half)
+        )
     for folder in (one, many, tmp_path / "half"):
         assert not (folder / "input").exists()
         assert not (folder / "target").exists()
@@ -166,7 +236,11 @@ def test_a_bought_sku_without_properties_is_named(tmp_path: Path) -> None:
 
 BAD = {
     "nothing bought": (
-        {"client_id": pa.array([], pa.int64()), "timestamp": pa.array([], pa.string()), "sku": pa.array([], pa.int64())},
+        {
+            "client_id": pa.array([], pa.int64()),
+            "timestamp": pa.array([], pa.string()),
+            "sku": pa.array([], pa.int64()),
+        },
         None,
         "bought",
     ),
@@ -176,8 +250,16 @@ BAD = {
         None,
         "2022-09-01 00:00:00\\+02:00",
     ),
-    "no time": ({"client_id": [1, 1], "timestamp": ["2022-09-01 00:00:00", None], "sku": [1, 1]}, None, "1 rows have no timestamp"),
-    "no client": ({"client_id": [None, 1], "timestamp": ["2022-09-01 00:00:00"] * 2, "sku": [1, 1]}, None, "1 rows have no client_id"),
+    "no time": (
+        {"client_id": [1, 1], "timestamp": ["2022-09-01 00:00:00", None], "sku": [1, 1]},
+        None,
+        "1 rows have no timestamp",
+    ),
+    "no client": (
+        {"client_id": [None, 1], "timestamp": ["2022-09-01 00:00:00"] * 2, "sku": [1, 1]},
+        None,
+        "1 rows have no client_id",
+    ),
     "a sku twice": (
         {"client_id": [1], "timestamp": ["2022-09-01 00:00:00"], "sku": [1]},
         {"sku": [1, 1], "category": [5, 6], "price": [9, 9], "name": [CODES, CODES]},

@@ -20,11 +20,15 @@ FORMS = [
 
 @given(st.lists(st.none() | st.tuples(VECTOR, st.sampled_from(FORMS)), max_size=6))
 def test_against_lists(rows: list) -> None:
-    texts = pa.chunked_array([pa.array([None if r is None else r[1](r[0]) for r in rows], pa.string())])
+    texts = pa.chunked_array(
+        [pa.array([None if r is None else r[1](r[0]) for r in rows], pa.string())]
+    )
     found = code_values(texts, "shop: name")
     vectors = [[] if r is None else r[0] for r in rows]
     longest = max([1, *map(len, vectors)])
-    wanted = [[w * PLACES + i for i, w in enumerate(v)] + [-1] * (longest - len(v)) for v in vectors]
+    wanted = [
+        [w * PLACES + i for i, w in enumerate(v)] + [-1] * (longest - len(v)) for v in vectors
+    ]
     assert found.dtype == np.int32
     assert found.tolist() == wanted
     assert found.shape == (len(rows), longest)
@@ -45,7 +49,9 @@ def test_against_lists(rows: list) -> None:
     ],
 )
 def test_what_is_no_code_vector(text: str) -> None:
-    with pytest.raises(DataError, match=r"shop: name.*1 of 3 code vectors are not up to 64 whole numbers"):
+    with pytest.raises(
+        DataError, match=r"shop: name.*1 of 3 code vectors are not up to 64 whole numbers"
+    ):
         code_values(pa.chunked_array([pa.array(["[1 2]", text, None])]), "shop: name")
 
 

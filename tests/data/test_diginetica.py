@@ -62,12 +62,16 @@ def test_every_row_arrives(tmp_path: Path, engine: Engine) -> None:
         ("purchase", Role.BUY),
     ]
     assert (m.users, m.items, m.rejected, m.source["events"]) == (2, 2, {}, "8 rows")
-    assert [tuple(r.values()) for r in made.catalogue.table.to_pylist()] == [  # item, known_from, category, price_log2, title
+    assert [
+        tuple(r.values()) for r in made.catalogue.table.to_pylist()
+    ] == [  # item, known_from, category, price_log2, title
         (5, None, 181, None, None),
         (31331, None, None, 9.5, None),
         (81766, None, 1, 10.0, "4875,776"),
     ]
-    assert pq.read_table(made.folder / "ids" / "query.parquet").to_pylist() == [{"id": words, "text": "12,7,7"}]
+    assert pq.read_table(made.folder / "ids" / "query.parquet").to_pylist() == [
+        {"id": words, "text": "12,7,7"}
+    ]
     assert not list(tmp_path.glob(".*"))
 
 
@@ -77,14 +81,18 @@ def test_a_user_may_be_the_user(tmp_path: Path, engine: Engine) -> None:
     assert [(r[1], r[4]) for r in rows(made)] == [(-2, 1)] * 4 + [(77, 2)] * 4
     change("train-item-views", lambda b: b.replace(b"2;77", b"2;anna"))(raw)
     made = diginetica.read(raw, tmp_path / "out", user="user", engine=engine)
-    assert made.manifest.rejected == {"train-item-views: userId is no whole number within int64": 1}
+    assert made.manifest.rejected == {
+        "train-item-views: userId is no whole number within int64": 1
+    }
     assert diginetica.read(raw, tmp_path / "out", engine=engine).manifest.rejected == {}
     with pytest.raises(ConfigError, match="user: found 'visitor', expected session or user"):
         diginetica.read(raw, tmp_path / "out", user="visitor", engine=engine)
 
 
 def test_views_alone_renamed_and_packed(tmp_path: Path, engine: Engine) -> None:
-    full = diginetica.read(lay(tmp_path / "raw"), tmp_path / "full", views_only=True, engine=engine)
+    full = diginetica.read(
+        lay(tmp_path / "raw"), tmp_path / "full", views_only=True, engine=engine
+    )
     assert [r[:4] for r in rows(full)] == [
         (DAY[0] + 526_309_000, 1, 1, 81766),
         (DAY[0] + 1_031_018_000, 1, 1, 31331),
@@ -92,7 +100,13 @@ def test_views_alone_renamed_and_packed(tmp_path: Path, engine: Engine) -> None:
     ]
     head, body = FILES["train-item-views"].split("\n", 1)
     (tmp_path / "views").mkdir()
-    text = head.replace("sessionId", "session_id").replace("userId", "user_id").replace("itemId", "item_id") + "\n" + body
+    text = (
+        head.replace("sessionId", "session_id")
+        .replace("userId", "user_id")
+        .replace("itemId", "item_id")
+        + "\n"
+        + body
+    )
     (tmp_path / "views" / "train-item-views.csv.gz").write_bytes(gzip.compress(text.encode()))
     again = diginetica.read(tmp_path / "views", tmp_path / "two", views_only=True, engine=engine)
     assert again.manifest.fingerprint == full.manifest.fingerprint
@@ -106,7 +120,10 @@ def test_days_can_be_appended(tmp_path: Path, engine: Engine) -> None:
             head, *lines = FILES[name].splitlines(keepends=True)
             (raw / f"{name}.csv").write_text(head + "".join(line for line in lines if day in line))
         change(
-            "train-clicks", lambda b, n=b"1;1" if place == "old" else b"2;3": b"\n".join(x for x in b.split(b"\n") if x[:3] in (b"que", n))
+            "train-clicks",
+            lambda b, n=b"1;1" if place == "old" else b"2;3": b"\n".join(
+                x for x in b.split(b"\n") if x[:3] in (b"que", n)
+            ),
         )(raw)
     diginetica.read(tmp_path / "old", tmp_path / "grown", engine=engine)
     grown = append(tmp_path / "grown", "diginetica", tmp_path / "new", engine=engine)
@@ -122,7 +139,9 @@ def test_a_query_that_is_there_twice_makes_no_second_click(tmp_path: Path, engin
 
 
 def change(name: str, edit: Callable[[bytes], bytes]) -> Callable[[Path], object]:
-    return lambda folder: (folder / f"{name}.csv").write_bytes(edit((folder / f"{name}.csv").read_bytes()))
+    return lambda folder: (folder / f"{name}.csv").write_bytes(
+        edit((folder / f"{name}.csv").read_bytes())
+    )
 
 
 def everywhere(edit: Callable[[bytes], bytes]) -> Callable[[Path], object]:
@@ -130,33 +149,59 @@ def everywhere(edit: Callable[[bytes], bytes]) -> Callable[[Path], object]:
 
 
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
-    "a file is missing": (lambda f: (f / "train-clicks.csv").unlink(), r"train-clicks\.csv: not found"),
+    "a file is missing": (
+        lambda f: (f / "train-clicks.csv").unlink(),
+        r"train-clicks\.csv: not found",
+    ),
     "empty": (change("products", lambda b: b""), r"products\.csv: the file is empty"),
-    "another delimiter": (change("train-purchases", lambda b: b.replace(b";", b",")), r"train-purchases\.csv: no column 'sessionId'"),
+    "another delimiter": (
+        change("train-purchases", lambda b: b.replace(b";", b",")),
+        r"train-purchases\.csv: no column 'sessionId'",
+    ),
     "a column is missing": (
         change("train-queries", lambda b: b.replace(b"searchstring.tokens", b"words")),
         "no column 'searchstring.tokens'",
     ),
-    "a header twice": (change("train-item-views", lambda b: b.replace(b"userId", b"itemId")), "2 columns 'itemId'"),
-    "broken encoding": (change("products", lambda b: b.replace(b"776", b"\xff\xfe")), r"products\.csv: not utf-8"),
+    "a header twice": (
+        change("train-item-views", lambda b: b.replace(b"userId", b"itemId")),
+        "2 columns 'itemId'",
+    ),
+    "broken encoding": (
+        change("products", lambda b: b.replace(b"776", b"\xff\xfe")),
+        r"products\.csv: not utf-8",
+    ),
     "null bytes": (change("train-clicks", lambda b: b"\x00" * 300), r"train-clicks\.csv: "),
-    "a product twice": (change("products", lambda b: b + b"81766;3;1\n"), "more than once at the same time, among them 81766"),
+    "a product twice": (
+        change("products", lambda b: b + b"81766;3;1\n"),
+        "more than once at the same time, among them 81766",
+    ),
     "a truncated archive": (
         lambda f: (
-            (f / "products.csv.gz").write_bytes(gzip.compress(FILES["products"].encode() * 300)[:70]),
+            (f / "products.csv.gz").write_bytes(
+                gzip.compress(FILES["products"].encode() * 300)[:70]
+            ),
             (f / "products.csv").unlink(),
         ),
         r"products\.csv\.gz: ",
     ),
-    "no usable row": (everywhere(lambda b: b.replace(b"2016-", b"MMXVI-")), "3 rows rejected: train-item-views: no readable time"),
+    "no usable row": (
+        everywhere(lambda b: b.replace(b"2016-", b"MMXVI-")),
+        "3 rows rejected: train-item-views: no readable time",
+    ),
     "no rows": (everywhere(lambda b: b.split(b"\n")[0] + b"\n"), "no event could be read"),
 }
 COUNTED: dict[str, tuple[Callable[[Path], object], dict[str, int]]] = {
-    "truncated": (change("train-purchases", lambda b: b[:-12]), {"train-purchases: too many or too few columns": 1}),
+    "truncated": (
+        change("train-purchases", lambda b: b[:-12]),
+        {"train-purchases: too many or too few columns": 1},
+    ),
     "junk ids": (
         change(
             "train-item-views",
-            lambda b: b + b"x;NA;1;1;2016-05-09\nNA;NA;1;1;2016-05-09\n3;NA;NA;1;2016-05-09\n3;NA;9223372036854775808;1;2016-05-09\n",
+            lambda b: (
+                b
+                + b"x;NA;1;1;2016-05-09\nNA;NA;1;1;2016-05-09\n3;NA;NA;1;2016-05-09\n3;NA;9223372036854775808;1;2016-05-09\n"
+            ),
         ),
         {"train-item-views: no session": 2, "train-item-views: no item": 2},
     ),
@@ -172,7 +217,11 @@ COUNTED: dict[str, tuple[Callable[[Path], object], dict[str, int]]] = {
     ),
     "clicks without a query": (
         change("train-clicks", lambda b: b + b"9;1;5\nNA;1;5\n2;1;NA\n2;soon;5\n"),
-        {"train-clicks: its query is not there": 2, "train-clicks: no item": 1, "train-clicks: no readable time": 1},
+        {
+            "train-clicks: its query is not there": 2,
+            "train-clicks: no item": 1,
+            "train-clicks: no readable time": 1,
+        },
     ),
     "a query that is left out takes its click along": (
         change("train-queries", lambda b: b.replace(b"\n2;2;", b"\n2;NA;")),

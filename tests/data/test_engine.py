@@ -34,7 +34,9 @@ def test_settings_from_the_environment(monkeypatch):
         assert engine.one("SELECT current_setting('threads')") == (1,)
         assert engine.one("SELECT current_setting('memory_limit')")[0].startswith("286")  # MiB
     monkeypatch.setenv("CLICKPRINT_THREADS", "two")
-    with pytest.raises(ConfigError, match="CLICKPRINT_THREADS: found 'two', expected a whole number"):
+    with pytest.raises(
+        ConfigError, match="CLICKPRINT_THREADS: found 'two', expected a whole number"
+    ):
         DuckDB()
 
 
@@ -46,8 +48,13 @@ def test_what_it_spilled_is_gone(tmp_path):
 
 
 def test_more_than_fits_says_what_to_do(tmp_path):
-    with DuckDB(memory="20MB", threads=1, spill=tmp_path) as engine, pytest.raises(DataError, match="DuckDB says: Out of Memory"):
-        engine.one("SELECT COUNT(*), MAX(l) FROM (SELECT string_agg(md5(CAST(i AS VARCHAR)), ',') AS l FROM range(3000000) AS r(i))")
+    with (
+        DuckDB(memory="20MB", threads=1, spill=tmp_path) as engine,
+        pytest.raises(DataError, match="DuckDB says: Out of Memory"),
+    ):
+        engine.one(
+            "SELECT COUNT(*), MAX(l) FROM (SELECT string_agg(md5(CAST(i AS VARCHAR)), ',') AS l FROM range(3000000) AS r(i))"
+        )
 
 
 @pytest.mark.parametrize("verb", ["one", "table", "arrays", "view", "keep", "explain", "drop"])
@@ -61,7 +68,11 @@ def test_wrong_texts_in_pieces_and_in_files(engine, tmp_path):
     with pytest.raises(DataError, match="DuckDB says: "):
         list(engine.batches("SELECT nothing FROM nowhere"))
     with pytest.raises(DataError, match="Could not convert"):
-        list(engine.batches("SELECT CAST(CASE WHEN i > 500000 THEN 'x' ELSE '1' END AS INTEGER) FROM range(1000000) AS r(i)"))
+        list(
+            engine.batches(
+                "SELECT CAST(CASE WHEN i > 500000 THEN 'x' ELSE '1' END AS INTEGER) FROM range(1000000) AS r(i)"
+            )
+        )
     with pytest.raises(DataError, match="DuckDB says: "):
         engine.write("SELECT nothing FROM nowhere", tmp_path / "a.parquet")
     (tmp_path / "b.parquet").write_bytes(b"PAR1 junk PAR1")
@@ -80,8 +91,14 @@ def test_a_file_and_back(engine, tmp_path):
 
 
 def test_order_is_kept_when_asked(engine, tmp_path):
-    engine.write("SELECT i FROM range(300000) AS r(i) ORDER BY i DESC", tmp_path / "a.parquet", in_order=True)
-    found = engine.arrays(f"SELECT i, file_row_number AS n FROM {engine.scan([tmp_path / 'a.parquet'], numbered=True)}")
+    engine.write(
+        "SELECT i FROM range(300000) AS r(i) ORDER BY i DESC",
+        tmp_path / "a.parquet",
+        in_order=True,
+    )
+    found = engine.arrays(
+        f"SELECT i, file_row_number AS n FROM {engine.scan([tmp_path / 'a.parquet'], numbered=True)}"
+    )
     assert (found["i"] + found["n"] == 299_999).all()
 
 
@@ -89,7 +106,9 @@ def test_pieces_are_the_whole_in_order(engine):
     pieces = list(engine.batches("SELECT i FROM range(10000) AS r(i) ORDER BY i", rows=1000))
     assert len(pieces) > 1
     assert pa.Table.from_batches(pieces).column("i").to_pylist() == list(range(10_000))
-    assert next(engine.batches("SELECT i FROM range(10000) AS r(i)")).num_rows > 0  # dropped half-way,
+    assert (
+        next(engine.batches("SELECT i FROM range(10000) AS r(i)")).num_rows > 0
+    )  # dropped half-way,
     assert engine.one("SELECT 1") == (1,)  # the engine goes on
 
 
@@ -130,13 +149,17 @@ def test_ids_of_texts_have_a_twin(engine, text):
 
 
 @pytest.mark.parametrize("order", [(), ("u", "t")])
-def test_parts_hold_every_row_once_in_their_shard_and_in_order(tmp_path: Path, order: tuple[str, ...]) -> None:
+def test_parts_hold_every_row_once_in_their_shard_and_in_order(
+    tmp_path: Path, order: tuple[str, ...]
+) -> None:
     sql = "SELECT range AS t, (range * 7919) % 101 AS u, (range * 7919) % 101 % 4 AS shard FROM range(20000)"
     with DuckDB() as engine:
         assert engine.write_parts(sql, tmp_path / "parts", shard="shard", order=order) == 20_000
     found = set()
     for folder in sorted((tmp_path / "parts").iterdir()):
-        table = pa.concat_tables([pq.read_table(f, partitioning=None) for f in sorted(folder.iterdir())])
+        table = pa.concat_tables(
+            [pq.read_table(f, partitioning=None) for f in sorted(folder.iterdir())]
+        )
         assert table.column_names == ["t", "u"]
         t, u = table.column("t").to_numpy(), table.column("u").to_numpy()
         assert (u % 4 == int(folder.name.removeprefix("shard="))).all()
@@ -147,7 +170,15 @@ def test_parts_hold_every_row_once_in_their_shard_and_in_order(tmp_path: Path, o
 
 def test_parts_of_nothing_are_an_empty_folder_and_a_fault_leaves_none(tmp_path: Path) -> None:
     with DuckDB() as engine:
-        assert engine.write_parts("SELECT 1 AS a, 2 AS shard WHERE 1 = 0", tmp_path / "none", shard="shard", order=["a"]) == 0
+        assert (
+            engine.write_parts(
+                "SELECT 1 AS a, 2 AS shard WHERE 1 = 0",
+                tmp_path / "none",
+                shard="shard",
+                order=["a"],
+            )
+            == 0
+        )
         with pytest.raises(DataError):
             engine.write_parts("SELECT nothing AS a, 2 AS shard", tmp_path / "bad", shard="shard")
     assert not list((tmp_path / "none").iterdir())

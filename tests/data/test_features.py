@@ -14,7 +14,15 @@ from clickprint.data import features
 from clickprint.data.engine import DuckDB
 from clickprint.data.log import EventLog
 from clickprint.data.split import past_of
-from clickprint.testing.worlds import BUY, KINDS, SEARCH, START, memory_log, random_arrays, random_log
+from clickprint.testing.worlds import (
+    BUY,
+    KINDS,
+    SEARCH,
+    START,
+    memory_log,
+    random_arrays,
+    random_log,
+)
 
 WORDS = "QUALIFY|INTERVAL|GROUP BY ALL|EXCLUDE|LIST|STRUCT|UNNEST|PIVOT|ILIKE|APPROX_\\w+|HASH|ANY_VALUE|DATE_TRUNC|EPOCH\\w*"
 NOT_PORTABLE = re.compile(rf"\b({WORDS})\b|\bFIRST\s*\(|//|::|\[\d")
@@ -82,8 +90,12 @@ def test_nothing_is_left_in_the_engine(engine, log):
 )
 def test_buckets_are_found_by_bisection(engine, edges, values):
     values = [*values, *edges]  # a value at an edge is above it
-    rows = " UNION ALL ".join(f"SELECT {i} AS i, CAST({v!r} AS DOUBLE) AS v" for i, v in enumerate(values))
-    found = engine.arrays(f"SELECT {features.bucket_sql('v', edges)} AS b FROM ({rows}) AS r ORDER BY i")["b"]
+    rows = " UNION ALL ".join(
+        f"SELECT {i} AS i, CAST({v!r} AS DOUBLE) AS v" for i, v in enumerate(values)
+    )
+    found = engine.arrays(
+        f"SELECT {features.bucket_sql('v', edges)} AS b FROM ({rows}) AS r ORDER BY i"
+    )["b"]
     assert found.tolist() == np.searchsorted(edges, values, "right").tolist()
 
 
@@ -91,7 +103,10 @@ def test_a_bucket_of_nothing_is_nothing(engine):
     assert engine.one(f"SELECT {features.bucket_sql('CAST(NULL AS DOUBLE)', [1.0])}") == (None,)
 
 
-@pytest.mark.parametrize("text", ["[1 2 3]", "", "[]", "abc", "[1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 x]", "[" + "1 " * 17 + "]"])
+@pytest.mark.parametrize(
+    "text",
+    ["[1 2 3]", "", "[]", "abc", "[1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 x]", "[" + "1 " * 17 + "]"],
+)
 def test_queries_that_are_no_codes_are_counted(engine, text):
     log = memory_log(
         engine,
@@ -102,7 +117,10 @@ def test_queries_that_are_no_codes_are_counted(engine, text):
         texts={"query": {1: text, 2: "[" + " ".join("12345678") + "  1 2 3 4 5 6 7  8 ]"}},
         codes=True,
     )
-    with pytest.raises(DataError, match="1 of 2 query texts are not 16 whole numbers"), features.query_codes(log):
+    with (
+        pytest.raises(DataError, match="1 of 2 query texts are not 16 whole numbers"),
+        features.query_codes(log),
+    ):
         pass
 
 
@@ -121,7 +139,15 @@ def test_codes_without_their_texts_are_an_error(engine):
     ],
 )
 def test_codes_are_read_however_they_are_spaced(engine, text):
-    log = memory_log(engine, time=[START], user=[1], kind=[SEARCH], query=[1], texts={"query": {1: text}}, codes=True)
+    log = memory_log(
+        engine,
+        time=[START],
+        user=[1],
+        kind=[SEARCH],
+        query=[1],
+        texts={"query": {1: text}},
+        codes=True,
+    )
     with features.query_codes(log) as codes:
         assert engine.one(f"SELECT * FROM {codes}")[1:17] == tuple(range(1, 17))
 
@@ -137,7 +163,9 @@ def test_roll_up_by_hour_holds_every_event_and_all_money(engine):
         quantity=[2.0, np.nan, 3.0, 1.0],
     )
     with features.tables(log, np.array([1, 2])) as t:
-        found = engine.arrays(f"SELECT * FROM ({features.hours_sql(t, spend=True)}) AS h ORDER BY place, hour")
+        found = engine.arrays(
+            f"SELECT * FROM ({features.hours_sql(t, spend=True)}) AS h ORDER BY place, hour"
+        )
     assert found["hour"].tolist() == [START, START + hour, START]
     assert found["n"].tolist() == [2, 1, 1]
     assert found["money"].tolist() == [45_000, 0, features.LARGEST_AMOUNT * features.SCALE]
@@ -145,7 +173,15 @@ def test_roll_up_by_hour_holds_every_event_and_all_money(engine):
 
 def test_funnel_counts_items_that_went_on(engine):
     view, cart, buy = 3, 1, 0
-    steps = [(1, view, 7), (1, cart, 7), (1, buy, 7), (1, view, 8), (1, view, 8), (1, cart, 9), (2, buy, 7)]
+    steps = [
+        (1, view, 7),
+        (1, cart, 7),
+        (1, buy, 7),
+        (1, view, 8),
+        (1, view, 8),
+        (1, cart, 9),
+        (2, buy, 7),
+    ]
     user, kind, item = zip(*steps, strict=True)
     log = memory_log(engine, time=[START] * len(steps), user=user, kind=kind, item=item)
     with features.tables(log, np.array([1, 2])) as t:
@@ -172,7 +208,9 @@ def test_sessions_gaps_and_variety(engine):
     with features.tables(log, np.array([1])) as t:
         hours = engine.keep(features.hours_sql(t, spend=False))
         assert engine.one(features.sessions_sql(t)) == (0, 3)
-        assert engine.one(f"SELECT days, total, squares FROM ({features.gaps_sql(hours, 'kind')}) AS g WHERE kind = {BUY}") == (3, 5, 13.0)
+        assert engine.one(
+            f"SELECT days, total, squares FROM ({features.gaps_sql(hours, 'kind')}) AS g WHERE kind = {BUY}"
+        ) == (3, 5, 13.0)
         assert engine.one(f"SELECT days FROM ({features.gaps_sql(hours, '0')}) AS g") == (3,)
         assert engine.one(features.active_hours_sql(hours)) == (0, 3)
         n, distinct, most, again, nlogn = engine.one(
@@ -183,13 +221,33 @@ def test_sessions_gaps_and_variety(engine):
 
 
 def test_an_event_without_a_price_has_no_share_in_the_prices(engine):
-    log = memory_log(engine, time=[START] * 3, user=[1] * 3, kind=[BUY, BUY, SEARCH], price=[2.5, np.nan, np.nan])
+    log = memory_log(
+        engine,
+        time=[START] * 3,
+        user=[1] * 3,
+        kind=[BUY, BUY, SEARCH],
+        price=[2.5, np.nan, np.nan],
+    )
     with features.tables(log, np.array([1])) as t:
-        assert engine.one(features.price_sql(t, own=True)) == (0, BUY, 1, 25_000.0, 625_000_000.0, 25_000, 25_000)
+        assert engine.one(features.price_sql(t, own=True)) == (
+            0,
+            BUY,
+            1,
+            25_000.0,
+            625_000_000.0,
+            25_000,
+            25_000,
+        )
 
 
 def test_tops_break_ties_by_the_smaller_value(engine):
-    log = memory_log(engine, time=[START] * 7, user=[1, 1, 1, 1, 1, 1, 2], kind=[BUY] * 7, item=[9, 9, 3, 3, 5, -1, 5])
+    log = memory_log(
+        engine,
+        time=[START] * 7,
+        user=[1, 1, 1, 1, 1, 1, 2],
+        kind=[BUY] * 7,
+        item=[9, 9, 3, 3, 5, -1, 5],
+    )
     with features.tables(log, np.array([1])) as t:
         assert features.tops(t, "item", 3) == {BUY: (3, 9, -1)}
         assert features.tops_of(t, "item", [BUY, SEARCH], 2) == (3, 9)
@@ -197,7 +255,13 @@ def test_tops_break_ties_by_the_smaller_value(engine):
 
 
 def test_the_order_of_blocks_is_the_organisers(log):
-    assert [KINDS[code].name for code in features.kind_order(log)] == ["buy", "cart", "remove", "view", "search"]
+    assert [KINDS[code].name for code in features.kind_order(log)] == [
+        "buy",
+        "cart",
+        "remove",
+        "view",
+        "search",
+    ]
     assert set(features.ORDER) == set(Role)
 
 
@@ -234,8 +298,15 @@ def test_files_in_any_order_and_threads_give_the_same_bytes():
     answers = []
     for threads, order in ((1, slice(None)), (2, slice(None, None, -1))):
         with DuckDB(threads=threads) as engine:
-            log = memory_log(engine, **{n: v[order] if isinstance(v, np.ndarray) else v for n, v in arrays.items()})
+            log = memory_log(
+                engine,
+                **{n: v[order] if isinstance(v, np.ndarray) else v for n, v in arrays.items()},
+            )
             with features.tables(log, log.users()) as t:
-                answers.append(engine.arrays(f"SELECT * FROM ({features.price_sql(t, own=True)}) AS p ORDER BY place, kind"))
+                answers.append(
+                    engine.arrays(
+                        f"SELECT * FROM ({features.price_sql(t, own=True)}) AS p ORDER BY place, kind"
+                    )
+                )
     for column, values in answers[0].items():
         assert values.tobytes() == answers[1][column].tobytes(), column

@@ -11,7 +11,14 @@ import pyarrow.parquet as pq
 
 LIMIT_MB = 48  # the least that the engine's external sort bears with ten columns
 ROWS, STEP = 7_050_000, 50_000
-IDS = {"user": 300_000, "item": 50_000, "session": 2**60, "scenario": 2**60, "query": 2**60, "url": 2**60}
+IDS = {
+    "user": 300_000,
+    "item": 50_000,
+    "session": 2**60,
+    "scenario": 2**60,
+    "query": 2**60,
+    "url": 2**60,
+}
 
 MAPPING = """
 [events]
@@ -54,8 +61,17 @@ print(json.dumps({"events": manifest.events, "rejected": manifest.rejected, "sai
 
 def test_a_log_ten_times_the_engines_memory(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    schema = pa.schema([("time", pa.int64()), *((c, pa.int64()) for c in IDS), ("price", pa.float64()), ("quantity", pa.float64())])
-    with pq.ParquetWriter(tmp_path / "log.parquet", schema, compression="none", use_dictionary=False) as writer:
+    schema = pa.schema(
+        [
+            ("time", pa.int64()),
+            *((c, pa.int64()) for c in IDS),
+            ("price", pa.float64()),
+            ("quantity", pa.float64()),
+        ]
+    )
+    with pq.ParquetWriter(
+        tmp_path / "log.parquet", schema, compression="none", use_dictionary=False
+    ) as writer:
         for _ in range(ROWS // STEP):
             columns = [
                 rng.integers(10**15, 10**15 + 10**13, STEP),
@@ -66,15 +82,24 @@ def test_a_log_ten_times_the_engines_memory(tmp_path: Path) -> None:
     size = (tmp_path / "log.parquet").stat().st_size
     assert size > 10 * LIMIT_MB * 2**20
     (tmp_path / "map.toml").write_text(MAPPING)
-    done = subprocess.run([sys.executable, "-c", READ, str(tmp_path), f"{LIMIT_MB}MiB"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", READ, str(tmp_path), f"{LIMIT_MB}MiB"],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["events"] == ROWS
     assert found["rejected"] == {}
     assert found["said"] == f"{LIMIT_MB}.0 MiB"
-    assert found["spilled"] > 5 * LIMIT_MB * 2**20, "the limit was not in force: nothing had to be spilled"
+    assert found["spilled"] > 5 * LIMIT_MB * 2**20, (
+        "the limit was not in force: nothing had to be spilled"
+    )
     # The engine's share, some row groups on their way, and what Arrow keeps for later: it does not grow with the log.
     assert found["peak"] < 350 * 2**20 < size
-    times = [pq.read_table(f, columns=["time"]).column("time").to_numpy() for f in sorted((tmp_path / "out" / "events").iterdir())]
+    times = [
+        pq.read_table(f, columns=["time"]).column("time").to_numpy()
+        for f in sorted((tmp_path / "out" / "events").iterdir())
+    ]
     assert (np.diff(np.concatenate(times)) >= 0).all()
     assert not list((tmp_path / "spill").iterdir())

@@ -15,11 +15,17 @@ from clickprint.data.engine import Engine
 
 ATOMIC = "recbole==1.2.1"  # holds ml-100k with a header of its own; without it the rows are those of u.data
 DATA = "196\t242\t3\t881250949\n186\t302\t3\t891717742\n22\t377\t1\t878887116\n196\t302\t5\t881250949\n"
-FLAGS = "|".join("1" if g in ("Animation", "Children's", "Comedy") else "0" for g in movielens.GENRES)
+FLAGS = "|".join(
+    "1" if g in ("Animation", "Children's", "Comedy") else "0" for g in movielens.GENRES
+)
 NONE = "|".join("0" for _ in movielens.GENRES)
-ITEMS = f'242|Kolya (1996)|24-Jan-1997||http://us.imdb.com/M/title-exact?Kolya|{FLAGS}\n302|Café "Müller"||||{NONE}\n'.encode("latin-1")
+ITEMS = f'242|Kolya (1996)|24-Jan-1997||http://us.imdb.com/M/title-exact?Kolya|{FLAGS}\n302|Café "Müller"||||{NONE}\n'.encode(
+    "latin-1"
+)
 RATINGS = "1::1193::5::978300760\n1::661::3::978302109\n2::1193::4::978298413\n"
-MOVIES = "1193::Misérables, Les: Part One (1995)::Drama|Musical\n661::James and the Giant Peach (1996)::Animation\n".encode("latin-1")
+MOVIES = "1193::Misérables, Les: Part One (1995)::Drama|Musical\n661::James and the Giant Peach (1996)::Animation\n".encode(
+    "latin-1"
+)
 CSV = "userId,movieId,rating,timestamp\n1,296,5.0,1147880044\n1,306,3.5,1147868817\n2,296,0.5,1141415820\n"
 FILMS = 'movieId,title,genres\n296,"Fiction, Pulp (1994)",Comedy|Crime\n306,Three Colors,(no genres listed)\n'
 
@@ -27,7 +33,9 @@ FILMS = 'movieId,title,genres\n296,"Fiction, Pulp (1994)",Comedy|Crime\n306,Thre
 def lay(folder: Path, **files: str | bytes) -> Path:
     folder.mkdir()
     for name, content in files.items():
-        (folder / name.replace("_", ".")).write_bytes(content if isinstance(content, bytes) else content.encode())
+        (folder / name.replace("_", ".")).write_bytes(
+            content if isinstance(content, bytes) else content.encode()
+        )
     return folder
 
 
@@ -42,7 +50,9 @@ def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """u.data, from a package that has its rows, fetched once into pytest's cache."""
     try:
         cached = request.config.cache.mkdir("ml-100k") / ATOMIC
-        folder = package.fetch(ATOMIC, {"recbole/dataset_example/ml-100k/ml-100k.inter": "ml-100k.inter"}, cached)
+        folder = package.fetch(
+            ATOMIC, {"recbole/dataset_example/ml-100k/ml-100k.inter": "ml-100k.inter"}, cached
+        )
     except ConfigError as fault:
         pytest.skip(f"MovieLens 100k cannot be fetched here: {fault}")
     target = tmp_path_factory.mktemp("ml") / "u.data"
@@ -54,13 +64,23 @@ def test_the_real_100k(real: Path, tmp_path: Path, engine: Engine) -> None:
     made = movielens.read(real, tmp_path / "out", engine=engine)
     m = made.manifest
     assert (m.users, m.items, m.events, m.rejected) == (943, 1_682, 100_000, {})
-    per_kind = engine.table(f"SELECT kind, COUNT(*) AS n FROM {engine.scan(made.event_files)} GROUP BY kind ORDER BY kind")
-    assert per_kind.column("n").to_pylist() == [6_110, 11_370, 27_145, 34_174, 21_201]  # u.data's known counts of 1 to 5
+    per_kind = engine.table(
+        f"SELECT kind, COUNT(*) AS n FROM {engine.scan(made.event_files)} GROUP BY kind ORDER BY kind"
+    )
+    assert per_kind.column("n").to_pylist() == [
+        6_110,
+        11_370,
+        27_145,
+        34_174,
+        21_201,
+    ]  # u.data's known counts of 1 to 5
 
 
 def test_100k(small: Path, tmp_path: Path, engine: Engine) -> None:
     made = movielens.read(small, tmp_path / "out", engine=engine)
-    rows = [tuple(row.values()) for file in made.event_files for row in pq.read_table(file).to_pylist()]
+    rows = [
+        tuple(row.values()) for file in made.event_files for row in pq.read_table(file).to_pylist()
+    ]
     assert rows == [
         (878887116_000_000, 22, 0, 377),
         (881250949_000_000, 196, 2, 242),
@@ -68,30 +88,55 @@ def test_100k(small: Path, tmp_path: Path, engine: Engine) -> None:
         (891717742_000_000, 186, 2, 302),
     ]
     like, view = Role.LIKE, Role.VIEW
-    assert [(k.name, k.role) for k in made.manifest.kinds] == [(f"rated {n}", like if n >= 4 else view) for n in range(1, 6)]
+    assert [(k.name, k.role) for k in made.manifest.kinds] == [
+        (f"rated {n}", like if n >= 4 else view) for n in range(1, 6)
+    ]
     assert [tuple(r.values()) for r in made.catalogue.table.to_pylist()] == [
         (242, None, "Kolya (1996)", 1996.0, text_id("Animation|Children's|Comedy")),
         (302, None, 'Café "Müller"', None, None),
     ]
-    assert pq.read_table(made.folder / "ids" / "genres.parquet").column("text").to_pylist() == ["Animation|Children's|Comedy"]
+    assert pq.read_table(made.folder / "ids" / "genres.parquet").column("text").to_pylist() == [
+        "Animation|Children's|Comedy"
+    ]
 
 
 def test_1m_and_10m(tmp_path: Path, engine: Engine) -> None:
-    one = movielens.read(lay(tmp_path / "ml-1m", ratings_dat=RATINGS, movies_dat=MOVIES, users_dat=""), tmp_path / "1", engine=engine)
+    one = movielens.read(
+        lay(tmp_path / "ml-1m", ratings_dat=RATINGS, movies_dat=MOVIES, users_dat=""),
+        tmp_path / "1",
+        engine=engine,
+    )
     assert (one.manifest.events, len(one.manifest.kinds), one.manifest.rejected) == (3, 5, {})
-    assert one.catalogue.table.column("title").to_pylist() == ["James and the Giant Peach (1996)", "Misérables, Les: Part One (1995)"]
+    assert one.catalogue.table.column("title").to_pylist() == [
+        "James and the Giant Peach (1996)",
+        "Misérables, Les: Part One (1995)",
+    ]
     utf8 = MOVIES.decode("latin-1")
     halves = RATINGS.replace("::5::", "::4.5::")
-    ten = movielens.read(lay(tmp_path / "ml-10M100K", ratings_dat=halves, movies_dat=utf8), tmp_path / "10", engine=engine)
-    assert (ten.manifest.events, [k.name for k in ten.manifest.kinds][-3:]) == (3, ["rated 4", "rated 4.5", "rated 5"])
+    ten = movielens.read(
+        lay(tmp_path / "ml-10M100K", ratings_dat=halves, movies_dat=utf8),
+        tmp_path / "10",
+        engine=engine,
+    )
+    assert (ten.manifest.events, [k.name for k in ten.manifest.kinds][-3:]) == (
+        3,
+        ["rated 4", "rated 4.5", "rated 5"],
+    )
     assert ten.catalogue.table.equals(one.catalogue.table)
 
 
 def test_20m(tmp_path: Path, engine: Engine) -> None:
     folder = lay(tmp_path / "ml-25m", ratings_csv=CSV, movies_csv=FILMS)
     made = movielens.read(folder, tmp_path / "out", engine=engine)
-    kinds = pq.read_table(made.event_files[0]).to_pylist() + pq.read_table(made.event_files[-1]).to_pylist()
-    assert [made.manifest.kinds[r["kind"]].name for r in kinds[:3]] == ["rated 0.5", "rated 3.5", "rated 5"]
+    kinds = (
+        pq.read_table(made.event_files[0]).to_pylist()
+        + pq.read_table(made.event_files[-1]).to_pylist()
+    )
+    assert [made.manifest.kinds[r["kind"]].name for r in kinds[:3]] == [
+        "rated 0.5",
+        "rated 3.5",
+        "rated 5",
+    ]
     assert [(r["item"], r["title"], r["year"]) for r in made.catalogue.table.to_pylist()] == [
         (296, "Fiction, Pulp (1994)", 1994.0),
         (306, "Three Colors", None),
@@ -108,7 +153,10 @@ def test_20m(tmp_path: Path, engine: Engine) -> None:
     assert (bare.manifest.attributes, bare.manifest.events) == ({}, 3)
 
 
-USER, ITEM = "events: no user, or no whole number within int64", "events: no film, or no whole number within int64"
+USER, ITEM = (
+    "events: no user, or no whole number within int64",
+    "events: no film, or no whole number within int64",
+)
 LINES, SCALE = "events: too many or too few columns", "events: no rating of this edition's scale"
 CASES: dict[str, Case] = {
     "missing": (lambda raw: None, r"holds u\.item; expected u\.data or ratings\.dat"),
@@ -153,7 +201,14 @@ DAT: dict[str, Case] = {
 @pytest.mark.parametrize("case", DAT)
 def test_bad_dat_files(case: str, tmp_path: Path, engine: Engine) -> None:
     folder = lay(tmp_path / "ml-1m", ratings_dat=RATINGS, movies_dat=MOVIES, users_dat="")
-    judge(movielens.read, folder, folder / f"{case.split(':')[0]}.dat", DAT[case], 2 if case.endswith("cut") else 3, engine)
+    judge(
+        movielens.read,
+        folder,
+        folder / f"{case.split(':')[0]}.dat",
+        DAT[case],
+        2 if case.endswith("cut") else 3,
+        engine,
+    )
 
 
 TABLES: dict[str, Case] = {

@@ -37,7 +37,10 @@ def small(tmp_path: Path) -> Path:
 
 def rows(folder: Path, engine: Engine) -> list[tuple]:
     return [
-        tuple(r.values()) for r in engine.table(f"SELECT * FROM {engine.scan(sorted(folder.glob('events/*')))} ORDER BY ALL").to_pylist()
+        tuple(r.values())
+        for r in engine.table(
+            f"SELECT * FROM {engine.scan(sorted(folder.glob('events/*')))} ORDER BY ALL"
+        ).to_pylist()
     ]
 
 
@@ -47,43 +50,79 @@ def test_every_event_arrives(small: Path, tmp_path: Path, engine: Engine) -> Non
     assert rows(made.folder, engine) == [  # time, user, kind, item
         (first, 0, 0, 1517085),
         (first + 1_000, 1, 2, 424964),
-        (first + 104_486_000, 0, 0, 1563459),  # the click comes before the basket, whatever the file says
+        (
+            first + 104_486_000,
+            0,
+            0,
+            1563459,
+        ),  # the click comes before the basket, whatever the file says
         (first + 104_486_000, 0, 1, 1563459),
     ]
     m = made.manifest
-    assert m.kinds == (Kind("clicks", Role.CLICK), Kind("carts", Role.CART), Kind("orders", Role.BUY))
+    assert m.kinds == (
+        Kind("clicks", Role.CLICK),
+        Kind("carts", Role.CART),
+        Kind("orders", Role.BUY),
+    )
     assert (m.name, m.users, m.items, m.rejected) == ("otto", 2, 3, {})
     assert m.source == {"reader": "otto", "events": "4 rows"}
 
 
-def test_the_test_file_a_folder_a_zip_and_packed_files(small: Path, tmp_path: Path, engine: Engine) -> None:
+def test_the_test_file_a_folder_a_zip_and_packed_files(
+    small: Path, tmp_path: Path, engine: Engine
+) -> None:
     one = otto.read(small, tmp_path / "one", engine=engine).manifest
-    assert otto.read(small.parent, tmp_path / "folder", engine=engine).manifest.fingerprint == one.fingerprint
+    assert (
+        otto.read(small.parent, tmp_path / "folder", engine=engine).manifest.fingerprint
+        == one.fingerprint
+    )
     both = otto.read(small.parent, tmp_path / "both", test=True, engine=engine).manifest
     assert (both.events, both.users) == (5, 3)
     packed = small.with_name("train.jsonl.gz")
     packed.write_bytes(gzip.compress(FIRST.encode()) + gzip.compress(SECOND.encode()))
     small.unlink()
-    assert otto.read(small.parent, tmp_path / "packed", engine=engine).manifest.fingerprint == one.fingerprint
+    assert (
+        otto.read(small.parent, tmp_path / "packed", engine=engine).manifest.fingerprint
+        == one.fingerprint
+    )
     small.with_name("otto-recsys-test.jsonl").unlink()
-    with pytest.raises(DataError, match=r"holds train\.jsonl\.gz; expected otto-recsys-test\.jsonl"):
+    with pytest.raises(
+        DataError, match=r"holds train\.jsonl\.gz; expected otto-recsys-test\.jsonl"
+    ):
         otto.read(small.parent, tmp_path / "none", test=True, engine=engine)
 
 
 @pytest.mark.parametrize("form", ["names, milliseconds", "numbers, seconds"])
 def test_the_parquet_forms(form: str, small: Path, tmp_path: Path, engine: Engine) -> None:
-    records = [(s["session"], e["aid"], e["ts"], e["type"]) for s in map(json.loads, (FIRST, SECOND)) for e in s["events"]]
+    records = [
+        (s["session"], e["aid"], e["ts"], e["type"])
+        for s in map(json.loads, (FIRST, SECOND))
+        for e in s["events"]
+    ]
     session, aid, ts, kind = (list(c) for c in zip(*records, strict=True))
-    table = pa.table({"session": pa.array(session, pa.int32()), "aid": pa.array(aid, pa.int32()), "ts": ts, "type": kind})
+    table = pa.table(
+        {
+            "session": pa.array(session, pa.int32()),
+            "aid": pa.array(aid, pa.int32()),
+            "ts": ts,
+            "type": kind,
+        }
+    )
     if form == "numbers, seconds":
         codes = [["clicks", "carts", "orders"].index(k) for k in kind]
-        table = table.set_column(2, "ts", pa.array([t // 1000 for t in ts], pa.int32())).set_column(3, "type", pa.array(codes, pa.int8()))
+        table = table.set_column(
+            2, "ts", pa.array([t // 1000 for t in ts], pa.int32())
+        ).set_column(3, "type", pa.array(codes, pa.int8()))
     (tmp_path / "kaggle").mkdir()
     pq.write_table(table, tmp_path / "kaggle" / "train.parquet")
     made = otto.read(tmp_path / "kaggle", tmp_path / "out", engine=engine)
     exact = otto.read(small, tmp_path / "lines", engine=engine)
-    cut = (lambda t: t // 1_000_000 * 1_000_000) if form.split()[-1] == "seconds" else (lambda t: t)
-    assert sorted(rows(made.folder, engine)) == sorted((cut(t), *rest) for t, *rest in rows(exact.folder, engine))
+    cut = (
+        (lambda t: t // 1_000_000 * 1_000_000) if form.split()[-1] == "seconds" else (lambda t: t)
+    )
+    assert sorted(rows(made.folder, engine)) == sorted(
+        (cut(t), *rest) for t, *rest in rows(exact.folder, engine)
+    )
     assert made.manifest.rejected == {}
 
 
@@ -92,15 +131,27 @@ NO_WHOLE, NO_TIME = "events: item is no whole number within int64", "events: no 
 CASES: dict[str, Case] = {
     "missing": (lambda raw: None, "not found"),
     "empty": (lambda raw: b"", "the file is empty"),
-    "UTF-16": (lambda raw: raw.decode().encode("utf-16"), "(?s)no event could be read.*a line that is no"),
+    "UTF-16": (
+        lambda raw: raw.decode().encode("utf-16"),
+        "(?s)no event could be read.*a line that is no",
+    ),
     "null bytes": (lambda raw: b"\x00" * 5_000, "no event could be read"),
-    "no usable event": (everywhere('"aid"', '"id"'), "(?s)no event could be read.*4 rows rejected: events: no item"),
+    "no usable event": (
+        everywhere('"aid"', '"id"'),
+        "(?s)no event could be read.*4 rows rejected: events: no item",
+    ),
     "a truncated line": (lambda raw: raw + SECOND.encode()[:30], {LINES: 1}),
     "not JSON": (add("session,aid,ts,type"), {LINES: 1}),
-    "no object": (lambda raw: raw + b'[1, 2]\n"text"\n7\nnull\n', {"sessions: a line that is no JSON object": 4}),
+    "no object": (
+        lambda raw: raw + b'[1, 2]\n"text"\n7\nnull\n',
+        {"sessions: a line that is no JSON object": 4},
+    ),
     "empty lines": (lambda raw: b"\n \r\n" + raw + b"\n\n", {}),
     "a byte order mark and CRLF": (lambda raw: b"\xef\xbb\xbf" + raw.replace(b"\n", b"\r\n"), {}),
-    "not UTF-8": (lambda raw: raw + b'{"session":2,"events":[],"x":"\xff\xfe"}\n', {"sessions: a line that is not UTF-8": 1}),
+    "not UTF-8": (
+        lambda raw: raw + b'{"session":2,"events":[],"x":"\xff\xfe"}\n',
+        {"sessions: a line that is not UTF-8": 1},
+    ),
     "a surrogate alone": (add(r'{"session":2,"events":[],"x":"\ud800"}'), {LINES: 1}),
     "a huge line": (
         lambda raw: raw + b" " * (jsonlines.LONGEST + 1) + b"{}\n" + TEST.encode()[:0],
@@ -108,25 +159,41 @@ CASES: dict[str, Case] = {
     ),
     "deep lists": (add("[" * 300_000), {LINES: 1}),
     "no list of events": (
-        lambda raw: raw + b'{"session":3,"events":{"aid":1}}\n{"session":3}\n{"session":3,"events":[]}\n{"session":3,"events":null}\n',
+        lambda raw: (
+            raw
+            + b'{"session":3,"events":{"aid":1}}\n{"session":3}\n{"session":3,"events":[]}\n{"session":3,"events":null}\n'
+        ),
         {"sessions: no list of events, or an empty one": 4},
     ),
     "no session": (
         lambda raw: (
-            raw + b"".join(b'{"session":%s,"events":[{"aid":1,"ts":%d,"type":"clicks"}]}\n' % (v, T0) for v in (b"null", b"[1]", b"NaN"))
+            raw
+            + b"".join(
+                b'{"session":%s,"events":[{"aid":1,"ts":%d,"type":"clicks"}]}\n' % (v, T0)
+                for v in (b"null", b"[1]", b"NaN")
+            )
         ),
         {"events: no user": 3},
     ),
-    "entries that are none": (replace('"type":"orders"}', '"type":"orders"},7,null,[],"x",{}'), {NO_TIME: 5}),
+    "entries that are none": (
+        replace('"type":"orders"}', '"type":"orders"},7,null,[],"x",{}'),
+        {NO_TIME: 5},
+    ),
     "lists and objects for items": (
-        replace('"type":"orders"}', f'"type":"orders"}},{{"aid":[1],"ts":{T0},"type":"carts"}},{{"aid":{{}},"ts":{T0},"type":"carts"}}'),
+        replace(
+            '"type":"orders"}',
+            f'"type":"orders"}},{{"aid":[1],"ts":{T0},"type":"carts"}},{{"aid":{{}},"ts":{T0},"type":"carts"}}',
+        ),
         {NO_WHOLE: 2},
     ),
     "items beyond int64, NaN, fractions": (
         replace(
             '"type":"orders"}',
             '"type":"orders"}'
-            + "".join(f',{{"aid":{v},"ts":{T0},"type":"carts"}}' for v in ("9223372036854775808", "NaN", "1.5", '"007"')),
+            + "".join(
+                f',{{"aid":{v},"ts":{T0},"type":"carts"}}'
+                for v in ("9223372036854775808", "NaN", "1.5", '"007"')
+            ),
         ),
         {NO_WHOLE: 4},
     ),
@@ -134,7 +201,10 @@ CASES: dict[str, Case] = {
         replace(
             '"type":"orders"}',
             '"type":"orders"}'
-            + "".join(f',{{"aid":1,"ts":{v},"type":"carts"}}' for v in ("1e30", "NaN", "-9e15", "null", '"soon"', "1659304800025000")),
+            + "".join(
+                f',{{"aid":1,"ts":{v},"type":"carts"}}'
+                for v in ("1e30", "NaN", "-9e15", "null", '"soon"', "1659304800025000")
+            ),
         ),
         {NO_TIME: 6},
     ),
@@ -154,9 +224,23 @@ def test_broken_lines(case: str, small: Path, engine: Engine) -> None:
 def test_a_truncated_archive(small: Path, tmp_path: Path, engine: Engine) -> None:
     packed = small.with_name("train.jsonl.gz")
     packed.write_bytes((FIRST * 2_000).encode())
-    judge(otto.read, packed, packed, (half_packed, r"train\.jsonl\.gz: cannot be unpacked to its end"), 0, engine)
+    judge(
+        otto.read,
+        packed,
+        packed,
+        (half_packed, r"train\.jsonl\.gz: cannot be unpacked to its end"),
+        0,
+        engine,
+    )
     packed.write_bytes(b"no archive at all\n")
-    judge(otto.read, packed, packed, (lambda raw: raw, r"train\.jsonl\.gz: cannot be unpacked"), 0, engine)
+    judge(
+        otto.read,
+        packed,
+        packed,
+        (lambda raw: raw, r"train\.jsonl\.gz: cannot be unpacked"),
+        0,
+        engine,
+    )
 
 
 def test_a_broken_parquet_file(tmp_path: Path, engine: Engine) -> None:
@@ -178,7 +262,11 @@ def test_a_broken_parquet_file(tmp_path: Path, engine: Engine) -> None:
     end=st.booleans(),
 )
 def test_lines_are_cut_as_they_stand(
-    lines: list[bytes], block: int, longest: int, end: bool, tmp_path_factory: pytest.TempPathFactory
+    lines: list[bytes],
+    block: int,
+    longest: int,
+    end: bool,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     """Whatever the size of a block, a line is a line; too long ones are counted, wherever they stand."""
     path = tmp_path_factory.mktemp("lines") / "x.jsonl"

@@ -15,7 +15,9 @@ from clickprint.core.time import parse
 from clickprint.data.adapters import rees46
 from clickprint.data.engine import Engine
 
-HEAD = "event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session\n"
+HEAD = (
+    "event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session\n"
+)
 A, B = "26dd6e6e-4dac-4778-8d2c-92e149dab885", "49e8d843-adf3-428b-a2c3-fe8bc6a307c9"
 OCTOBER = (
     HEAD + f"2019-10-01 00:00:00 UTC,cart,5773203,1487580005134238553,,runail,2.62,463240011,{A}\n"
@@ -39,7 +41,9 @@ def months(tmp_path: Path) -> Path:
 
 def test_every_row_arrives(months: Path, tmp_path: Path, engine: Engine) -> None:
     made = rees46.read(months, tmp_path / "out", engine=engine)
-    rows = [tuple(row.values()) for file in made.event_files for row in pq.read_table(file).to_pylist()]
+    rows = [
+        tuple(row.values()) for file in made.event_files for row in pq.read_table(file).to_pylist()
+    ]
     october, november = parse("2019-10-01"), parse("2019-11-01")
     assert rows == [
         (october, 463240011, 1, 5773203, text_id(A), 2.62),
@@ -63,7 +67,9 @@ def test_every_row_arrives(months: Path, tmp_path: Path, engine: Engine) -> None
         (5802432, november + 2_000_000, 1487580009286598681, None, None),
         (5881589, october + 7_000_000, 2151191071051219817, vacuum, None),
     ]
-    assert sorted(pq.read_table(made.folder / "ids" / "session.parquet").column("text").to_pylist()) == [A, B]
+    assert sorted(
+        pq.read_table(made.folder / "ids" / "session.parquet").column("text").to_pylist()
+    ) == [A, B]
 
 
 def test_all_forms_are_one_log(months: Path, tmp_path: Path, engine: Engine) -> None:
@@ -72,7 +78,10 @@ def test_all_forms_are_one_log(months: Path, tmp_path: Path, engine: Engine) -> 
         packed.writestr("2019-Oct.csv", OCTOBER)
     one = tmp_path / "both.csv"
     one.write_text(OCTOBER + NOVEMBER.removeprefix(HEAD))
-    prints = {rees46.read(path, tmp_path / "out", engine=engine).manifest.fingerprint for path in (months, tmp_path / "archive.zip", one)}
+    prints = {
+        rees46.read(path, tmp_path / "out", engine=engine).manifest.fingerprint
+        for path in (months, tmp_path / "archive.zip", one)
+    }
     assert len(prints) == 1
 
 
@@ -83,7 +92,9 @@ def test_a_month_is_not_read_twice(months: Path, tmp_path: Path, engine: Engine)
 
 
 def test_every_fault_of_every_month(months: Path, tmp_path: Path, engine: Engine) -> None:
-    (months / "2019-Oct.csv").write_text(OCTOBER.replace("user_id", "visitor").replace("brand", "label"))
+    (months / "2019-Oct.csv").write_text(
+        OCTOBER.replace("user_id", "visitor").replace("brand", "label")
+    )
     (months / "2019-Nov.csv.gz").write_bytes(b"")
     with pytest.raises(DataError) as fault:
         rees46.read(months, tmp_path / "made" / "out", engine=engine)
@@ -95,11 +106,22 @@ def test_every_fault_of_every_month(months: Path, tmp_path: Path, engine: Engine
 
 
 def row(**changed: str) -> str:
-    cells = {"t": "2019-10-02 00:00:00 UTC", "type": "view", "item": "1", "cat": "2", "price": "1.5", "user": "3", "session": A} | changed
+    cells = {
+        "t": "2019-10-02 00:00:00 UTC",
+        "type": "view",
+        "item": "1",
+        "cat": "2",
+        "price": "1.5",
+        "user": "3",
+        "session": A,
+    } | changed
     return "{t},{type},{item},{cat},,,{price},{user},{session}".format(**cells)
 
 
-USER, ITEM = "events: no user, or no whole number within int64", "events: no product, or no whole number within int64"
+USER, ITEM = (
+    "events: no user, or no whole number within int64",
+    "events: no product, or no whole number within int64",
+)
 CASES: dict[str, Case] = {
     "empty": (lambda raw: b"", "the file is empty"),
     "cut": (lambda raw: raw[:-60], {"events: too many or too few columns": 1}),
@@ -117,7 +139,10 @@ CASES: dict[str, Case] = {
     "an unknown type": (add(row(type="wish")), {"events: no known event_type": 1}),
     "a comma in a price": (add(row(price='"1,50"')), {"events: price is no finite number": 1}),
     "a negative price": (add(row(price="-79.37")), {"events: a negative price": 1}),
-    "a junk category": (add(row(cat="1.48758E+18")), {"events: category is no whole number within int64": 1}),
+    "a junk category": (
+        add(row(cat="1.48758E+18")),
+        {"events: category is no whole number within int64": 1},
+    ),
     "null bytes": (add(row(user="3\0")), {USER: 1}),
     "not UTF-8": (replace("runail", b"run\xe4il"), "not utf-8"),
     "only a header": (lambda raw: HEAD.encode(), "no event"),
@@ -127,7 +152,14 @@ CASES: dict[str, Case] = {
 @pytest.mark.parametrize("case", CASES)
 def test_bad_files(case: str, tmp_path: Path, engine: Engine) -> None:
     (tmp_path / "2019-Oct.csv").write_text(OCTOBER)
-    judge(rees46.read, tmp_path / "2019-Oct.csv", tmp_path / "2019-Oct.csv", CASES[case], 2 if case == "cut" else 3, engine)
+    judge(
+        rees46.read,
+        tmp_path / "2019-Oct.csv",
+        tmp_path / "2019-Oct.csv",
+        CASES[case],
+        2 if case == "cut" else 3,
+        engine,
+    )
 
 
 def test_no_folder_no_month(tmp_path: Path, engine: Engine) -> None:

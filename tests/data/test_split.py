@@ -29,10 +29,14 @@ def test_the_reference_case_is_cut_where_the_organisers_cut_it(golden, tmp_path)
         assert train == Window(parse("2022-08-21"), parse("2022-09-04"))
         assert valid == Window(parse("2022-09-04"), parse("2022-09-17 22:54:32") + 1)
         assert past.cutoff == train.start
-        bought = [len(log.rows(["user"], roles=(Role.BUY,), window=w)["user"]) for w in (train, valid)]
+        bought = [
+            len(log.rows(["user"], roles=(Role.BUY,), window=w)["user"]) for w in (train, valid)
+        ]
         assert bought == [736, 701]
         assert past.log.span()[1] < train.start
-        assert np.array_equal(past.users, np.unique(np.load(golden / "log" / "input" / "relevant_clients.npy")))
+        assert np.array_equal(
+            past.users, np.unique(np.load(golden / "log" / "input" / "relevant_clients.npy"))
+        )
 
 
 @given(st.integers(parse("1990-01-01"), parse("2060-01-01")), st.integers(1, 400))
@@ -41,7 +45,9 @@ def test_windows_touch_are_of_the_horizon_and_hold_the_end(end, horizon):
     assert train.start == midnight(train.start)
     assert train.end == valid.start == train.start + horizon * DAY
     assert valid.end == end + 1  # the last purchase counts, nothing after it does
-    assert midnight(end) - valid.start == (horizon - 1) * DAY  # the validation window is h calendar days, the last one cut at the end
+    assert (
+        midnight(end) - valid.start == (horizon - 1) * DAY
+    )  # the validation window is h calendar days, the last one cut at the end
     if horizon == 14:
         assert train.start == midnight(end - 27 * DAY)
 
@@ -66,9 +72,16 @@ def test_past_and_windows_share_the_log_out(engine, days, horizon, seed):
             split(log, horizon_days=horizon)
         return
     past, train, valid = split(log, horizon_days=horizon)
-    counts = [len(past.log.rows(["user"])["user"]), *(len(log.rows(["user"], window=w)["user"]) for w in (train, valid))]
+    counts = [
+        len(past.log.rows(["user"])["user"]),
+        *(len(log.rows(["user"], window=w)["user"]) for w in (train, valid)),
+    ]
     middle = start + horizon * DAY
-    assert counts == [(time < start).sum(), ((time >= start) & (time < middle)).sum(), ((time >= middle) & (time <= end)).sum()]
+    assert counts == [
+        (time < start).sum(),
+        ((time >= start) & (time < middle)).sum(),
+        ((time >= middle) & (time <= end)).sum(),
+    ]
     assert np.array_equal(past.users, past.log.users())
 
 
@@ -86,7 +99,9 @@ def test_users_asked_for_are_sorted_and_once(engine):
 
 
 def test_another_anchor(engine):
-    log = memory_log(engine, time=START + DAY * np.array([0, 30, 50]), user=[1, 1, 1], kind=[VIEW, BUY, VIEW])
+    log = memory_log(
+        engine, time=START + DAY * np.array([0, 30, 50]), user=[1, 1, 1], kind=[VIEW, BUY, VIEW]
+    )
     assert split(log, horizon_days=5).valid.end == START + 30 * DAY + 1
     assert split(log, horizon_days=5, anchor=Role.VIEW).valid.end == START + 50 * DAY + 1
 
@@ -99,7 +114,9 @@ def test_an_earlier_cut_of_a_past(engine):
     assert earlier.users is past.users
     assert earlier.log.span()[1] < START + 10 * DAY
     assert past.at(past.cutoff).log.span() == past.log.span()
-    with pytest.raises(ConfigError, match="ends at 2022-01-28 00:00:00; it cannot be cut at 2022-01-29"):
+    with pytest.raises(
+        ConfigError, match="ends at 2022-01-28 00:00:00; it cannot be cut at 2022-01-29"
+    ):
         past.at(START + 21 * DAY)
     with pytest.raises(ConfigError, match="cut earlier"):
         past.log.before(START + 21 * DAY)
@@ -107,7 +124,11 @@ def test_an_earlier_cut_of_a_past(engine):
 
 def test_a_log_of_orders_is_refused(engine):
     log = memory_log(engine, time=[1, 2], user=[1, 1], kind=[BUY, BUY], clock=False)
-    for ask in (lambda: split(log), lambda: past_of(log, 2), lambda: log.rows(["user"], window=Window(0, SECOND))):
+    for ask in (
+        lambda: split(log),
+        lambda: past_of(log, 2),
+        lambda: log.rows(["user"], window=Window(0, SECOND)),
+    ):
         with pytest.raises(ConfigError, match="stores only the order of its events"):
             ask()
 
@@ -118,7 +139,10 @@ def test_what_cannot_be_split(engine):
         split(log)
     with pytest.raises(ConfigError, match="horizon_days: found 0, expected at least 1"):
         split(log, horizon_days=0)
-    with pytest.raises(DataError, match="nothing happened before 2021-12-12 00:00:00; the log is too short for windows of 14 days"):
+    with pytest.raises(
+        DataError,
+        match="nothing happened before 2021-12-12 00:00:00; the log is too short for windows of 14 days",
+    ):
         split(memory_log(engine, time=[START], user=[1], kind=[BUY]))
     with pytest.raises(DataError, match="no event has the role buy"):
         split(random_log(engine, np.random.default_rng(0), events=0))

@@ -19,7 +19,12 @@ from clickprint.core.events import Role
 from clickprint.core.ids import text_id
 from clickprint.core.time import DAY, parse
 from clickprint.data.adapters import card, reader, stokman
-from clickprint.data.adapters.stokman import ACTIONS_FILE, CATALOGUE_FILE, MAPPING_FILE, VECTORS_FILE
+from clickprint.data.adapters.stokman import (
+    ACTIONS_FILE,
+    CATALOGUE_FILE,
+    MAPPING_FILE,
+    VECTORS_FILE,
+)
 from clickprint.data.engine import DuckDB, Engine
 from clickprint.data.log import EventLog
 from clickprint.data.store import store
@@ -70,11 +75,22 @@ ROW = (ANN, HOME, 0, T, ["11"], 900)
 ITEM = (T - DAY, "350", "11", "8922", 75.0, "6048 48557", 100.0)
 
 
-def lay(folder: Path, rows: pa.Table | None = None, items: pa.Table | None = None, mapping: pa.Table | None = None) -> Path:
+def lay(
+    folder: Path,
+    rows: pa.Table | None = None,
+    items: pa.Table | None = None,
+    mapping: pa.Table | None = None,
+) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(actions(ROW, (BOB, WORK, 5, T + 1, ["11", "12"], 901)) if rows is None else rows, folder / ACTIONS_FILE)
+    pq.write_table(
+        actions(ROW, (BOB, WORK, 5, T + 1, ["11", "12"], 901)) if rows is None else rows,
+        folder / ACTIONS_FILE,
+    )
     pq.write_table(catalogue(ITEM) if items is None else items, folder / CATALOGUE_FILE)
-    pq.write_table(mapping or pa.table({"product_id": ["12", "11"], "vector_id": [0, 2]}), folder / MAPPING_FILE)
+    pq.write_table(
+        mapping or pa.table({"product_id": ["12", "11"], "vector_id": [0, 2]}),
+        folder / MAPPING_FILE,
+    )
     np.savez_compressed(folder / VECTORS_FILE, np.arange(12, dtype=np.float32).reshape(3, 4))
     return folder
 
@@ -103,7 +119,9 @@ def test_the_kinds_and_their_roles(tmp_path: Path, engine: Engine) -> None:
         ("visitCategory", Role.VIEW),
         ("search", Role.SEARCH),
     ]
-    assert CODE["visit"] < CODE["view"] < CODE["addB"] < CODE["listB"] < CODE["order"]  # ties in time follow the funnel
+    assert (
+        CODE["visit"] < CODE["view"] < CODE["addB"] < CODE["listB"] < CODE["order"]
+    )  # ties in time follow the funnel
     assert not made.manifest.rejected
 
 
@@ -127,7 +145,9 @@ def test_a_row_is_as_many_events_as_it_has_products(tmp_path: Path, engine: Engi
         (T, user, CODE["order"], 12, 900),
     ]
     assert (made.manifest.events, made.manifest.users, made.manifest.items) == (7, 1, 2)
-    assert pq.read_table(made.folder / "ids" / "user.parquet").to_pylist() == [{"id": user, "text": ANN}]
+    assert pq.read_table(made.folder / "ids" / "user.parquet").to_pylist() == [
+        {"id": user, "text": ANN}
+    ]
 
 
 def test_actions_that_cannot_be_read_are_counted(tmp_path: Path, engine: Engine) -> None:
@@ -138,7 +158,18 @@ def test_actions_that_cannot_be_read_are_counted(tmp_path: Path, engine: Engine)
         *({"date": d} for d in (None, late)),
         *({"action": a} for a in (None, 10, -1)),
         *({"action": a, "products": p} for a in (0, 1, 2, 3, 5) for p in (None, [])),
-        *({"products": p} for p in (["/*"], ["11", "/*"], [None], ["", "11"], ["A17"], ["011"], ["99999999999999999999"])),
+        *(
+            {"products": p}
+            for p in (
+                ["/*"],
+                ["11", "/*"],
+                [None],
+                ["", "11"],
+                ["A17"],
+                ["011"],
+                ["99999999999999999999"],
+            )
+        ),
     ]
     names = ("user", "person", "action", "date", "products", "page")
     rows = [tuple({**dict(zip(names, ROW, strict=True)), **change}.values()) for change in changes]
@@ -153,15 +184,29 @@ def test_actions_that_cannot_be_read_are_counted(tmp_path: Path, engine: Engine)
         f"{ACTIONS_FILE} products: the junk product id /*": 2,
         f"{ACTIONS_FILE} products: a product id that is no whole number within int64": 3,
     }
-    assert [e["item"] for e in events(made)] == [11, 11, 11]  # the good row, and the good entries of two others
+    assert [e["item"] for e in events(made)] == [
+        11,
+        11,
+        11,
+    ]  # the good row, and the good entries of two others
     assert made.manifest.source[ACTIONS_FILE] == f"{len(rows)} rows"
 
 
-def test_the_catalogue_has_versions_and_counts_what_it_leaves_out(tmp_path: Path, engine: Engine) -> None:
+def test_the_catalogue_has_versions_and_counts_what_it_leaves_out(
+    tmp_path: Path, engine: Engine
+) -> None:
     rows = catalogue(
         ITEM,
         ITEM,  # the same again
-        (T - DAY, "350", "11", "8922", 80.0, "6048 48557", 100.0),  # the same date, another price: the lowest stays
+        (
+            T - DAY,
+            "350",
+            "11",
+            "8922",
+            80.0,
+            "6048 48557",
+            100.0,
+        ),  # the same date, another price: the lowest stays
         (T + 2, "350", "11", "8922", 60.0, "6048 48557", 0.0),  # a later version
         (T - DAY, "350", "/*", "8922", 1.0, "1", 1.0),
         (T - DAY, "350", None, "8922", 1.0, "1", 1.0),
@@ -176,9 +221,12 @@ def test_the_catalogue_has_versions_and_counts_what_it_leaves_out(tmp_path: Path
     made = read(lay(tmp_path / "raw", items=rows), engine)
     known = {"category": 8922, "shop": 350, "title": "6048 48557"}
     assert made.catalogue.table.to_pylist() == [
-        {"item": 11, "known_from": T - DAY, "price": 75.0, "old_price": 100.0, "discount": 0.25} | known,
-        {"item": 11, "known_from": T + 2, "price": 60.0, "old_price": 0.0, "discount": None} | known,
-        {"item": 14, "known_from": T - DAY} | dict.fromkeys(["category", "shop", "price", "old_price", "discount", "title"]),
+        {"item": 11, "known_from": T - DAY, "price": 75.0, "old_price": 100.0, "discount": 0.25}
+        | known,
+        {"item": 11, "known_from": T + 2, "price": 60.0, "old_price": 0.0, "discount": None}
+        | known,
+        {"item": 14, "known_from": T - DAY}
+        | dict.fromkeys(["category", "shop", "price", "old_price", "discount", "title"]),
     ]
     assert made.manifest.rejected == {
         f"{CATALOGUE_FILE}: no product id": 1,
@@ -195,11 +243,17 @@ def test_the_catalogue_has_versions_and_counts_what_it_leaves_out(tmp_path: Path
     log = EventLog.open(made, engine)
     assert log.before(T).catalogue.table.column("price").to_pylist() == [75.0, None]
     assert log.before(T + 3).catalogue.table.column("price").to_pylist() == [60.0, None]
-    assert log.before(T - DAY).catalogue.table.num_rows == 0  # nothing is known before its add_date
+    assert (
+        log.before(T - DAY).catalogue.table.num_rows == 0
+    )  # nothing is known before its add_date
 
 
-def test_events_before_their_item_was_added_are_kept_and_said(tmp_path: Path, engine: Engine) -> None:
-    rows = actions(ROW, *((ANN, HOME, 0, T + k, ["11"], 900) for k in (1, 2)), (ANN, HOME, 5, T, ["77"], 900))
+def test_events_before_their_item_was_added_are_kept_and_said(
+    tmp_path: Path, engine: Engine
+) -> None:
+    rows = actions(
+        ROW, *((ANN, HOME, 0, T + k, ["11"], 900) for k in (1, 2)), (ANN, HOME, 5, T, ["77"], 900)
+    )
     made = read(lay(tmp_path / "raw", rows, catalogue((T + 1, *ITEM[1:]))), engine)
     assert made.manifest.events == 4
     assert not made.manifest.rejected
@@ -226,7 +280,9 @@ def test_links_say_who_is_known_to_be_whom_and_from_when(tmp_path: Path, engine:
         [(ann, text_id(HOME), T + 2), (bob, text_id(WORK), T + 1), (bob, text_id(HOME), T + 5)]
     )
     assert links.column("user").to_pylist() == sorted(links.column("user").to_pylist())
-    assert {r["text"] for r in pq.read_table(made.folder / "ids" / "person.parquet").to_pylist()} == {HOME, WORK}
+    assert {
+        r["text"] for r in pq.read_table(made.folder / "ids" / "person.parquet").to_pylist()
+    } == {HOME, WORK}
     assert made.manifest.events == 7
 
 
@@ -251,12 +307,24 @@ def test_item_vectors_lie_beside(tmp_path: Path, engine: Engine) -> None:
         f"{MAPPING_FILE}: an exact repeat of another row": 1,
         f"{MAPPING_FILE}: another vector of the same product": 1,
     }
-    assert sorted(p.name for p in made.folder.iterdir() if not p.name.startswith(("events", "ids"))) == sorted(
+    assert sorted(
+        p.name for p in made.folder.iterdir() if not p.name.startswith(("events", "ids"))
+    ) == sorted(
         p
-        for p in ("catalogue.parquet", "items.npy", "links.parquet", "manifest.json", "users.npy", "vector_items.npy", "vectors.npy")
+        for p in (
+            "catalogue.parquet",
+            "items.npy",
+            "links.parquet",
+            "manifest.json",
+            "users.npy",
+            "vector_items.npy",
+            "vectors.npy",
+        )
         if (made.folder / p).exists()
     )
-    none = read(lay(tmp_path / "none", mapping=pa.table({"product_id": ["/*"], "vector_id": [0]})), engine).item_vectors
+    none = read(
+        lay(tmp_path / "none", mapping=pa.table({"product_id": ["/*"], "vector_id": [0]})), engine
+    ).item_vectors
     assert none is not None
     assert (none[0].shape, none[1].shape) == ((0,), (0, 4))
 
@@ -270,7 +338,11 @@ def test_the_fingerprint_is_of_what_is_beside_too(tmp_path: Path, engine: Engine
     prints.add(read(other, engine).manifest.fingerprint)
     prints.add(
         read(
-            lay(tmp_path / "d" / "raw", actions((ANN, WORK, *ROW[2:]), (BOB, WORK, 5, T + 1, ["11", "12"], 901))), engine
+            lay(
+                tmp_path / "d" / "raw",
+                actions((ANN, WORK, *ROW[2:]), (BOB, WORK, 5, T + 1, ["11", "12"], 901)),
+            ),
+            engine,
         ).manifest.fingerprint
     )
     assert len(prints) == 3
@@ -286,11 +358,18 @@ def test_what_lies_beside_is_there_whole_or_not_at_all(tmp_path: Path, engine: E
 
     with pytest.raises(DataError, match="the disk is full"):
         store(
-            before.folder, before.manifest, [pq.read_table(f) for f in before.event_files], before.catalogue.table, beside={"a.npy": fails}
+            before.folder,
+            before.manifest,
+            [pq.read_table(f) for f in before.event_files],
+            before.catalogue.table,
+            beside={"a.npy": fails},
         )
     assert Dataset.open(before.folder).manifest == before.manifest
     assert [p.name for p in before.folder.parent.iterdir()] == ["out"]
-    for file, ask in (("vectors.npy", lambda d: d.item_vectors), ("links.parquet", lambda d: d.beside("links"))):
+    for file, ask in (
+        ("vectors.npy", lambda d: d.item_vectors),
+        ("links.parquet", lambda d: d.beside("links")),
+    ):
         kept = (before.folder / file).read_bytes()
         for damaged in (b"", kept[:-3], b"junk"):
             (before.folder / file).write_bytes(damaged)
@@ -307,7 +386,22 @@ def test_a_slow_twin(tmp_path: Path, engine: Engine) -> None:
     write_stokman(tmp_path / "raw", users=40, actions=1_200)
     made = read(tmp_path / "raw", engine)
     needy = {0, 1, 2, 3, 5}
-    names = dict(enumerate(("view", "like", "addB", "delB", "clearB", "order", "listB", "visit", "visitCategory", "search")))
+    names = dict(
+        enumerate(
+            (
+                "view",
+                "like",
+                "addB",
+                "delB",
+                "clearB",
+                "order",
+                "listB",
+                "visit",
+                "visitCategory",
+                "search",
+            )
+        )
+    )
     expected, links = [], {}
     for row in pq.read_table(tmp_path / "raw" / ACTIONS_FILE).to_pylist():
         if row["user_id"] in (None, "/*") or row["date"] is None or row["action"] not in names:
@@ -315,14 +409,28 @@ def test_a_slow_twin(tmp_path: Path, engine: Engine) -> None:
         products = row["products"] or []
         if not products and row["action"] in needy:
             continue
-        time, user = round(row["date"].replace(tzinfo=UTC).timestamp() * 1e6), text_id(row["user_id"])
+        time, user = (
+            round(row["date"].replace(tzinfo=UTC).timestamp() * 1e6),
+            text_id(row["user_id"]),
+        )
         for product in products or [None]:
             if product != "/*":
-                expected.append((time, user, CODE[names[row["action"]]], -1 if product is None else int(product), row["pageId"]))
+                expected.append(
+                    (
+                        time,
+                        user,
+                        CODE[names[row["action"]]],
+                        -1 if product is None else int(product),
+                        row["pageId"],
+                    )
+                )
         if row["loc_user_id"] not in (None, "/*"):
             pair = user, text_id(row["loc_user_id"])
             links[pair] = min(time, links.get(pair, time))
-    found = [(e["time"], e["user"], e["kind"], -1 if e["item"] is None else e["item"], e["session"]) for e in events(made)]
+    found = [
+        (e["time"], e["user"], e["kind"], -1 if e["item"] is None else e["item"], e["session"])
+        for e in events(made)
+    ]
     assert found == sorted(expected)
     table = made.beside("links")
     assert table is not None
@@ -334,14 +442,21 @@ def test_other_spellings_of_the_columns(tmp_path: Path, engine: Engine) -> None:
     raw = lay(tmp_path / "raw")
     expected = [(e["time"], e["kind"], e["item"], e["session"]) for e in events(read(raw, engine))]
     table = pq.read_table(raw / ACTIONS_FILE)
-    table = column("date", moments([T + 7_200_000_000 - 7_200_000_000, T + 1], "Europe/Moscow"))(table)
+    table = column("date", moments([T + 7_200_000_000 - 7_200_000_000, T + 1], "Europe/Moscow"))(
+        table
+    )
     table = column("products", pa.array([[11], [11, 12]], pa.large_list(pa.int64())))(table)
     table = column("pageId", pa.array(["900", "901"]))(table)
     table = column("action", pa.array([0.0, 5.0]))(table)
     table = column("user_id", pa.array([5, 6]))(table)
     pq.write_table(table, raw / ACTIONS_FILE)
     items = pq.read_table(raw / CATALOGUE_FILE)
-    pq.write_table(column("add_date", pa.array(["2024-09-06 12:00:00"]))(column("product_id", pa.array([11]))(items)), raw / CATALOGUE_FILE)
+    pq.write_table(
+        column("add_date", pa.array(["2024-09-06 12:00:00"]))(
+            column("product_id", pa.array([11]))(items)
+        ),
+        raw / CATALOGUE_FILE,
+    )
     made = read(raw, engine)
     assert [(e["time"], e["kind"], e["item"], e["session"]) for e in events(made)] == expected
     assert [e["user"] for e in events(made)] == [5, 6, 6]
@@ -370,7 +485,9 @@ def cut_vectors(folder: Path) -> None:
 
 
 def broken_text(table: pa.Table) -> pa.Table:
-    return column("user_id", pa.array([b"\xff\xfe", b"\x80"], pa.binary()).view(pa.string()))(table)
+    return column("user_id", pa.array([b"\xff\xfe", b"\x80"], pa.binary()).view(pa.string()))(
+        table
+    )
 
 
 def pickled(folder: Path) -> None:
@@ -383,41 +500,86 @@ def twice(table: pa.Table) -> pa.Table:
 
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "no folder": (shutil.rmtree, "not found"),
-    "a file is missing": (lambda f: (f / MAPPING_FILE).unlink(), r"catalog_vector_mapping\.pq: not found"),
+    "a file is missing": (
+        lambda f: (f / MAPPING_FILE).unlink(),
+        r"catalog_vector_mapping\.pq: not found",
+    ),
     "no vectors": (lambda f: (f / VECTORS_FILE).unlink(), r"vectors\.npz: not found"),
-    "an empty file": (bytes_(ACTIONS_FILE, lambda b: b""), r"train_actions\.pq: the file is empty"),
+    "an empty file": (
+        bytes_(ACTIONS_FILE, lambda b: b""),
+        r"train_actions\.pq: the file is empty",
+    ),
     "empty vectors": (bytes_(VECTORS_FILE, lambda b: b""), r"vectors\.npz: the file is empty"),
-    "truncated": (bytes_(CATALOGUE_FILE, lambda b: b[:-9]), r"preprocessed\.pq: not a whole Parquet file"),
-    "a CSV": (bytes_(ACTIONS_FILE, lambda b: b"user_id,action\n1,2\n"), r"train_actions\.pq: not a whole Parquet file"),
-    "damaged pages": (bytes_(ACTIONS_FILE, lambda b: b[:4] + bytes(255 - x for x in b[4:60]) + b[60:]), "DuckDB says"),
-    "a column is missing": (edited(ACTIONS_FILE, lambda t: t.drop_columns(["pageId"])), "no column 'pageId', expected one; found user_id"),
+    "truncated": (
+        bytes_(CATALOGUE_FILE, lambda b: b[:-9]),
+        r"preprocessed\.pq: not a whole Parquet file",
+    ),
+    "a CSV": (
+        bytes_(ACTIONS_FILE, lambda b: b"user_id,action\n1,2\n"),
+        r"train_actions\.pq: not a whole Parquet file",
+    ),
+    "damaged pages": (
+        bytes_(ACTIONS_FILE, lambda b: b[:4] + bytes(255 - x for x in b[4:60]) + b[60:]),
+        "DuckDB says",
+    ),
+    "a column is missing": (
+        edited(ACTIONS_FILE, lambda t: t.drop_columns(["pageId"])),
+        "no column 'pageId', expected one; found user_id",
+    ),
     "a column twice": (edited(CATALOGUE_FILE, twice), "2 columns 'price'"),
-    "a column of ids twice": (edited(ACTIONS_FILE, lambda t: t.append_column("action", t.column("action"))), "2 columns 'action'"),
-    "products as texts": (edited(ACTIONS_FILE, column("products", pa.array(["[11]", "[]"]))), "products holds string, expected lists"),
+    "a column of ids twice": (
+        edited(ACTIONS_FILE, lambda t: t.append_column("action", t.column("action"))),
+        "2 columns 'action'",
+    ),
+    "products as texts": (
+        edited(ACTIONS_FILE, column("products", pa.array(["[11]", "[]"]))),
+        "products holds string, expected lists",
+    ),
     "products of numbers with a point": (
         edited(ACTIONS_FILE, column("products", pa.array([[[1]], [[2]]]))),
         "products holds list<.*>, expected lists of product ids",
     ),
-    "dates as numbers": (edited(ACTIONS_FILE, column("date", pa.array([1, 2]))), "date holds int64, expected texts YYYY"),
-    "prices as texts": (edited(CATALOGUE_FILE, column("price", pa.array(["6990"]))), "price holds string, expected numbers"),
-    "actions as booleans": (edited(ACTIONS_FILE, column("action", pa.array([True, False]))), "action holds bool, expected texts or whole"),
+    "dates as numbers": (
+        edited(ACTIONS_FILE, column("date", pa.array([1, 2]))),
+        "date holds int64, expected texts YYYY",
+    ),
+    "prices as texts": (
+        edited(CATALOGUE_FILE, column("price", pa.array(["6990"]))),
+        "price holds string, expected numbers",
+    ),
+    "actions as booleans": (
+        edited(ACTIONS_FILE, column("action", pa.array([True, False]))),
+        "action holds bool, expected texts or whole",
+    ),
     "not UTF-8": (edited(ACTIONS_FILE, broken_text), "(?i)utf-?8|encoding"),
     "no row": (edited(ACTIONS_FILE, lambda t: t.slice(0, 0)), "no event could be read"),
     "only junk": (
         edited(ACTIONS_FILE, column("user_id", pa.array(["/*", "/*"]))),
         r"2 rows rejected: train_actions\.pq: the junk user_id /\*",
     ),
-    "vectors are no archive": (bytes_(VECTORS_FILE, lambda b: b"\x93NUMPY" + b[60:-30]), r"vectors\.npz: not a whole \.npz"),
-    "vectors are truncated": (bytes_(VECTORS_FILE, lambda b: b[: len(b) // 2]), r"vectors\.npz: not a whole \.npz"),
+    "vectors are no archive": (
+        bytes_(VECTORS_FILE, lambda b: b"\x93NUMPY" + b[60:-30]),
+        r"vectors\.npz: not a whole \.npz",
+    ),
+    "vectors are truncated": (
+        bytes_(VECTORS_FILE, lambda b: b[: len(b) // 2]),
+        r"vectors\.npz: not a whole \.npz",
+    ),
     "a bit of the vectors is wrong": (
         bytes_(VECTORS_FILE, lambda b: b[:110] + bytes([b[110] ^ 255]) + b[111:]),
         r"vectors\.npz: not a whole \.npz",
     ),
     "vectors end too early": (cut_vectors, "arr_0 ends 8 bytes too early"),
-    "vectors under another name": (vectors(vectors=np.ones((2, 2))), "no array 'arr_0'; found vectors"),
+    "vectors under another name": (
+        vectors(vectors=np.ones((2, 2))),
+        "no array 'arr_0'; found vectors",
+    ),
     "vectors are a pickle": (pickled, "arr_0 holds object of shape"),
     "vectors are no matrix": (vectors(arr_0=np.ones(5)), r"holds float64 of shape \(5,\)"),
-    "vectors are numbers without a point": (vectors(arr_0=np.ones((2, 2), int)), "holds int64 of shape"),
+    "vectors are numbers without a point": (
+        vectors(arr_0=np.ones((2, 2), int)),
+        "holds int64 of shape",
+    ),
     "vectors are not finite": (vectors(arr_0=np.array([[1.0, np.nan]])), "NaN or infinity"),
 }
 
@@ -434,7 +596,13 @@ def test_bad_files_name_their_fault(case: str, tmp_path: Path, engine: Engine) -
 
 def test_all_faults_in_one_error(tmp_path: Path, engine: Engine) -> None:
     raw = lay(tmp_path / "raw")
-    for case in ("a column is missing", "products as texts", "prices as texts", "a file is missing", "vectors are no matrix"):
+    for case in (
+        "a column is missing",
+        "products as texts",
+        "prices as texts",
+        "a file is missing",
+        "vectors are no matrix",
+    ):
         BAD[case][0](raw)
     with pytest.raises(DataError) as fault:
         read(raw, engine)
@@ -452,7 +620,9 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, in
         return raw, planted, read(raw, engine)
 
 
-def test_the_sample_has_the_form_and_every_quirk(sample: tuple[Path, dict[str, int], Dataset]) -> None:
+def test_the_sample_has_the_form_and_every_quirk(
+    sample: tuple[Path, dict[str, int], Dataset],
+) -> None:
     raw, planted, made = sample
     assert made.manifest.rejected == planted
     assert set(planted) >= {
@@ -467,20 +637,35 @@ def test_the_sample_has_the_form_and_every_quirk(sample: tuple[Path, dict[str, i
     assert min(planted.values()) > 0
     rows = pq.read_table(raw / ACTIONS_FILE)
     assert (len(rows), made.manifest.users) == (200_000, 3_500)
-    assert [str(t) for t in rows.schema.types] == ["string", "string", "int64", "timestamp[us]", "list<element: string>", "int64"]
+    assert [str(t) for t in rows.schema.types] == [
+        "string",
+        "string",
+        "int64",
+        "timestamp[us]",
+        "list<element: string>",
+        "int64",
+    ]
     lengths = rows.column("products").combine_chunks().value_lengths()
     assert lengths.null_count > 0  # no list …
     assert 0 in lengths.to_pylist()[:1_000]  # … an empty one …
     assert max(filter(None, lengths.to_pylist())) > 3  # … and many in one row
     assert set(rows.column("action").to_pylist()) >= set(range(10))
-    assert len(made.catalogue.table) > len(set(made.catalogue.table.column("item").to_pylist()))  # prices change
+    assert len(made.catalogue.table) > len(
+        set(made.catalogue.table.column("item").to_pylist())
+    )  # prices change
     assert int(made.manifest.source["events before the product's first add_date"]) > 1_000
     links = made.beside("links")
     assert links is not None
-    assert len(set(links.column("person").to_pylist())) < len(set(links.column("user").to_pylist())) == 3_500
+    assert (
+        len(set(links.column("person").to_pylist()))
+        < len(set(links.column("user").to_pylist()))
+        == 3_500
+    )
 
 
-def test_the_sample_has_what_a_recommender_can_learn(sample: tuple[Path, dict[str, int], Dataset], engine: Engine) -> None:
+def test_the_sample_has_what_a_recommender_can_learn(
+    sample: tuple[Path, dict[str, int], Dataset], engine: Engine
+) -> None:
     log = EventLog.open(sample[2], engine)
     bought = log.rows(["user", "item", "time"], roles=(Role.BUY,))
     seen = log.rows(["user", "item", "time"], roles=(Role.VIEW, Role.CART))
@@ -494,36 +679,62 @@ def test_the_sample_has_what_a_recommender_can_learn(sample: tuple[Path, dict[st
     assert len({u for u, _ in wanted}) > 300  # enough buyers in a window of three days
     before, looked = pairs(bought, bought["time"] < cut), pairs(seen, seen["time"] < cut)
     assert 0.15 < len(wanted & before) / len(wanted) < 0.9  # bought again
-    assert len(wanted & looked) / len(wanted) > len(wanted & before) / len(wanted)  # more of them were looked at
+    assert len(wanted & looked) / len(wanted) > len(wanted & before) / len(
+        wanted
+    )  # more of them were looked at
     sold = np.unique(bought["item"][bought["time"] < cut], return_counts=True)
     top = set(sold[0][np.argsort(-sold[1])[:25]].tolist())
-    assert len([i for _, i in wanted if i in top]) / len(wanted) < len(wanted & before) / len(wanted)  # habits beat popularity
-    assert pairs(bought, bought["time"] > 0) <= pairs(seen, seen["time"] > 0)  # nothing is bought that was never seen
+    assert len([i for _, i in wanted if i in top]) / len(wanted) < len(wanted & before) / len(
+        wanted
+    )  # habits beat popularity
+    assert pairs(bought, bought["time"] > 0) <= pairs(
+        seen, seen["time"] > 0
+    )  # nothing is bought that was never seen
 
 
 def test_the_sample_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
     size = {"users": 40, "actions": 1_200}
     first, again, other = (tmp_path / n for n in "abc")
-    assert write_stokman(first, **size) == write_stokman(again, **size) == write_stokman(first, **size)
+    assert (
+        write_stokman(first, **size)
+        == write_stokman(again, **size)
+        == write_stokman(first, **size)
+    )
     write_stokman(other, **size, seed=8)
     for file in (ACTIONS_FILE, CATALOGUE_FILE, MAPPING_FILE):
         assert pq.read_table(first / file).equals(pq.read_table(again / file))
         assert not pq.read_table(first / file).equals(pq.read_table(other / file))
-    assert np.array_equal(np.load(first / VECTORS_FILE)["arr_0"], np.load(again / VECTORS_FILE)["arr_0"])
+    assert np.array_equal(
+        np.load(first / VECTORS_FILE)["arr_0"], np.load(again / VECTORS_FILE)["arr_0"]
+    )
 
 
-@pytest.mark.parametrize("size", [{"users": 40, "actions": 1_200}, {"users": 10, "actions": 5_000}, {"users": 300, "actions": 6_000}])
+@pytest.mark.parametrize(
+    "size",
+    [
+        {"users": 40, "actions": 1_200},
+        {"users": 10, "actions": 5_000},
+        {"users": 300, "actions": 6_000},
+    ],
+)
 @pytest.mark.parametrize("seed", range(3))
-def test_samples_of_any_size_read_as_planned(size: dict[str, int], seed: int, tmp_path: Path, engine: Engine) -> None:
+def test_samples_of_any_size_read_as_planned(
+    size: dict[str, int], seed: int, tmp_path: Path, engine: Engine
+) -> None:
     planted = write_stokman(tmp_path / "raw", **size, seed=seed)
     made = read(tmp_path / "raw", engine)
     assert made.manifest.rejected == planted
-    assert (made.manifest.users, made.manifest.source[ACTIONS_FILE]) == (size["users"], f"{size['actions']} rows")
+    assert (made.manifest.users, made.manifest.source[ACTIONS_FILE]) == (
+        size["users"],
+        f"{size['actions']} rows",
+    )
 
 
 def test_the_sample_refuses_what_it_cannot_honour(tmp_path: Path) -> None:
     for size in ({"users": 9, "actions": 1_000}, {"users": 100, "actions": 1_999}):
-        with pytest.raises(ConfigError, match="expected 10 or more users and 20 or more actions a user"):
+        with pytest.raises(
+            ConfigError, match="expected 10 or more users and 20 or more actions a user"
+        ):
             write_stokman(tmp_path / "raw", **size)
     (tmp_path / "mine.txt").write_text("precious")
     with pytest.raises(ConfigError, match="holds something else"):

@@ -33,13 +33,22 @@ from clickprint.tasks.task import Task
 from clickprint.tasks.ubm25 import NAMES, ubm25
 
 SMALL = Shop(users=400, items=300, categories=40, days=45, rate=1.5)
-ATTRIBUTE = {"category": "category", "sku": "item", "new_sku": "item", "price": "price_bucket"}  # what a propensity asks about
+ATTRIBUTE = {
+    "category": "category",
+    "sku": "item",
+    "new_sku": "item",
+    "price": "price_bucket",
+}  # what a propensity asks about
 
 
 def columns_of(shop: Shop, first_day: int = 0) -> dict[str, np.ndarray]:
     """The log from a day on, as numpy columns; -1 for null."""
     since = shop.first + first_day * DAY
-    tables = [pa.Table.from_batches([b]) for b in batches(Latent.of(shop)) if b.column("time")[0].as_py() >= since]
+    tables = [
+        pa.Table.from_batches([b])
+        for b in batches(Latent.of(shop))
+        if b.column("time")[0].as_py() >= since
+    ]
     table = pa.concat_tables(tables).combine_chunks()
     return {n: pc.fill_null(table.column(n), -1).to_numpy() for n in table.column_names}
 
@@ -59,7 +68,9 @@ class Default(NamedTuple):
         name = task.name.removeprefix("propensity_")
         if name not in ATTRIBUTE:
             return 1 - self.oracle.buys(window, users)[:, None]
-        return self.oracle.buys_of(window, users, ATTRIBUTE[name], np.load(self.folder / f"target/{task.name}.npy"))
+        return self.oracle.buys_of(
+            window, users, ATTRIBUTE[name], np.load(self.folder / f"target/{task.name}.npy")
+        )
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +82,14 @@ def default(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Default]:
         log = EventLog.open(synthetic.read(folder / "canonical", shop, engine=engine), engine)
         cut = split(log)
         tasks = {t.name: t for t in ubm25(cut.past, log, cut.train).tasks}
-        yield Default(shop, folder / "challenge", cut, log, tasks, Oracle.at(Latent.of(shop), cut.past.cutoff))
+        yield Default(
+            shop,
+            folder / "challenge",
+            cut,
+            log,
+            tasks,
+            Oracle.at(Latent.of(shop), cut.past.cutoff),
+        )
 
 
 # ----------------------------------------------------------------------------------------------------------------------- the log
@@ -81,10 +99,14 @@ def test_the_same_seed_makes_the_same_bytes_whatever_runs_it(tmp_path: Path) -> 
         with DuckDB(threads=threads) as engine:
             found.append(synthetic.read(tmp_path / f"{threads}", SMALL, engine=engine))
     assert found[0].manifest == found[1].manifest
-    assert [f.read_bytes() for f in found[0].event_files] == [f.read_bytes() for f in found[1].event_files]
+    assert [f.read_bytes() for f in found[0].event_files] == [
+        f.read_bytes() for f in found[1].event_files
+    ]
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"users": 401}, {"rate": 1.6}, {"categories": 41}])
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"users": 401}, {"rate": 1.6}, {"categories": 41}]
+)
 def test_another_dial_makes_another_log(tmp_path: Path, change: dict[str, Any]) -> None:
     dials_ = {"users": 100, "items": 60, "categories": 40, "days": 20, "rate": 1.5}
     assert (
@@ -98,12 +120,20 @@ def test_events_come_in_the_stored_order() -> None:
     log = columns_of(Shop(users=40, items=20, categories=3, days=2, rate=800.0))
     keys = [log[c] for c in COLUMNS]
     assert (np.diff(log["time"]) == 0).sum() > 10_000
-    assert len(np.unique(np.stack([log["time"], log["user"], log["kind"]]), axis=1).T) < len(log["time"])
+    assert len(np.unique(np.stack([log["time"], log["user"], log["kind"]]), axis=1).T) < len(
+        log["time"]
+    )
     assert np.array_equal(np.lexsort(keys[::-1]), np.arange(len(keys[0])))
 
 
 def test_batches_and_memory_are_bounded_whatever_the_days() -> None:
-    busy = {"users": 3_000, "items": 500, "categories": 50, "rate": 200.0, "start": "2022-06-18"}  # a weekend is the busiest
+    busy = {
+        "users": 3_000,
+        "items": 500,
+        "categories": 50,
+        "rate": 200.0,
+        "start": "2022-06-18",
+    }  # a weekend is the busiest
     assert parts_a_day(3_000, 200.0) == 2
     peaks, largest = [], []
     for days in (2, 6):
@@ -119,7 +149,13 @@ def test_batches_and_memory_are_bounded_whatever_the_days() -> None:
 
 
 @pytest.mark.parametrize(
-    "shop", [Shop(), Shop(users=20_000, days=30, rate=0.3, seed=5), shop_of(users=3_000, days=200, events=300_000, seed=1)], ids=str
+    "shop",
+    [
+        Shop(),
+        Shop(users=20_000, days=30, rate=0.3, seed=5),
+        shop_of(users=3_000, days=200, events=300_000, seed=1),
+    ],
+    ids=str,
 )
 def test_the_number_of_events_is_what_was_asked_for(shop: Shop) -> None:
     found = sum(b.num_rows for b in batches(Latent.of(shop)))
@@ -189,7 +225,10 @@ def test_a_session_is_one_visit_of_one_user() -> None:
     # What is bought was put into the cart in the same session, and not after it was bought.
     order = np.lexsort((log["time"], log["item"], log["session"]))
     key = np.stack([log["session"], log["item"]], axis=1)
-    carts = {tuple(k): t for k, t in zip(key[order[::-1]].tolist(), log["time"][order[::-1]].tolist(), strict=True)}
+    carts = {
+        tuple(k): t
+        for k, t in zip(key[order[::-1]].tolist(), log["time"][order[::-1]].tolist(), strict=True)
+    }
     bought = np.flatnonzero(log["kind"] == dials.BUY)
     put = set(map(tuple, key[log["kind"] == dials.CART].tolist()))
     assert len(bought) > 300
@@ -221,12 +260,15 @@ def slow_chance(latent: Latent, day: int, days: range, row: int, label: np.ndarr
         for f in range(slots):
             for m2 in range(3):
                 for f2 in range(slots):
-                    move[m * slots + f, m2 * slots + f2] = (1 - leave) * moods[m, m2] * (keep * (f == f2) + (1 - keep) * taste[f2])
+                    move[m * slots + f, m2 * slots + f2] = (
+                        (1 - leave) * moods[m, m2] * (keep * (f == f2) + (1 - keep) * taste[f2])
+                    )
     move[:-1, -1], move[-1, -1] = leave, 1
     items = np.arange(latent.shop.items)
     table = latent.items.by_tier
     shelves = [
-        np.bincount(table.cells[table.starts[i] : table.starts[i + 1]], minlength=len(items)) / (table.starts[i + 1] - table.starts[i])
+        np.bincount(table.cells[table.starts[i] : table.starts[i + 1]], minlength=len(items))
+        / (table.starts[i + 1] - table.starts[i])
         for i in range(users.tier[row], latent.shop.categories * dials.TIERS, dials.TIERS)
     ]
     cells = latent.items.categories.cells[: latent.items.categories.starts[1]]
@@ -240,11 +282,24 @@ def slow_chance(latent: Latent, day: int, days: range, row: int, label: np.ndarr
     rate = np.zeros(3 * slots + 1)
     for m in range(3):
         favourite = np.eye(len(items))[users.favourites[row]]
-        in_slot = [session(dials.FAVOURITE * favourite[k] + (1 - dials.FAVOURITE) * shelves[users.slots[row, k]], m) for k in range(slots)]
-        somewhere = sum(share * session(shelf, m) for share, shelf in zip(anywhere, shelves, strict=True))
+        in_slot = [
+            session(
+                dials.FAVOURITE * favourite[k]
+                + (1 - dials.FAVOURITE) * shelves[users.slots[row, k]],
+                m,
+            )
+            for k in range(slots)
+        ]
+        somewhere = sum(
+            share * session(shelf, m) for share, shelf in zip(anywhere, shelves, strict=True)
+        )
         for f in range(slots):
             by_taste = dials.AT_TASTE * float(taste @ in_slot)
-            mean = dials.AT_FOCUS * in_slot[f] + by_taste + (1 - dials.AT_FOCUS - dials.AT_TASTE) * somewhere
+            mean = (
+                dials.AT_FOCUS * in_slot[f]
+                + by_taste
+                + (1 - dials.AT_FOCUS - dials.AT_TASTE) * somewhere
+            )
             rate[m * slots + f] = users.pace[row] * dials.PACE[m] * mean
     state = np.zeros(3 * slots + 1)
     before = latent.state(day - 1)
@@ -252,7 +307,9 @@ def slow_chance(latent: Latent, day: int, days: range, row: int, label: np.ndarr
     arrival = np.append(np.outer(rest, taste).ravel(), 0)
     arrives = int(users.arrives[row])
     if arrives < day:
-        state[-1 if before.mood[row] == dials.GONE else before.mood[row] * slots + before.focus[row]] = 1
+        state[
+            -1 if before.mood[row] == dials.GONE else before.mood[row] * slots + before.focus[row]
+        ] = 1
     for today in range(day, days[-1] + 1):
         state = arrival.copy() if today == arrives and arrives >= day else state @ move
         if today in days:
@@ -265,7 +322,9 @@ def test_the_oracle_equals_its_readable_twin() -> None:
     latent = Latent.of(shop)
     day, days = 25, range(35, 49)
     oracle = Oracle.at(latent, shop.first + day * DAY)
-    window = Window(shop.first + days[0] * DAY, shop.first + (days[-1] + 1) * DAY - 1)  # a window's last day counts in full
+    window = Window(
+        shop.first + days[0] * DAY, shop.first + (days[-1] + 1) * DAY - 1
+    )  # a window's last day counts in full
     arrives = latent.users.arrives
     state = oracle.state
     chosen = {
@@ -273,14 +332,18 @@ def test_the_oracle_equals_its_readable_twin() -> None:
         "hunting": np.flatnonzero(state.mood == dials.HUNTING)[0],
         "asleep": np.flatnonzero(state.mood == dials.ASLEEP)[0],
         "comes before the window": np.flatnonzero((arrives >= day) & (arrives < days[0]))[0],
-        "comes on the cutoff's day or in the window": np.flatnonzero((arrives > days[0]) & (arrives <= days[-1]))[0],
+        "comes on the cutoff's day or in the window": np.flatnonzero(
+            (arrives > days[0]) & (arrives <= days[-1])
+        )[0],
         "comes after the window": np.flatnonzero(arrives > days[-1])[0],
     }
     items = latent.items
     for who, row in chosen.items():
         user = latent.users.id[row : row + 1]
         everything = np.ones(shop.items, bool)
-        assert oracle.buys(window, user)[0] == pytest.approx(slow_chance(latent, day, days, row, everything), abs=2e-6), who
+        assert oracle.buys(window, user)[0] == pytest.approx(
+            slow_chance(latent, day, days, row, everything), abs=2e-6
+        ), who
         category = items.category_id[latent.users.slots[row, 0]]
         item = items.id[latent.users.favourites[row, 1]]
         for attribute, value, label in (
@@ -289,13 +352,17 @@ def test_the_oracle_equals_its_readable_twin() -> None:
             ("price_bucket", 40, items.bucket == 40),
         ):
             found = oracle.buys_of(window, user, attribute, np.array([int(value), 10**9]))
-            assert found[0, 0] == pytest.approx(slow_chance(latent, day, days, row, label), abs=2e-6), (who, attribute)
+            assert found[0, 0] == pytest.approx(
+                slow_chance(latent, day, days, row, label), abs=2e-6
+            ), (who, attribute)
             assert found[0, 1] == 0, "nobody buys what is not there"
 
 
 def test_the_oracle_is_calibrated() -> None:
     """Over three logs: the mean chance is the realised rate, in all and in each tenth, for any purchase and for every label."""
-    sums = {a: [0.0, 0.0, 0.0] for a in ("any", "category", "item", "price_bucket")}  # realised, expected, variance between users
+    sums = {
+        a: [0.0, 0.0, 0.0] for a in ("any", "category", "item", "price_bucket")
+    }  # realised, expected, variance between users
     chances: dict[str, list[np.ndarray]] = {a: [] for a in sums}
     truths: dict[str, list[np.ndarray]] = {a: [] for a in sums}
     for seed in range(3):
@@ -315,7 +382,11 @@ def test_the_oracle_is_calibrated() -> None:
             ("price_bucket", items.bucket),
         ):
             values = np.unique(of_item)
-            p = oracle.buys(window, users)[:, None] if attribute == "any" else oracle.buys_of(window, users, attribute, values)
+            p = (
+                oracle.buys(window, users)[:, None]
+                if attribute == "any"
+                else oracle.buys_of(window, users, attribute, values)
+            )
             y = np.zeros(p.shape, bool)
             y[row, np.searchsorted(values, of_item[item])] = True
             miss = y.sum(1) - p.sum(1)
@@ -325,7 +396,9 @@ def test_the_oracle_is_calibrated() -> None:
             truths[attribute].append(y.ravel())
     for attribute, (realised, expected, variance) in sums.items():
         assert realised > 900
-        assert abs(realised - expected) < 3.5 * np.sqrt(variance), attribute  # a user's labels come together, so users are the sample
+        assert abs(realised - expected) < 3.5 * np.sqrt(variance), (
+            attribute
+        )  # a user's labels come together, so users are the sample
         p, y = np.concatenate(chances[attribute]), np.concatenate(truths[attribute])
         edges = np.quantile(p, np.arange(1, 10) / 10)
         for tenth in np.split(np.argsort(p, kind="stable"), np.searchsorted(np.sort(p), edges)):
@@ -349,7 +422,12 @@ def test_the_best_score_of_each_task_is_between_60_and_95(default: Default) -> N
 def test_random_is_below_aggregated_is_below_joined_is_below_the_best(default: Default) -> None:
     """On every task, by the quick probe, AUROC over live labels. Seeds 0, 1, 2 give steps of at least .07, .016 and .07."""
     past, train, valid = default.split
-    narrow = {"top": 15, "half_lives": [3, 14, 60], "windows": [7, 30, 60], "weeks": 4}  # fewer columns: the probe's time
+    narrow = {
+        "top": 15,
+        "half_lives": [3, 14, 60],
+        "windows": [7, 30, 60],
+        "weeks": 4,
+    }  # fewer columns: the probe's time
     encoders = {
         "random": encoder("random"),
         "aggregated": encoder("counts"),
@@ -363,9 +441,15 @@ def test_random_is_below_aggregated_is_below_joined_is_below_the_best(default: D
         auroc = {}
         for profile, p in profiles.items():
             design = everyone[profile] if len(users) == len(p.users) else quick.design(p.of(users))
-            auroc[profile] = macro_auroc(truth, design.fit_predict(learn, loss=task.loss), live=True)
+            auroc[profile] = macro_auroc(
+                truth, design.fit_predict(learn, loss=task.loss), live=True
+            )
         auroc["best"] = macro_auroc(truth, default.best(task, valid, users), live=True)
-        for worse, better, step in (("random", "aggregated", 0.05), ("aggregated", "joined", 0.01), ("joined", "best", 0.03)):
+        for worse, better, step in (
+            ("random", "aggregated", 0.05),
+            ("aggregated", "joined", 0.01),
+            ("joined", "best", 0.03),
+        ):
             assert auroc[worse] + step < auroc[better], (name, auroc)
 
 
@@ -378,17 +462,25 @@ def test_the_challenges_form_is_the_same_log(default: Default, tmp_path: Path) -
         log = EventLog.open(there, engine)
         names = {k.name for k in there.manifest.kinds}
         roles = [k.role for k in here.manifest.kinds if k.name in names]
-        offset = len(here.manifest.kinds) - len(there.manifest.kinds)  # exposures and clicks come first
+        offset = len(here.manifest.kinds) - len(
+            there.manifest.kinds
+        )  # exposures and clicks come first
 
-        def rows(log: EventLog, offset: int) -> np.ndarray:  # sessions, which the challenge does not have, break ties here
-            found = log.rows(("time", "user", "kind", "item", "query", "url"), roles=roles, ordered=False)
+        def rows(
+            log: EventLog, offset: int
+        ) -> np.ndarray:  # sessions, which the challenge does not have, break ties here
+            found = log.rows(
+                ("time", "user", "kind", "item", "query", "url"), roles=roles, ordered=False
+            )
             found = found | {"kind": found["kind"].astype(np.int64) - offset}
             return np.stack([v[np.lexsort(list(found.values())[::-1])] for v in found.values()])
 
         one, two = rows(here, offset), rows(log, 0)
         assert one.shape[1] == there.manifest.events > 300_000
         assert np.array_equal(one, two)
-        items = here.catalogue.table.drop(["known_from"]).rename_columns(["item", "category", "price", "name"])
+        items = here.catalogue.table.drop(["known_from"]).rename_columns(
+            ["item", "category", "price", "name"]
+        )
         assert items.equals(log.catalogue.table.drop(["known_from"]).select(items.column_names))
         assert there.population is not None
         assert np.array_equal(there.population, log.users())
@@ -398,25 +490,36 @@ def test_the_label_files_are_what_the_tasks_would_choose(default: Default) -> No
     past, train, valid = default.split
     for name in NAMES[2:]:
         task = default.tasks[name]
-        values, popularity = (np.load(default.folder / f"target/{p}{name}.npy") for p in ("", "popularity_"))
+        values, popularity = (
+            np.load(default.folder / f"target/{p}{name}.npy") for p in ("", "popularity_")
+        )
         assert len(values) == 100
         assert popularity.tolist() == pytest.approx(list(task.marks["novelty"][1].popularity))
         assert (np.diff(popularity) <= 0).all()
         given = ubm25(past, default.log, train, labels={name: (values, popularity)}).tasks
         same = next(t for t in given if t.name == name)
         users = past.users[:500]
-        assert np.array_equal(task.target(default.log, valid, users), same.target(default.log, valid, users))
-    assert np.array_equal(np.load(default.folder / "target/active_clients.npy"), past.log.users(roles=(Role.BUY,)))
+        assert np.array_equal(
+            task.target(default.log, valid, users), same.target(default.log, valid, users)
+        )
+    assert np.array_equal(
+        np.load(default.folder / "target/active_clients.npy"), past.log.users(roles=(Role.BUY,))
+    )
 
 
-def test_the_challenges_form_can_be_split_by_its_own_rule(default: Default, tmp_path: Path) -> None:
+def test_the_challenges_form_can_be_split_by_its_own_rule(
+    default: Default, tmp_path: Path
+) -> None:
     for file in default.folder.rglob("*"):
         if file.is_file():
             (tmp_path / file.relative_to(default.folder)).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / file.relative_to(default.folder)).symlink_to(file)
     with DuckDB() as engine:
         facts = challenge.split(tmp_path, engine)
-    assert (facts.train_start, facts.validation_start) == (default.split.train.start, default.split.valid.start)
+    assert (facts.train_start, facts.validation_start) == (
+        default.split.train.start,
+        default.split.valid.start,
+    )
 
 
 # -------------------------------------------------------------------------------------------------------------------- bad dials
@@ -429,7 +532,10 @@ def test_the_challenges_form_can_be_split_by_its_own_rule(default: Default, tmp_
         ({"days": -3}, "days: found -3"),
         ({"days": 10_001}, "days: found 10001"),
         ({"items": 1}, "items: found 1"),
-        ({"items": 50, "categories": 51}, "items: found 50, expected at least one item for each of the 51 categories"),
+        (
+            {"items": 50, "categories": 51},
+            "items: found 50, expected at least one item for each of the 51 categories",
+        ),
         ({"categories": 1}, "categories: found 1"),
         ({"rate": 0.0}, "rate: found 0.0"),
         ({"rate": float("nan")}, "rate: found nan"),
@@ -446,7 +552,9 @@ def test_the_challenges_form_can_be_split_by_its_own_rule(default: Default, tmp_
     ],
     ids=str,
 )
-def test_a_dial_that_cannot_be_honoured_is_named(tmp_path: Path, bad: dict[str, Any], says: str) -> None:
+def test_a_dial_that_cannot_be_honoured_is_named(
+    tmp_path: Path, bad: dict[str, Any], says: str
+) -> None:
     with pytest.raises(ConfigError, match=says):
         synthetic.read(tmp_path / "shop", **bad)
     assert not any(tmp_path.iterdir())
@@ -458,7 +566,13 @@ def test_a_shop_and_dials_at_once_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "shop", [Shop(users=200, days=20), Shop(users=200, days=28, rate=2.0), Shop(users=1, days=60, rate=0.001)], ids=str
+    "shop",
+    [
+        Shop(users=200, days=20),
+        Shop(users=200, days=28, rate=2.0),
+        Shop(users=1, days=60, rate=0.001),
+    ],
+    ids=str,
 )
 def test_a_log_too_short_for_two_windows_has_no_challenge_form(tmp_path: Path, shop: Shop) -> None:
     with pytest.raises(ConfigError, match="days, rate"):
@@ -468,14 +582,22 @@ def test_a_log_too_short_for_two_windows_has_no_challenge_form(tmp_path: Path, s
 
 def test_a_folder_that_holds_something_else_is_spared(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    for write in (lambda: write_challenge(tmp_path, SMALL), lambda: synthetic.read(tmp_path, SMALL)):
+    for write in (
+        lambda: write_challenge(tmp_path, SMALL),
+        lambda: synthetic.read(tmp_path, SMALL),
+    ):
         with pytest.raises(ConfigError, match="holds something"):
             write()
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
 @pytest.mark.parametrize(
-    "shop", [Shop(users=1, items=2, categories=2, days=1), Shop(users=3, items=2, categories=2, days=3, rate=900.0)], ids=str
+    "shop",
+    [
+        Shop(users=1, items=2, categories=2, days=1),
+        Shop(users=3, items=2, categories=2, days=3, rate=900.0),
+    ],
+    ids=str,
 )
 def test_the_smallest_shops_work(tmp_path: Path, shop: Shop) -> None:
     dataset = synthetic.read(tmp_path / "shop", shop)

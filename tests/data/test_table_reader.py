@@ -53,7 +53,9 @@ def lay(folder: Path, text: str, **files: str | bytes | pa.Table) -> Path:
 
 
 def rows(made: Dataset, *columns: str) -> list[tuple]:
-    found = pa.concat_tables([pq.read_table(f) for f in made.event_files]).select(columns).to_pylist()
+    found = (
+        pa.concat_tables([pq.read_table(f) for f in made.event_files]).select(columns).to_pylist()
+    )
     return [tuple(r.values()) for r in found]
 
 
@@ -73,7 +75,14 @@ def test_a_small_csv(tmp_path: Path, engine: Engine) -> None:
     ]
     m = made.manifest
     assert m.kinds == (Kind("look", Role.VIEW), Kind("purchase", Role.BUY))
-    assert (m.name, m.users, m.items, m.events, m.rejected, m.time) == ("shop", 2, 2, 2, {}, "clock")
+    assert (m.name, m.users, m.items, m.events, m.rejected, m.time) == (
+        "shop",
+        2,
+        2,
+        2,
+        {},
+        "clock",
+    )
     assert m.source == {"reader": "table", "mapping": "map.toml", "events": "2 rows"}
     assert not list((tmp_path / "out" / "ids").iterdir())
 
@@ -81,26 +90,50 @@ def test_a_small_csv(tmp_path: Path, engine: Engine) -> None:
 def test_parquet_and_csv_say_the_same(tmp_path: Path, engine: Engine) -> None:
     moments = pa.array([parse("2022-01-02 10:00"), parse("2022-01-01")], pa.timestamp("us"))
     log = pa.table(
-        {"u": pa.array([7, 8], pa.uint32()), "i": [5.0, 6.0], "t": moments, "k": pa.array(["bought", "look"]).dictionary_encode()}
+        {
+            "u": pa.array([7, 8], pa.uint32()),
+            "i": [5.0, 6.0],
+            "t": moments,
+            "k": pa.array(["bought", "look"]).dictionary_encode(),
+        }
     )
     one = table.read(lay(tmp_path / "a", BASIC, log_csv=LOG), tmp_path / "one", engine=engine)
-    two = table.read(lay(tmp_path / "b", BASIC.replace("csv", "parquet"), log_parquet=log), tmp_path / "two", engine=engine)
+    two = table.read(
+        lay(tmp_path / "b", BASIC.replace("csv", "parquet"), log_parquet=log),
+        tmp_path / "two",
+        engine=engine,
+    )
     assert one.manifest.fingerprint == two.manifest.fingerprint
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(seed=st.integers(0, 1000), pieces=st.integers(1, 4))
-def test_the_order_of_rows_and_files_does_not_matter(tmp_path_factory: pytest.TempPathFactory, seed: int, pieces: int) -> None:
+def test_the_order_of_rows_and_files_does_not_matter(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, pieces: int
+) -> None:
     tmp_path, rng = tmp_path_factory.mktemp("order"), np.random.default_rng(seed)
-    lines = [f"{u},{i},2022-01-0{d} 10:00:00,{k}" for u, i, d, k in zip("abab", "xyyx", "1213", ["look", "bought"] * 2, strict=True)] * 3
+    lines = [
+        f"{u},{i},2022-01-0{d} 10:00:00,{k}"
+        for u, i, d, k in zip("abab", "xyyx", "1213", ["look", "bought"] * 2, strict=True)
+    ] * 3
     shuffled = [lines[i] for i in rng.permutation(len(lines))]
     folder = tmp_path / "b"
     folder.mkdir()
     for piece in range(pieces):
-        (folder / f"log-{piece}.csv").write_text("\n".join(["u,i,t,k", *shuffled[piece::pieces]]) + "\n")
+        (folder / f"log-{piece}.csv").write_text(
+            "\n".join(["u,i,t,k", *shuffled[piece::pieces]]) + "\n"
+        )
     with DuckDB(memory="300MB", threads=1) as engine:
-        one = table.read(lay(tmp_path / "a", BASIC, log_csv="u,i,t,k\n" + "\n".join(lines)), tmp_path / "one", engine=engine)
-        two = table.read(lay(folder, BASIC.replace("log.csv", "log-*.csv")), tmp_path / "two", engine=engine)
+        one = table.read(
+            lay(tmp_path / "a", BASIC, log_csv="u,i,t,k\n" + "\n".join(lines)),
+            tmp_path / "one",
+            engine=engine,
+        )
+        two = table.read(
+            lay(folder, BASIC.replace("log.csv", "log-*.csv")), tmp_path / "two", engine=engine
+        )
     assert one.manifest.fingerprint == two.manifest.fingerprint
     assert one.manifest.events == 12
 
@@ -108,20 +141,34 @@ def test_the_order_of_rows_and_files_does_not_matter(tmp_path_factory: pytest.Te
 def test_texts_become_ids_and_the_map_is_kept(tmp_path: Path, engine: Engine) -> None:
     log = LOG.replace("7,5", "7,0005").replace("8,6", "8,6") + '9,"a, ""b""\né",2022-01-03,look\n'
     made = table.read(lay(tmp_path / "raw", BASIC, log_csv=log), tmp_path / "out", engine=engine)
-    assert [r[0] for r in rows(made, "item")] == [text_id("6"), text_id("0005"), text_id('a, "b"\né')]
+    assert [r[0] for r in rows(made, "item")] == [
+        text_id("6"),
+        text_id("0005"),
+        text_id('a, "b"\né'),
+    ]
     assert texts(made, "item") == {text_id(t): t for t in ("6", "0005", 'a, "b"\né')}
     assert [r[0] for r in rows(made, "user")] == [8, 7, 9]
 
 
-@pytest.mark.parametrize("odd", ["007", "+7", " 7", "7.0", "7e0", "0x7", "1_0", "-0", str(2**63), str(NONE)])
+@pytest.mark.parametrize(
+    "odd", ["007", "+7", " 7", "7.0", "7e0", "0x7", "1_0", "-0", str(2**63), str(NONE)]
+)
 def test_only_plain_whole_numbers_stay_numbers(odd: str, tmp_path: Path, engine: Engine) -> None:
-    made = table.read(lay(tmp_path / "raw", BASIC, log_csv=LOG.replace("7,5", f"{odd},5")), tmp_path / "out", engine=engine)
+    made = table.read(
+        lay(tmp_path / "raw", BASIC, log_csv=LOG.replace("7,5", f"{odd},5")),
+        tmp_path / "out",
+        engine=engine,
+    )
     assert [r[0] for r in rows(made, "user")] == [text_id("8"), text_id(odd)]
 
 
 def test_ids_may_be_said(tmp_path: Path, engine: Engine) -> None:
     number = BASIC.replace('user = "u"', 'user = { column = "u", ids = "number" }')
-    made = table.read(lay(tmp_path / "a", number, log_csv=LOG.replace("8,6", "x8,6")), tmp_path / "one", engine=engine)
+    made = table.read(
+        lay(tmp_path / "a", number, log_csv=LOG.replace("8,6", "x8,6")),
+        tmp_path / "one",
+        engine=engine,
+    )
     assert rows(made, "user") == [(7,)]
     assert made.manifest.rejected == {"events: user is no whole number within int64": 1}
     as_text = BASIC.replace('user = "u"', 'user = { column = "u", ids = "text" }')
@@ -131,7 +178,8 @@ def test_ids_may_be_said(tmp_path: Path, engine: Engine) -> None:
 
 def test_every_optional_column(tmp_path: Path, engine: Engine) -> None:
     text = BASIC.replace(
-        'item = "i"', 'item = "i"\nsession = "s"\nscenario = "where"\nquery = "q"\nurl = "page"\nprice = "p"\nquantity = "n"'
+        'item = "i"',
+        'item = "i"\nsession = "s"\nscenario = "where"\nquery = "q"\nurl = "page"\nprice = "p"\nquantity = "n"',
     )
     log = "u,i,t,k,s,where,q,page,p,n,unused\n7,5,2022-01-02,bought,1,home,red shoes,/a,1.5,2,?\n7,,2022-01-02,look,,,,,,,?\n"
     made = table.read(lay(tmp_path / "raw", text, log_csv=log), tmp_path / "out", engine=engine)
@@ -173,7 +221,10 @@ def test_mixed_time_zones(zone: str, hours: int, tmp_path: Path, engine: Engine)
     text = BASIC.replace('time = "t"', f'time = {{ column = "t", zone = "{zone}" }}')
     log = "u,i,t,k\n" + "".join(f"{n},5,{t},look\n" for n, t in enumerate([*TIMES, *NO_TIMES]))
     made = table.read(lay(tmp_path / "raw", text, log_csv=log), tmp_path / "out", engine=engine)
-    expected = {n: parse(t) - (hours * HOUR if local == 0 else 0) for n, (t, local) in enumerate(TIMES.values())}
+    expected = {
+        n: parse(t) - (hours * HOUR if local == 0 else 0)
+        for n, (t, local) in enumerate(TIMES.values())
+    }
     assert dict(rows(made, "user", "time")) == expected
     assert made.manifest.rejected == {"events: no readable time": len(NO_TIMES)}
 
@@ -205,18 +256,31 @@ def test_numbers_that_are_no_times(unit: str, tmp_path: Path, engine: Engine) ->
     """Neither of them overflows: they are counted."""
     moments = pa.array([0, 2**63 - 1, -(2**63), 2**53, 10**13, None])
     log = pa.table({"u": [1] * 6, "i": [1] * 6, "k": ["look"] * 6, "t": moments})
-    text = BASIC.replace("csv", "parquet").replace('time = "t"', f'time = {{ column = "t", format = "{unit}" }}')
-    for name, column in (("whole", moments), ("float", moments.cast(pa.float64(), safe=False)), ("text", moments.cast(pa.string()))):
+    text = BASIC.replace("csv", "parquet").replace(
+        'time = "t"', f'time = {{ column = "t", format = "{unit}" }}'
+    )
+    for name, column in (
+        ("whole", moments),
+        ("float", moments.cast(pa.float64(), safe=False)),
+        ("text", moments.cast(pa.string())),
+    ):
         at = lay(tmp_path / name, text, log_parquet=log.set_column(3, "t", column))
         made = table.read(at, tmp_path / "out" / name, engine=engine)
         assert made.manifest.events == (2 if unit == "microseconds" else 1), name
 
 
-@pytest.mark.parametrize("type_", [pa.timestamp("ns"), pa.timestamp("s"), pa.timestamp("us", "America/New_York"), pa.date32()])
+@pytest.mark.parametrize(
+    "type_",
+    [pa.timestamp("ns"), pa.timestamp("s"), pa.timestamp("us", "America/New_York"), pa.date32()],
+)
 def test_parquet_times(type_: pa.DataType, tmp_path: Path, engine: Engine) -> None:
     moment = pa.array([parse("2022-06-20")], pa.timestamp("us")).cast(type_)
     log = pa.table({"u": [1], "i": [2], "k": ["look"], "t": moment})
-    made = table.read(lay(tmp_path / "raw", BASIC.replace("csv", "parquet"), log_parquet=log), tmp_path / "out", engine=engine)
+    made = table.read(
+        lay(tmp_path / "raw", BASIC.replace("csv", "parquet"), log_parquet=log),
+        tmp_path / "out",
+        engine=engine,
+    )
     assert rows(made, "time") == [(parse("2022-06-20"),)]
 
 
@@ -224,7 +288,11 @@ def test_one_kind_for_all_and_no_items(tmp_path: Path, engine: Engine) -> None:
     """CDNOW's form: who bought, when, for how much; no items, spaces between, dates as digits."""
     text = '[events]\nfiles = "log.txt"\nformat = "csv"\nheader = ["u", "t", "p"]\ndelimiter = ";"\nuser = "u"\nprice = "p"\nkind = "buy"\n'
     text += 'time = { column = "t", format = "%Y%m%d" }\n'
-    made = table.read(lay(tmp_path / "raw", text, log_txt="00001;19970101;11.77\n00001;19970112;x\n"), tmp_path / "out", engine=engine)
+    made = table.read(
+        lay(tmp_path / "raw", text, log_txt="00001;19970101;11.77\n00001;19970112;x\n"),
+        tmp_path / "out",
+        engine=engine,
+    )
     assert rows(made, "item", "price") == [(None, 11.77)]
     assert made.manifest.name == "map"
     assert made.manifest.rejected == {"events: price is no finite number": 1}
@@ -233,8 +301,13 @@ def test_one_kind_for_all_and_no_items(tmp_path: Path, engine: Engine) -> None:
 
 def test_logs_without_times(tmp_path: Path, engine: Engine) -> None:
     """The order of the rows, user by user, over all files; a rejected row leaves no gap."""
-    text = BASIC.replace('time = "t"', 'time = "order"').replace('"log.csv"', '["log.b.csv", "log.a.csv"]')
-    files = {"log_b_csv": "u,i,t,k\n1,10,,look\n2,20,,look\n1,11,,?\n", "log_a_csv": "u,i,t,k\n1,12,,bought\n2,19,,look\n"}
+    text = BASIC.replace('time = "t"', 'time = "order"').replace(
+        '"log.csv"', '["log.b.csv", "log.a.csv"]'
+    )
+    files = {
+        "log_b_csv": "u,i,t,k\n1,10,,look\n2,20,,look\n1,11,,?\n",
+        "log_a_csv": "u,i,t,k\n1,12,,bought\n2,19,,look\n",
+    }
     made = table.read(lay(tmp_path / "raw", text, **files), tmp_path / "out", engine=engine)
     assert rows(made, "time", "user", "item") == [(0, 1, 10), (0, 2, 20), (1, 1, 12), (1, 2, 19)]
     assert made.manifest.time == "order"
@@ -244,8 +317,12 @@ def test_logs_without_times(tmp_path: Path, engine: Engine) -> None:
 
 def test_sequences_and_positions(tmp_path: Path, engine: Engine) -> None:
     lists = pa.table({"u": [5, 6, 7], "i": pa.array([[3, 1], [], [2]])})
-    text = '[events]\nfiles = "log.parquet"\nuser = "u"\nitem = "i"\nkind = "buy"\ntime = "order"\n'
-    made = table.read(lay(tmp_path / "a", text, log_parquet=lists), tmp_path / "one", engine=engine)
+    text = (
+        '[events]\nfiles = "log.parquet"\nuser = "u"\nitem = "i"\nkind = "buy"\ntime = "order"\n'
+    )
+    made = table.read(
+        lay(tmp_path / "a", text, log_parquet=lists), tmp_path / "one", engine=engine
+    )
     assert rows(made, "time", "user", "item") == [(0, 5, 3), (0, 7, 2), (1, 5, 1)]
     flat = pa.table({"u": [5, 7, 5], "i": [1, 2, 3], "n": [1, 0, 0]})
     text = text.replace('"order"', '{ column = "n", format = "order" }')
@@ -265,27 +342,41 @@ def test_sequences_and_positions(tmp_path: Path, engine: Engine) -> None:
     ],
     ids=["byte order mark", "cp1252", "utf-16", "windows lines", "tabs", "semicolons"],
 )
-def test_spellings_of_csv(encode: Callable[[str], bytes], more: str, tmp_path: Path, engine: Engine) -> None:
+def test_spellings_of_csv(
+    encode: Callable[[str], bytes], more: str, tmp_path: Path, engine: Engine
+) -> None:
     log = LOG.replace("7,5", "é,5")
     one = table.read(lay(tmp_path / "a", BASIC, log_csv=log), tmp_path / "one", engine=engine)
     text = BASIC.replace('files = "log.csv"', f'files = "log.csv"\n{more}')
-    two = table.read(lay(tmp_path / "b", text, log_csv=encode(log)), tmp_path / "two", engine=engine)
+    two = table.read(
+        lay(tmp_path / "b", text, log_csv=encode(log)), tmp_path / "two", engine=engine
+    )
     assert one.manifest.fingerprint == two.manifest.fingerprint
 
 
-def test_packed_files_variables_and_folders(tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packed_files_variables_and_folders(
+    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SHOP_DATA", str(tmp_path / "elsewhere"))
     (tmp_path / "elsewhere" / "2022" / "01").mkdir(parents=True)
-    (tmp_path / "elsewhere" / "2022" / "01" / "log.csv.gz").write_bytes(gzip.compress(LOG.encode()))
-    for pattern in ("$SHOP_DATA/2022/01/log.csv.gz", "${SHOP_DATA}/**/*.csv.gz", "../elsewhere/2022/*/log.csv.gz"):
+    (tmp_path / "elsewhere" / "2022" / "01" / "log.csv.gz").write_bytes(
+        gzip.compress(LOG.encode())
+    )
+    for pattern in (
+        "$SHOP_DATA/2022/01/log.csv.gz",
+        "${SHOP_DATA}/**/*.csv.gz",
+        "../elsewhere/2022/*/log.csv.gz",
+    ):
         at = lay(tmp_path / "raw", BASIC.replace("log.csv", pattern))
         assert table.read(at, tmp_path / "out", engine=engine).manifest.events == 2
         assert [p.name for p in table.files(at)] == ["map.toml", "log.csv.gz"]
 
 
-def test_a_kept_log_is_read_again_when_a_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kept_log_is_read_again_when_a_file_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The cache looks at the files that the mapping names, not only at the mapping."""
-    from clickprint.apps.source import dataset
+    from clickprint.work.source import dataset
 
     monkeypatch.setenv("CLICKPRINT_CACHE", str(tmp_path / "cache"))
     at = lay(tmp_path / "raw", BASIC, log_csv=LOG)
@@ -328,8 +419,16 @@ BUYS = "who;sku;when;paid;what\n1;x5;1641031200;2.5;order\n3;5;1641031200;;seen\
 
 def test_several_tables(tmp_path: Path, engine: Engine) -> None:
     """Kinds are one list in funnel order, columns are the union, and one odd item in one table makes all of them texts."""
-    made = table.read(lay(tmp_path / "raw", SEVERAL, views_csv=VIEWS, buys_csv=BUYS), tmp_path / "out", engine=engine)
-    assert made.manifest.kinds == (Kind("view", Role.VIEW), Kind("basket", Role.CART), Kind("buy", Role.BUY))
+    made = table.read(
+        lay(tmp_path / "raw", SEVERAL, views_csv=VIEWS, buys_csv=BUYS),
+        tmp_path / "out",
+        engine=engine,
+    )
+    assert made.manifest.kinds == (
+        Kind("view", Role.VIEW),
+        Kind("basket", Role.CART),
+        Kind("buy", Role.BUY),
+    )
     five, six, odd = map(text_id, ("5", "6", "x5"))
     ten = parse("2022-01-01 10:00")
     assert rows(made, "time", "user", "kind", "item", "session", "price") == [
@@ -347,23 +446,47 @@ def test_several_tables(tmp_path: Path, engine: Engine) -> None:
         (five, ten, text_id("S")),
         (five, parse("2022-01-03 10:00"), text_id("7")),
     ]
-    assert [p.name for p in table.files(tmp_path / "raw" / "map.toml")] == ["map.toml", "views.csv", "buys.csv"]
+    assert [p.name for p in table.files(tmp_path / "raw" / "map.toml")] == [
+        "map.toml",
+        "views.csv",
+        "buys.csv",
+    ]
 
 
-def test_two_tables_of_one_file_are_one_table_with_a_column_of_kinds(tmp_path: Path, engine: Engine) -> None:
-    log = "u,i,t,k\n" + "".join(f"{n % 3},{n % 5},2022-01-0{1 + n % 4},{'look' if n % 2 else 'bought'}\n" for n in range(40))
+def test_two_tables_of_one_file_are_one_table_with_a_column_of_kinds(
+    tmp_path: Path, engine: Engine
+) -> None:
+    log = "u,i,t,k\n" + "".join(
+        f"{n % 3},{n % 5},2022-01-0{1 + n % 4},{'look' if n % 2 else 'bought'}\n"
+        for n in range(40)
+    )
     one = table.read(lay(tmp_path / "a", BASIC, log_csv=log), tmp_path / "one", engine=engine)
     head, *lines = log.splitlines()
-    parts = {f"{kind}_csv": "\n".join([head, *(row for row in lines if kind in row), ""]) for kind in ("look", "bought")}
+    parts = {
+        f"{kind}_csv": "\n".join([head, *(row for row in lines if kind in row), ""])
+        for kind in ("look", "bought")
+    }
     single = '[[events]]\nfiles = "{}.csv"\nuser = "u"\nitem = "i"\ntime = "t"\nkind = {{ name = "{}", role = "{}" }}\n'
-    text = 'name = "shop"\n' + single.format("bought", "purchase", "buy") + single.format("look", "look", "view")
+    text = (
+        'name = "shop"\n'
+        + single.format("bought", "purchase", "buy")
+        + single.format("look", "look", "view")
+    )
     two = table.read(lay(tmp_path / "b", text, **parts), tmp_path / "two", engine=engine)
     assert one.manifest.fingerprint == two.manifest.fingerprint
 
 
 BAD_SEVERAL = {
-    "a fault has its place": (SEVERAL.replace('user = "who"\n', ""), ConfigError, r"events\[1\]\.user: missing"),
-    "an unknown key": (SEVERAL.replace("paid", 'paid"\ncost = "c'), ConfigError, r"events\[1\]\.cost: unknown key"),
+    "a fault has its place": (
+        SEVERAL.replace('user = "who"\n', ""),
+        ConfigError,
+        r"events\[1\]\.user: missing",
+    ),
+    "an unknown key": (
+        SEVERAL.replace("paid", 'paid"\ncost = "c'),
+        ConfigError,
+        r"events\[1\]\.cost: unknown key",
+    ),
     "one name, two roles": (
         SEVERAL.replace('role = "view"', 'role = "click"'),
         ConfigError,
@@ -380,11 +503,31 @@ BAD_SEVERAL = {
         "several tables have no common order",
     ),
     "no table": ("events = []\n", ConfigError, r"events: found \[\], expected tables"),
-    "a time format": (SEVERAL.replace('"seconds"', '"%Q"'), ConfigError, r"events\[1\]\.time\.format: found '%Q'"),
-    "missing is no list": (SEVERAL.replace('["0", "NA"]', '"NA"'), ConfigError, r"events\[0\]\.missing: found 'NA'"),
-    "a column": (SEVERAL.replace('"sku"', '"isbn"'), DataError, r"events\[1\]: buys\.csv: no column 'isbn'"),
-    "an attribute nowhere": (SEVERAL.replace('column = "c"', 'column = "x"'), DataError, "no table of events has all the columns x"),
-    "an attribute, and no items": (SEVERAL.replace('item = "i"\n', ""), DataError, "no table of events has all the columns c, and items"),
+    "a time format": (
+        SEVERAL.replace('"seconds"', '"%Q"'),
+        ConfigError,
+        r"events\[1\]\.time\.format: found '%Q'",
+    ),
+    "missing is no list": (
+        SEVERAL.replace('["0", "NA"]', '"NA"'),
+        ConfigError,
+        r"events\[0\]\.missing: found 'NA'",
+    ),
+    "a column": (
+        SEVERAL.replace('"sku"', '"isbn"'),
+        DataError,
+        r"events\[1\]: buys\.csv: no column 'isbn'",
+    ),
+    "an attribute nowhere": (
+        SEVERAL.replace('column = "c"', 'column = "x"'),
+        DataError,
+        "no table of events has all the columns x",
+    ),
+    "an attribute, and no items": (
+        SEVERAL.replace('item = "i"\n', ""),
+        DataError,
+        "no table of events has all the columns c, and items",
+    ),
 }
 
 
@@ -392,14 +535,27 @@ BAD_SEVERAL = {
 def test_bad_several_tables(case: str, tmp_path: Path, engine: Engine) -> None:
     text, error, message = BAD_SEVERAL[case]
     with pytest.raises(error, match=message):
-        table.read(lay(tmp_path / "raw", text, views_csv=VIEWS, buys_csv=BUYS), tmp_path / "made" / "out", engine=engine)
+        table.read(
+            lay(tmp_path / "raw", text, views_csv=VIEWS, buys_csv=BUYS),
+            tmp_path / "made" / "out",
+            engine=engine,
+        )
     assert not (tmp_path / "made").exists()
 
 
 def test_columns_that_were_texts_stay_texts(tmp_path: Path, engine: Engine) -> None:
-    spec = mapping.load(lay(tmp_path, BASIC.replace('user = "u"', 'user = { column = "u", ids = "number" }'), log_csv=LOG))
+    spec = mapping.load(
+        lay(
+            tmp_path,
+            BASIC.replace('user = "u"', 'user = { column = "u", ids = "number" }'),
+            log_csv=LOG,
+        )
+    )
     made = table.read_mapping(spec, tmp_path / "out", engine=engine, texts={"item", "user"})
-    assert rows(made, "user", "item") == [(8, text_id("6")), (7, text_id("5"))]  # what the mapping says counts more
+    assert rows(made, "user", "item") == [
+        (8, text_id("6")),
+        (7, text_id("5")),
+    ]  # what the mapping says counts more
 
 
 # --- the catalogue ---------------------------------------------------------------------------------------------------------------
@@ -419,7 +575,11 @@ ITEMS = 'id,since,brand,price,bucket,title\n5,,acme,1.5,3,"A, b"\n5,2022-01-01,z
 
 
 def test_a_catalogue_of_its_own(tmp_path: Path, engine: Engine) -> None:
-    made = table.read(lay(tmp_path / "raw", BASIC + CATALOGUE, log_csv=LOG, items_csv=ITEMS), tmp_path / "out", engine=engine)
+    made = table.read(
+        lay(tmp_path / "raw", BASIC + CATALOGUE, log_csv=LOG, items_csv=ITEMS),
+        tmp_path / "out",
+        engine=engine,
+    )
     assert [tuple(r.values()) for r in made.catalogue.table.to_pylist()] == [
         (5, None, text_id("acme"), 1.5, 3, "A, b"),
         (5, parse("2022-01-01"), text_id("zeta"), 2.0, 4, None),
@@ -429,8 +589,14 @@ def test_a_catalogue_of_its_own(tmp_path: Path, engine: Engine) -> None:
 
 
 def test_rows_of_the_catalogue_are_counted_too(tmp_path: Path, engine: Engine) -> None:
-    items = ITEMS + "7,never,a,1,1,t\n8,,a,dear,1,t\n9,,a,1,1.5,t\n,,a,1,1,t\n10,,a,1,1,t,too many\n"
-    made = table.read(lay(tmp_path / "raw", BASIC + CATALOGUE, log_csv=LOG, items_csv=items), tmp_path / "out", engine=engine)
+    items = (
+        ITEMS + "7,never,a,1,1,t\n8,,a,dear,1,t\n9,,a,1,1.5,t\n,,a,1,1,t\n10,,a,1,1,t,too many\n"
+    )
+    made = table.read(
+        lay(tmp_path / "raw", BASIC + CATALOGUE, log_csv=LOG, items_csv=items),
+        tmp_path / "out",
+        engine=engine,
+    )
     assert made.manifest.rejected == {
         "catalogue: too many or too few columns": 1,
         "catalogue: no item, or no whole number within int64": 1,
@@ -441,15 +607,23 @@ def test_rows_of_the_catalogue_are_counted_too(tmp_path: Path, engine: Engine) -
     assert len(made.catalogue.table) == 3
 
 
-def test_one_odd_item_in_the_catalogue_makes_all_of_them_texts(tmp_path: Path, engine: Engine) -> None:
+def test_one_odd_item_in_the_catalogue_makes_all_of_them_texts(
+    tmp_path: Path, engine: Engine
+) -> None:
     items = ITEMS + "x1,,acme,1,1,\n"
-    made = table.read(lay(tmp_path / "raw", BASIC + CATALOGUE, log_csv=LOG, items_csv=items), tmp_path / "out", engine=engine)
+    made = table.read(
+        lay(tmp_path / "raw", BASIC + CATALOGUE, log_csv=LOG, items_csv=items),
+        tmp_path / "out",
+        engine=engine,
+    )
     assert {r[0] for r in rows(made, "item")} == {text_id("5"), text_id("6")}
     assert {text_id("5"), text_id("x1")} <= set(made.catalogue.table.column("item").to_pylist())
     assert set(texts(made, "item").values()) == {"5", "6", "x1"}
 
 
-def test_a_catalogue_from_the_events_knows_nothing_too_early(tmp_path: Path, engine: Engine) -> None:
+def test_a_catalogue_from_the_events_knows_nothing_too_early(
+    tmp_path: Path, engine: Engine
+) -> None:
     text = BASIC + '[catalogue.attributes]\ncolour = { column = "c", kind = "category" }\n'
     log = "u,i,t,k,c\n1,5,2022-01-03,look,red\n1,5,2022-01-02,look,\n2,5,2022-01-05,look,blue\n2,5,2022-01-06,look,red\n"
     log += "2,6,2022-01-06,look,\n2,7,2022-01-06,look,b\n2,7,2022-01-06,look,a\n"
@@ -462,22 +636,42 @@ def test_a_catalogue_from_the_events_knows_nothing_too_early(tmp_path: Path, eng
     ]
     log_ = EventLog.open(made, engine)
     assert len(log_.before(parse("2022-01-03")).catalogue.table) == 0
-    assert log_.before(parse("2022-01-04")).catalogue.table.column("colour").to_pylist() == [text_id("red")]
+    assert log_.before(parse("2022-01-04")).catalogue.table.column("colour").to_pylist() == [
+        text_id("red")
+    ]
 
 
 @settings(max_examples=6, deadline=None)
 @given(data=st.data())
-def test_a_catalogue_from_the_events_can_be_appended_to(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_a_catalogue_from_the_events_can_be_appended_to(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
     """Days 1 to n read at once are days 1 to k, and then the others: many ties in time, values that come back, and empty ones."""
     tmp_path = tmp_path_factory.mktemp("seen")
-    text = BASIC + '[catalogue.attributes]\ncolour = { column = "c", kind = "category" }\nsize = { column = "z", kind = "number" }\n'
-    row = st.tuples(st.integers(1, 4), st.sampled_from("ab"), st.sampled_from(["red", "blue", ""]), st.sampled_from(["1", "2", ""]))
-    events = [(1, "a", "red", ""), (4, "b", "blue", ""), *data.draw(st.lists(row, min_size=5, max_size=40))]
+    text = (
+        BASIC
+        + '[catalogue.attributes]\ncolour = { column = "c", kind = "category" }\nsize = { column = "z", kind = "number" }\n'
+    )
+    row = st.tuples(
+        st.integers(1, 4),
+        st.sampled_from("ab"),
+        st.sampled_from(["red", "blue", ""]),
+        st.sampled_from(["1", "2", ""]),
+    )
+    events = [
+        (1, "a", "red", ""),
+        (4, "b", "blue", ""),
+        *data.draw(st.lists(row, min_size=5, max_size=40)),
+    ]
     k = data.draw(st.integers(1, 3))
     lines = [(d, f"1,{i},2022-01-0{d},look,{c},{z}\n") for d, i, c, z in events]
 
     def at(place: str, days: range) -> Path:
-        return lay(tmp_path / place, text, log_csv="u,i,t,k,c,z\n" + "".join(line for d, line in lines if d in days))
+        return lay(
+            tmp_path / place,
+            text,
+            log_csv="u,i,t,k,c,z\n" + "".join(line for d, line in lines if d in days),
+        )
 
     with DuckDB(memory="300MB", threads=1) as engine:
         full = table.read(at("all", range(1, 5)), tmp_path / "full", engine=engine)
@@ -487,7 +681,11 @@ def test_a_catalogue_from_the_events_can_be_appended_to(tmp_path_factory: pytest
     assert grown.manifest.fingerprint == full.manifest.fingerprint
     expected: dict[str, list[tuple[int, tuple]]] = {}
     for d, i in sorted({(d, i) for d, i, c, z in events if c or z}):
-        said = {(text_id(c) if c else None, float(z) if z else None) for dd, ii, c, z in events if (dd, ii) == (d, i) and (c or z)}
+        said = {
+            (text_id(c) if c else None, float(z) if z else None)
+            for dd, ii, c, z in events
+            if (dd, ii) == (d, i) and (c or z)
+        }
         best = min(said, key=lambda v: [(x is None, x or 0) for x in v])
         if not expected.setdefault(i, []) or expected[i][-1][1] != best:
             expected[i].append((parse(f"2022-01-0{d}"), best))
@@ -499,7 +697,9 @@ def test_a_catalogue_from_the_events_can_be_appended_to(tmp_path_factory: pytest
 
 
 def test_rows_that_cannot_be_read_are_counted(tmp_path: Path, engine: Engine) -> None:
-    text = BASIC.replace('item = "i"', 'item = "i"\nprice = "p"\nsession = { column = "s", ids = "number" }')
+    text = BASIC.replace(
+        'item = "i"', 'item = "i"\nprice = "p"\nsession = { column = "s", ids = "number" }'
+    )
     good = {"u": "7", "i": "5", "t": "2022-01-01", "k": "bought", "p": "1", "s": "3"}
     bad = [
         {"u": ""},
@@ -514,7 +714,9 @@ def test_rows_that_cannot_be_read_are_counted(tmp_path: Path, engine: Engine) ->
         {"s": str(2**63)},
     ]
     also_good = [{}, {"k": "look", "i": ""}, {"p": ""}, {"s": ""}]
-    lines = [",".join(f'"{v}"' for v in {**good, **change}.values()) for change in (*bad, *also_good)]
+    lines = [
+        ",".join(f'"{v}"' for v in {**good, **change}.values()) for change in (*bad, *also_good)
+    ]
     log = ",".join(good) + "\n" + "\n".join([*lines, "7,5", "7,5,2022-01-01,look,1,3,4,5"]) + "\n"
     made = table.read(lay(tmp_path / "raw", text, log_csv=log), tmp_path / "out", engine=engine)
     assert made.manifest.rejected == {
@@ -539,12 +741,33 @@ def test_numbers_in_parquet_that_are_no_ids(tmp_path: Path, engine: Engine) -> N
             "k": ["look"] * 4,
         }
     )
-    made = table.read(lay(tmp_path / "a", BASIC.replace("csv", "parquet"), log_parquet=log), tmp_path / "one", engine=engine)
+    made = table.read(
+        lay(tmp_path / "a", BASIC.replace("csv", "parquet"), log_parquet=log),
+        tmp_path / "one",
+        engine=engine,
+    )
     assert rows(made, "user") == [(1,)]
-    assert made.manifest.rejected == {"events: no user": 1, "events: user is no whole number within int64": 2}
-    floats = pa.table({"u": [1.0, 1.5, 2.0**53 * 4, float("nan"), float("inf")], "i": [1] * 5, "t": ["2022-01-01"] * 5, "k": ["look"] * 5})
-    made = table.read(lay(tmp_path / "b", BASIC.replace("csv", "parquet"), log_parquet=floats), tmp_path / "two", engine=engine)
-    assert made.manifest.rejected == {"events: no user": 2, "events: user is no whole number within int64": 2}
+    assert made.manifest.rejected == {
+        "events: no user": 1,
+        "events: user is no whole number within int64": 2,
+    }
+    floats = pa.table(
+        {
+            "u": [1.0, 1.5, 2.0**53 * 4, float("nan"), float("inf")],
+            "i": [1] * 5,
+            "t": ["2022-01-01"] * 5,
+            "k": ["look"] * 5,
+        }
+    )
+    made = table.read(
+        lay(tmp_path / "b", BASIC.replace("csv", "parquet"), log_parquet=floats),
+        tmp_path / "two",
+        engine=engine,
+    )
+    assert made.manifest.rejected == {
+        "events: no user": 2,
+        "events: user is no whole number within int64": 2,
+    }
 
 
 def test_searches_as_codes(tmp_path: Path, engine: Engine) -> None:
@@ -575,16 +798,41 @@ BAD_CSV = {
     "absent": ({}, r"log\.csv: not found"),
     "empty": ({"log_csv": ""}, r"log\.csv: the file is empty"),
     "only a header": ({"log_csv": "u,i,t,k\n"}, "no event could be read"),
-    "a column is missing": ({"log_csv": LOG.replace("u,i", "user,i")}, r"no column 'u'; found user, i, t, k"),
-    "a column is there twice": ({"log_csv": "u,u,i,t,k\n1,1,2,2022-01-01,look\n"}, "2 columns 'u'"),
-    "not UTF-8": ({"log_csv": LOG.encode() + b"\xff\xfe,1,2022-01-01,look\n"}, "not utf-8 .*encoding = 'latin-1'"),
-    "not UTF-8 far below": ({"log_csv": LOG.encode() + b"7,5,2022-01-01,look\n" * 300_000 + b"\xe9,1,2022-01-01,look\n"}, "not utf-8"),
+    "a column is missing": (
+        {"log_csv": LOG.replace("u,i", "user,i")},
+        r"no column 'u'; found user, i, t, k",
+    ),
+    "a column is there twice": (
+        {"log_csv": "u,u,i,t,k\n1,1,2,2022-01-01,look\n"},
+        "2 columns 'u'",
+    ),
+    "not UTF-8": (
+        {"log_csv": LOG.encode() + b"\xff\xfe,1,2022-01-01,look\n"},
+        "not utf-8 .*encoding = 'latin-1'",
+    ),
+    "not UTF-8 far below": (
+        {
+            "log_csv": LOG.encode()
+            + b"7,5,2022-01-01,look\n" * 300_000
+            + b"\xe9,1,2022-01-01,look\n"
+        },
+        "not utf-8",
+    ),
     "junk": ({"log_csv": bytes(range(1, 256)) * 20}, r"log\.csv: "),
     "a Parquet file by another name": ({"log_csv": cut(parquet(), bytes)}, r"log\.csv: "),
     "null bytes": ({"log_csv": b"\x00" * 500}, r"log\.csv: |no column"),
-    "no readable row": ({"log_csv": LOG.replace("2022", "MMXXII")}, "2 rows rejected: events: no readable time"),
-    "the delimiter is another": ({"log_csv": LOG.replace(",", ";")}, "no column 'i'; found u;i;t;k"),
-    "an unended quote": ({"log_csv": 'u,i,t,k\n"7,5,2022-01-01,look\n8,6,2022-01-01,look\n'}, "no event could be read|not a whole CSV"),
+    "no readable row": (
+        {"log_csv": LOG.replace("2022", "MMXXII")},
+        "2 rows rejected: events: no readable time",
+    ),
+    "the delimiter is another": (
+        {"log_csv": LOG.replace(",", ";")},
+        "no column 'i'; found u;i;t;k",
+    ),
+    "an unended quote": (
+        {"log_csv": 'u,i,t,k\n"7,5,2022-01-01,look\n8,6,2022-01-01,look\n'},
+        "no event could be read|not a whole CSV",
+    ),
 }
 
 
@@ -605,22 +853,43 @@ def test_a_truncated_archive(tmp_path: Path, engine: Engine) -> None:
 
 
 BAD_PARQUET = {
-    "truncated": ({"log_parquet": cut(MANY, lambda b: b[: len(b) // 2])}, r"log\.parquet: not a whole Parquet file"),
-    "junk": ({"log_parquet": b"PAR1" + b"\x15" * 300 + b"PAR1"}, r"log\.parquet: not a whole Parquet file"),
+    "truncated": (
+        {"log_parquet": cut(MANY, lambda b: b[: len(b) // 2])},
+        r"log\.parquet: not a whole Parquet file",
+    ),
+    "junk": (
+        {"log_parquet": b"PAR1" + b"\x15" * 300 + b"PAR1"},
+        r"log\.parquet: not a whole Parquet file",
+    ),
     "empty": ({"log_parquet": b""}, r"log\.parquet: the file is empty"),
     "no rows": ({"log_parquet": parquet().slice(0, 0)}, "no event could be read"),
-    "damaged pages": ({"log_parquet": cut(MANY, lambda b: b[:4] + bytes(255 - x for x in b[4:300]) + b[300:])}, "DuckDB says"),
+    "damaged pages": (
+        {"log_parquet": cut(MANY, lambda b: b[:4] + bytes(255 - x for x in b[4:300]) + b[300:])},
+        "DuckDB says",
+    ),
     "a column is missing": ({"log_parquet": parquet().drop_columns(["t"])}, "no column 't'"),
-    "truths for users": ({"log_parquet": parquet(u=[True])}, "column u holds bool, expected texts, numbers or times"),
-    "times for users": ({"log_parquet": parquet(u=pa.array([1], pa.timestamp("us")))}, "events.user: column u holds times"),
+    "truths for users": (
+        {"log_parquet": parquet(u=[True])},
+        "column u holds bool, expected texts, numbers or times",
+    ),
+    "times for users": (
+        {"log_parquet": parquet(u=pa.array([1], pa.timestamp("us")))},
+        "events.user: column u holds times",
+    ),
     "lists for items": ({"log_parquet": parquet(i=[[1, 2]])}, "column i holds list"),
     "structures": ({"log_parquet": parquet(i=[{"a": 1}])}, "column i holds struct"),
     "numbers for times, no unit said": (
         {"log_parquet": parquet(t=[1655683200])},
         "events.time: column t holds whole numbers.*format = seconds",
     ),
-    "floats for kinds": ({"log_parquet": parquet(k=[1.5])}, "events.kind.column: column k holds numbers"),
-    "not UTF-8": ({"log_parquet": parquet(k=pa.array([b"\xff\xfe"], pa.binary()).view(pa.string()))}, "(?i)utf-?8|encoding"),
+    "floats for kinds": (
+        {"log_parquet": parquet(k=[1.5])},
+        "events.kind.column: column k holds numbers",
+    ),
+    "not UTF-8": (
+        {"log_parquet": parquet(k=pa.array([b"\xff\xfe"], pa.binary()).view(pa.string()))},
+        "(?i)utf-?8|encoding",
+    ),
     "all NaN": ({"log_parquet": parquet(u=[float("nan")])}, "1 rows rejected: events: no user"),
 }
 
@@ -636,7 +905,13 @@ def test_bad_parquet(case: str, tmp_path: Path, engine: Engine) -> None:
 
 def test_files_must_be_alike(tmp_path: Path, engine: Engine) -> None:
     text = BASIC.replace('"log.csv"', '["a.parquet", "b.parquet", "c.parquet", "d.parquet"]')
-    at = lay(tmp_path / "raw", text, a_parquet=parquet(), b_parquet=parquet(u=["x"]), c_parquet=parquet().drop_columns(["k"]))
+    at = lay(
+        tmp_path / "raw",
+        text,
+        a_parquet=parquet(),
+        b_parquet=parquet(u=["x"]),
+        c_parquet=parquet().drop_columns(["k"]),
+    )
     with pytest.raises(DataError) as fault:
         table.read(at, tmp_path / "out", engine=engine)
     assert len(fault.value.problems) == 3
@@ -655,7 +930,12 @@ BAD_CATALOGUE = {
 @pytest.mark.parametrize("case", BAD_CATALOGUE)
 def test_bad_catalogue(case: str, tmp_path: Path, engine: Engine) -> None:
     content, message = BAD_CATALOGUE[case]
-    at = lay(tmp_path / "raw", BASIC + CATALOGUE, log_csv=LOG, **({} if content is None else {"items_csv": content}))
+    at = lay(
+        tmp_path / "raw",
+        BASIC + CATALOGUE,
+        log_csv=LOG,
+        **({} if content is None else {"items_csv": content}),
+    )
     with pytest.raises(DataError, match=message):
         table.read(at, tmp_path / "made" / "out", engine=engine)
     assert not (tmp_path / "made").exists()
@@ -666,36 +946,72 @@ def test_bad_catalogue(case: str, tmp_path: Path, engine: Engine) -> None:
 BAD_MAPPING = {
     "no TOML": ("[events", "not a TOML file"),
     "nothing": ("", r"events: missing, expected a table \[events\]"),
-    "an unknown key": (BASIC.replace('item = "i"', 'itme = "i"'), r"events\.itme: unknown key, the known ones are files, format"),
+    "an unknown key": (
+        BASIC.replace('item = "i"', 'itme = "i"'),
+        r"events\.itme: unknown key, the known ones are files, format",
+    ),
     "an unknown table": (BASIC + "[evnts]\nfiles = 'x'\n", "evnts: unknown key"),
     "no user": (BASIC.replace('user = "u"', ""), r"events\.user: missing"),
-    "no time": (BASIC.replace('time = "t"', ""), r"events\.time: missing.*order where there are no times"),
+    "no time": (
+        BASIC.replace('time = "t"', ""),
+        r"events\.time: missing.*order where there are no times",
+    ),
     "no kind": (BASIC.split("[events.kind]")[0], r"events\.kind: missing, expected a role"),
     "no files": (BASIC.replace('files = "log.csv"', ""), r"events\.files: missing"),
     "files are numbers": (BASIC.replace('"log.csv"', "[1]"), r"events\.files: found \[1\]"),
-    "no file matches": (BASIC.replace("log.csv", "log-*.csv"), r"events\.files: no file matches 'log-\*\.csv'"),
-    "an unset variable": (BASIC.replace("log.csv", "$CLICKPRINT_NOT_SET/log.csv"), "the variable CLICKPRINT_NOT_SET in .* is not set"),
-    "a name that says no format": (BASIC.replace("log.csv", "log.dat"), r"events\.format: missing"),
+    "no file matches": (
+        BASIC.replace("log.csv", "log-*.csv"),
+        r"events\.files: no file matches 'log-\*\.csv'",
+    ),
+    "an unset variable": (
+        BASIC.replace("log.csv", "$CLICKPRINT_NOT_SET/log.csv"),
+        "the variable CLICKPRINT_NOT_SET in .* is not set",
+    ),
+    "a name that says no format": (
+        BASIC.replace("log.csv", "log.dat"),
+        r"events\.format: missing",
+    ),
     "an unknown format": (
         BASIC.replace('"log.csv"', '"log.csv"\nformat = "xlsx"'),
         r"events\.format: found 'xlsx', expected one of csv, parquet",
     ),
-    "a long delimiter": (BASIC.replace('"log.csv"', '"log.csv"\ndelimiter = "||"'), r"events\.delimiter: found '\|\|'"),
-    "an unknown encoding": (BASIC.replace('"log.csv"', '"log.csv"\nencoding = "utf-9"'), r"events\.encoding: found 'utf-9'"),
+    "a long delimiter": (
+        BASIC.replace('"log.csv"', '"log.csv"\ndelimiter = "||"'),
+        r"events\.delimiter: found '\|\|'",
+    ),
+    "an unknown encoding": (
+        BASIC.replace('"log.csv"', '"log.csv"\nencoding = "utf-9"'),
+        r"events\.encoding: found 'utf-9'",
+    ),
     "a delimiter for Parquet": (
         BASIC.replace('"log.csv"', '"log.parquet"\ndelimiter = ","'),
         r"events\.delimiter: a Parquet file has none",
     ),
-    "a header twice": (BASIC.replace('"log.csv"', '"log.csv"\nheader = ["a", "a"]'), r"events\.header: "),
-    "an unknown role": (BASIC.replace('"view"', '"stare"'), r"events\.kind\.values\.look: found 'stare', expected one of expose, click"),
-    "one name, two roles": (BASIC.replace('look = "view"', 'look = { name = "purchase", role = "view" }'), "one name has two roles"),
+    "a header twice": (
+        BASIC.replace('"log.csv"', '"log.csv"\nheader = ["a", "a"]'),
+        r"events\.header: ",
+    ),
+    "an unknown role": (
+        BASIC.replace('"view"', '"stare"'),
+        r"events\.kind\.values\.look: found 'stare', expected one of expose, click",
+    ),
+    "one name, two roles": (
+        BASIC.replace('look = "view"', 'look = { name = "purchase", role = "view" }'),
+        "one name has two roles",
+    ),
     "no values": (BASIC.split("values")[0], r"events\.kind\.values: missing"),
     "an unknown unit": (
         BASIC.replace('"t"', '{ column = "t", format = "hours" }'),
         r"events\.time\.format: found 'hours', expected one of iso, seconds",
     ),
-    "an unknown zone": (BASIC.replace('"t"', '{ column = "t", zone = "Mars/Olympus" }'), r"events\.time\.zone: found 'Mars/Olympus'"),
-    "an unknown strptime letter": (BASIC.replace('"t"', '{ column = "t", format = "%Q" }'), r"events\.time\.format: found '%Q'"),
+    "an unknown zone": (
+        BASIC.replace('"t"', '{ column = "t", zone = "Mars/Olympus" }'),
+        r"events\.time\.zone: found 'Mars/Olympus'",
+    ),
+    "an unknown strptime letter": (
+        BASIC.replace('"t"', '{ column = "t", format = "%Q" }'),
+        r"events\.time\.format: found '%Q'",
+    ),
     "a zone for seconds": (
         BASIC.replace('"t"', '{ column = "t", format = "seconds", zone = "UTC" }'),
         r"events\.time\.zone: .* leave it out",
@@ -708,8 +1024,14 @@ BAD_MAPPING = {
         BASIC + "[catalogue.attributes]\nc = 'colour'\n",
         r"catalogue\.attributes\.c: found 'colour', expected one of category",
     ),
-    "a taken name": (BASIC + "[catalogue.attributes]\nuser = 'text'\n", r"catalogue\.attributes\.user: this name is taken"),
-    "a name that is a path": (BASIC + '[catalogue.attributes]\n"../x" = "category"\n', "this name is taken or no plain word"),
+    "a taken name": (
+        BASIC + "[catalogue.attributes]\nuser = 'text'\n",
+        r"catalogue\.attributes\.user: this name is taken",
+    ),
+    "a name that is a path": (
+        BASIC + '[catalogue.attributes]\n"../x" = "category"\n',
+        "this name is taken or no plain word",
+    ),
     "known_from without files": (
         BASIC + "[catalogue]\nknown_from = 't'\nattributes = { c = 'text' }\n",
         r"catalogue\.known_from: only a catalogue with files",
@@ -729,7 +1051,11 @@ def test_bad_mappings(case: str, tmp_path: Path, engine: Engine) -> None:
 
 
 def test_all_faults_of_a_mapping_at_once(tmp_path: Path) -> None:
-    text = BASIC.replace('user = "u"', "").replace('"view"', '"stare"').replace('item = "i"', 'itme = "i"')
+    text = (
+        BASIC.replace('user = "u"', "")
+        .replace('"view"', '"stare"')
+        .replace('item = "i"', 'itme = "i"')
+    )
     with pytest.raises(ConfigError, match="3 faults"):
         mapping.load(lay(tmp_path, text))
     with pytest.raises(ConfigError, match="cannot be read"):
@@ -745,27 +1071,46 @@ def test_all_faults_of_a_mapping_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "file", "counts", "kinds"),
     [
-        ("uci-online-retail", "uci_online_retail_2y.parquet", (5_942, 4_646, 809_544), "buy cancel"),
+        (
+            "uci-online-retail",
+            "uci_online_retail_2y.parquet",
+            (5_942, 4_646, 809_544),
+            "buy cancel",
+        ),
     ],
 )
 def test_real_logs(
-    name: str, file: str, counts: tuple[int, int, int], kinds: str, tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    file: str,
+    counts: tuple[int, int, int],
+    kinds: str,
+    tmp_path: Path,
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if not (DATA / file).is_file():
-        pytest.skip(f"{file} is not here ({DATA}); set CLICKPRINT_DATA to the folder that holds it")
+        pytest.skip(
+            f"{file} is not here ({DATA}); set CLICKPRINT_DATA to the folder that holds it"
+        )
     monkeypatch.setenv("CLICKPRINT_DATA", str(DATA))
-    made = table.read(ROOT / "recipes" / "mappings" / f"{name}.toml", tmp_path / "out", engine=engine)
+    made = table.read(
+        ROOT / "recipes" / "mappings" / f"{name}.toml", tmp_path / "out", engine=engine
+    )
     assert (made.manifest.users, made.manifest.items, made.manifest.events) == counts
     assert made.manifest.rejected == {}
     assert " ".join(k.name for k in made.manifest.kinds) == kinds
-    per_kind = engine.table(f"SELECT kind, COUNT(*) AS n FROM {engine.scan(made.event_files)} GROUP BY kind ORDER BY kind").column("n")
+    per_kind = engine.table(
+        f"SELECT kind, COUNT(*) AS n FROM {engine.scan(made.event_files)} GROUP BY kind ORDER BY kind"
+    ).column("n")
     source = pq.read_table(DATA / file)
     if "event" in source.column_names:
         said = source.column("event").to_pylist()
         assert per_kind.to_pylist() == [said.count(k) for k in kinds.split()]
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "recipes" / "mappings").glob("*.toml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "recipes" / "mappings").glob("*.toml")), ids=lambda p: p.stem
+)
 def test_every_mapping_that_we_ship_is_right(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLICKPRINT_DATA", "data")
     assert mapping.load(path).name == path.stem

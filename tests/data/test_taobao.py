@@ -16,13 +16,20 @@ from clickprint.core.time import parse
 from clickprint.data.adapters import taobao
 from clickprint.data.engine import Engine
 
-DATA = Path(os.environ.get("CLICKPRINT_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
+DATA = Path(
+    os.environ.get(
+        "CLICKPRINT_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"
+    )
+)
 # As published: the first line of the real file, its four behaviours, the first and the last second of the nine days.
 SMALL = (
     "1,2268318,2520377,pv,1511544070\n1,2268318,2520377,cart,1511544080\n1,2333346,2520771,fav,1511539200\n"
     "100,2333346,2520999,pv,1511561733\n100,2333346,2520999,buy,1512316799\n"
 )
-USER, ITEM = "events: no user, or no whole number within int64", "events: no item, or no whole number within int64"
+USER, ITEM = (
+    "events: no user, or no whole number within int64",
+    "events: no item, or no whole number within int64",
+)
 OUTSIDE = "events: a time outside 2017-11-25 to 2017-12-03 in China"
 
 
@@ -36,13 +43,22 @@ def small(tmp_path: Path) -> Path:
 def test_the_real_head(tmp_path: Path, engine: Engine) -> None:
     path = DATA / "taobao_head_events.parquet"
     if not path.is_file():
-        pytest.skip(f"taobao_head_events.parquet is not here ({DATA}); set CLICKPRINT_DATA to the folder that holds it")
+        pytest.skip(
+            f"taobao_head_events.parquet is not here ({DATA}); set CLICKPRINT_DATA to the folder that holds it"
+        )
     made = taobao.read(path, tmp_path / "out", engine=engine)
     m = made.manifest
     assert (m.users, m.items, m.events, m.rejected) == (815, 55_344, 84_440, {})
-    per_kind = engine.table(f"SELECT kind, COUNT(*) AS n FROM {engine.scan(made.event_files)} GROUP BY kind ORDER BY kind")
+    per_kind = engine.table(
+        f"SELECT kind, COUNT(*) AS n FROM {engine.scan(made.event_files)} GROUP BY kind ORDER BY kind"
+    )
     assert per_kind.column("n").to_pylist() == [75_837, 4_497, 2_356, 1_750]
-    assert [(k.name, k.role) for k in m.kinds] == [("view", Role.VIEW), ("cart", Role.CART), ("fav", Role.LIKE), ("buy", Role.BUY)]
+    assert [(k.name, k.role) for k in m.kinds] == [
+        ("view", Role.VIEW),
+        ("cart", Role.CART),
+        ("fav", Role.LIKE),
+        ("buy", Role.BUY),
+    ]
     # Each item's first row of the catalogue is known from its first event on.
     firsts = f"SELECT item, MIN(time) AS t FROM {engine.scan(made.event_files)} GROUP BY item"
     known = f"SELECT item, MIN(known_from) AS t FROM {engine.scan([made.folder / 'catalogue.parquet'])} GROUP BY item"
@@ -56,7 +72,9 @@ def test_the_real_head(tmp_path: Path, engine: Engine) -> None:
 
 def test_every_row_arrives(small: Path, tmp_path: Path, engine: Engine) -> None:
     made = taobao.read(small, tmp_path / "out", engine=engine)
-    rows = [tuple(row.values()) for file in made.event_files for row in pq.read_table(file).to_pylist()]
+    rows = [
+        tuple(row.values()) for file in made.event_files for row in pq.read_table(file).to_pylist()
+    ]
     assert rows == [
         (1511539200_000_000, 1, 2, 2333346),
         (1511544070_000_000, 1, 0, 2268318),
@@ -70,7 +88,11 @@ def test_every_row_arrives(small: Path, tmp_path: Path, engine: Engine) -> None:
         (2333346, 1511539200_000_000, 2520771),
         (2333346, 1511561733_000_000, 2520999),
     ]
-    assert made.manifest.source == {"reader": "taobao", "file": "UserBehavior.csv", "events": "5 rows"}
+    assert made.manifest.source == {
+        "reader": "taobao",
+        "file": "UserBehavior.csv",
+        "events": "5 rows",
+    }
 
 
 def test_all_forms_are_one_log(small: Path, tmp_path: Path, engine: Engine) -> None:
@@ -81,18 +103,31 @@ def test_all_forms_are_one_log(small: Path, tmp_path: Path, engine: Engine) -> N
         packed.writestr("__MACOSX/UserBehavior.csv", "junk")
         packed.writestr("UserBehavior.csv", SMALL)
     cells = [line.split(",") for line in SMALL.replace("pv", "view").splitlines()]
-    table = pa.table({n: [c[i] if n == "event" else int(c[i]) for c in cells] for i, n in enumerate(taobao.COLUMNS)})
+    table = pa.table(
+        {
+            n: [c[i] if n == "event" else int(c[i]) for c in cells]
+            for i, n in enumerate(taobao.COLUMNS)
+        }
+    )
     pq.write_table(table, tmp_path / "head.parquet")
     prints = {
         taobao.read(path, tmp_path / "out", engine=engine).manifest.fingerprint
-        for path in (small, tmp_path / "gz", tmp_path / "UserBehavior.csv.zip", tmp_path / "head.parquet")
+        for path in (
+            small,
+            tmp_path / "gz",
+            tmp_path / "UserBehavior.csv.zip",
+            tmp_path / "head.parquet",
+        )
     }
     assert len(prints) == 1
 
 
 def test_a_day_begins_in_china(small: Path, tmp_path: Path, engine: Engine) -> None:
     """The second before the first and the second after the last are counted, the two between are kept (SMALL has both)."""
-    assert (taobao.DAYS.start, taobao.DAYS.end) == (parse("2017-11-24 16:00:00"), parse("2017-12-03 16:00:00"))
+    assert (taobao.DAYS.start, taobao.DAYS.end) == (
+        parse("2017-11-24 16:00:00"),
+        parse("2017-12-03 16:00:00"),
+    )
     small.write_text(SMALL + "1,5,5,pv,1511539199\n1,5,5,pv,1512316800\n1,5,5,pv,-1513305600\n")
     made = taobao.read(small, tmp_path / "out", engine=engine)
     assert (made.manifest.rejected, made.manifest.events) == ({OUTSIDE: 3}, 5)
@@ -103,17 +138,26 @@ CASES: dict[str, Case] = {
     "empty": (lambda raw: b"", "the file is empty"),
     "cut in a line": (lambda raw: raw[:-20], {"events: too many or too few columns": 1}),
     "cut in a time": (lambda raw: raw[:-3], {OUTSIDE: 1}),
-    "another delimiter": (everywhere(",", ";"), "5 rows rejected: events: too many or too few columns"),
+    "another delimiter": (
+        everywhere(",", ";"),
+        "5 rows rejected: events: too many or too few columns",
+    ),
     "a column too few": (
         lambda raw: b"\n".join(line.rpartition(b",")[0] for line in raw.splitlines()),
         "5 rows rejected: events: too many",
     ),
-    "a header line": (lambda raw: b"user_id,item_id,category_id,behavior,timestamp\n" + raw, {USER: 1}),
+    "a header line": (
+        lambda raw: b"user_id,item_id,category_id,behavior,timestamp\n" + raw,
+        {USER: 1},
+    ),
     "a header line twice": (lambda raw: first_line_again(b"u,i,c,b,t\n" + raw), {USER: 2}),
     "a text for a user": (add("u7,1,1,pv,1511544070"), {USER: 1}),
     "an item beyond int64": (add("7,9223372036854775808,1,pv,1511544070"), {ITEM: 1}),
     "no item": (add("7,,1,pv,1511544070"), {ITEM: 1}),
-    "a junk category": (add("7,1,x,pv,1511544070"), {"events: category is no whole number within int64": 1}),
+    "a junk category": (
+        add("7,1,x,pv,1511544070"),
+        {"events: category is no whole number within int64": 1},
+    ),
     "an unknown behaviour": (add("7,1,1,pay,1511544070"), {"events: no known behaviour": 1}),
     "milliseconds": (add("7,1,1,pv,1511544070000"), {"events: no readable time": 1}),
     "a text for a time": (add("7,1,1,pv,2017-11-25 01:00:00"), {"events: no readable time": 1}),
@@ -147,7 +191,10 @@ def test_bad_packings_and_folders(small: Path, tmp_path: Path, engine: Engine) -
     (tmp_path / "other" / "readme.txt").touch()
     with pytest.raises(DataError, match=r"holds readme\.txt; expected UserBehavior\.csv"):
         taobao.read(tmp_path / "other", tmp_path / "made" / "out", engine=engine)
-    pq.write_table(pa.table({"user": [1], "item": [1], "event": ["buy"], "ts": ["x"]}), tmp_path / "head.parquet")
+    pq.write_table(
+        pa.table({"user": [1], "item": [1], "event": ["buy"], "ts": ["x"]}),
+        tmp_path / "head.parquet",
+    )
     with pytest.raises(DataError, match="no column 'category'"):
         taobao.read(tmp_path / "head.parquet", tmp_path / "made" / "out", engine=engine)
     assert not (tmp_path / "made").exists()

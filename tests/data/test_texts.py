@@ -16,7 +16,10 @@ WORDS = ["red", "blue", "lamp", "chair", "wood", "steel", "old", "new", "big", "
 
 
 def catalogue(titles: list[str | None], groups: list[int | None] | None = None) -> Catalogue:
-    columns = {"item": pa.array(range(len(titles)), pa.int64()), "known_from": pa.nulls(len(titles), pa.int64())}
+    columns = {
+        "item": pa.array(range(len(titles)), pa.int64()),
+        "known_from": pa.nulls(len(titles), pa.int64()),
+    }
     columns |= {"title": pa.array(titles, pa.string())}
     kinds = {"title": AttributeKind.TEXT}
     if groups is not None:
@@ -31,14 +34,23 @@ def shop(count: int) -> tuple[list[str], list[int]]:
 
 
 @pytest.mark.parametrize("dense", [0, 512])
-def test_inner_products_are_those_of_the_truncated_decomposition(dense: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inner_products_are_those_of_the_truncated_decomposition(
+    dense: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(texts, "DENSE", dense)
     titles, groups = shop(40)
     items, found = item_vectors(catalogue(titles, groups), 5)
-    docs = [{*re.findall(r"\w+", t.lower()), f"group {g}"} for t, g in zip(titles, groups, strict=True)]
+    docs = [
+        {*re.findall(r"\w+", t.lower()), f"group {g}"} for t, g in zip(titles, groups, strict=True)
+    ]
     terms = sorted(set().union(*docs))
     terms = [t for t in terms if 3 <= sum(t in d for d in docs) < len(docs)]
-    table = np.array([[math.log(len(docs) / sum(t in e for e in docs)) if t in d else 0 for t in terms] for d in docs])
+    table = np.array(
+        [
+            [math.log(len(docs) / sum(t in e for e in docs)) if t in d else 0 for t in terms]
+            for d in docs
+        ]
+    )
     table /= np.linalg.norm(table, axis=1, keepdims=True)
     left, values, _ = np.linalg.svd(table, full_matrices=False)
     wanted = left[:, :5] * np.sqrt(values[:5])
@@ -58,7 +70,12 @@ def test_items_of_which_nothing_is_said_have_zeros_and_wide_vectors_end_in_zeros
 
 
 def test_other_scripts_nothing_at_all_and_a_long_text() -> None:
-    _, found = item_vectors(catalogue(["лампа красная", "Лампа синяя", "лампа", "стул", "стул", "стул новый", "x" * 100_000]), 4)
+    _, found = item_vectors(
+        catalogue(
+            ["лампа красная", "Лампа синяя", "лампа", "стул", "стул", "стул новый", "x" * 100_000]
+        ),
+        4,
+    )
     assert (found[:3] @ found[:3].T > 0.99).all()
     assert np.abs(found[:3] @ found[3:6].T).max() < 0.01
     assert item_vectors(catalogue([]), 4)[1].shape == (0, 4)
@@ -66,6 +83,8 @@ def test_other_scripts_nothing_at_all_and_a_long_text() -> None:
 
 
 def test_a_catalogue_without_texts() -> None:
-    table = pa.table({"item": pa.array([1], pa.int64()), "known_from": pa.nulls(1, pa.int64()), "price": [1.0]})
+    table = pa.table(
+        {"item": pa.array([1], pa.int64()), "known_from": pa.nulls(1, pa.int64()), "price": [1.0]}
+    )
     with pytest.raises(ConfigError, match="price \\(number\\)"):
         item_vectors(Catalogue(table, {"price": AttributeKind.NUMBER}), 4)

@@ -24,14 +24,20 @@ from clickprint.data.log import EventLog
 
 NESTED = pa.list_(pa.list_(pa.int64()))
 ASKED = json.dumps(
-    [{"role": "user", "content": "该用户第1次浏览的商品的品牌是?"}, {"role": "assistant", "content": "B"}], ensure_ascii=False
+    [
+        {"role": "user", "content": "该用户第1次浏览的商品的品牌是?"},
+        {"role": "assistant", "content": "B"},
+    ],
+    ensure_ascii=False,
 )
 Rows = list[list[dict[str, list[int]]]]  # sequences of events
 
 
 def event(item_: int, **features: list[int]) -> dict[str, list[int]]:
     """An event on an item whose features follow from its number, unless they are given by our names."""
-    usual = {ours: [item_ % 7 + k] for k, ours in enumerate(IDS)} | {ours: [item_, k, item_] for k, ours in enumerate(TOKENS)}
+    usual = {ours: [item_ % 7 + k] for k, ours in enumerate(IDS)} | {
+        ours: [item_, k, item_] for k, ours in enumerate(TOKENS)
+    }
     named = {"item": ITEM, **IDS, **TOKENS}
     return {named[ours]: ids for ours, ids in ({"item": [item_]} | usual | features).items()}
 
@@ -51,19 +57,29 @@ def lay(folder: Path, **files: pa.Table) -> Path:
     (folder / "datas").mkdir(parents=True, exist_ok=True)
     for file in FILES:
         texts = [ASKED] if file.startswith("align") else None
-        write(folder / "datas" / f"{file}.arrow", files.get(file, table([[event(1), event(2)]], texts)))
+        write(
+            folder / "datas" / f"{file}.arrow",
+            files.get(file, table([[event(1), event(2)]], texts)),
+        )
     return folder
 
 
-def write_uqabench(folder: Path, *, users: int = 40, items: int = 60, length: int = 12, seed: int = 0) -> dict[str, Rows]:
+def write_uqabench(
+    folder: Path, *, users: int = 40, items: int = 60, length: int = 12, seed: int = 0
+) -> dict[str, Rows]:
     """Sequences in the four files, of items with features of several, one and no id; gives back what stands in each file."""
     rng = np.random.default_rng(seed)
     sizes = {file: [[1, 2, 3], [1], []][k % 3] for k, file in enumerate((*IDS, *TOKENS))}
-    known = {i: event(i, **{ours: [i % (5 + len(n)) + k for k in n] for ours, n in sizes.items()}) for i in range(items)}
+    known = {
+        i: event(i, **{ours: [i % (5 + len(n)) + k for k in n] for ours, n in sizes.items()})
+        for i in range(items)
+    }
     made: dict[str, Rows] = {}
     for place, file in enumerate(FILES):
         lengths = rng.integers(1, length, users // (place + 1))
-        made[file] = [[known[i] for i in rng.integers(0, items, n).tolist()] for n in lengths.tolist()]
+        made[file] = [
+            [known[i] for i in rng.integers(0, items, n).tolist()] for n in lengths.tolist()
+        ]
         texts = [ASKED] * len(made[file]) if file.startswith("align") else None
         lay_one = folder / "datas" / f"{file}.arrow"
         lay_one.parent.mkdir(parents=True, exist_ok=True)
@@ -91,10 +107,18 @@ def test_every_place_of_every_sequence_is_an_event(tmp_path: Path, engine: Engin
     ]
     assert events(dataset) == sorted(expected)
     m = dataset.manifest
-    assert (m.time, m.columns, m.users, m.rejected) == ("order", ("scenario",), sum(map(len, made.values())), {})
+    assert (m.time, m.columns, m.users, m.rejected) == (
+        "order",
+        ("scenario",),
+        sum(map(len, made.values())),
+        {},
+    )
     assert [(k.name, k.role) for k in m.kinds] == [("click", Role.CLICK)]
     assert m.source[f"{FILES[0]}.arrow"] == "40 rows"
-    assert pq.read_table(dataset.folder / "ids" / "scenario.parquet").to_pydict() == {"id": [0, 1, 2, 3], "text": list(FILES)}
+    assert pq.read_table(dataset.folder / "ids" / "scenario.parquet").to_pydict() == {
+        "id": [0, 1, 2, 3],
+        "text": list(FILES),
+    }
 
 
 def test_a_slow_twin_of_the_catalogue(tmp_path: Path, engine: Engine) -> None:
@@ -102,8 +126,12 @@ def test_a_slow_twin_of_the_catalogue(tmp_path: Path, engine: Engine) -> None:
     first: dict[int, dict[str, Any]] = {}
     for file in FILES:
         for found in (e for sequence in made[file] for e in sequence):
-            ids = {ours: found[theirs][0] if found[theirs] else None for ours, theirs in IDS.items()}
-            tokens = {ours: " ".join(map(str, found[theirs])) or None for ours, theirs in TOKENS.items()}
+            ids = {
+                ours: found[theirs][0] if found[theirs] else None for ours, theirs in IDS.items()
+            }
+            tokens = {
+                ours: " ".join(map(str, found[theirs])) or None for ours, theirs in TOKENS.items()
+            }
             first.setdefault(found[ITEM][0], ids | tokens)
     rows = read(tmp_path / "raw", engine).catalogue.table.to_pylist()
     assert rows == [{"item": item, "known_from": None, **first[item]} for item in sorted(first)]
@@ -113,7 +141,9 @@ def test_a_slow_twin_of_the_catalogue(tmp_path: Path, engine: Engine) -> None:
 
 
 def test_what_is_first_seen_stays_and_conflicts_are_said(tmp_path: Path, engine: Engine) -> None:
-    later = table([[event(9), event(5, brand=[77], title_tokens=[5, 0])], [event(6, seller_tokens=[2, 1])]])
+    later = table(
+        [[event(9), event(5, brand=[77], title_tokens=[5, 0])], [event(6, seller_tokens=[2, 1])]]
+    )
     first = table(
         [
             [event(5, brand=[], title_tokens=[0, 5]), event(5, brand=[3], category=[5])],
@@ -136,14 +166,23 @@ def test_what_is_first_seen_stays_and_conflicts_are_said(tmp_path: Path, engine:
 
 
 def test_the_first_inner_id_is_the_item(tmp_path: Path, engine: Engine) -> None:
-    rows = table([[event(1), event(0, item=[4, 2]), event(0, item=[]), event(0, item=[-1]), event(3)], [], [event(0, item=[])]])
+    rows = table(
+        [
+            [event(1), event(0, item=[4, 2]), event(0, item=[]), event(0, item=[-1]), event(3)],
+            [],
+            [event(0, item=[])],
+        ]
+    )
     made = read(lay(tmp_path / "raw", pretrain_data_train=rows), engine)
     assert [e for e in events(made) if e[3] == 0] == [(0, 0, 1, 0), (0, 1, 4, 0), (0, 4, 3, 0)]
     assert made.manifest.rejected == {
         "pretrain_data_train: no event with an item": 2,
         "pretrain_data_train: events without an item": 2,
     }
-    assert made.manifest.source["events with several uni_seq_item_id, of which the first is kept"] == "1"
+    assert (
+        made.manifest.source["events with several uni_seq_item_id, of which the first is kept"]
+        == "1"
+    )
 
 
 def test_sequences_that_are_not_level_are_counted(tmp_path: Path, engine: Engine) -> None:
@@ -151,12 +190,16 @@ def test_sequences_that_are_not_level_are_counted(tmp_path: Path, engine: Engine
     brands = pa.array([[[1]], [[2]], None], NESTED)
     rows = rows.set_column(rows.column_names.index("uni_seq_brand_id"), "uni_seq_brand_id", brands)
     made = read(lay(tmp_path / "raw", pretrain_data_train=rows), engine)
-    assert [e for e in events(made) if e[3] == 0] == [(1, 0, 3, 0)]  # the user is its row, also after one that is left out
+    assert [e for e in events(made) if e[3] == 0] == [
+        (1, 0, 3, 0)
+    ]  # the user is its row, also after one that is left out
     assert made.manifest.rejected == {"pretrain_data_train: columns of different lengths": 2}
 
 
 def turns(*pairs: tuple[str, object]) -> str:
-    return json.dumps([{"role": role, "content": content} for role, content in pairs], ensure_ascii=False)
+    return json.dumps(
+        [{"role": role, "content": content} for role, content in pairs], ensure_ascii=False
+    )
 
 
 def test_questions_lie_beside(tmp_path: Path, engine: Engine) -> None:
@@ -182,8 +225,18 @@ def test_questions_lie_beside(tmp_path: Path, engine: Engine) -> None:
         turns(("user", "q"), ("assistant", [])),
         json.dumps([{"role": ["user"], "content": "q"}]),
     ]
-    texts = [t for pair in zip([*good, *[ASKED] * len(bad)], [*bad, *[ASKED] * len(good)], strict=True) for t in pair]
-    made = read(lay(tmp_path / "raw", align_data_eval=table([[event(1)]] * len(texts) + [[]], [*texts, ASKED])), engine)
+    texts = [
+        t
+        for pair in zip([*good, *[ASKED] * len(bad)], [*bad, *[ASKED] * len(good)], strict=True)
+        for t in pair
+    ]
+    made = read(
+        lay(
+            tmp_path / "raw",
+            align_data_eval=table([[event(1)]] * len(texts) + [[]], [*texts, ASKED]),
+        ),
+        engine,
+    )
     questions = made.beside("questions")
     assert questions is not None
     rows = [r for r in questions.to_pylist() if r["user"] >= 3 * USERS]
@@ -229,25 +282,48 @@ def test_a_file_may_have_no_batch(tmp_path: Path, engine: Engine) -> None:
 
 def test_large_lists_and_small_numbers_are_the_same(tmp_path: Path, engine: Engine) -> None:
     rows = table([[event(1), event(2)], [event(2)]])
-    narrow = rows.cast(pa.schema([(c, pa.large_list(pa.large_list(pa.int32()))) for c in FEATURES]))
-    a, b = (read(lay(tmp_path / n / "raw", pretrain_data_train=t), engine) for n, t in (("a", rows), ("b", narrow)))
+    narrow = rows.cast(
+        pa.schema([(c, pa.large_list(pa.large_list(pa.int32()))) for c in FEATURES])
+    )
+    a, b = (
+        read(lay(tmp_path / n / "raw", pretrain_data_train=t), engine)
+        for n, t in (("a", rows), ("b", narrow))
+    )
     assert a.manifest.fingerprint == b.manifest.fingerprint
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
-    sequences=st.lists(st.lists(st.lists(st.integers(-1, 9), max_size=3), max_size=5), min_size=1, max_size=9),
+    sequences=st.lists(
+        st.lists(st.lists(st.integers(-1, 9), max_size=3), max_size=5), min_size=1, max_size=9
+    ),
     batch=st.integers(1, 4),
     rows=st.integers(1, 4),
 )
 def test_no_event_depends_on_how_the_file_is_cut(
-    sequences: list[list[list[int]]], batch: int, rows: int, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sequences: list[list[list[int]]],
+    batch: int,
+    rows: int,
+    engine: Engine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(uqabench, "ROWS", rows)
     raw = lay(tmp_path / "raw")
-    write(raw / "datas" / f"{FILES[0]}.arrow", table([[event(1, item=ids) for ids in s] for s in sequences]), batch)
+    write(
+        raw / "datas" / f"{FILES[0]}.arrow",
+        table([[event(1, item=ids) for ids in s] for s in sequences]),
+        batch,
+    )
     made = read(raw, engine)
-    expected = [(u, t, ids[0], 0) for u, s in enumerate(sequences) for t, ids in enumerate(s) if ids and ids[0] >= 0]
+    expected = [
+        (u, t, ids[0], 0)
+        for u, s in enumerate(sequences)
+        for t, ids in enumerate(s)
+        if ids and ids[0] >= 0
+    ]
     assert [e for e in events(made) if e[3] == 0] == expected
 
 
@@ -288,33 +364,63 @@ def lying(data: bytes) -> bytes:
 
 def only_empty(folder: Path) -> None:
     for file in FILES:
-        write(folder / "datas" / f"{file}.arrow", table([[], []], [ASKED, "x"] if file.startswith("align") else None))
+        write(
+            folder / "datas" / f"{file}.arrow",
+            table([[], []], [ASKED, "x"] if file.startswith("align") else None),
+        )
 
 
 TRAIN, ALIGN = "pretrain_data_train", "align_data_eval"
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "no folder": (shutil.rmtree, "not found"),
-    "a file is missing": (lambda f: (f / "datas" / f"{ALIGN}.arrow").unlink(), r"align_data_eval\.arrow: not found"),
+    "a file is missing": (
+        lambda f: (f / "datas" / f"{ALIGN}.arrow").unlink(),
+        r"align_data_eval\.arrow: not found",
+    ),
     "an empty file": (at(TRAIN, lambda b: b""), r"pretrain_data_train\.arrow: the file is empty"),
-    "truncated": (at(TRAIN, lambda b: b[:-40]), r"pretrain_data_train\.arrow: not a whole Arrow file"),
-    "half of it": (at(TRAIN, lambda b: b[: len(b) // 2]), r"pretrain_data_train\.arrow: not a whole Arrow file"),
+    "truncated": (
+        at(TRAIN, lambda b: b[:-40]),
+        r"pretrain_data_train\.arrow: not a whole Arrow file",
+    ),
+    "half of it": (
+        at(TRAIN, lambda b: b[: len(b) // 2]),
+        r"pretrain_data_train\.arrow: not a whole Arrow file",
+    ),
     "a Parquet file": (at(TRAIN, lambda b: b"PAR1" + b + b"PAR1"), "not a whole Arrow file"),
-    "a stream": (stream, r"align_data_train\.arrow: found Arrow's stream format, expected its file format; write the same batches"),
+    "a stream": (
+        stream,
+        r"align_data_train\.arrow: found Arrow's stream format, expected its file format; write the same batches",
+    ),
     "null bytes": (at(ALIGN, lambda b: bytes(len(b))), "not a whole Arrow file"),
     "lying offsets": (at(TRAIN, lying), "not a whole Arrow file .*offset"),
     "a column is missing": (
         instead(TRAIN, lambda t: t.drop_columns(["uni_seq_shop_id"])),
         "no column 'uni_seq_shop_id', expected one; found",
     ),
-    "a column twice": (instead(TRAIN, lambda t: t.append_column(ITEM, t.column(ITEM))), "2 columns 'uni_seq_item_id'"),
-    "no text": (instead(ALIGN, lambda t: t.drop_columns([TEXT])), r"align_data_eval\.arrow: no column 'text'"),
-    "texts are numbers": (instead(ALIGN, with_column(TEXT, pa.array([1]))), "text holds int64, expected texts"),
-    "lists of numbers": (instead(TRAIN, with_column(ITEM, pa.array([[1, 2]]))), r"holds list<.*int64>, expected list<list<int64>>"),
+    "a column twice": (
+        instead(TRAIN, lambda t: t.append_column(ITEM, t.column(ITEM))),
+        "2 columns 'uni_seq_item_id'",
+    ),
+    "no text": (
+        instead(ALIGN, lambda t: t.drop_columns([TEXT])),
+        r"align_data_eval\.arrow: no column 'text'",
+    ),
+    "texts are numbers": (
+        instead(ALIGN, with_column(TEXT, pa.array([1]))),
+        "text holds int64, expected texts",
+    ),
+    "lists of numbers": (
+        instead(TRAIN, with_column(ITEM, pa.array([[1, 2]]))),
+        r"holds list<.*int64>, expected list<list<int64>>",
+    ),
     "lists of lists of floats": (
         instead(TRAIN, with_column(ITEM, pa.array([[[1.5], [2.5]]]))),
         r"holds list<.*double>>, expected list<list<int64>>",
     ),
-    "texts of lists": (instead(TRAIN, with_column(ITEM, pa.array(["[[1], [2]]"]))), "holds string, expected list<list<int64>>"),
+    "texts of lists": (
+        instead(TRAIN, with_column(ITEM, pa.array(["[[1], [2]]"]))),
+        "holds string, expected list<list<int64>>",
+    ),
     "not UTF-8": (
         instead(ALIGN, with_column(TEXT, pa.array([b"\xff\xfe"], pa.binary()).view(pa.string()))),
         "(?i)utf-?8",

@@ -29,7 +29,9 @@ TEST = "5,2014-09-30T08:00:00.000Z,214530776,0\n"
 def lay(folder: Path, **more: str | bytes) -> Path:
     folder.mkdir()
     for name, text in {"clicks": CLICKS, "buys": BUYS, "test": TEST, **more}.items():
-        (folder / f"yoochoose-{name}.dat").write_bytes(text.encode() if isinstance(text, str) else text)
+        (folder / f"yoochoose-{name}.dat").write_bytes(
+            text.encode() if isinstance(text, str) else text
+        )
     return folder
 
 
@@ -41,7 +43,16 @@ def test_every_row_arrives(tmp_path: Path, engine: Engine) -> None:
         (parse("2014-04-07T10:51:09.277Z"), 1, 0, 214536502, 1, None, None, None),
         (parse("2014-04-07T10:54:09.868Z"), 1, 0, 214536500, 1, text_id("S"), None, None),
         (parse("2014-04-07T13:56:37.614Z"), 2, 0, 214662742, 2, text_id("9"), None, None),
-        (parse("2014-04-07T14:00:00Z"), 2, 1, 214662742, 2, None, None, None),  # price 0 and quantity 0 are unknown
+        (
+            parse("2014-04-07T14:00:00Z"),
+            2,
+            1,
+            214662742,
+            2,
+            None,
+            None,
+            None,
+        ),  # price 0 and quantity 0 are unknown
         (parse("2014-04-08T13:57:19.373Z"), 2, 0, 214662742, 2, text_id("2089046453"), None, None),
     ]
     m = made.manifest
@@ -69,8 +80,14 @@ def test_packed_files_and_days_that_are_appended(tmp_path: Path, engine: Engine)
     """Ids are the same whatever a file holds: a day without an S or a brand has texts for categories as the others have."""
     full = yoochoose.read(lay(tmp_path / "all"), tmp_path / "full", engine=engine)
     lines = CLICKS.splitlines(keepends=True)
-    old, new = lay(tmp_path / "old", clicks="".join(lines[:3])), lay(tmp_path / "new", clicks=lines[3].replace("2089046453", "7"), buys="")
-    for name, text in {"clicks": CLICKS.splitlines(keepends=True)[3], "buys": "7,2014-04-09T00:00:00Z,214662742,5,1\n"}.items():
+    old, new = (
+        lay(tmp_path / "old", clicks="".join(lines[:3])),
+        lay(tmp_path / "new", clicks=lines[3].replace("2089046453", "7"), buys=""),
+    )
+    for name, text in {
+        "clicks": CLICKS.splitlines(keepends=True)[3],
+        "buys": "7,2014-04-09T00:00:00Z,214662742,5,1\n",
+    }.items():
         (new / f"yoochoose-{name}.dat").unlink()
         (new / f"yoochoose-{name}.dat.gz").write_bytes(gzip.compress(text.encode()))
     yoochoose.read(old, tmp_path / "out", engine=engine)
@@ -89,13 +106,19 @@ def change(name: str, edit: Callable[[bytes], bytes]) -> Callable[[Path], object
 
 
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
-    "a file is missing": (lambda f: (f / "yoochoose-buys.dat").unlink(), r"yoochoose-buys\.dat: not found"),
+    "a file is missing": (
+        lambda f: (f / "yoochoose-buys.dat").unlink(),
+        r"yoochoose-buys\.dat: not found",
+    ),
     "a folder for a file": (
         lambda f: ((f / "yoochoose-buys.dat").unlink(), (f / "yoochoose-buys.dat").mkdir()),
         r"yoochoose-buys\.dat: this is a folder",
     ),
     "empty": (change("clicks", lambda b: b""), r"yoochoose-clicks\.dat: the file is empty"),
-    "broken encoding": (change("clicks", lambda b: b.replace(b",S", b",\xff\xfe")), r"yoochoose-clicks\.dat: not utf-8"),
+    "broken encoding": (
+        change("clicks", lambda b: b.replace(b",S", b",\xff\xfe")),
+        r"yoochoose-clicks\.dat: not utf-8",
+    ),
     "a truncated archive": (
         lambda f: (
             (f / "yoochoose-clicks.dat.gz").write_bytes(gzip.compress(CLICKS.encode() * 500)[:80]),
@@ -103,26 +126,56 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
         ),
         r"yoochoose-clicks\.dat\.gz: ",
     ),
-    "null bytes": (lambda f: [(f / f"yoochoose-{n}.dat").write_bytes(b"\x00" * 400) for n in ("clicks", "buys")], "no event could be read"),
+    "null bytes": (
+        lambda f: [
+            (f / f"yoochoose-{n}.dat").write_bytes(b"\x00" * 400) for n in ("clicks", "buys")
+        ],
+        "no event could be read",
+    ),
     "no usable row": (
-        lambda f: [change(n, lambda b: b.replace(b"2014-", b"MMXIV-"))(f) for n in ("clicks", "buys")],
+        lambda f: [
+            change(n, lambda b: b.replace(b"2014-", b"MMXIV-"))(f) for n in ("clicks", "buys")
+        ],
         r"(?s)4 rows rejected: clicks: no readable time.*2 rows rejected: buys: no readable time",
     ),
 }
 COUNTED: dict[str, tuple[Callable[[Path], object], dict[str, int]]] = {
-    "another delimiter": (change("clicks", lambda b: b.replace(b",", b";")), {"clicks: too many or too few columns": 4}),
+    "another delimiter": (
+        change("clicks", lambda b: b.replace(b",", b";")),
+        {"clicks: too many or too few columns": 4},
+    ),
     "a header line": (
         change("clicks", lambda b: b"SessionId,Timestamp,ItemId,Category\n" + b),
         {"clicks: user is no whole number within int64": 1},
     ),
-    "the files are exchanged": (change("clicks", lambda b: BUYS.encode()), {"clicks: too many or too few columns": 2}),
-    "a truncated line": (change("buys", lambda b: b[:-12]), {"buys: too many or too few columns": 1}),
+    "the files are exchanged": (
+        change("clicks", lambda b: BUYS.encode()),
+        {"clicks: too many or too few columns": 2},
+    ),
+    "a truncated line": (
+        change("buys", lambda b: b[:-12]),
+        {"buys: too many or too few columns": 1},
+    ),
     "junk ids": (
-        change("clicks", lambda b: b + b"x,2014-04-07T10:51:09.277Z,214536502,0\n3,2014-04-07T10:51:09.277Z,2145e9,0\n"),
-        {"clicks: user is no whole number within int64": 1, "clicks: item is no whole number within int64": 1},
+        change(
+            "clicks",
+            lambda b: (
+                b
+                + b"x,2014-04-07T10:51:09.277Z,214536502,0\n3,2014-04-07T10:51:09.277Z,2145e9,0\n"
+            ),
+        ),
+        {
+            "clicks: user is no whole number within int64": 1,
+            "clicks: item is no whole number within int64": 1,
+        },
     ),
     "0 for ids": (
-        change("clicks", lambda b: b + b"0,2014-04-07T10:51:09.277Z,214536502,0\n3,2014-04-07T10:51:09.277Z,0,0\n"),
+        change(
+            "clicks",
+            lambda b: (
+                b + b"0,2014-04-07T10:51:09.277Z,214536502,0\n3,2014-04-07T10:51:09.277Z,0,0\n"
+            ),
+        ),
         {"clicks: no user": 1, "clicks: no item": 1},
     ),
     "ids beyond int64": (
@@ -130,11 +183,19 @@ COUNTED: dict[str, tuple[Callable[[Path], object], dict[str, int]]] = {
         {"clicks: item is no whole number within int64": 1},
     ),
     "times out of range": (
-        change("buys", lambda b: b + b"3,1814-04-07T10:51:09.277Z,1,1,1\n3,2014-02-30T00:00:00Z,1,1,1\n3,,1,1,1\n"),
+        change(
+            "buys",
+            lambda b: (
+                b + b"3,1814-04-07T10:51:09.277Z,1,1,1\n3,2014-02-30T00:00:00Z,1,1,1\n3,,1,1,1\n"
+            ),
+        ),
         {"buys: no readable time": 3},
     ),
     "prices that are none": (
-        change("buys", lambda b: b + b"3,2014-04-07T10:51:09Z,1,dear,1\n3,2014-04-07T10:51:09Z,1,1,nan\n"),
+        change(
+            "buys",
+            lambda b: b + b"3,2014-04-07T10:51:09Z,1,dear,1\n3,2014-04-07T10:51:09Z,1,1,nan\n",
+        ),
         {"buys: price is no finite number": 1, "buys: quantity is no finite number": 1},
     ),
 }
@@ -158,7 +219,9 @@ def test_bad_rows_are_counted(case: str, tmp_path: Path, engine: Engine) -> None
     spoil(raw)
     made = yoochoose.read(raw, tmp_path / "out", engine=engine)
     assert made.manifest.rejected == rejected
-    assert made.manifest.events == int(made.manifest.source["events"].split()[0]) - sum(rejected.values())
+    assert made.manifest.events == int(made.manifest.source["events"].split()[0]) - sum(
+        rejected.values()
+    )
 
 
 def test_all_faults_in_one_error(tmp_path: Path, engine: Engine) -> None:

@@ -19,11 +19,13 @@ from clickprint.data.engine import DuckDB
 from clickprint.data.split import past_of
 from clickprint.encoders import als, encoder, interactions, load
 from clickprint.encoders.als import ALS
-from clickprint.encoders.bars import ItemKNN
+from clickprint.recommenders.baselines import ItemKNN
 from clickprint.testing.encoders import EncoderContract
 from clickprint.testing.worlds import BUY, CART, REMOVE, START, VIEW, memory_log
 
-TASTE = {"checkerboard": 0.99}  # who buys of which category; when he does (clockwork) is nothing that counts can tell
+TASTE = {
+    "checkerboard": 0.99
+}  # who buys of which category; when he does (clockwork) is nothing that counts can tell
 
 
 class TestItems(EncoderContract):
@@ -33,7 +35,9 @@ class TestItems(EncoderContract):
 
 
 class TestCategories(EncoderContract):
-    encoder = ALS(width=4, column="category", half_life=10, weights={"buy": 3, "cart": 1, "view": 1})
+    encoder = ALS(
+        width=4, column="category", half_life=10, weights={"buy": 3, "cart": 1, "view": 1}
+    )
     learns = TASTE
     tolerance = 0.02
 
@@ -41,13 +45,18 @@ class TestCategories(EncoderContract):
 def of(rows: list[list[int]]) -> Histories:
     starts = np.cumsum([0, *map(len, rows)]).astype(np.int64)
     item = np.array([i for r in rows for i in r], np.int64)
-    return Histories(np.arange(len(rows)) * 7, starts, {"item": item, "time": np.arange(len(item)) * DAY})
+    return Histories(
+        np.arange(len(rows)) * 7, starts, {"item": item, "time": np.arange(len(item)) * DAY}
+    )
 
 
 def tastes(users: int = 60, seed: int = 0) -> list[list[int]]:
     """Even users have items 0 … 9, odd ones 10 … 19; user 3 nothing."""
     random = np.random.default_rng(seed)
-    return [[] if u == 3 else (random.integers(0, 10, random.integers(2, 9)) + 10 * (u % 2)).tolist() for u in range(users)]
+    return [
+        [] if u == 3 else (random.integers(0, 10, random.integers(2, 9)) + 10 * (u % 2)).tolist()
+        for u in range(users)
+    ]
 
 
 def solved(vectors: np.ndarray, confidence: np.ndarray, regularization: float) -> np.ndarray:
@@ -56,7 +65,12 @@ def solved(vectors: np.ndarray, confidence: np.ndarray, regularization: float) -
     out = []
     for c in confidence:
         full = np.where(c > 0, c, 1)
-        out.append(np.linalg.solve(y.T @ (y * full[:, None]) + regularization * np.eye(y.shape[1]), y.T @ (full * (c > 0))))
+        out.append(
+            np.linalg.solve(
+                y.T @ (y * full[:, None]) + regularization * np.eye(y.shape[1]),
+                y.T @ (full * (c > 0)),
+            )
+        )
     return np.array(out)
 
 
@@ -88,7 +102,12 @@ def test_threads_change_no_byte() -> None:
         with als.solver(ALS(width=16)) as model:
             model.num_threads, model.random_state = threads, np.random.default_rng(0)
             model.fit(confidence, show_progress=False)
-            found.append((model.item_factors.tobytes(), model.recalculate_user(np.arange(300), confidence).tobytes()))
+            found.append(
+                (
+                    model.item_factors.tobytes(),
+                    model.recalculate_user(np.arange(300), confidence).tobytes(),
+                )
+            )
     assert found[0] == found[1]
 
 
@@ -111,16 +130,25 @@ def test_what_events_count() -> None:
     with DuckDB(threads=1) as engine:
         past = past_of(shop(engine), START + 10 * DAY)
         fitted = recipe.fit(past, rng=RNG(0))
-        of_items = fitted.confidences(past.histories(("item", "kind", "time")), als.Weighing.in_past(recipe.weights, 2, past))
+        of_items = fitted.confidences(
+            past.histories(("item", "kind", "time")), als.Weighing.in_past(recipe.weights, 2, past)
+        )
         by_category = ALS(width=2, column="category").fit(past, rng=RNG(0))
-        found = by_category.confidences(past.histories(("category", "kind")), als.Weighing.in_past(by_category.recipe.weights, 0, past))
+        found = by_category.confidences(
+            past.histories(("category", "kind")),
+            als.Weighing.in_past(by_category.recipe.weights, 0, past),
+        )
         profiles = fitted.encode(past)
         alone = fitted.encode(past_of(shop(engine), START + 10 * DAY, np.array([2, 77])))
     once = np.array([[1 * 0.5**4 + 3 * 0.5**3, 3 * 0.5**0.5, 0], [0, 0, 3 * 0.5], [0, 0, 0]])
     assert of_items.toarray() == pytest.approx(np.where(once > 0, 1 + 2 * once, 0))
-    assert found.toarray().tolist() == [[1 + 1 + 1 + 3 + 3], [0], [0]], "an item without a category has none; removing is not choosing"
+    assert found.toarray().tolist() == [[1 + 1 + 1 + 3 + 3], [0], [0]], (
+        "an item without a category has none; removing is not choosing"
+    )
     assert profiles.users.tolist() == [1, 2, 9]
-    assert profiles.vectors[:2].astype(float) == pytest.approx(solved(fitted.vectors, of_items.toarray(), 1)[:2], abs=2e-3)
+    assert profiles.vectors[:2].astype(float) == pytest.approx(
+        solved(fitted.vectors, of_items.toarray(), 1)[:2], abs=2e-3
+    )
     assert not profiles.vectors[2].any()
     assert alone.vectors[0].tobytes() == profiles.vectors[1].tobytes()
     assert not alone.vectors[1].any()
@@ -130,12 +158,16 @@ def test_histories_fade_from_their_end() -> None:
     rows = [[3, 3], [5, 3]]  # days 0 and 1, days 2 and 3
     fitted = ALS(width=2, half_life=1).fit_histories(of(rows))
     weighing = als.Weighing.in_histories(1, of(rows))
-    assert fitted.confidences(of(rows), weighing).toarray() == pytest.approx(np.array([[1 + 1 / 8 + 1 / 4, 0], [2, 1.5]]))
+    assert fitted.confidences(of(rows), weighing).toarray() == pytest.approx(
+        np.array([[1 + 1 / 8 + 1 / 4, 0], [2, 1.5]])
+    )
     assert fitted.now == 3 * DAY
     cut = Histories(of(rows).users, of(rows).starts, of(rows).fields, cutoff=5 * DAY)
     assert als.Weighing.in_histories(1, cut).now == 5 * DAY
     older = fitted.confidences(cut, als.Weighing.in_histories(1, cut))
-    assert fitted.states(cut) == pytest.approx(solved(fitted.vectors, older.toarray(), 1), abs=1e-3)
+    assert fitted.states(cut) == pytest.approx(
+        solved(fitted.vectors, older.toarray(), 1), abs=1e-3
+    )
 
 
 def test_it_ranks_a_users_taste_first() -> None:
@@ -229,14 +261,19 @@ def test_logs_that_are_refused() -> None:
         fitted = ALS(width=2, column="category").fit(past, rng=RNG(0))
     with pytest.raises(DataError, match="nothing to learn"):
         ALS().fit_histories(of([]))
-    with pytest.raises(ConfigError, match="column 'category' was learned, so there are no items to rank"):
+    with pytest.raises(
+        ConfigError, match="column 'category' was learned, so there are no items to rank"
+    ):
         fitted.recommend(of([[10]]), 3)
 
 
 def test_what_cannot_be_solved_is_said() -> None:
     with pytest.raises(ConfigError, match="raise regularization"):
         ALS(width=3, regularization=1e-30).fit_histories(of([[4, 4, 8], [9]]))
-    with pytest.raises(ValueError, match="row"), als.solver(ALS()) as model:  # a fault that regularization does not mend
+    with (
+        pytest.raises(ValueError, match="row"),
+        als.solver(ALS()) as model,
+    ):  # a fault that regularization does not mend
         model.recalculate_user(np.arange(2), sparse.csr_matrix((1, 3), dtype=np.float32))
 
 
@@ -285,7 +322,9 @@ def not_a_number(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "spoil", [unknown_option, other_width, no_options, fewer_values, no_vectors, not_a_number], ids=lambda f: f.__name__
+    "spoil",
+    [unknown_option, other_width, no_options, fewer_values, no_vectors, not_a_number],
+    ids=lambda f: f.__name__,
 )
 def test_damaged_files_are_said(spoil: Callable[[Path], None], tmp_path: Path) -> None:
     ALS(width=3).fit_histories(of(tastes())).save(tmp_path / "fitted")

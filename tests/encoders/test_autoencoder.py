@@ -28,7 +28,10 @@ TOLERANCE = 0.02  # float16 of sums in another order
 
 class TestAutoEncoder(EncoderContract):
     encoder = AutoEncoder(
-        width=16, history=HistorySpec(length=32, everything=True, fields=("kind", "weekday", "gap")), training=QUICK, pieces=1
+        width=16,
+        history=HistorySpec(length=32, everything=True, fields=("kind", "weekday", "gap")),
+        training=QUICK,
+        pieces=1,
     )
     tolerance = TOLERANCE
     anonymous = False  # rows are shuffled by their place among the users
@@ -42,7 +45,9 @@ class TestDeep(EncoderContract):
         layers=2,
         hide=0.3,
         stretches=2,
-        history=HistorySpec(length=4, everything=True, fields=("kind", "url", "hour", "age", "price_band")),
+        history=HistorySpec(
+            length=4, everything=True, fields=("kind", "url", "hour", "age", "price_band")
+        ),
         loss=Reconstruction(full=10, negatives=4),
         training=Training(epochs=2, batch=16),
     )
@@ -58,13 +63,17 @@ def some(lengths: list[int], seed: int = 0) -> Histories:
     item = np.where(random.random(n) < 1 / 3, NONE, random.integers(-3, 3, n))
     time = np.arange(n) * (DAY // 3)
     return Histories(
-        np.arange(len(lengths)) * 3 - 5, starts, {"item": item, "time": time, "kind": random.integers(0, 2, n).astype(np.int16)}
+        np.arange(len(lengths)) * 3 - 5,
+        starts,
+        {"item": item, "time": time, "kind": random.integers(0, 2, n).astype(np.int16)},
     )
 
 
 def small(**more: object) -> AutoEncoder:
     spec = HistorySpec(length=4, everything=True, fields=("kind", "weekday"))
-    return AutoEncoder(**{"width": 8, "history": spec, "training": Training(epochs=2, batch=16), **more})  # type: ignore[arg-type]
+    return AutoEncoder(
+        **{"width": 8, "history": spec, "training": Training(epochs=2, batch=16), **more}
+    )  # type: ignore[arg-type]
 
 
 def test_a_tenth_is_held_out_unless_that_is_too_few() -> None:
@@ -80,11 +89,17 @@ def test_a_tenth_is_held_out_unless_that_is_too_few() -> None:
 
 def test_it_stops_when_held_out_users_are_reconstructed_no_better() -> None:
     training = Training(epochs=40, batch=64, lr=0.2, patience=2)
-    progress = small(width=2, training=training).fit_histories(some([7] * 200), rng=RNG(0)).progress
+    progress = (
+        small(width=2, training=training).fit_histories(some([7] * 200), rng=RNG(0)).progress
+    )
     assert progress is not None
     assert progress.epoch == progress.best_epoch + 2 < 40
     assert progress.best == max(m for _, m in progress.measures) < 0
-    few = small(training=Training(epochs=4, batch=64, patience=1)).fit_histories(some([7] * 199), rng=RNG(0)).progress
+    few = (
+        small(training=Training(epochs=4, batch=64, patience=1))
+        .fit_histories(some([7] * 199), rng=RNG(0))
+        .progress
+    )
     assert few is not None
     assert few.epoch == 4, "of too few users nobody is held out"
     assert not few.measures
@@ -112,7 +127,10 @@ def test_stretches_say_how_much_of_a_history_is_trained_on() -> None:
     kind[old] ^= 1
     other = Histories(histories.users, histories.starts, {**histories.fields, "kind": kind})
     for stretches, same in ((1, True), (0, False)):
-        one, two = (small(stretches=stretches).fit_histories(h, rng=RNG(0)).states(histories) for h in (histories, other))
+        one, two = (
+            small(stretches=stretches).fit_histories(h, rng=RNG(0)).states(histories)
+            for h in (histories, other)
+        )
         assert np.array_equal(one, two) == same
 
 
@@ -145,7 +163,12 @@ def test_a_killed_training_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         recipe.fit_histories(histories, rng=RNG(0), checkpoint=tmp_path / "part", watch=killed)
-    assert recipe.fit_histories(histories, rng=RNG(0), checkpoint=tmp_path / "part").states(histories).tobytes() == wanted.tobytes()
+    assert (
+        recipe.fit_histories(histories, rng=RNG(0), checkpoint=tmp_path / "part")
+        .states(histories)
+        .tobytes()
+        == wanted.tobytes()
+    )
 
 
 @pytest.mark.parametrize("lengths", [[], [0, 0, 0]])
@@ -156,8 +179,12 @@ def test_no_event_at_all_is_said(lengths: list[int]) -> None:
 
 def test_events_about_nothing_alone() -> None:
     histories = some([3, 2])
-    nothing = Histories(histories.users, histories.starts, {**histories.fields, "item": np.full(5, NONE)})
-    assert small().fit_histories(nothing, rng=RNG(0)).states(nothing).any(1).all(), "their kinds and days are enough"
+    nothing = Histories(
+        histories.users, histories.starts, {**histories.fields, "item": np.full(5, NONE)}
+    )
+    assert small().fit_histories(nothing, rng=RNG(0)).states(nothing).any(1).all(), (
+        "their kinds and days are enough"
+    )
     with pytest.raises(DataError, match="no user has an event"):
         small(history=HistorySpec(fields=("kind",))).fit_histories(nothing, rng=RNG(0))
 
@@ -170,8 +197,12 @@ def test_one_event_is_a_sequence() -> None:
 def test_fields_that_are_not_there_or_hold_numbers() -> None:
     histories = some([3, 2])
     with pytest.raises(ConfigError, match="no field url, query; they have item, time, kind"):
-        small(history=HistorySpec(fields=("url", "kind", "query"))).fit_histories(histories, rng=RNG(0))
-    priced = Histories(histories.users, histories.starts, {**histories.fields, "price": np.ones(5)})
+        small(history=HistorySpec(fields=("url", "kind", "query"))).fit_histories(
+            histories, rng=RNG(0)
+        )
+    priced = Histories(
+        histories.users, histories.starts, {**histories.fields, "price": np.ones(5)}
+    )
     with pytest.raises(ConfigError, match=r"price: found numbers, expected ids; .*price_band"):
         small(history=HistorySpec(fields=("price",))).fit_histories(priced, rng=RNG(0))
     with pytest.raises(ConfigError, match="age: these histories have no cutoff"):
@@ -187,7 +218,10 @@ def test_item_vectors_start_from_texts() -> None:
         past = past_of(memory_log(engine, **random_arrays(np.random.default_rng(0))), CUTOFF)
         spec = HistorySpec(length=4, fields=("kind",))
         bare, said = (
-            small(history=replace(spec, texts=texts), training=QUICK).fit(past, rng=RNG(0)).encode(past) for texts in (False, True)
+            small(history=replace(spec, texts=texts), training=QUICK)
+            .fit(past, rng=RNG(0))
+            .encode(past)
+            for texts in (False, True)
         )
     assert not np.array_equal(bare.vectors, said.vectors)
 
@@ -196,21 +230,35 @@ def test_age_counts_from_the_cutoff() -> None:
     """⌊2 log2(1 + days)⌋."""
     days = np.array([0, 0.4, 0.5, 1, 3, 7, 100])
     time = (10**6 * DAY - days * DAY).astype(np.int64)[::-1]
-    histories = Histories(np.array([1]), np.array([0, 7]), {"item": np.arange(7), "time": time}, 10**6 * DAY)
+    histories = Histories(
+        np.array([1]), np.array([0, 7]), {"item": np.arange(7), "time": time}, 10**6 * DAY
+    )
     assert derive(histories, ("age",)).fields["age"].tolist() == [13, 6, 4, 2, 1, 0, 0]
 
 
 def test_options_come_from_a_recipe_file() -> None:
-    made = encoder("autoencoder", width=24, loss={"full": 5}, history={"length": 9, "fields": ["kind"]}, training={"patience": 2})
+    made = encoder(
+        "autoencoder",
+        width=24,
+        loss={"full": 5},
+        history={"length": 9, "fields": ["kind"]},
+        training={"patience": 2},
+    )
     assert made == AutoEncoder(
-        width=24, loss=Reconstruction(full=5), history=HistorySpec(length=9, fields=("kind",)), training=Training(patience=2)
+        width=24,
+        loss=Reconstruction(full=5),
+        history=HistorySpec(length=9, fields=("kind",)),
+        training=Training(patience=2),
     )
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"width": 0, "layers": 0}, "width: found 0, expected 1 to 2048; layers: found 0, expected at least 1"),
+        (
+            {"width": 0, "layers": 0},
+            "width: found 0, expected 1 to 2048; layers: found 0, expected at least 1",
+        ),
         ({"width": 4096}, "width: found 4096"),
         ({"hidden": -1}, "hidden: found -1"),
         ({"hide": 1.5}, "hide: found 1.5, expected 0 to 1"),

@@ -28,12 +28,19 @@ ONCE = Training(epochs=1, batch=32)
 def of(*rows: list[int]) -> Histories:
     starts = np.cumsum([0, *map(len, rows)]).astype(np.int64)
     item = np.array([i for r in rows for i in r], np.int64)
-    return Histories(np.arange(len(rows)), starts, {"item": item, "time": np.arange(len(item)) * 1_000_000})
+    return Histories(
+        np.arange(len(rows)), starts, {"item": item, "time": np.arange(len(item)) * 1_000_000}
+    )
 
 
 @pytest.fixture(scope="module", params=RECIPES)
 def fitted(request: pytest.FixtureRequest) -> FittedSequence:
-    return sequence.fit(RECIPES[request.param](history=HistorySpec(length=6), training=ONCE), request.param, walks(20), rng=RNG(0))
+    return sequence.fit(
+        RECIPES[request.param](history=HistorySpec(length=6), training=ONCE),
+        request.param,
+        walks(20),
+        rng=RNG(0),
+    )
 
 
 def test_nobody_nothing_one_event_and_items_that_are_not_known(fitted: FittedSequence) -> None:
@@ -59,7 +66,9 @@ def test_one_history_of_a_million_events(name: str) -> None:
     short = walks(20)
     item = np.concatenate([short.fields["item"], np.resize(ITEMS, MILLION)])
     time = np.arange(len(item), dtype=np.int64) * 1_000_000
-    histories = Histories(np.arange(21), np.append(short.starts, len(item)), {"item": item, "time": time})
+    histories = Histories(
+        np.arange(21), np.append(short.starts, len(item)), {"item": item, "time": time}
+    )
     recipe = RECIPES[name](history=HistorySpec(length=6), training=ONCE)
     tracemalloc.start()
     found = sequence.fit(recipe, name, histories, rng=RNG(0))
@@ -69,7 +78,10 @@ def test_one_history_of_a_million_events(name: str) -> None:
     assert peak < 120 * MILLION, f"{peak / MILLION:.0f} bytes an event"
     newest = histories.last(7)
     wanted = sequence.fit(recipe, name, newest, rng=RNG(0))
-    assert all(torch.equal(a, b) for a, b in zip(found.network.parameters(), wanted.network.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(found.network.parameters(), wanted.network.parameters(), strict=True)
+    )
     assert np.allclose(states, wanted.states(newest), atol=1e-5)
     assert (lists.items[20] == NONE).all(), "who had everything is given nothing"
 
@@ -81,7 +93,12 @@ def test_ids_and_times_at_the_ends_of_their_range() -> None:
     time = np.array([big.min + 1, -1, 0, big.max, -5, 0, 5])
     extreme = Histories(histories.users, histories.starts, {**histories.fields, "time": time})
     for name in ("sasrec", "hstu"):
-        found = sequence.fit(RECIPES[name](training=ONCE, history=HistorySpec(fields=("hour", "gap"))), name, extreme, rng=RNG(0))
+        found = sequence.fit(
+            RECIPES[name](training=ONCE, history=HistorySpec(fields=("hour", "gap"))),
+            name,
+            extreme,
+            rng=RNG(0),
+        )
         assert np.isfinite(found.states(extreme)).all()
         assert set(found.recommend(extreme, 3).items.ravel().tolist()) == {0, big.max, big.min + 1}
 
@@ -117,7 +134,11 @@ def test_a_training_that_leaves_the_numbers_says_what_to_do(tmp_path: Path) -> N
     with pytest.raises(FloatingPointError, match="lower lr, or set clip"):
         sequence.fit(wild, "sasrec", walks(30), rng=RNG(0), checkpoint=tmp_path / "c")
     if (tmp_path / "c").exists():
-        assert all(torch.isfinite(v).all() for n, v in load_file(tmp_path / "c" / "state.safetensors").items() if n.startswith("model."))
+        assert all(
+            torch.isfinite(v).all()
+            for n, v in load_file(tmp_path / "c" / "state.safetensors").items()
+            if n.startswith("model.")
+        )
 
 
 def test_profiles_hold_numbers_only() -> None:
@@ -134,9 +155,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = RECIPES["sasrec"](history=HistorySpec(length=6, fields=("kind",)), training=ONCE)
     histories = walks(10)
     kinds = np.resize(np.array([0, 3], np.int16), histories.events)
-    sequence.fit(recipe, "sasrec", Histories(histories.users, histories.starts, {**histories.fields, "kind": kinds}), rng=RNG(0)).save(
-        target
-    )
+    sequence.fit(
+        recipe,
+        "sasrec",
+        Histories(histories.users, histories.starts, {**histories.fields, "kind": kinds}),
+        rng=RNG(0),
+    ).save(target)
     return target
 
 
@@ -168,15 +192,27 @@ def file(name: str, content: bytes) -> Callable[[Path], None]:
 
 ITEM_TABLE = "embed.item.weight"
 SPOILT = {
-    "NaN": (weights(lambda t: t[ITEM_TABLE][3].fill_(torch.nan)), "1 of .* weights are no finite numbers, the first is embed.item.weight"),
+    "NaN": (
+        weights(lambda t: t[ITEM_TABLE][3].fill_(torch.nan)),
+        "1 of .* weights are no finite numbers, the first is embed.item.weight",
+    ),
     "infinite": (weights(lambda t: t[ITEM_TABLE][0].fill_(-torch.inf)), "no finite numbers"),
-    "float64": (weights(lambda t: t.update({ITEM_TABLE: t[ITEM_TABLE].double()})), "is torch.float64, expected torch.float32"),
-    "float16": (weights(lambda t: t.update({ITEM_TABLE: t[ITEM_TABLE].half()})), "is torch.float16, expected torch.float32"),
+    "float64": (
+        weights(lambda t: t.update({ITEM_TABLE: t[ITEM_TABLE].double()})),
+        "is torch.float64, expected torch.float32",
+    ),
+    "float16": (
+        weights(lambda t: t.update({ITEM_TABLE: t[ITEM_TABLE].half()})),
+        "is torch.float16, expected torch.float32",
+    ),
     "one weight less": (weights(lambda t: t.pop(ITEM_TABLE)), "Error"),
     "one weight more": (weights(lambda t: t.update(more=torch.ones(2))), "Error"),
     "other weights": (weights(lambda t: (t.clear(), t.update(x=torch.ones(2)))), "Error"),
     "empty weights": (file("weights.safetensors", b""), "Error|header"),
-    "a pickle": (file("weights.safetensors", b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00."), "Error|header"),
+    "a pickle": (
+        file("weights.safetensors", b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00."),
+        "Error|header",
+    ),
     "a huge header": (file("weights.safetensors", b"\xff" * 8 + b"{}"), "Error|header"),
     "real values": (values(ITEMS.astype(np.float64)), "values of item: found float64"),
     "short values": (values(np.sort(ITEMS).astype(np.int32)), "values of item: found int32"),
@@ -186,16 +222,28 @@ SPOILT = {
     "nothing as a value": (values(np.array([NONE, *range(7)])), "one is nothing"),
     "fewer values": (values(np.arange(5)), "Error|mismatch"),
     "a field's values": (values(np.array([b"a"]), "kind"), r"values of kind: found \|S1"),
-    "an object": (lambda f: np.save(f / "values.item.npy", np.array([{}], object), allow_pickle=True), "not a numpy array"),
+    "an object": (
+        lambda f: np.save(f / "values.item.npy", np.array([{}], object), allow_pickle=True),
+        "not a numpy array",
+    ),
     "unknown option": (about(lambda raw: raw["state"]["options"].update(colour="red")), "colour"),
-    "option of a wrong type": (about(lambda raw: raw["state"]["options"].update(width="wide")), "width: found 'wide'"),
+    "option of a wrong type": (
+        about(lambda raw: raw["state"]["options"].update(width="wide")),
+        "width: found 'wide'",
+    ),
     "no options": (about(lambda raw: raw["state"].pop("options")), "options"),
-    "options that are a list": (about(lambda raw: raw["state"].update(options=[1])), "not a fitted `sasrec`"),
+    "options that are a list": (
+        about(lambda raw: raw["state"].update(options=[1])),
+        "not a fitted `sasrec`",
+    ),
     "other format": (about(lambda raw: raw.update(format=99)), "found format 99, expected 1"),
     "state that is a text": (about(lambda raw: raw.update(state="x")), "not a fitted encoder"),
     "a list": (file("fitted.json", b"[]"), "not a fitted encoder"),
     "another recipe": (about(lambda raw: raw.update(encoder="hstu")), "not a fitted `hstu`"),
-    "an unknown encoder": (about(lambda raw: raw.update(encoder="oracle")), "found no encoder 'oracle'"),
+    "an unknown encoder": (
+        about(lambda raw: raw.update(encoder="oracle")),
+        "found no encoder 'oracle'",
+    ),
 }
 
 
@@ -227,16 +275,22 @@ def test_every_file_cut_short(name: str, share: float, folder: Path, tmp_path: P
 
 # ------------------------------------------------------------------------------------------------------------ checkpoints
 def other_recipe(folder: Path) -> None:
-    sequence.fit(RECIPES["gru4rec"](training=ONCE), "gru4rec", walks(10), rng=RNG(0), checkpoint=folder)
+    sequence.fit(
+        RECIPES["gru4rec"](training=ONCE), "gru4rec", walks(10), rng=RNG(0), checkpoint=folder
+    )
 
 
 def other_seed(folder: Path) -> None:
-    sequence.fit(RECIPES["sasrec"](training=ONCE), "sasrec", walks(10), rng=RNG(1), checkpoint=folder)
+    sequence.fit(
+        RECIPES["sasrec"](training=ONCE), "sasrec", walks(10), rng=RNG(1), checkpoint=folder
+    )
 
 
 def own(change: Callable[[Path], object]) -> Callable[[Path], None]:
     def spoil(folder: Path) -> None:
-        sequence.fit(RECIPES["sasrec"](training=ONCE), "sasrec", walks(10), rng=RNG(0), checkpoint=folder)
+        sequence.fit(
+            RECIPES["sasrec"](training=ONCE), "sasrec", walks(10), rng=RNG(0), checkpoint=folder
+        )
         change(folder)
 
     return spoil
@@ -263,7 +317,14 @@ CHECKPOINTS = {
     "no progress": (own(lambda f: (f / "progress.json").unlink()), "cannot be read"),
     "a list": (own(lambda f: (f / "progress.json").write_text("[1]")), "cannot be read"),
     "null": (own(lambda f: (f / "progress.json").write_text("null")), "cannot be read"),
-    "cut short": (own(lambda f: (f / "state.safetensors").write_bytes((f / "state.safetensors").read_bytes()[:300])), "cannot be read"),
+    "cut short": (
+        own(
+            lambda f: (f / "state.safetensors").write_bytes(
+                (f / "state.safetensors").read_bytes()[:300]
+            )
+        ),
+        "cannot be read",
+    ),
     "epoch before the first": (progress(epoch=-1), "epoch -1, .*expected whole numbers"),
     "batch before the first": (progress(batch=-3), "batch -3, .*expected whole numbers"),
     "measures": (progress(measures=[["x"]]), "does not fit the model"),
@@ -275,17 +336,33 @@ def test_a_checkpoint_that_cannot_be_gone_on_from(how: str, tmp_path: Path) -> N
     spoil, said = CHECKPOINTS[how]
     folder = tmp_path / "c"
     spoil(folder)
-    files = lambda: {f.relative_to(tmp_path): f.read_bytes() for f in tmp_path.rglob("*") if f.is_file()}  # noqa: E731
+    files = lambda: {
+        f.relative_to(tmp_path): f.read_bytes() for f in tmp_path.rglob("*") if f.is_file()
+    }  # noqa: E731
     before = files()
     with pytest.raises(DataError, match=said):
-        sequence.fit(RECIPES["sasrec"](training=ONCE), "sasrec", walks(10), rng=RNG(0), checkpoint=folder)
+        sequence.fit(
+            RECIPES["sasrec"](training=ONCE), "sasrec", walks(10), rng=RNG(0), checkpoint=folder
+        )
     assert files() == before, "what was there is still there"
 
 
 def test_an_empty_folder_is_a_place_for_a_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "c").mkdir()
-    found = sequence.fit(RECIPES["sasrec"](training=QUICK), "sasrec", walks(10), rng=RNG(0), checkpoint=tmp_path / "c")
-    again = sequence.fit(RECIPES["sasrec"](training=QUICK), "sasrec", walks(10), rng=RNG(0), checkpoint=tmp_path / "c")
+    found = sequence.fit(
+        RECIPES["sasrec"](training=QUICK),
+        "sasrec",
+        walks(10),
+        rng=RNG(0),
+        checkpoint=tmp_path / "c",
+    )
+    again = sequence.fit(
+        RECIPES["sasrec"](training=QUICK),
+        "sasrec",
+        walks(10),
+        rng=RNG(0),
+        checkpoint=tmp_path / "c",
+    )
     assert found.progress is not None
     assert found.progress.epoch == 3
     assert np.array_equal(found.states(walks(10)), again.states(walks(10)))

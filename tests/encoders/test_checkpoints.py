@@ -41,7 +41,9 @@ def fit(past, name, folder, until=10**9):
                 raise Broken
 
     with checkpoints(folder):
-        return encoder(name, **RECIPES[name]).fit(past, rng=RNG(1), watch=watch).encode(past).vectors, len(steps)
+        return encoder(name, **RECIPES[name]).fit(past, rng=RNG(1), watch=watch).encode(
+            past
+        ).vectors, len(steps)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -67,5 +69,7 @@ def test_without_its_library_an_encoder_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.delitem(sys.modules, "clickprint.encoders.gru4rec", raising=False)
     monkeypatch.delitem(sys.modules, "clickprint.encoders.sequence", raising=False)
-    with pytest.raises(ConfigError, match=r"gru4rec needs torch.*pip install 'clickprint\[probe\]'"):
+    with pytest.raises(
+        ConfigError, match=r"gru4rec needs torch.*pip install 'clickprint\[probe\]'"
+    ):
         encoder("gru4rec")

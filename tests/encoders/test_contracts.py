@@ -70,7 +70,11 @@ class TestSaved(EncoderContract):
     def setup_class(cls) -> None:
         cls.folder = Path(tempfile.mkdtemp())
         users = np.arange(12, dtype=np.int64) * 7 - 20
-        Profiles(users, np.random.default_rng(0).normal(size=(12, 5)).astype(np.float16), (("a", 2), ("b", 3))).save(cls.folder)
+        Profiles(
+            users,
+            np.random.default_rng(0).normal(size=(12, 5)).astype(np.float16),
+            (("a", 2), ("b", 3)),
+        ).save(cls.folder)
         cls.encoder = Saved(folder=cls.folder, missing="mean")
 
     @classmethod
@@ -80,9 +84,19 @@ class TestSaved(EncoderContract):
 
 def test_every_encoder_of_the_registry_is_tested_here():
     here = (*globals().values(), *vars(test_sequence).values())
-    tested = {type(c.encoder).__name__ for c in here if isinstance(c, type) and hasattr(c, "encoder")} | {"Saved"}
-    for file in Path(__file__).parent.glob("test_*.py"):  # read, not imported: one may need an extra that is not here
-        tested |= set(re.findall(r"^class Test\w+\(EncoderContract\):\n    encoder = (\w+)\(", file.read_text("utf-8"), re.MULTILINE))
+    tested = {
+        type(c.encoder).__name__ for c in here if isinstance(c, type) and hasattr(c, "encoder")
+    } | {"Saved"}
+    for file in Path(__file__).parent.glob(
+        "test_*.py"
+    ):  # read, not imported: one may need an extra that is not here
+        tested |= set(
+            re.findall(
+                r"^class Test\w+\(EncoderContract\):\n    encoder = (\w+)\(",
+                file.read_text("utf-8"),
+                re.MULTILINE,
+            )
+        )
     assert {target.split(":")[1] for target in encoders.ENCODERS.values()} <= tested
 
 
@@ -105,7 +119,9 @@ class Broken:
         user = log.rows(["user"])["user"]
         counts = np.array([(user == u).sum() for u in past.users], np.float64)[:, None]
         if self.how == "peeks":  # at the raw relation that the cut is a view of
-            view = log.engine.one(f"SELECT sql FROM duckdb_views() WHERE view_name = '{log.events}'")[0]
+            view = log.engine.one(
+                f"SELECT sql FROM duckdb_views() WHERE view_name = '{log.events}'"
+            )[0]
             source = view.split("FROM ")[1].split(" WHERE")[0].strip(" ();")
             user = log.engine.arrays(f'SELECT "user" FROM {source}')["user"]
             counts = np.array([(user == u).sum() for u in past.users], np.float64)[:, None]
@@ -148,7 +164,9 @@ class Broken:
 )
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_the_contract_bites(how: str, promise: str):
-    contract = type("Contract", (EncoderContract,), {"encoder": Broken(how), "learns": {"checkerboard": 0.9}})()
+    contract = type(
+        "Contract", (EncoderContract,), {"encoder": Broken(how), "learns": {"checkerboard": 0.9}}
+    )()
     with pytest.raises((AssertionError, ClickprintError, TypeCheckError)):
         getattr(contract, promise)()
 
@@ -166,7 +184,9 @@ def test_the_contract_bites_on_what_is_loaded(tmp_path: Path):
 
 
 def test_an_honest_encoder_passes():
-    contract = type("Contract", (EncoderContract,), {"encoder": Broken("fine"), "learns": {"clockwork": 0.9}})()
+    contract = type(
+        "Contract", (EncoderContract,), {"encoder": Broken("fine"), "learns": {"clockwork": 0.9}}
+    )()
     contract.test_one_finite_row_a_user()
     contract.test_rows_in_any_order()
     contract.test_time_travel_is_impossible()
@@ -184,7 +204,10 @@ def test_the_worlds_are_as_they_say():
             rows = world.log.rows(["user", "category"], roles=(Role.BUY,), window=world.window)
             if name == "checkerboard":
                 for t in range(world.truth.shape[1]):
-                    assert np.array_equal(np.unique(rows["user"][rows["category"] == t]), world.past.users[world.truth[:, t]])
+                    assert np.array_equal(
+                        np.unique(rows["user"][rows["category"] == t]),
+                        world.past.users[world.truth[:, t]],
+                    )
             else:
                 assert np.array_equal(np.unique(rows["user"]), world.past.users[world.truth[:, 0]])
             if name == "dice":

@@ -18,7 +18,15 @@ from clickprint.core.time import DAY
 from clickprint.data.engine import DuckDB
 from clickprint.data.split import past_of
 from clickprint.encoders import encoder, load, sequence
-from clickprint.encoders.contrastive import Contrastive, Pairs, cut_times, hold_out, measure_on, share_below, vectors
+from clickprint.encoders.contrastive import (
+    Contrastive,
+    Pairs,
+    cut_times,
+    hold_out,
+    measure_on,
+    share_below,
+    vectors,
+)
 from clickprint.encoders.sequence import SECOND, HistorySpec
 from clickprint.metrics.labels import auroc
 from clickprint.nn.contrastive import TwoTowers, TwoTowersLoss
@@ -60,7 +68,11 @@ class TestContrastive(EncoderContract):
 class TestSearches(EncoderContract):
     """What was searched for, as code vectors."""
 
-    encoder = replace(SMALL, history=HistorySpec(length=20, everything=True, fields=("kind", "query_codes")), training=Training(epochs=1))
+    encoder = replace(
+        SMALL,
+        history=HistorySpec(length=20, everything=True, fields=("kind", "query_codes")),
+        training=Training(epochs=1),
+    )
     tolerance = 0.02
     anonymous = False
 
@@ -71,8 +83,14 @@ def some_events(seed: int, users: int = 9, most: int = 12, days: int = 40) -> Hi
     lengths = random.integers(0, most + 1, users)
     lengths[users // 2] = 0
     starts = starts_of(lengths)
-    time = np.concatenate([np.sort(random.integers(0, days * 4, n)) * (DAY // 4) for n in lengths]).astype(np.int64)
-    fields = {TIME: time, "item": random.integers(1, 9, len(time)), "gap": random.integers(1, 5, len(time))}
+    time = np.concatenate(
+        [np.sort(random.integers(0, days * 4, n)) * (DAY // 4) for n in lengths]
+    ).astype(np.int64)
+    fields = {
+        TIME: time,
+        "item": random.integers(1, 9, len(time)),
+        "gap": random.integers(1, 5, len(time)),
+    }
     return Histories(np.arange(users) * 5, starts, fields)
 
 
@@ -87,7 +105,9 @@ def test_pairs_are_those_of_brute_force(seed: int) -> None:
     pairs = Pairs.of(events, cuts, horizon)
     found = {
         (int(u), int(c)): (list(range(first, at)), list(range(at, end)))
-        for u, c, first, at, end in zip(pairs.users, pairs.cuts, pairs.first, pairs.at, pairs.end, strict=True)
+        for u, c, first, at, end in zip(
+            pairs.users, pairs.cuts, pairs.first, pairs.at, pairs.end, strict=True
+        )
     }
     wanted = {}
     for u, c in itertools.product(range(len(events)), cuts.tolist()):
@@ -105,24 +125,36 @@ def test_pairs_are_those_of_brute_force(seed: int) -> None:
 def test_no_tower_reads_what_is_not_its_own(seed: int) -> None:
     """Every event is the number of its place, so what a batch holds can be looked up."""
     events, horizon, length = some_events(seed, most=30), 5 * DAYS, 6
-    named = Histories(events.users, events.starts, {**events.fields, "item": np.arange(1, events.events + 1)})
+    named = Histories(
+        events.users, events.starts, {**events.fields, "item": np.arange(1, events.events + 1)}
+    )
     pairs = Pairs.of(named, np.array([35, 21, 14]) * DAYS, horizon)
     past, future, users = pairs.part(numbers(named), length)
     assert torch.equal(users, torch.from_numpy(pairs.users))
     seconds = numbers(named)[TIME]
     owner = np.repeat(np.arange(len(named)), named.lengths)
     for p in range(len(pairs)):
-        before, after = (b.fields["item"][p, : int(b.lengths[p])].numpy() - 1 for b in (past, future))
+        before, after = (
+            b.fields["item"][p, : int(b.lengths[p])].numpy() - 1 for b in (past, future)
+        )
         cut = pairs.cuts[p]
-        all_before = [e for e in range(named.events) if owner[e] == pairs.users[p] and seconds[e] < cut]
-        all_after = [e for e in range(named.events) if owner[e] == pairs.users[p] and cut <= seconds[e] < cut + horizon]
+        all_before = [
+            e for e in range(named.events) if owner[e] == pairs.users[p] and seconds[e] < cut
+        ]
+        all_after = [
+            e
+            for e in range(named.events)
+            if owner[e] == pairs.users[p] and cut <= seconds[e] < cut + horizon
+        ]
         assert before.tolist() == all_before[-length:], "the newest of the past"
         assert after.tolist() == all_after[:length], "the oldest of the future"
         assert past.fields[TIME][p, : len(before)].tolist() == (cut - seconds[before]).tolist()
         assert future.fields[TIME][p, : len(after)].tolist() == (seconds[after] - cut).tolist()
         assert (past.fields["item"][p, len(before) :] == 0).all()
         assert (past.fields["gap"][p, : len(before)].numpy() == named.fields["gap"][before]).all()
-        assert future.fields["gap"][p, : len(after)].tolist() == ([0, *named.fields["gap"][after[1:]].tolist()] if len(after) else [])
+        assert future.fields["gap"][p, : len(after)].tolist() == (
+            [0, *named.fields["gap"][after[1:]].tolist()] if len(after) else []
+        )
 
 
 def test_the_cuts_end_a_horizon_before_the_cutoff() -> None:
@@ -142,7 +174,9 @@ def test_an_epoch_draws_anew_and_each_pair_once() -> None:
 # ------------------------------------------------------------------------------------------------------------------ network
 def towers(seed: int = 0, pieces: int = 3) -> TwoTowers:
     torch.manual_seed(seed)
-    return TwoTowers({"item": 8, "gap": 5}, 8, 6, layers=1, heads=2, inner=8, dropout=0.0, pieces=pieces)
+    return TwoTowers(
+        {"item": 8, "gap": 5}, 8, 6, layers=1, heads=2, inner=8, dropout=0.0, pieces=pieces
+    )
 
 
 def test_loss_by_brute_force() -> None:
@@ -214,23 +248,35 @@ def test_share_below_by_brute_force() -> None:
     assert share_below(np.ones((3, 3), np.float32)) == 0.5
 
 
-def shoppers(users: int = 60, days: int = 60, active: float = 0.6, seed: int = 0) -> dict[str, np.ndarray]:
+def shoppers(
+    users: int = 60, days: int = 60, active: float = 0.6, seed: int = 0
+) -> dict[str, np.ndarray]:
     """Everybody buys his own item every few days; some stop."""
     random = np.random.default_rng(seed)
-    user, day = (a.ravel() for a in np.meshgrid(np.arange(users), np.arange(0, days, 3), indexing="ij"))
+    user, day = (
+        a.ravel() for a in np.meshgrid(np.arange(users), np.arange(0, days, 3), indexing="ij")
+    )
     keeps = (random.random(users) < active)[user] | (day < 20)
     user, day = user[keeps], day[keeps]
-    return {"time": START + day * DAY + (user % 5) * 1000, "user": user, "kind": np.zeros(len(user), np.int64), "item": user}
+    return {
+        "time": START + day * DAY + (user % 5) * 1000,
+        "user": user,
+        "kind": np.zeros(len(user), np.int64),
+        "item": user,
+    }
 
 
-def the_past(engine: DuckDB, days: int = 60, users: Sequence[int] | None = None, **arrays: np.ndarray) -> Past:
+def the_past(
+    engine: DuckDB, days: int = 60, users: Sequence[int] | None = None, **arrays: np.ndarray
+) -> Past:
     log = memory_log(engine, **(arrays or shoppers()))
     return past_of(log, START + days * DAY, None if users is None else np.array(users))
 
 
 def test_patience_holds_users_out_and_measures_them() -> None:
     recipe = Contrastive(
-        **{f: getattr(SMALL, f) for f in SMALL.__slots__ if f != "training"}, training=Training(epochs=6, patience=2, lr=0.01)
+        **{f: getattr(SMALL, f) for f in SMALL.__slots__ if f != "training"},
+        training=Training(epochs=6, patience=2, lr=0.01),
     )
     with DuckDB(threads=1) as engine:
         past = the_past(engine, **shoppers(users=150))
@@ -252,12 +298,18 @@ def test_patience_holds_users_out_and_measures_them() -> None:
         asked = Pairs.of(held, last.cuts[:1], 7 * DAYS)
         left, right, logit = vectors(fitted, asked, held)
         some = np.flatnonzero(asked.active)
-        own = [np.mean([left[i] @ right[j] < left[i] @ right[i] for j in some if j != i]) for i in some]
+        own = [
+            np.mean([left[i] @ right[j] < left[i] @ right[i] for j in some if j != i])
+            for i in some
+        ]
         assert found == pytest.approx(np.mean(own) + auroc(asked.active, logit), abs=1e-3)
 
 
 def test_too_few_to_measure_by_trains_all_epochs() -> None:
-    recipe = Contrastive(**{f: getattr(SMALL, f) for f in SMALL.__slots__ if f != "training"}, training=Training(epochs=3, patience=1))
+    recipe = Contrastive(
+        **{f: getattr(SMALL, f) for f in SMALL.__slots__ if f != "training"},
+        training=Training(epochs=3, patience=1),
+    )
     with DuckDB(threads=1) as engine:
         fitted = recipe.fit(the_past(engine, **shoppers(users=12)), rng=RNG(0))
     assert fitted.progress is not None
@@ -279,7 +331,10 @@ def test_one_user_has_nobody_to_be_told_from() -> None:
 
 
 def test_nobody_active() -> None:
-    refused("fewer than two users", **{n: v[shoppers()["time"] < START + 9 * DAY] for n, v in shoppers().items()})
+    refused(
+        "fewer than two users",
+        **{n: v[shoppers()["time"] < START + 9 * DAY] for n, v in shoppers().items()},
+    )
 
 
 def test_nobody_at_all() -> None:
@@ -303,7 +358,10 @@ def test_histories_without_a_cutoff() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"cuts": 0, "horizon_days": -1}, "horizon_days: found -1, expected at least 1; cuts: found 0"),
+        (
+            {"cuts": 0, "horizon_days": -1},
+            "horizon_days: found -1, expected at least 1; cuts: found 0",
+        ),
         ({"width": 12, "heads": 4}, "heads: 4 do not divide a width of 12 into even parts"),
         ({"held_out": 1.0}, "held_out: found 1.0"),
         ({"loss": {"temperature": 0}}, "temperature: found 0"),

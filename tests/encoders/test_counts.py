@@ -31,7 +31,9 @@ def grouped(users: np.ndarray, rows: dict[str, np.ndarray], kept: np.ndarray) ->
     return np.bincount(np.searchsorted(users, rows["user"][mine]), minlength=len(users))
 
 
-def slow_twin(past, days: tuple[int, ...], top: int, columns: dict[int, tuple[str, ...]]) -> np.ndarray:
+def slow_twin(
+    past, days: tuple[int, ...], top: int, columns: dict[int, tuple[str, ...]]
+) -> np.ndarray:
     """The features of every kind but searches, column by column, from the rows."""
     rows = past.log.rows(["user", "time", "kind", "item", "url", "category", "price_bucket"])
     out = []
@@ -43,7 +45,9 @@ def slow_twin(past, days: tuple[int, ...], top: int, columns: dict[int, tuple[st
         last = rows["time"][mine].max(initial=0)
         for d in days:
             late = mine & (rows["time"] >= last - d * DAY)
-            out += [grouped(past.users, rows, late & (rows[c] == v)) for c in picked for v in tops[c]]
+            out += [
+                grouped(past.users, rows, late & (rows[c] == v)) for c in picked for v in tops[c]
+            ]
     return np.array(out).T
 
 
@@ -57,7 +61,10 @@ def test_the_reference_case_is_the_organisers(golden, tmp_path):
         users = active(past)
         rows = past.log.rows(["user", "time", "kind", "item", "url", "category", "price"])
         kinds = {k.name: code for code, k in enumerate(past.log.manifest.kinds)}
-    wanted_users, wanted = np.load(golden / "expected" / "client_ids.npy"), np.load(golden / "expected" / "embeddings.npy")
+    wanted_users, wanted = (
+        np.load(golden / "expected" / "client_ids.npy"),
+        np.load(golden / "expected" / "embeddings.npy"),
+    )
     assert len(users) == 1919
     assert np.array_equal(users, np.sort(wanted_users))
     found = profiles.of(wanted_users)
@@ -78,11 +85,17 @@ def test_the_reference_case_is_the_organisers(golden, tmp_path):
                 counts = dict(ranked)
                 late = mine & (rows["time"] >= rows["time"][mine].max() - d * DAY)
                 for i, value in enumerate(values):
-                    if not same[at + i]:  # then it ties, and theirs is the column of a value that ties with it
+                    if not same[
+                        at + i
+                    ]:  # then it ties, and theirs is the column of a value that ties with it
                         assert counts[value] in tied, f"{block.kind} {d}d {column} {value}"
                         rivals = [v for v, n in ranked if n == counts[value]]
-                        columns = [grouped(users, rows, late & (rows[column] == v)) for v in rivals]
-                        assert any(np.array_equal(c, wanted[order, at + i]) for c in columns), f"{block.kind} {d}d {column} {value}"
+                        columns = [
+                            grouped(users, rows, late & (rows[column] == v)) for v in rivals
+                        ]
+                        assert any(np.array_equal(c, wanted[order, at + i]) for c in columns), (
+                            f"{block.kind} {d}d {column} {value}"
+                        )
                         free += 1
                 at += len(values)
         at += 16 if block.codes else 0
@@ -95,7 +108,9 @@ def test_the_reference_case_is_the_organisers(golden, tmp_path):
 def test_equal_to_the_slow_twin(seed):
     with DuckDB(threads=2) as engine:
         log = random_log(engine, np.random.default_rng(seed), users=15, events=400)
-        users = log.users()[1:]  # one user's events count for windows, not for the most frequent values
+        users = log.users()[
+            1:
+        ]  # one user's events count for windows, not for the most frequent values
         past = past_of(log, START + 30 * DAY, np.append(users, 999_999))
         fitted = Counts(days=(2, 9), top=4).fit(past)
         found = fitted.encode(past)
@@ -107,7 +122,10 @@ def test_equal_to_the_slow_twin(seed):
         assert not found.vectors[-1].any()
         rows = past.log.rows(["user", "query"], roles=(Role.SEARCH,))
         texts = engine.table(f"SELECT * FROM {log.texts['query']}").to_pydict()
-        codes = {i: np.array(t.strip("[]").split(), float) for i, t in zip(texts["id"], texts["text"], strict=True)}
+        codes = {
+            i: np.array(t.strip("[]").split(), float)
+            for i, t in zip(texts["id"], texts["text"], strict=True)
+        }
         for row, user in enumerate(past.users):
             asked = [codes[q] for q in rows["query"][rows["user"] == user].tolist()]
             means = np.mean(asked, 0) if asked else np.zeros(16)
@@ -120,7 +138,9 @@ def test_layout_is_the_fits_and_kinds_go_by_name():
         log = random_log(engine, rng)
         fitted = Counts(top=2).fit(past_of(log, START + 30 * DAY))
         turned = (Kind("search", Role.SEARCH), Kind("buy", Role.BUY), Kind("wish", Role.LIKE))
-        other = memory_log(engine, time=[START, START], user=[1, 1], kind=[1, 2], item=[3, 3], kinds=turned)
+        other = memory_log(
+            engine, time=[START, START], user=[1, 1], kind=[1, 2], item=[3, 3], kinds=turned
+        )
         found = fitted.encode(past_of(other, START + DAY))
     assert found.vectors.shape[1] == len(fitted.names)
     assert found.vectors[0, 0] == 1  # the one buy
@@ -128,7 +148,12 @@ def test_layout_is_the_fits_and_kinds_go_by_name():
 
 
 def test_other_logs_get_the_same_form():
-    kinds = (Kind("seen", Role.EXPOSE), Kind("look", Role.VIEW), Kind("ask", Role.SEARCH), Kind("order", Role.BUY))
+    kinds = (
+        Kind("seen", Role.EXPOSE),
+        Kind("look", Role.VIEW),
+        Kind("ask", Role.SEARCH),
+        Kind("order", Role.BUY),
+    )
     with DuckDB(threads=1) as engine:
         log = memory_log(
             engine,
@@ -147,16 +172,34 @@ def test_other_logs_get_the_same_form():
         *("order", "order 1d item 10", "order 1d item 12", "order 1d price 0", "order 1d price 1"),
         *("look", "look 1d item 11", "ask", "ask 1d query 77", "seen", "seen 1d item 10"),
     )
-    assert found.vectors.tolist() == [[1, 1, 0, 1, 0, 1, 1, 1, 1, 0, 0], [1, 0, 1, 0, 1, 0, 0, 0, 0, 1, 1]]
+    assert found.vectors.tolist() == [
+        [1, 1, 0, 1, 0, 1, 1, 1, 1, 0, 0],
+        [1, 0, 1, 0, 1, 0, 0, 0, 0, 1, 1],
+    ]
     assert found.blocks == (("order", 5), ("look", 2), ("ask", 2), ("seen", 2))
 
 
 def test_counts_beyond_float16_saturate():
     n = 70_000
     with DuckDB(threads=1) as engine:
-        log = memory_log(engine, time=np.full(n, START), user=np.full(n, 1), kind=np.full(n, BUY), item=np.full(n, 4))
+        log = memory_log(
+            engine,
+            time=np.full(n, START),
+            user=np.full(n, 1),
+            kind=np.full(n, BUY),
+            item=np.full(n, 4),
+        )
         past = past_of(log, START + DAY)
-        assert Counts().fit(past).encode(past).vectors[0].tolist() == [65504.0, 65504.0, 65504.0, 65504.0, 0, 0, 0, 0]
+        assert Counts().fit(past).encode(past).vectors[0].tolist() == [
+            65504.0,
+            65504.0,
+            65504.0,
+            65504.0,
+            0,
+            0,
+            0,
+            0,
+        ]
 
 
 def test_a_window_holds_its_edge_and_ends_with_the_kinds_last_event():
@@ -170,20 +213,42 @@ def test_a_window_holds_its_edge_and_ends_with_the_kinds_last_event():
         )
         past = past_of(log, START + 10 * DAY, np.array([1]))
         fitted = Counts(days=(1, 30), top=1).fit(past)
-        assert dict(zip(fitted.names, fitted.encode(past).vectors[0].tolist(), strict=True))["buy 1d item 7"] == 1
-        assert dict(zip(fitted.names, fitted.encode(past).vectors[0].tolist(), strict=True))["buy 30d item 7"] == 3
+        assert (
+            dict(zip(fitted.names, fitted.encode(past).vectors[0].tolist(), strict=True))[
+                "buy 1d item 7"
+            ]
+            == 1
+        )
+        assert (
+            dict(zip(fitted.names, fitted.encode(past).vectors[0].tolist(), strict=True))[
+                "buy 30d item 7"
+            ]
+            == 3
+        )
 
 
 def test_event_prices_are_cut_at_their_quantiles():
     prices = np.repeat([1.0, 2.0, 3.0, 4.0], [50, 25, 15, 10])
     with DuckDB(threads=1) as engine:
-        log = memory_log(engine, time=np.full(100, START), user=np.arange(100), kind=np.full(100, BUY), price=prices)
-        assert price_edges(log, 4) == (2.0,)  # the 25th, 50th and 75th of the hundred are 1, 1 and 2
+        log = memory_log(
+            engine,
+            time=np.full(100, START),
+            user=np.arange(100),
+            kind=np.full(100, BUY),
+            price=prices,
+        )
+        assert price_edges(log, 4) == (
+            2.0,
+        )  # the 25th, 50th and 75th of the hundred are 1, 1 and 2
         assert price_edges(log, 10) == (2.0, 3.0)
-        assert price_edges(random_log(engine, np.random.default_rng(0))) == ()  # the catalogue has buckets
+        assert (
+            price_edges(random_log(engine, np.random.default_rng(0))) == ()
+        )  # the catalogue has buckets
 
 
-@pytest.mark.parametrize("options", [{"days": ()}, {"days": (0,)}, {"days": (7, 7)}, {"top": 0}, {"top": -1}])
+@pytest.mark.parametrize(
+    "options", [{"days": ()}, {"days": (0,)}, {"days": (7, 7)}, {"top": 0}, {"top": -1}]
+)
 def test_options_that_cannot_be(options):
     with pytest.raises(ConfigError, match=next(iter(options))):
         Counts(**options)
@@ -191,6 +256,12 @@ def test_options_that_cannot_be(options):
 
 def test_too_many_columns_are_refused():
     with DuckDB(threads=1) as engine:
-        log = memory_log(engine, time=np.full(3000, START), user=np.arange(3000), kind=np.full(3000, VIEW), url=np.arange(3000))
+        log = memory_log(
+            engine,
+            time=np.full(3000, START),
+            user=np.arange(3000),
+            kind=np.full(3000, VIEW),
+            url=np.arange(3000),
+        )
         with pytest.raises(ConfigError, match="9005 columns"):
             Counts(top=3000).fit(past_of(log, START + DAY))

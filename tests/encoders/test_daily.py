@@ -13,12 +13,14 @@ from clickprint.core.ragged import starts_of
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
 from clickprint.encoders import load
-from clickprint.encoders.daily import DayRows, fit_by_day, score_day
 from clickprint.encoders.gru4rec import GRU4Rec
+from clickprint.encoders.online_training import DayRows, fit_by_day, score_day
 from clickprint.encoders.sequence import HistorySpec
 from clickprint.nn.train import Training
 
-RECIPE = GRU4Rec(width=16, history=HistorySpec(length=8), training=Training(batch=16, lr=0.02), dropout=0.0)
+RECIPE = GRU4Rec(
+    width=16, history=HistorySpec(length=8), training=Training(batch=16, lr=0.02), dropout=0.0
+)
 ITEMS = 10
 
 
@@ -30,7 +32,9 @@ def drifting(users: int = 32, days: int = 12, a_day: int = 3, every: int = 6) ->
     item = (rng.integers(0, ITEMS, users)[:, None] + np.cumsum(steps)) % ITEMS
     time = day * DAY + np.tile(np.arange(a_day), days) * DAY // 24 + 500 * DAY
     return Histories(
-        np.arange(users) * 5, starts_of(np.full(users, len(day))), {"item": item.ravel().astype(np.int64), "time": np.tile(time, users)}
+        np.arange(users) * 5,
+        starts_of(np.full(users, len(day))),
+        {"item": item.ravel().astype(np.int64), "time": np.tile(time, users)},
     )
 
 
@@ -44,7 +48,9 @@ def test_learning_each_day_beats_a_model_that_stands_still() -> None:
     still = [score_day(frozen, histories, d.day, k=3).ndcg for d in days]
     moving = [d.ndcg for d in days]
     assert moving[4] > 0.9, "the first rule is learned on its days"
-    assert np.mean(moving[7:]) > np.mean(still[7:]) + 0.4, "the second rule is learned by who goes on"
+    assert np.mean(moving[7:]) > np.mean(still[7:]) + 0.4, (
+        "the second rule is learned by who goes on"
+    )
     assert moving[5] < 0.4, "the day of the change is scored before it is learned"
     assert fitted.progress is not None
     assert fitted.progress.epoch == 12
@@ -62,7 +68,11 @@ def test_a_day_is_scored_by_the_model_of_the_days_before() -> None:
         own = list(zip(histories.ragged("item")[r], histories.ragged("time")[r], strict=True))
         first = next(i for i, t in own if t >= 503 * DAY)
         given = np.array([i for i, t in own if t < 503 * DAY])
-        one = Histories(np.array([1]), np.array([0, len(given)]), {"item": given, "time": np.arange(len(given))})
+        one = Histories(
+            np.array([1]),
+            np.array([0, len(given)]),
+            {"item": given, "time": np.arange(len(given))},
+        )
         found = early.recommend(one, 4).items[0].tolist()
         total += 1 / np.log2(2 + found.index(first)) if first in found else 0
     assert days[2].ndcg == pytest.approx(total / 20, abs=1e-6)
@@ -81,7 +91,9 @@ def test_rows_of_days_hold_every_target_of_the_day_once() -> None:
     for length in (3, 50):
         for day in range(-3, 3):
             found, weights = [], 0
-            for (given, wanted), weight in rows.parts(numbers, starts, length, 2)(np.flatnonzero(rows.day == day)):
+            for (given, wanted), weight in rows.parts(numbers, starts, length, 2)(
+                np.flatnonzero(rows.day == day)
+            ):
                 weights += weight
                 for b in range(len(given.lengths)):
                     for at in torch.nonzero(wanted.fields["item"][b]).ravel().tolist():
@@ -90,12 +102,19 @@ def test_rows_of_days_hold_every_target_of_the_day_once() -> None:
             expected = []
             for u in range(7):
                 mine = range(starts[u], starts[u + 1])
-                of_day = [p for p in mine if time[p] // DAY == day and item[p] != NONE and p > starts[u]]
+                of_day = [
+                    p for p in mine if time[p] // DAY == day and item[p] != NONE and p > starts[u]
+                ]
                 newest = max((p for p in mine if time[p] // DAY == day), default=0)
                 for p in of_day:
                     if p > newest - length:
                         first = max(starts[u], newest - length)
-                        expected.append((numbers["item"][max(first, p - 3) : p].tolist(), int(numbers["item"][p])))
+                        expected.append(
+                            (
+                                numbers["item"][max(first, p - 3) : p].tolist(),
+                                int(numbers["item"][p]),
+                            )
+                        )
             assert sorted(found) == sorted(expected), (length, day)
             assert weights == len(expected)
 
@@ -131,8 +150,14 @@ def test_it_is_saved_daily_and_goes_on_to_the_same_bytes(steps: int, tmp_path: P
 
 
 def test_what_cannot_be_learned_is_said() -> None:
-    alone = Histories(np.array([1, 2]), np.array([0, 1, 1]), {"item": np.array([3]), "time": np.array([4])})
-    nobody = Histories(np.zeros(0, np.int64), np.zeros(1, np.int64), {"item": np.zeros(0, np.int64), "time": np.zeros(0, np.int64)})
+    alone = Histories(
+        np.array([1, 2]), np.array([0, 1, 1]), {"item": np.array([3]), "time": np.array([4])}
+    )
+    nobody = Histories(
+        np.zeros(0, np.int64),
+        np.zeros(1, np.int64),
+        {"item": np.zeros(0, np.int64), "time": np.zeros(0, np.int64)},
+    )
     for histories in (alone, nobody):
         with pytest.raises(DataError, match="nothing to learn day by day"):
             fit_by_day(RECIPE, "gru4rec", histories, rng=RNG(0))

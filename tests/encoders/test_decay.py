@@ -20,14 +20,18 @@ def engine():
         yield engine
 
 
-def encoded(log, encoder: Decay, cutoff: int, users=None) -> tuple[dict[str, np.ndarray], list[int]]:
+def encoded(
+    log, encoder: Decay, cutoff: int, users=None
+) -> tuple[dict[str, np.ndarray], list[int]]:
     """Column by name, and the users."""
     past = past_of(log, cutoff, users)
     fitted = encoder.fit(past)
     profiles = fitted.encode(past)
     assert len(set(fitted.names)) == len(fitted.names) == profiles.vectors.shape[1]
     assert sum(w for _, w in profiles.blocks) == len(fitted.names)
-    return dict(zip(fitted.names, profiles.vectors.T.astype(float), strict=True)), profiles.users.tolist()
+    return dict(
+        zip(fitted.names, profiles.vectors.T.astype(float), strict=True)
+    ), profiles.users.tolist()
 
 
 def test_by_hand(engine):
@@ -51,7 +55,12 @@ def test_by_hand(engine):
         session=[1, 2, 3, 3, 4, 5],
         catalogue={"item": [10, 11, 12], "category": [1, 1, 2]},
     )
-    x, users = encoded(log, Decay(half_lives=(7,), windows=(1, 14), weeks=4, taste_half_lives=(10,), top=3), cutoff, np.array([1, 2, 3]))
+    x, users = encoded(
+        log,
+        Decay(half_lives=(7,), windows=(1, 14), weeks=4, taste_half_lives=(10,), top=3),
+        cutoff,
+        np.array([1, 2, 3]),
+    )
     assert users == [1, 2, 3]
 
     def of(name, row=0):
@@ -61,7 +70,9 @@ def test_by_hand(engine):
     assert of("buy events") == close(np.log1p(3), abs=1e-3)
     assert of("all events") == close(np.log1p(5), abs=1e-3)
     assert of("buy in 1d") == close(np.log1p(1), abs=1e-3)
-    assert of("buy in 14d") == close(np.log1p(2), abs=1e-3)  # day 16, hour 3: 13 days and 21 hours before
+    assert of("buy in 14d") == close(
+        np.log1p(2), abs=1e-3
+    )  # day 16, hour 3: 13 days and 21 hours before
     ages = np.array([28, 13 + 21 / 24, 1 / 24]) - 0.5 / 24
     assert of("buy half-life 7d") == close(np.log1p((0.5 ** (ages / 7)).sum()), abs=1e-3)
     assert of("buy since last") == close(np.log1p(1 / 24), abs=1e-3)
@@ -83,7 +94,9 @@ def test_by_hand(engine):
     assert of("buy spent") == close(np.log1p(24), abs=2e-3)
     assert of("buy spent in 14d") == close(np.log1p(20), abs=2e-3)
     assert of("buy item distinct") == close(np.log1p(2), abs=1e-3)
-    assert of("buy item entropy") == close(-(2 / 3 * np.log(2 / 3) + 1 / 3 * np.log(1 / 3)), abs=1e-3)
+    assert of("buy item entropy") == close(
+        -(2 / 3 * np.log(2 / 3) + 1 / 3 * np.log(1 / 3)), abs=1e-3
+    )
     assert of("buy item top share") == close(2 / 3, abs=1e-3)
     assert of("buy item again share") == close(1 / 2, abs=1e-3)
     assert of("buy category entropy") == close(0, abs=1e-3)
@@ -91,21 +104,34 @@ def test_by_hand(engine):
     assert of("share viewed bought") == 1
     assert of("share carted bought") == 0
     assert of("ratio buy view") == close(np.log1p(3) - np.log1p(1), abs=1e-3)
-    assert of("weekday 0") + of("weekday 1") + sum(of(f"weekday {d}") for d in range(2, 7)) == close(1, abs=2e-3)
+    assert of("weekday 0") + of("weekday 1") + sum(
+        of(f"weekday {d}") for d in range(2, 7)
+    ) == close(1, abs=2e-3)
     assert of("part 5") == close(2 / 5, abs=1e-3)  # 20 to 24 o'clock
     weekday = (START // DAY + 29 + 3) % 7
     assert of(f"weekday {weekday}") >= 2 / 5 - 1e-3
-    assert of("taste bought item 10 half-life 10d") == close(np.log1p((0.5 ** (ages[:2] / 10)).sum()), abs=1e-3)
-    assert of("taste touched category 2 half-life 10d") == close(np.log1p(0.5 ** (ages[2] / 10)), abs=1e-3)
+    assert of("taste bought item 10 half-life 10d") == close(
+        np.log1p((0.5 ** (ages[:2] / 10)).sum()), abs=1e-3
+    )
+    assert of("taste touched category 2 half-life 10d") == close(
+        np.log1p(0.5 ** (ages[2] / 10)), abs=1e-3
+    )
     assert of("search since last", 1) == close(np.log1p(9.75), abs=2e-3)
-    assert of("buy since last", 1) == close(np.log1p(28), abs=2e-2)  # never: as long ago as the log's first event
+    assert of("buy since last", 1) == close(
+        np.log1p(28), abs=2e-2
+    )  # never: as long ago as the log's first event
     assert all(values[2] == 0 for values in x.values())  # nothing is known of user 3
     assert all(np.isfinite(values).all() for values in x.values())
 
 
 @pytest.mark.parametrize(
     "without",
-    [("price", "session"), ("catalogue",), ("url", "query", "texts", "codes"), ("price", "session", "catalogue", "url", "query", "texts")],
+    [
+        ("price", "session"),
+        ("catalogue",),
+        ("url", "query", "texts", "codes"),
+        ("price", "session", "catalogue", "url", "query", "texts"),
+    ],
 )
 def test_logs_that_have_little(engine, without):
     from clickprint.testing.worlds import random_arrays
@@ -133,7 +159,9 @@ def test_only_purchases(engine):
 
 
 def test_shards_change_nothing(engine, monkeypatch):
-    past = past_of(random_log(engine, np.random.default_rng(3), users=20, events=300), START + 30 * DAY)
+    past = past_of(
+        random_log(engine, np.random.default_rng(3), users=20, events=300), START + 30 * DAY
+    )
     fitted = Decay(top=3).fit(past)
     wanted = fitted.encode(past).vectors
     monkeypatch.setattr(decay, "SHARD", 3)
@@ -142,13 +170,28 @@ def test_shards_change_nothing(engine, monkeypatch):
 
 def test_another_log_fills_what_it_has(engine):
     """Kinds go by name; what the other log lacks stays zero."""
-    fitted = Decay(top=3).fit(past_of(random_log(engine, np.random.default_rng(3)), START + 30 * DAY))
-    other = memory_log(
-        engine, kinds=(Kind("wish", Role.LIKE), Kind("buy", Role.BUY)), time=[START, START], user=[4, 4], kind=[0, 1], item=[1, 2]
+    fitted = Decay(top=3).fit(
+        past_of(random_log(engine, np.random.default_rng(3)), START + 30 * DAY)
     )
-    found = dict(zip(fitted.names, fitted.encode(past_of(other, START + DAY)).vectors[0].tolist(), strict=True))
+    other = memory_log(
+        engine,
+        kinds=(Kind("wish", Role.LIKE), Kind("buy", Role.BUY)),
+        time=[START, START],
+        user=[4, 4],
+        kind=[0, 1],
+        item=[1, 2],
+    )
+    found = dict(
+        zip(
+            fitted.names,
+            fitted.encode(past_of(other, START + DAY)).vectors[0].tolist(),
+            strict=True,
+        )
+    )
     assert found["buy events"] == pytest.approx(np.log(2), abs=1e-3)
-    assert found["all events"] == pytest.approx(np.log(2), abs=1e-3)  # a wish is no kind of the fitted log
+    assert found["all events"] == pytest.approx(
+        np.log(2), abs=1e-3
+    )  # a wish is no kind of the fitted log
     assert found["cart events"] == 0
     assert found["sessions"] == 0
 

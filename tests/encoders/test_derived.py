@@ -19,7 +19,9 @@ from clickprint.encoders.derived import DERIVED, columns, derive
 HOUR = 3_600_000_000
 
 
-def histories(lengths: list[int], times: list[int], prices: list[float], cutoff: int | None = None) -> Histories:
+def histories(
+    lengths: list[int], times: list[int], prices: list[float], cutoff: int | None = None
+) -> Histories:
     starts = starts_of(np.array(lengths, np.int64))
     fields = {"time": np.array(times, np.int64), "price": np.array(prices, np.float64)}
     return Histories(np.arange(len(lengths)), starts, fields, cutoff)
@@ -71,15 +73,33 @@ def test_every_derived_field_has_a_slow_twin() -> None:
 @given(data=st.data())
 def test_each_event_is_what_it_says(field: str, data: st.DataObject) -> None:
     lengths = data.draw(st.lists(st.integers(0, 4), max_size=6))
-    gaps = st.one_of(st.integers(0, 3), st.sampled_from([HOUR - 1, HOUR, 3 * HOUR, DAY]), st.integers(0, 400 * DAY))
+    gaps = st.one_of(
+        st.integers(0, 3),
+        st.sampled_from([HOUR - 1, HOUR, 3 * HOUR, DAY]),
+        st.integers(0, 400 * DAY),
+    )
     times: list[int] = []
     for n in lengths:
         steps = data.draw(st.lists(gaps, min_size=n, max_size=n))
-        times += (data.draw(st.integers(-(10**15), 2 * 10**15)) + np.cumsum(steps, dtype=np.int64)).tolist()
-    prices = data.draw(st.lists(st.sampled_from(PRICES) | st.floats(1e-6, 1e6), min_size=len(times), max_size=len(times)))
-    events = histories(lengths, times, prices, cutoff=max(times, default=0) + data.draw(st.integers(0, 40 * DAY)))
+        times += (
+            data.draw(st.integers(-(10**15), 2 * 10**15)) + np.cumsum(steps, dtype=np.int64)
+        ).tolist()
+    prices = data.draw(
+        st.lists(
+            st.sampled_from(PRICES) | st.floats(1e-6, 1e6),
+            min_size=len(times),
+            max_size=len(times),
+        )
+    )
+    events = histories(
+        lengths, times, prices, cutoff=max(times, default=0) + data.draw(st.integers(0, 40 * DAY))
+    )
     found = derive(events, [field]).fields[field]
-    wanted = [SLOW[field](events, range(a, b), e) for a, b in zip(events.starts[:-1], events.starts[1:], strict=True) for e in range(a, b)]
+    wanted = [
+        SLOW[field](events, range(a, b), e)
+        for a, b in zip(events.starts[:-1], events.starts[1:], strict=True)
+        for e in range(a, b)
+    ]
     assert found.dtype == np.int64
     assert found.tolist() == wanted
 
@@ -87,11 +107,17 @@ def test_each_event_is_what_it_says(field: str, data: st.DataObject) -> None:
 def test_some_by_hand() -> None:
     monday = int(datetime(2026, 11, 23, 6, 59, tzinfo=UTC).timestamp()) * 1_000_000
     prices = [1.0, np.nan, 0.0, -2.0, 0.5, np.inf]
-    events = histories([0, 3, 0, 3, 0], [monday, monday + HOUR, monday + DAY, monday, monday, monday + 7 * DAY], prices)
+    events = histories(
+        [0, 3, 0, 3, 0],
+        [monday, monday + HOUR, monday + DAY, monday, monday, monday + 7 * DAY],
+        prices,
+    )
     made = derive(events, ["hour", "weekday", "gap", "price_band"]).fields
     assert made["hour"].tolist() == [6, 7, 6, 6, 6, 6]
     assert made["weekday"].tolist() == [0, 0, 1, 0, 0, 0]
-    assert made["gap"].tolist() == [NONE, 1, 4, NONE, 0, 7], "log2 of 2, 24, 1 and 169 hours; none before anyone's first event"
+    assert made["gap"].tolist() == [NONE, 1, 4, NONE, 0, 7], (
+        "log2 of 2, 24, 1 and 169 hours; none before anyone's first event"
+    )
     assert made["price_band"].tolist() == [0, NONE, NONE, NONE, -4, NONE]
 
 
@@ -104,13 +130,18 @@ def test_without_events_there_are_no_values(lengths: list[int]) -> None:
 
 def test_times_that_go_back_have_no_gap() -> None:
     """Histories are in order; should one not be, no logarithm of a negative number is taken."""
-    assert derive(histories([2], [5 * HOUR, 0], [1, 1]), ["gap"]).fields["gap"].tolist() == [NONE, 0]
+    assert derive(histories([2], [5 * HOUR, 0], [1, 1]), ["gap"]).fields["gap"].tolist() == [
+        NONE,
+        0,
+    ]
 
 
 def test_an_age_needs_a_cutoff_and_is_never_negative() -> None:
     with pytest.raises(ConfigError, match="age: these histories have no cutoff"):
         derive(histories([1], [0], [1]), ["age"])
-    assert derive(histories([2], [0, 9 * DAY], [1, 1], cutoff=3 * DAY), ["age"]).fields["age"].tolist() == [4, 0]
+    assert derive(histories([2], [0, 9 * DAY], [1, 1], cutoff=3 * DAY), ["age"]).fields[
+        "age"
+    ].tolist() == [4, 0]
 
 
 def test_other_fields_and_the_cutoff_stay() -> None:
@@ -123,5 +154,10 @@ def test_other_fields_and_the_cutoff_stay() -> None:
 
 
 def test_columns_that_are_needed_once_each() -> None:
-    assert columns(("hour", "kind", "gap", "price_band", "weekday", "category")) == ("time", "kind", "price", "category")
+    assert columns(("hour", "kind", "gap", "price_band", "weekday", "category")) == (
+        "time",
+        "kind",
+        "price",
+        "category",
+    )
     assert columns(()) == ()

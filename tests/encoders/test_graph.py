@@ -37,13 +37,18 @@ class TestTwHIN(EncoderContract):
 def of(rows: list[list[int]]) -> Histories:
     starts = np.cumsum([0, *map(len, rows)]).astype(np.int64)
     item = np.array([i for r in rows for i in r], np.int64)
-    return Histories(np.arange(len(rows)) * 7, starts, {"item": item, "time": np.arange(len(item)) * DAY})
+    return Histories(
+        np.arange(len(rows)) * 7, starts, {"item": item, "time": np.arange(len(item)) * DAY}
+    )
 
 
 def tastes(users: int = 60, seed: int = 0) -> list[list[int]]:
     """Even users have items 0 … 9, odd ones 10 … 19; user 3 nothing."""
     random = np.random.default_rng(seed)
-    return [[] if u == 3 else (random.integers(0, 10, random.integers(2, 9)) + 10 * (u % 2)).tolist() for u in range(users)]
+    return [
+        [] if u == 3 else (random.integers(0, 10, random.integers(2, 9)) + 10 * (u % 2)).tolist()
+        for u in range(users)
+    ]
 
 
 def unit(v: np.ndarray) -> np.ndarray:
@@ -56,8 +61,12 @@ def test_loss_is_its_definition() -> None:
     torch.nn.init.normal_(model.relation.weight)
     left, right, relation = [0, 0, 1, 2, 4], [3, 1, 3, 2, 5], [0, 1, 1, 0, 1]
     weight = [1.0, 2.0, 0.5, 3.0, 1.0]
-    edges = Edges(torch.tensor(left), torch.tensor(right), torch.tensor(relation), torch.tensor(weight))
-    u, i, r = (t.weight.detach().numpy().astype(float) for t in (model.left, model.right, model.relation))
+    edges = Edges(
+        torch.tensor(left), torch.tensor(right), torch.tensor(relation), torch.tensor(weight)
+    )
+    u, i, r = (
+        t.weight.detach().numpy().astype(float) for t in (model.left, model.right, model.relation)
+    )
 
     def probability(a: int, b: int) -> float:
         cosine = float(unit(u[left[a]]) @ unit(i[right[b]] + r[relation[b]]))
@@ -66,7 +75,10 @@ def test_loss_is_its_definition() -> None:
     wanted = 0.0
     for a in range(5):
         others = [b for b in range(5) if left[b] != left[a] and right[b] != right[a]]
-        wanted -= weight[a] * (math.log(probability(a, a)) + np.mean([math.log(1 - probability(a, b)) for b in others]))
+        wanted -= weight[a] * (
+            math.log(probability(a, a))
+            + np.mean([math.log(1 - probability(a, b)) for b in others])
+        )
     assert edge_loss(model, edges).item() == pytest.approx(wanted, rel=1e-5)
 
 
@@ -106,10 +118,16 @@ def test_a_profile_leads_from_all_edges_to_the_users_own() -> None:
     middle = (buy[0] + cart[0] + buy[1] + buy[2]) / 4
     assert fitted.middle == pytest.approx(middle, abs=1e-6)
     weights = np.array([1 * 0.5**4, 3 * 0.5**3, 3 * 0.5**0.5])
-    own = weights[0] * (cart[0] - middle) + weights[1] * (buy[0] - middle) + weights[2] * (buy[1] - middle)
+    own = (
+        weights[0] * (cart[0] - middle)
+        + weights[1] * (buy[0] - middle)
+        + weights[2] * (buy[1] - middle)
+    )
     assert profiles.users.tolist() == [1, 2, 9, 10]
     assert profiles.vectors[0].astype(float) == pytest.approx(own, abs=2e-3)
-    assert profiles.vectors[1].astype(float) == pytest.approx(3 * 0.5 * (buy[2] - middle), abs=2e-3)
+    assert profiles.vectors[1].astype(float) == pytest.approx(
+        3 * 0.5 * (buy[2] - middle), abs=2e-3
+    )
     assert not profiles.vectors[2:].any()
     assert alone.vectors[0].tobytes() == profiles.vectors[1].tobytes()
     assert not alone.vectors[1].any()
@@ -125,13 +143,18 @@ def test_a_profile_is_the_first_step_from_zero() -> None:
     for u in (0, 1, 7):
         x = torch.zeros(4, requires_grad=True)
         own = ends[[at[i] for i in tastes()[u]]]
-        (torch.nn.functional.softplus(-own @ x) + torch.nn.functional.softplus(everything @ x).mean()).sum().backward()
+        (
+            torch.nn.functional.softplus(-own @ x)
+            + torch.nn.functional.softplus(everything @ x).mean()
+        ).sum().backward()
         assert fitted.states(of(tastes()))[u] == pytest.approx(-2 * x.grad.numpy(), abs=1e-5)
 
 
 def test_new_users_lie_with_their_like() -> None:
     """Two tastes: users who were not there in training are told apart, and are ranked the items of their taste."""
-    fitted = TwHIN(width=8, training=Training(epochs=20, batch=64, lr=0.02)).fit_histories(of(tastes(200)), rng=RNG(0))
+    fitted = TwHIN(width=8, training=Training(epochs=20, batch=64, lr=0.02)).fit_histories(
+        of(tastes(200)), rng=RNG(0)
+    )
     strangers = tastes(100, seed=9)
     states = fitted.states(of(strangers))
     like = np.sign(states @ states[0])
@@ -144,23 +167,33 @@ def test_new_users_lie_with_their_like() -> None:
 def test_ranking_is_by_cosine_with_the_heaviest_relation() -> None:
     with DuckDB(threads=1) as engine:
         past = past_of(shop(engine), START + 10 * DAY)
-        fitted = TwHIN(width=4, weights={"view": 1, "cart": 1, "buy": 3}, training=QUICK).fit(past, rng=RNG(0))
+        fitted = TwHIN(width=4, weights={"view": 1, "cart": 1, "buy": 3}, training=QUICK).fit(
+            past, rng=RNG(0)
+        )
     assert fitted.relations == ("view", "cart", "buy")
     given = of([[10], [20, 30], [], [999, NONE]])
     scores = fitted.states(given) @ unit(fitted.items + fitted.moves[2]).T
-    assert fitted.states(given)[0] == pytest.approx(unit(fitted.items + fitted.moves[2])[0] - fitted.middle, abs=1e-6)
+    assert fitted.states(given)[0] == pytest.approx(
+        unit(fitted.items + fitted.moves[2])[0] - fitted.middle, abs=1e-6
+    )
     found = fitted.recommend(given, 3)
     unseen = fitted.recommend(given, 3, seen=False)
     for u, row in enumerate([[10], [20, 30], [], []]):
         order = sorted(range(3), key=lambda i: (-scores[u, i], i))
         assert found.items[u].tolist() == [10 * i + 10 for i in order]
-        assert [i for i in unseen.items[u].tolist() if i != NONE] == [10 * i + 10 for i in order if 10 * i + 10 not in row]
+        assert [i for i in unseen.items[u].tolist() if i != NONE] == [
+            10 * i + 10 for i in order if 10 * i + 10 not in row
+        ]
 
 
 def test_a_kind_that_was_not_there_at_fit_has_no_edges() -> None:
     with DuckDB(threads=1) as engine:
-        fitted = TwHIN(width=4, training=QUICK).fit(past_of(shop(engine), START + 10 * DAY), rng=RNG(0))
-        liked = memory_log(engine, user=[5], time=[START], kind=[0], item=[10], kinds=(Kind("heart", Role.LIKE),))
+        fitted = TwHIN(width=4, training=QUICK).fit(
+            past_of(shop(engine), START + 10 * DAY), rng=RNG(0)
+        )
+        liked = memory_log(
+            engine, user=[5], time=[START], kind=[0], item=[10], kinds=(Kind("heart", Role.LIKE),)
+        )
         assert not fitted.encode(past_of(liked, START + DAY)).vectors.any()
 
 
@@ -168,7 +201,12 @@ def test_histories_fade_and_end_at_their_cutoff() -> None:
     fitted = TwHIN(width=3, half_life=1, training=QUICK).fit_histories(of([[3, 5], [5, 9]]))
     assert fitted.now == 3 * DAY
     found = fitted.states(
-        Histories(np.array([1]), np.array([0, 2]), {"item": np.array([3, 9]), "time": np.array([0, DAY])}, cutoff=2 * DAY)
+        Histories(
+            np.array([1]),
+            np.array([0, 2]),
+            {"item": np.array([3, 9]), "time": np.array([0, DAY])},
+            cutoff=2 * DAY,
+        )
     )
     ends = unit(fitted.items + fitted.moves[0])
     assert found[0] == pytest.approx(ends[0] / 4 + ends[2] / 2 - 0.75 * fitted.middle, abs=1e-5)
@@ -188,7 +226,9 @@ def test_one_user_and_rare_values() -> None:
     assert np.isfinite(one.states(of([[4], []]))).all()
     alone = TwHIN(width=3, least=2, training=QUICK).fit_histories(of([[4, 4], [8]]))
     assert alone.values.tolist() == [4]
-    assert not alone.states(of([[4]])).any(), "the only edge there is leads nowhere else than all edges do"
+    assert not alone.states(of([[4]])).any(), (
+        "the only edge there is leads nowhere else than all edges do"
+    )
 
 
 @pytest.mark.parametrize(
@@ -221,7 +261,9 @@ def test_logs_that_are_refused() -> None:
         kinds = TwHIN(width=2, column="kind", training=QUICK).fit(past, rng=RNG(0))
     with pytest.raises(DataError, match="nothing to learn"):
         TwHIN().fit_histories(of([[NONE], []]))
-    with pytest.raises(ConfigError, match="column 'kind' was learned, so there are no items to rank"):
+    with pytest.raises(
+        ConfigError, match="column 'kind' was learned, so there are no items to rank"
+    ):
         kinds.recommend(of([[10]]), 3)
 
 
@@ -260,7 +302,9 @@ def other_type(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "spoil", [unknown_option, other_width, no_relations, fewer_values, no_items, not_a_number, other_type], ids=lambda f: f.__name__
+    "spoil",
+    [unknown_option, other_width, no_relations, fewer_values, no_items, not_a_number, other_type],
+    ids=lambda f: f.__name__,
 )
 def test_damaged_files_are_said(spoil: Callable[[Path], None], tmp_path: Path) -> None:
     recipe = TwHIN(width=3, training=QUICK)
@@ -278,7 +322,13 @@ def test_damaged_files_are_said(spoil: Callable[[Path], None], tmp_path: Path) -
 def test_carts_are_edges_of_their_own() -> None:
     """What was carted and bought is two edges, and each relation moves where it points to."""
     with DuckDB(threads=1) as engine:
-        log = memory_log(engine, user=[1, 1, 2, 3], time=[START + d for d in range(4)], kind=[CART, BUY, CART, BUY], item=[7, 7, 8, 9])
+        log = memory_log(
+            engine,
+            user=[1, 1, 2, 3],
+            time=[START + d for d in range(4)],
+            kind=[CART, BUY, CART, BUY],
+            item=[7, 7, 8, 9],
+        )
         fitted = TwHIN(width=4, training=QUICK).fit(past_of(log, START + DAY), rng=RNG(0))
     assert set(fitted.relations) == {"view", "search", "cart", "buy"}
     at = {r: i for i, r in enumerate(fitted.relations)}

@@ -31,7 +31,9 @@ def test_shares_are_fair(wanted, width):
     assert sum(given) == min(sum(wanted), width)
     assert all(g <= w for g, w in zip(given, wanted, strict=True))
     short = [g for g, w in zip(given, wanted, strict=True) if g < w]
-    assert not short or max(given) - min(short) <= 1  # who gets less than wanted gets as much as anybody, but for the odd column
+    assert (
+        not short or max(given) - min(short) <= 1
+    )  # who gets less than wanted gets as much as anybody, but for the odd column
 
 
 def test_standard_columns_and_a_mean_for_the_unknown():
@@ -40,7 +42,10 @@ def test_standard_columns_and_a_mean_for_the_unknown():
     raw[:4] = 0
     scale = Scale.fit(raw, "standard")
     x = scale.apply(raw)
-    assert x.shape == (200, 3)  # the column that never differs is out, one that tells the unknown is in
+    assert x.shape == (
+        200,
+        3,
+    )  # the column that never differs is out, one that tells the unknown is in
     assert np.allclose(x[4:, :2].mean(0), 0, atol=1e-9)
     assert np.allclose(x[4:, :2].std(0), 1, atol=1e-9)
     assert x[:4].tolist() == [[0, 0, 1]] * 4
@@ -50,7 +55,9 @@ def test_standard_columns_and_a_mean_for_the_unknown():
 
 def test_quantiles_are_shares_of_users():
     raw = np.array([[1], [2], [2], [5]], np.float16)
-    x = Scale.fit(np.repeat(raw, 100, 0), "quantile").apply(np.array([[0.5], [1], [2], [5], [9]], np.float16))[:, 0]
+    x = Scale.fit(np.repeat(raw, 100, 0), "quantile").apply(
+        np.array([[0.5], [1], [2], [5], [9]], np.float16)
+    )[:, 0]
     assert x[0] == -1
     assert x[4] == 1
     assert np.allclose(x[1:4], [-0.75, 0, 0.75], atol=0.02)
@@ -81,28 +88,44 @@ def test_blocks_are_named_and_add_up(past):
 
 
 def test_width_is_kept_and_shared(past):
-    profiles = Joined(blocks={"a": Counts(top=3), "b": Random(width=5)}, width=12).fit(past, rng=RNG(0)).encode(past)
+    profiles = (
+        Joined(blocks={"a": Counts(top=3), "b": Random(width=5)}, width=12)
+        .fit(past, rng=RNG(0))
+        .encode(past)
+    )
     assert profiles.blocks == (("a", 7), ("b", 5))
 
 
 def test_rows_have_one_length_a_block(past):
-    profiles = Joined(blocks={"a": Counts(top=3), "b": Random(width=6)}, rows=True).fit(past, rng=RNG(0)).encode(past)
+    profiles = (
+        Joined(blocks={"a": Counts(top=3), "b": Random(width=6)}, rows=True)
+        .fit(past, rng=RNG(0))
+        .encode(past)
+    )
     a = dict(profiles.blocks)["a"]
     lengths = np.linalg.norm(profiles.vectors[:, a:].astype(float), axis=1)
     assert np.allclose(lengths, np.sqrt(6), atol=0.01)
 
 
 def test_a_block_that_says_nothing_is_empty(past):
-    profiles = Joined(blocks={"one": Constant(), "b": Random(width=3)}).fit(past, rng=RNG(0)).encode(past)
+    profiles = (
+        Joined(blocks={"one": Constant(), "b": Random(width=3)}).fit(past, rng=RNG(0)).encode(past)
+    )
     assert profiles.blocks == (("one", 0), ("b", 3))
 
 
 def test_saved_profiles_join(past, tmp_path):
-    Profiles(past.users, np.random.default_rng(0).normal(size=(len(past.users), 4)).astype(np.float16)).save(tmp_path)
+    Profiles(
+        past.users, np.random.default_rng(0).normal(size=(len(past.users), 4)).astype(np.float16)
+    ).save(tmp_path)
     blocks = {"mine": {"encoder": "saved", "folder": str(tmp_path)}, "counts": {"top": 2}}
     profiles = Joined(blocks=blocks).fit(past, rng=RNG(0)).encode(past)
     assert profiles.blocks[0] == ("mine", 4)
-    same = Joined(blocks={"mine": Saved(folder=tmp_path), "counts": Counts(top=2)}).fit(past, rng=RNG(0)).encode(past)
+    same = (
+        Joined(blocks={"mine": Saved(folder=tmp_path), "counts": Counts(top=2)})
+        .fit(past, rng=RNG(0))
+        .encode(past)
+    )
     assert same.vectors.tobytes() == profiles.vectors.tobytes()
 
 

@@ -30,10 +30,21 @@ RECIPE = SASRec(
 
 def fit(checkpoint=None, watch=lambda *_: None):
     hourly = walks(24)
-    pairs = replace(hourly, fields=hourly.fields | {"time": hourly.fields["time"] // 7_200_000_000})
+    pairs = replace(
+        hourly, fields=hourly.fields | {"time": hourly.fields["time"] // 7_200_000_000}
+    )
     kept, users, held = sequence.hold_out(pairs, baskets=True)
     measure = sequence.last_item_measure(kept, users, held)
-    return sequence.fit(RECIPE, "sasrec", kept, rng=RNG(2), measure=measure, checkpoint=checkpoint, watch=watch, accelerator="cpu")
+    return sequence.fit(
+        RECIPE,
+        "sasrec",
+        kept,
+        rng=RNG(2),
+        measure=measure,
+        checkpoint=checkpoint,
+        watch=watch,
+        accelerator="cpu",
+    )
 
 
 # Runs each moment in a process of its own that kills itself there, then another one that goes on; torch is loaded once.
@@ -112,15 +123,26 @@ def check(moments: dict[tuple[str, int], int], out: Path) -> None:
     script = out / "kill.py"
     script.write_text(SCRIPT)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(script), str(Path(__file__).parent), str(out), json.dumps(list(moments))]
+    command = [
+        sys.executable,
+        str(script),
+        str(Path(__file__).parent),
+        str(out),
+        json.dumps(list(moments)),
+    ]
     subprocess.run(command, check=True, timeout=600, env=environment)
     fit().save(out / "unbroken")
     wanted = {f.name: f.read_bytes() for f in (out / "unbroken").iterdir()}
     for (where, turn), left in moments.items():
         folder = out / f"{where}-{turn}"
-        assert {f.name: f.read_bytes() for f in (folder / "fitted").iterdir()} == wanted, (where, turn)
+        assert {f.name: f.read_bytes() for f in (folder / "fitted").iterdir()} == wanted, (
+            where,
+            turn,
+        )
         assert int((folder / "steps").read_text()) == left, (where, turn)
-        assert {f.name for f in folder.iterdir()} == {"checkpoint", "fitted", "steps"}, "what the killed process left is removed"
+        assert {f.name for f in folder.iterdir()} == {"checkpoint", "fitted", "steps"}, (
+            "what the killed process left is removed"
+        )
 
 
 def test_killed_while_it_wrote_a_checkpoint_or_replaced_one(tmp_path: Path) -> None:
@@ -134,6 +156,10 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     saved = [1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9, 9]  # steps in the n-th checkpoint
     before = [0, *saved[:-1]]
     moments = {("step", n): STEPS - n for n in range(STEPS)}
-    moments |= {(where, n): STEPS - before[n] for n in range(12) for where in ("writing", "written")}
-    moments |= {("exchanged", n - 1): STEPS - saved[n] for n in range(1, 12)}  # the first one takes nobody's place
+    moments |= {
+        (where, n): STEPS - before[n] for n in range(12) for where in ("writing", "written")
+    }
+    moments |= {
+        ("exchanged", n - 1): STEPS - saved[n] for n in range(1, 12)
+    }  # the first one takes nobody's place
     check(moments, tmp_path)

@@ -52,7 +52,9 @@ class TestBare(EncoderContract):
         heads=1,
         now=False,
         stretches=2,
-        history=HistorySpec(length=5, everything=True, fields=("kind", "url", "price_band", "category")),
+        history=HistorySpec(
+            length=5, everything=True, fields=("kind", "url", "price_band", "category")
+        ),
         loss=MultiTaskLoss(targets={"category": 1.0, "price_band": 0.5}, windows=0.0),
         training=Training(epochs=2, batch=16, patience=2),
     )
@@ -62,7 +64,15 @@ class TestBare(EncoderContract):
 
 def small(**more: Any) -> MultiTask:
     spec = HistorySpec(length=8, everything=True, fields=("kind",))
-    options = {"width": 8, "layers": 1, "heads": 1, "horizon_days": 4, "history": spec, "top": 3, "counts": (1, 2)}
+    options = {
+        "width": 8,
+        "layers": 1,
+        "heads": 1,
+        "horizon_days": 4,
+        "history": spec,
+        "top": 3,
+        "counts": (1, 2),
+    }
     loss = MultiTaskLoss(targets={"item": 1.0, "kind": 1.0})
     return MultiTask(**{**options, "loss": loss, "training": Training(epochs=2, batch=16), **more})
 
@@ -71,16 +81,28 @@ def walks(lengths: list[int], seed: int = 0) -> Histories:
     """Each user goes around a circle of six items, an event a day, until the day before the cutoff; a third of the events are views."""
     random = np.random.default_rng(seed)
     starts = starts_of(np.array(lengths, np.int64))
-    item = np.concatenate([(random.integers(6) + np.arange(n)) % 6 * 10 - 20 for n in lengths] + [np.zeros(0, np.int64)]).astype(np.int64)
-    time = np.concatenate([50 * DAY - DAY * np.arange(n, 0, -1) for n in lengths] + [np.zeros(0, np.int64)]).astype(np.int64)
+    item = np.concatenate(
+        [(random.integers(6) + np.arange(n)) % 6 * 10 - 20 for n in lengths]
+        + [np.zeros(0, np.int64)]
+    ).astype(np.int64)
+    time = np.concatenate(
+        [50 * DAY - DAY * np.arange(n, 0, -1) for n in lengths] + [np.zeros(0, np.int64)]
+    ).astype(np.int64)
     kind = (random.random(len(item)) < 1 / 3).astype(np.int16)
-    return Histories(np.arange(len(lengths)) * 3 - 5, starts, {"item": item, "time": time, "kind": kind}, cutoff=50 * DAY)
+    return Histories(
+        np.arange(len(lengths)) * 3 - 5,
+        starts,
+        {"item": item, "time": time, "kind": kind},
+        cutoff=50 * DAY,
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------- what it learns
 def test_it_ranks_the_next_item_and_is_the_same_after_loading(tmp_path: Path) -> None:
     histories = walks([9, 0, 3] * 20)
-    fitted = small(width=16, now=False, training=Training(epochs=25, batch=20, lr=0.02)).fit_histories(histories, rng=RNG(0))
+    fitted = small(
+        width=16, now=False, training=Training(epochs=25, batch=20, lr=0.02)
+    ).fit_histories(histories, rng=RNG(0))
     lists = fitted.recommend(histories, 2)
     some = histories.lengths > 0
     last = histories.fields["item"][histories.starts[1:][some] - 1]
@@ -105,7 +127,9 @@ def lapsing(users: int = 200) -> Histories:
 @pytest.mark.parametrize("now", [True, False])
 def test_only_with_now_does_a_vector_know_how_long_ago_the_newest_event_was(now: bool) -> None:
     histories = lapsing()
-    fitted = small(now=now, training=Training(epochs=8, batch=20, lr=0.01)).fit_histories(histories, rng=RNG(0))
+    fitted = small(now=now, training=Training(epochs=8, batch=20, lr=0.01)).fit_histories(
+        histories, rng=RNG(0)
+    )
     silence = (histories.cutoff or 0) - histories.fields["time"][histories.starts[1:] - 1]
     x = np.c_[fitted.states(histories), np.ones(len(histories))].astype(np.float64)
     some = np.arange(len(x)) % 2 == 0
@@ -119,9 +143,14 @@ def test_windows_alone_are_learned_and_rank_nothing() -> None:
     histories = walks([12] * 80)
     kind = np.repeat(np.arange(80) % 2, 12).astype(np.int16)
     recipe = small(
-        loss=MultiTaskLoss(targets={}, windows=1.0), counts=(), tastes=("kind",), training=Training(epochs=10, batch=16, lr=0.02)
+        loss=MultiTaskLoss(targets={}, windows=1.0),
+        counts=(),
+        tastes=("kind",),
+        training=Training(epochs=10, batch=16, lr=0.02),
     )
-    fitted = recipe.fit_histories(replace(histories, fields={**histories.fields, "kind": kind}), rng=RNG(0))
+    fitted = recipe.fit_histories(
+        replace(histories, fields={**histories.fields, "kind": kind}), rng=RNG(0)
+    )
     assert fitted.progress is not None
     assert fitted.progress.loss[-1] < fitted.progress.loss[0] / 5
     with pytest.raises(ConfigError, match="the next item was no target"):
@@ -131,18 +160,34 @@ def test_windows_alone_are_learned_and_rank_nothing() -> None:
 def test_the_labels_are_the_most_bought_values() -> None:
     item = np.array([7, 7, 7, 5, 5, -2, -2, NONE, 9, 9, 1])
     kind = np.array([0, 0, 1, 1, 1, 1, 1, 1, 0, 0, 1], np.int16)
-    events = Histories(np.array([1]), np.array([0, 11]), {"item": item, "time": np.arange(11), "kind": kind})
+    events = Histories(
+        np.array([1]), np.array([0, 11]), {"item": item, "time": np.arange(11), "kind": kind}
+    )
     spec = HistorySpec(length=8, everything=True, fields=("kind",), least=2)
     known, columns = most_frequent(small(history=spec), events, "item", [1])
     assert known.tolist() == [-2, 5, 7, 9], "1 is too rare to be known"
-    assert columns.tolist() == [-1, 0, 1, 2, -1], "−2 and 5 twice, the smaller one first; 7 once; 9 never"
-    assert most_frequent(small(history=spec), events, "item", None)[1].tolist() == [-1, 1, 2, 0, -1]
+    assert columns.tolist() == [-1, 0, 1, 2, -1], (
+        "−2 and 5 twice, the smaller one first; 7 once; 9 never"
+    )
+    assert most_frequent(small(history=spec), events, "item", None)[1].tolist() == [
+        -1,
+        1,
+        2,
+        0,
+        -1,
+    ]
 
 
 def test_only_what_has_a_role_is_bought() -> None:
     """By the log's own kinds; where none has the role, every kind is."""
     with DuckDB(threads=1) as engine:
-        log = memory_log(engine, time=START + DAY * np.arange(8), user=[1] * 8, kind=[0, 1, 2, 3] * 2, item=[3] * 8)
+        log = memory_log(
+            engine,
+            time=START + DAY * np.arange(8),
+            user=[1] * 8,
+            kind=[0, 1, 2, 3] * 2,
+            item=[3] * 8,
+        )
         past, seen = past_of(log, START + 9 * DAY), []
         fit_histories = MultiTask.fit_histories
 
@@ -161,11 +206,18 @@ def test_only_what_has_a_role_is_bought() -> None:
 def test_the_window_after_the_cutoff_is_not_asked_about() -> None:
     """Of histories that end at their cutoff nothing is known of the last `horizon_days`; older windows hold what came later."""
     histories = walks([6] * 20)
-    recipe = small(horizon_days=7, loss=MultiTaskLoss(targets={"kind": 0.0}, windows=1.0), now=False)
+    recipe = small(
+        horizon_days=7, loss=MultiTaskLoss(targets={"kind": 0.0}, windows=1.0), now=False
+    )
     fitted = recipe.fit_histories(histories, rng=RNG(0))
     assert fitted.progress is not None
     assert fitted.progress.loss == [0.0, 0.0], "six days before the cutoff no window of seven ends"
-    assert small(horizon_days=5, loss=recipe.loss, now=False).fit_histories(histories, rng=RNG(0)).progress.loss[0] > 0  # type: ignore[union-attr]
+    assert (
+        small(horizon_days=5, loss=recipe.loss, now=False)
+        .fit_histories(histories, rng=RNG(0))
+        .progress.loss[0]
+        > 0
+    )  # type: ignore[union-attr]
 
 
 def test_who_is_held_out_is_measured_and_not_trained_on() -> None:
@@ -184,7 +236,9 @@ def test_who_is_held_out_is_measured_and_not_trained_on() -> None:
     assert all(m < 0 for _, m in first.measures)
 
 
-def test_a_killed_training_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_training_goes_on_to_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     histories, recipe = walks([9] * 40), small(training=Training(epochs=3, batch=16))
     whole = recipe.fit_histories(histories, rng=RNG(0))
 
@@ -212,11 +266,15 @@ def test_nothing_to_learn_is_said(lengths: list[int]) -> None:
 def test_histories_that_do_not_fit_are_refused() -> None:
     histories = walks([4, 4])
     spec = HistorySpec(fields=("kind", "url", "price_band"), everything=True)
-    with pytest.raises(ConfigError, match="these histories have no field url, price; they have item, time, kind"):
+    with pytest.raises(
+        ConfigError, match="these histories have no field url, price; they have item, time, kind"
+    ):
         small(history=spec).fit_histories(histories, rng=RNG(0))
     priced = replace(histories, fields={**histories.fields, "price": np.ones(8)})
     with pytest.raises(ConfigError, match="price: found numbers, expected ids"):
-        small(history=HistorySpec(fields=("kind", "price"), everything=True)).fit_histories(priced, rng=RNG(0))
+        small(history=HistorySpec(fields=("kind", "price"), everything=True)).fit_histories(
+            priced, rng=RNG(0)
+        )
     fitted = small().fit_histories(histories, rng=RNG(0))
     with pytest.raises(ConfigError, match="needs histories with a cutoff"):
         fitted.states(replace(histories, cutoff=None))
@@ -240,26 +298,43 @@ def test_options_come_from_a_recipe_file() -> None:
         width=24,
         history={"length": 9, "fields": ["kind", "category"]},
         tastes=["category"],
-        loss={"targets": {"item": 1, "category": 0.5}, "windows": 2, "item": {"kind": "sampled", "negatives": 9}},
+        loss={
+            "targets": {"item": 1, "category": 0.5},
+            "windows": 2,
+            "item": {"kind": "sampled", "negatives": 9},
+        },
     )
     assert isinstance(made, MultiTask)
-    assert made.loss == MultiTaskLoss(targets={"item": 1.0, "category": 0.5}, windows=2.0, item=NextItemLoss(kind="sampled", negatives=9))
+    assert made.loss == MultiTaskLoss(
+        targets={"item": 1.0, "category": 0.5},
+        windows=2.0,
+        item=NextItemLoss(kind="sampled", negatives=9),
+    )
     assert made.tastes == ("category",)
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"loss": {"targets": {"colour": 1}}}, "loss.targets: 'colour' is not read; expected some of item, kind, hour, weekday, gap"),
+        (
+            {"loss": {"targets": {"colour": 1}}},
+            "loss.targets: 'colour' is not read; expected some of item, kind, hour, weekday, gap",
+        ),
         ({"loss": {"targets": {"time": 1}}}, "loss.targets: 'time' is not read"),
-        ({"loss": {"targets": {"item": -1}}}, "multitask.loss: targets.item: found -1.0, expected a number, 0 or more"),
+        (
+            {"loss": {"targets": {"item": -1}}},
+            "multitask.loss: targets.item: found -1.0, expected a number, 0 or more",
+        ),
         ({"loss": {"windows": "many"}}, "multitask.loss.windows: found 'many', expected a number"),
         ({"tastes": ["category"]}, "tastes: 'category' is not read"),
         ({"tastes": [], "counts": []}, "nothing to say of a window"),
         ({"counts": [0]}, "counts: found"),
         ({"roles": ["steal"]}, "roles: found 'steal', expected some of expose, click"),
         ({"width": 12, "heads": 4}, "heads: 4 do not divide a width of 12 into even parts"),
-        ({"width": 0, "heads": 0, "dropout": 2.0}, "width: found 0.*heads: found 0.*dropout: found 2.0"),
+        (
+            {"width": 0, "heads": 0, "dropout": 2.0},
+            "width: found 0.*heads: found 0.*dropout: found 2.0",
+        ),
         ({"horizon_days": 0, "top": 0}, "horizon_days: found 0.*top: found 0"),
         ({"history": {"fields": ["age", "kind", "gap"]}}, "leave the field age out"),
     ],

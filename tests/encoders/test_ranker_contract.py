@@ -17,7 +17,6 @@ from clickprint.core.recommendations import Recommendations
 from clickprint.core.rng import RNG
 from clickprint.encoders import sequence
 from clickprint.encoders.als import ALS
-from clickprint.encoders.bars import BARS, EASE, ItemKNN, OwnItems, Popularity
 from clickprint.encoders.graph import TwHIN
 from clickprint.encoders.gru4rec import GRU4Rec
 from clickprint.encoders.hstu import HSTU
@@ -28,8 +27,9 @@ from clickprint.encoders.transformerpp import TransformerPP
 from clickprint.nn.blocks import SASRecBlock
 from clickprint.nn.next_item import NextItem, NextItemLoss
 from clickprint.nn.train import Training
-from clickprint.testing import rankers
-from clickprint.testing.rankers import RankerContract, circle, items_of
+from clickprint.recommenders.baselines import BARS, EASE, ItemKNN, OwnItems, Popularity
+from clickprint.testing import recommenders as rankers
+from clickprint.testing.recommenders import RankerContract, circle, items_of
 
 SHORT = HistorySpec(length=10)
 LEARN = Training(epochs=12, batch=20, lr=0.02)
@@ -43,7 +43,9 @@ class Sequential(RankerContract):
 
     def fit(self, histories: Histories, rng: RNG) -> Any:
         learning = len(histories) == len(circle()[0])
-        recipe = replace(self.ranker, training=LEARN if learning else Training(epochs=2, batch=8, lr=0.01))
+        recipe = replace(
+            self.ranker, training=LEARN if learning else Training(epochs=2, batch=8, lr=0.01)
+        )
         return sequence.fit(recipe, rankers.name_of(recipe), histories, rng=rng)
 
 
@@ -52,11 +54,18 @@ class TestSASRec(Sequential):
 
 
 class TestLiGR(Sequential):
-    ranker = SASRec(width=16, form="ligr", history=SHORT, loss=NextItemLoss(kind="sampled", negatives=20))
+    ranker = SASRec(
+        width=16, form="ligr", history=SHORT, loss=NextItemLoss(kind="sampled", negatives=20)
+    )
 
 
 class TestHSTU(Sequential):
-    ranker = HSTU(width=16, layers=1, history=SHORT, loss=NextItemLoss(kind="sampled", negatives=20, temperature=0.1))
+    ranker = HSTU(
+        width=16,
+        layers=1,
+        history=SHORT,
+        loss=NextItemLoss(kind="sampled", negatives=20, temperature=0.1),
+    )
 
 
 class TestGRU4Rec(Sequential):
@@ -101,7 +110,11 @@ class TestTwHIN(RankerContract):
 
 
 def test_every_bar_is_tested_here() -> None:
-    tested = {type(c.ranker).__name__ for c in globals().values() if isinstance(c, type) and hasattr(c, "ranker")}
+    tested = {
+        type(c.ranker).__name__
+        for c in globals().values()
+        if isinstance(c, type) and hasattr(c, "ranker")
+    }
     assert {target.split(":")[1] for target in BARS.values()} <= tested
 
 
@@ -127,18 +140,26 @@ class Follows:
         items = items_of(histories)
         pairs, last = np.zeros((len(items), len(items))), {}
         for r, user in enumerate(histories.users):
-            own = np.searchsorted(items, histories.fields["item"][histories.starts[r] : histories.starts[r + 1]])
+            own = np.searchsorted(
+                items, histories.fields["item"][histories.starts[r] : histories.starts[r + 1]]
+            )
             for a, b in pairwise(own):
                 pairs[(a, b) if self.how != "order" else (0, b)] += 1
             last[int(user)] = own[-1] if len(own) else -1
-        popular = np.bincount(np.searchsorted(items, histories.fields["item"]), minlength=len(items)) / 1e3
+        popular = (
+            np.bincount(np.searchsorted(items, histories.fields["item"]), minlength=len(items))
+            / 1e3
+        )
         object.__setattr__(fitted, "learned", (items, pairs, popular, last, next(self.calls)))
         return fitted
 
     def recommend(self, histories: Histories, k: int, *, seen: bool = True) -> Any:
         items, pairs, popular, last, turn = self.learned  # type: ignore[attr-defined]
         k = k if self.how == "too long" else min(k, len(items))
-        found, scores = np.full((len(histories), k), NONE, np.int64), np.full((len(histories), k), -np.inf, np.float32)
+        found, scores = (
+            np.full((len(histories), k), NONE, np.int64),
+            np.full((len(histories), k), -np.inf, np.float32),
+        )
         for r, user in enumerate(histories.users):
             own = histories.fields["item"][histories.starts[r] : histories.starts[r + 1]]
             own = own[np.isin(own, items) | (self.how == "unknown")]
@@ -240,19 +261,33 @@ class BrokenNetwork:
     pieces: int = 1
 
     def model(self, sizes: Mapping[str, int]) -> NextItem:
-        return NextItem(sizes, 16, self.history.length, [self.layer()], positions=False, dropout=0.0, deviation=0.5)
+        return NextItem(
+            sizes,
+            16,
+            self.history.length,
+            [self.layer()],
+            positions=False,
+            dropout=0.0,
+            deviation=0.5,
+        )
 
 
 @pytest.mark.parametrize(
     ("layer", "promise", "said"),
     [
-        (lambda: SeesAll(16, 1, dropout=0.0), "test_the_future_changes_no_state", "the model sees the future"),
+        (
+            lambda: SeesAll(16, 1, dropout=0.0),
+            "test_the_future_changes_no_state",
+            "the model sees the future",
+        ),
         (CountsPadding, "test_one_at_a_time", "alone has another list"),
         (Bag, "test_learns_what_comes_next", "promised 0.95"),
     ],
     ids=["sees the future", "counts padding", "ignores order"],
 )
-def test_the_contract_bites_on_networks(layer: Callable[[], nn.Module], promise: str, said: str) -> None:
+def test_the_contract_bites_on_networks(
+    layer: Callable[[], nn.Module], promise: str, said: str
+) -> None:
     with pytest.raises(AssertionError, match=said):
         getattr(contract_of(BrokenNetwork(layer=layer), Sequential), promise)()
 

@@ -66,7 +66,10 @@ def test_what_cannot_be(name, options, says):
 def test_loaded_by_the_registry(past, tmp_path, name):
     fitted = encoders.encoder(name).fit(past, rng=RNG(3))
     fitted.save(tmp_path / "fitted")
-    assert encoders.load(tmp_path / "fitted").encode(past).vectors.tobytes() == fitted.encode(past).vectors.tobytes()
+    assert (
+        encoders.load(tmp_path / "fitted").encode(past).vectors.tobytes()
+        == fitted.encode(past).vectors.tobytes()
+    )
     assert not list(tmp_path.glob(".*"))
 
 
@@ -94,7 +97,10 @@ GOOD = {"format": 1, "encoder": "counts", "state": {"days": [1], "blocks": [], "
         json.dumps({**GOOD, "state": {}}),
         json.dumps({**GOOD, "state": {"days": 1, "blocks": [], "price_edges": []}}),
         json.dumps({**GOOD, "state": {"days": [1], "blocks": [1], "price_edges": []}}),
-        *(json.dumps({**GOOD, "encoder": other}) for other in ("decay", "joined", "random", "saved")),
+        *(
+            json.dumps({**GOOD, "encoder": other})
+            for other in ("decay", "joined", "random", "saved")
+        ),
         json.dumps({**GOOD, "encoder": "joined", "state": {"blocks": [{"name": "x"}]}}),
     ],
 )
@@ -121,7 +127,9 @@ def test_other_wrong_folders(past, tmp_path):
 
 def test_random_is_normal_and_a_users_own(past):
     with DuckDB(threads=1) as engine:
-        many = past_of(random_log(engine, np.random.default_rng(0)), START + 30 * DAY, np.arange(4_000))
+        many = past_of(
+            random_log(engine, np.random.default_rng(0)), START + 30 * DAY, np.arange(4_000)
+        )
         x = Random(width=16).fit(many, rng=RNG(0)).encode(many).vectors.astype(float)
         other = Random(width=16).fit(many, rng=RNG(1)).encode(many).vectors.astype(float)
     assert abs(x.mean()) < 0.02
@@ -143,7 +151,10 @@ def test_saved_gives_rows_back_and_fills_what_is_missing(past, tmp_path):
     assert np.allclose(found.vectors[0], vectors.astype(float).mean(0), atol=1e-3)
     assert found.blocks == (("a", 3),)
     fitted.save(tmp_path / "fitted")
-    assert encoders.load(tmp_path / "fitted").encode(past).vectors.tobytes() == found.vectors.tobytes()
+    assert (
+        encoders.load(tmp_path / "fitted").encode(past).vectors.tobytes()
+        == found.vectors.tobytes()
+    )
     Profiles(users[:0], vectors[:0]).save(tmp_path / "none")
     with pytest.raises(DataError, match="no row"):
         Saved(folder=tmp_path / "none", missing="mean").fit(past).encode(past)

@@ -49,7 +49,13 @@ class TestSASRec(EncoderContract):
 
 
 class TestLiGR(EncoderContract):
-    encoder = SASRec(width=8, form="ligr", history=SHORT, training=QUICK, loss=NextItemLoss(kind="sampled", negatives=8))
+    encoder = SASRec(
+        width=8,
+        form="ligr",
+        history=SHORT,
+        training=QUICK,
+        loss=NextItemLoss(kind="sampled", negatives=8),
+    )
     tolerance = TOLERANCE
     anonymous = False
 
@@ -75,7 +81,11 @@ class TestMamba4Rec(EncoderContract):
 class TestSearches(EncoderContract):
     """Events about no item, and what was searched for, as code vectors."""
 
-    encoder = SASRec(width=8, history=HistorySpec(length=10, everything=True, fields=("kind", "query_codes")), training=QUICK)
+    encoder = SASRec(
+        width=8,
+        history=HistorySpec(length=10, everything=True, fields=("kind", "query_codes")),
+        training=QUICK,
+    )
     tolerance = TOLERANCE
     anonymous = False
 
@@ -88,7 +98,12 @@ class TestTransformerPP(EncoderContract):
 
 RECIPES = {
     "sasrec": lambda **more: SASRec(width=16, **more),
-    "hstu": lambda **more: HSTU(width=16, layers=1, loss=NextItemLoss(kind="sampled", negatives=20, temperature=0.1), **more),
+    "hstu": lambda **more: HSTU(
+        width=16,
+        layers=1,
+        loss=NextItemLoss(kind="sampled", negatives=20, temperature=0.1),
+        **more,
+    ),
     "gru4rec": lambda **more: GRU4Rec(width=16, **more),
     "mamba4rec": lambda **more: Mamba4Rec(width=16, state=4, **more),
     "transformer++": lambda **more: TransformerPP(width=16, layers=1, **more),
@@ -100,21 +115,27 @@ def walks(users: int = 80, seed: int = 0, **more: np.ndarray) -> Histories:
     random = np.random.default_rng(seed)
     lengths = random.integers(0, 16, users)
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    item = np.concatenate([ITEMS[(random.integers(8) + np.arange(n)) % 8] for n in lengths]).astype(np.int64)
+    item = np.concatenate(
+        [ITEMS[(random.integers(8) + np.arange(n)) % 8] for n in lengths]
+    ).astype(np.int64)
     time = np.arange(len(item), dtype=np.int64) * 3_600_000_000
     return Histories(np.arange(users) * 3 - 40, starts, {"item": item, "time": time, **more})
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_it_learns_the_circle_and_ranks_it(name: str, tmp_path: Path) -> None:
-    recipe = RECIPES[name](history=HistorySpec(length=10), training=Training(epochs=40, batch=40, lr=0.01))
+    recipe = RECIPES[name](
+        history=HistorySpec(length=10), training=Training(epochs=40, batch=40, lr=0.01)
+    )
     histories = walks()
     fitted = sequence.fit(recipe, name, histories, rng=RNG(1))
     lists = fitted.recommend(histories, 3)
     last = histories.starts[1:] - 1
     given = histories.lengths > 0
     place = {int(i): p for p, i in enumerate(ITEMS)}
-    wanted = np.array([ITEMS[(place[int(histories.fields["item"][e])] + 1) % 8] for e in last[given]])
+    wanted = np.array(
+        [ITEMS[(place[int(histories.fields["item"][e])] + 1) % 8] for e in last[given]]
+    )
     assert (lists.items[given, 0] == wanted).mean() > 0.95
     fitted.save(tmp_path / "fitted")
     again = load(tmp_path / "fitted")
@@ -159,7 +180,13 @@ def test_patience_holds_out_last_items_and_stops() -> None:
     assert (held.lengths == 1).all()
     assert np.array_equal(kept.lengths, histories.lengths - some)
     recipe = RECIPES["sasrec"](training=Training(epochs=60, batch=40, lr=0.01, patience=9))
-    fitted = sequence.fit(recipe, "sasrec", kept, rng=RNG(0), measure=sequence.last_item_measure(kept, users, held, seen=True))
+    fitted = sequence.fit(
+        recipe,
+        "sasrec",
+        kept,
+        rng=RNG(0),
+        measure=sequence.last_item_measure(kept, users, held, seen=True),
+    )
     assert fitted.progress is not None
     assert fitted.progress.best > 0.9
     assert fitted.progress.epoch == fitted.progress.best_epoch + 9 < 60
@@ -171,14 +198,19 @@ def past_with(histories: Histories) -> Iterator[Past]:
     time, user = START + histories.fields["time"], np.repeat(histories.users, histories.lengths)
     kind = histories.fields.get("kind", np.full(len(user), BUY))
     with DuckDB(threads=1) as engine:
-        yield past_of(memory_log(engine, time=time, user=user, kind=kind, item=histories.fields["item"]), int(time.max()) + 1)
+        yield past_of(
+            memory_log(engine, time=time, user=user, kind=kind, item=histories.fields["item"]),
+            int(time.max()) + 1,
+        )
 
 
 def pairs_log() -> tuple[Histories, np.ndarray]:
     """Everyone has two items, the second is named by the first; nobody has three."""
     first = np.random.default_rng(0).integers(0, 8, 200)
     items = np.stack([first, 8 + (first * 3) % 8], 1).reshape(-1).astype(np.int64)
-    return Histories(np.arange(200), np.arange(0, 401, 2), {"item": items, "time": np.arange(400) * DAY}), first
+    return Histories(
+        np.arange(200), np.arange(0, 401, 2), {"item": items, "time": np.arange(400) * DAY}
+    ), first
 
 
 def test_with_nobody_to_hold_out_all_epochs_are_trained() -> None:
@@ -199,7 +231,11 @@ def test_held_out_is_what_came_before_the_last_item() -> None:
     """What is about no item stays where it stands before the held-out event, and goes where it stands behind it."""
     item = np.array([1, NONE, 2, NONE, 3, NONE, 4, NONE, NONE], np.int64)
     kind = np.arange(9)
-    histories = Histories(np.array([5, 6, 7]), np.array([0, 6, 8, 9]), {"item": item, "time": np.arange(9) * DAY, "kind": kind})
+    histories = Histories(
+        np.array([5, 6, 7]),
+        np.array([0, 6, 8, 9]),
+        {"item": item, "time": np.arange(9) * DAY, "kind": kind},
+    )
     kept, users, held = sequence.hold_out(histories)
     assert users.tolist() == [5]
     assert held.values.tolist() == [3]
@@ -212,7 +248,11 @@ def test_events_about_no_item_are_learned_with_patience_too() -> None:
     n = histories.events
     item, kind = np.full(2 * n, NONE, np.int64), np.tile([4, 0], n)
     item[1::2] = histories.fields["item"]
-    both = Histories(histories.users, 2 * histories.starts, {"item": item, "time": np.arange(2 * n) * DAY, "kind": kind})
+    both = Histories(
+        histories.users,
+        2 * histories.starts,
+        {"item": item, "time": np.arange(2 * n) * DAY, "kind": kind},
+    )
 
     spec = HistorySpec(everything=True, fields=("kind",))
     with past_with(both) as past:
@@ -235,7 +275,10 @@ def shopping(users: int = 60, seed: int = 0, **more: np.ndarray) -> Histories:
 
 def test_baskets_have_no_order() -> None:
     histories = shopping()
-    recipe = RECIPES["sasrec"](history=HistorySpec(length=10, baskets=True), training=Training(epochs=40, batch=20, lr=0.01))
+    recipe = RECIPES["sasrec"](
+        history=HistorySpec(length=10, baskets=True),
+        training=Training(epochs=40, batch=20, lr=0.01),
+    )
     lists = sequence.fit(recipe, "sasrec", histories, rng=RNG(1)).recommend(histories, 2).items
     some = histories.lengths > 0
     newest = histories.fields["item"][histories.starts[1:][some] - 1]
@@ -250,38 +293,56 @@ def test_a_basket_is_held_out_whole() -> None:
     assert np.array_equal(users, histories.users[some])
     assert np.array_equal(kept.lengths, histories.lengths - 2 * some)
     assert (held.lengths == 2).all()
-    assert np.array_equal(held.values.reshape(-1, 2)[:, 1], histories.fields["item"][histories.starts[1:][some] - 1])
-    recipe = RECIPES["sasrec"](history=HistorySpec(baskets=True), training=Training(epochs=60, batch=20, lr=0.01, patience=9))
+    assert np.array_equal(
+        held.values.reshape(-1, 2)[:, 1], histories.fields["item"][histories.starts[1:][some] - 1]
+    )
+    recipe = RECIPES["sasrec"](
+        history=HistorySpec(baskets=True),
+        training=Training(epochs=60, batch=20, lr=0.01, patience=9),
+    )
     measure = sequence.last_item_measure(kept, users, held, seen=True)
     fitted = sequence.fit(recipe, "sasrec", kept, rng=RNG(0), measure=measure)
     assert fitted.progress is not None
-    assert fitted.progress.best == pytest.approx(1.0)  # both items of every held-out basket are before all others
+    assert fitted.progress.best == pytest.approx(
+        1.0
+    )  # both items of every held-out basket are before all others
 
 
 def test_without_a_second_moment_there_is_no_next_basket() -> None:
     once = shopping()
-    together = Histories(once.users, once.starts, once.fields | {"time": np.zeros(once.events, np.int64)})
+    together = Histories(
+        once.users, once.starts, once.fields | {"time": np.zeros(once.events, np.int64)}
+    )
     with pytest.raises(DataError, match=r"no next basket to learn; leave out history\.baskets"):
-        sequence.fit(RECIPES["sasrec"](history=HistorySpec(baskets=True)), "sasrec", together, rng=RNG(0))
+        sequence.fit(
+            RECIPES["sasrec"](history=HistorySpec(baskets=True)), "sasrec", together, rng=RNG(0)
+        )
 
 
 def test_only_who_predicts_the_next_event_has_baskets() -> None:
     with DuckDB(threads=1) as engine:
         past = past_of(random_log(engine, np.random.default_rng(0)), START + 20 * DAY)
-        with pytest.raises(ConfigError, match=r"autoencoder: history\.baskets is for encoders that learn to predict the next event"):
+        with pytest.raises(
+            ConfigError,
+            match=r"autoencoder: history\.baskets is for encoders that learn to predict the next event",
+        ):
             encoder("autoencoder", width=8, history={"baskets": True}).fit(past, rng=RNG(0))
 
 
 def test_parts_of_users_are_read_as_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     histories = walks(40)
     hours = HistorySpec(length=4, fields=("gap", "hour"))
-    fitted = sequence.fit(RECIPES["hstu"](history=hours, training=QUICK), "hstu", histories, rng=RNG(0))
+    fitted = sequence.fit(
+        RECIPES["hstu"](history=hours, training=QUICK), "hstu", histories, rng=RNG(0)
+    )
     events = sequence.chosen(fitted.recipe.history, histories)
     slow = np.zeros((40, 16), np.float32)
     for rows, part in next_item.last_states(fitted.network, fitted.numbers(events), events.starts):
         slow[rows] = part.numpy()
     parts = list(fitted.stream(histories, users=7))
-    assert [(rows.start, rows.stop) for rows, _ in parts] == [(a, min(a + 7, 40)) for a in range(0, 40, 7)]
+    assert [(rows.start, rows.stop) for rows, _ in parts] == [
+        (a, min(a + 7, 40)) for a in range(0, 40, 7)
+    ]
     assert np.allclose(np.concatenate([part for _, part in parts]), slow, atol=1e-5)
     assert np.allclose(fitted.states(histories), slow, atol=1e-5)
     whole = fitted.recommend(histories, 3, seen=False)
@@ -293,15 +354,28 @@ def test_parts_of_users_are_read_as_all_at_once(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_history_much_longer_than_the_model_is_its_newest_part() -> None:
     histories = walks(20)
-    fitted = sequence.fit(RECIPES["gru4rec"](history=HistorySpec(length=6), training=QUICK), "gru4rec", histories, rng=RNG(0))
-    long = Histories(np.array([1]), np.array([0, 100_000]), {"item": np.resize(ITEMS, 100_000), "time": np.arange(100_000)})
+    fitted = sequence.fit(
+        RECIPES["gru4rec"](history=HistorySpec(length=6), training=QUICK),
+        "gru4rec",
+        histories,
+        rng=RNG(0),
+    )
+    long = Histories(
+        np.array([1]),
+        np.array([0, 100_000]),
+        {"item": np.resize(ITEMS, 100_000), "time": np.arange(100_000)},
+    )
     assert np.allclose(fitted.states(long), fitted.states(long.last(6)))
 
 
 @pytest.mark.parametrize("lengths", [[], [0, 0], [1, 1, 0]])
 def test_nothing_to_learn_is_said(lengths: list[int]) -> None:
     starts = np.cumsum([0, *lengths]).astype(np.int64)
-    some = Histories(np.arange(len(lengths)), starts, {"item": np.ones(starts[-1], np.int64), "time": np.zeros(starts[-1], np.int64)})
+    some = Histories(
+        np.arange(len(lengths)),
+        starts,
+        {"item": np.ones(starts[-1], np.int64), "time": np.zeros(starts[-1], np.int64)},
+    )
     with pytest.raises(DataError, match="no history has two events about an item"):
         sequence.fit(RECIPES["sasrec"](), "sasrec", some, rng=RNG(0))
 
@@ -335,7 +409,11 @@ def no_values(folder: Path) -> None:
     (folder / "values.item.npy").write_bytes(b"")
 
 
-@pytest.mark.parametrize("spoil", [no_json, other_width, unknown_option, cut_weights, no_weights, no_values], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "spoil",
+    [no_json, other_width, unknown_option, cut_weights, no_weights, no_values],
+    ids=lambda f: f.__name__,
+)
 def test_damaged_files_are_said(spoil: Callable[[Path], None], tmp_path: Path) -> None:
     fitted = sequence.fit(RECIPES["sasrec"](training=QUICK), "sasrec", walks(10), rng=RNG(0))
     fitted.save(tmp_path / "fitted")
@@ -346,8 +424,18 @@ def test_damaged_files_are_said(spoil: Callable[[Path], None], tmp_path: Path) -
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_options_come_from_a_recipe_file(name: str) -> None:
-    made = encoder(name, width=24, training={"epochs": 7, "betas": [0.8, 0.9]}, history={"length": 9, "fields": ["kind"]})
-    assert (made.width, made.training.epochs, made.training.betas, made.history.fields) == (24, 7, (0.8, 0.9), ("kind",))
+    made = encoder(
+        name,
+        width=24,
+        training={"epochs": 7, "betas": [0.8, 0.9]},
+        history={"length": 9, "fields": ["kind"]},
+    )
+    assert (made.width, made.training.epochs, made.training.betas, made.history.fields) == (
+        24,
+        7,
+        (0.8, 0.9),
+        ("kind",),
+    )
     assert name in ENCODERS
 
 
@@ -360,7 +448,11 @@ def test_options_come_from_a_recipe_file(name: str) -> None:
         ("mamba4rec", {"mixer": 3}, "mixer: found 3, expected 1 or 2"),
         ("sasrec", {"training": {"epochs": -1}}, "training: epochs: found -1"),
         ("sasrec", {"training": {"epoch": 1}}, "'epoch' is not an option of 'sasrec.training'"),
-        ("sasrec", {"training": {"lr": "fast"}}, "sasrec.training.lr: found 'fast', expected a number"),
+        (
+            "sasrec",
+            {"training": {"lr": "fast"}},
+            "sasrec.training.lr: found 'fast', expected a number",
+        ),
         ("sasrec", {"history": {"length": 0}}, "length: found 0"),
         ("sasrec", {"history": {"fields": ["item"]}}, "item and time are read anyway"),
         ("sasrec", {"training": 3}, "sasrec.training: found 3"),
@@ -372,13 +464,29 @@ def test_options_come_from_a_recipe_file(name: str) -> None:
         ("hstu", {"dropout": 2.0}, "dropout: found 2.0, expected 0 to below 1"),
         ("hstu", {"pieces": 0}, "pieces: found 0"),
         ("transformer++", {"width": 6, "heads": 2}, "expected a multiple of 2 · heads, 4"),
-        ("mamba4rec", {"mixer": 2, "width": 48}, "head_width: found 64, expected a divisor of expand · width, 96"),
-        ("sasrec", {"loss": {"kind": "sofmax"}}, "kind: found 'sofmax', expected one of softmax, sampled, gbce"),
+        (
+            "mamba4rec",
+            {"mixer": 2, "width": 48},
+            "head_width: found 64, expected a divisor of expand · width, 96",
+        ),
+        (
+            "sasrec",
+            {"loss": {"kind": "sofmax"}},
+            "kind: found 'sofmax', expected one of softmax, sampled, gbce",
+        ),
         ("sasrec", {"loss": {"kind": "sampled", "negatives": 0}}, "negatives: found 0"),
         ("sasrec", {"loss": {"temperature": -1.0}}, "temperature: found -1.0"),
-        ("sasrec", {"loss": {"kind": "gbce", "temperature": 0.05}}, "temperature: is not for kind 'gbce'"),
+        (
+            "sasrec",
+            {"loss": {"kind": "gbce", "temperature": 0.05}},
+            "temperature: is not for kind 'gbce'",
+        ),
         ("sasrec", {"loss": {"kind": "gbce", "calibration": 2.0}}, "calibration: found 2.0"),
-        ("sasrec", {"loss": {"kind": "softmax", "shared": True}}, "shared: is for kind 'sampled', found 'softmax'"),
+        (
+            "sasrec",
+            {"loss": {"kind": "softmax", "shared": True}},
+            "shared: is for kind 'sampled', found 'softmax'",
+        ),
     ],
 )
 def test_options_that_are_refused(name: str, options: dict, said: str) -> None:
@@ -389,18 +497,37 @@ def test_options_that_are_refused(name: str, options: dict, said: str) -> None:
 def test_item_vectors_start_from_what_the_catalogue_says() -> None:
     rng = np.random.default_rng(0)
     titles = [" ".join(rng.choice(["red", "blue", "lamp", "chair", "wood"], 2)) for _ in range(30)]
-    table = pa.table({"item": pa.array(range(30), pa.int64()), "known_from": pa.nulls(30, pa.int64()), "title": [*titles[:-1], None]})
+    table = pa.table(
+        {
+            "item": pa.array(range(30), pa.int64()),
+            "known_from": pa.nulls(30, pa.int64()),
+            "title": [*titles[:-1], None],
+        }
+    )
     catalogue = Catalogue(table, {"title": AttributeKind.TEXT})
     items, vectors = item_vectors(catalogue, 8)
     starts = np.arange(0, 121, 4)
-    histories = Histories(np.arange(30), starts, {"item": np.tile(np.arange(30), 4)[:120], "time": np.arange(120)})
+    histories = Histories(
+        np.arange(30), starts, {"item": np.tile(np.arange(30), 4)[:120], "time": np.arange(120)}
+    )
     still = Training(epochs=1, batch=8, lr=1e-12)
     recipe = SASRec(width=8, history=HistorySpec(length=3, texts=True), training=still)
     random = SASRec(width=8, history=HistorySpec(length=3), training=still)
-    found = sequence.fit(recipe, "sasrec", histories, rng=RNG(0), catalogue=catalogue).network.items[1:].detach().numpy()
-    other = sequence.fit(random, "sasrec", histories, rng=RNG(0)).network.items[1:].detach().numpy()
+    found = (
+        sequence.fit(recipe, "sasrec", histories, rng=RNG(0), catalogue=catalogue)
+        .network.items[1:]
+        .detach()
+        .numpy()
+    )
+    other = (
+        sequence.fit(random, "sasrec", histories, rng=RNG(0)).network.items[1:].detach().numpy()
+    )
     assert np.allclose(np.linalg.norm(found, axis=1), np.linalg.norm(other, axis=1), atol=1e-6)
-    assert np.allclose(found[:-1] / np.linalg.norm(found[:-1], axis=1, keepdims=True), vectors[items][:-1], atol=1e-4)
+    assert np.allclose(
+        found[:-1] / np.linalg.norm(found[:-1], axis=1, keepdims=True),
+        vectors[items][:-1],
+        atol=1e-4,
+    )
     assert np.allclose(found[-1], other[-1], atol=1e-6)  # nothing is said of the last item
     with pytest.raises(ConfigError, match="needs the catalogue"):
         sequence.fit(recipe, "sasrec", histories, rng=RNG(0))
@@ -410,27 +537,47 @@ def named_log(users: int = 120) -> tuple[Histories, np.ndarray]:
     """Ninety items, each of one of three families by the second word of its name; a user has some of one family, then that family's
     own last item. The words' first place says nothing. Also what each item is called."""
     random = np.random.default_rng(0)
-    names = np.stack([random.integers(0, 256, 93) * PLACES, np.repeat([7, 8, 9], 31) * PLACES + 1], 1).astype(np.int32)
+    names = np.stack(
+        [random.integers(0, 256, 93) * PLACES, np.repeat([7, 8, 9], 31) * PLACES + 1], 1
+    ).astype(np.int32)
     family = random.integers(0, 3, users)
-    rows = [[*(31 * f + random.integers(0, 20, random.integers(1, 4))), 31 * f + 30] for f in family]
+    rows = [
+        [*(31 * f + random.integers(0, 20, random.integers(1, 4))), 31 * f + 30] for f in family
+    ]
     item = np.concatenate(rows).astype(np.int64)
     starts = np.cumsum([0, *map(len, rows)])
-    return Histories(np.arange(users), starts, {"item": item, "time": np.arange(len(item)) * DAY, "name": names[item]}), names
+    return Histories(
+        np.arange(users),
+        starts,
+        {"item": item, "time": np.arange(len(item)) * DAY, "name": names[item]},
+    ), names
 
 
 def test_a_code_vector_says_what_an_item_is_that_nobody_had(tmp_path: Path) -> None:
     histories, names = named_log()
-    recipe = SASRec(width=16, history=HistorySpec(length=5, fields=("name",)), training=Training(epochs=30, batch=32, lr=0.01))
+    recipe = SASRec(
+        width=16,
+        history=HistorySpec(length=5, fields=("name",)),
+        training=Training(epochs=30, batch=32, lr=0.01),
+    )
     fitted = sequence.fit(recipe, "sasrec", histories, rng=RNG(0))
     new = np.array([25, 56, 87])  # the last ten of a family are never had
     assert not np.isin(new, histories.fields["item"]).any()
-    asked = Histories(np.arange(3), np.arange(4), {"item": new, "time": np.zeros(3, np.int64), "name": names[new]})
+    asked = Histories(
+        np.arange(3),
+        np.arange(4),
+        {"item": new, "time": np.zeros(3, np.int64), "name": names[new]},
+    )
     assert fitted.recommend(asked, 1).items[:, 0].tolist() == [30, 61, 92]
     fitted.save(tmp_path / "f")
     again = load(tmp_path / "f")
     assert np.array_equal(again.states(asked), fitted.states(asked))
-    bare = Histories(asked.users, asked.starts, {**asked.fields, "name": np.full((3, 1), -1, np.int32)})
-    assert np.unique(fitted.states(bare), axis=0).shape[0] == 1  # without their names they are all nothing
+    bare = Histories(
+        asked.users, asked.starts, {**asked.fields, "name": np.full((3, 1), -1, np.int32)}
+    )
+    assert (
+        np.unique(fitted.states(bare), axis=0).shape[0] == 1
+    )  # without their names they are all nothing
 
 
 def test_some_encoders_read_code_vectors_and_do_not_say_them() -> None:
@@ -442,5 +589,11 @@ def test_some_encoders_read_code_vectors_and_do_not_say_them() -> None:
     loss = MultiTaskLoss(targets={"item": 1.0, "name": 1.0})
     with pytest.raises(ConfigError, match=r"loss\.targets, tastes: name holds code vectors"):
         MultiTask(history=spec, loss=loss, counts=(1,)).fit_histories(cut, rng=RNG(0))
-    read = MultiTask(width=8, history=spec, loss=MultiTaskLoss(targets={"item": 1.0}), counts=(1,), training=Training(epochs=1))
+    read = MultiTask(
+        width=8,
+        history=spec,
+        loss=MultiTaskLoss(targets={"item": 1.0}),
+        counts=(1,),
+        training=Training(epochs=1),
+    )
     assert np.isfinite(read.fit_histories(cut, rng=RNG(0)).states(cut)).all()

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from clickprint.metrics.beyond import diversity, diversity_of_users, novelty, novelty_of_users
+from clickprint.metrics.beyond_accuracy import (
+    diversity,
+    diversity_of_users,
+    novelty,
+    novelty_of_users,
+)
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
@@ -37,7 +42,7 @@ def test_novelty_as_the_protocol_says(logits: np.ndarray) -> None:
 def test_pieces_change_nothing(logits: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     p, popularity = sigmoid(logits), np.arange(40.0)
     whole = novelty_of_users(p, popularity), diversity_of_users(p)
-    monkeypatch.setattr("clickprint.metrics.beyond._ROWS", 7)
+    monkeypatch.setattr("clickprint.metrics.beyond_accuracy._ROWS", 7)
     np.testing.assert_allclose(novelty_of_users(p, popularity), whole[0], rtol=1e-12)
     np.testing.assert_allclose(diversity_of_users(p), whole[1], rtol=1e-12)
 
@@ -71,10 +76,14 @@ def test_popular_predictions_are_not_novel() -> None:
 
 
 def test_fewer_labels_than_ten() -> None:
-    assert novelty_of_users(np.array([[0.5, 0.1]], np.float32), np.array([3.0, 1.0])) == pytest.approx([0.5 * 0.75 + 0.1 * 0.25])
+    assert novelty_of_users(
+        np.array([[0.5, 0.1]], np.float32), np.array([3.0, 1.0])
+    ) == pytest.approx([0.5 * 0.75 + 0.1 * 0.25])
 
 
 def test_ties_at_the_edge_take_the_first_labels() -> None:
     """Two places, three labels at .5 behind one at .9: labels 3 and then 0."""
     p = np.array([[0.5, 0.5, 0.5, 0.9]], np.float32)
-    assert novelty_of_users(p, np.array([1.0, 10.0, 100.0, 1000.0]), top=2) == pytest.approx([(0.5 * 1 + 0.9 * 1000) / 1100])
+    assert novelty_of_users(p, np.array([1.0, 10.0, 100.0, 1000.0]), top=2) == pytest.approx(
+        [(0.5 * 1 + 0.9 * 1000) / 1100]
+    )

@@ -20,7 +20,7 @@ from clickprint.metrics.compare import (
     weighted_sums,
 )
 from clickprint.metrics.labels import degenerate, macro_auroc
-from clickprint.metrics.marks import AUROC, Diversity, MacroAUROC, Novelty
+from clickprint.metrics.task_metrics import AUROC, Diversity, MacroAUROC, Novelty
 
 
 def world(users: int, rates: list[float], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -32,7 +32,9 @@ def world(users: int, rates: list[float], seed: int = 0) -> tuple[np.ndarray, np
     return truth, torch.sigmoid(torch.from_numpy(logits.astype(np.float32))).numpy()
 
 
-def repeated(mark: object, truth: np.ndarray, score: np.ndarray, weights: np.ndarray, live: bool) -> np.ndarray:
+def repeated(
+    mark: object, truth: np.ndarray, score: np.ndarray, weights: np.ndarray, live: bool
+) -> np.ndarray:
     """The slow twin: every user is there as often as the resample says, and the mark is asked again."""
     rows = [np.repeat(np.arange(len(truth)), w) for w in weights.astype(int)]
     return np.array([mark(truth[r], score[r], live=live) for r in rows])  # type: ignore[operator]
@@ -42,11 +44,15 @@ def repeated(mark: object, truth: np.ndarray, score: np.ndarray, weights: np.nda
 
 
 @given(
-    hnp.arrays(np.int64, st.integers(1, 40), elements=st.integers(-(2**63), 2**63 - 1), unique=True),
+    hnp.arrays(
+        np.int64, st.integers(1, 40), elements=st.integers(-(2**63), 2**63 - 1), unique=True
+    ),
     st.integers(0, 2**64),
     st.randoms(use_true_random=False),
 )
-def test_a_weight_depends_on_seed_resample_and_user_alone(users: np.ndarray, seed: int, random: object) -> None:
+def test_a_weight_depends_on_seed_resample_and_user_alone(
+    users: np.ndarray, seed: int, random: object
+) -> None:
     weights = resample_weights(users, 9, seed)
     order = list(range(len(users)))
     random.shuffle(order)  # type: ignore[attr-defined]
@@ -56,7 +62,13 @@ def test_a_weight_depends_on_seed_resample_and_user_alone(users: np.ndarray, see
 
 def test_weights_never_change() -> None:
     """Recorded once: boards of different versions and machines must share their resamples."""
-    recorded = [[1, 0, 1, 1, 1], [0, 1, 1, 2, 1], [2, 0, 0, 1, 1], [3, 0, 1, 1, 2], [2, 2, 0, 2, 3]]
+    recorded = [
+        [1, 0, 1, 1, 1],
+        [0, 1, 1, 2, 1],
+        [2, 0, 0, 1, 1],
+        [3, 0, 1, 1, 2],
+        [2, 2, 0, 2, 3],
+    ]
     assert resample_weights(np.array([0, 1, -1, 2**63 - 1, 4711]), 5, 7).tolist() == recorded
 
 
@@ -68,11 +80,16 @@ def test_weights_are_poisson_and_unrelated() -> None:
     assert np.abs(np.corrcoef(weights) - np.eye(24)).max() < 0.04  # 5.6 deviations
     neighbours = weights - 1
     assert abs((neighbours[:, 1:] * neighbours[:, :-1]).mean()) < 0.01
-    assert (resample_weights(np.arange(2_000), 4, 1) != resample_weights(np.arange(2_000), 4, 2)).mean() > 0.5
+    assert (
+        resample_weights(np.arange(2_000), 4, 1) != resample_weights(np.arange(2_000), 4, 2)
+    ).mean() > 0.5
 
 
 def test_weighted_sums_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    columns, weights = np.random.default_rng(0).random((50, 3)), resample_weights(np.arange(50), 6, 0)
+    columns, weights = (
+        np.random.default_rng(0).random((50, 3)),
+        resample_weights(np.arange(50), 6, 0),
+    )
     monkeypatch.setattr("clickprint.metrics.compare._ROWS", 7)
     np.testing.assert_allclose(weighted_sums(columns, weights), weights @ columns, rtol=1e-6)
     np.testing.assert_array_equal(resample_weights(np.arange(50), 6, 0), weights)
@@ -117,18 +134,28 @@ def test_labels_that_a_resample_leaves_without_a_positive() -> None:
     truth = np.array([[1, 1], [0, 1], [0, 0], [0, 0]], bool)
     score = np.array([[0.5, 0.9], [0.6, 0.8], [0.4, 0.2], [0.3, 0.1]], np.float32)
     weights = np.array([[1, 1, 1, 1], [0, 1, 1, 1], [0, 0, 1, 1], [2, 1, 0, 0]], np.float32)
-    assert resampled_auroc(truth, score, weights, live=True) == pytest.approx([(2 / 3 + 1) / 2, 1, np.nan, 0], abs=1e-6, nan_ok=True)
-    assert resampled_auroc(truth, score, weights) == pytest.approx([(2 / 3 + 1) / 2, 0.5, 0, 0], abs=1e-6)
+    assert resampled_auroc(truth, score, weights, live=True) == pytest.approx(
+        [(2 / 3 + 1) / 2, 1, np.nan, 0], abs=1e-6, nan_ok=True
+    )
+    assert resampled_auroc(truth, score, weights) == pytest.approx(
+        [(2 / 3 + 1) / 2, 0.5, 0, 0], abs=1e-6
+    )
 
 
 def test_more_labels_than_a_block() -> None:
     truth, score = world(300, [0.1] * 37)
     weights = resample_weights(np.arange(300), 5, 0)
     single = [resampled_auroc(truth[:, [t]], score[:, [t]], weights) for t in range(37)]
-    np.testing.assert_allclose(resampled_auroc(truth, score, weights), np.mean(single, axis=0), atol=1e-6)
+    np.testing.assert_allclose(
+        resampled_auroc(truth, score, weights), np.mean(single, axis=0), atol=1e-6
+    )
 
 
-@given(hnp.arrays(bool, (8, 2)), hnp.arrays(np.float32, (8, 2), elements=st.sampled_from([0.0, 0.25, 0.5, 1.0])), st.integers(0, 99))
+@given(
+    hnp.arrays(bool, (8, 2)),
+    hnp.arrays(np.float32, (8, 2), elements=st.sampled_from([0.0, 0.25, 0.5, 1.0])),
+    st.integers(0, 99),
+)
 def test_always_a_share(truth: np.ndarray, score: np.ndarray, seed: int) -> None:
     weights = resample_weights(np.arange(8), 6, seed)
     found = resampled_auroc(truth, score, weights)
@@ -145,7 +172,9 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
         generator = np.random.default_rng(shop)
         truth = generator.random((400, 1)) < 0.15
         score = (generator.normal(size=(400, 1)) + truth).astype(np.float32)
-        low, high = intervals(resampled_auroc(truth, score, resample_weights(np.arange(400), 100, shop)))
+        low, high = intervals(
+            resampled_auroc(truth, score, resample_weights(np.arange(400), 100, shop))
+        )
         held += bool(low <= 0.7602 <= high)
     assert 0.90 <= held / 200 <= 0.99
 
@@ -155,7 +184,11 @@ def test_means_over_users_are_exact(mark: Novelty | Diversity) -> None:
     truth, score = world(200, [0.1] * 14)
     score = (score / 500).astype(np.float32)
     weights = resample_weights(np.arange(200), 12, 2)
-    np.testing.assert_allclose(mark.resample(truth, score, weights), repeated(mark, truth, score, weights, False), rtol=1e-5)
+    np.testing.assert_allclose(
+        mark.resample(truth, score, weights),
+        repeated(mark, truth, score, weights, False),
+        rtol=1e-5,
+    )
 
 
 def test_marks_refuse_what_does_not_fit() -> None:
@@ -166,14 +199,18 @@ def test_marks_refuse_what_does_not_fit() -> None:
         Novelty((1.0, 2.0, 3.0))(truth, score)
     one = AUROC()(truth[:, :1], score[:, :1])
     assert one == MacroAUROC()(truth[:, :1], score[:, :1])
-    assert AUROC().resample(truth[:, :1], score[:, :1], np.ones((1, 20), np.float32)) == pytest.approx([one], abs=1e-6)
+    assert AUROC().resample(
+        truth[:, :1], score[:, :1], np.ones((1, 20), np.float32)
+    ) == pytest.approx([one], abs=1e-6)
 
 
 # ---- intervals, differences, boards
 
 
 def test_intervals_by_hand() -> None:
-    low, high = intervals(np.array([np.arange(101.0), np.r_[np.nan, np.arange(100.0)], np.full(101, np.nan)]))
+    low, high = intervals(
+        np.array([np.arange(101.0), np.r_[np.nan, np.arange(100.0)], np.full(101, np.nan)])
+    )
     np.testing.assert_allclose(low, [2.5, 2.475, np.nan])
     np.testing.assert_allclose(high, [97.5, 96.525, np.nan])
 
@@ -199,7 +236,13 @@ def test_an_unknown_score_is_last() -> None:
     assert places(np.array([np.nan, 0.1, -5.0, np.nan])).tolist() == [3.5, 1, 2, 3.5]
 
 
-@given(hnp.arrays(np.float64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=6), elements=st.integers(0, 3).map(float)))
+@given(
+    hnp.arrays(
+        np.float64,
+        hnp.array_shapes(min_dims=2, max_dims=2, max_side=6),
+        elements=st.integers(0, 3).map(float),
+    )
+)
 def test_borda_gives_away_all_points(scores: np.ndarray) -> None:
     profiles, tasks = scores.shape
     points, ranks = borda(scores)

@@ -24,7 +24,11 @@ def by_pairs(truth: np.ndarray, score: np.ndarray) -> float:
 
 
 # Whole logits make ties, ±120 saturates a float32 sigmoid at 0 and 1.
-logits = hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(-120, 120).map(lambda x: x / 4))
+logits = hnp.arrays(
+    np.float32,
+    hnp.array_shapes(min_dims=2, max_dims=2, max_side=12),
+    elements=st.integers(-120, 120).map(lambda x: x / 4),
+)
 
 
 @st.composite
@@ -36,7 +40,9 @@ def questions(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 @given(questions())
 def test_equals_every_pair(question: tuple[np.ndarray, np.ndarray]) -> None:
     truth, score = question
-    assert auroc(truth[:, 0], score[:, 0]) == pytest.approx(by_pairs(truth[:, 0], score[:, 0]), abs=1e-12)
+    assert auroc(truth[:, 0], score[:, 0]) == pytest.approx(
+        by_pairs(truth[:, 0], score[:, 0]), abs=1e-12
+    )
 
 
 @settings(max_examples=60)
@@ -45,9 +51,15 @@ def test_equals_torchmetrics(question: tuple[np.ndarray, np.ndarray]) -> None:
     truth, score = question
     wanted, given_ = torch.from_numpy(truth.astype(np.int64)), torch.from_numpy(score)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torchmetrics warns of degenerate labels, which are wanted here
+        warnings.simplefilter(
+            "ignore"
+        )  # torchmetrics warns of degenerate labels, which are wanted here
         one = float(binary_auroc(given_[:, 0], wanted[:, 0]))
-        many = float(multilabel_auroc(given_, wanted, num_labels=truth.shape[1])) if truth.shape[1] > 1 else one
+        many = (
+            float(multilabel_auroc(given_, wanted, num_labels=truth.shape[1]))
+            if truth.shape[1] > 1
+            else one
+        )
     assert auroc(truth[:, 0], score[:, 0]) == pytest.approx(one, abs=1e-6)
     assert macro_auroc(truth, score) == pytest.approx(many, abs=1e-6)
 
@@ -63,8 +75,15 @@ def test_large_and_sparse_equals_torchmetrics() -> None:
     generator = np.random.default_rng(3)
     score = np.round(sigmoid(generator.normal(size=(5_000, 6))), 3)
     truth = generator.random((5_000, 6)) < np.array([0.001, 0.01, 0.3, 0.5, 0.9, 0.999])
-    found = multilabel_auroc(torch.from_numpy(score), torch.from_numpy(truth.astype(np.int64)), num_labels=6, average=None)
-    assert [auroc(truth[:, t], score[:, t]) for t in range(6)] == pytest.approx(found.tolist(), abs=1e-6)
+    found = multilabel_auroc(
+        torch.from_numpy(score),
+        torch.from_numpy(truth.astype(np.int64)),
+        num_labels=6,
+        average=None,
+    )
+    assert [auroc(truth[:, t], score[:, t]) for t in range(6)] == pytest.approx(
+        found.tolist(), abs=1e-6
+    )
 
 
 def test_degenerate_labels() -> None:
@@ -78,7 +97,9 @@ def test_degenerate_labels() -> None:
 
 
 @given(questions(), st.randoms(use_true_random=False))
-def test_order_of_users_changes_nothing(question: tuple[np.ndarray, np.ndarray], random: object) -> None:
+def test_order_of_users_changes_nothing(
+    question: tuple[np.ndarray, np.ndarray], random: object
+) -> None:
     truth, score = question
     order = list(range(len(truth)))
     random.shuffle(order)  # type: ignore[attr-defined]
@@ -89,4 +110,6 @@ def test_order_of_users_changes_nothing(question: tuple[np.ndarray, np.ndarray],
 def test_turned_around(question: tuple[np.ndarray, np.ndarray]) -> None:
     truth, score = question
     live = ~degenerate(truth)
-    assert macro_auroc(~truth, score) == pytest.approx(live.mean() - macro_auroc(truth, score), abs=1e-12)
+    assert macro_auroc(~truth, score) == pytest.approx(
+        live.mean() - macro_auroc(truth, score), abs=1e-12
+    )

@@ -11,7 +11,10 @@ from clickprint.core.ids import NONE
 from clickprint.metrics import ranking
 
 LISTS = st.lists(
-    st.tuples(st.lists(st.integers(0, 9), max_size=4, unique=True), st.lists(st.integers(0, 9), max_size=5, unique=True)),
+    st.tuples(
+        st.lists(st.integers(0, 9), max_size=4, unique=True),
+        st.lists(st.integers(0, 9), max_size=5, unique=True),
+    ),
     min_size=1,
     max_size=5,
 )
@@ -35,7 +38,9 @@ def test_list_metrics(users: list[tuple[list[int], list[int]]], k: int) -> None:
             continue
         assert found["recall"][u] == pytest.approx(sum(good) / len(wanted))
         gain = sum(1 / math.log2(p + 2) for p, g in enumerate(good) if g)
-        assert found["ndcg"][u] == pytest.approx(gain / sum(1 / math.log2(p + 2) for p in range(min(k, len(wanted)))))
+        assert found["ndcg"][u] == pytest.approx(
+            gain / sum(1 / math.log2(p + 2) for p in range(min(k, len(wanted))))
+        )
         assert found["mrr"][u] == pytest.approx(1 / (good.index(True) + 1) if any(good) else 0)
 
 
@@ -47,7 +52,14 @@ def test_an_item_twice_is_refused() -> None:
     assert not ranking.hits(np.array([[1]]), np.array([0, 0]), np.array([], np.int64)).any()
 
 
-@given(st.lists(st.lists(st.sampled_from([0.0, 1.0, 2.0, math.nan]), min_size=5, max_size=5), min_size=1, max_size=4), st.data())
+@given(
+    st.lists(
+        st.lists(st.sampled_from([0.0, 1.0, 2.0, math.nan]), min_size=5, max_size=5),
+        min_size=1,
+        max_size=4,
+    ),
+    st.data(),
+)
 def test_target_ranks(rows: list[list[float]], data: st.DataObject) -> None:
     scores = np.array(rows)
     targets = np.array([data.draw(st.integers(0, 4)) for _ in rows])
@@ -55,7 +67,9 @@ def test_target_ranks(rows: list[list[float]], data: st.DataObject) -> None:
     for left_out in (None, seen):
         ranks = ranking.target_ranks(scores, targets, left_out)
         for u, row in enumerate(rows):
-            ranked = [i for i in range(5) if i == targets[u] or left_out is None or not left_out[u, i]]
+            ranked = [
+                i for i in range(5) if i == targets[u] or left_out is None or not left_out[u, i]
+            ]
             number = {i: -math.inf if math.isnan(row[i]) else row[i] for i in ranked}
             ranked.sort(key=lambda i: (-number[i], i))
             if math.isnan(row[targets[u]]):
@@ -64,7 +78,10 @@ def test_target_ranks(rows: list[list[float]], data: st.DataObject) -> None:
                 assert ranks[u] == ranked.index(targets[u])
         hit = ranking.of_ranks(ranks, 3)
         assert (hit.any(1) == (ranks < 3)).all()
-        assert np.array_equal(ranking.mrr(hit, np.ones(len(rows), np.int64), 3), np.where(ranks < 3, 1 / (ranks + 1), 0))
+        assert np.array_equal(
+            ranking.mrr(hit, np.ones(len(rows), np.int64), 3),
+            np.where(ranks < 3, 1 / (ranks + 1), 0),
+        )
 
 
 def test_coverage() -> None:
@@ -85,7 +102,11 @@ def test_surprise() -> None:
 def test_spread(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranking, "CELLS", cells)
     items, vectors = np.array([1, 2, 3, 4]), np.array([[1.0, 0], [0, 2], [3, 0], [0, 0]])
-    found = ranking.spread(np.array([[1, 2, 3], [1, 3, NONE], [1, 4, NONE], [1, 9, NONE]]), items, vectors)
+    found = ranking.spread(
+        np.array([[1, 2, 3], [1, 3, NONE], [1, 4, NONE], [1, 9, NONE]]), items, vectors
+    )
     assert found[:3].tolist() == pytest.approx([2 / 3, 0, 1])
     assert np.isnan(found[3])
-    assert np.isnan(ranking.spread(np.array([[1, 2]]), np.array([], np.int64), np.zeros((0, 2)))).all()
+    assert np.isnan(
+        ranking.spread(np.array([[1, 2]]), np.array([], np.int64), np.zeros((0, 2)))
+    ).all()

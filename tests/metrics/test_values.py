@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clickprint.metrics.marks import R2, Spearman
+from clickprint.metrics.task_metrics import R2, Spearman
 from clickprint.metrics.values import constant, ranks
 
 
@@ -24,7 +24,9 @@ def test_order_alone_decides_spearman() -> None:
     assert Spearman()(truth, np.exp(truth / 1_000).astype(np.float32)) == pytest.approx(1)
     assert Spearman()(truth, -truth) == pytest.approx(-1)
     assert Spearman()(truth, one([1, 1, 1, 1])) == 0
-    assert Spearman()(one([1, 2, 2, 4]), one([1, 2, 4, 2])) == pytest.approx(float(np.corrcoef([1, 2.5, 2.5, 4], [1, 2.5, 4, 2.5])[0, 1]))
+    assert Spearman()(one([1, 2, 2, 4]), one([1, 2, 4, 2])) == pytest.approx(
+        float(np.corrcoef([1, 2.5, 2.5, 4], [1, 2.5, 4, 2.5])[0, 1])
+    )
 
 
 def test_r2() -> None:
@@ -54,7 +56,10 @@ def test_r2_of_a_resample_is_that_of_the_repeated_users() -> None:
     truth = generator.normal(size=(50, 2))
     prediction = (truth + generator.normal(size=(50, 2))).astype(np.float32)
     weights = generator.poisson(1, size=(9, 50)).astype(np.float32)
-    again = [R2()(np.repeat(truth, w, axis=0), np.repeat(prediction, w, axis=0)) for w in weights.astype(int)]
+    again = [
+        R2()(np.repeat(truth, w, axis=0), np.repeat(prediction, w, axis=0))
+        for w in weights.astype(int)
+    ]
     np.testing.assert_allclose(R2().resample(truth, prediction, weights), again, rtol=1e-9)
 
 
@@ -63,11 +68,17 @@ def test_spearman_of_a_resample_is_near_that_of_the_repeated_users() -> None:
     truth = generator.normal(size=(2_000, 1))
     prediction = (truth + generator.normal(size=(2_000, 1))).astype(np.float32)
     weights = generator.poisson(1, size=(20, 2_000)).astype(np.float32)
-    again = [Spearman()(np.repeat(truth, w, axis=0), np.repeat(prediction, w, axis=0)) for w in weights.astype(int)]
+    again = [
+        Spearman()(np.repeat(truth, w, axis=0), np.repeat(prediction, w, axis=0))
+        for w in weights.astype(int)
+    ]
     np.testing.assert_allclose(Spearman().resample(truth, prediction, weights), again, atol=0.004)
 
 
 @pytest.mark.parametrize("mark", [R2(), Spearman()])
 def test_a_resample_of_one_value_counts_nothing(mark: R2 | Spearman) -> None:
     truth = one([1, 2, 3])
-    assert mark.resample(truth, truth, np.array([[2, 0, 0], [0, 0, 0]], np.float32)).tolist() == [0, 0]
+    assert mark.resample(truth, truth, np.array([[2, 0, 0], [0, 0, 0]], np.float32)).tolist() == [
+        0,
+        0,
+    ]

@@ -5,7 +5,14 @@ import torch
 from torch.nn import functional as F
 
 from clickprint.nn import mamba, masks
-from clickprint.nn.blocks import Attention, HSTUBlock, LiGRBlock, PostNormBlock, SASRecBlock, TransformerPPBlock
+from clickprint.nn.blocks import (
+    Attention,
+    HSTUBlock,
+    LiGRBlock,
+    PostNormBlock,
+    SASRecBlock,
+    TransformerPPBlock,
+)
 from clickprint.nn.mamba import Mamba1, Mamba2, MambaBlock, chunked_scan, selective_scan
 from clickprint.nn.positions import rotate
 
@@ -41,7 +48,9 @@ def test_a_causal_mask_is_what_no_mask_means(name: str) -> None:
     block = BLOCKS[name]().eval()
     x = torch.randn(2, 6, WIDTH)
     assert torch.allclose(block(x), block(x, mask=masks.causal(6)[None]), atol=1e-6)
-    assert not torch.allclose(block(x), block(x, mask=torch.ones(1, 6, 6, dtype=torch.bool)), atol=2e-5)
+    assert not torch.allclose(
+        block(x), block(x, mask=torch.ones(1, 6, 6, dtype=torch.bool)), atol=2e-5
+    )
 
 
 @pytest.mark.parametrize("name", BLOCKS)
@@ -52,7 +61,9 @@ def test_gradients_reach_every_parameter(name: str) -> None:
     for where, parameter in block.named_parameters():
         assert parameter.grad is not None, where
         assert torch.isfinite(parameter.grad).all(), where
-        assert parameter.grad.abs().sum() > 0 or where.endswith("key.bias"), where  # a key's bias cancels in the softmax
+        assert parameter.grad.abs().sum() > 0 or where.endswith("key.bias"), (
+            where
+        )  # a key's bias cancels in the softmax
 
 
 @torch.no_grad()
@@ -66,7 +77,9 @@ def test_attention_head_by_head() -> None:
         s = slice(2 * h, 2 * h + 2)
         scores = rotate(q[:, s], index[0]) @ rotate(k[:, s], index[0]).T / 2**0.5
         out.append(torch.softmax(scores.masked_fill(~masks.causal(5), -torch.inf), -1) @ v[:, s])
-    assert torch.allclose(attention(x, index=index)[0], attention.out(torch.cat(out, -1)), atol=1e-5)
+    assert torch.allclose(
+        attention(x, index=index)[0], attention.out(torch.cat(out, -1)), atol=1e-5
+    )
     with pytest.raises(ValueError, match="3 heads do not divide a width of 8"):
         Attention(8, 3)
 
@@ -75,7 +88,11 @@ def test_attention_head_by_head() -> None:
 def test_hstu_row_by_row() -> None:
     torch.manual_seed(0)
     block = HSTUBlock(WIDTH, 2, query_width=3, value_width=4, length=10, by_time=True).eval()
-    x, seconds, lengths = torch.randn(2, 5, WIDTH), torch.tensor([[3, 50, 60, 5000, 5001], [7, 9, 0, 0, 0]]), torch.tensor([5, 2])
+    x, seconds, lengths = (
+        torch.randn(2, 5, WIDTH),
+        torch.tensor([[3, 50, 60, 5000, 5001], [7, 9, 0, 0, 0]]),
+        torch.tensor([5, 2]),
+    )
     found = block(x, seconds=seconds, lengths=lengths)
     bias = block.bias(5, seconds, lengths)
     for b in range(2):
@@ -85,7 +102,10 @@ def test_hstu_row_by_row() -> None:
             mixed = torch.zeros(8)
             for h in range(2):
                 for j in range(i + 1):
-                    weight = F.silu(q[i, 3 * h : 3 * h + 3] @ k[j, 3 * h : 3 * h + 3] + bias[b, i, j]) / 10
+                    weight = (
+                        F.silu(q[i, 3 * h : 3 * h + 3] @ k[j, 3 * h : 3 * h + 3] + bias[b, i, j])
+                        / 10
+                    )
                     mixed[4 * h : 4 * h + 4] += weight * v[j, 4 * h : 4 * h + 4]
             wanted = x[b, i] + block.out(F.layer_norm(mixed, (8,), eps=1e-6) * u[i])
             assert torch.allclose(found[b, i], wanted, atol=1e-5)
@@ -98,7 +118,9 @@ def test_ligr_is_its_formula() -> None:
     x = torch.randn(2, 4, WIDTH)
     h = x + torch.sigmoid(block.gates[0](x)) * block.attention(block.norms[0](x))
     n = block.norms[1](h)
-    wanted = h + torch.sigmoid(block.gates[1](h)) * block.ffn.down(F.silu(block.ffn.gate(n)) * block.ffn.up(n))
+    wanted = h + torch.sigmoid(block.gates[1](h)) * block.ffn.down(
+        F.silu(block.ffn.gate(n)) * block.ffn.up(n)
+    )
     assert torch.allclose(block(x), wanted, atol=1e-6)
 
 
@@ -111,33 +133,55 @@ def test_selective_scan_is_its_recurrence() -> None:
         for e in range(3):
             h = [0.0] * 4
             for t in range(5):
-                h = [float(torch.exp(delta[u, t, e] * a[e, n])) * h[n] + float(delta[u, t, e] * b[u, t, n] * x[u, t, e]) for n in range(4)]
-                assert found[u, t, e].item() == pytest.approx(sum(float(c[u, t, n]) * h[n] for n in range(4)), abs=1e-10)
+                h = [
+                    float(torch.exp(delta[u, t, e] * a[e, n])) * h[n]
+                    + float(delta[u, t, e] * b[u, t, n] * x[u, t, e])
+                    for n in range(4)
+                ]
+                assert found[u, t, e].item() == pytest.approx(
+                    sum(float(c[u, t, n]) * h[n] for n in range(4)), abs=1e-10
+                )
 
 
-def steps(x: torch.Tensor, delta: torch.Tensor, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+def steps(
+    x: torch.Tensor, delta: torch.Tensor, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor
+) -> torch.Tensor:
     """The scan's slow twin, whose gradient is autograd's."""
     state, out = torch.zeros(len(x), *a.shape, dtype=x.dtype), []
     for t in range(x.shape[1]):
-        state = torch.exp(delta[:, t, :, None] * a) * state + (delta[:, t] * x[:, t])[..., None] * b[:, t, None]
+        state = (
+            torch.exp(delta[:, t, :, None] * a) * state
+            + (delta[:, t] * x[:, t])[..., None] * b[:, t, None]
+        )
         out.append((state * c[:, t, None]).sum(-1))
     return torch.stack(out, 1) if out else x * 0
 
 
 @pytest.mark.parametrize("cached", [1, 40, 1 << 18])  # one user at a time, three, all
 @pytest.mark.parametrize(("users", "length"), [(7, 6), (1, 1), (4, 0), (0, 3)])
-def test_the_scans_gradient_is_that_of_its_slow_twin(users: int, length: int, cached: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_scans_gradient_is_that_of_its_slow_twin(
+    users: int, length: int, cached: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(mamba, "CACHED", cached)
     torch.manual_seed(0)
     kind = torch.float64
-    given = [torch.randn(users, length, 3, dtype=kind), torch.rand(users, length, 3, dtype=kind), -torch.rand(3, 4, dtype=kind)]
+    given = [
+        torch.randn(users, length, 3, dtype=kind),
+        torch.rand(users, length, 3, dtype=kind),
+        -torch.rand(3, 4, dtype=kind),
+    ]
     given += [torch.randn(users, length, 4, dtype=kind), torch.randn(users, length, 4, dtype=kind)]
     weights, gradients = torch.randn(users, length, 3, dtype=kind), []
     for scan in (selective_scan, steps):
         inputs = [t.clone().requires_grad_() for t in given]
         out = scan(*inputs)
         (out * weights).sum().backward()
-        gradients.append([out.detach(), *(t.grad if t.grad is not None else torch.zeros_like(t) for t in inputs)])
+        gradients.append(
+            [
+                out.detach(),
+                *(t.grad if t.grad is not None else torch.zeros_like(t) for t in inputs),
+            ]
+        )
     for found, wanted in zip(*gradients, strict=True):
         assert torch.allclose(found, wanted, atol=1e-12)
     with torch.no_grad():
@@ -162,32 +206,53 @@ def test_the_scan_is_float32_where_training_is_bfloat16() -> None:
 @pytest.mark.parametrize("length", [0, 1, 31, 32, 33, 100])
 def test_chunked_scan_is_its_recurrence(length: int) -> None:
     torch.manual_seed(0)
-    x, delta = torch.randn(2, length, 3, 4, dtype=torch.float64), torch.rand(2, length, 3, dtype=torch.float64)
-    a, (b, c) = -torch.rand(3, dtype=torch.float64), torch.randn(2, 2, length, 5, dtype=torch.float64)
+    x, delta = (
+        torch.randn(2, length, 3, 4, dtype=torch.float64),
+        torch.rand(2, length, 3, dtype=torch.float64),
+    )
+    a, (b, c) = (
+        -torch.rand(3, dtype=torch.float64),
+        torch.randn(2, 2, length, 5, dtype=torch.float64),
+    )
     found = chunked_scan(x, delta, a, b, c)
     assert found.shape == x.shape
     state = torch.zeros(2, 3, 5, 4, dtype=torch.float64)
     for t in range(length):
         drive = torch.einsum("bn,bhp,bh->bhnp", b[:, t], x[:, t], delta[:, t])
         state = (a * delta[:, t]).exp()[..., None, None] * state + drive
-        assert torch.allclose(found[:, t], torch.einsum("bn,bhnp->bhp", c[:, t], state), atol=1e-10)
+        assert torch.allclose(
+            found[:, t], torch.einsum("bn,bhnp->bhp", c[:, t], state), atol=1e-10
+        )
 
 
-@pytest.mark.parametrize("mixer", [Mamba1(WIDTH, state=4), Mamba2(WIDTH, state=4, head_width=8)], ids=["mamba-1", "mamba-2"])
-def test_the_fused_kernels_are_called_as_they_are_written(mixer: torch.nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "mixer",
+    [Mamba1(WIDTH, state=4), Mamba2(WIDTH, state=4, head_width=8)],
+    ids=["mamba-1", "mamba-2"],
+)
+def test_the_fused_kernels_are_called_as_they_are_written(
+    mixer: torch.nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """mamba-ssm's own layouts, checked by its documented formulas, since a kernel needs a GPU: out and gradients are those without it."""
     called = []
 
-    def selective_scan_fn(u, delta, A, B, C):  # the package's names: u and delta B × D × L, A D × N, B and C B × N × L
+    def selective_scan_fn(
+        u, delta, A, B, C
+    ):  # the package's names: u and delta B × D × L, A D × N, B and C B × N × L
         called.append("selective_scan_fn")
         assert all(t.is_contiguous() and t.dtype == torch.float32 for t in (u, delta, A, B, C))
         h, out = torch.zeros(len(u), *A.shape), []
         for t in range(u.shape[2]):
-            h = torch.exp(delta[:, :, t, None] * A) * h + delta[:, :, t, None] * B[:, None, :, t] * u[:, :, t, None]
+            h = (
+                torch.exp(delta[:, :, t, None] * A) * h
+                + delta[:, :, t, None] * B[:, None, :, t] * u[:, :, t, None]
+            )
             out.append(torch.einsum("bdn,bn->bd", h, C[:, :, t]))
         return torch.stack(out, 2)
 
-    def mamba_chunk_scan_combined(x, dt, A, B, C, chunk_size):  # x B × L × H × P, dt B × L × H, A H, B and C B × L × G × N
+    def mamba_chunk_scan_combined(
+        x, dt, A, B, C, chunk_size
+    ):  # x B × L × H × P, dt B × L × H, A H, B and C B × L × G × N
         called.append("mamba_chunk_scan_combined")
         assert chunk_size & (chunk_size - 1) == 0
         h, out = torch.zeros(len(x), *x.shape[2:], B.shape[-1]), []

@@ -16,7 +16,10 @@ SEEDS = st.integers(0, 10_000)
 def world(seed: int, n: int = 4, v: int = 7, d: int = 3, k: int = 5) -> tuple[torch.Tensor, ...]:
     random = torch.Generator().manual_seed(seed)
     states, items = torch.randn(n, d, generator=random), torch.randn(v, d, generator=random)
-    targets, negatives = torch.randint(v, (n,), generator=random), torch.randint(v, (n, k), generator=random)
+    targets, negatives = (
+        torch.randint(v, (n,), generator=random),
+        torch.randint(v, (n, k), generator=random),
+    )
     return states, items, targets, negatives
 
 
@@ -27,7 +30,9 @@ def test_full_softmax(seed: int) -> None:
     for s, t in zip(states, targets, strict=True):
         exp = [math.exp(float(s @ i)) for i in items]
         each.append(-math.log(exp[t] / sum(exp)))
-    assert losses.full_softmax(states, items, targets).item() == pytest.approx(sum(each) / len(each), rel=1e-4)
+    assert losses.full_softmax(states, items, targets).item() == pytest.approx(
+        sum(each) / len(each), rel=1e-4
+    )
 
 
 @given(SEEDS, st.booleans(), st.booleans())
@@ -51,7 +56,9 @@ def test_sampling_every_item_once_is_the_full_softmax() -> None:
     states, items, targets, _ = world(3)
     everything = torch.arange(len(items))
     assert torch.allclose(
-        losses.sampled_softmax(states, items, targets, everything), losses.full_softmax(states, items, targets), atol=1e-6
+        losses.sampled_softmax(states, items, targets, everything),
+        losses.full_softmax(states, items, targets),
+        atol=1e-6,
     )
 
 
@@ -86,8 +93,15 @@ def test_gbce_of_more_negatives_than_there_are_items() -> None:
     each = F.softplus(-(states * items[targets]).sum(-1)) + torch.where(
         many == targets[:, None], 0, F.softplus((states[:, None] * items[many]).sum(-1))
     ).sum(-1)
-    assert losses.gbce(states, items, targets, many, calibration=1.0).item() == pytest.approx(each.mean().item(), rel=1e-4)
-    one = losses.gbce(states[:1], items[:1], torch.zeros(1, dtype=torch.long), torch.zeros(1, 3, dtype=torch.long))
+    assert losses.gbce(states, items, targets, many, calibration=1.0).item() == pytest.approx(
+        each.mean().item(), rel=1e-4
+    )
+    one = losses.gbce(
+        states[:1],
+        items[:1],
+        torch.zeros(1, dtype=torch.long),
+        torch.zeros(1, 3, dtype=torch.long),
+    )
     assert one.item() == pytest.approx(F.softplus(-(states[0] @ items[0])).item(), rel=1e-4)
 
 
@@ -100,7 +114,11 @@ def test_info_nce_both_ways(seed: int) -> None:
     total = 0.0
     for i in range(4):
         for one, other in ((a, b), (b, a)):
-            exp = {j: math.exp(float(one[i] @ other[j]) / 0.2) for j in range(4) if j == i or not same[i, j]}
+            exp = {
+                j: math.exp(float(one[i] @ other[j]) / 0.2)
+                for j in range(4)
+                if j == i or not same[i, j]
+            }
             total -= math.log(exp[i] / sum(exp.values()))
     found = losses.info_nce(left, right, temperature=0.2, same=same)
     assert found.item() == pytest.approx(total / 8, rel=1e-3, abs=1e-5)
@@ -110,12 +128,19 @@ def test_info_nce_both_ways(seed: int) -> None:
 @given(SEEDS)
 def test_set_contrastive(seed: int) -> None:
     random = torch.Generator().manual_seed(seed)
-    scores, positive = torch.randn(3, 5, generator=random), torch.rand(3, 5, generator=random) < 0.4
+    scores, positive = (
+        torch.randn(3, 5, generator=random),
+        torch.rand(3, 5, generator=random) < 0.4,
+    )
     part = torch.rand(3, 5, generator=random) < 0.8
     each = []
     for s, p, t in zip(scores.tolist(), positive.tolist(), part.tolist(), strict=True):
         total = sum(math.exp(x / 0.3) for x, there in zip(s, t, strict=True) if there)
-        each += [-math.log(math.exp(x / 0.3) / total) for x, yes, there in zip(s, p, t, strict=True) if yes and there]
+        each += [
+            -math.log(math.exp(x / 0.3) / total)
+            for x, yes, there in zip(s, p, t, strict=True)
+            if yes and there
+        ]
     found = losses.set_contrastive(scores, positive, part, temperature=0.3).item()
     assert found == pytest.approx(sum(each) / max(len(each), 1), rel=1e-3, abs=1e-4)
     assert losses.set_contrastive(scores, torch.zeros_like(positive)).item() == 0
@@ -129,22 +154,42 @@ def test_staged(seed: int) -> None:
     each = []
     for s, f, c in zip(scores.tolist(), shown.tolist(), chosen.tolist(), strict=True):
         rest = sum(math.exp(x) for x, there, yes in zip(s, f, c, strict=True) if there and not yes)
-        each += [-math.log(math.exp(x) / (math.exp(x) + rest)) for x, yes in zip(s, c, strict=True) if yes]
-    assert losses.staged(scores, chosen, shown).item() == pytest.approx(sum(each) / max(len(each), 1), rel=1e-3, abs=1e-5)
+        each += [
+            -math.log(math.exp(x) / (math.exp(x) + rest))
+            for x, yes in zip(s, c, strict=True)
+            if yes
+        ]
+    assert losses.staged(scores, chosen, shown).item() == pytest.approx(
+        sum(each) / max(len(each), 1), rel=1e-3, abs=1e-5
+    )
 
 
 def test_a_candidate_that_cannot_be_is_nobodys_loss() -> None:
     """A score of −∞ beside the others changes nothing and gives no NaN."""
     scores = torch.tensor([[1.0, 2.0, -torch.inf]])
     positive, all_ = torch.tensor([[True, False, False]]), torch.ones(1, 3, dtype=torch.bool)
-    assert losses.set_contrastive(scores, positive).item() == losses.set_contrastive(scores[:, :2], positive[:, :2]).item()
-    assert losses.staged(scores, positive, all_).item() == losses.staged(scores[:, :2], positive[:, :2], all_[:, :2]).item()
+    assert (
+        losses.set_contrastive(scores, positive).item()
+        == losses.set_contrastive(scores[:, :2], positive[:, :2]).item()
+    )
+    assert (
+        losses.staged(scores, positive, all_).item()
+        == losses.staged(scores[:, :2], positive[:, :2], all_[:, :2]).item()
+    )
 
 
 def test_multi_label() -> None:
-    logits, targets = torch.tensor([[0.0, 2.0], [-1.0, 0.5]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    each = [[math.log(2), math.log(1 + math.exp(2))], [math.log(1 + math.exp(-1)), math.log(1 + math.exp(-0.5))]]
-    assert losses.multi_label(logits, targets).item() == pytest.approx(sum(map(sum, each)) / 4, rel=1e-5)
+    logits, targets = (
+        torch.tensor([[0.0, 2.0], [-1.0, 0.5]]),
+        torch.tensor([[1.0, 0.0], [0.0, 1.0]]),
+    )
+    each = [
+        [math.log(2), math.log(1 + math.exp(2))],
+        [math.log(1 + math.exp(-1)), math.log(1 + math.exp(-0.5))],
+    ]
+    assert losses.multi_label(logits, targets).item() == pytest.approx(
+        sum(map(sum, each)) / 4, rel=1e-5
+    )
     weighed = losses.multi_label(logits, targets, torch.tensor([3.0, 1.0])).item()
     assert weighed == pytest.approx((sum(map(sum, each)) + 2 * math.log(2)) / 4, rel=1e-5)
 
@@ -166,7 +211,10 @@ def test_dot_with_is_its_slow_twin(rows: int, many: int) -> None:
     found = []
     for way in (losses.dot_with, lambda s, i, c: torch.einsum("nd,nkd->nk", s, i[c])):
         random.manual_seed(7)
-        states, items = torch.randn(rows, 6, generator=random).requires_grad_(), torch.randn(50, 6, generator=random).requires_grad_()
+        states, items = (
+            torch.randn(rows, 6, generator=random).requires_grad_(),
+            torch.randn(50, 6, generator=random).requires_grad_(),
+        )
         out = way(states, items, chosen)
         out.backward(grad)
         found.append((out, states.grad, items.grad))

@@ -47,7 +47,9 @@ def test_session(sizes: list[int]) -> None:
 
 
 @given(SESSIONS, st.randoms())
-def test_items_of_a_session_are_exchangeable_and_later_sessions_unseen(sizes: list[int], random) -> None:
+def test_items_of_a_session_are_exchangeable_and_later_sessions_unseen(
+    sizes: list[int], random
+) -> None:
     """Attention under the mask: permuting items inside sessions leaves context outputs; changing a session leaves the earlier ones."""
     sessions, context = tokens(sizes)
     torch.manual_seed(random.randrange(1000))
@@ -76,7 +78,11 @@ def test_block_causal(base: int, blocks: int, size: int) -> None:
     mask = masks.block_causal(base, blocks, size)
     block = [0] * base + [b + 1 for b in range(blocks) for _ in range(size)]
     assert len(mask) == len(block)
-    assert all(bool(mask[i, j]) == (block[j] <= block[i]) for i in range(len(block)) for j in range(len(block)))
+    assert all(
+        bool(mask[i, j]) == (block[j] <= block[i])
+        for i in range(len(block))
+        for j in range(len(block))
+    )
 
 
 @pytest.mark.parametrize(("length", "conditions"), [(0, 2), (4, 0), (4, 3)])

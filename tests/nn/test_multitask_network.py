@@ -18,18 +18,29 @@ from clickprint.nn.next_item import ITEM, TIME, Batch, NextItemLoss
 SIZES = {ITEM: 6, "kind": 3}
 
 
-def some(seed: int, users: int = 7, most: int = 9, days: int = 30) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def some(
+    seed: int, users: int = 7, most: int = 9, days: int = 30
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Starts and fields; whole numbers as times, so that events tie and fall on the edges of windows. Somebody has no event."""
     random = np.random.default_rng(seed)
     lengths = random.integers(0, most + 1, users)
     lengths[users // 2] = 0
     starts = starts_of(lengths)
     times = np.concatenate([np.sort(random.integers(-5, days, n)) for n in lengths])
-    return starts, {ITEM: random.integers(0, 7, len(times)), "kind": random.integers(0, 4, len(times)), TIME: times}
+    return starts, {
+        ITEM: random.integers(0, 7, len(times)),
+        "kind": random.integers(0, 4, len(times)),
+        TIME: times,
+    }
 
 
 def windows(
-    starts: np.ndarray, fields: dict[str, np.ndarray], *, horizon: int = 5, until: int = 30, counts: Sequence[int] = (1, 2, 4)
+    starts: np.ndarray,
+    fields: dict[str, np.ndarray],
+    *,
+    horizon: int = 5,
+    until: int = 30,
+    counts: Sequence[int] = (1, 2, 4),
 ) -> Windows:
     random = np.random.default_rng(len(fields[ITEM]))
     tastes = [(np.array([-1, 2, 0, 1, -1, 3, -1])[fields[ITEM]], 4), (fields["kind"] - 1, 3)]
@@ -49,7 +60,9 @@ def label(w: Windows, user: int, after: int, moment: int) -> list[int]:
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("cells", [1 << 22, 20])
-def test_labels_of_windows_by_brute_force(seed: int, cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_of_windows_by_brute_force(
+    seed: int, cells: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also where the table of counts is made a few columns at a time."""
     monkeypatch.setattr(multitask, "CELLS", cells)
     starts, fields = some(seed)
@@ -61,7 +74,9 @@ def test_labels_of_windows_by_brute_force(seed: int, cells: int, monkeypatch: py
     found = w.of(place + 1, np.maximum(w.ends(user[place], moment), place + 1))
     assert w.labels == found.shape[1] == 13
     assert found.tolist() == [label(w, user[p], p, m) for p, m in zip(place, moment, strict=True)]
-    assert w.known(np.array([24, 25, 26])).tolist() == [True, True, False], "the window ends no later than the cutoff"
+    assert w.known(np.array([24, 25, 26])).tolist() == [True, True, False], (
+        "the window ends no later than the cutoff"
+    )
 
 
 def test_no_windows_have_no_labels() -> None:
@@ -80,8 +95,18 @@ def test_parts_by_brute_force(seed: int, now: bool) -> None:
     starts, fields = some(seed, users=9, most=14)
     fields[ITEM] = np.arange(1, len(fields[ITEM]) + 1)
     random = np.random.default_rng(seed)
-    w = Windows(5, 28, (1, 3), starts, fields[TIME], random.random(len(fields[TIME])) < 0.5, [(fields["kind"] - 1, 3)])
-    user, parts = asked(fields, starts, 4, targets=[ITEM, "kind"], until=28, windows=w, now=now, pieces=3)
+    w = Windows(
+        5,
+        28,
+        (1, 3),
+        starts,
+        fields[TIME],
+        random.random(len(fields[TIME])) < 0.5,
+        [(fields["kind"] - 1, 3)],
+    )
+    user, parts = asked(
+        fields, starts, 4, targets=[ITEM, "kind"], until=28, windows=w, now=now, pieces=3
+    )
     torch.manual_seed(seed)
     seen, gaps, counted, total = [], [], 0.0, 0.0
     drawn, made = torch.get_rng_state(), parts(random.permutation(len(user)))
@@ -103,7 +128,9 @@ def test_parts_by_brute_force(seed: int, now: bool) -> None:
                 assert given.fields["kind"][row, at] == fields["kind"][e]
                 assert nexts.fields[ITEM][row, at] == (0 if newest else e + 2)
                 assert nexts.fields["kind"][row, at] == (0 if newest else fields["kind"][e + 1])
-                gap = (max(28 - 5, fields[TIME][e]) if newest else fields[TIME][e + 1]) - fields[TIME][e]
+                gap = (max(28 - 5, fields[TIME][e]) if newest else fields[TIME][e + 1]) - fields[
+                    TIME
+                ][e]
                 gaps.append(gap)
                 since = int(next(share) * gap)
                 assert not now or given.fields[TIME][row, at] == since
@@ -116,17 +143,24 @@ def test_parts_by_brute_force(seed: int, now: bool) -> None:
         assert len(weights) == len(labels)
         total += weights.sum().item()
     assert sorted(seen) == list(range(len(fields[ITEM]))), "each event once"
-    assert total == pytest.approx(counted / np.mean([g for g in gaps if g > 0]), rel=1e-5), "1 for the mean gap"
+    assert total == pytest.approx(counted / np.mean([g for g in gaps if g > 0]), rel=1e-5), (
+        "1 for the mean gap"
+    )
 
 
 def test_moments_are_the_same_for_the_same_seed_and_reach_the_cutoff_without_windows() -> None:
-    starts, fields = np.array([0, 1]), {ITEM: np.array([1]), "kind": np.array([1]), TIME: np.array([100])}
+    starts, fields = (
+        np.array([0, 1]),
+        {ITEM: np.array([1]), "kind": np.array([1]), TIME: np.array([100])},
+    )
     _, parts = asked(fields, starts, 4, targets=["kind"], until=1_000_100, windows=None, now=True)
     torch.manual_seed(3)
     first = [int(next(parts(np.array([0])))[0][0].fields[TIME][0, 0]) for _ in range(200)]
     torch.manual_seed(3)
     assert first == [int(next(parts(np.array([0])))[0][0].fields[TIME][0, 0]) for _ in range(200)]
-    assert np.allclose(np.quantile(first, [0.0, 0.25, 0.5, 0.75, 1.0]), np.linspace(0, 1_000_000, 5), atol=100_000)
+    assert np.allclose(
+        np.quantile(first, [0.0, 0.25, 0.5, 0.75, 1.0]), np.linspace(0, 1_000_000, 5), atol=100_000
+    )
     (_, _, mask, weights, labels), _ = next(parts(np.array([0])))
     assert not mask.any()
     assert not weights.numel()
@@ -136,14 +170,26 @@ def test_moments_are_the_same_for_the_same_seed_and_reach_the_cutoff_without_win
 # ----------------------------------------------------------------------------------------------------------------- network
 def network(seed: int = 0, **more: Any) -> MultiTaskTransformer:
     torch.manual_seed(seed)
-    options = {"layers": 2, "heads": 2, "dropout": 0.0, "targets": [ITEM, "kind"], "labels": 5, "now": True}
+    options = {
+        "layers": 2,
+        "heads": 2,
+        "dropout": 0.0,
+        "targets": [ITEM, "kind"],
+        "labels": 5,
+        "now": True,
+    }
     return MultiTaskTransformer(SIZES, 8, 6, **{**options, **more}).eval()
 
 
 def batch(seed: int = 0, rows: int = 3, length: int = 6) -> Batch:
     random = torch.Generator().manual_seed(seed)
-    fields = {n: torch.randint(1, s + 1, (rows, length), generator=random) for n, s in SIZES.items()}
-    return Batch({**fields, TIME: torch.randint(0, 10**6, (rows, length), generator=random)}, torch.full((rows,), length))
+    fields = {
+        n: torch.randint(1, s + 1, (rows, length), generator=random) for n, s in SIZES.items()
+    }
+    return Batch(
+        {**fields, TIME: torch.randint(0, 10**6, (rows, length), generator=random)},
+        torch.full((rows,), length),
+    )
 
 
 def test_a_state_sees_its_event_those_before_and_its_own_moment_only() -> None:
@@ -152,7 +198,9 @@ def test_a_state_sees_its_event_those_before_and_its_own_moment_only() -> None:
     for name, at in itertools.product([*SIZES, TIME], range(6)):
         changed = given.fields[name].clone()
         changed[:, at] = changed[:, at] % 3 + (1 if name != TIME else 10**7)
-        moved = ~torch.isclose(model(Batch({**given.fields, name: changed}, given.lengths)), states, atol=1e-6).all(-1)
+        moved = ~torch.isclose(
+            model(Batch({**given.fields, name: changed}, given.lengths)), states, atol=1e-6
+        ).all(-1)
         assert not moved[:, :at].any()
         assert moved[:, at].any()
         if name == TIME:
@@ -197,11 +245,16 @@ def test_heads_without_weight_are_not_there() -> None:
 def test_loss_by_hand() -> None:
     model, given = network(), batch(rows=2, length=3)
     given = Batch(given.fields, torch.tensor([3, 2]))
-    nexts = {ITEM: torch.tensor([[2, 0, 5], [1, 0, 0]]), "kind": torch.tensor([[0, 3, 0], [1, 0, 0]])}
+    nexts = {
+        ITEM: torch.tensor([[2, 0, 5], [1, 0, 0]]),
+        "kind": torch.tensor([[0, 3, 0], [1, 0, 0]]),
+    }
     mask = torch.tensor([[False, True, False], [True, False, False]])
     labels = torch.tensor([[1, 0, 0, 1, 1], [0, 0, 1, 0, 0]], dtype=torch.uint8)
     weights = torch.tensor([0.25, 4.0])
-    loss = MultiTaskLoss(targets={ITEM: 0.5, "kind": 2.0}, windows=3.0, item=NextItemLoss(kind="softmax"))
+    loss = MultiTaskLoss(
+        targets={ITEM: 0.5, "kind": 2.0}, windows=3.0, item=NextItemLoss(kind="softmax")
+    )
     states = model(given).detach().double()
     assert model.window is not None
     wanted = 0.0
@@ -211,19 +264,33 @@ def test_loss_by_hand() -> None:
     for row, at in [(0, 1), (1, 0)]:
         scores = model.heads["kind"].double()(states[row, at]).tolist()
         wanted += 2.0 * (math.log(sum(map(math.exp, scores))) - scores[nexts["kind"][row, at]])
-    for (row, at), weight, truth in zip([(0, 1), (1, 0)], weights.tolist(), labels.tolist(), strict=True):
+    for (row, at), weight, truth in zip(
+        [(0, 1), (1, 0)], weights.tolist(), labels.tolist(), strict=True
+    ):
         logits = model.window.double()(states[row, at]).tolist()
-        wanted += 3.0 * weight * sum(math.log1p(math.exp(-z if y else z)) for z, y in zip(logits, truth, strict=True))
+        wanted += (
+            3.0
+            * weight
+            * sum(math.log1p(math.exp(-z if y else z)) for z, y in zip(logits, truth, strict=True))
+        )
     model.float()
     found = loss(model, (given, Batch(nexts, given.lengths), mask, weights, labels))
     assert found.item() == pytest.approx(wanted, rel=1e-5)
     nothing = {n: torch.zeros_like(v) for n, v in nexts.items()}
-    assert loss(model, (given, Batch(nothing, given.lengths), mask & False, weights[:0], labels[:0])).item() == 0
+    assert (
+        loss(
+            model, (given, Batch(nothing, given.lengths), mask & False, weights[:0], labels[:0])
+        ).item()
+        == 0
+    )
 
 
 def test_logq_by_hand() -> None:
     """Negatives come from the targets, and each logit is lowered by the logarithm of its item's share of them."""
-    states, items = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)), torch.eye(3).repeat(2, 1)
+    states, items = (
+        torch.randn(4, 3, generator=torch.Generator().manual_seed(0)),
+        torch.eye(3).repeat(2, 1),
+    )
     targets = torch.tensor([2, 2, 5, 3])
     loss = NextItemLoss(kind="sampled", negatives=7, shared=True, logq=True)
     torch.manual_seed(5)

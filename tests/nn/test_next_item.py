@@ -14,8 +14,17 @@ from clickprint.core.rng import RNG
 from clickprint.nn import next_item
 from clickprint.nn.blocks import GRULayers, HSTUBlock, LiGRBlock, SASRecBlock, TransformerPPBlock
 from clickprint.nn.mamba import Mamba1, Mamba2, MambaBlock
-from clickprint.nn.next_item import Batch, EventEmbedding, NextItem, NextItemLoss, best, last_states, next_basket, shifted
-from clickprint.nn.top import top
+from clickprint.nn.next_item import (
+    Batch,
+    EventEmbedding,
+    NextItem,
+    NextItemLoss,
+    best,
+    last_states,
+    next_basket,
+    shifted,
+)
+from clickprint.nn.topk import top
 from clickprint.nn.train import Training, shuffled, train
 
 WIDTH, LENGTH, ITEMS = 16, 12, 8
@@ -32,11 +41,17 @@ def hstu() -> HSTUBlock:
 MODELS = {
     "sasrec": lambda: model_of(SASRecBlock(WIDTH, 2)),
     "ligr": lambda: model_of(LiGRBlock(WIDTH, 2)),
-    "transformer++": lambda: model_of(TransformerPPBlock(WIDTH, 2, inner=24, layers=1), positions=False),
+    "transformer++": lambda: model_of(
+        TransformerPPBlock(WIDTH, 2, inner=24, layers=1), positions=False
+    ),
     "hstu": lambda: model_of(hstu(), scale=True, unit=True, norm=False),
     "gru4rec": lambda: model_of(GRULayers(WIDTH, 24), positions=False),
-    "mamba4rec": lambda: model_of(MambaBlock(Mamba1(WIDTH, state=4), WIDTH, residual=False), positions=False),
-    "mamba2": lambda: model_of(MambaBlock(Mamba2(WIDTH, state=4, head_width=8), WIDTH), positions=False),
+    "mamba4rec": lambda: model_of(
+        MambaBlock(Mamba1(WIDTH, state=4), WIDTH, residual=False), positions=False
+    ),
+    "mamba2": lambda: model_of(
+        MambaBlock(Mamba2(WIDTH, state=4, head_width=8), WIDTH), positions=False
+    ),
 }
 
 
@@ -45,7 +60,9 @@ def cycles(users: int = 60, seed: int = 0) -> tuple[dict[str, np.ndarray], np.nd
     random = np.random.default_rng(seed)
     lengths = random.integers(0, 20, users)
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    walk = np.concatenate([(random.integers(ITEMS) + np.arange(n)) % ITEMS + 1 for n in lengths]).astype(np.int64)
+    walk = np.concatenate(
+        [(random.integers(ITEMS) + np.arange(n)) % ITEMS + 1 for n in lengths]
+    ).astype(np.int64)
     return {"item": walk, "time": np.arange(len(walk)) * 3600}, starts
 
 
@@ -53,7 +70,11 @@ def cycles(users: int = 60, seed: int = 0) -> tuple[dict[str, np.ndarray], np.nd
 def test_it_learns_a_cycle(name: str) -> None:
     torch.manual_seed(0)
     model, (fields, starts) = MODELS[name](), cycles()
-    kind = NextItemLoss(kind="sampled", negatives=6, temperature=0.1) if name == "hstu" else NextItemLoss()
+    kind = (
+        NextItemLoss(kind="sampled", negatives=6, temperature=0.1)
+        if name == "hstu"
+        else NextItemLoss()
+    )
     train(
         model,
         shuffled(len(starts) - 1, RNG(1)),
@@ -102,22 +123,40 @@ def test_pieces_hold_every_pair_once() -> None:
             asked = target.fields["item"] > 0
             assert asked.sum() == weight
             assert (before.fields["item"][asked] > 0).all()
-            assert before.fields["item"].shape == target.fields["item"].shape == (len(before.lengths), int(before.lengths.max()))
-            found += zip(before.fields["item"][asked].tolist(), target.fields["item"][asked].tolist(), strict=True)
+            assert (
+                before.fields["item"].shape
+                == target.fields["item"].shape
+                == (len(before.lengths), int(before.lengths.max()))
+            )
+            found += zip(
+                before.fields["item"][asked].tolist(),
+                target.fields["item"][asked].tolist(),
+                strict=True,
+            )
         assert sorted(found) == wanted
     assert list(shifted(fields, starts, LENGTH)(np.array([], np.int64))) == []
 
 
-def baskets(users: int = 25, seed: int = 0) -> tuple[dict[str, np.ndarray], np.ndarray, list[list[list[int]]]]:
+def baskets(
+    users: int = 25, seed: int = 0
+) -> tuple[dict[str, np.ndarray], np.ndarray, list[list[list[int]]]]:
     """Up to six baskets of one to four items a user (0: an event about no item); the last of one user and the first of the next may be
     of one moment. Flat, and as lists."""
     random = np.random.default_rng(seed)
     lists = [
-        [sorted(random.integers(0, ITEMS + 1, random.integers(1, 5)).tolist()) for _ in range(random.integers(0, 7))] for _ in range(users)
+        [
+            sorted(random.integers(0, ITEMS + 1, random.integers(1, 5)).tolist())
+            for _ in range(random.integers(0, 7))
+        ]
+        for _ in range(users)
     ]
     flat = np.array([i for user in lists for basket in user for i in basket], np.int64)
-    time = np.array([t for user in lists for t, basket in enumerate(user) for _ in basket], np.int64)
-    starts = np.concatenate([[0], np.cumsum([sum(map(len, user)) for user in lists])]).astype(np.int64)
+    time = np.array(
+        [t for user in lists for t, basket in enumerate(user) for _ in basket], np.int64
+    )
+    starts = np.concatenate([[0], np.cumsum([sum(map(len, user)) for user in lists])]).astype(
+        np.int64
+    )
     return {"item": flat, "time": time * 60}, starts, lists
 
 
@@ -139,7 +178,11 @@ def test_each_event_predicts_an_item_of_the_next_basket(length: int) -> None:
             for row in range(len(before.lengths)):
                 n = int(before.lengths[row])
                 items = before.fields["item"][row, :n].tolist()
-                (user,) = [u for u in pairs if u not in users and n == len(pairs[u]) and items == [i for i, _ in pairs[u]]][:1]
+                (user,) = [
+                    u
+                    for u in pairs
+                    if u not in users and n == len(pairs[u]) and items == [i for i, _ in pairs[u]]
+                ][:1]
                 users.append(user)
                 for place, item in enumerate(target.fields["item"][row, :n].tolist()):
                     drawn.setdefault((user, place), []).append(item)
@@ -150,13 +193,20 @@ def test_each_event_predicts_an_item_of_the_next_basket(length: int) -> None:
             assert set(found) == set(nxt)
             for item in set(nxt):  # evenly among the events: four deviations of 200 draws
                 share = nxt.count(item) / len(nxt)
-                assert abs(found.count(item) / len(found) - share) <= 4 * (share * (1 - share) / len(found)) ** 0.5
+                assert (
+                    abs(found.count(item) / len(found) - share)
+                    <= 4 * (share * (1 - share) / len(found)) ** 0.5
+                )
 
 
 def test_where_every_moment_has_one_event_the_next_basket_is_the_next_event() -> None:
     fields, starts = cycles(20)
     rows = np.arange(20)
-    for one, other in zip(shifted(fields, starts, LENGTH, 3)(rows), next_basket(fields, starts, LENGTH, 3)(rows), strict=True):
+    for one, other in zip(
+        shifted(fields, starts, LENGTH, 3)(rows),
+        next_basket(fields, starts, LENGTH, 3)(rows),
+        strict=True,
+    ):
         assert one[1] == other[1]
         for a, b in zip(one[0], other[0], strict=True):
             assert torch.equal(a.fields["item"], b.fields["item"])
@@ -173,26 +223,40 @@ def test_the_loss_of_pieces_is_the_loss_of_the_batch(kind: str) -> None:
     sums = []
     for pieces in (1, 4):
         torch.manual_seed(3)
-        sums.append(sum(float(loss(model, part).detach()) for part, _ in shifted(fields, starts, LENGTH, pieces)(np.arange(20))))
+        sums.append(
+            sum(
+                float(loss(model, part).detach())
+                for part, _ in shifted(fields, starts, LENGTH, pieces)(np.arange(20))
+            )
+        )
     assert sums[0] == pytest.approx(sums[1], rel=1e-5 if kind == "softmax" else 0.02)
 
 
 @given(
-    st.lists(st.lists(st.sampled_from([-1.0, -0.0, 0.0, 0.5, 2.0]), min_size=5, max_size=5), min_size=1, max_size=4),
+    st.lists(
+        st.lists(st.sampled_from([-1.0, -0.0, 0.0, 0.5, 2.0]), min_size=5, max_size=5),
+        min_size=1,
+        max_size=4,
+    ),
     st.integers(1, 7),
     st.data(),
 )
 def test_best_is_a_stable_sort(rows: list[list[float]], k: int, data: st.DataObject) -> None:
     items = torch.cat([torch.zeros(1, 5), torch.eye(5)])
     seen = [data.draw(st.lists(st.integers(1, 5), unique=True)) for _ in rows]
-    ragged = Ragged(np.cumsum([0, *map(len, seen)]).astype(np.int64), np.array([i for s in seen for i in s], np.int64))
+    ragged = Ragged(
+        np.cumsum([0, *map(len, seen)]).astype(np.int64),
+        np.array([i for s in seen for i in s], np.int64),
+    )
     found, scores = best(torch.tensor(rows), items, k, ragged)
     for row, (values, out) in enumerate(zip(rows, seen, strict=True)):
         left = sorted((i for i in range(1, 6) if i not in out), key=lambda i: (-values[i - 1], i))
         wanted = (left + [0] * 5)[: min(k, 5)]
         got = found[row].tolist()
         assert got == wanted
-        assert all(s == (values[i - 1] if i else -np.inf) for i, s in zip(got, scores[row], strict=True))
+        assert all(
+            s == (values[i - 1] if i else -np.inf) for i, s in zip(got, scores[row], strict=True)
+        )
 
 
 def test_what_is_no_number_is_never_the_best() -> None:
@@ -232,7 +296,10 @@ def test_an_events_vector_is_the_sum_over_its_fields() -> None:
     """One value a field, or several: then their sum over the root of how many there may be; 0 is nothing, and padding stays nothing."""
     torch.manual_seed(0)
     embed = EventEmbedding({"item": 4, "name": 9}, 3, deviation=0.5)
-    fields = {"item": np.array([1, 4, 0, 2]), "name": np.array([[1, 5, 9], [2, 0, 0], [3, 3, 0], [0, 0, 0]], np.int32)}
+    fields = {
+        "item": np.array([1, 4, 0, 2]),
+        "name": np.array([[1, 5, 9], [2, 0, 0], [3, 3, 0], [0, 0, 0]], np.int32),
+    }
     batch = Batch.of(fields, np.array([0, 1]), np.array([1, 3]))
     assert batch.fields["name"].shape == (2, 3, 3)
     found = embed(batch.fields, {"item": 2.0})

@@ -43,7 +43,9 @@ def test_rotation_refuses_an_odd_width() -> None:
 
 @given(st.integers(-(10**12), 10**12))
 def test_time_bucket(seconds: int) -> None:
-    assert time_bucket(torch.tensor([seconds])).item() == min(int(math.log(max(1, abs(seconds))) / 0.301), 128)
+    assert time_bucket(torch.tensor([seconds])).item() == min(
+        int(math.log(max(1, abs(seconds))) / 0.301), 128
+    )
 
 
 def test_bias_is_its_definition() -> None:
@@ -55,7 +57,9 @@ def test_bias_is_its_definition() -> None:
         for i in range(lengths[b]):
             after = min(i + 1, int(lengths[b]) - 1)
             for j in range(lengths[b]):
-                bucket = min(int(math.log(max(1, abs(int(seconds[b, after] - seconds[b, j])))) / 0.301), 128)
+                bucket = min(
+                    int(math.log(max(1, abs(int(seconds[b, after] - seconds[b, j])))) / 0.301), 128
+                )
                 wanted = bias.place[i - j + 5] + bias.time[bucket]
                 assert found[b, i, j].item() == pytest.approx(wanted.item(), abs=1e-6)
 

@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from clickprint.core.rng import RNG
-from clickprint.nn.autoencoder import Reconstruction, SequenceAutoEncoder, in_stretches, mean_loss, stretches
+from clickprint.nn.autoencoder import (
+    Reconstruction,
+    SequenceAutoEncoder,
+    in_stretches,
+    mean_loss,
+    stretches,
+)
 from clickprint.nn.next_item import Batch, last_states
 from clickprint.nn.train import Training, shuffled, train
 
@@ -16,7 +22,9 @@ SIZES = {"item": 9, "kind": 3}
 FORMS = {"plain": {"hidden": 8}, "wide": {"hidden": 12}, "deep": {"hidden": 8, "layers": 2}}
 
 
-def model_of(form: str = "plain", sizes: dict[str, int] = SIZES, **more: float) -> SequenceAutoEncoder:
+def model_of(
+    form: str = "plain", sizes: dict[str, int] = SIZES, **more: float
+) -> SequenceAutoEncoder:
     torch.manual_seed(0)
     return SequenceAutoEncoder(sizes, 8, length=6, **FORMS[form], **more).eval()
 
@@ -56,8 +64,13 @@ def test_the_loss_is_that_of_the_equations() -> None:
     events = table[values].astype(np.float64)
     vector = gru(model.encoder, events, np.zeros(8))[-1]
     given = np.concatenate([model.begin.detach().numpy()[None], events]) + vector
-    logits = gru(model.decoder, given, vector) @ head.weight.detach().numpy().T + head.bias.detach().numpy()
-    wanted = sum(np.log(np.exp(row).sum()) - row[v] for row, v in zip(logits, [*values, 0], strict=True))
+    logits = (
+        gru(model.decoder, given, vector) @ head.weight.detach().numpy().T
+        + head.bias.detach().numpy()
+    )
+    wanted = sum(
+        np.log(np.exp(row).sum()) - row[v] for row, v in zip(logits, [*values, 0], strict=True)
+    )
 
     batch = Batch.of({"item": np.array(values)}, np.array([0]), np.array([4]))
     assert float(Reconstruction()(model, (batch,)).detach()) == pytest.approx(wanted, rel=1e-5)
@@ -69,7 +82,10 @@ def test_what_is_not_known_is_not_asked_and_fields_are_added() -> None:
     batch.fields["item"][0, 1] = 0
     states = model(batch)[0]
     wanted = 0.0
-    for name, values in (("item", [*batch.fields["item"][0].tolist(), 0]), ("kind", [*batch.fields["kind"][0].tolist(), 0])):
+    for name, values in (
+        ("item", [*batch.fields["item"][0].tolist(), 0]),
+        ("kind", [*batch.fields["kind"][0].tolist(), 0]),
+    ):
         shares = model.heads[name](states).log_softmax(-1).detach()
         wanted -= sum(float(shares[t, v]) for t, v in enumerate(values) if v or t == 4)
     assert float(Reconstruction()(model, (batch,)).detach()) == pytest.approx(wanted, rel=1e-5)
@@ -93,8 +109,12 @@ def test_padding_and_company_change_nothing(form: str) -> None:
         assert np.allclose(model.last(batch).detach().numpy()[0], found[row], atol=1e-6)
     for pieces in (1, 3, 50):
         parts = list(in_stretches(fields, first, lengths, pieces)(np.arange(len(first))))
-        assert sum(weight for _, weight in parts) == 24 + 6  # events and ends; the row of nine is two stretches, the empty one none
-        assert sum(float(Reconstruction()(model, part).detach()) for part, _ in parts) == pytest.approx(alone, rel=1e-5)
+        assert (
+            sum(weight for _, weight in parts) == 24 + 6
+        )  # events and ends; the row of nine is two stretches, the empty one none
+        assert sum(
+            float(Reconstruction()(model, part).detach()) for part, _ in parts
+        ) == pytest.approx(alone, rel=1e-5)
     assert not model.last(batch_of([0, 0])).any()
 
 
@@ -110,14 +130,18 @@ def test_the_decoder_never_sees_what_it_has_to_say(form: str, changed: int) -> N
     after = model.decode(vector, other)
     assert torch.equal(before[0, : changed + 1], after[0, : changed + 1])
     assert not torch.allclose(before[0, changed + 1], after[0, changed + 1])
-    assert not torch.allclose(before[0, 0], model.decode(vector + 1, events)[0, 0]), "the vector reaches every place"
+    assert not torch.allclose(before[0, 0], model.decode(vector + 1, events)[0, 0]), (
+        "the vector reaches every place"
+    )
 
 
 def test_hidden_events_are_asked_of_the_vector() -> None:
     model, batch = model_of(hide=1.0), batch_of([6])
     events = model.events(batch)
     vector = model.vector(events, batch.lengths)
-    assert not torch.allclose(model.decode(vector, events), model.decode(vector, events + 1)), "not when it is used"
+    assert not torch.allclose(model.decode(vector, events), model.decode(vector, events + 1)), (
+        "not when it is used"
+    )
     model.train()
     model.dropout.p = 0.0
     assert torch.equal(model.decode(vector, events), model.decode(vector, events + 1))
@@ -130,7 +154,9 @@ def test_it_learns_by_heart_and_says_it_from_the_vector_alone(form: str) -> None
     _, first, lengths = stretches(starts, 6)
     parts, loss = in_stretches(fields, first, lengths), Reconstruction()
     start = mean_loss(model, parts, loss, 4)
-    train(model, shuffled(4, RNG(0)), parts, loss, Training(epochs=160, batch=4, lr=0.03), rng=RNG(0))
+    train(
+        model, shuffled(4, RNG(0)), parts, loss, Training(epochs=160, batch=4, lr=0.03), rng=RNG(0)
+    )
     assert mean_loss(model, parts, loss, 4) < 0.05 < 2 < start
     ((batch,), _) = next(iter(parts(np.arange(4))))
     vector, said = model.last(batch), torch.zeros(4, 0, 8)
@@ -140,7 +166,9 @@ def test_it_learns_by_heart_and_says_it_from_the_vector_alone(form: str) -> None
         for name, values in now.items():
             assert torch.equal(values[there], batch.fields[name][there, t])
         assert not now["item"][t == batch.lengths].any(), "the end"
-        said = torch.cat([said, model.events(Batch({n: v[:, None] for n, v in now.items()}, batch.lengths))], 1)
+        said = torch.cat(
+            [said, model.events(Batch({n: v[:, None] for n, v in now.items()}, batch.lengths))], 1
+        )
 
 
 def test_many_values_are_sampled() -> None:
@@ -161,7 +189,10 @@ def test_many_values_are_sampled() -> None:
 
 def test_a_mean_is_the_same_each_time_and_leaves_the_random_numbers_alone() -> None:
     model, (fields, starts) = model_of(), rows([4] * 10)
-    parts, loss = in_stretches(fields, starts[:-1], np.diff(starts)), Reconstruction(full=1, negatives=2)
+    parts, loss = (
+        in_stretches(fields, starts[:-1], np.diff(starts)),
+        Reconstruction(full=1, negatives=2),
+    )
     torch.manual_seed(1)
     wanted = torch.rand(1)
     torch.manual_seed(1)
@@ -170,7 +201,9 @@ def test_a_mean_is_the_same_each_time_and_leaves_the_random_numbers_alone() -> N
     assert first == mean_loss(model, parts, loss, 10) > 0
     assert mean_loss(model, parts, loss, 0) == 0
     whole = Reconstruction()
-    assert mean_loss(model, parts, whole, 10, batch=3) == pytest.approx(mean_loss(model, parts, whole, 10))
+    assert mean_loss(model, parts, whole, 10, batch=3) == pytest.approx(
+        mean_loss(model, parts, whole, 10)
+    )
 
 
 @given(st.lists(st.integers(0, 11), max_size=6), st.integers(1, 5), st.integers(0, 3))
@@ -184,5 +217,8 @@ def test_stretches_are_cut_from_the_end(lengths: list[int], length: int, most: i
             cut.append((row, events[-length:]))
             events = events[:-length]
         wanted += cut[: most or None]
-    found = [(int(r), list(range(f, f + n))) for r, f, n in zip(*stretches(starts, length, most), strict=True)]
+    found = [
+        (int(r), list(range(f, f + n)))
+        for r, f, n in zip(*stretches(starts, length, most), strict=True)
+    ]
     assert found == wanted

@@ -29,7 +29,9 @@ def test_a_constant_added_to_all_sessions_changes_nothing(sizes: list[int], shif
 def test_hstu_divides_by_its_own_length_however_long_the_batch_is() -> None:
     """What is mixed scales with 1/n, n is the model's length, and padding that makes the batch longer moves no real row."""
     torch.manual_seed(0)
-    short, long = (HSTUBlock(WIDTH, 2, query_width=4, value_width=4, length=n, by_time=False) for n in (6, 24))
+    short, long = (
+        HSTUBlock(WIDTH, 2, query_width=4, value_width=4, length=n, by_time=False) for n in (6, 24)
+    )
     own = {n: v for n, v in short.state_dict().items() if not n.startswith("bias")}
     long.load_state_dict({**long.state_dict(), **own})
     mixed = []
@@ -37,7 +39,10 @@ def test_hstu_divides_by_its_own_length_however_long_the_batch_is() -> None:
         block.bias.place.zero_()
         x = torch.randn(2, 6, WIDTH, generator=torch.Generator().manual_seed(1))
         norms, true = [], F.layer_norm
-        torch.nn.functional.layer_norm = lambda v, *more, norms=norms, true=true, **kw: (norms.append(v), true(v, *more, **kw))[1]
+        torch.nn.functional.layer_norm = lambda v, *more, norms=norms, true=true, **kw: (
+            norms.append(v),
+            true(v, *more, **kw),
+        )[1]
         try:
             block(x)
         finally:

@@ -34,7 +34,9 @@ def model() -> nn.Module:
 
 
 def parts(pieces: int = 1) -> Callable[[np.ndarray], Iterator[tuple[torch.Tensor, int]]]:
-    return lambda batch: ((torch.from_numpy(p), len(p)) for p in np.array_split(batch, pieces) if len(p))
+    return lambda batch: (
+        (torch.from_numpy(p), len(p)) for p in np.array_split(batch, pieces) if len(p)
+    )
 
 
 def loss(net: nn.Module, rows: torch.Tensor) -> torch.Tensor:
@@ -81,7 +83,11 @@ def test_the_callers_random_numbers_are_left_alone() -> None:
 def test_no_epoch_leaves_the_model_as_it_was() -> None:
     net = model()
     before = state(net)
-    found = run(net, Training(epochs=0), measure=lambda _: pytest.fail("nothing was learned, so nothing is measured"))
+    found = run(
+        net,
+        Training(epochs=0),
+        measure=lambda _: pytest.fail("nothing was learned, so nothing is measured"),
+    )
     assert state(net) == before
     assert (found.epoch, found.loss, found.measures, found.done) == (0, [], [], True)
 
@@ -102,7 +108,9 @@ def killer(steps: int) -> Callable[[str, int, int], None]:
 
 
 @pytest.mark.parametrize("steps", [0, 3, 4, 9])
-def test_a_killed_run_goes_on_to_the_same_bytes(steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_run_goes_on_to_the_same_bytes(
+    steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(loop, "SAVE_SECONDS", -1.0)  # after every step
     training = Training(epochs=4, batch=16, lr=0.02, decay_to=0.1, warmup=3, clip=0.5)
 
@@ -113,11 +121,22 @@ def test_a_killed_run_goes_on_to_the_same_bytes(steps: int, tmp_path: Path, monk
     whole = model()
     wanted = run(whole, training, measure=measure)
     with pytest.raises(Killed):
-        run(model(), training, measure=measure, checkpoint=tmp_path / "c", key="k", watch=killer(steps))
+        run(
+            model(),
+            training,
+            measure=measure,
+            checkpoint=tmp_path / "c",
+            key="k",
+            watch=killer(steps),
+        )
     again = model()
     found = run(again, training, measure=measure, checkpoint=tmp_path / "c", key="k")
     assert state(again) == state(whole)
-    assert (found.loss, found.measures, found.best_epoch) == (wanted.loss, wanted.measures, wanted.best_epoch)
+    assert (found.loss, found.measures, found.best_epoch) == (
+        wanted.loss,
+        wanted.measures,
+        wanted.best_epoch,
+    )
     finished = model()
     run(finished, training, measure=measure, checkpoint=tmp_path / "c", key="k", watch=killer(0))
     assert state(finished) == state(whole), "a finished run is not trained again"
@@ -160,7 +179,14 @@ def test_which_epoch_is_kept() -> None:
 
 def test_a_loss_that_is_no_number_is_said() -> None:
     with pytest.raises(FloatingPointError, match="nan in step 0 of epoch 1; lower lr"):
-        train(nn.Linear(1, 1), shuffled(4, RNG()), parts(), lambda m, _: m.weight.sum() * torch.nan, Training(epochs=1), rng=RNG())
+        train(
+            nn.Linear(1, 1),
+            shuffled(4, RNG()),
+            parts(),
+            lambda m, _: m.weight.sum() * torch.nan,
+            Training(epochs=1),
+            rng=RNG(),
+        )
 
 
 def test_nothing_to_train_on() -> None:
@@ -259,7 +285,8 @@ def test_a_weight_that_is_no_number_is_said_and_the_last_good_state_stays(tmp_pa
     (tmp_path / "c" / "progress.json").write_text(json.dumps({**about, "done": False}))
 
     with pytest.raises(
-        FloatingPointError, match=r"4 of 4 weights are no finite numbers, the first is 0.weight after step 2 of epoch 2; lower lr"
+        FloatingPointError,
+        match=r"4 of 4 weights are no finite numbers, the first is 0.weight after step 2 of epoch 2; lower lr",
     ):
         train(
             model(),
@@ -275,7 +302,9 @@ def test_a_weight_that_is_no_number_is_said_and_the_last_good_state_stays(tmp_pa
 
 
 def overflows(net: nn.Module, rows: torch.Tensor) -> torch.Tensor:
-    return sum(((p.sum() - p.sum().detach()).abs().sqrt() for p in net.parameters()), loss(net, rows))  # √ has no slope at 0
+    return sum(
+        ((p.sum() - p.sum().detach()).abs().sqrt() for p in net.parameters()), loss(net, rows)
+    )  # √ has no slope at 0
 
 
 def test_a_measure_that_is_no_number_is_said() -> None:
@@ -286,14 +315,19 @@ def test_a_measure_that_is_no_number_is_said() -> None:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda v: torch.full_like(v, torch.nan), "1 of 4 weights are no finite numbers, the first is 0.bias"),
+        (
+            lambda v: torch.full_like(v, torch.nan),
+            "1 of 4 weights are no finite numbers, the first is 0.bias",
+        ),
         (lambda v: v.double(), "0.bias is torch.float64, expected torch.float32"),
         (lambda v: v.long(), "0.bias is torch.int64, expected torch.float32"),
         (lambda v: v[:-1], "size mismatch|Error"),
     ],
     ids=["NaN", "float64", "whole numbers", "size"],
 )
-def test_weights_that_are_not_taken(spoil: Callable[[torch.Tensor], torch.Tensor], said: str, tmp_path: Path) -> None:
+def test_weights_that_are_not_taken(
+    spoil: Callable[[torch.Tensor], torch.Tensor], said: str, tmp_path: Path
+) -> None:
     run(model(), Training(epochs=1), checkpoint=tmp_path / "c", key="k")
     file = tmp_path / "c" / "state.safetensors"
     tensors = load_file(file)
@@ -307,7 +341,9 @@ def test_weights_that_are_not_taken(spoil: Callable[[torch.Tensor], torch.Tensor
         assert state(net) == before
 
 
-@pytest.mark.parametrize("stance", ["force_eager", pytest.param("default", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "stance", ["force_eager", pytest.param("default", marks=pytest.mark.slow)]
+)
 def test_compiled_is_the_same_training(stance: str) -> None:
     """What wraps the model changes neither its weights' names nor what the loss finds in it; the compiler itself takes its time."""
     nets = [nn.Sequential(nn.Linear(WIDTH, 8), nn.Tanh(), nn.Linear(8, 1)) for _ in range(2)]
@@ -344,7 +380,15 @@ def on_items(net: nn.Module, training: Training, **more: object) -> None:
     lengths = np.where(np.arange(21) % 2, np.arange(21) % 8 + 1, np.arange(21) % 2)
     starts = np.cumsum([0, *lengths]).astype(np.int64)
     fields = {"item": np.random.default_rng(0).integers(1, 10, starts[-1])}
-    train(net, shuffled(21, RNG(4)), shifted(fields, starts, 6, 3), NextItemLoss(), training, rng=RNG(4), **more)
+    train(
+        net,
+        shuffled(21, RNG(4)),
+        shifted(fields, starts, 6, 3),
+        NextItemLoss(),
+        training,
+        rng=RNG(4),
+        **more,
+    )
 
 
 STEPS = {"epochs": 3, "lr": 0.02, "clip": 1.0}
@@ -404,7 +448,12 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
         trained(one, training)
         for stopped in (False, True):
             moved = 0.0
-            for found, wanted, before in zip(out[name, stopped], one.parameters(), start, strict=True):
-                assert torch.allclose(torch.tensor(found), wanted, atol=2e-3), (name, stopped)  # Adam divides by tiny gradients
+            for found, wanted, before in zip(
+                out[name, stopped], one.parameters(), start, strict=True
+            ):
+                assert torch.allclose(torch.tensor(found), wanted, atol=2e-3), (
+                    name,
+                    stopped,
+                )  # Adam divides by tiny gradients
                 moved = max(moved, float((wanted - before).abs().max().detach()))
             assert moved > 0.04, name

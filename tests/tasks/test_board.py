@@ -20,7 +20,9 @@ NAN = float("nan")
 
 def one(task: str, score: float, **other) -> TaskScore:
     """A score whose replicates are a little below and above it, or those given."""
-    replicates = np.asarray(other.pop("replicates", score + 0.01 * np.linspace(-1, 1, 21)), np.float64)
+    replicates = np.asarray(
+        other.pop("replicates", score + 0.01 * np.linspace(-1, 1, 21)), np.float64
+    )
     live = other.pop("live", score)
     made = {
         "task": task,
@@ -60,7 +62,11 @@ class TestOf:
             (),
             ("task0", "task1"),
         )
-        assert (board.probe, board.resamples, board.about("task1").about) == ("quick", 21, "what task1 asks")
+        assert (board.probe, board.resamples, board.about("task1").about) == (
+            "quick",
+            21,
+            "what task1 asks",
+        )
 
     @pytest.mark.parametrize(
         ("entries", "said"),
@@ -68,9 +74,18 @@ class TestOf:
             ({}, "nothing to put on a board"),
             ({"a": []}, "nothing to put on a board"),
             ({"a": row(0.5), "b": []}, "the profile b has no score"),
-            ({"a": row(0.5), "b": row(0.5, probe="official", epochs=())}, r"more than one probe \(quick for a; official for b\)"),
-            ({"a": row(0.5), "b": row(0.5, replicates=np.zeros(5))}, r"more than one number of resamples \(21 for a; 5 for b\)"),
-            ({"a": row(0.5), "b": row(0.5, question="another")}, r"task0 is not the same question to all .*: a \| b"),
+            (
+                {"a": row(0.5), "b": row(0.5, probe="official", epochs=())},
+                r"more than one probe \(quick for a; official for b\)",
+            ),
+            (
+                {"a": row(0.5), "b": row(0.5, replicates=np.zeros(5))},
+                r"more than one number of resamples \(21 for a; 5 for b\)",
+            ),
+            (
+                {"a": row(0.5), "b": row(0.5, question="another")},
+                r"task0 is not the same question to all .*: a \| b",
+            ),
             ({"a": row(0.5), "b": row(0.5, users=99)}, "task0 is not the same question"),
             ({"a": row(0.5), "b": row(0.5, hidden=True)}, "task0 is not the same question"),
             ({"a": row(0.5, 0.6), "b": row(0.5)}, "the profile b has no score on task1"),
@@ -87,10 +102,16 @@ class TestOf:
         with pytest.raises(ConfigError) as caught:
             Board.of(entries)
         assert str(caught.value).count("\n  - ") == 3
-        assert all(said in str(caught.value) for said in ("no score on task1", "not the same question", "number of resamples"))
+        assert all(
+            said in str(caught.value)
+            for said in ("no score on task1", "not the same question", "number of resamples")
+        )
 
     def test_common_tasks_on_request(self):
-        entries = {"a": row(0.5, 0.6, 0.7), "b": [one("task2", 0.4), one("task0", 0.4), one("else", 0.9)]}
+        entries = {
+            "a": row(0.5, 0.6, 0.7),
+            "b": [one("task2", 0.4), one("task0", 0.4), one("else", 0.9)],
+        }
         assert Board.of(entries, common=True).tasks == ("task0", "task2")
         with pytest.raises(ConfigError, match="share no task"):
             Board.of({"a": row(0.5), "b": [one("else", 0.9)]}, common=True)
@@ -102,52 +123,87 @@ class TestOf:
 
     def test_counted_tasks(self):
         board = Board.of({"a": row(0.5, -40.0)}, counted=["task0"])
-        assert (board.tasks, board.counted, board.total("a").value) == (("task0", "task1"), ("task0",), 0.5)
+        assert (board.tasks, board.counted, board.total("a").value) == (
+            ("task0", "task1"),
+            ("task0",),
+            0.5,
+        )
         with pytest.raises(ConfigError, match="task9 is to be counted"):
             Board.of({"a": row(0.5)}, counted=["task9"])
 
     def test_ablation_rows_name_their_profile(self):
         entries = {"joined": row(0.7, 0.6)}
         for wrong in ("without decay", "decay", "other without decay"):
-            with pytest.raises(ConfigError, match='expected "<profile> without <block>" with one of joined'):
+            with pytest.raises(
+                ConfigError, match='expected "<profile> without <block>" with one of joined'
+            ):
                 Board.of(entries, ablation={wrong: row(0.6, 0.6)})
         with pytest.raises(ConfigError, match="has no score on task1"):
             Board.of(entries, ablation={"joined without decay": row(0.6)})
         with pytest.raises(ConfigError, match="not the same question"):
             Board.of(entries, ablation={"joined without decay": row(0.6, 0.5, question="x")})
-        board = Board.of(entries, ablation={"joined without decay": [*row(0.6, 0.6), one("unasked", 0.1)]})
+        board = Board.of(
+            entries, ablation={"joined without decay": [*row(0.6, 0.6), one("unasked", 0.1)]}
+        )
         assert list(board.ablation["joined without decay"]) == ["task0", "task1"]
 
     def test_an_unknown_profile_is_named(self):
-        with pytest.raises(ConfigError, match="no profile 'nobody' on this board; it has counts, joined, random"):
+        with pytest.raises(
+            ConfigError, match="no profile 'nobody' on this board; it has counts, joined, random"
+        ):
             three().total("nobody")
 
 
 class TestNumbers:
     def test_estimates_by_hand(self):
-        board = Board.of({"a": [one("t", 0.5, replicates=np.arange(101) / 100, live=NAN, live_replicates=np.full(101, NAN))]})
+        board = Board.of(
+            {
+                "a": [
+                    one(
+                        "t",
+                        0.5,
+                        replicates=np.arange(101) / 100,
+                        live=NAN,
+                        live_replicates=np.full(101, NAN),
+                    )
+                ]
+            }
+        )
         assert board.score("a", "t") == pytest.approx((0.5, 0.025, 0.975))
         assert np.isnan(board.live("a", "t")).all()
 
     def test_the_sum_adds_resample_by_resample(self):
         up, down = np.linspace(0, 1, 11), np.linspace(1, 0, 11)
         board = Board.of({"a": [one("t", 0.5, replicates=up), one("u", 0.5, replicates=down)]})
-        assert board.total("a") == pytest.approx((1, 1, 1))  # their errors cancel: unpaired sums would give a wide interval
+        assert board.total("a") == pytest.approx(
+            (1, 1, 1)
+        )  # their errors cancel: unpaired sums would give a wide interval
 
     def test_paired_differences(self):
         noise = np.linspace(-0.2, 0.2, 41)
-        board = Board.of({"counts": [one("t", 0.6, replicates=0.6 + noise)], "better": [one("t", 0.61, replicates=0.61 + noise)]})
+        board = Board.of(
+            {
+                "counts": [one("t", 0.6, replicates=0.6 + noise)],
+                "better": [one("t", 0.61, replicates=0.61 + noise)],
+            }
+        )
         gap = board.gap("better", "counts", "t")
         assert gap == pytest.approx((0.01, 0.01, 0.01, 1.0))
         assert gap.shown == 1
         assert board.gap("counts", "better").shown == -1
         assert board.gap("better", "better").shown == 0
-        assert board.score("better", "t").low < board.score("counts", "t").value  # single intervals overlap all the same
+        assert (
+            board.score("better", "t").low < board.score("counts", "t").value
+        )  # single intervals overlap all the same
 
     def test_borda_by_hand_with_a_tie(self):
         # task0: joined 2, counts 1, random 0; task1: joined and counts share 1.5, random 0
         standings = three().standings()
-        assert [(s.profile, s.points, s.place) for s in standings] == [("joined", 3.5, 1), ("counts", 2.5, 2), ("random", 0, 3)]
+        assert [(s.profile, s.points, s.place) for s in standings] == [
+            ("joined", 3.5, 1),
+            ("counts", 2.5, 2),
+            ("random", 0, 3),
+        ]
         assert [s.low for s in standings] == [1, 2, 3]
 
     def test_tied_profiles_share_the_place(self):
@@ -162,47 +218,95 @@ class TestNumbers:
         found = {s.profile: s.points for s in board.standings()}
         for i, line in enumerate(values):
             others = [o for j, o in enumerate(values) if j != i]
-            points = sum((a > o[k]) + (a == o[k]) / 2 for o, (k, a) in product(others, enumerate(line)))
+            points = sum(
+                (a > o[k]) + (a == o[k]) / 2 for o, (k, a) in product(others, enumerate(line))
+            )
             assert found[f"p{i}"] == points
         assert sum(found.values()) == 3 * len(values) * (len(values) - 1) / 2
 
     def test_place_intervals_remake_the_board_in_every_resample(self):
         flips = np.where(np.arange(40) % 2, 0.4, 0.8)
-        board = Board.of({"a": [one("t", 0.7, replicates=flips)], "b": [one("t", 0.6, replicates=np.full(40, 0.6))]})
-        assert [(s.profile, s.low, s.high) for s in board.standings()] == [("a", 1, 2), ("b", 1, 2)]
+        board = Board.of(
+            {
+                "a": [one("t", 0.7, replicates=flips)],
+                "b": [one("t", 0.6, replicates=np.full(40, 0.6))],
+            }
+        )
+        assert [(s.profile, s.low, s.high) for s in board.standings()] == [
+            ("a", 1, 2),
+            ("b", 1, 2),
+        ]
 
     def test_hidden_tasks_have_their_own_column(self):
         hidden = [one(f"h{i}", v, hidden=True) for i, v in enumerate((0.5, 0.6, 0.7, 0.8))]
         board = Board.of({"a": [*row(0.5), *hidden]})
         spread = board.spread("a")
         assert spread is not None
-        assert (spread.tasks, spread.mean.value, spread.median) == (4, pytest.approx(0.65), pytest.approx(0.65))
-        assert (spread.deviation, spread.lower, spread.upper) == pytest.approx((np.std([0.5, 0.6, 0.7, 0.8]), 0.575, 0.725))
-        assert (board.hidden, board.tasks, board.total("a").value) == (("h0", "h1", "h2", "h3"), ("task0",), 0.5)
+        assert (spread.tasks, spread.mean.value, spread.median) == (
+            4,
+            pytest.approx(0.65),
+            pytest.approx(0.65),
+        )
+        assert (spread.deviation, spread.lower, spread.upper) == pytest.approx(
+            (np.std([0.5, 0.6, 0.7, 0.8]), 0.575, 0.725)
+        )
+        assert (board.hidden, board.tasks, board.total("a").value) == (
+            ("h0", "h1", "h2", "h3"),
+            ("task0",),
+            0.5,
+        )
         assert Board.of({"a": row(0.5)}).spread("a") is None
 
     def test_only_hidden_tasks(self):
-        board = Board.of({"counts": [one("h", 0.5, hidden=True)], "b": [one("h", 0.6, hidden=True)]})
+        board = Board.of(
+            {"counts": [one("h", 0.5, hidden=True)], "b": [one("h", 0.6, hidden=True)]}
+        )
         assert board.standings() == []
         assert any("Over 1 hidden tasks b (.600, +.100" in w for w in board.verdicts())
 
     def test_ablation_by_hand(self):
-        board = Board.of({"joined": row(0.7, 0.6)}, ablation={"joined without a": row(0.7, 0.61), "joined without b": row(0.5, 0.6)})
-        assert [(w, b, g.shown) for w, b, g, _ in board.costs()] == [("joined", "b", -1), ("joined", "a", 1)]
+        board = Board.of(
+            {"joined": row(0.7, 0.6)},
+            ablation={"joined without a": row(0.7, 0.61), "joined without b": row(0.5, 0.6)},
+        )
+        assert [(w, b, g.shown) for w, b, g, _ in board.costs()] == [
+            ("joined", "b", -1),
+            ("joined", "a", 1),
+        ]
         assert board.costs()[0][2].value == pytest.approx(-0.2)
         assert board.costs()[0][3]["task1"].value == 0
         assert board.profiles == ("joined",)  # the rows left out are not ranked
 
     def test_no_resamples(self):
-        board = Board.of({"counts": row(0.6, replicates=[]), "b": row(0.7, replicates=[]), "random": row(0.5, replicates=[])})
+        board = Board.of(
+            {
+                "counts": row(0.6, replicates=[]),
+                "b": row(0.7, replicates=[]),
+                "random": row(0.5, replicates=[]),
+            }
+        )
         assert board.resamples == 0
-        assert np.isnan([board.score("b", "task0").low, board.standings()[0].low, board.gap("b", "counts").share]).all()
+        assert np.isnan(
+            [
+                board.score("b", "task0").low,
+                board.standings()[0].low,
+                board.gap("b", "counts").share,
+            ]
+        ).all()
         assert board.standings()[0].place == 1
         assert "b is above counts on 1 of 1 tasks; in the sum by +.100." in board.verdicts()
-        assert board.verdicts()[-1] == "No resamples were made, so no difference is shown to be more than luck."
+        assert (
+            board.verdicts()[-1]
+            == "No resamples were made, so no difference is shown to be more than luck."
+        )
 
     def test_a_score_that_is_not_there_is_last(self):
-        board = Board.of({"a": row(NAN, 0.9, replicates=np.full(5, NAN)), "b": row(0.1, 0.8, replicates=np.zeros(5))})
+        board = Board.of(
+            {
+                "a": row(NAN, 0.9, replicates=np.full(5, NAN)),
+                "b": row(0.1, 0.8, replicates=np.zeros(5)),
+            }
+        )
         assert np.isnan(board.total("a").value)
         assert [(s.profile, s.points) for s in board.standings()] == [("a", 1), ("b", 1)]
 
@@ -211,19 +315,31 @@ class TestWords:
     def noisy(self, *means: float, by: float = 0.01) -> list[TaskScore]:
         """Replicates that no other profile shares: differences have wide intervals."""
         seed = int(sum(means) * 1e6)
-        return [one(f"task{i}", m, replicates=m + np.random.default_rng([seed, i]).normal(0, by, 400)) for i, m in enumerate(means)]
+        return [
+            one(f"task{i}", m, replicates=m + np.random.default_rng([seed, i]).normal(0, by, 400))
+            for i, m in enumerate(means)
+        ]
 
     def test_beats_on_some_and_says_which_are_not_shown(self):
         words = Board.of(
-            {"counts": self.noisy(0.6, 0.6), "joined": self.noisy(0.8, 0.601), "random": row(0.5, 0.5, replicates=np.full(400, 0.5))}
+            {
+                "counts": self.noisy(0.6, 0.6),
+                "joined": self.noisy(0.8, 0.601),
+                "random": row(0.5, 0.5, replicates=np.full(400, 0.5)),
+            }
         )
         said = next(w for w in words.verdicts() if w.startswith("joined") and "counts" in w)
         assert said.startswith("joined beats counts on 1 of 2 tasks and in the sum (+.201 [.1")
         assert "Not shown on task1 (+.001 [−.0" in said
 
     def test_does_not_beat_the_baseline(self):
-        words = Board.of({"counts": self.noisy(0.6, 0.6), "joined": self.noisy(0.6005, 0.5996)}).verdicts()
-        assert any(w.startswith("joined does not beat counts on any task nor in the sum (+.000 [−.0") for w in words)
+        words = Board.of(
+            {"counts": self.noisy(0.6, 0.6), "joined": self.noisy(0.6005, 0.5996)}
+        ).verdicts()
+        assert any(
+            w.startswith("joined does not beat counts on any task nor in the sum (+.000 [−.0")
+            for w in words
+        )
 
     def test_below_everywhere(self):
         assert any(
@@ -231,7 +347,8 @@ class TestWords:
             for w in Board.of({"counts": row(0.6, 0.6), "low": row(0.5, 0.5)}).verdicts()
         )
         assert any(
-            w == "low is below counts on task0 (−.100 [−.100, −.100])." for w in Board.of({"counts": row(0.6), "low": row(0.5)}).verdicts()
+            w == "low is below counts on task0 (−.100 [−.100, −.100])."
+            for w in Board.of({"counts": row(0.6), "low": row(0.5)}).verdicts()
         )
 
     def test_mixed(self):
@@ -247,37 +364,84 @@ class TestWords:
         drift = np.linspace(-0.06, 0.04, 41)
         a = [one("t", 0.6, replicates=0.6 + 0 * drift), one("u", 0.6, replicates=0.6 + 0 * drift)]
         b = [one("t", 0.65, replicates=0.62 + drift), one("u", 0.65, replicates=0.62 - drift)]
-        assert "b beats counts in the sum, but on no single task (+.100 [.040, .040])." in " ".join(
-            Board.of({"counts": a, "b": b}).verdicts()
+        assert (
+            "b beats counts in the sum, but on no single task (+.100 [.040, .040])."
+            in " ".join(Board.of({"counts": a, "b": b}).verdicts())
         )
 
     def test_the_control(self):
-        words = Board.of({"counts": row(0.6, 0.5), "joined": row(0.7, 0.7), "decay": row(0.7, 0.6), "random": row(0.5, 0.5)}).verdicts()
+        words = Board.of(
+            {
+                "counts": row(0.6, 0.5),
+                "joined": row(0.7, 0.7),
+                "decay": row(0.7, 0.6),
+                "random": row(0.5, 0.5),
+            }
+        ).verdicts()
         assert "joined and decay beat random on all 2 tasks and in the sum." in words
-        assert any(w.startswith("counts beats random on 1 of 2 tasks and in the sum") and "Not shown on task1" in w for w in words)
+        assert any(
+            w.startswith("counts beats random on 1 of 2 tasks and in the sum")
+            and "Not shown on task1" in w
+            for w in words
+        )
 
     def test_absent_baseline_and_control(self):
         words = Board.of({"alone": row(0.6)}, baseline="aggregates").verdicts()
-        assert "There is no profile called aggregates on this board, so nothing is compared with the baseline." in words
-        assert "There is no profile called random on this board, so nothing is compared with the control." in words
+        assert (
+            "There is no profile called aggregates on this board, so nothing is compared with the baseline."
+            in words
+        )
+        assert (
+            "There is no profile called random on this board, so nothing is compared with the control."
+            in words
+        )
 
     @pytest.mark.parametrize(
         ("labels", "degenerate", "said"),
         [
             (100, 0, None),
             (100, 19, None),
-            (100, 20, "t: only 80 of 100 labels are live; each of the other 20 counts 0, so read the live score."),
-            (3, 3, "t: no label has both answers in the validation window, so its score says nothing."),
-            (1, 1, "t: no label has both answers in the validation window, so its score says nothing."),
+            (
+                100,
+                20,
+                "t: only 80 of 100 labels are live; each of the other 20 counts 0, so read the live score.",
+            ),
+            (
+                3,
+                3,
+                "t: no label has both answers in the validation window, so its score says nothing.",
+            ),
+            (
+                1,
+                1,
+                "t: no label has both answers in the validation window, so its score says nothing.",
+            ),
         ],
     )
     def test_dead_labels(self, labels, degenerate, said):
-        words = Board.of({"a": [one("t", 0.5, labels=labels, degenerate=degenerate, live=NAN if labels == degenerate else 0.6)]}).verdicts()
+        words = Board.of(
+            {
+                "a": [
+                    one(
+                        "t",
+                        0.5,
+                        labels=labels,
+                        degenerate=degenerate,
+                        live=NAN if labels == degenerate else 0.6,
+                    )
+                ]
+            }
+        ).verdicts()
         assert [w for w in words if w.startswith("t:")] == ([said] if said else [])
 
     def test_one_question_under_two_names(self):
-        words = Board.of({"a": [one("churn", 0.6, question="q"), one("conversion", 0.6, question="q")]}).verdicts()
-        assert "churn and conversion are one question here, asked of the same users: it counts 2 times." in words
+        words = Board.of(
+            {"a": [one("churn", 0.6, question="q"), one("conversion", 0.6, question="q")]}
+        ).verdicts()
+        assert (
+            "churn and conversion are one question here, asked of the same users: it counts 2 times."
+            in words
+        )
 
     def test_ablation(self):
         whole = {"joined": row(0.7, 0.6, replicates=np.full(50, 0.65))}
@@ -298,17 +462,31 @@ class TestWords:
 
     def test_hidden(self):
         def asked(base: float, by: float = 0.0) -> list[TaskScore]:
-            return [one(f"h{i}", base, hidden=True, replicates=base + by * np.linspace(-1, 1, 30)) for i in range(3)]
+            return [
+                one(f"h{i}", base, hidden=True, replicates=base + by * np.linspace(-1, 1, 30))
+                for i in range(3)
+            ]
 
         words = Board.of(
-            {"counts": asked(0.6), "good": asked(0.7), "same": asked(0.61, 0.1), "bad": asked(0.5), "random": asked(0.5)}
+            {
+                "counts": asked(0.6),
+                "good": asked(0.7),
+                "same": asked(0.61, 0.1),
+                "bad": asked(0.5),
+                "random": asked(0.5),
+            }
         ).verdicts()
-        assert "Over 3 hidden tasks good (.700, +.100 [.100, .100]) is above counts (.600)." in words
+        assert (
+            "Over 3 hidden tasks good (.700, +.100 [.100, .100]) is above counts (.600)." in words
+        )
         assert any(
-            w.startswith("Over 3 hidden tasks same (.610, +.010 [−.0") and w.endswith("is not shown to be above counts (.600).")
+            w.startswith("Over 3 hidden tasks same (.610, +.010 [−.0")
+            and w.endswith("is not shown to be above counts (.600).")
             for w in words
         )
-        assert "Over 3 hidden tasks bad (.500, −.100 [−.100, −.100]) is below counts (.600)." in words
+        assert (
+            "Over 3 hidden tasks bad (.500, −.100 [−.100, −.100]) is below counts (.600)." in words
+        )
         alone = Board.of({"a": asked(0.6)}).verdicts()
         assert "Over 3 hidden tasks the means are .600 (a)." in alone
 
@@ -336,14 +514,33 @@ class TestWords:
 def rich() -> Board:
     """Everything at once: hidden tasks, dead labels, NaN, epochs, ablation."""
     scores = {
-        "counts": [one("t", 0.6, live=NAN, live_replicates=np.full(21, NAN), labels=5, degenerate=5), one("h", 0.5, hidden=True)],
+        "counts": [
+            one("t", 0.6, live=NAN, live_replicates=np.full(21, NAN), labels=5, degenerate=5),
+            one("h", 0.5, hidden=True),
+        ],
         "jöined": [
-            one("t", 1 / 3, live=NAN, live_replicates=np.full(21, NAN), labels=5, degenerate=5, marks={"auroc": 0.25, "novelty": NAN}),
+            one(
+                "t",
+                1 / 3,
+                live=NAN,
+                live_replicates=np.full(21, NAN),
+                labels=5,
+                degenerate=5,
+                marks={"auroc": 0.25, "novelty": NAN},
+            ),
             one("h", 0.55, hidden=True),
         ],
     }
     scores = {
-        n: [replace(s, epochs=({"auroc": 0.1, "score": 0.1}, {"auroc": 0.2, "score": 0.2}), best_epoch=1, probe="official") for s in r]
+        n: [
+            replace(
+                s,
+                epochs=({"auroc": 0.1, "score": 0.1}, {"auroc": 0.2, "score": 0.2}),
+                best_epoch=1,
+                probe="official",
+            )
+            for s in r
+        ]
         for n, r in scores.items()
     }
     ablation = {"jöined without <b>": [replace(scores["jöined"][0], score=0.2)]}
@@ -357,25 +554,47 @@ class TestFiles:
         text = board.to_json()
         again = Board.from_json(text)
         assert again.to_json() == text == make().to_json()
-        assert (again.probe, again.counted, again.baseline, again.control) == (board.probe, board.counted, board.baseline, board.control)
+        assert (again.probe, again.counted, again.baseline, again.control) == (
+            board.probe,
+            board.counted,
+            board.baseline,
+            board.control,
+        )
         for name, scores in {**board.scores, **board.ablation}.items():
             for task, s in scores.items():
                 other = again._row(name)[task]
                 np.testing.assert_array_equal(other.replicates, s.replicates)
                 np.testing.assert_array_equal(other.live_replicates, s.live_replicates)
-                assert repr(replace(other, replicates=s.replicates, live_replicates=s.live_replicates)) == repr(s)
+                assert repr(
+                    replace(other, replicates=s.replicates, live_replicates=s.live_replicates)
+                ) == repr(s)
 
     def test_json_is_strict_and_readable(self):
-        raw = json.loads(rich().to_json(), parse_constant=lambda c: pytest.fail(f"{c} is not JSON"))
+        raw = json.loads(
+            rich().to_json(), parse_constant=lambda c: pytest.fail(f"{c} is not JSON")
+        )
         assert raw["verdicts"] == rich().verdicts()
         assert raw["table"][0]["live"] is None
 
     @pytest.mark.parametrize(
         "text",
-        ["", "{", "[]", "null", "{}", '{"format": 1}', '{"format": 1, "scores": 3, "ablation": {}}', '{"format": 2}', "\x00", '"board"'],
+        [
+            "",
+            "{",
+            "[]",
+            "null",
+            "{}",
+            '{"format": 1}',
+            '{"format": 1, "scores": 3, "ablation": {}}',
+            '{"format": 2}',
+            "\x00",
+            '"board"',
+        ],
     )
     def test_a_damaged_file_is_named(self, text):
-        with pytest.raises(DataError, match=r"^here/board.json: .*(make it again|make the board again)"):
+        with pytest.raises(
+            DataError, match=r"^here/board.json: .*(make it again|make the board again)"
+        ):
             Board.from_json(text, "here/board.json")
 
     @pytest.mark.parametrize(
@@ -421,7 +640,10 @@ class TestFiles:
         assert (rows[0]["live"], rows[0]["degenerate"], rows[4]["place"]) == ("", "5", "")
         assert (rows[2]["points"], rows[2]["place"], rows[6]["place"]) == ("1.0", "1.0", "2.0")
         assert float(rows[4]["above"]) == pytest.approx(1 / 3 - 0.6)
-        assert float(rows[8]["above"]) == pytest.approx(0.2 - 1 / 3)  # of the whole profile, not of the baseline
+        assert float(rows[8]["above"]) == pytest.approx(
+            0.2 - 1 / 3
+        )  # of the whole profile, not of the baseline
         assert [{k: v if v != "" else None for k, v in r.items()} for r in rows] == [
-            {k: None if v is None or v == "" else str(v) for k, v in r.items()} for r in board.rows()
+            {k: None if v is None or v == "" else str(v) for k, v in r.items()}
+            for r in board.rows()
         ]

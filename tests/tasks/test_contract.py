@@ -10,7 +10,7 @@ from clickprint.core.events import Role
 from clickprint.core.past import Past, Table
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY, Window
-from clickprint.metrics.marks import AUROC, R2
+from clickprint.metrics.task_metrics import AUROC, R2
 from clickprint.tasks import task_set
 from clickprint.tasks.examples import BUYS_TWICE, RETURNS, SPEND, WON_BACK, buys_over
 from clickprint.tasks.hidden import Draw
@@ -52,14 +52,20 @@ class TestSpend(TaskContract):
     task = SPEND
     by_hand = (
         ([(1.0, Role.BUY, {"price": 4.5, "quantity": 2.0})], [np.log(10)]),
-        ([(1.0, Role.BUY, {"price": 3.0}), (2.0, Role.BUY), (3.0, Role.CART, {"price": 5.0})], [np.log(4)]),
+        (
+            [(1.0, Role.BUY, {"price": 3.0}), (2.0, Role.BUY), (3.0, Role.CART, {"price": 5.0})],
+            [np.log(4)],
+        ),
         ([(1.0, Role.BUY, {"price": -3.0})], [0.0]),
     )
 
 
 class TestBuysOver(TaskContract):
     task = buys_over(100)
-    by_hand = (([(1.0, Role.BUY, {"price": 50.0, "quantity": 2.0})], [True]), ([(1.0, Role.BUY, {"price": 99.99})], [False]))
+    by_hand = (
+        ([(1.0, Role.BUY, {"price": 50.0, "quantity": 2.0})], [True]),
+        ([(1.0, Role.BUY, {"price": 99.99})], [False]),
+    )
 
 
 class TestVariety(TaskContract):
@@ -72,18 +78,28 @@ class TestVariety(TaskContract):
 
 class TestPrices(TaskContract):
     task = replace(BUYS_TWICE, name="prices", target=buys_price([1.0, 2.0], [2]))
-    by_hand = (([(1.0, Role.BUY, {"price": 2.0})], [True]), ([(1.0, Role.BUY, {"price": 1.99})], [False]), ([(1.0, Role.BUY)], [False]))
+    by_hand = (
+        ([(1.0, Role.BUY, {"price": 2.0})], [True]),
+        ([(1.0, Role.BUY, {"price": 1.99})], [False]),
+        ([(1.0, Role.BUY)], [False]),
+    )
 
 
 PROMISES = [p for p in dir(TaskContract) if p.startswith("test_")]
 
 
 @pytest.mark.parametrize("promise", PROMISES)
-@pytest.mark.parametrize("name", ["churn", "propensity_category", "propensity_new_sku", "propensity_price"])
+@pytest.mark.parametrize(
+    "name", ["churn", "propensity_category", "propensity_new_sku", "propensity_price"]
+)
 def test_the_six_tasks_keep(name: str, promise: str) -> None:
     class Contract(TaskContract):
         def make(self, past: Past, log: Table, train: Window) -> Task:
-            return next(t for t in task_set("ubm25", past, log, train, rng=RNG(), top=10).tasks if t.name == name)
+            return next(
+                t
+                for t in task_set("ubm25", past, log, train, rng=RNG(), top=10).tasks
+                if t.name == name
+            )
 
     getattr(Contract(), promise)()
 
@@ -137,7 +153,9 @@ def _looks_back(table: Table, window: Window, users: np.ndarray) -> np.ndarray:
 
 
 def _guesses(table: Table, window: Window, users: np.ndarray) -> np.ndarray:
-    return RETURNS.target(table, window, users) ^ (np.random.default_rng().random((len(users), 1)) < 0.5)
+    return RETURNS.target(table, window, users) ^ (
+        np.random.default_rng().random((len(users), 1)) < 0.5
+    )
 
 
 def _first_row_wins(table: Table, window: Window, users: np.ndarray) -> np.ndarray:
@@ -164,40 +182,122 @@ class _Backwards(AUROC):
     def __call__(self, truth: np.ndarray, prediction: np.ndarray, *, live: bool = False) -> float:
         return 1 - super().__call__(truth, prediction, live=live)
 
-    def resample(self, truth: np.ndarray, prediction: np.ndarray, weights: np.ndarray, *, live: bool = False) -> np.ndarray:
+    def resample(
+        self, truth: np.ndarray, prediction: np.ndarray, weights: np.ndarray, *, live: bool = False
+    ) -> np.ndarray:
         return 1 - super().resample(truth, prediction, weights, live=live)
 
 
 class _Forgetful(AUROC):
-    def resample(self, truth: np.ndarray, prediction: np.ndarray, weights: np.ndarray, *, live: bool = False) -> np.ndarray:
+    def resample(
+        self, truth: np.ndarray, prediction: np.ndarray, weights: np.ndarray, *, live: bool = False
+    ) -> np.ndarray:
         return np.zeros(len(weights))
 
 
 BROKEN: Sequence[tuple[str, Task, str]] = [
-    ("test_the_population_looks_only_before_the_window", replace(RETURNS, population=_late), "from the window's start on"),
-    ("test_the_population_looks_only_before_the_window", replace(RETURNS, population=_twice), "a user twice"),
-    ("test_the_population_looks_only_before_the_window", replace(RETURNS, population=lambda *_: np.array([], np.int64)), "empty"),
-    ("test_the_population_looks_only_before_the_window", replace(RETURNS, population=lambda *_: np.array([3, 8], np.int32)), "int64"),
-    ("test_the_target_has_the_form_that_its_loss_needs", replace(RETURNS, target=_flat), "found shape"),
-    ("test_the_target_has_the_form_that_its_loss_needs", replace(RETURNS, loss=mse), "cannot be trained on bool"),
-    ("test_the_target_has_the_form_that_its_loss_needs", replace(SPEND, target=_infinite), "not a finite number"),
-    ("test_the_target_has_the_form_that_its_loss_needs", replace(RETURNS, target=_grows), "other labels"),
-    ("test_the_target_has_the_form_that_its_loss_needs", replace(RETURNS, target=lambda t, w, u: np.zeros((3, 1), bool)), "3 rows for"),
-    ("test_a_users_answer_does_not_depend_on_the_others", replace(BUYS_TWICE, target=_sorts), "order of users"),
-    ("test_a_users_answer_does_not_depend_on_the_others", replace(BUYS_TWICE, target=_compares), "asking fewer users"),
-    ("test_the_target_looks_at_nothing_after_the_window", replace(RETURNS, target=_peeks), "events after the window"),
-    ("test_the_target_looks_at_the_window", replace(BUYS_TWICE, target=_looks_back), "with and without the window's events"),
-    ("test_the_same_log_has_the_same_answers", replace(RETURNS, target=_guesses), "the second time"),
-    ("test_the_same_log_has_the_same_answers", replace(RETURNS, target=_first_row_wins), "the second time"),
+    (
+        "test_the_population_looks_only_before_the_window",
+        replace(RETURNS, population=_late),
+        "from the window's start on",
+    ),
+    (
+        "test_the_population_looks_only_before_the_window",
+        replace(RETURNS, population=_twice),
+        "a user twice",
+    ),
+    (
+        "test_the_population_looks_only_before_the_window",
+        replace(RETURNS, population=lambda *_: np.array([], np.int64)),
+        "empty",
+    ),
+    (
+        "test_the_population_looks_only_before_the_window",
+        replace(RETURNS, population=lambda *_: np.array([3, 8], np.int32)),
+        "int64",
+    ),
+    (
+        "test_the_target_has_the_form_that_its_loss_needs",
+        replace(RETURNS, target=_flat),
+        "found shape",
+    ),
+    (
+        "test_the_target_has_the_form_that_its_loss_needs",
+        replace(RETURNS, loss=mse),
+        "cannot be trained on bool",
+    ),
+    (
+        "test_the_target_has_the_form_that_its_loss_needs",
+        replace(SPEND, target=_infinite),
+        "not a finite number",
+    ),
+    (
+        "test_the_target_has_the_form_that_its_loss_needs",
+        replace(RETURNS, target=_grows),
+        "other labels",
+    ),
+    (
+        "test_the_target_has_the_form_that_its_loss_needs",
+        replace(RETURNS, target=lambda t, w, u: np.zeros((3, 1), bool)),
+        "3 rows for",
+    ),
+    (
+        "test_a_users_answer_does_not_depend_on_the_others",
+        replace(BUYS_TWICE, target=_sorts),
+        "order of users",
+    ),
+    (
+        "test_a_users_answer_does_not_depend_on_the_others",
+        replace(BUYS_TWICE, target=_compares),
+        "asking fewer users",
+    ),
+    (
+        "test_the_target_looks_at_nothing_after_the_window",
+        replace(RETURNS, target=_peeks),
+        "events after the window",
+    ),
+    (
+        "test_the_target_looks_at_the_window",
+        replace(BUYS_TWICE, target=_looks_back),
+        "with and without the window's events",
+    ),
+    (
+        "test_the_same_log_has_the_same_answers",
+        replace(RETURNS, target=_guesses),
+        "the second time",
+    ),
+    (
+        "test_the_same_log_has_the_same_answers",
+        replace(RETURNS, target=_first_row_wins),
+        "the second time",
+    ),
     ("test_the_marks_can_be_trusted", replace(BUYS_TWICE, marks={}), "no marks"),
-    ("test_the_marks_can_be_trusted", replace(BUYS_TWICE, marks={"auroc": (float("nan"), AUROC())}), "weight"),
-    ("test_the_marks_can_be_trusted", replace(BUYS_TWICE, marks={"auroc": (1.0, _Backwards())}), "below other answers"),
-    ("test_the_marks_can_be_trusted", replace(BUYS_TWICE, marks={"auroc": (1.0, _Forgetful())}), "drawn once"),
-    ("test_the_marks_can_be_trusted", replace(SPEND, marks={"r2": (-1.0, R2())}), "below other answers"),
+    (
+        "test_the_marks_can_be_trusted",
+        replace(BUYS_TWICE, marks={"auroc": (float("nan"), AUROC())}),
+        "weight",
+    ),
+    (
+        "test_the_marks_can_be_trusted",
+        replace(BUYS_TWICE, marks={"auroc": (1.0, _Backwards())}),
+        "below other answers",
+    ),
+    (
+        "test_the_marks_can_be_trusted",
+        replace(BUYS_TWICE, marks={"auroc": (1.0, _Forgetful())}),
+        "drawn once",
+    ),
+    (
+        "test_the_marks_can_be_trusted",
+        replace(SPEND, marks={"r2": (-1.0, R2())}),
+        "below other answers",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("promise", "broken", "message"), BROKEN, ids=[f"{p[5:]}: {m}" for p, _, m in BROKEN])
+@pytest.mark.parametrize(
+    ("promise", "broken", "message"), BROKEN, ids=[f"{p[5:]}: {m}" for p, _, m in BROKEN]
+)
 def test_a_broken_task_is_caught(promise: str, broken: Task, message: str) -> None:
     class Contract(TaskContract):
         task = broken

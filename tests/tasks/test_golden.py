@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from clickprint.metrics.marks import AUROC, Diversity, MacroAUROC, Novelty
+from clickprint.metrics.task_metrics import AUROC, Diversity, MacroAUROC, Novelty
 from clickprint.tasks import official
 from clickprint.tasks.task import Mark, Task, bce
 
@@ -35,8 +35,14 @@ def two_threads() -> Iterator[None]:
 
 def buys(log: Path, start: datetime, end: datetime) -> list[tuple[int, int]]:
     table = pq.read_table(log / "product_buy.parquet").to_pydict()
-    times = [t if isinstance(t, datetime) else datetime.fromisoformat(t) for t in table["timestamp"]]
-    return [(c, s) for c, s, t in zip(table["client_id"], table["sku"], times, strict=True) if start <= t < end]
+    times = [
+        t if isinstance(t, datetime) else datetime.fromisoformat(t) for t in table["timestamp"]
+    ]
+    return [
+        (c, s)
+        for c, s, t in zip(table["client_id"], table["sku"], times, strict=True)
+        if start <= t < end
+    ]
 
 
 def targets(log: Path, name: str, clients: np.ndarray) -> list[np.ndarray]:
@@ -52,7 +58,12 @@ def targets(log: Path, name: str, clients: np.ndarray) -> list[np.ndarray]:
         properties = pq.read_table(log / "product_properties.parquet").to_pydict()
         value = properties["sku"] if column == "sku" else properties[column]
         of = dict(zip(properties["sku"], value, strict=True))
-        place = {v: n for n, v in enumerate(np.load(log / "target" / f"{name}.npy", allow_pickle=False).tolist())}
+        place = {
+            v: n
+            for n, v in enumerate(
+                np.load(log / "target" / f"{name}.npy", allow_pickle=False).tolist()
+            )
+        }
         row = {c: n for n, c in enumerate(clients.tolist())}
         target = np.zeros((len(clients), len(place)), bool)
         for client, sku in rows:
@@ -64,23 +75,40 @@ def targets(log: Path, name: str, clients: np.ndarray) -> list[np.ndarray]:
 
 def run(golden: Path, name: str) -> tuple[official.Probed, list[np.ndarray]]:
     log, expected = golden / "log", golden / "expected"
-    clients, vectors = np.load(expected / "client_ids.npy"), np.load(expected / "embeddings.npy", mmap_mode="r")
+    clients, vectors = (
+        np.load(expected / "client_ids.npy"),
+        np.load(expected / "embeddings.npy", mmap_mode="r"),
+    )
     marks: dict[str, tuple[float, Mark]] = {"auroc": (1.0, AUROC())}
     if name == "churn":
         asked = np.isin(clients, np.load(log / "target" / "active_clients.npy"))
         clients, vectors = clients[asked], vectors[asked]
     if name.startswith("propensity"):
         popularity = np.load(log / "target" / f"popularity_{name}.npy").astype(float)
-        marks = {"auroc": (0.8, MacroAUROC()), "novelty": (0.1, Novelty(tuple(popularity.tolist()))), "diversity": (0.1, Diversity())}
+        marks = {
+            "auroc": (0.8, MacroAUROC()),
+            "novelty": (0.1, Novelty(tuple(popularity.tolist()))),
+            "diversity": (0.1, Diversity()),
+        }
     train, valid = targets(log, name, clients)
     task = Task(name=name, population=lambda *_: clients, target=lambda *_: train, marks=marks)
-    return official.train(vectors, train, loss=bce, evaluate=lambda prediction: task.score(valid, prediction), name=name), [train, valid]
+    return official.train(
+        vectors,
+        train,
+        loss=bce,
+        evaluate=lambda prediction: task.score(valid, prediction),
+        name=name,
+    ), [train, valid]
 
 
 def check(golden: Path, name: str) -> None:
     probed, _ = run(golden, name)
     score = json.loads((golden / "expected" / "scores.json").read_text())[HIDDEN.get(name, name)]
-    epochs = [e for line in (golden / "expected" / "epochs.jsonl").read_text().splitlines() if (e := json.loads(line))["task"] == name]
+    epochs = [
+        e
+        for line in (golden / "expected" / "epochs.jsonl").read_text().splitlines()
+        if (e := json.loads(line))["task"] == name
+    ]
     assert len(probed.epochs) == len(epochs) == 3
     for ours, theirs in zip(probed.epochs, epochs, strict=True):
         for mark in set(theirs) - {"task", "epoch"}:
@@ -94,6 +122,16 @@ def test_window_rows(golden: Path) -> None:
 
 @pytest.mark.golden
 @pytest.mark.usefixtures("two_threads")
-@pytest.mark.parametrize("name", ["churn", "conversion", "propensity_category", "propensity_sku", "propensity_new_sku", "propensity_price"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "churn",
+        "conversion",
+        "propensity_category",
+        "propensity_sku",
+        "propensity_new_sku",
+        "propensity_price",
+    ],
+)
 def test_every_score_is_the_organisers(golden: Path, name: str) -> None:
     check(golden, name)

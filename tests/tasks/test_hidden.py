@@ -33,14 +33,20 @@ def arrays(seed: int = 0, users: int = 400, n: int = 12_000) -> dict[str, np.nda
         "user": (users * rng.random(n) ** 2).astype(np.int64),
         "kind": kind,
         "item": (60 * rng.random(n) ** 2).astype(np.int64),
-        "url": np.where(kind == VIEW, (80 * rng.random(n) ** 3).astype(np.int64), np.iinfo(np.int64).min),
+        "url": np.where(
+            kind == VIEW, (80 * rng.random(n) ** 3).astype(np.int64), np.iinfo(np.int64).min
+        ),
         "price": rng.integers(1, 200, n) / 4,
     }
 
 
 def world(engine: Engine, columns: dict[str, np.ndarray]) -> tuple[EventLog, LogPast]:
     items = np.arange(60)
-    log = memory_log(engine, **columns, catalogue={"item": items, "category": items % 12, "price_bucket": items % 9})
+    log = memory_log(
+        engine,
+        **columns,
+        catalogue={"item": items, "category": items % 12, "price_bucket": items % 9},
+    )
     return log, past_of(log, TRAIN.start)
 
 
@@ -74,12 +80,17 @@ def test_fifty_tasks_all_distinct_and_none_degenerate() -> None:
             assert np.triu(np.atleast_2d(together), 1).max() <= LIKE + 1e-9
         assert len({q.users.tobytes() for q in questions}) >= 5, "populations differ"
         assert len({t.name.split("_")[0] for t in tasks}) >= 6, "kinds of question differ"
-        assert len({w for t in tasks for w in t.name.split("_") if w[0] == "h" and w[1:].isdigit()}) >= 6, "horizons differ"
+        assert (
+            len({w for t in tasks for w in t.name.split("_") if w[0] == "h" and w[1:].isdigit()})
+            >= 6
+        ), "horizons differ"
         assert any(t.loss.name == "mse" for t in tasks)
         assert all(t.about for t in tasks)
 
 
-def said(tasks: tuple[Task, ...], log: EventLog, past: LogPast) -> list[tuple[str, str, bytes, bytes]]:
+def said(
+    tasks: tuple[Task, ...], log: EventLog, past: LogPast
+) -> list[tuple[str, str, bytes, bytes]]:
     rows = Rows(log)
     found = []
     for t in tasks:
@@ -92,17 +103,33 @@ def test_same_seed_same_tasks_whatever_validation_holds() -> None:
     columns = arrays()
     late = columns["time"] >= TRAIN.end
     rng = np.random.default_rng(9)
-    other = {c: np.where(late, rng.permutation(v), v) if c != "time" else v for c, v in columns.items()}
+    other = {
+        c: np.where(late, rng.permutation(v), v) if c != "time" else v for c, v in columns.items()
+    }
     shuffled = rng.permutation(len(late))
     with DuckDB(threads=1) as engine:
         log, past = world(engine, columns)
         first = said(sample(past, log, TRAIN, count=12, rng=RNG(1)).tasks, log, past)
-        for variant in (columns, {c: v[shuffled] for c, v in columns.items()}, other, {c: v[~late] for c, v in columns.items()}):
+        for variant in (
+            columns,
+            {c: v[shuffled] for c, v in columns.items()},
+            other,
+            {c: v[~late] for c, v in columns.items()},
+        ):
             again, past_again = world(engine, variant)
-            assert said(sample(past_again, again, TRAIN, count=12, rng=RNG(1)).tasks, again, past_again) == first
+            assert (
+                said(
+                    sample(past_again, again, TRAIN, count=12, rng=RNG(1)).tasks, again, past_again
+                )
+                == first
+            )
         names = [name for name, *_ in first]
-        assert [t.name for t in task_set("hidden", past, log, TRAIN, rng=RNG(1), count=12).tasks] == names
-        assert [t.name for t in sample(past, log, TRAIN, count=5, rng=RNG(1)).tasks] == names[:5], "more tasks do not change the first"
+        assert [
+            t.name for t in task_set("hidden", past, log, TRAIN, rng=RNG(1), count=12).tasks
+        ] == names
+        assert [t.name for t in sample(past, log, TRAIN, count=5, rng=RNG(1)).tasks] == names[
+            :5
+        ], "more tasks do not change the first"
         assert [t.name for t in sample(past, log, TRAIN, count=12, rng=RNG(2)).tasks] != names
 
 
@@ -110,7 +137,10 @@ def test_a_log_of_purchases_alone_yields_fifty_too() -> None:
     columns = arrays()
     bought = columns["kind"] == BUY
     with DuckDB(threads=1) as engine:
-        log, past = world(engine, {c: v[bought] for c, v in columns.items() if c in ("time", "user", "kind", "item")})
+        log, past = world(
+            engine,
+            {c: v[bought] for c, v in columns.items() if c in ("time", "user", "kind", "item")},
+        )
         tasks = sample(past, log, TRAIN).tasks
         assert len(tasks) == 50
         assert not any(t.name.startswith(("spend", "over")) for t in tasks), "there is no price"
@@ -120,7 +150,10 @@ def test_a_log_that_cannot_yield_them_says_how_many_and_why() -> None:
     columns = {c: v[:600] for c, v in arrays(users=40).items()}
     with DuckDB(threads=1) as engine:
         log, past = world(engine, columns)
-        with pytest.raises(DataError, match=r"found 0 distinct hidden tasks, expected 50 \(\d+ draws refused: fewer than 50 users"):
+        with pytest.raises(
+            DataError,
+            match=r"found 0 distinct hidden tasks, expected 50 \(\d+ draws refused: fewer than 50 users",
+        ):
             sample(past, log, TRAIN)
         with pytest.raises(DataError, match="nothing happened in the train window"):
             sample(past, log, Window(VALID.end, VALID.end + DAY))

@@ -25,7 +25,11 @@ class Plain(nn.Module):
         super().__init__()
         self.input = nn.Linear(columns, width)
         self.input_norm = nn.LayerNorm(width)
-        self.norm1, self.norm2, self.norm3 = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
+        self.norm1, self.norm2, self.norm3 = (
+            nn.LayerNorm(width),
+            nn.LayerNorm(width),
+            nn.LayerNorm(width),
+        )
         self.wide1, self.thin1 = nn.Linear(width, inner), nn.Linear(inner, width)
         self.wide2, self.thin2 = nn.Linear(width, inner), nn.Linear(inner, width)
         self.wide3, self.thin3 = nn.Linear(width, inner), nn.Linear(inner, width)
@@ -40,13 +44,20 @@ class Plain(nn.Module):
         return self.output(self.output_norm(x))
 
 
-def slow(vectors: np.ndarray, target: np.ndarray, loss: Loss, epochs: int, batch: int) -> tuple[list[float], list[np.ndarray]]:
+def slow(
+    vectors: np.ndarray, target: np.ndarray, loss: Loss, epochs: int, batch: int
+) -> tuple[list[float], list[np.ndarray]]:
     """The organisers' way: a DataLoader, the plain AdamW, predictions batch by batch. Losses of all steps, predictions of all epochs."""
     torch.manual_seed(1278)
     model = Plain(vectors.shape[1], target.shape[1], SMALL.width, SMALL.inner)
     optimise = torch.optim.AdamW(model.parameters(), lr=0.001, fused=False, foreach=False)
     measure = nn.BCEWithLogitsLoss() if loss is bce else nn.MSELoss()
-    data = DataLoader(TensorDataset(torch.tensor(vectors.astype(np.float32)), torch.tensor(target.astype(np.float32))), batch_size=batch)
+    data = DataLoader(
+        TensorDataset(
+            torch.tensor(vectors.astype(np.float32)), torch.tensor(target.astype(np.float32))
+        ),
+        batch_size=batch,
+    )
     losses, predictions = [], []
     for _ in range(epochs):
         for x, y in data:
@@ -68,7 +79,9 @@ def own_seed() -> Iterator[None]:
         yield
 
 
-def question(users: int = 150, columns: int = 10, labels: int = 5, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def question(
+    users: int = 150, columns: int = 10, labels: int = 5, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.default_rng(seed)
     vectors = generator.normal(size=(users, columns)).astype(np.float16)
     return vectors, vectors[:, :labels] + generator.normal(size=(users, labels)) > 1
@@ -99,7 +112,14 @@ def test_first_weights_are_the_organisers() -> None:
 
 def test_the_official_sizes() -> None:
     shape = Shape()
-    assert (shape.width, shape.inner, shape.layers, official.SEED, official.LR, official.BATCH) == (2048, 4096, 3, 1278, 0.001, 128)
+    assert (
+        shape.width,
+        shape.inner,
+        shape.layers,
+        official.SEED,
+        official.LR,
+        official.BATCH,
+    ) == (2048, 4096, 3, 1278, 0.001, 128)
     assert official.EPOCHS == 3
 
 
@@ -109,13 +129,17 @@ def test_losses_and_predictions_are_those_of_the_slow_twin(loss: Loss) -> None:
     vectors, target = question()
     if loss is mse:
         target = np.log1p(np.abs(vectors[:, :2].astype(np.float64)) * 50)
-    losses, predictions = slow(vectors, target, loss, epochs=3, batch=32)  # 150 = 4 × 32 + 22: a short last batch
+    losses, predictions = slow(
+        vectors, target, loss, epochs=3, batch=32
+    )  # 150 = 4 × 32 + 22: a short last batch
     model = official.network(vectors.shape[1], target.shape[1], shape=SMALL)
     optimise = official.optimiser(model)
     for epoch in range(3):
         ours = list(official.steps(model, optimise, vectors, target, loss=loss, batch=32))
         np.testing.assert_allclose(ours, losses[5 * epoch : 5 * epoch + 5], rtol=1e-6)
-        np.testing.assert_allclose(official.predict(model, vectors, loss=loss), predictions[epoch], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(
+            official.predict(model, vectors, loss=loss), predictions[epoch], rtol=1e-4, atol=1e-6
+        )
 
 
 @pytest.mark.usefixtures("own_seed")
@@ -143,7 +167,9 @@ def test_train_keeps_the_best_epoch(tmp_path: Path) -> None:
     assert probed.best == 1
     assert [e["score"] for e in probed.epochs] == [0.2, 0.9, 0.9]
     assert [e["auroc"] for e in probed.epochs] == [0.5] * 3
-    np.testing.assert_allclose([e["loss"] for e in probed.epochs], np.mean(np.reshape(losses, (3, 5)), axis=1), rtol=1e-6)
+    np.testing.assert_allclose(
+        [e["loss"] for e in probed.epochs], np.mean(np.reshape(losses, (3, 5)), axis=1), rtol=1e-6
+    )
     np.testing.assert_allclose(probed.prediction, predictions[1], rtol=1e-4, atol=1e-6)
     assert seen[0] == ("churn", 32, 900)
     assert seen[5] == ("churn", 300, 900)
@@ -178,7 +204,11 @@ def test_learns() -> None:
 
     vectors, target = question(users=2_000)
     probed = official.train(
-        vectors, target, loss=bce, evaluate=lambda p: {"score": macro_auroc(target, p)}, shape=Shape(width=64, inner=64, layers=1)
+        vectors,
+        target,
+        loss=bce,
+        evaluate=lambda p: {"score": macro_auroc(target, p)},
+        shape=Shape(width=64, inner=64, layers=1),
     )
     assert probed.epochs[probed.best]["score"] > 0.75
 
@@ -187,14 +217,26 @@ def test_row_order_matters() -> None:
     """Nothing is shuffled, so the order of client_ids is part of the protocol."""
     vectors, target = question(users=300)
     one = official.train(vectors, target, loss=bce, evaluate=rising(), shape=SMALL).prediction
-    other = official.train(vectors[::-1], target[::-1], loss=bce, evaluate=rising(), shape=SMALL).prediction[::-1]
+    other = official.train(
+        vectors[::-1], target[::-1], loss=bce, evaluate=rising(), shape=SMALL
+    ).prediction[::-1]
     assert np.abs(one - other).max() > 1e-4
 
 
 def test_a_diverging_network_is_named() -> None:
     vectors, _ = question(users=10)
-    with pytest.raises(DataError, match="lifetime_value: the loss of epoch 0, batch 0 is inf: the network diverged"):
-        official.train(vectors, np.full((10, 1), 1e30), loss=mse, evaluate=rising(), shape=SMALL, name="lifetime_value")
+    with pytest.raises(
+        DataError,
+        match="lifetime_value: the loss of epoch 0, batch 0 is inf: the network diverged",
+    ):
+        official.train(
+            vectors,
+            np.full((10, 1), 1e30),
+            loss=mse,
+            evaluate=rising(),
+            shape=SMALL,
+            name="lifetime_value",
+        )
 
 
 def test_a_prediction_that_is_not_finite_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,13 +244,27 @@ def test_a_prediction_that_is_not_finite_is_named(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(official, "LR", 1e38)
     vectors, _ = question(users=10)
     with pytest.raises(DataError, match=r"spend: a prediction after epoch 0 is (nan|-?inf)"):
-        official.train(vectors, np.ones((10, 2)), loss=mse, evaluate=rising(), shape=SMALL, epochs=1, name="spend")
+        official.train(
+            vectors,
+            np.ones((10, 2)),
+            loss=mse,
+            evaluate=rising(),
+            shape=SMALL,
+            epochs=1,
+            name="spend",
+        )
 
 
 @pytest.mark.parametrize(("users", "labels"), [(0, 1), (3, 0)])
 def test_arguments_that_do_not_fit(users: int, labels: int) -> None:
     with pytest.raises(ValueError, match="expected the same users"):
-        official.train(np.zeros((users, 4), np.float16), np.zeros((users, labels), bool), loss=bce, evaluate=rising(), shape=SMALL)
+        official.train(
+            np.zeros((users, 4), np.float16),
+            np.zeros((users, labels), bool),
+            loss=bce,
+            evaluate=rising(),
+            shape=SMALL,
+        )
 
 
 def test_without_gradients_to_write_over_they_are_new() -> None:
@@ -230,9 +286,13 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     for word in ("gpu", "cuda", "mps"):
         with pytest.raises(ConfigError, match=f"found '{word}', but torch sees no such device"):
             device(word)
-    with pytest.raises(ConfigError, match="found 'tpu', expected one of auto, gpu, cuda, mps, cpu"):
+    with pytest.raises(
+        ConfigError, match="found 'tpu', expected one of auto, gpu, cuda, mps, cpu"
+    ):
         device("tpu")
-    with pytest.raises(ConfigError, match="device 1: found 1 of cpu here, expected a number from 0 to 0"):
+    with pytest.raises(
+        ConfigError, match="device 1: found 1 of cpu here, expected a number from 0 to 0"
+    ):
         device("cpu", 1)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert device("gpu") == device() == "mps"

@@ -45,7 +45,10 @@ def log() -> EventLog:
         (populations.active_in(7), [2, 5]),
         (populations.active_in(None, Role.VIEW), [3, 5]),
         (populations.active_in(20.0, Role.VIEW, Role.BUY), [2, 3, 5]),
-        (populations.active_in(1), [2, 5]),  # the window's length before it: the first moment counts
+        (
+            populations.active_in(1),
+            [2, 5],
+        ),  # the window's length before it: the first moment counts
         (populations.lapsed(14), [1, 3]),
         (populations.lapsed(14, Role.BUY), [1]),
         (populations.as_active_as(0.5, 1), [2, 3]),
@@ -64,7 +67,10 @@ def test_who_is_asked(log: EventLog, population: Population, expected: list[int]
 
 
 def test_the_halves_are_a_partition(log: EventLog) -> None:
-    light, heavy = populations.as_active_as(0, 0.5)(log, WINDOW), populations.as_active_as(0.5, 1)(log, WINDOW)
+    light, heavy = (
+        populations.as_active_as(0, 0.5)(log, WINDOW),
+        populations.as_active_as(0.5, 1)(log, WINDOW),
+    )
     assert sorted([*light.tolist(), *heavy.tolist()]) == [1, 2, 3, 5]
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from clickprint.core.events import Role
 from clickprint.data.engine import DuckDB
 from clickprint.metrics.labels import auroc
-from clickprint.metrics.marks import MacroAUROC
+from clickprint.metrics.task_metrics import MacroAUROC
 from clickprint.tasks import quick
 from clickprint.tasks.task import bce, mse
 
@@ -17,7 +17,13 @@ def some(users: int, columns: int, labels: int, seed: int = 0) -> tuple[np.ndarr
     """Counts that say something of rare labels."""
     rng = np.random.default_rng(seed)
     vectors = rng.poisson(rng.gamma(0.5, 2, (1, columns)), (users, columns)).astype(np.float16)
-    chance = 1 / (1 + np.exp(3 - np.log1p(vectors[:, :3].astype(float)) @ rng.normal(1, 1, (min(3, columns), labels))))
+    chance = 1 / (
+        1
+        + np.exp(
+            3
+            - np.log1p(vectors[:, :3].astype(float)) @ rng.normal(1, 1, (min(3, columns), labels))
+        )
+    )
     return vectors, rng.random((users, labels)) < chance
 
 
@@ -34,7 +40,12 @@ def slow(vectors: np.ndarray, target: np.ndarray) -> np.ndarray:
         errors = []
         for penalty in quick.PENALTIES * users:
             gone = [_fit(x[everyone != u], y[everyone != u], penalty) for u in everyone]
-            errors.append(sum((y[u] - x[u] @ slope - level) ** 2 for u, (slope, level) in zip(everyone, gone, strict=True)))
+            errors.append(
+                sum(
+                    (y[u] - x[u] @ slope - level) ** 2
+                    for u, (slope, level) in zip(everyone, gone, strict=True)
+                )
+            )
         slope, level = _fit(x, y, quick.PENALTIES[int(np.argmin(errors))] * users)
         fitted.append(x @ slope + level)
     return np.array(fitted).T
@@ -42,7 +53,10 @@ def slow(vectors: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 def _fit(x: np.ndarray, y: np.ndarray, penalty: float) -> tuple[np.ndarray, float]:
     middle = x.mean(axis=0)
-    slope = np.linalg.solve((x - middle).T @ (x - middle) + penalty * np.eye(x.shape[1]), (x - middle).T @ (y - y.mean()))
+    slope = np.linalg.solve(
+        (x - middle).T @ (x - middle) + penalty * np.eye(x.shape[1]),
+        (x - middle).T @ (y - y.mean()),
+    )
     return slope, float(y.mean() - middle @ slope)
 
 
@@ -61,7 +75,9 @@ def test_probabilities_keep_the_order_of_the_regression_and_the_share_of_positiv
     assert ((chance > 0) & (chance < 1)).all()
     assert (line < 0).any(), "the test must have what a plain cut at 0 would tie"
     for t in range(6):
-        assert auroc(target[:, t], chance[:, t]) == pytest.approx(auroc(target[:, t], line[:, t]), abs=1e-6)
+        assert auroc(target[:, t], chance[:, t]) == pytest.approx(
+            auroc(target[:, t], line[:, t]), abs=1e-6
+        )
         assert len(np.unique(chance[:, t])) >= 0.99 * len(np.unique(line[:, t]))
     np.testing.assert_allclose(chance.mean(axis=0), target.mean(axis=0), rtol=0.1)
     assert (chance.mean(axis=0) <= target.mean(axis=0) * 1.0001).all()
@@ -115,7 +131,9 @@ def test_rare_values_of_noise_do_not_steer_rare_labels() -> None:
     scale=st.sampled_from([0.0, 1e-7, 1.0, 65504.0]),
     rate=st.sampled_from([0.0, 0.2, 1.0]),
 )
-def test_it_answers_whatever_it_is_given(users: int, columns: int, labels: int, seed: int, scale: float, rate: float) -> None:
+def test_it_answers_whatever_it_is_given(
+    users: int, columns: int, labels: int, seed: int, scale: float, rate: float
+) -> None:
     """More columns than users, no columns, all columns constant, one user, labels all alike, the largest floats."""
     rng = np.random.default_rng(seed)
     vectors = (rng.uniform(-1, 1, (users, columns)) * scale).astype(np.float16)
@@ -131,7 +149,9 @@ def test_the_same_bytes_twice_and_for_any_chunking(monkeypatch: pytest.MonkeyPat
     first = quick.fit_predict(vectors, target, loss=bce)
     assert first.tobytes() == quick.fit_predict(vectors, target, loss=bce).tobytes()
     made = quick.design(vectors)
-    assert first.tobytes() == made.fit_predict(target, loss=bce).tobytes(), "a design serves many targets"
+    assert first.tobytes() == made.fit_predict(target, loss=bce).tobytes(), (
+        "a design serves many targets"
+    )
     assert made.fit_predict(target[:, 2:3], loss=bce)[:, 0] == pytest.approx(first[:, 2], abs=1e-5)
     monkeypatch.setattr(quick, "_ROWS", 300)
     monkeypatch.setattr(quick, "JUDGES", 5_000)
@@ -148,7 +168,9 @@ def test_some_of_many_users_judge_the_penalty(monkeypatch: pytest.MonkeyPatch) -
 def test_progress_and_wrong_shapes() -> None:
     vectors, target = some(300, 4, 1)
     calls: list[tuple[str, int, int]] = []
-    quick.fit_predict(vectors, target, loss=bce, name="probe", watch=lambda *call: calls.append(call))
+    quick.fit_predict(
+        vectors, target, loss=bce, name="probe", watch=lambda *call: calls.append(call)
+    )
     assert calls[-1] == ("probe", 600, 600)
     assert all(name == "probe" and 0 < done <= total for name, done, total in calls)
     with pytest.raises(ValueError, match="at least one"):

@@ -19,11 +19,14 @@ from clickprint.testing.worlds import BUY, START, VIEW, memory_log
 
 def some() -> Histories:
     item = np.array([1, NONE, 2, 3, 7, 4, 5, 4, NONE])
-    return Histories(np.array([10, 20, 30, 40]), np.array([0, 4, 5, 5, 9]), {"item": item, "time": np.arange(9)})
+    return Histories(
+        np.array([10, 20, 30, 40]), np.array([0, 4, 5, 5, 9]), {"item": item, "time": np.arange(9)}
+    )
 
 
 @pytest.mark.parametrize(
-    ("back", "users", "given", "wanted"), [(0, [10, 40], [[1, 2], [4, 5]], [3, 4]), (1, [10, 40], [[1], [4]], [2, 5]), (2, [], [], [])]
+    ("back", "users", "given", "wanted"),
+    [(0, [10, 40], [[1, 2], [4, 5]], [3, 4]), (1, [10, 40], [[1], [4]], [2, 5]), (2, [], [], [])],
 )
 def test_leave_one_out(back: int, users: list, given: list, wanted: list) -> None:
     found = ranking.leave_one_out(some(), back=back)
@@ -46,11 +49,15 @@ def test_in_window() -> None:
         (2, BUY, 8, 3),
     ]
     user, kind, item, day = map(np.array, zip(*rows, strict=True))
-    given = Histories(np.array([1, 2, 3, 4]), np.array([0, 2, 2, 2, 2]), {"item": np.array([5, 6])})
+    given = Histories(
+        np.array([1, 2, 3, 4]), np.array([0, 2, 2, 2, 2]), {"item": np.array([5, 6])}
+    )
     with DuckDB(threads=1) as engine:
         log = memory_log(engine, time=START + day * DAY, user=user, kind=kind, item=item)
         found = ranking.in_window(given, log, Window(START + DAY, START + 5 * DAY))
-    assert found.users.tolist() == [1, 2], "3 bought later, 4 bought nothing that is an item, of 9 nothing is known"
+    assert found.users.tolist() == [1, 2], (
+        "3 bought later, 4 bought nothing that is an item, of 9 nothing is known"
+    )
     assert [found.relevant[i].tolist() for i in range(2)] == [[5, 6], [8]]
     assert found.given.lengths.tolist() == [2, 0]
 
@@ -62,14 +69,24 @@ def lists() -> Recommendations:
 
 def test_score() -> None:
     test = ranking.leave_one_out(some())
-    found = ranking.score(lists(), test, ks=(1, 3), rng=RNG(0), items=np.array([1, 2, 3, 4, 5, 7, 8, 9]))
+    found = ranking.score(
+        lists(), test, ks=(1, 3), rng=RNG(0), items=np.array([1, 2, 3, 4, 5, 7, 8, 9])
+    )
     assert found.users.tolist() == [10, 40]
-    assert found.mean("recall@1") == found.mean("recall@3") == found.mean("mrr@3") == found.mean("ndcg@3") == 1
+    assert (
+        found.mean("recall@1")
+        == found.mean("recall@3")
+        == found.mean("mrr@3")
+        == found.mean("ndcg@3")
+        == 1
+    )
     assert found.lists["coverage"] == 4 / 8
     # 1, 2, 4 and 5 were had by one of two users each; 3 and 9 by nobody, who count as rare as that.
     assert found.lists["surprise"] == 1
     worse = Recommendations(lists().users, lists().items[:, ::-1].copy(), lists().scores)
-    other = ranking.score(worse, test, ks=(1, 3), rng=RNG(0), items=np.array([1, 2, 3, 4, 5, 7, 8, 9]))
+    other = ranking.score(
+        worse, test, ks=(1, 3), rng=RNG(0), items=np.array([1, 2, 3, 4, 5, 7, 8, 9])
+    )
     assert other.mean("recall@1") == 0
     assert other.mean("ndcg@3") == pytest.approx(0.5)
     assert other.mean("mrr@3") == pytest.approx(1 / 3)
@@ -79,7 +96,9 @@ def test_score() -> None:
 
 
 def test_without_a_catalogue_coverage_is_of_what_was_had_or_given() -> None:
-    test = ranking.leave_one_out(some())  # 1, 2 and 4, 5 were had; the lists give 3, 4 and what nobody had, too
+    test = ranking.leave_one_out(
+        some()
+    )  # 1, 2 and 4, 5 were had; the lists give 3, 4 and what nobody had, too
     found = ranking.score(lists(), test, ks=(3,), rng=RNG(0))
     given = set(lists().items[[2, 0]].ravel().tolist()) - {NONE}
     assert given - {1, 2, 4, 5}
@@ -89,7 +108,9 @@ def test_without_a_catalogue_coverage_is_of_what_was_had_or_given() -> None:
 def test_spread_is_of_the_vectors_given() -> None:
     items = np.array([1, 3, 4, 9])
     vectors = np.array([[1.0, 0], [1, 0], [0, 1], [0, 1]])
-    found = ranking.score(lists(), ranking.leave_one_out(some()), ks=(3,), rng=RNG(0), items=items, vectors=vectors)
+    found = ranking.score(
+        lists(), ranking.leave_one_out(some()), ks=(3,), rng=RNG(0), items=items, vectors=vectors
+    )
     assert found.lists["spread"] == pytest.approx(2 / 3)
 
 
@@ -123,17 +144,23 @@ def test_intervals_are_of_users_and_pairs_are_shared() -> None:
 def test_what_is_refused() -> None:
     test = ranking.leave_one_out(some())
     missing = Recommendations(np.array([40]), np.array([[1, 2, 3]]), np.zeros((1, 3), np.float32))
-    with pytest.raises(DataError, match="1 of 2 users who are asked have no list, the first is 10"):
+    with pytest.raises(
+        DataError, match="1 of 2 users who are asked have no list, the first is 10"
+    ):
         ranking.score(missing, test, ks=(3,), rng=RNG(0))
     with pytest.raises(DataError, match="the lists hold 3 items, expected 4"):
         ranking.score(lists(), test, ks=(4,), rng=RNG(0), items=np.arange(20))
     one = ranking.score(lists(), test, ks=(3,), rng=RNG(0))
-    fewer = ranking.RankingTest(test.given.take(np.array([0])), Ragged(np.array([0, 1]), np.array([3])))
+    fewer = ranking.RankingTest(
+        test.given.take(np.array([0])), Ragged(np.array([0, 1]), np.array([3]))
+    )
     with pytest.raises(DataError, match="scores of 2 and 1 users"):
         one.above(ranking.score(lists(), fewer, ks=(3,), rng=RNG(0)), "recall@3")
 
 
 def test_nobody_is_asked() -> None:
-    nobody = ranking.leave_one_out(Histories(np.array([1]), np.array([0, 1]), {"item": np.array([3])}))
+    nobody = ranking.leave_one_out(
+        Histories(np.array([1]), np.array([0, 1]), {"item": np.array([3])})
+    )
     found = ranking.score(lists(), nobody, ks=(3,), rng=RNG(0), items=np.arange(3))
     assert len(found.users) == 0

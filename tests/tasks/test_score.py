@@ -16,7 +16,7 @@ from clickprint.core.profiles import Profiles
 from clickprint.core.time import DAY, Window
 from clickprint.data.engine import DuckDB
 from clickprint.data.log import EventLog
-from clickprint.metrics.marks import AUROC, MacroAUROC, Spearman
+from clickprint.metrics.task_metrics import AUROC, MacroAUROC, Spearman
 from clickprint.tasks import official, quick
 from clickprint.tasks.populations import buyers, everyone
 from clickprint.tasks.score import Designs, Question, answer, ask, load, named, save, score
@@ -24,11 +24,33 @@ from clickprint.tasks.targets import activity, buys_any, comes_back, stays_away
 from clickprint.tasks.task import Task, TaskScore, mse
 from clickprint.testing.worlds import BUY, START, VIEW, clockwork, dice, memory_log
 
-TRAIN, VALID = Window(START + 20 * DAY, START + 30 * DAY), Window(START + 30 * DAY, START + 40 * DAY)
-CHURN = Task(name="churn", population=buyers(), target=stays_away(Role.BUY), marks={"auroc": (1.0, AUROC())}, about="Who goes?")
+TRAIN, VALID = (
+    Window(START + 20 * DAY, START + 30 * DAY),
+    Window(START + 30 * DAY, START + 40 * DAY),
+)
+CHURN = Task(
+    name="churn",
+    population=buyers(),
+    target=stays_away(Role.BUY),
+    marks={"auroc": (1.0, AUROC())},
+    about="Who goes?",
+)
 CONVERSION = replace(CHURN, name="conversion", population=everyone())
-ITEMS = replace(CHURN, name="items", population=everyone(), target=buys_any("item", [0, 1, 2, 900]), marks={"auroc": (1.0, MacroAUROC())})
-ACTIVITY = replace(CHURN, name="activity", population=everyone(), target=activity(), loss=mse, marks={"spearman": (1.0, Spearman())})
+ITEMS = replace(
+    CHURN,
+    name="items",
+    population=everyone(),
+    target=buys_any("item", [0, 1, 2, 900]),
+    marks={"auroc": (1.0, MacroAUROC())},
+)
+ACTIVITY = replace(
+    CHURN,
+    name="activity",
+    population=everyone(),
+    target=activity(),
+    loss=mse,
+    marks={"spearman": (1.0, Spearman())},
+)
 
 
 @pytest.fixture
@@ -46,7 +68,9 @@ def log() -> Iterator[EventLog]:
 
 
 def profiles_of(users: np.ndarray, seed: int = 0, width: int = 5) -> Profiles:
-    return Profiles(users, np.random.default_rng(seed).normal(size=(len(users), width)).astype(np.float16))
+    return Profiles(
+        users, np.random.default_rng(seed).normal(size=(len(users), width)).astype(np.float16)
+    )
 
 
 def small(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -70,7 +94,9 @@ def test_who_is_asked_keeps_the_order_given(log: EventLog) -> None:
     assert 0 < len(question.users) < 60
     late = log.users(roles=(Role.BUY,), window=VALID)
     assert question.valid[:, 0].tolist() == [u not in late for u in question.users.tolist()]
-    everyone_ = ask(replace(CONVERSION, population=everyone(np.arange(80))), log, TRAIN, VALID, users)
+    everyone_ = ask(
+        replace(CONVERSION, population=everyone(np.arange(80))), log, TRAIN, VALID, users
+    )
     assert everyone_.users.tolist() == users.tolist(), "also those whom the log has never seen"
 
 
@@ -78,7 +104,10 @@ def test_the_digest_is_of_what_is_asked_not_of_names_or_order(log: EventLog) -> 
     users = np.arange(60)
     question = ask(ITEMS, log, TRAIN, VALID, users)
     mixed = np.random.default_rng(0).permutation(users)
-    assert ask(replace(ITEMS, name="other", about="", version=2), log, TRAIN, VALID, mixed).digest == question.digest
+    assert (
+        ask(replace(ITEMS, name="other", about="", version=2), log, TRAIN, VALID, mixed).digest
+        == question.digest
+    )
     others = [
         ask(ITEMS, log, TRAIN, VALID, users[1:]),
         ask(ITEMS, log, TRAIN, Window(VALID.start, VALID.end - DAY), users),
@@ -94,14 +123,29 @@ def test_the_digest_is_of_what_is_asked_not_of_names_or_order(log: EventLog) -> 
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        (replace(CHURN, population=everyone(np.array([777]))), "none of the 60 users is in its population"),
-        (replace(CHURN, target=lambda t, w, u: np.zeros(len(u), bool)), r"2 problems[\s\S]*found shape"),
+        (
+            replace(CHURN, population=everyone(np.array([777]))),
+            "none of the 60 users is in its population",
+        ),
+        (
+            replace(CHURN, target=lambda t, w, u: np.zeros(len(u), bool)),
+            r"2 problems[\s\S]*found shape",
+        ),
         (replace(CHURN, target=lambda t, w, u: np.zeros((len(u), 0), bool)), "at least one label"),
-        (replace(CHURN, target=lambda t, w, u: np.zeros((len(u) - 1, 1), bool)), "users × at least one"),
+        (
+            replace(CHURN, target=lambda t, w, u: np.zeros((len(u) - 1, 1), bool)),
+            "users × at least one",
+        ),
         (replace(CHURN, target=lambda t, w, u: np.zeros((len(u), 1))), "float64, expected bool"),
         (replace(CHURN, loss=mse), "bool, expected floats"),
-        (replace(ACTIVITY, target=lambda t, w, u: np.full((len(u), 1), np.nan)), "no finite numbers"),
-        (replace(CHURN, target=lambda t, w, u: np.zeros((len(u), 1 + (w == VALID)), bool)), "1 labels in the train window and 2"),
+        (
+            replace(ACTIVITY, target=lambda t, w, u: np.full((len(u), 1), np.nan)),
+            "no finite numbers",
+        ),
+        (
+            replace(CHURN, target=lambda t, w, u: np.zeros((len(u), 1 + (w == VALID)), bool)),
+            "1 labels in the train window and 2",
+        ),
     ],
 )
 def test_a_task_that_cannot_be_asked(log: EventLog, task: Task, message: str) -> None:
@@ -124,7 +168,9 @@ def test_a_user_without_a_profile_is_an_error(log: EventLog) -> None:
 
 @pytest.mark.parametrize("task", [CHURN, ITEMS, ACTIVITY], ids=lambda t: t.name)
 @pytest.mark.parametrize("probe", ["quick", "official"])
-def test_an_answer_is_the_marks_of_the_probes_prediction(log: EventLog, task: Task, probe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_is_the_marks_of_the_probes_prediction(
+    log: EventLog, task: Task, probe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small(monkeypatch)
     question = ask(task, log, TRAIN, VALID, np.arange(60))
     profiles = profiles_of(np.random.default_rng(3).permutation(np.arange(65)))
@@ -134,15 +180,27 @@ def test_an_answer_is_the_marks_of_the_probes_prediction(log: EventLog, task: Ta
         prediction = quick.fit_predict(vectors, question.train, loss=task.loss)
         assert (found.epochs, found.best_epoch) == ((), -1)
     else:
-        probed = official.train(vectors, question.train, loss=task.loss, evaluate=lambda p: task.score(question.valid, p))
+        probed = official.train(
+            vectors,
+            question.train,
+            loss=task.loss,
+            evaluate=lambda p: task.score(question.valid, p),
+        )
         prediction = probed.prediction
         assert found.epochs == probed.epochs
         assert found.best_epoch == int(np.argmax([e["score"] for e in found.epochs]))
         assert found.score == max(e["score"] for e in found.epochs)
     marks = task.score(question.valid, prediction)
     assert {**found.marks, "score": found.score} == marks
-    assert {**found.live_marks, "score": found.live} == task.score(question.valid, prediction, live=True)
-    assert (found.task, found.probe, found.users, found.labels) == (task.name, probe, len(question.users), question.valid.shape[1])
+    assert {**found.live_marks, "score": found.live} == task.score(
+        question.valid, prediction, live=True
+    )
+    assert (found.task, found.probe, found.users, found.labels) == (
+        task.name,
+        probe,
+        len(question.users),
+        question.valid.shape[1],
+    )
     assert found.replicates.shape == found.live_replicates.shape == (300,)
     assert abs(np.median(found.replicates) - found.score) < 0.1
     assert found.replicates.std() > 0
@@ -159,7 +217,9 @@ def test_resamples_depend_on_seed_and_user_alone(log: EventLog) -> None:
     profiles = profiles_of(users)
     first, again = answer(question, profiles, "quick"), answer(mixed, profiles, "quick")
     np.testing.assert_allclose(again.replicates, first.replicates, atol=1e-6)
-    assert not np.array_equal(answer(question, profiles, "quick", seed=1).replicates, first.replicates)
+    assert not np.array_equal(
+        answer(question, profiles, "quick", seed=1).replicates, first.replicates
+    )
     none = answer(question, profiles, "quick", resamples=0)
     assert none.replicates.shape == (0,)
     assert none.score == first.score
@@ -169,7 +229,9 @@ def test_equal_questions_are_trained_once(log: EventLog, monkeypatch: pytest.Mon
     trained = small(monkeypatch)
     everybody = replace(CHURN, population=everyone())
     profiles = profiles_of(np.arange(60))
-    found = score(profiles, log, [everybody, CONVERSION, CHURN], TRAIN, VALID, probe="official", resamples=3)
+    found = score(
+        profiles, log, [everybody, CONVERSION, CHURN], TRAIN, VALID, probe="official", resamples=3
+    )
     assert len(trained) == 2
     assert [f.task for f in found] == ["churn", "conversion", "churn"]
     assert found[0].score == found[1].score
@@ -183,7 +245,10 @@ def test_equal_questions_are_trained_once(log: EventLog, monkeypatch: pytest.Mon
 def test_score_asks_in_the_order_of_the_profiles_or_of_the_users_given(log: EventLog) -> None:
     mixed = np.random.default_rng(0).permutation(np.arange(60))
     profiles = profiles_of(mixed)
-    one, few = (score(profiles, log, [ITEMS], TRAIN, VALID, users=u, resamples=2)[0] for u in (None, np.arange(30)))
+    one, few = (
+        score(profiles, log, [ITEMS], TRAIN, VALID, users=u, resamples=2)[0]
+        for u in (None, np.arange(30))
+    )
     assert (one.users, few.users) == (60, 30)
     direct = answer(ask(ITEMS, log, TRAIN, VALID, mixed), profiles, "quick", resamples=2)
     assert (one.score, one.question) == (direct.score, direct.question)
@@ -193,7 +258,11 @@ def test_dice_and_clockwork() -> None:
     """Chance where nothing can be known, certainty where all can: past purchases as the profile, the next window as the task."""
     with DuckDB(threads=1) as engine:
         for make, low, high in (
-            (lambda e: dice(e, np.random.default_rng(5), users=1_500, days=56, horizon=14), 0.45, 0.55),
+            (
+                lambda e: dice(e, np.random.default_rng(5), users=1_500, days=56, horizon=14),
+                0.45,
+                0.55,
+            ),
             (lambda e: clockwork(e, users=200), 0.99, 1.0),
         ):
             world = make(engine)
@@ -202,14 +271,24 @@ def test_dice_and_clockwork() -> None:
             rows = world.log.before(cut).rows(("user", "time"), roles=(Role.BUY,))
             users = world.past.users
             recent = rows["time"] > cut - 28 * DAY
-            counts = np.stack([np.bincount(rows["user"][kept], minlength=len(users)) for kept in (recent, ~recent)], axis=1)
-            returns = replace(CONVERSION, name="returns", population=everyone(users), target=comes_back(Role.BUY))
+            counts = np.stack(
+                [
+                    np.bincount(rows["user"][kept], minlength=len(users))
+                    for kept in (recent, ~recent)
+                ],
+                axis=1,
+            )
+            returns = replace(
+                CONVERSION, name="returns", population=everyone(users), target=comes_back(Role.BUY)
+            )
             profiles = Profiles(users, counts.astype(np.float16))
             found = score(profiles, world.log, [returns], train, world.window, resamples=50)[0]
             assert low <= found.score <= high, world.name
 
 
-def test_a_design_is_made_once_a_population(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_design_is_made_once_a_population(
+    log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made: list[int] = []
     real = quick.design
 
@@ -252,7 +331,10 @@ def a_score(**changes: object) -> TaskScore:
         live=float("nan"),
         marks={"auroc": 0.1, "novelty": 2 / 3},
         live_marks={"auroc": float("nan"), "novelty": 2 / 3},
-        epochs=({"auroc": 0.1, "score": 1 / 3, "loss": 0.7}, {"auroc": float("nan"), "score": 0.2, "loss": 0.6}),
+        epochs=(
+            {"auroc": 0.1, "score": 1 / 3, "loss": 0.7},
+            {"auroc": float("nan"), "score": 0.2, "loss": 0.6},
+        ),
         best_epoch=0,
         hidden=True,
         about="Who? × – ≤",
@@ -264,7 +346,16 @@ def a_score(**changes: object) -> TaskScore:
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "any_buy_h7.5.json"
-    for found in (a_score(), a_score(epochs=(), best_epoch=-1, probe="quick", replicates=np.zeros(0), live_replicates=np.zeros(0))):
+    for found in (
+        a_score(),
+        a_score(
+            epochs=(),
+            best_epoch=-1,
+            probe="quick",
+            replicates=np.zeros(0),
+            live_replicates=np.zeros(0),
+        ),
+    ):
         save(found, path)
         again = load(path)
         for field in fields(TaskScore):

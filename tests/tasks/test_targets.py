@@ -30,7 +30,9 @@ def a_log(engine: Engine, rng: np.random.Generator, events: int = 150) -> EventL
         time=START + rng.integers(0, 16, n) * DAY,  # many on the very edges of the window
         user=rng.integers(0, 12, n) * 3,
         kind=rng.choice([BUY, CART, VIEW], n),
-        item=np.where(rng.random(n) < 0.1, NONE, rng.integers(0, 11, n)),  # 9 and 10 are in no catalogue
+        item=np.where(
+            rng.random(n) < 0.1, NONE, rng.integers(0, 11, n)
+        ),  # 9 and 10 are in no catalogue
         url=np.where(rng.random(n) < 0.5, NONE, rng.integers(0, 5, n)),
         price=np.where(rng.random(n) < 0.1, np.nan, rng.integers(-2, 30, n) * 0.1),
         quantity=np.where(rng.random(n) < 0.1, np.nan, rng.integers(1, 4, n)),
@@ -41,11 +43,20 @@ def a_log(engine: Engine, rng: np.random.Generator, events: int = 150) -> EventL
 Event = dict[str, float]
 
 
-def slow(table: Table, users: np.ndarray, answer: Callable[[list[Event]], list], roles: tuple[Role, ...], days: float | None) -> np.ndarray:
+def slow(
+    table: Table,
+    users: np.ndarray,
+    answer: Callable[[list[Event]], list],
+    roles: tuple[Role, ...],
+    days: float | None,
+) -> np.ndarray:
     columns = ("time", "user", "item", "url", "price", "quantity", "category", "price_bucket")
     end = WINDOW.end if days is None else min(WINDOW.end, WINDOW.start + round(days * DAY))
     rows = table.rows(columns, roles=roles or None)
-    events = [dict(zip(columns, values, strict=True)) for values in zip(*(rows[c].tolist() for c in columns), strict=True)]
+    events = [
+        dict(zip(columns, values, strict=True))
+        for values in zip(*(rows[c].tolist() for c in columns), strict=True)
+    ]
     inside = [e for e in events if WINDOW.start <= e["time"] < end]
     return np.array([answer([e for e in inside if e["user"] == u]) for u in users.tolist()])
 
@@ -63,20 +74,50 @@ EDGES = [0.0, 0.5, 1.2]
 CASES: dict[str, tuple[Target, Callable[[list[Event]], list], tuple[Role, ...], float | None]] = {
     "stays away": (targets.stays_away(Role.BUY), lambda es: [not es], (Role.BUY,), None),
     "comes back": (targets.comes_back(), lambda es: [bool(es)], (), None),
-    "comes back soon": (targets.comes_back(Role.CART, Role.VIEW, days=3), lambda es: [bool(es)], (Role.CART, Role.VIEW), 3),
+    "comes back soon": (
+        targets.comes_back(Role.CART, Role.VIEW, days=3),
+        lambda es: [bool(es)],
+        (Role.CART, Role.VIEW),
+        3,
+    ),
     "half a day": (targets.comes_back(days=0.5), lambda es: [bool(es)], (), 0.5),
-    "longer than the window": (targets.comes_back(Role.BUY, days=99), lambda es: [bool(es)], (Role.BUY,), 99),
+    "longer than the window": (
+        targets.comes_back(Role.BUY, days=99),
+        lambda es: [bool(es)],
+        (Role.BUY,),
+        99,
+    ),
     "counts": (targets.count_at_least(3, Role.BUY), lambda es: [len(es) >= 3], (Role.BUY,), None),
-    "activity": (targets.activity(Role.VIEW, days=5), lambda es: [np.float32(np.log1p(len(es)))], (Role.VIEW,), 5),
-    "variety": (targets.variety_at_least(2, "url", Role.VIEW), lambda es: [len({e["url"] for e in es} - {NONE}) >= 2], (Role.VIEW,), None),
-    "items": (targets.buys_any("item", [10, 3, 77]), lambda es: [any(e["item"] == v for e in es) for v in (10, 3, 77)], (Role.BUY,), None),
+    "activity": (
+        targets.activity(Role.VIEW, days=5),
+        lambda es: [np.float32(np.log1p(len(es)))],
+        (Role.VIEW,),
+        5,
+    ),
+    "variety": (
+        targets.variety_at_least(2, "url", Role.VIEW),
+        lambda es: [len({e["url"] for e in es} - {NONE}) >= 2],
+        (Role.VIEW,),
+        None,
+    ),
+    "items": (
+        targets.buys_any("item", [10, 3, 77]),
+        lambda es: [any(e["item"] == v for e in es) for v in (10, 3, 77)],
+        (Role.BUY,),
+        None,
+    ),
     "categories": (
         targets.buys_any("category", np.array([2, 0]), (Role.BUY, Role.CART), days=6),
         lambda es: [any(e["category"] == v for e in es) for v in (2, 0)],
         (Role.BUY, Role.CART),
         6,
     ),
-    "urls of any event": (targets.buys_any("url", [1, 4], ()), lambda es: [any(e["url"] == v for e in es) for v in (1, 4)], (), None),
+    "urls of any event": (
+        targets.buys_any("url", [1, 4], ()),
+        lambda es: [any(e["url"] == v for e in es) for v in (1, 4)],
+        (),
+        None,
+    ),
     "price buckets": (
         targets.buys_price(EDGES, [3, 0]),
         lambda es: [any(bucket(e["price"], EDGES) == v for e in es) for v in (3, 0)],
@@ -89,8 +130,18 @@ CASES: dict[str, tuple[Target, Callable[[list[Event]], list], tuple[Role, ...], 
         (Role.BUY,),
         None,
     ),
-    "spend": (targets.spend(), lambda es: [np.float32(np.log1p(max(round(money(es), 9), 0)))], (Role.BUY,), None),
-    "spends": (targets.spends_at_least(1.5, days=8), lambda es: [round(money(es), 9) >= 1.5], (Role.BUY,), 8),
+    "spend": (
+        targets.spend(),
+        lambda es: [np.float32(np.log1p(max(round(money(es), 9), 0)))],
+        (Role.BUY,),
+        None,
+    ),
+    "spends": (
+        targets.spends_at_least(1.5, days=8),
+        lambda es: [round(money(es), 9) >= 1.5],
+        (Role.BUY,),
+        8,
+    ),
 }
 
 
@@ -102,7 +153,9 @@ def test_each_target_is_its_slow_twin(case: str, seed: int, events: int) -> None
     rng = np.random.default_rng(seed)
     with DuckDB(threads=1) as engine:
         log = a_log(engine, rng, events)
-        users = rng.permutation(np.append(np.arange(11) * 3, [1, -5]))  # two that nobody saw; user 33 is not asked
+        users = rng.permutation(
+            np.append(np.arange(11) * 3, [1, -5])
+        )  # two that nobody saw; user 33 is not asked
         found = target(log, WINDOW, users)
         expected = slow(log, users, answer, roles, days)
         assert found.dtype == expected.dtype
@@ -119,7 +172,13 @@ def test_sums_of_money_do_not_depend_on_the_order_of_rows() -> None:
         for _ in range(5):
             rng.shuffle(prices)
             n = len(prices)
-            log = memory_log(engine, time=np.full(n, WINDOW.start), user=np.zeros(n), kind=np.full(n, BUY), price=prices)
+            log = memory_log(
+                engine,
+                time=np.full(n, WINDOW.start),
+                user=np.zeros(n),
+                kind=np.full(n, BUY),
+                price=prices,
+            )
             found.append(targets.spend()(log, WINDOW, np.array([0])).tobytes())
     assert len(set(found)) == 1
 
@@ -127,7 +186,12 @@ def test_sums_of_money_do_not_depend_on_the_order_of_rows() -> None:
 def test_a_price_bucket_of_the_catalogue_is_no_money() -> None:
     with DuckDB(threads=1) as engine:
         log = memory_log(
-            engine, time=[WINDOW.start], user=[1], kind=[BUY], item=[0], catalogue={"item": [0], "category": [0], "price_bucket": [0]}
+            engine,
+            time=[WINDOW.start],
+            user=[1],
+            kind=[BUY],
+            item=[0],
+            catalogue={"item": [0], "category": [0], "price_bucket": [0]},
         )
         for target in (targets.spend(), targets.spends_at_least(1), targets.buys_price([1.0])):
             with pytest.raises(ConfigError, match="have no price"):
@@ -157,7 +221,9 @@ def test_what_cannot_be_asked(make: Callable[[], Target], message: str) -> None:
 
 def test_an_unknown_column_is_named() -> None:
     with DuckDB(threads=1) as engine, pytest.raises(ConfigError, match="colour"):
-        targets.buys_any("colour", [1])(a_log(engine, np.random.default_rng(0)), WINDOW, np.array([3]))
+        targets.buys_any("colour", [1])(
+            a_log(engine, np.random.default_rng(0)), WINDOW, np.array([3])
+        )
 
 
 def test_places() -> None:
@@ -196,7 +262,9 @@ def test_rows_reads_a_window_of_purchases_once() -> None:
         targets.comes_back(Role.VIEW)(rows, WINDOW, users)
         targets.activity(Role.VIEW, days=3)(rows, WINDOW, users)
         assert table.reads == 2
-        assert "item" not in rows._rows[frozenset({Role.VIEW}), WINDOW, False], "views are many: no more of them than was asked for"
+        assert "item" not in rows._rows[frozenset({Role.VIEW}), WINDOW, False], (
+            "views are many: no more of them than was asked for"
+        )
         targets.buys_any("url", [1], (Role.VIEW,))(rows, WINDOW, users)
         targets.buys_any("category", [1], (Role.VIEW,))(rows, WINDOW, users)
         assert table.reads == 3
@@ -208,7 +276,12 @@ def test_rows_gives_what_the_table_gives_and_lets_nobody_change_it() -> None:
     with DuckDB(threads=1) as engine:
         log = a_log(engine, np.random.default_rng(4))
         rows = Rows(log)
-        for columns in (("time",), ("user", "item"), ("item", "price"), ("category", "url", "kind")):
+        for columns in (
+            ("time",),
+            ("user", "item"),
+            ("item", "price"),
+            ("category", "url", "kind"),
+        ):
             found, expected = rows.rows(columns, window=WINDOW), log.rows(columns, window=WINDOW)
             assert list(found) == list(columns)
             for column in columns:
@@ -221,7 +294,9 @@ def test_rows_gives_what_the_table_gives_and_lets_nobody_change_it() -> None:
 
 def test_a_log_without_a_clock_refuses_windows() -> None:
     with DuckDB(threads=1) as engine:
-        log = memory_log(engine, time=[0, 1, 2], user=[1, 1, 2], kind=[BUY] * 3, item=[1, 2, 3], clock=False)
+        log = memory_log(
+            engine, time=[0, 1, 2], user=[1, 1, 2], kind=[BUY] * 3, item=[1, 2, 3], clock=False
+        )
         for target in (targets.stays_away(Role.BUY), targets.buys_any("item", [1])):
             with pytest.raises(ConfigError, match="needs a clock"):
                 target(Rows(log), WINDOW, np.array([1]))

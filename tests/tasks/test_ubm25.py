@@ -19,7 +19,7 @@ from clickprint.data.adapters import challenge
 from clickprint.data.engine import DuckDB, Engine
 from clickprint.data.log import EventLog
 from clickprint.data.split import past_of, split
-from clickprint.metrics.marks import AUROC, Diversity, MacroAUROC, Novelty
+from clickprint.metrics.task_metrics import AUROC, Diversity, MacroAUROC, Novelty
 from clickprint.tasks import TASKS, task_set
 from clickprint.tasks.score import ask
 from clickprint.tasks.task import Task, TaskSet
@@ -43,10 +43,14 @@ def arrays(rng: np.random.Generator, n: int = 300) -> dict[str, np.ndarray]:
 
 def a_log(engine: Engine, columns: dict[str, np.ndarray], *attributes: str) -> EventLog:
     known = {"category": ITEMS % 5, "price_bucket": ITEMS % 3}
-    return memory_log(engine, **columns, catalogue={"item": ITEMS, **{a: known[a] for a in attributes}})
+    return memory_log(
+        engine, **columns, catalogue={"item": ITEMS, **{a: known[a] for a in attributes}}
+    )
 
 
-def made(engine: Engine, columns: dict[str, np.ndarray], *attributes: str, **options: object) -> TaskSet:
+def made(
+    engine: Engine, columns: dict[str, np.ndarray], *attributes: str, **options: object
+) -> TaskSet:
     log = a_log(engine, columns, *attributes)
     return ubm25(past_of(log, TRAIN.start), log, TRAIN, **options)  # type: ignore[arg-type]
 
@@ -63,13 +67,22 @@ def popularity(task: Task) -> np.ndarray:
 
 def test_labels_are_the_most_bought_of_the_train_window() -> None:
     columns = arrays(np.random.default_rng(0))
-    inside = (columns["time"] >= TRAIN.start) & (columns["time"] < TRAIN.end) & (columns["kind"] == BUY)
+    inside = (
+        (columns["time"] >= TRAIN.start) & (columns["time"] < TRAIN.end) & (columns["kind"] == BUY)
+    )
     past = (columns["time"] < TRAIN.start) & (columns["kind"] == BUY)
     bought = columns["item"][inside].tolist()
     counts = sorted(Counter(bought).items(), key=lambda c: (-c[1], c[0]))
-    best = {i for i, _ in sorted(Counter(columns["item"][past].tolist()).items(), key=lambda c: (-c[1], c[0]))[:4]}
+    best = {
+        i
+        for i, _ in sorted(
+            Counter(columns["item"][past].tolist()).items(), key=lambda c: (-c[1], c[0])
+        )[:4]
+    }
     new = [(i, c) for i, c in counts if i not in best]
-    category = sorted(Counter(i % 5 for i in bought if i < 12).items(), key=lambda c: (-c[1], c[0]))
+    category = sorted(
+        Counter(i % 5 for i in bought if i < 12).items(), key=lambda c: (-c[1], c[0])
+    )
     with DuckDB(threads=1) as engine:
         tasks = made(engine, columns, "category", "price_bucket", top=4)
         assert [t.name for t in tasks.tasks] == list(NAMES)
@@ -79,7 +92,9 @@ def test_labels_are_the_most_bought_of_the_train_window() -> None:
             ("propensity_new_sku", new, sum(c for _, c in new)),
             ("propensity_category", category, sum(c for _, c in category)),
         ):
-            np.testing.assert_allclose(popularity(by_name(tasks, name)), [c / all_of for _, c in expected[:4]], rtol=1e-12)
+            np.testing.assert_allclose(
+                popularity(by_name(tasks, name)), [c / all_of for _, c in expected[:4]], rtol=1e-12
+            )
         log, users = a_log(engine, columns, "category", "price_bucket"), np.arange(22)
         truth = by_name(tasks, "propensity_new_sku").target(log, VALID, users)
         rows = log.rows(("user", "item"), roles=(Role.BUY,), window=VALID)
@@ -115,7 +130,9 @@ def test_validation_changes_no_label(seed: int) -> None:
     rng = np.random.default_rng(seed)
     columns = arrays(rng)
     late = columns["time"] >= TRAIN.end
-    other = {c: np.where(late, rng.permutation(v), v) for c, v in columns.items() if c != "time"} | {"time": columns["time"]}
+    other = {
+        c: np.where(late, rng.permutation(v), v) for c, v in columns.items() if c != "time"
+    } | {"time": columns["time"]}
     gone = {c: v[~late] for c, v in columns.items()}
     with DuckDB(threads=1) as engine:
         for attributes in (("category", "price_bucket"), ()):
@@ -124,7 +141,9 @@ def test_validation_changes_no_label(seed: int) -> None:
                 log = a_log(engine, variant, *attributes)
                 past = past_of(log, TRAIN.start, np.arange(20))
                 tasks = ubm25(past, log, TRAIN, top=5)
-                answers = {t.name: t.target(log, TRAIN, np.arange(20)).tolist() for t in tasks.tasks}
+                answers = {
+                    t.name: t.target(log, TRAIN, np.arange(20)).tolist() for t in tasks.tasks
+                }
                 marks = {t.name: repr(t.marks) for t in tasks.tasks}
                 found.append((answers, marks, tasks.left_out, price_edges(past, 5).tolist()))
             assert found[0] == found[1] == found[2]
@@ -139,7 +158,9 @@ def test_a_price_of_the_events_is_cut_at_quantiles_of_the_past() -> None:
         past = past_of(log, TRAIN.start)
         edges = price_edges(past, 4)
         old = np.sort(columns["price"][(columns["time"] < TRAIN.start) & (columns["kind"] == BUY)])
-        assert edges.tolist() == [old[round((len(old) - 1) * q + 0.499)] for q in (0.25, 0.5, 0.75)]
+        assert edges.tolist() == [
+            old[round((len(old) - 1) * q + 0.499)] for q in (0.25, 0.5, 0.75)
+        ]
         tasks = ubm25(past, log, TRAIN, top=4)
         assert tasks.left_out == {
             "propensity_category": "the catalogue has no category",
@@ -151,9 +172,20 @@ def test_a_price_of_the_events_is_cut_at_quantiles_of_the_past() -> None:
 
 def test_price_edges_of_little() -> None:
     with DuckDB(threads=1) as engine:
-        for prices, expected in (([], []), ([5.0] * 9, []), ([1.0, 1.0, 2.0], [2.0]), ([np.nan, 3.0, 4.0], [4.0])):
+        for prices, expected in (
+            ([], []),
+            ([5.0] * 9, []),
+            ([1.0, 1.0, 2.0], [2.0]),
+            ([np.nan, 3.0, 4.0], [4.0]),
+        ):
             n = len(prices)
-            log = memory_log(engine, time=np.full(n, START), user=np.arange(n), kind=np.full(n, BUY), price=np.array(prices))
+            log = memory_log(
+                engine,
+                time=np.full(n, START),
+                user=np.arange(n),
+                kind=np.full(n, BUY),
+                price=np.array(prices),
+            )
             assert price_edges(past_of(log, TRAIN.start), 100).tolist() == expected
 
 
@@ -169,16 +201,25 @@ def test_what_the_log_does_not_have_is_left_out_with_a_reason() -> None:
             "propensity_price": "neither does the catalogue have a price bucket nor the events a price",
         }
         nobody = {c: v[columns["kind"] == VIEW] for c, v in columns.items()}
-        assert set(made(engine, nobody, "category").left_out) == {n for n in NAMES if n.startswith("propensity")}
+        assert set(made(engine, nobody, "category").left_out) == {
+            n for n in NAMES if n.startswith("propensity")
+        }
 
 
 def test_an_attribute_called_like_an_event_column_is_not_mixed_up() -> None:
     with DuckDB(threads=1) as engine:
         columns = arrays(np.random.default_rng(4))
-        log = memory_log(engine, **columns, catalogue={"item": ITEMS, "price": ITEMS % 3}, attributes={"price": AttributeKind.PRICE_BUCKET})
+        log = memory_log(
+            engine,
+            **columns,
+            catalogue={"item": ITEMS, "price": ITEMS % 3},
+            attributes={"price": AttributeKind.PRICE_BUCKET},
+        )
         past = past_of(log, TRAIN.start)
         tasks = ubm25(past, log, TRAIN)
-        assert len(popularity(by_name(tasks, "propensity_price"))) > 3, "the events' prices in quantiles, not the three buckets"
+        assert len(popularity(by_name(tasks, "propensity_price"))) > 3, (
+            "the events' prices in quantiles, not the three buckets"
+        )
 
 
 def test_label_files_stand_where_they_are_given() -> None:
@@ -192,7 +233,10 @@ def test_label_files_stand_where_they_are_given() -> None:
         assert truth.shape == (20, 3)
         assert truth.any(axis=0).tolist() == [True, False, True]
         other = made(engine, columns, "category")
-        assert popularity(by_name(tasks, "propensity_category")).tolist() == popularity(by_name(other, "propensity_category")).tolist()
+        assert (
+            popularity(by_name(tasks, "propensity_category")).tolist()
+            == popularity(by_name(other, "propensity_category")).tolist()
+        )
 
 
 @pytest.mark.parametrize(
@@ -213,7 +257,10 @@ def test_label_files_that_are_none(files: dict[str, tuple[list, list]], message:
         made(
             engine,
             arrays(np.random.default_rng(0)),
-            labels={k: (np.array(v, None if v else np.int64), np.array(p, np.float64)) for k, (v, p) in files.items()},
+            labels={
+                k: (np.array(v, None if v else np.int64), np.array(p, np.float64))
+                for k, (v, p) in files.items()
+            },
         )
 
 
@@ -238,12 +285,17 @@ def test_examples_are_left_out_where_they_have_one_answer() -> None:
     with DuckDB(threads=1) as engine:
         log = a_log(engine, columns)
         tasks = task_set("examples", past_of(log, TRAIN.start), log, TRAIN, rng=RNG())
-        assert {t.name for t in tasks.tasks} >= {"spend_next_window", "buys_over_" + tasks.tasks[-1].name.rpartition("_")[2]}
+        assert {t.name for t in tasks.tasks} >= {
+            "spend_next_window",
+            "buys_over_" + tasks.tasks[-1].name.rpartition("_")[2],
+        }
         assert tasks.left_out.keys() <= {"returns_in_7_days", "buys_twice", "won_back"}
         del columns["price"]
         log = a_log(engine, columns)
         assert (
-            task_set("examples", past_of(log, TRAIN.start), log, TRAIN, rng=RNG()).left_out["spend_next_window"]
+            task_set("examples", past_of(log, TRAIN.start), log, TRAIN, rng=RNG()).left_out[
+                "spend_next_window"
+            ]
             == "the events have no price"
         )
 
@@ -270,25 +322,37 @@ def test_the_reference_cases_labels_come_from_our_rule(golden: Path, tmp_path: P
             kept = bought[name.removeprefix("propensity_")]
             assert len(values) == min(100, len(np.unique(kept)))
             np.testing.assert_allclose(share, [np.mean(kept == v) for v in values], rtol=1e-12)
-            np.testing.assert_allclose(popularity(by_name(own, name)), np.sort(share)[::-1], rtol=1e-12)
+            np.testing.assert_allclose(
+                popularity(by_name(own, name)), np.sort(share)[::-1], rtol=1e-12
+            )
             mine = most_bought(kept, 100).values
             last = min(np.sum(kept == v) for v in values)
-            assert all(np.sum(kept == v) == last for v in set(values.tolist()) ^ set(mine.tolist()))
+            assert all(
+                np.sum(kept == v) == last for v in set(values.tolist()) ^ set(mine.tolist())
+            )
             truth = by_name(given, name).target(log, valid, clients)
             assert truth.shape == (1919, len(values))
         raw = pq.read_table(golden / "log" / "product_buy.parquet").to_pydict()
         properties = pq.read_table(golden / "log" / "product_properties.parquet").to_pydict()
-        for name, column in (("propensity_category", "category"), ("propensity_new_sku", "sku"), ("propensity_price", "price")):
+        for name, column in (
+            ("propensity_category", "category"),
+            ("propensity_new_sku", "sku"),
+            ("propensity_price", "price"),
+        ):
             of = dict(zip(properties["sku"], properties[column], strict=True))
             for window in (train, valid):
                 pairs = {
                     (client, of[sku])
-                    for client, sku, text in zip(raw["client_id"], raw["sku"], raw["timestamp"], strict=True)
+                    for client, sku, text in zip(
+                        raw["client_id"], raw["sku"], raw["timestamp"], strict=True
+                    )
                     if window.start <= parse(str(text)) < window.end
                 }
                 question = ask(by_name(given, name), log, train, valid, clients)
                 found = question.train if window == train else question.valid
                 assert question.users.tolist() == clients.tolist(), "the file's order"
-                assert found.tolist() == [[(c, v) in pairs for v in files[name][0].tolist()] for c in clients.tolist()]
+                assert found.tolist() == [
+                    [(c, v) in pairs for v in files[name][0].tolist()] for c in clients.tolist()
+                ]
         active = by_name(own, "churn").population(log, train)
         assert active.tolist() == sorted(challenge.active_clients(golden / "log").tolist())

@@ -52,7 +52,9 @@ class Manifest:
     days: dict[str, Day] = field(default_factory=dict)
     catalogue: str = ""
     source: dict[str, str] = field(default_factory=dict)
-    beside: dict[str, str] = field(default_factory=dict)  # a file's name → the digest of its content
+    beside: dict[str, str] = field(
+        default_factory=dict
+    )  # a file's name → the digest of its content
 
     def codes(self, *roles: Role) -> tuple[int, ...]:
         """The kind codes that have one of these roles."""
@@ -64,8 +66,17 @@ class Manifest:
 
         Independent of file order.
         """
-        form = [[k.name, k.role.value] for k in self.kinds], sorted(self.columns), sorted(self.attributes.items()), self.time
-        lines = [json.dumps(form), *(f"{day} {d.events} {d.digest}" for day, d in sorted(self.days.items())), self.catalogue]
+        form = (
+            [[k.name, k.role.value] for k in self.kinds],
+            sorted(self.columns),
+            sorted(self.attributes.items()),
+            self.time,
+        )
+        lines = [
+            json.dumps(form),
+            *(f"{day} {d.events} {d.digest}" for day, d in sorted(self.days.items())),
+            self.catalogue,
+        ]
         lines += [f"{file} {found}" for file, found in sorted(self.beside.items())]
         return sha256("\n".join(lines).encode()).hexdigest()[:32]
 
@@ -78,7 +89,11 @@ class Manifest:
             )
 
     def to_json(self) -> str:
-        return json.dumps({"format": FORMAT, "fingerprint": self.fingerprint, **asdict(self)}, indent=1, ensure_ascii=False)
+        return json.dumps(
+            {"format": FORMAT, "fingerprint": self.fingerprint, **asdict(self)},
+            indent=1,
+            ensure_ascii=False,
+        )
 
     @staticmethod
     def from_json(text: str, where: str) -> "Manifest":
@@ -87,7 +102,12 @@ class Manifest:
             raw: dict[str, Any] = json.loads(text)
             found = raw.pop("format")
             if found != FORMAT:
-                raise DataError(where, [f"found format {found}, expected {FORMAT}; read the source again with this version"])
+                raise DataError(
+                    where,
+                    [
+                        f"found format {found}, expected {FORMAT}; read the source again with this version"
+                    ],
+                )
             print_ = raw.pop("fingerprint")
             raw["kinds"] = tuple(Kind(k["name"], Role(k["role"])) for k in raw["kinds"])
             raw["columns"] = tuple(raw["columns"])
@@ -95,9 +115,16 @@ class Manifest:
             raw["days"] = {n: Day(**d) for n, d in raw["days"].items()}
             manifest = Manifest(**raw)
         except (ValueError, KeyError, TypeError, AttributeError) as fault:
-            raise DataError(where, [f"not a clickprint manifest ({fault!r}); read the source again"]) from None
+            raise DataError(
+                where, [f"not a clickprint manifest ({fault!r}); read the source again"]
+            ) from None
         if manifest.fingerprint != print_:
-            raise DataError(where, [f"the fingerprint says {print_} but its days give {manifest.fingerprint}: the manifest was edited"])
+            raise DataError(
+                where,
+                [
+                    f"the fingerprint says {print_} but its days give {manifest.fingerprint}: the manifest was edited"
+                ],
+            )
         return manifest
 
 
@@ -114,15 +141,25 @@ class Dataset:
         folder = Path(folder)
         path = folder / "manifest.json"
         if not path.is_file():
-            raise DataError(str(folder), ["no manifest.json here, so this is no clickprint dataset; make one with `clickprint read`"])
+            raise DataError(
+                str(folder),
+                [
+                    "no manifest.json here, so this is no clickprint dataset; make one with `clickprint read`"
+                ],
+            )
         try:
             text = path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as fault:
-            raise DataError(str(path), [f"cannot be read ({fault}); read the source again"]) from None
+            raise DataError(
+                str(path), [f"cannot be read ({fault}); read the source again"]
+            ) from None
         dataset = Dataset(folder, Manifest.from_json(text, str(path)))
         if dataset.manifest.events and not dataset.event_files:
             raise DataError(
-                str(folder), [f"the manifest promises {dataset.manifest.events} events but events/ is empty; read the source again"]
+                str(folder),
+                [
+                    f"the manifest promises {dataset.manifest.events} events but events/ is empty; read the source again"
+                ],
             )
         return dataset
 
@@ -159,9 +196,14 @@ class Dataset:
         try:
             vectors = np.load(path, mmap_mode="r" if len(items) else None, allow_pickle=False)
         except (OSError, ValueError, EOFError) as fault:
-            raise DataError(str(path), [f"cannot be read ({fault}); read the source again"]) from None
+            raise DataError(
+                str(path), [f"cannot be read ({fault}); read the source again"]
+            ) from None
         if vectors.dtype != np.float32 or vectors.ndim != 2 or len(vectors) != len(items):
-            raise DataError(str(path), [f"not one float32 vector for each of {len(items)} items; read the source again"])
+            raise DataError(
+                str(path),
+                [f"not one float32 vector for each of {len(items)} items; read the source again"],
+            )
         return items, vectors
 
     def beside(self, name: str) -> pa.Table | None:
@@ -172,7 +214,9 @@ class Dataset:
         try:
             return pq.read_table(path)
         except (OSError, pa.ArrowInvalid) as fault:
-            raise DataError(str(path), [f"cannot be read ({fault}); read the source again"]) from None
+            raise DataError(
+                str(path), [f"cannot be read ({fault}); read the source again"]
+            ) from None
 
     @property
     def catalogue(self) -> Catalogue:
@@ -181,7 +225,9 @@ class Dataset:
         try:
             table = pq.read_table(path)
         except (OSError, pa.ArrowInvalid) as fault:
-            raise DataError(str(path), [f"cannot be read ({fault}); read the source again"]) from None
+            raise DataError(
+                str(path), [f"cannot be read ({fault}); read the source again"]
+            ) from None
         return Catalogue(table, self.manifest.attributes)
 
 

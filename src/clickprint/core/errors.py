@@ -26,4 +26,6 @@ class DataError(ClickprintError):
     def __str__(self) -> str:
         if len(self.problems) == 1:
             return f"{self.where}: {self.problems[0]}"
-        return f"{self.where}: {len(self.problems)} problems\n" + "\n".join(f"  - {p}" for p in self.problems)
+        return f"{self.where}: {len(self.problems)} problems\n" + "\n".join(
+            f"  - {p}" for p in self.problems
+        )

@@ -52,5 +52,9 @@ ID_COLUMNS = ("user", "item", "session", "scenario", "query", "url")
 def schema(optional: Sequence[str]) -> pa.Schema:
     """The Arrow schema of an event table with these optional columns, always in the order of COLUMNS."""
     return pa.schema(
-        [pa.field(n, t, n in ("item", *COLUMNS) and n not in REQUIRED[:3]) for n, t in COLUMNS.items() if n in REQUIRED or n in optional]
+        [
+            pa.field(n, t, n in ("item", *COLUMNS) and n not in REQUIRED[:3])
+            for n, t in COLUMNS.items()
+            if n in REQUIRED or n in optional
+        ]
     )

@@ -37,14 +37,23 @@ def whole(path: Path) -> Iterator[Path]:
 
 def _exchange(one: Path, other: Path) -> bool:
     """Swaps what two names stand for, in one step; False where the system cannot."""
-    swap = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if os.name == "posix" else None
+    swap = (
+        getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+        if os.name == "posix"
+        else None
+    )
     if swap is None:
         return False
     here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
     if swap(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0:
         return True
     fault = ctypes.get_errno()
-    if fault in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EXDEV):  # what file systems without it say
+    if fault in (
+        errno.EINVAL,
+        errno.ENOSYS,
+        errno.ENOTSUP,
+        errno.EXDEV,
+    ):  # what file systems without it say
         return False
     raise OSError(fault, os.strerror(fault), str(one), None, str(other))
 

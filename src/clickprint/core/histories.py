@@ -68,14 +68,20 @@ class Histories:
     def ragged(self, field: str) -> Ragged:
         """One field. Raises ConfigError for one that is not here."""
         if field not in self.fields:
-            raise ConfigError(f"these histories have no field {field!r}; they have {', '.join(self.fields)}")
+            raise ConfigError(
+                f"these histories have no field {field!r}; they have {', '.join(self.fields)}"
+            )
         return Ragged(self.starts, self.fields[field])
 
     def rows(self, users: Int64[np.ndarray, "B"]) -> Int64[np.ndarray, "B"]:
         """Where each of `users` stands, −1 for a user who is not here."""
         if not len(self.users):
             return np.full(len(users), -1, np.int64)
-        order = None if (self.users[1:] >= self.users[:-1]).all() else np.argsort(self.users, kind="stable")
+        order = (
+            None
+            if (self.users[1:] >= self.users[:-1]).all()
+            else np.argsort(self.users, kind="stable")
+        )
         place = np.minimum(np.searchsorted(self.users, users, sorter=order), len(self.users) - 1)
         place = place if order is None else order[place]
         return np.where(self.users[place] == users, place, -1)
@@ -84,7 +90,10 @@ class Histories:
         """The histories of `users`, in their order; an empty one for a user who is not here. Needs memory for their events, unless
         they follow one another as they do here."""
         rows = self.rows(users)
-        first, lengths = self.starts[rows], self.lengths[rows] if len(self.users) else np.zeros(len(rows), np.int64)
+        first, lengths = (
+            self.starts[rows],
+            self.lengths[rows] if len(self.users) else np.zeros(len(rows), np.int64),
+        )
         return self._spans(users, first, np.where(rows < 0, 0, lengths))
 
     def take(self, rows: Int64[np.ndarray, "B"]) -> "Histories":
@@ -106,21 +115,46 @@ class Histories:
             return self
         row = np.repeat(np.arange(len(self)), self.lengths)[keep]
         starts = starts_of(np.bincount(row, minlength=len(self)))
-        return Histories(self.users, starts, {f: v[keep] for f, v in self.fields.items()}, self.cutoff, self.fingerprint)
+        return Histories(
+            self.users,
+            starts,
+            {f: v[keep] for f, v in self.fields.items()},
+            self.cutoff,
+            self.fingerprint,
+        )
 
     def only(self, *fields: str) -> "Histories":
         """The same with these fields alone. Raises ConfigError."""
-        return Histories(self.users, self.starts, {f: self.ragged(f).values for f in fields}, self.cutoff, self.fingerprint)
+        return Histories(
+            self.users,
+            self.starts,
+            {f: self.ragged(f).values for f in fields},
+            self.cutoff,
+            self.fingerprint,
+        )
 
-    def _spans(self, users: Int64[np.ndarray, "B"], first: Int64[np.ndarray, "B"], lengths: Int64[np.ndarray, "B"]) -> "Histories":
+    def _spans(
+        self,
+        users: Int64[np.ndarray, "B"],
+        first: Int64[np.ndarray, "B"],
+        lengths: Int64[np.ndarray, "B"],
+    ) -> "Histories":
         starts, places = spans(first, lengths)
-        return Histories(users, starts, {f: v[places] for f, v in self.fields.items()}, self.cutoff, self.fingerprint)
+        return Histories(
+            users,
+            starts,
+            {f: v[places] for f, v in self.fields.items()},
+            self.cutoff,
+            self.fingerprint,
+        )
 
     def save(self, folder: Path) -> None:
         """Writes the files of a folder, which must be there; the caller makes the folder whole (core.files.whole)."""
         for field, values in self.fields.items():
             write_array(folder / f"{field}.npy", np.ascontiguousarray(values))
-        write_about(folder, self.users, self.starts, list(self.fields), self.cutoff, self.fingerprint)
+        write_about(
+            folder, self.users, self.starts, list(self.fields), self.cutoff, self.fingerprint
+        )
 
     @staticmethod
     def open(folder: Path | str) -> "Histories":
@@ -133,7 +167,9 @@ class Histories:
         if not faults:
             faults = _problems(users, starts, fields, sorted_users=True)
             if not faults and starts[-1] != about["events"]:
-                faults = [f"{ABOUT_FILE} promises {about['events']} events, {STARTS_FILE} ends at {starts[-1]}"]
+                faults = [
+                    f"{ABOUT_FILE} promises {about['events']} events, {STARTS_FILE} ends at {starts[-1]}"
+                ]
         if faults:
             raise DataError(str(folder), [f"{fault}; {AGAIN}" for fault in faults])
         return Histories(users, starts, fields, about["cutoff"], about["fingerprint"])
@@ -150,24 +186,42 @@ def write_about(
     """Writes what stands beside the fields: users, starts and histories.json."""
     write_array(folder / USERS_FILE, users)
     write_array(folder / STARTS_FILE, starts)
-    about = {"format": FORMAT, "fields": fields, "cutoff": cutoff, "fingerprint": fingerprint, "events": int(starts[-1])}
+    about = {
+        "format": FORMAT,
+        "fields": fields,
+        "cutoff": cutoff,
+        "fingerprint": fingerprint,
+        "events": int(starts[-1]),
+    }
     write_text(folder / ABOUT_FILE, json.dumps(about, indent=1) + "\n")
 
 
 def unfit(field: object) -> bool:
     """Whether a field's name cannot be a file's name here."""
-    named = isinstance(field, str) and field and not field.startswith(".") and not set(field) & set("/\\\0")
+    named = (
+        isinstance(field, str)
+        and field
+        and not field.startswith(".")
+        and not set(field) & set("/\\\0")
+    )
     return not named or f"{field}.npy" in (USERS_FILE, STARTS_FILE)
 
 
 def _about(folder: Path) -> dict:
     path = folder / ABOUT_FILE
     if not path.is_file():
-        raise DataError(str(folder), [f"no {ABOUT_FILE} here, so these are no histories; make them with `clickprint prepare`"])
+        raise DataError(
+            str(folder),
+            [
+                f"no {ABOUT_FILE} here, so these are no histories; make them with `clickprint prepare`"
+            ],
+        )
     try:
         about = json.loads(path.read_text("utf-8"))
         if about["format"] != FORMAT:
-            raise DataError(str(path), [f"found format {about['format']}, expected {FORMAT}; {AGAIN}"])
+            raise DataError(
+                str(path), [f"found format {about['format']}, expected {FORMAT}; {AGAIN}"]
+            )
         good = (
             isinstance(about["fields"], list)
             and not any(unfit(f) for f in about["fields"])
@@ -178,7 +232,9 @@ def _about(folder: Path) -> dict:
     except (OSError, ValueError, KeyError, TypeError) as fault:
         raise DataError(str(path), [f"does not describe histories ({fault!r}); {AGAIN}"]) from None
     if not good:
-        raise DataError(str(path), [f"does not describe histories (a value of a wrong type); {AGAIN}"])
+        raise DataError(
+            str(path), [f"does not describe histories (a value of a wrong type); {AGAIN}"]
+        )
     return dict(about)
 
 
@@ -197,15 +253,25 @@ def _load(path: Path, faults: list[str]) -> np.ndarray:
     return np.zeros(0, np.int64)
 
 
-def _problems(users: np.ndarray, starts: np.ndarray, fields: Mapping[str, np.ndarray], *, sorted_users: bool = False) -> list[str]:
+def _problems(
+    users: np.ndarray,
+    starts: np.ndarray,
+    fields: Mapping[str, np.ndarray],
+    *,
+    sorted_users: bool = False,
+) -> list[str]:
     faults = []
     for name, values in (("users", users), ("starts", starts)):
         if values.dtype != np.int64 or values.ndim != 1:
-            faults.append(f"{name}: found {values.dtype} with {values.ndim} dimensions, expected a list of int64")
+            faults.append(
+                f"{name}: found {values.dtype} with {values.ndim} dimensions, expected a list of int64"
+            )
     if faults:
         return faults
     if len(starts) != len(users) + 1:
-        return [f"found {len(users)} users and {len(starts)} starts, expected one start more than users"]
+        return [
+            f"found {len(users)} users and {len(starts)} starts, expected one start more than users"
+        ]
     if starts[0] != 0 or (starts[1:] < starts[:-1]).any():
         return ["the starts do not rise from 0"]
     if sorted_users and (users[1:] <= users[:-1]).any():

@@ -12,9 +12,9 @@ from clickprint.core.events import Role
 from clickprint.core.histories import Histories
 from clickprint.core.items import Catalogue
 from clickprint.core.profiles import Profiles
+from clickprint.core.progress import Watch, silent
 from clickprint.core.rng import RNG
 from clickprint.core.time import Time, Window
-from clickprint.core.watch import Watch, silent
 
 
 @runtime_checkable
@@ -25,7 +25,12 @@ class Table(Protocol):
     def manifest(self) -> Manifest: ...
 
     def rows(
-        self, columns: Collection[str], *, roles: Collection[Role] | None = None, window: Window | None = None, ordered: bool = True
+        self,
+        columns: Collection[str],
+        *,
+        roles: Collection[Role] | None = None,
+        window: Window | None = None,
+        ordered: bool = True,
     ) -> Mapping[str, np.ndarray]:
         """The columns (of events, or attributes of the catalogue) of every event with one of these roles inside the window.
 
@@ -34,7 +39,9 @@ class Table(Protocol):
         """
         ...
 
-    def users(self, *, roles: Collection[Role] | None = None, window: Window | None = None) -> Int64[np.ndarray, "U"]:
+    def users(
+        self, *, roles: Collection[Role] | None = None, window: Window | None = None
+    ) -> Int64[np.ndarray, "U"]:
         """Who did something with one of these roles inside the window: sorted, each once."""
         ...
 

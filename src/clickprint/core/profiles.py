@@ -33,7 +33,9 @@ class Profiles:
         if not faults and len(self.users) != len(self.vectors):
             faults.append(_lengths(self.users, self.vectors))
         if not faults and self.blocks and sum(w for _, w in self.blocks) != self.vectors.shape[1]:
-            faults.append(f"the blocks {list(self.blocks)} do not add up to {self.vectors.shape[1]} columns")
+            faults.append(
+                f"the blocks {list(self.blocks)} do not add up to {self.vectors.shape[1]} columns"
+            )
         if faults:
             raise DataError("profiles", faults)
 
@@ -43,9 +45,9 @@ class Profiles:
         folder.mkdir(parents=True, exist_ok=True)
         write_array(folder / USERS_FILE, self.users)
         write_array(folder / VECTORS_FILE, self.vectors)
-        write_text(folder / BLOCKS_FILE, json.dumps([list(b) for b in self.blocks])) if self.blocks else (folder / BLOCKS_FILE).unlink(
-            missing_ok=True
-        )
+        write_text(
+            folder / BLOCKS_FILE, json.dumps([list(b) for b in self.blocks])
+        ) if self.blocks else (folder / BLOCKS_FILE).unlink(missing_ok=True)
 
     @staticmethod
     def load(folder: Path | str) -> "Profiles":
@@ -55,33 +57,54 @@ class Profiles:
         if faults:
             raise DataError(str(folder), faults)
         try:
-            blocks = tuple((str(n), int(w)) for n, w in json.loads((folder / BLOCKS_FILE).read_text("utf-8")))
+            blocks = tuple(
+                (str(n), int(w)) for n, w in json.loads((folder / BLOCKS_FILE).read_text("utf-8"))
+            )
         except FileNotFoundError:
             blocks = ()
         except (ValueError, TypeError) as fault:
-            raise DataError(str(folder / BLOCKS_FILE), [f"not a list of [name, width] ({fault})"]) from None
-        return Profiles(np.load(folder / USERS_FILE, allow_pickle=False), np.load(folder / VECTORS_FILE, allow_pickle=False), blocks)
+            raise DataError(
+                str(folder / BLOCKS_FILE), [f"not a list of [name, width] ({fault})"]
+            ) from None
+        return Profiles(
+            np.load(folder / USERS_FILE, allow_pickle=False),
+            np.load(folder / VECTORS_FILE, allow_pickle=False),
+            blocks,
+        )
 
     def of(self, users: Int64[np.ndarray, "B"]) -> Float16[np.ndarray, "B D"]:
         """The vectors of `users`, in their order. Raises DataError naming how many have none."""
         order = np.argsort(self.users, kind="stable")
-        place = np.minimum(np.searchsorted(self.users, users, sorter=order), max(len(order) - 1, 0))
+        place = np.minimum(
+            np.searchsorted(self.users, users, sorter=order), max(len(order) - 1, 0)
+        )
         rows = order[place] if len(order) else np.zeros(len(users), np.int64)
         missing = np.ones(len(users), bool) if not len(order) else self.users[rows] != users
         if missing.any():
-            raise DataError("profiles", [f"{missing.sum()} of {len(users)} users have no profile, the first is user {users[missing][0]}"])
+            raise DataError(
+                "profiles",
+                [
+                    f"{missing.sum()} of {len(users)} users have no profile, the first is user {users[missing][0]}"
+                ],
+            )
         return self.vectors[rows]
 
     def without(self, block: str) -> "Profiles":
         """The same profiles less one block's columns. Raises ConfigError for a block that is not here."""
         if block not in (names := [b for b, _ in self.blocks]):
-            raise ConfigError(f"found no block {block!r}, expected one of {', '.join(names) or 'none: these profiles have no blocks'}")
+            raise ConfigError(
+                f"found no block {block!r}, expected one of {', '.join(names) or 'none: these profiles have no blocks'}"
+            )
         starts = np.cumsum([0] + [w for _, w in self.blocks])
         keep = np.ones(self.vectors.shape[1], bool)
         for (name, width), start in zip(self.blocks, starts, strict=False):
             if name == block:
                 keep[start : start + width] = False
-        return Profiles(self.users, np.ascontiguousarray(self.vectors[:, keep]), tuple(b for b in self.blocks if b[0] != block))
+        return Profiles(
+            self.users,
+            np.ascontiguousarray(self.vectors[:, keep]),
+            tuple(b for b in self.blocks if b[0] != block),
+        )
 
 
 def problems(folder: Path, relevant: Int64[np.ndarray, "U"] | None) -> list[str]:
@@ -92,8 +115,14 @@ def problems(folder: Path, relevant: Int64[np.ndarray, "U"] | None) -> list[str]
     """
     users, user_fault = _load(folder / USERS_FILE)
     vectors, vector_fault = _load(folder / VECTORS_FILE)
-    faults = [f"{USERS_FILE}: {f}" for f in ([user_fault] if user_fault else _users_problems(users, relevant))[:1]]
-    faults += [f"{VECTORS_FILE}: {f}" for f in ([vector_fault] if vector_fault else _vectors_problems(vectors))[:1]]
+    faults = [
+        f"{USERS_FILE}: {f}"
+        for f in ([user_fault] if user_fault else _users_problems(users, relevant))[:1]
+    ]
+    faults += [
+        f"{VECTORS_FILE}: {f}"
+        for f in ([vector_fault] if vector_fault else _vectors_problems(vectors))[:1]
+    ]
     if not faults and users is not None and vectors is not None and len(users) != len(vectors):
         faults.append(_lengths(users, vectors))
     return faults
@@ -109,7 +138,10 @@ def _load(path: Path) -> tuple[np.ndarray | None, str]:
     except (ValueError, OSError, EOFError) as fault:
         return None, f"not a numpy array ({fault})"
     if not isinstance(found, np.ndarray):
-        return None, f"not one numpy array but {type(found).__name__} (was it saved with np.savez?)"
+        return (
+            None,
+            f"not one numpy array but {type(found).__name__} (was it saved with np.savez?)",
+        )
     return found, ""
 
 
@@ -124,7 +156,9 @@ def _users_problems(users: np.ndarray | None, relevant: np.ndarray | None) -> li
         return [f"{len(users) - len(unique)} of {len(users)} ids are there more than once"]
     if relevant is not None and not np.array_equal(unique, np.unique(relevant)):
         extra, lost = np.setdiff1d(unique, relevant), np.setdiff1d(relevant, unique)
-        return [f"not the relevant clients: {len(lost)} of them are missing and {len(extra)} others are there"]
+        return [
+            f"not the relevant clients: {len(lost)} of them are missing and {len(extra)} others are there"
+        ]
     return []
 
 
@@ -137,7 +171,9 @@ def _vectors_problems(vectors: np.ndarray | None) -> list[str]:
     if vectors.dtype != np.float16:
         return [f"found dtype {vectors.dtype}, expected float16"]
     nan = infinite = 0
-    for start in range(0, len(vectors), 65_536):  # a view at a time: a million users by 2,048 columns are 4 GB
+    for start in range(
+        0, len(vectors), 65_536
+    ):  # a view at a time: a million users by 2,048 columns are 4 GB
         chunk = vectors[start : start + 65_536]
         nan += int(np.isnan(chunk).sum())
         infinite += int(np.isinf(chunk).sum())

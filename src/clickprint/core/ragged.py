@@ -35,7 +35,10 @@ class Ragged:
         """The rows from `start` to before `stop` (as in a Python slice); the values are a view."""
         start, stop, _ = slice(start, stop).indices(len(self))
         stop = max(start, stop)
-        return Ragged(self.starts[start : stop + 1] - self.starts[start], self.values[self.starts[start] : self.starts[stop]])
+        return Ragged(
+            self.starts[start : stop + 1] - self.starts[start],
+            self.values[self.starts[start] : self.starts[stop]],
+        )
 
     def last(self, n: int) -> "Ragged":
         """The last `n` values of each row, all of a shorter one."""

@@ -22,7 +22,9 @@ def parse(text: str) -> Time:
         moment = datetime.fromisoformat(text)
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise ConfigError(f"found {text!r}, expected a date or time such as 2022-09-04 or 2022-09-04 13:30:00") from None
+        raise ConfigError(
+            f"found {text!r}, expected a date or time such as 2022-09-04 or 2022-09-04 13:30:00"
+        ) from None
     delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
     return (delta.days * 86_400 + delta.seconds) * SECOND + delta.microseconds
 
@@ -41,7 +43,9 @@ class Window:
 
     def __post_init__(self) -> None:
         if self.end <= self.start:
-            raise ConfigError(f"a window must end after it starts: found {show(self.start)} to {show(self.end)}")
+            raise ConfigError(
+                f"a window must end after it starts: found {show(self.start)} to {show(self.end)}"
+            )
 
     def __str__(self) -> str:
         return f"{show(self.start)} ≤ t < {show(self.end)}"

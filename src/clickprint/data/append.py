@@ -18,7 +18,7 @@ from clickprint.core.dataset import Dataset, Manifest
 from clickprint.core.events import ID_COLUMNS
 from clickprint.core.files import restore, whole
 from clickprint.core.items import AttributeKind
-from clickprint.core.watch import Watch, silent
+from clickprint.core.progress import Watch, silent
 from clickprint.data.adapters import mapping, reader, table
 from clickprint.data.check import refuse
 from clickprint.data.engine import Engine, name
@@ -53,9 +53,15 @@ def append(
     old.manifest.need_clock("appending days")
     with _room(folder) as room:
         maps = _maps(old)
-        new = _read(source, path, room / "new", dict(options or {}), frozenset(maps), engine, watch)
+        new = _read(
+            source, path, room / "new", dict(options or {}), frozenset(maps), engine, watch
+        )
         watch("join", 0, 0)
-        refuse(folder, _differences(old.manifest, new.manifest) or [*_overlap(old.manifest, new.manifest), *_ids(old, new, engine)])
+        refuse(
+            folder,
+            _differences(old.manifest, new.manifest)
+            or [*_overlap(old.manifest, new.manifest), *_ids(old, new, engine)],
+        )
         catalogue, faults = _catalogues(old.catalogue.table, new.catalogue.table, old.manifest)
         population, more = _population(old, new)
         refuse(folder, faults + more)
@@ -70,7 +76,10 @@ def append(
                 _manifest(old.manifest, new.manifest),
                 {**old.manifest.days, **new.manifest.days},
                 catalogue,
-                {column: _texts([*files, *_maps(new).get(column, ())], engine) for column, files in (_maps(new) | maps).items()},
+                {
+                    column: _texts([*files, *_maps(new).get(column, ())], engine)
+                    for column, files in (_maps(new) | maps).items()
+                },
                 np.union1d(old.users, new.users),
                 np.union1d(old.items, new.items),
                 population,
@@ -91,7 +100,13 @@ def _room(folder: Path) -> Iterator[Path]:
 
 
 def _read(
-    source: str, path: Path | None, out: Path, options: dict[str, Any], texts: frozenset[str], engine: Engine, watch: Watch
+    source: str,
+    path: Path | None,
+    out: Path,
+    options: dict[str, Any],
+    texts: frozenset[str],
+    engine: Engine,
+    watch: Watch,
 ) -> Dataset:
     """The new source as a dataset of its own. Columns that were texts stay texts, where the reader can be told so."""
     read: Callable[..., Dataset] = reader(source)
@@ -108,18 +123,33 @@ def _differences(old: Manifest, new: Manifest) -> list[str]:
     faults = []
     here, there = ([f"{k.name} ({k.role.value})" for k in m.kinds] for m in (old, new))
     if fresh := [k for k in there if k not in here]:
-        faults.append(f"the new source has kinds of event that the dataset has not: {', '.join(fresh)}; read everything again")
+        faults.append(
+            f"the new source has kinds of event that the dataset has not: {', '.join(fresh)}; read everything again"
+        )
     elif here != there:
-        faults.append(f"the kinds of event are {', '.join(here)}, in the new source {', '.join(there)}; read it with the same options")
-    for what, a, b in (("columns", sorted(old.columns), sorted(new.columns)), ("attributes", _kinds(old), _kinds(new))):
+        faults.append(
+            f"the kinds of event are {', '.join(here)}, in the new source {', '.join(there)}; read it with the same options"
+        )
+    for what, a, b in (
+        ("columns", sorted(old.columns), sorted(new.columns)),
+        ("attributes", _kinds(old), _kinds(new)),
+    ):
         if a != b:
-            faults.append(f"the {what} are {', '.join(a) or 'none'}, in the new source {', '.join(b) or 'none'}; they must be equal")
+            faults.append(
+                f"the {what} are {', '.join(a) or 'none'}, in the new source {', '.join(b) or 'none'}; they must be equal"
+            )
     if old.beside != new.beside:
-        other = sorted(n for n in {**old.beside, **new.beside} if old.beside.get(n) != new.beside.get(n))
-        faults.append(f"{', '.join(other)}: the new source says otherwise than the dataset; read everything again")
+        other = sorted(
+            n for n in {**old.beside, **new.beside} if old.beside.get(n) != new.beside.get(n)
+        )
+        faults.append(
+            f"{', '.join(other)}: the new source says otherwise than the dataset; read everything again"
+        )
     for what, ours, theirs in (("time", old.time, new.time), ("query", old.query, new.query)):
         if ours != theirs:
-            faults.append(f"{what} is {ours!r} in the dataset and {theirs!r} in the new source; they must be equal")
+            faults.append(
+                f"{what} is {ours!r} in the dataset and {theirs!r} in the new source; they must be equal"
+            )
     return faults
 
 
@@ -135,14 +165,20 @@ def _overlap(old: Manifest, new: Manifest) -> list[str]:
         return []
     if all(old.days.get(day) == found for day, found in new.days.items()):
         span = early[0] if len(early) == 1 else f"{early[0]} to {early[-1]}"
-        return [f"these events are there already, every one of the new source ({span}); there is nothing to append"]
+        return [
+            f"these events are there already, every one of the new source ({span}); there is nothing to append"
+        ]
 
     def told(day: str) -> str:
         here = old.days[day].events if day in old.days else 0
         return f"{day} ({here} events here, {new.days[day].events} there)"
 
-    some = ", ".join(map(told, early[:SHOWN])) + (f" and {len(early) - SHOWN} more" if len(early) > SHOWN else "")
-    return [f"the new source has events of days up to {last}, the dataset's last day: {some}; append only days after it"]
+    some = ", ".join(map(told, early[:SHOWN])) + (
+        f" and {len(early) - SHOWN} more" if len(early) > SHOWN else ""
+    )
+    return [
+        f"the new source has events of days up to {last}, the dataset's last day: {some}; append only days after it"
+    ]
 
 
 def _maps(dataset: Dataset) -> dict[str, list[Path]]:
@@ -152,9 +188,16 @@ def _maps(dataset: Dataset) -> dict[str, list[Path]]:
 def _ids(old: Dataset, new: Dataset, engine: Engine) -> list[str]:
     """Columns of texts here and of numbers there; two texts with one id are found when the maps are written."""
     here, there = _maps(old), _maps(new)
-    categories = [n for n, k in old.manifest.attributes.items() if k in (AttributeKind.CATEGORY, AttributeKind.PRICE_BUCKET)]
+    categories = [
+        n
+        for n, k in old.manifest.attributes.items()
+        if k in (AttributeKind.CATEGORY, AttributeKind.PRICE_BUCKET)
+    ]
     faults = []
-    for column in (*(c for c in ID_COLUMNS if c in ("user", "item", *old.manifest.columns)), *categories):
+    for column in (
+        *(c for c in ID_COLUMNS if c in ("user", "item", *old.manifest.columns)),
+        *categories,
+    ):
         if (column in here) == (column in there):
             continue
         # A side without any value agrees with both; the old events are not looked at, but who and what is in them is known.
@@ -163,7 +206,9 @@ def _ids(old: Dataset, new: Dataset, engine: Engine) -> list[str]:
             known = _values(old.catalogue.table, column)
         if (known is None or len(known)) and _any(new, column, engine, column in categories):
             a, b = ("texts", "whole numbers") if column in here else ("whole numbers", "texts")
-            faults.append(f"column {column} holds {a} in the dataset and {b} in the new source, so ids would change; read everything again")
+            faults.append(
+                f"column {column} holds {a} in the dataset and {b} in the new source, so ids would change; read everything again"
+            )
     return faults
 
 
@@ -175,31 +220,53 @@ def _any(dataset: Dataset, column: str, engine: Engine, attribute: bool) -> bool
     """Whether a column has a value at all."""
     if attribute:
         return bool(len(_values(dataset.catalogue.table, column)))
-    found = engine.table(f"SELECT 1 FROM {engine.scan(dataset.event_files)} WHERE {name(column)} IS NOT NULL LIMIT 1")
+    found = engine.table(
+        f"SELECT 1 FROM {engine.scan(dataset.event_files)} WHERE {name(column)} IS NOT NULL LIMIT 1"
+    )
     return bool(found.num_rows)
 
 
 def _texts(files: Iterable[Path], engine: Engine) -> Batches:
-    scans = " UNION ALL ".join(f"SELECT id, text FROM {engine.scan([file])}" for file in dict.fromkeys(files))
+    scans = " UNION ALL ".join(
+        f"SELECT id, text FROM {engine.scan([file])}" for file in dict.fromkeys(files)
+    )
     return engine.batches(f"SELECT DISTINCT id, text FROM ({scans}) AS t ORDER BY id, text")
 
 
 def _catalogues(old: pa.Table, new: pa.Table, manifest: Manifest) -> tuple[pa.Table, list[str]]:
     """Both catalogues in one, and the faults: rows of the new one that change what was known of an item before."""
     null = pc.is_null(new.column("known_from"))
-    gone = pc.and_(pc.is_in(old.column("item"), new.filter(null).column("item")), pc.is_null(old.column("known_from")))
+    gone = pc.and_(
+        pc.is_in(old.column("item"), new.filter(null).column("item")),
+        pc.is_null(old.column("known_from")),
+    )
     old = old.filter(pc.invert(gone))
-    rows = pa.concat_tables([t.append_column("new", pa.array(np.full(len(t), side))) for side, t in enumerate((old, new))])
-    rows = rows.take(pc.sort_indices(rows, sort_keys=[(c, "ascending", "at_start") for c in ("item", "known_from", "new")]))
+    rows = pa.concat_tables(
+        [
+            t.append_column("new", pa.array(np.full(len(t), side)))
+            for side, t in enumerate((old, new))
+        ]
+    )
+    rows = rows.take(
+        pc.sort_indices(
+            rows, sort_keys=[(c, "ascending", "at_start") for c in ("item", "known_from", "new")]
+        )
+    )
     rows = rows.filter(pa.array(~repeats(rows.drop_columns(["new"]))))
     # What is left of the new dated rows must come after the last old row of the item.
-    fresh = rows.filter(pc.and_(pc.equal(rows.column("new"), 1), pc.is_valid(rows.column("known_from"))))
-    both = fresh.join(old.group_by("item").aggregate([("known_from", "max")]), "item", join_type="inner")
+    fresh = rows.filter(
+        pc.and_(pc.equal(rows.column("new"), 1), pc.is_valid(rows.column("known_from")))
+    )
+    both = fresh.join(
+        old.group_by("item").aggregate([("known_from", "max")]), "item", join_type="inner"
+    )
     early = both.filter(pc.less_equal(both.column("known_from"), both.column("known_from_max")))
     if len(early):
         items = np.unique(early.column("item").to_numpy())
         some = ", ".join(map(str, items[:SHOWN].tolist())) + (", …" if len(items) > SHOWN else "")
-        return old, [f"catalogue: the new source tells the past of {len(items)} items otherwise ({some}); read everything again"]
+        return old, [
+            f"catalogue: the new source tells the past of {len(items)} items otherwise ({some}); read everything again"
+        ]
     return canonical(rows.drop_columns(["new"]), manifest), []
 
 
@@ -207,7 +274,9 @@ def _population(old: Dataset, new: Dataset) -> tuple[Int64[np.ndarray, "U"] | No
     """Whose profiles are wanted: those of the dataset in their order, then whom only the new source names."""
     here, there = old.population, new.population
     if here is None and there is not None:
-        return None, [f"the dataset wants the profiles of all users, the new source names {len(there)}; read everything again"]
+        return None, [
+            f"the dataset wants the profiles of all users, the new source names {len(there)}; read everything again"
+        ]
     if here is None or there is None:
         return here, []
     return np.concatenate([here, there[~np.isin(there, here)]]), []
@@ -222,7 +291,14 @@ def _link(file: Path, target: Path) -> None:
 
 
 def _manifest(old: Manifest, new: Manifest) -> Manifest:
-    rejected = {reason: old.rejected.get(reason, 0) + new.rejected.get(reason, 0) for reason in {**old.rejected, **new.rejected}}
+    rejected = {
+        reason: old.rejected.get(reason, 0) + new.rejected.get(reason, 0)
+        for reason in {**old.rejected, **new.rejected}
+    }
     turn = 1 + int(old.source.get("appends", "0"))
-    source = {**old.source, "appends": str(turn), **{f"append {turn}: {key}": said for key, said in new.source.items()}}
+    source = {
+        **old.source,
+        "appends": str(turn),
+        **{f"append {turn}: {key}": said for key, said in new.source.items()},
+    }
     return replace(old, rejected=rejected, source=source)

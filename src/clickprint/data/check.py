@@ -31,16 +31,26 @@ EARLIEST, LATEST = parse("1900-01-01") + 1, parse("2200-01-01")
 def arrow_schema(path: Path) -> pa.Schema:
     """The columns of a Parquet file, from its footer. Raises DataError when there is none to read."""
     if not path.is_file():
-        raise DataError(str(path), ["not found" if not path.exists() else "this is a folder, expected a Parquet file"])
+        raise DataError(
+            str(path),
+            ["not found" if not path.exists() else "this is a folder, expected a Parquet file"],
+        )
     if not path.stat().st_size:
         raise DataError(str(path), ["the file is empty"])
     try:
         return pq.read_schema(path)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as fault:
-        raise DataError(str(path), [f"not a whole Parquet file ({str(fault).splitlines()[0]}); copy or download it again"]) from None
+        raise DataError(
+            str(path),
+            [
+                f"not a whole Parquet file ({str(fault).splitlines()[0]}); copy or download it again"
+            ],
+        ) from None
 
 
-def parquet_problems(path: Path, needs: Mapping[str, Need], *, full: Sequence[str] = ()) -> list[str]:
+def parquet_problems(
+    path: Path, needs: Mapping[str, Need], *, full: Sequence[str] = ()
+) -> list[str]:
     """What is wrong with one Parquet file: unreadable, columns missing or of the wrong type, or nulls in the columns named in `full`.
 
     Reads the footer only. One sentence a fault, each starting with the file's name.
@@ -52,11 +62,17 @@ def parquet_problems(path: Path, needs: Mapping[str, Need], *, full: Sequence[st
     faults = []
     for column, need in needs.items():
         if column not in found.names:
-            faults.append(f"{path.name}: no column {column!r}; found {', '.join(found.names) or 'none'}")
+            faults.append(
+                f"{path.name}: no column {column!r}; found {', '.join(found.names) or 'none'}"
+            )
         elif found.names.count(column) > 1:
-            faults.append(f"{path.name}: {found.names.count(column)} columns {column!r}, expected one")
+            faults.append(
+                f"{path.name}: {found.names.count(column)} columns {column!r}, expected one"
+            )
         elif not fits(found.field(column).type, need):
-            faults.append(f"{path.name}: column {column} holds {found.field(column).type}, expected {SAID[need]}")
+            faults.append(
+                f"{path.name}: column {column} holds {found.field(column).type}, expected {SAID[need]}"
+            )
         elif column in full and (nulls := _nulls(path, column)):
             faults.append(f"{path.name}: {nulls} rows have no {column}")
     return faults
@@ -65,7 +81,11 @@ def parquet_problems(path: Path, needs: Mapping[str, Need], *, full: Sequence[st
 def is_text(type_: pa.DataType) -> bool:
     if pa.types.is_dictionary(type_):
         type_ = type_.value_type
-    return pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_)
+    return (
+        pa.types.is_string(type_)
+        or pa.types.is_large_string(type_)
+        or pa.types.is_string_view(type_)
+    )
 
 
 def is_time(type_: pa.DataType) -> bool:
@@ -78,7 +98,11 @@ def fits(type_: pa.DataType, need: Need) -> bool:
         case "id":
             return pa.types.is_integer(type_) and type_ != pa.uint64()
         case "number":
-            return pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_)
+            return (
+                pa.types.is_integer(type_)
+                or pa.types.is_floating(type_)
+                or pa.types.is_decimal(type_)
+            )
         case "text":
             return is_text(type_)
         case "time":
@@ -112,20 +136,30 @@ def blaming(where: Path | str) -> Iterator[None]:
         raise DataError(str(where), fault.problems) from None
 
 
-def sift(engine: Engine, sql: str, reasons: Sequence[tuple[str, str]], prefix: str = "") -> tuple[str, int, dict[str, int]]:
+def sift(
+    engine: Engine, sql: str, reasons: Sequence[tuple[str, str]], prefix: str = ""
+) -> tuple[str, int, dict[str, int]]:
     """The usable rows of `sql`, their number, and the others counted by reason (the first condition that is true).
 
     `reasons` are (SQL condition over the columns of `sql`, what it means); `prefix` names the file in the counts.
     """
     if not reasons:
         return sql, int(engine.one(f"SELECT COUNT(*) FROM ({sql}) AS s")[0]), {}
-    cases = " ".join(f"WHEN {condition} THEN {place}" for place, (condition, _) in enumerate(reasons))
+    cases = " ".join(
+        f"WHEN {condition} THEN {place}" for place, (condition, _) in enumerate(reasons)
+    )
     found = engine.table(
         f"SELECT reason, COUNT(*) AS n FROM (SELECT CASE {cases} ELSE -1 END AS reason FROM ({sql}) AS s) AS r GROUP BY reason"
     )
-    counts = dict(zip(found.column("reason").to_pylist(), found.column("n").to_pylist(), strict=True))
+    counts = dict(
+        zip(found.column("reason").to_pylist(), found.column("n").to_pylist(), strict=True)
+    )
     good = f"SELECT * FROM ({sql}) AS s WHERE CASE {cases} ELSE -1 END = -1"
-    return good, counts.pop(-1, 0), {prefix + reasons[place][1]: n for place, n in sorted(counts.items())}
+    return (
+        good,
+        counts.pop(-1, 0),
+        {prefix + reasons[place][1]: n for place, n in sorted(counts.items())},
+    )
 
 
 def no_time(column: str) -> tuple[str, str]:

@@ -18,7 +18,9 @@ def code_values(texts: pa.ChunkedArray, where: str) -> Int32[np.ndarray, "N C"]:
     Words are whole numbers from 0, between white space or commas, in brackets or not. Raises DataError for any other text.
     """
     joined = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
-    plain = pc.utf8_trim(pc.replace_substring_regex(pc.fill_null(joined, ""), r"[\[\],\s]+", " "), " ")
+    plain = pc.utf8_trim(
+        pc.replace_substring_regex(pc.fill_null(joined, ""), r"[\[\],\s]+", " "), " "
+    )
     words = pc.split_pattern(plain, " ")
     row, word = pc.list_parent_indices(words).to_numpy(), pc.list_flatten(words)
     there = pc.not_equal(word, "").to_numpy(zero_copy_only=False)
@@ -26,7 +28,9 @@ def code_values(texts: pa.ChunkedArray, where: str) -> Int32[np.ndarray, "N C"]:
     good = pc.match_substring_regex(word, r"^\d{1,8}$").to_numpy(zero_copy_only=False)
     number = word.filter(pa.array(good)).cast(pa.int64()).to_numpy()
     lengths = np.bincount(row, minlength=len(joined))
-    bad = np.concatenate([row[~good], row[good][number >= WORDS], np.flatnonzero(lengths > PLACES)])
+    bad = np.concatenate(
+        [row[~good], row[good][number >= WORDS], np.flatnonzero(lengths > PLACES)]
+    )
     if len(bad):
         text, some = joined[int(bad.min())].as_py(), len(np.unique(bad))
         said = f"{some} of {len(joined)} code vectors are not up to {PLACES} whole numbers below {WORDS:,} like [148 50 31]: {text[:80]!r}"

@@ -110,9 +110,14 @@ def json_records_sql(text: str, columns: Sequence[str]) -> str:
 
 def json_joined_sql(text: str, between: str) -> str:
     """The texts of a JSON list, or of the first list in it, joined; null where there is none."""
-    lists = f"json_transform({text}, '[\"VARCHAR\"]')", f"json_transform({text}, '[[\"VARCHAR\"]]')[1]"
+    lists = (
+        f"json_transform({text}, '[\"VARCHAR\"]')",
+        f"json_transform({text}, '[[\"VARCHAR\"]]')[1]",
+    )
     flat, nested = (f"NULLIF(array_to_string({one}, {quote(between)}), '')" for one in lists)
-    return f"CASE json_type({text}, '$[0]') WHEN 'VARCHAR' THEN {flat} WHEN 'ARRAY' THEN {nested} END"
+    return (
+        f"CASE json_type({text}, '$[0]') WHEN 'VARCHAR' THEN {flat} WHEN 'ARRAY' THEN {nested} END"
+    )
 
 
 def _paths(keys: Sequence[str]) -> str:
@@ -140,7 +145,12 @@ class Engine(Protocol):
 
     def __enter__(self) -> "Engine": ...
 
-    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
 
     def close(self) -> None: ...
 
@@ -162,7 +172,9 @@ class Engine(Protocol):
 
     def write(self, sql: str, path: Path, *, in_order: bool = False) -> int: ...
 
-    def write_parts(self, sql: str, folder: Path, *, shard: str, order: Sequence[str] = ()) -> int: ...
+    def write_parts(
+        self, sql: str, folder: Path, *, shard: str, order: Sequence[str] = ()
+    ) -> int: ...
 
     def map_shards(self, function: Callable[[T], R], shards: Sequence[T]) -> list[R]: ...
 
@@ -185,7 +197,13 @@ def open_engine(
     options = {"duckdb": {"spill": spill}, "spark": {"master": master, "session": session}}
     if engine not in options:
         raise ConfigError(f"engine: found {engine!r}, expected one of {', '.join(options)}")
-    if wrong := [o for other in options if other != engine for o, value in options[other].items() if value is not None]:
+    if wrong := [
+        o
+        for other in options
+        if other != engine
+        for o, value in options[other].items()
+        if value is not None
+    ]:
         raise ConfigError(f"the engine {engine} has no option {', '.join(wrong)}")
     if engine == "duckdb":
         return DuckDB(memory=memory, threads=threads, spill=spill)
@@ -201,18 +219,25 @@ class DuckDB:
     or CLICKPRINT_THREADS). Use it in a `with`, or call `close`. Raises ConfigError for a setting that the engine refuses.
     """
 
-    def __init__(self, *, memory: str | None = None, threads: int | None = None, spill: Path | None = None) -> None:
+    def __init__(
+        self, *, memory: str | None = None, threads: int | None = None, spill: Path | None = None
+    ) -> None:
         memory = memory or os.environ.get("CLICKPRINT_MEMORY") or DEFAULT_MEMORY
         try:
             threads = threads or int(os.environ.get("CLICKPRINT_THREADS") or 0) or None
         except ValueError:
-            raise ConfigError(f"CLICKPRINT_THREADS: found {os.environ['CLICKPRINT_THREADS']!r}, expected a whole number") from None
+            raise ConfigError(
+                f"CLICKPRINT_THREADS: found {os.environ['CLICKPRINT_THREADS']!r}, expected a whole number"
+            ) from None
         if spill is not None:
             spill.mkdir(parents=True, exist_ok=True)
         self._spill = Path(tempfile.mkdtemp(prefix="clickprint-", dir=spill))
         self._views = 0
         try:
-            config: dict[str, str | bool | int | float | list[str]] = {"memory_limit": memory, "temp_directory": str(self._spill)}
+            config: dict[str, str | bool | int | float | list[str]] = {
+                "memory_limit": memory,
+                "temp_directory": str(self._spill),
+            }
             if threads:
                 config["threads"] = threads
             self._connection = duckdb.connect(config=config)
@@ -221,12 +246,19 @@ class DuckDB:
             raise ConfigError(
                 f"the engine refuses memory={memory!r}, threads={threads!r} ({_short(fault)}); write memory like 2GB"
             ) from None
-        self._connection.execute("SET TimeZone='UTC'; SET preserve_insertion_order=false; SET enable_progress_bar=false")
+        self._connection.execute(
+            "SET TimeZone='UTC'; SET preserve_insertion_order=false; SET enable_progress_bar=false"
+        )
 
     def __enter__(self) -> "DuckDB":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -239,7 +271,12 @@ class DuckDB:
 
     def scan(self, files: Sequence[Path], *, numbered: bool = False) -> str:
         """A FROM item over Parquet files with equal columns; `numbered` adds file_row_number, a row's place in its file."""
-        return "read_parquet([" + ", ".join(quote(str(f)) for f in files) + "]" + (", file_row_number=true)" if numbered else ")")
+        return (
+            "read_parquet(["
+            + ", ".join(quote(str(f)) for f in files)
+            + "]"
+            + (", file_row_number=true)" if numbered else ")")
+        )
 
     def view(self, sql: str) -> str:
         """Names a query for use in later ones; nothing runs yet."""
@@ -274,7 +311,9 @@ class DuckDB:
     def batches(self, sql: str, rows: int = 262_144) -> Iterator[pa.RecordBatch]:
         """The answer in pieces of about `rows`, in its order. The engine does nothing else until the last piece is taken or dropped."""
         try:
-            with self._connection.sql(sql).to_arrow_reader(rows) as reader:  # closed, or the connection would stay busy
+            with self._connection.sql(sql).to_arrow_reader(
+                rows
+            ) as reader:  # closed, or the connection would stay busy
                 while (batch := next(reader, None)) is not None:
                     yield batch
         except (duckdb.Error, pa.ArrowException, OSError) as fault:
@@ -296,7 +335,9 @@ class DuckDB:
         with whole(path) as part:
             self._run(f"SET preserve_insertion_order={str(in_order).lower()}")
             try:
-                rows = self._rows(f"COPY ({sql}) TO {quote(str(part))} (FORMAT parquet, COMPRESSION zstd)")
+                rows = self._rows(
+                    f"COPY ({sql}) TO {quote(str(part))} (FORMAT parquet, COMPRESSION zstd)"
+                )
             finally:
                 self._run("SET preserve_insertion_order=false")
         return int(rows[0][0])
@@ -314,7 +355,9 @@ class DuckDB:
                 return int(self._rows(f"COPY ({sql}) TO {quote(str(part))} ({form})")[0][0])
             # The engine's own partitioned writing forgets the order of the rows.
             by = ", ".join(f"{name(c)} NULLS FIRST" for c in (shard, *order))
-            return _write_shards(self.batches(f"SELECT * FROM ({sql}) AS s ORDER BY {by}"), part, shard)
+            return _write_shards(
+                self.batches(f"SELECT * FROM ({sql}) AS s ORDER BY {by}"), part, shard
+            )
 
     def map_shards(self, function: Callable[[T], R], shards: Sequence[T]) -> list[R]:
         """What `function` gives for each shard, in their order. It reads and writes files, and gives back something small."""
@@ -347,14 +390,18 @@ def _write_shards(batches: Iterator[pa.RecordBatch], folder: Path, shard: str) -
             values = batch.column(shard).to_numpy(zero_copy_only=False)
             table = pa.Table.from_batches([batch]).drop_columns([shard])
             starts = np.flatnonzero(np.append(True, values[1:] != values[:-1])[: len(values)])
-            for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(values)], strict=True):
+            for start, end in zip(
+                starts.tolist(), [*starts[1:].tolist(), len(values)], strict=True
+            ):
                 if writer is None or values[start] != open_:
                     if writer is not None:
                         writer.close()
                     open_ = values[start]
                     path = folder / f"{shard}={open_}"
                     path.mkdir()
-                    writer = pq.ParquetWriter(path / "part-0.parquet", table.schema, compression="zstd")
+                    writer = pq.ParquetWriter(
+                        path / "part-0.parquet", table.schema, compression="zstd"
+                    )
                 writer.write_table(table.slice(start, end - start))
             rows += len(values)
     finally:
@@ -367,7 +414,11 @@ def to_numpy(values: pa.ChunkedArray | pa.Array) -> np.ndarray:
     """A column as numpy: NONE or NaN stands for null."""
     if values.null_count and pa.types.is_integer(values.type):
         values = pc.fill_null(values.cast(pa.int64()), NONE)
-    array = values.to_numpy() if isinstance(values, pa.ChunkedArray) else values.to_numpy(zero_copy_only=False)
+    array = (
+        values.to_numpy()
+        if isinstance(values, pa.ChunkedArray)
+        else values.to_numpy(zero_copy_only=False)
+    )
     return array
 
 
@@ -376,5 +427,9 @@ def _short(fault: Exception) -> str:
 
 
 def _data_error(fault: Exception) -> DataError:
-    help_ = "; give the engine more memory or fewer threads" if isinstance(fault, duckdb.OutOfMemoryException) else ""
+    help_ = (
+        "; give the engine more memory or fewer threads"
+        if isinstance(fault, duckdb.OutOfMemoryException)
+        else ""
+    )
     return DataError("engine", [f"DuckDB says: {_short(fault)}{help_}"])

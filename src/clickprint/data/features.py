@@ -49,7 +49,9 @@ STEPS = {
 def log_of(past: Past) -> EventLog:
     """The EventLog that a past reads. Raises ConfigError for a past of another make: its rows cannot be aggregated by SQL."""
     if not isinstance(past.log, EventLog):
-        raise ConfigError(f"these features are made by SQL and need an EventLog, found {type(past.log).__name__}")
+        raise ConfigError(
+            f"these features are made by SQL and need an EventLog, found {type(past.log).__name__}"
+        )
     return past.log
 
 
@@ -97,7 +99,10 @@ class Tables:
     def value(self, column: str) -> str:
         """SQL: a column of `value_columns`, of the event e or its item c."""
         attributes = self.log.manifest.attributes
-        first = {kind: next((n for n, k in attributes.items() if k is kind), None) for kind in AttributeKind}
+        first = {
+            kind: next((n for n, k in attributes.items() if k is kind), None)
+            for kind in AttributeKind
+        }
         if column == "category":
             return f"c.{name(first[AttributeKind.CATEGORY] or '')}"
         if column == "price":
@@ -105,9 +110,15 @@ class Tables:
             return f"c.{name(bucket)}" if bucket else bucket_sql("e.price", self.price_edges)
         return f"e.{name(column)}"
 
-    def events(self, picks: Sequence[str], where: str = "1 = 1", *, place: bool = True, join: str = "") -> str:
+    def events(
+        self, picks: Sequence[str], where: str = "1 = 1", *, place: bool = True, join: str = ""
+    ) -> str:
         """SQL: SELECT these expressions of the wanted users' events (e), their items (c) and places (w), in no order."""
-        catalogue = f" LEFT JOIN {self.items} AS c ON e.item = c.item" if any("c." in p for p in (*picks, where)) else ""
+        catalogue = (
+            f" LEFT JOIN {self.items} AS c ON e.item = c.item"
+            if any("c." in p for p in (*picks, where))
+            else ""
+        )
         user, rows = f"e.{name('user')}", f"{self.log.events} AS e"
         if self.wanted is not None:
             rows, user = f"{rows} JOIN {self.wanted} AS w ON {user} = w.{name('user')}", "w.place"
@@ -116,7 +127,9 @@ class Tables:
 
 
 @contextmanager
-def tables(log: EventLog, users: Int64[np.ndarray, "U"] | str | None, price_edges: tuple[float, ...] = ()) -> Iterator[Tables]:
+def tables(
+    log: EventLog, users: Int64[np.ndarray, "U"] | str | None, price_edges: tuple[float, ...] = ()
+) -> Iterator[Tables]:
     """The relations for one job; what they keep in the engine is dropped at the end.
 
     Places are those of the array `users`. Where users are too many to hold, `users` is SQL (user, each once), or None for everyone with an
@@ -134,7 +147,9 @@ def tables(log: EventLog, users: Int64[np.ndarray, "U"] | str | None, price_edge
         if isinstance(users, str):
             wanted = keep(f"SELECT {name('user')}, {name('user')} AS place FROM ({users}) AS u")
         elif users is not None:
-            wanted = keep(pa.table({"user": users, "place": np.arange(len(users), dtype=np.int32)}))
+            wanted = keep(
+                pa.table({"user": users, "place": np.arange(len(users), dtype=np.int32)})
+            )
         yield Tables(log, wanted, keep(log.known(log.end)), price_edges)
 
 
@@ -161,7 +176,9 @@ def prices_sql(log: EventLog, buckets: int = PRICE_BUCKETS) -> str:
 
     Price i is the lowest at or below which i / `buckets` of the events lie.
     """
-    counted = f"SELECT price, COUNT(*) AS n FROM {log.events} WHERE price IS NOT NULL GROUP BY price"
+    counted = (
+        f"SELECT price, COUNT(*) AS n FROM {log.events} WHERE price IS NOT NULL GROUP BY price"
+    )
     running = f"SELECT price, n, SUM(n) OVER (ORDER BY price) AS upto, SUM(n) OVER () AS total FROM ({counted}) AS c"
     share = "CAST({} AS DOUBLE) / CAST(total AS DOUBLE)"
     shares = f"SELECT price, upto = n AS lowest, {share.format('upto - n')} AS below, {share.format('upto')} AS here FROM ({running}) AS r"
@@ -189,7 +206,9 @@ def presence_sql(t: Tables, value: str) -> str:
     return f"SELECT DISTINCT kind FROM ({rows}) AS r WHERE value IS NOT NULL ORDER BY kind"
 
 
-def windows_sql(t: Tables, column: str, values: Sequence[int], edges: str, windows: int, since: Time) -> str:
+def windows_sql(
+    t: Tables, column: str, values: Sequence[int], edges: str, windows: int, since: Time
+) -> str:
     """How often a wanted user's events of a kind had one of these values at or after each of the kind's edges.
 
     `edges` is a relation (kind, e0, e1, …); `since` is its smallest edge.
@@ -212,13 +231,21 @@ def codes_sql(texts: str) -> str:
     plain = "replace(replace(replace(text, '[', ' '), ']', ' '), ',', ' ')"
     for _ in range(4):  # up to sixteen spaces become one
         plain = f"replace({plain}, '  ', ' ')"
-    numbers = ", ".join(f"TRY_CAST(split_part(trim({plain}), ' ', {i + 1}) AS INTEGER) AS c{i}" for i in range(CODES))
-    return f"SELECT id, {numbers}, split_part(trim({plain}), ' ', {CODES + 1}) AS rest FROM {texts}"
+    numbers = ", ".join(
+        f"TRY_CAST(split_part(trim({plain}), ' ', {i + 1}) AS INTEGER) AS c{i}"
+        for i in range(CODES)
+    )
+    return (
+        f"SELECT id, {numbers}, split_part(trim({plain}), ' ', {CODES + 1}) AS rest FROM {texts}"
+    )
 
 
 def code_sums_sql(t: Tables, codes: str) -> str:
     """Each wanted user's sum of the query codes, and how many queries, for each kind."""
-    rows = t.events(["e.kind AS kind", *(f"q.c{i} AS c{i}" for i in range(CODES))], join=f" JOIN {codes} AS q ON e.query = q.id")
+    rows = t.events(
+        ["e.kind AS kind", *(f"q.c{i} AS c{i}" for i in range(CODES))],
+        join=f" JOIN {codes} AS q ON e.query = q.id",
+    )
     sums = ", ".join(f"CAST(SUM(c{i}) AS BIGINT) AS c{i}" for i in range(CODES))
     return f"SELECT place, kind, COUNT(*) AS n, {sums} FROM ({rows}) AS r GROUP BY place, kind"
 
@@ -232,7 +259,9 @@ def hours_sql(t: Tables, spend: bool) -> str:
     if spend:
         quantity = " * COALESCE(e.quantity, 1)" if "quantity" in t.log.manifest.columns else ""
         money = _scaled(f"COALESCE(e.price, 0){quantity}")
-    rows = t.events(["e.kind AS kind", f"e.time - MOD(e.time, {HOUR}) AS hour", f"{money} AS money"])
+    rows = t.events(
+        ["e.kind AS kind", f"e.time - MOD(e.time, {HOUR}) AS hour", f"{money} AS money"]
+    )
     return f"SELECT place, kind, hour, COUNT(*) AS n, CAST(SUM(money) AS BIGINT) AS money FROM ({rows}) AS r GROUP BY place, kind, hour"
 
 
@@ -244,9 +273,7 @@ def rhythm_sql(hours: str, weights: str, columns: Sequence[str], money: Sequence
     sums = [f"CAST(SUM(h.n * w.{c}) AS DOUBLE) AS w_{c}" for c in columns] + [
         f"CAST(SUM(h.money * w.{c}) AS DOUBLE) AS m_{c}" for c in money
     ]
-    first = (
-        "CAST(SUM(h.n) AS BIGINT) AS n, COUNT(*) AS hours, MIN(h.hour) AS first, MAX(h.hour) AS last, CAST(SUM(h.money) AS DOUBLE) AS money"
-    )
+    first = "CAST(SUM(h.n) AS BIGINT) AS n, COUNT(*) AS hours, MIN(h.hour) AS first, MAX(h.hour) AS last, CAST(SUM(h.money) AS DOUBLE) AS money"
     return (
         f"SELECT h.place AS place, h.kind AS kind, {', '.join([first, *sums])} "
         f"FROM {hours} AS h JOIN {weights} AS w ON h.hour = w.hour GROUP BY h.place, h.kind"
@@ -287,12 +314,18 @@ def funnel_sql(t: Tables) -> str:
     """For each wanted user: how many items were viewed, carted, bought, and how many of the earlier step reached the later one."""
     codes = {step: t.log.manifest.codes(*roles) for step, roles in STEPS.items()}
     flags = [
-        f"MAX(CASE WHEN kind IN ({', '.join(map(str, c))}) THEN 1 ELSE 0 END) AS {step}" if c else f"0 AS {step}"
+        f"MAX(CASE WHEN kind IN ({', '.join(map(str, c))}) THEN 1 ELSE 0 END) AS {step}"
+        if c
+        else f"0 AS {step}"
         for step, c in codes.items()
     ]
     rows = t.events(["e.kind AS kind", "e.item AS item"], "e.item IS NOT NULL")
     items = f"SELECT place, item, {', '.join(flags)} FROM ({rows}) AS r GROUP BY place, item"
-    pairs = [f"CAST(SUM({a} * {b}) AS BIGINT) AS {a}_{b}" for i, a in enumerate(STEPS) for b in list(STEPS)[i:]]
+    pairs = [
+        f"CAST(SUM({a} * {b}) AS BIGINT) AS {a}_{b}"
+        for i, a in enumerate(STEPS)
+        for b in list(STEPS)[i:]
+    ]
     return f"SELECT place, {', '.join(pairs)} FROM ({items}) AS g GROUP BY place"
 
 
@@ -303,7 +336,9 @@ def price_sql(t: Tables, own: bool) -> str:
     """
     price = "e.price" if own else t.value("price")
     # Asked of the price itself: GREATEST passes over a null, so a scaled one would be the least price that there can be.
-    rows = t.events(["e.kind AS kind", f"{_scaled(price) if own else price} AS price"], f"{price} IS NOT NULL")
+    rows = t.events(
+        ["e.kind AS kind", f"{_scaled(price) if own else price} AS price"], f"{price} IS NOT NULL"
+    )
     wide = "CAST(price AS DECIMAL(19, 0))"
     return (
         "SELECT place, kind, COUNT(*) AS n, CAST(SUM(price) AS DOUBLE) AS total, "
@@ -312,7 +347,14 @@ def price_sql(t: Tables, own: bool) -> str:
     )
 
 
-def taste_sql(t: Tables, column: str, kinds: Sequence[int], values: Sequence[int], weights: str, columns: Sequence[str]) -> str:
+def taste_sql(
+    t: Tables,
+    column: str,
+    kinds: Sequence[int],
+    values: Sequence[int],
+    weights: str,
+    columns: Sequence[str],
+) -> str:
     """For each wanted user and one of these values: the events of these kinds, weighed by hour."""
     where = f"e.kind IN ({', '.join(map(str, kinds))}) AND {t.value(column)} IN ({', '.join(map(str, values))})"
     rows = t.events(
@@ -338,7 +380,10 @@ def lasts(log: EventLog) -> dict[int, Time]:
 
 def price_edges(log: EventLog, buckets: int = PRICE_BUCKETS) -> tuple[float, ...]:
     """Edges that cut the log's event prices into quantile buckets; fewer where prices repeat. Empty when the catalogue has buckets."""
-    if AttributeKind.PRICE_BUCKET in log.manifest.attributes.values() or "price" not in log.manifest.columns:
+    if (
+        AttributeKind.PRICE_BUCKET in log.manifest.attributes.values()
+        or "price" not in log.manifest.columns
+    ):
         return ()
     found = log.engine.arrays(prices_sql(log, buckets))
     return tuple(found["price"][found["edge"] > 0].tolist())
@@ -350,14 +395,22 @@ def query_codes(log: EventLog) -> Iterator[str]:
     engine = log.engine
     if "query" not in log.texts:
         raise DataError(
-            log.manifest.name, ["its queries are said to be code vectors, but ids/query.parquet is missing; read the source again"]
+            log.manifest.name,
+            [
+                "its queries are said to be code vectors, but ids/query.parquet is missing; read the source again"
+            ],
         )
     codes = engine.keep(codes_sql(log.texts["query"]))
     try:
         wrong = " OR ".join(["rest <> ''", *(f"c{i} IS NULL" for i in range(CODES))])
-        bad, of = engine.one(f"SELECT SUM(CASE WHEN {wrong} THEN 1 ELSE 0 END), COUNT(*) FROM {codes}")
+        bad, of = engine.one(
+            f"SELECT SUM(CASE WHEN {wrong} THEN 1 ELSE 0 END), COUNT(*) FROM {codes}"
+        )
         if bad:
-            raise DataError(log.manifest.name, [f"{bad} of {of} query texts are not {CODES} whole numbers like [148 50 … 31]"])
+            raise DataError(
+                log.manifest.name,
+                [f"{bad} of {of} query texts are not {CODES} whole numbers like [148 50 … 31]"],
+            )
         yield codes
     finally:
         engine.drop(codes)
@@ -371,7 +424,9 @@ def scatter(engine: Engine, sql: str) -> Iterator[dict[str, np.ndarray]]:
         try:
             while (batch := coming.result()) is not None:
                 coming = pool.submit(next, batches, None)
-                yield {c: batch.column(c).to_numpy(zero_copy_only=False) for c in batch.schema.names}
+                yield {
+                    c: batch.column(c).to_numpy(zero_copy_only=False) for c in batch.schema.names
+                }
         finally:
             pool.shutdown()  # a generator cannot be closed while it runs
             batches.close()  # type: ignore[attr-defined]
@@ -386,16 +441,25 @@ def tops_of(t: Tables, column: str, kinds: Sequence[int], top: int) -> tuple[int
     """The most frequent values of a column over several kinds together, the most frequent first; ties: the smaller first."""
     if not kinds:
         return ()
-    rows = t.events([f"{t.value(column)} AS value"], f"e.kind IN ({', '.join(map(str, kinds))})", place=False)
-    counted = f"SELECT value, COUNT(*) AS n FROM ({rows}) AS r WHERE value IS NOT NULL GROUP BY value"
-    found = t.log.engine.arrays(f"SELECT value FROM ({counted}) AS g ORDER BY n DESC, value LIMIT {top}")
+    rows = t.events(
+        [f"{t.value(column)} AS value"], f"e.kind IN ({', '.join(map(str, kinds))})", place=False
+    )
+    counted = (
+        f"SELECT value, COUNT(*) AS n FROM ({rows}) AS r WHERE value IS NOT NULL GROUP BY value"
+    )
+    found = t.log.engine.arrays(
+        f"SELECT value FROM ({counted}) AS g ORDER BY n DESC, value LIMIT {top}"
+    )
     return tuple(int(v) for v in found["value"])
 
 
 def tops(t: Tables, column: str, top: int) -> dict[int, tuple[int, ...]]:
     """kind → its most frequent values, the most frequent first; kinds whose events never have the column are left out."""
     found = t.log.engine.arrays(tops_sql(t, column, top))
-    return {int(k): tuple(int(v) for v in found["value"][found["kind"] == k]) for k in np.unique(found["kind"])}
+    return {
+        int(k): tuple(int(v) for v in found["value"][found["kind"] == k])
+        for k in np.unique(found["kind"])
+    }
 
 
 def log_counts(values: Float64[np.ndarray, "*N"]) -> Float64[np.ndarray, "*N"]:

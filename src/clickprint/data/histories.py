@@ -17,14 +17,19 @@ from clickprint.core.events import COLUMNS
 from clickprint.core.files import whole
 from clickprint.core.histories import Histories, unfit, write_about
 from clickprint.core.items import AttributeKind
+from clickprint.core.progress import Watch, silent
 from clickprint.core.ragged import starts_of
-from clickprint.core.watch import Watch, silent
 from clickprint.data.codes import code_values
 from clickprint.data.engine import name, to_numpy
 from clickprint.data.log import NUMERIC, EventLog
 
 QUERY, QUERY_CODES = "query", "query_codes"
-TIES = ("user", "time", "kind", "item")  # then the other columns, in the order of core.events.COLUMNS
+TIES = (
+    "user",
+    "time",
+    "kind",
+    "item",
+)  # then the other columns, in the order of core.events.COLUMNS
 ROWS = 250_000  # a piece of the scan: its columns stay in the cache
 WRITERS = 2
 KEPT = 16 << 20  # bytes of a field that wait in the system's cache
@@ -32,7 +37,12 @@ DENSE = 64  # numbers between the lowest and the highest id for each item, at mo
 
 
 def build(
-    log: EventLog, folder: Path, fields: Collection[str], *, users: Int64[np.ndarray, "U"] | None = None, watch: Watch = silent
+    log: EventLog,
+    folder: Path,
+    fields: Collection[str],
+    *,
+    users: Int64[np.ndarray, "U"] | None = None,
+    watch: Watch = silent,
 ) -> Histories:
     """Writes the histories of `users` (sorted, each once; None: everyone with an event) to `folder`, whole or not at all, and opens them.
 
@@ -52,7 +62,11 @@ def build(
         lookups = _lookups(log, fields)
         kinds: dict[str, tuple[np.dtype, tuple[int, ...]]]
         kinds = {f: (np.dtype(COLUMNS[f].to_pandas_dtype()), ()) for f in fields if f in COLUMNS}
-        kinds |= {f: (v.dtype, v.shape[1:]) for lookup in lookups.values() for f, v in lookup.values.items()}
+        kinds |= {
+            f: (v.dtype, v.shape[1:])
+            for lookup in lookups.values()
+            for f, v in lookup.values.items()
+        }
         files = {f: stack.enter_context(_Growing(part / f"{f}.npy", *kinds[f])) for f in fields}
         watch("histories", 0, log.manifest.events)
         found, lengths = _stream(log, rows_sql(log, fields, wanted), files, lookups, watch)
@@ -62,7 +76,9 @@ def build(
             found, lengths = users, given
         for file in files.values():
             file.close()
-        write_about(part, found, starts_of(lengths), list(fields), log.end, log.manifest.fingerprint)
+        write_about(
+            part, found, starts_of(lengths), list(fields), log.end, log.manifest.fingerprint
+        )
     return Histories.open(folder)
 
 
@@ -91,11 +107,22 @@ def needed(log: EventLog, fields: Collection[str]) -> list[str]:
 
 def code_fields(log: EventLog) -> tuple[str, ...]:
     """The fields that are code vectors: attributes of items, and the searches' own."""
-    return (*(a for a, k in log.manifest.attributes.items() if k is AttributeKind.CODES and a not in tie_order(log)), *_of_queries(log))
+    return (
+        *(
+            a
+            for a, k in log.manifest.attributes.items()
+            if k is AttributeKind.CODES and a not in tie_order(log)
+        ),
+        *_of_queries(log),
+    )
 
 
 def _of_queries(log: EventLog) -> tuple[str, ...]:
-    coded = QUERY in log.manifest.columns and log.manifest.query == "codes" and QUERY_CODES not in log.manifest.attributes
+    coded = (
+        QUERY in log.manifest.columns
+        and log.manifest.query == "codes"
+        and QUERY_CODES not in log.manifest.attributes
+    )
     return (QUERY_CODES,) if coded else ()
 
 
@@ -103,24 +130,51 @@ def default_fields(log: EventLog) -> tuple[str, ...]:
     """time, kind, item, and the url, query, first category and first price bucket that the log has."""
     columns = tie_order(log)
     firsts = [
-        next((n for n, k in log.manifest.attributes.items() if k is kind and n not in columns and not unfit(n)), None)
+        next(
+            (
+                n
+                for n, k in log.manifest.attributes.items()
+                if k is kind and n not in columns and not unfit(n)
+            ),
+            None,
+        )
         for kind in (AttributeKind.CATEGORY, AttributeKind.PRICE_BUCKET)
     ]
-    return ("time", "kind", "item", *(c for c in ("url", "query") if c in columns), *(n for n in firsts if n))
+    return (
+        "time",
+        "kind",
+        "item",
+        *(c for c in ("url", "query") if c in columns),
+        *(n for n in firsts if n),
+    )
 
 
 def _checked(log: EventLog, fields: Collection[str]) -> tuple[str, ...]:
-    known = dict.fromkeys([*tie_order(log), *(a for a, k in log.manifest.attributes.items() if k in NUMERIC), *code_fields(log)])
+    known = dict.fromkeys(
+        [
+            *tie_order(log),
+            *(a for a, k in log.manifest.attributes.items() if k in NUMERIC),
+            *code_fields(log),
+        ]
+    )
     fields = tuple(dict.fromkeys(fields))
     if wrong := [f for f in fields if f not in known] or ([] if fields else ["none"]):
-        raise ConfigError(f"fields of histories: found {', '.join(wrong)}, expected some of {', '.join(known)}")
+        raise ConfigError(
+            f"fields of histories: found {', '.join(wrong)}, expected some of {', '.join(known)}"
+        )
     if bad := [f for f in fields if unfit(f)]:
-        raise ConfigError(f"fields of histories: {', '.join(map(repr, bad))} cannot be the name of a file of theirs")
+        raise ConfigError(
+            f"fields of histories: {', '.join(map(repr, bad))} cannot be the name of a file of theirs"
+        )
     return fields
 
 
 def _stream(
-    log: EventLog, sql: str, files: dict[str, "_Growing"], lookups: dict[str, "_Lookup"], watch: Watch
+    log: EventLog,
+    sql: str,
+    files: dict[str, "_Growing"],
+    lookups: dict[str, "_Lookup"],
+    watch: Watch,
 ) -> tuple[Int64[np.ndarray, "U"], Int64[np.ndarray, "U"]]:
     """Writes the fields; the users, and how many events each has."""
     users, counts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
@@ -129,12 +183,20 @@ def _stream(
 
     def write(field: str, table: pa.Table, places: dict[str, np.ndarray]) -> None:
         column = key.get(field)
-        files[field].add(to_numpy(table.column(field)) if column is None else lookups[column].values[field][places[column]])
+        files[field].add(
+            to_numpy(table.column(field))
+            if column is None
+            else lookups[column].values[field][places[column]]
+        )
 
-    with ThreadPoolExecutor(WRITERS) as pool:  # the engine goes on while a piece is written, field by field
+    with ThreadPoolExecutor(
+        WRITERS
+    ) as pool:  # the engine goes on while a piece is written, field by field
         writing: list[Future[None]] = []
         for table in _pieces(log.engine.batches(sql, ROWS)):
-            places = {column: lookup.places(table.column(column)) for column, lookup in lookups.items()}
+            places = {
+                column: lookup.places(table.column(column)) for column, lookup in lookups.items()
+            }
             for one in writing:
                 one.result()
             writing = [pool.submit(write, field, table, places) for field in files]
@@ -201,13 +263,23 @@ def _lookups(log: EventLog, fields: Collection[str]) -> dict[str, _Lookup]:
     """By the column whose ids they are of."""
     found = {}
     if attributes := [f for f in fields if f not in tie_order(log) and f not in _of_queries(log)]:
-        table = log.engine.table(f"SELECT item, {', '.join(map(name, attributes))} FROM ({log.known(log.end)}) AS k")
+        table = log.engine.table(
+            f"SELECT item, {', '.join(map(name, attributes))} FROM ({log.known(log.end)}) AS k"
+        )
         coded = [a for a in attributes if a in code_fields(log)]
-        values = {a: _with_unknown(table.column(a), coded=a in coded, where=f"{log.manifest.name}: {a}") for a in attributes}
+        values = {
+            a: _with_unknown(table.column(a), coded=a in coded, where=f"{log.manifest.name}: {a}")
+            for a in attributes
+        }
         found["item"] = _Lookup.of(table.column("item").to_numpy(), values)
     if queried := [f for f in fields if f in _of_queries(log)]:
         table = log.engine.table(f"SELECT id, text FROM {log.texts[QUERY]}")
-        values = {f: _with_unknown(table.column("text"), coded=True, where=f"{log.manifest.name}: {QUERY}") for f in queried}
+        values = {
+            f: _with_unknown(
+                table.column("text"), coded=True, where=f"{log.manifest.name}: {QUERY}"
+            )
+            for f in queried
+        }
         found[QUERY] = _Lookup.of(to_numpy(table.column("id")), values)
     return found
 
@@ -223,7 +295,13 @@ class _Growing:
     """A .npy file to which values are appended; the header says how many when it is closed."""
 
     def __init__(self, path: Path, kind: np.dtype, shape: tuple[int, ...] = ()) -> None:
-        self._file, self._kind, self._shape, self._count, self._kept = path.open("wb", buffering=0), kind, shape, 0, 0
+        self._file, self._kind, self._shape, self._count, self._kept = (
+            path.open("wb", buffering=0),
+            kind,
+            shape,
+            0,
+            0,
+        )
         self._size = kind.itemsize * int(np.prod(shape, dtype=np.int64))  # bytes of a value
         self._header()
         self._start = self._file.tell()
@@ -243,11 +321,17 @@ class _Growing:
         if not self._file.closed:
             self._file.seek(0)
             self._header()
-            assert self._file.tell() == self._start, "numpy leaves room in a header for an array that grows"
+            assert self._file.tell() == self._start, (
+                "numpy leaves room in a header for an array that grows"
+            )
             self._file.close()
 
     def _header(self) -> None:
-        shape = {"descr": np.lib.format.dtype_to_descr(self._kind), "fortran_order": False, "shape": (self._count, *self._shape)}
+        shape = {
+            "descr": np.lib.format.dtype_to_descr(self._kind),
+            "fortran_order": False,
+            "shape": (self._count, *self._shape),
+        }
         np.lib.format.write_array_header_1_0(self._file, shape)
 
     def __enter__(self) -> "_Growing":

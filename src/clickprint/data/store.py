@@ -16,8 +16,8 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import COLUMNS, REQUIRED, Kind, schema
 from clickprint.core.files import whole, write_array, write_text
 from clickprint.core.items import ARROW, AttributeKind
+from clickprint.core.progress import Watch, silent
 from clickprint.core.time import DAY
-from clickprint.core.watch import Watch, silent
 from clickprint.data import digest
 from clickprint.data.engine import DuckDB, Engine, name
 from clickprint.data.order import ties
@@ -64,8 +64,19 @@ def store(
         users, items = (_distinct(engine, files, column) for column in ("user", "item"))
         for file, write in (beside or {}).items():
             write(part / file)
-        manifest = replace(manifest, beside={file: digest.of_file(part / file) for file in sorted(beside or {})})
-        finish(part, manifest, days, canonical(catalogue, manifest), texts or {}, users, items, population)
+        manifest = replace(
+            manifest, beside={file: digest.of_file(part / file) for file in sorted(beside or {})}
+        )
+        finish(
+            part,
+            manifest,
+            days,
+            canonical(catalogue, manifest),
+            texts or {},
+            users,
+            items,
+            population,
+        )
     return Dataset.open(folder)
 
 
@@ -149,23 +160,44 @@ def gather(
     if catalogue is None:
         catalogue = pa.table({"item": pa.array([], pa.int64())})
     maps: dict[str, pa.Table | Batches] = {
-        column: engine.batches(f"SELECT DISTINCT id, text FROM ({sql}) AS t ORDER BY id, text") if isinstance(sql, str) else sql
+        column: engine.batches(f"SELECT DISTINCT id, text FROM ({sql}) AS t ORDER BY id, text")
+        if isinstance(sql, str)
+        else sql
         for column, sql in (texts or {}).items()
     }
     watch("sort", 0, expected)
     # A sort by two columns takes half of the time, and much less memory, of one by all; the few ties are put in order on the way.
-    rows = engine.batches(f"SELECT * FROM ({union}) AS u ORDER BY {_quoted('time')}, {_quoted('user')}", GROUP_ROWS)
+    rows = engine.batches(
+        f"SELECT * FROM ({union}) AS u ORDER BY {_quoted('time')}, {_quoted('user')}", GROUP_ROWS
+    )
     events = ties(rows, ("time", "user"))
-    return store(folder, manifest, events, catalogue, maps, population, beside, engine=engine, expected=expected, watch=watch)
+    return store(
+        folder,
+        manifest,
+        events,
+        catalogue,
+        maps,
+        population,
+        beside,
+        engine=engine,
+        expected=expected,
+        watch=watch,
+    )
 
 
 def _spare(folder: Path) -> None:
     """Refuses to replace anything but a dataset."""
-    if (folder.is_dir() and any(folder.iterdir()) and not (folder / "manifest.json").is_file()) or folder.is_file():
-        raise ConfigError(f"{folder} holds something that is no clickprint dataset; name a new folder, or empty it first")
+    if (
+        folder.is_dir() and any(folder.iterdir()) and not (folder / "manifest.json").is_file()
+    ) or folder.is_file():
+        raise ConfigError(
+            f"{folder} holds something that is no clickprint dataset; name a new folder, or empty it first"
+        )
 
 
-def _events(folder: Path, manifest: Manifest, events: Batches, expected: int, watch: Watch) -> dict[str, Day]:
+def _events(
+    folder: Path, manifest: Manifest, events: Batches, expected: int, watch: Watch
+) -> dict[str, Day]:
     """Writes the parts; events and digest of each day."""
     wanted = schema(manifest.columns)
     clock = manifest.time == "clock"
@@ -178,14 +210,22 @@ def _events(folder: Path, manifest: Manifest, events: Batches, expected: int, wa
             table = _conform(batch, wanted, manifest)
             time = table.column("time").to_numpy()
             if time[0] < last or (time[1:] < time[:-1]).any():
-                raise DataError(manifest.name, ["the events are not in the order of time; sort them before they are stored"])
+                raise DataError(
+                    manifest.name,
+                    ["the events are not in the order of time; sort them before they are stored"],
+                )
             last, done = time[-1], done + len(time)
             day = time // DAY if clock else np.zeros(len(time), np.int64)
             starts = np.flatnonzero(np.append(True, day[1:] != day[:-1]))
             hashes = digest.row_hashes(table)
-            first, other = np.add.reduceat(hashes, starts), np.add.reduceat(digest.second(hashes), starts)
+            first, other = (
+                np.add.reduceat(hashes, starts),
+                np.add.reduceat(digest.second(hashes), starts),
+            )
             ends = np.append(starts[1:], len(time))
-            for start, end, a, b in zip(starts.tolist(), ends.tolist(), first.tolist(), other.tolist(), strict=True):
+            for start, end, a, b in zip(
+                starts.tolist(), ends.tolist(), first.tolist(), other.tolist(), strict=True
+            ):
                 label = str(np.datetime64(int(day[start]), "D")) if clock else ORDER_DAY
                 total = sums.setdefault(label, [0, 0, 0])
                 for place, add in enumerate((end - start, a, b)):
@@ -201,7 +241,10 @@ def _conform(batch: pa.RecordBatch | pa.Table, wanted: pa.Schema, manifest: Mani
     try:
         columns = [table.column(field.name).cast(field.type) for field in wanted]
     except (KeyError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as fault:
-        raise DataError(manifest.name, [f"the events do not have the columns {', '.join(wanted.names)} ({fault})"]) from None
+        raise DataError(
+            manifest.name,
+            [f"the events do not have the columns {', '.join(wanted.names)} ({fault})"],
+        ) from None
     for place, (field_, values) in enumerate(zip(wanted, columns, strict=True)):
         if pa.types.is_floating(field_.type):
             columns[place] = pc.if_else(pc.is_finite(values), values, None)
@@ -209,7 +252,10 @@ def _conform(batch: pa.RecordBatch | pa.Table, wanted: pa.Schema, manifest: Mani
             raise DataError(manifest.name, [f"{values.null_count} events have no {field_.name}"])
     low, high = (s.as_py() for s in pc.min_max(columns[REQUIRED.index("kind")]).values())
     if low < 0 or high >= len(manifest.kinds):
-        raise DataError(manifest.name, [f"found the kind codes {low} to {high}, expected 0 to {len(manifest.kinds) - 1}"])
+        raise DataError(
+            manifest.name,
+            [f"found the kind codes {low} to {high}, expected 0 to {len(manifest.kinds) - 1}"],
+        )
     return pa.table(columns, schema=wanted)
 
 
@@ -271,7 +317,11 @@ def canonical(table: pa.Table, manifest: Manifest) -> pa.Table:
     """
     if "known_from" not in table.column_names:
         table = table.append_column("known_from", pa.nulls(len(table), pa.int64()))
-    types = {"item": pa.int64(), "known_from": pa.int64(), **{n: ARROW[k] for n, k in manifest.attributes.items()}}
+    types = {
+        "item": pa.int64(),
+        "known_from": pa.int64(),
+        **{n: ARROW[k] for n, k in manifest.attributes.items()},
+    }
     where = f"{manifest.name} catalogue"
     try:
         columns = {n: table.column(n).cast(t) for n, t in types.items()}
@@ -284,7 +334,10 @@ def canonical(table: pa.Table, manifest: Manifest) -> pa.Table:
         raise DataError(where, [f"{columns['item'].null_count} rows have no item"])
     table = pa.table(columns)
     table = table.take(
-        pc.sort_indices(table, sort_keys=[("item", "ascending", "at_start"), ("known_from", "ascending", "at_start")])
+        pc.sort_indices(
+            table,
+            sort_keys=[("item", "ascending", "at_start"), ("known_from", "ascending", "at_start")],
+        )
         if len(table)
         else pa.array([], pa.int64())
     )
@@ -293,7 +346,10 @@ def canonical(table: pa.Table, manifest: Manifest) -> pa.Table:
     twice = np.unique(item[1:][(item[1:] == item[:-1]) & (known[1:] == known[:-1])])
     if len(twice):
         some = ", ".join(map(str, twice[:10].tolist()))
-        raise DataError(where, [f"{len(twice)} items are there more than once at the same time, among them {some}"])
+        raise DataError(
+            where,
+            [f"{len(twice)} items are there more than once at the same time, among them {some}"],
+        )
     return table.filter(pa.array(~repeats(table)))
 
 
@@ -304,7 +360,10 @@ def repeats(table: pa.Table) -> Bool[np.ndarray, "L"]:
     for column in (c for c in table.column_names if c != "known_from"):
         values = table.column(column)
         here, before = values.slice(1), values.slice(0, max(len(values) - 1, 0))
-        equal = pc.or_(pc.fill_null(pc.equal(here, before), False), pc.and_(pc.is_null(here), pc.is_null(before)))
+        equal = pc.or_(
+            pc.fill_null(pc.equal(here, before), False),
+            pc.and_(pc.is_null(here), pc.is_null(before)),
+        )
         same[1:] &= equal.to_numpy()
     return same
 
@@ -321,7 +380,10 @@ def _texts(path: Path, column: str, pieces: pa.Table | Batches) -> None:
             if len(same) or (last is not None and ids[0] <= last):
                 clash = int(ids[same[0]]) if len(same) else last
                 raise DataError(
-                    f"column {column}", [f"two different texts have the id {clash}; give this column whole numbers, or change one text"]
+                    f"column {column}",
+                    [
+                        f"two different texts have the id {clash}; give this column whole numbers, or change one text"
+                    ],
                 )
             last = int(ids[-1])
             writer.write_table(piece.cast(TEXTS))
@@ -332,14 +394,18 @@ def _sorted(pieces: pa.Table | Batches) -> Iterator[pa.Table]:
         yield pieces.select(TEXTS.names).sort_by("id")
         return
     for piece in pieces:
-        yield (pa.Table.from_batches([piece]) if isinstance(piece, pa.RecordBatch) else piece).select(TEXTS.names)
+        yield (
+            pa.Table.from_batches([piece]) if isinstance(piece, pa.RecordBatch) else piece
+        ).select(TEXTS.names)
 
 
 def _distinct(engine: Engine, files: Sequence[Path], column: str) -> Int64[np.ndarray, "V"]:
     """The different ids in a column of events, sorted."""
     if not files:
         return np.zeros(0, np.int64)
-    found = engine.arrays(f"SELECT DISTINCT {_quoted(column)} AS id FROM {engine.scan(files)} WHERE {_quoted(column)} IS NOT NULL")["id"]
+    found = engine.arrays(
+        f"SELECT DISTINCT {_quoted(column)} AS id FROM {engine.scan(files)} WHERE {_quoted(column)} IS NOT NULL"
+    )["id"]
     return np.sort(found.astype(np.int64))
 
 

@@ -12,17 +12,28 @@ LEAST = 3  # items that a word must be in
 DENSE = 512  # items or words up to which a full decomposition is the simplest one
 
 
-def item_vectors(catalogue: Catalogue, width: int) -> tuple[Int64[np.ndarray, "V"], Float32[np.ndarray, "V D"]]:
+def item_vectors(
+    catalogue: Catalogue, width: int
+) -> tuple[Int64[np.ndarray, "V"], Float32[np.ndarray, "V D"]]:
     """Items, sorted, and their latent semantic vectors: directions of length 1, or zeros for an item of which nothing is said.
 
     Terms are the words of texts (letters and digits, lower case) and the values of categories; tf-idf with each term once an item, rows
     of length 1, the `width` largest singular axes scaled by the square root of their value. Equal input: equal bytes on one machine.
     Source: Deerwester et al. 1990. Raises ConfigError where the catalogue has neither texts nor categories.
     """
-    names = [n for n, k in catalogue.attributes.items() if k in (AttributeKind.TEXT, AttributeKind.CATEGORY)]
+    names = [
+        n
+        for n, k in catalogue.attributes.items()
+        if k in (AttributeKind.TEXT, AttributeKind.CATEGORY)
+    ]
     if not names:
-        known = ", ".join(f"{n} ({k.value})" for n, k in catalogue.attributes.items()) or "no attribute"
-        raise ConfigError(f"item vectors from texts need an attribute that is a text or a category; this catalogue has {known}")
+        known = (
+            ", ".join(f"{n} ({k.value})" for n, k in catalogue.attributes.items())
+            or "no attribute"
+        )
+        raise ConfigError(
+            f"item vectors from texts need an attribute that is a text or a category; this catalogue has {known}"
+        )
     from scipy import sparse
     from scipy.sparse.linalg import svds
 
@@ -56,7 +67,9 @@ def item_vectors(catalogue: Catalogue, width: int) -> tuple[Int64[np.ndarray, "V
     return items.astype(np.int64), (out / np.where(norm > 1e-6, norm, np.inf)).astype(np.float32)
 
 
-def _terms(column: pa.ChunkedArray, kind: AttributeKind) -> tuple[Int64[np.ndarray, "N"], Int64[np.ndarray, "N"], int]:
+def _terms(
+    column: pa.ChunkedArray, kind: AttributeKind
+) -> tuple[Int64[np.ndarray, "N"], Int64[np.ndarray, "N"], int]:
     """(row, number of the term) of every term, and how many terms there are."""
     values = column.combine_chunks()
     if kind is AttributeKind.TEXT:

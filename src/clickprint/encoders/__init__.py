@@ -62,7 +62,9 @@ def _given(kind: Any, name: str, options: Mapping[str, Any]) -> tuple[dict[str, 
     hints = get_type_hints(kind)
     known = [f.name for f in fields(kind)]
     problems = [
-        f"{option!r} is not an option of {name!r}; it has {', '.join(known) or 'none'}" for option in options if option not in known
+        f"{option!r} is not an option of {name!r}; it has {', '.join(known) or 'none'}"
+        for option in options
+        if option not in known
     ]
     given: dict[str, Any] = {}
     for option, value in options.items():
@@ -81,7 +83,9 @@ def _given(kind: Any, name: str, options: Mapping[str, Any]) -> tuple[dict[str, 
         except TypeError:
             problems.append(f"{name}.{option}: found {value!r}, expected {_show(hints[option])}")
     problems += [
-        f"{name}.{f.name} is missing, expected {_show(hints[f.name])}" for f in fields(kind) if f.name not in options and _needed(f)
+        f"{name}.{f.name} is missing, expected {_show(hints[f.name])}"
+        for f in fields(kind)
+        if f.name not in options and _needed(f)
     ]
     return given, problems
 
@@ -94,7 +98,9 @@ def load(folder: Path | str) -> Fitted:
         name = json.loads(path.read_text("utf-8"))["encoder"]
         kind = _class(name)
     except (OSError, ValueError, KeyError, TypeError) as fault:
-        raise DataError(str(path), [f"not a fitted encoder ({fault!r}); fit and save it again"]) from None
+        raise DataError(
+            str(path), [f"not a fitted encoder ({fault!r}); fit and save it again"]
+        ) from None
     except ConfigError as fault:
         raise DataError(str(path), [str(fault)]) from None
     fitted: Fitted = kind.load(folder)
@@ -103,7 +109,9 @@ def load(folder: Path | str) -> Fitted:
 
 def _class(name: str) -> Any:
     if name not in ENCODERS:
-        raise ConfigError(f"found no encoder {name!r}, expected one of {', '.join(sorted(ENCODERS))}")
+        raise ConfigError(
+            f"found no encoder {name!r}, expected one of {', '.join(sorted(ENCODERS))}"
+        )
     module, _, attribute = ENCODERS[name].partition(":")
     try:
         return getattr(import_module(module), attribute)
@@ -111,7 +119,9 @@ def _class(name: str) -> Any:
         if (fault.name or "").startswith("clickprint"):
             raise
         extra = "als" if fault.name in ("implicit", "threadpoolctl") else "probe"
-        raise ConfigError(f"{name} needs {fault.name}, which is not installed; pip install 'clickprint[{extra}]'") from None
+        raise ConfigError(
+            f"{name} needs {fault.name}, which is not installed; pip install 'clickprint[{extra}]'"
+        ) from None
 
 
 def _needed(field: Field) -> bool:
@@ -138,7 +148,11 @@ def _coerce(value: Any, hint: Any) -> Any:
         return float(value)
     if hint is Path and isinstance(value, str) and value:
         return Path(value)
-    if not isinstance(hint, type) or not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+    if (
+        not isinstance(hint, type)
+        or not isinstance(value, hint)
+        or (isinstance(value, bool) and hint is not bool)
+    ):
         raise TypeError
     return value
 
@@ -151,5 +165,12 @@ def _show(hint: Any) -> str:
         return f"a list of {_show(args[0])}"
     if origin is not None:
         return f"a table of {_show(args[-1])}"
-    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", Path: "a path", type(None): "nothing"}
+    names = {
+        int: "a whole number",
+        float: "a number",
+        str: "a text",
+        bool: "true or false",
+        Path: "a path",
+        type(None): "nothing",
+    }
     return names.get(hint, getattr(hint, "__name__", str(hint)))

@@ -15,9 +15,9 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.histories import Histories
 from clickprint.core.past import Past
 from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
+from clickprint.core.progress import Watch, silent
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.rng import RNG
-from clickprint.core.watch import Watch, silent
 from clickprint.encoders import interactions, state
 from clickprint.encoders.interactions import WEIGHTS, Weighing
 from clickprint.encoders.sequence import number
@@ -45,8 +45,16 @@ class ALS:
 
     def __post_init__(self) -> None:
         wrong = Weighing.faults(self.weights, self.half_life)
-        wrong += [f"width: found {self.width}, expected 1 to {MAX_WIDTH}"] if not 1 <= self.width <= MAX_WIDTH else []
-        wrong += [f"{n}: found {getattr(self, n)}, expected at least 1" for n in ("iterations", "least") if getattr(self, n) < 1]
+        wrong += (
+            [f"width: found {self.width}, expected 1 to {MAX_WIDTH}"]
+            if not 1 <= self.width <= MAX_WIDTH
+            else []
+        )
+        wrong += [
+            f"{n}: found {getattr(self, n)}, expected at least 1"
+            for n in ("iterations", "least")
+            if getattr(self, n) < 1
+        ]
         wrong += [
             f"{n}: found {getattr(self, n)}, expected a number above 0"
             for n in ("alpha", "regularization")
@@ -58,15 +66,23 @@ class ALS:
     def fit(self, past: Past, *, rng: RNG, watch: Watch = silent) -> "FittedALS":
         """Raises ConfigError for a column that the log does not have or that holds numbers, DataError where no event counts."""
         histories = past.histories(interactions.fields(self.column, self.half_life))
-        return self._fit(histories, Weighing.in_past(self.weights, self.half_life, past), rng, watch)
+        return self._fit(
+            histories, Weighing.in_past(self.weights, self.half_life, past), rng, watch
+        )
 
-    def fit_histories(self, histories: Histories, *, rng: RNG = RNG(), watch: Watch = silent) -> "FittedALS":  # noqa: B008
+    def fit_histories(
+        self, histories: Histories, *, rng: RNG = RNG(), watch: Watch = silent
+    ) -> "FittedALS":  # noqa: B008
         """From histories alone, where every event counts 1."""
         return self._fit(histories, Weighing.in_histories(self.half_life, histories), rng, watch)
 
-    def _fit(self, histories: Histories, weighing: Weighing, rng: RNG, watch: Watch) -> "FittedALS":
+    def _fit(
+        self, histories: Histories, weighing: Weighing, rng: RNG, watch: Watch
+    ) -> "FittedALS":
         values = interactions.learned(histories, self.column, weighing, self.least, "als")
-        fitted = FittedALS(self, values, np.zeros((len(values), self.width), np.float32), weighing.now)
+        fitted = FittedALS(
+            self, values, np.zeros((len(values), self.width), np.float32), weighing.now
+        )
         with solver(self) as model:
             model.random_state = rng.child("start").generator()
             watch("als", 0, self.iterations)
@@ -85,13 +101,24 @@ class ALS:
         try:
             recipe, now = ALS(**raw["options"]), int(raw["now"])
         except (KeyError, TypeError, ValueError, ConfigError) as fault:
-            raise DataError(str(folder), [f"not a fitted `als` ({fault}); fit and save it again"]) from None
-        if values.dtype != np.int64 or vectors.dtype != np.float32 or vectors.shape != (len(values), recipe.width):
             raise DataError(
-                str(folder), [f"found {len(values)} values and vectors {vectors.shape} of {vectors.dtype}; fit and save it again"]
+                str(folder), [f"not a fitted `als` ({fault}); fit and save it again"]
+            ) from None
+        if (
+            values.dtype != np.int64
+            or vectors.dtype != np.float32
+            or vectors.shape != (len(values), recipe.width)
+        ):
+            raise DataError(
+                str(folder),
+                [
+                    f"found {len(values)} values and vectors {vectors.shape} of {vectors.dtype}; fit and save it again"
+                ],
             )
         if not np.isfinite(vectors).all():
-            raise DataError(str(folder), ["found vectors with no numbers in them; fit and save it again"])
+            raise DataError(
+                str(folder), ["found vectors with no numbers in them; fit and save it again"]
+            )
         return FittedALS(recipe, values, vectors, now)
 
 
@@ -106,7 +133,9 @@ class FittedALS:
 
     def encode(self, past: Past) -> Profiles:
         """The users' vectors, as the last step of `fit` would make them; zeros for who has nothing that was learned."""
-        histories = past.histories(interactions.fields(self.recipe.column, self.recipe.half_life)).of(past.users)
+        histories = past.histories(
+            interactions.fields(self.recipe.column, self.recipe.half_life)
+        ).of(past.users)
         weighing = Weighing.in_past(self.recipe.weights, self.recipe.half_life, past)
         return Profiles(past.users, to_float16(self._solved(histories, weighing)))
 
@@ -121,19 +150,28 @@ class FittedALS:
         Raises ConfigError where something else than items was learned.
         """
         if self.recipe.column != "item":
-            raise ConfigError(f"als: column {self.recipe.column!r} was learned, so there are no items to rank")
-        return interactions.ranked(histories, self.states(histories), self.values, self.vectors, k, seen=seen)
+            raise ConfigError(
+                f"als: column {self.recipe.column!r} was learned, so there are no items to rank"
+            )
+        return interactions.ranked(
+            histories, self.states(histories), self.values, self.vectors, k, seen=seen
+        )
 
     def item_vectors(self) -> tuple[Int64[np.ndarray, "V"], Float32[np.ndarray, "V D"]]:
         """Items, sorted, and the vectors whose products with a profile rank them. Raises ConfigError where no items were learned."""
         if self.recipe.column != "item":
-            raise ConfigError(f"als: column {self.recipe.column!r} was learned, so there are no items to rank")
+            raise ConfigError(
+                f"als: column {self.recipe.column!r} was learned, so there are no items to rank"
+            )
         return self.values, self.vectors
 
     def confidences(self, histories: Histories, weighing: Weighing) -> sparse.csr_matrix:
         """c of each user and value, where it is not 1."""
         counts = interactions.matrix(
-            histories, lambda some: number(self.values, some.fields[self.recipe.column]) - 1, len(self.values), weighing
+            histories,
+            lambda some: number(self.values, some.fields[self.recipe.column]) - 1,
+            len(self.values),
+            weighing,
         )
         counts.data = 1 + np.float32(self.recipe.alpha) * counts.data
         return counts
@@ -149,8 +187,15 @@ class FittedALS:
         return out
 
     def save(self, folder: Path) -> None:
-        options = {f.name: getattr(self.recipe, f.name) for f in dataclass_fields(ALS)} | {"weights": dict(self.recipe.weights)}
-        state.write(folder, "als", {"options": options, "now": self.now}, {"values": self.values, "vectors": self.vectors})
+        options = {f.name: getattr(self.recipe, f.name) for f in dataclass_fields(ALS)} | {
+            "weights": dict(self.recipe.weights)
+        }
+        state.write(
+            folder,
+            "als",
+            {"options": options, "now": self.now},
+            {"values": self.values, "vectors": self.vectors},
+        )
 
 
 @contextmanager
@@ -163,9 +208,15 @@ def solver(recipe: ALS) -> Iterator[Any]:
         from implicit.als import AlternatingLeastSquares
         from threadpoolctl import threadpool_limits
     except ImportError as fault:
-        raise ConfigError(f"als needs the library implicit, which is not here ({fault}); pip install 'clickprint[als]'") from None
+        raise ConfigError(
+            f"als needs the library implicit, which is not here ({fault}); pip install 'clickprint[als]'"
+        ) from None
     with threadpool_limits(1, "blas"):
-        options = {"factors": recipe.width, "regularization": recipe.regularization, "iterations": recipe.iterations}
+        options = {
+            "factors": recipe.width,
+            "regularization": recipe.regularization,
+            "iterations": recipe.iterations,
+        }
         try:
             yield AlternatingLeastSquares(**options, use_cg=False, use_gpu=False)
         except ValueError as fault:

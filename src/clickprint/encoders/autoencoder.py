@@ -13,16 +13,26 @@ from clickprint.core.ids import NONE
 from clickprint.core.items import Catalogue
 from clickprint.core.past import Past
 from clickprint.core.profiles import MAX_WIDTH
+from clickprint.core.progress import Watch, silent
 from clickprint.core.rng import RNG
-from clickprint.core.watch import Watch, silent
 from clickprint.encoders import of_options, sequence
 from clickprint.encoders.derived import DERIVED
 from clickprint.encoders.sequence import FittedSequence, HistorySpec
-from clickprint.nn.autoencoder import Reconstruction, SequenceAutoEncoder, in_stretches, mean_loss, stretches
+from clickprint.nn.autoencoder import (
+    Reconstruction,
+    SequenceAutoEncoder,
+    in_stretches,
+    mean_loss,
+    stretches,
+)
 from clickprint.nn.next_item import ITEM, TIME
 from clickprint.nn.train import Parts, Rows, Training
 
-SHARE, LEAST, MOST = 0.1, 20, 10_000  # of the users with events, how many are held out to know when to stop; fewer than LEAST: nobody is
+SHARE, LEAST, MOST = (
+    0.1,
+    20,
+    10_000,
+)  # of the users with events, how many are held out to know when to stop; fewer than LEAST: nobody is
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,17 +54,31 @@ class AutoEncoder:
     dropout: float = 0.1
     hide: float = 0.0
     stretches: int = 0
-    history: HistorySpec = HistorySpec(length=128, everything=True, fields=("kind", "hour", "weekday", "gap", "age"))
+    history: HistorySpec = HistorySpec(
+        length=128, everything=True, fields=("kind", "hour", "weekday", "gap", "age")
+    )
     loss: Reconstruction = Reconstruction()
     training: Training = Training(epochs=30, patience=3)
     pieces: int = 4
 
     def __post_init__(self) -> None:
-        wrong = [f"width: found {self.width}, expected 1 to {MAX_WIDTH}"] if not 1 <= self.width <= MAX_WIDTH else []
+        wrong = (
+            [f"width: found {self.width}, expected 1 to {MAX_WIDTH}"]
+            if not 1 <= self.width <= MAX_WIDTH
+            else []
+        )
         for name, least in (("hidden", 0), ("layers", 1), ("stretches", 0), ("pieces", 1)):
-            wrong += [f"{name}: found {getattr(self, name)}, expected at least {least}"] if getattr(self, name) < least else []
+            wrong += (
+                [f"{name}: found {getattr(self, name)}, expected at least {least}"]
+                if getattr(self, name) < least
+                else []
+            )
         for name in ("dropout", "hide"):
-            wrong += [f"{name}: found {getattr(self, name)}, expected 0 to 1"] if not 0 <= getattr(self, name) <= 1 else []
+            wrong += (
+                [f"{name}: found {getattr(self, name)}, expected 0 to 1"]
+                if not 0 <= getattr(self, name) <= 1
+                else []
+            )
         if wrong:
             raise ConfigError("; ".join(wrong))
 
@@ -73,7 +97,12 @@ class AutoEncoder:
     def fit(self, past: Past, *, rng: RNG, watch: Watch = silent) -> FittedSequence:
         """Raises ConfigError for a field that the log does not have or that holds numbers, DataError where there is no event."""
         catalogue = past.catalogue if self.history.texts else None
-        return self.fit_histories(past.histories(sequence.wanted(self.history)), rng=rng, catalogue=catalogue, watch=watch)
+        return self.fit_histories(
+            past.histories(sequence.wanted(self.history)),
+            rng=rng,
+            catalogue=catalogue,
+            watch=watch,
+        )
 
     def fit_histories(
         self,
@@ -103,13 +132,23 @@ class AutoEncoder:
 
     def _check(self, histories: Histories) -> None:
         sequence.check_fields(histories, (ITEM, TIME, *self.history.fields))
-        if coded := [f for f in self.history.fields if f not in DERIVED and histories.fields[f].ndim > 1]:
-            raise ConfigError(f"fields: {', '.join(coded)} holds code vectors, which are not reconstructed; other encoders read them")
-        if not (histories.events if self.history.everything else (histories.fields[ITEM] != NONE).any()):
-            raise DataError("autoencoder", ["no user has an event, so there is no sequence to learn"])
+        if coded := [
+            f for f in self.history.fields if f not in DERIVED and histories.fields[f].ndim > 1
+        ]:
+            raise ConfigError(
+                f"fields: {', '.join(coded)} holds code vectors, which are not reconstructed; other encoders read them"
+            )
+        if not (
+            histories.events if self.history.everything else (histories.fields[ITEM] != NONE).any()
+        ):
+            raise DataError(
+                "autoencoder", ["no user has an event, so there is no sequence to learn"]
+            )
 
     def _examples(self, held: Int64[np.ndarray, "H"], rng: RNG) -> sequence.Examples:
-        def examples(fields: Mapping[str, np.ndarray], starts: Int64[np.ndarray, "U1"]) -> tuple[Rows, Parts]:
+        def examples(
+            fields: Mapping[str, np.ndarray], starts: Int64[np.ndarray, "U1"]
+        ) -> tuple[Rows, Parts]:
             row, first, lengths = stretches(starts, self.history.length, self.stretches)
             kept = np.flatnonzero(~np.isin(row, held))
 
@@ -137,7 +176,9 @@ class AutoEncoder:
     @staticmethod
     def load(folder: Path) -> FittedSequence:
         """What FittedSequence.save wrote. Raises DataError."""
-        return sequence.load(folder, "autoencoder", lambda options: of_options(AutoEncoder, options))
+        return sequence.load(
+            folder, "autoencoder", lambda options: of_options(AutoEncoder, options)
+        )
 
 
 def held_out(histories: Histories, rng: RNG) -> Int64[np.ndarray, "H"]:

@@ -14,9 +14,9 @@ from jaxtyping import Bool, Float32, Int64
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.histories import Histories
 from clickprint.core.past import Past
+from clickprint.core.progress import Watch, silent
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
-from clickprint.core.watch import Watch, silent
 from clickprint.encoders import of_options, sequence
 from clickprint.encoders.sequence import SECOND, FittedSequence, HistorySpec
 from clickprint.metrics.labels import auroc
@@ -27,7 +27,9 @@ from clickprint.nn.train import Parts, Rows, Training
 NAME, GAP = "contrastive", "gap"
 MOST = 2_000  # held-out users: each is ranked among all of them
 ROWS = 256  # pairs at a time when they are measured
-LEAST = 8  # held-out users with a future: with fewer there is no measure, and all epochs are trained
+LEAST = (
+    8  # held-out users with a future: with fewer there is no measure, and all epochs are trained
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,17 +52,45 @@ class Contrastive:
     every_days: int = 7
     pairs: int = 12_800
     held_out: float = 0.1
-    history: HistorySpec = HistorySpec(length=128, everything=True, fields=("kind", "hour", "weekday", "gap"))
+    history: HistorySpec = HistorySpec(
+        length=128, everything=True, fields=("kind", "hour", "weekday", "gap")
+    )
     loss: TwoTowersLoss = TwoTowersLoss()
     training: Training = Training(epochs=40, batch=256, patience=4, clip=1.0)
     pieces: int = 4
 
     def __post_init__(self) -> None:
-        names = ("width", "layers", "heads", "inner", "horizon_days", "cuts", "every_days", "pairs", "pieces")
-        faults = [f"{n}: found {getattr(self, n)}, expected at least 1" for n in names if getattr(self, n) < 1]
-        faults += [f"heads: {self.heads} do not divide a width of {self.width} into even parts"] if self.width % (2 * self.heads) else []
-        faults += [f"held_out: found {self.held_out}, expected a share above 0 and below 1"] if not 0 < self.held_out < 1 else []
-        faults += ["history: the towers count time from each cut anyway, leave the field age out"] if "age" in self.history.fields else []
+        names = (
+            "width",
+            "layers",
+            "heads",
+            "inner",
+            "horizon_days",
+            "cuts",
+            "every_days",
+            "pairs",
+            "pieces",
+        )
+        faults = [
+            f"{n}: found {getattr(self, n)}, expected at least 1"
+            for n in names
+            if getattr(self, n) < 1
+        ]
+        faults += (
+            [f"heads: {self.heads} do not divide a width of {self.width} into even parts"]
+            if self.width % (2 * self.heads)
+            else []
+        )
+        faults += (
+            [f"held_out: found {self.held_out}, expected a share above 0 and below 1"]
+            if not 0 < self.held_out < 1
+            else []
+        )
+        faults += (
+            ["history: the towers count time from each cut anyway, leave the field age out"]
+            if "age" in self.history.fields
+            else []
+        )
         if faults:
             raise ConfigError("; ".join(faults))
 
@@ -77,7 +107,9 @@ class Contrastive:
             pieces=self.pieces,
         )
 
-    def fit(self, past: Past, *, rng: RNG, watch: Watch = silent, accelerator: str = "auto") -> FittedSequence:
+    def fit(
+        self, past: Past, *, rng: RNG, watch: Watch = silent, accelerator: str = "auto"
+    ) -> FittedSequence:
         """Raises DataError where the past is too short, or too few users have a future to be told apart by."""
         histories = past.histories(sequence.wanted(self.history))
         events = sequence.chosen(self.history, histories)
@@ -90,8 +122,13 @@ class Contrastive:
             NAME,
             histories,
             rng=rng,
-            examples=lambda fields, _: (trained.epochs(self.pairs, rng), trained.batches(fields, self.history.length)),
-            measure=None if out is None else measure_on(pairs.only(out & (pairs.cuts == pairs.cuts.max())), events, self),
+            examples=lambda fields, _: (
+                trained.epochs(self.pairs, rng),
+                trained.batches(fields, self.history.length),
+            ),
+            measure=None
+            if out is None
+            else measure_on(pairs.only(out & (pairs.cuts == pairs.cuts.max())), events, self),
             watch=watch,
             accelerator=accelerator,
         )
@@ -126,10 +163,15 @@ class Pairs:
         """All pairs of these histories, cut by cut; `horizon` in seconds. An event at a cut is after it."""
         found = []
         for cut in cuts:
-            at, end = (_place(events.fields[TIME], events.starts, int(t) * SECOND) for t in (cut, cut + horizon))
+            at, end = (
+                _place(events.fields[TIME], events.starts, int(t) * SECOND)
+                for t in (cut, cut + horizon)
+            )
             rows = np.flatnonzero(at > events.starts[:-1])
             found.append((rows, np.full(len(rows), cut), events.starts[rows], at[rows], end[rows]))
-        return Pairs(*(np.concatenate(parts).astype(np.int64) for parts in zip(*found, strict=True)))
+        return Pairs(
+            *(np.concatenate(parts).astype(np.int64) for parts in zip(*found, strict=True))
+        )
 
     def __len__(self) -> int:
         return len(self.users)
@@ -165,7 +207,10 @@ class Pairs:
         Time is counted from the cut, both ways. The gap before a future's first event is taken away: it tells how long ago the past
         ended, so past and future could be matched by it alone.
         """
-        keep, ahead = np.minimum(self.at - self.first, length), np.minimum(self.end - self.at, length)
+        keep, ahead = (
+            np.minimum(self.at - self.first, length),
+            np.minimum(self.end - self.at, length),
+        )
         past, future = Batch.of(fields, self.at - keep, keep), Batch.of(fields, self.at, ahead)
         cuts = torch.from_numpy(self.cuts)[:, None]
         before = _with(past, TIME, (cuts - past.fields[TIME]).clamp(min=0))
@@ -181,7 +226,9 @@ def _with(batch: Batch, name: str, values: torch.Tensor) -> Batch:
     return Batch({**batch.fields, name: values}, batch.lengths)
 
 
-def _place(time: Int64[np.ndarray, "L"], starts: Int64[np.ndarray, "U1"], moment: int) -> Int64[np.ndarray, "U"]:
+def _place(
+    time: Int64[np.ndarray, "L"], starts: Int64[np.ndarray, "U1"], moment: int
+) -> Int64[np.ndarray, "U"]:
     """The place of each user's first event at or after `moment`, or where his events end: a binary search of all users at once."""
     low, high = starts[:-1].copy(), starts[1:].copy()
     while (open_ := low < high).any():
@@ -207,12 +254,16 @@ def hold_out(pairs: Pairs, recipe: Contrastive, rng: RNG) -> Bool[np.ndarray, "P
     """Which pairs are of users who are not trained on; None without patience, or where too few of them have a future to measure by."""
     last = pairs.cuts == pairs.cuts.max()
     everyone = np.unique(pairs.users[last])
-    some = rng.generator().permutation(everyone)[: min(round(len(everyone) * recipe.held_out), MOST)]
+    some = rng.generator().permutation(everyone)[
+        : min(round(len(everyone) * recipe.held_out), MOST)
+    ]
     out = np.isin(pairs.users, some)
     return out if recipe.training.patience and (out & last & pairs.active).sum() >= LEAST else None
 
 
-def measure_on(pairs: Pairs, events: Histories, recipe: Contrastive) -> Callable[[FittedSequence], float]:
+def measure_on(
+    pairs: Pairs, events: Histories, recipe: Contrastive
+) -> Callable[[FittedSequence], float]:
     """How often a user's own future fits his past better than another's, plus the AUROC of being active after the cut; 2 is the most.
 
     `pairs` are of one cut. A share of all pairs, not MRR: that hangs on the few who come first, and jumps from epoch to epoch where only
@@ -230,14 +281,23 @@ def measure_on(pairs: Pairs, events: Histories, recipe: Contrastive) -> Callable
     return measure
 
 
-def vectors(fitted: FittedSequence, pairs: Pairs, events: Histories) -> Sequence[Float32[np.ndarray, "P ..."]]:
+def vectors(
+    fitted: FittedSequence, pairs: Pairs, events: Histories
+) -> Sequence[Float32[np.ndarray, "P ..."]]:
     """What the two towers say of each pair: the past's unit vector, the future's, the logit of having one."""
     fields = {**fitted.numbers(events), TIME: events.fields[TIME] // SECOND}
     where, found = next(fitted.network.parameters()).device, []
     for start in range(0, len(pairs), ROWS):
-        past, future, _ = pairs.only(np.arange(start, min(start + ROWS, len(pairs)))).part(fields, fitted.network.length)
+        past, future, _ = pairs.only(np.arange(start, min(start + ROWS, len(pairs)))).part(
+            fields, fitted.network.length
+        )
         with torch.no_grad():
-            found.append([each.float().cpu().numpy() for each in fitted.network(past.to(where), future.to(where))])
+            found.append(
+                [
+                    each.float().cpu().numpy()
+                    for each in fitted.network(past.to(where), future.to(where))
+                ]
+            )
     return [np.concatenate(each) for each in zip(*found, strict=True)]
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.past import Past
 from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
+from clickprint.core.progress import Watch, silent
 from clickprint.core.rng import GOLDEN, RNG, mix
-from clickprint.core.watch import Watch, silent
 from clickprint.encoders import state
 
 
@@ -51,10 +51,20 @@ class FittedRandom:
         vectors = np.empty((len(past.users), self.width), np.float16)
         column = np.arange(self.width, dtype=np.uint64)
         for start in range(0, len(past.users), 65_536):
-            key = _step(_step(past.users[start : start + 65_536].astype(np.uint64) ^ np.uint64(self.seed))[:, None] + column)
-            radius = np.sqrt(-2 * np.log((_step(key) >> np.uint64(11)).astype(np.float64) * 2.0**-53 + 2.0**-54))
+            key = _step(
+                _step(past.users[start : start + 65_536].astype(np.uint64) ^ np.uint64(self.seed))[
+                    :, None
+                ]
+                + column
+            )
+            radius = np.sqrt(
+                -2 * np.log((_step(key) >> np.uint64(11)).astype(np.float64) * 2.0**-53 + 2.0**-54)
+            )
             vectors[start : start + 65_536] = to_float16(
-                radius * np.cos(2 * np.pi * ((_step(~key) >> np.uint64(11)).astype(np.float64) * 2.0**-53))
+                radius
+                * np.cos(
+                    2 * np.pi * ((_step(~key) >> np.uint64(11)).astype(np.float64) * 2.0**-53)
+                )
             )
         return Profiles(past.users, vectors)
 

@@ -14,9 +14,9 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
 from clickprint.core.past import Past
 from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
+from clickprint.core.progress import Watch, silent
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
-from clickprint.core.watch import Watch, silent
 from clickprint.data import features, parts
 from clickprint.data.engine import name
 from clickprint.data.features import CODES, Tables
@@ -57,7 +57,9 @@ class Counts:
 
     def __post_init__(self) -> None:
         if not self.days or any(d < 1 for d in self.days) or len(set(self.days)) != len(self.days):
-            raise ConfigError(f"days: found {list(self.days)}, expected different windows of at least 1 day, such as [1, 7, 30]")
+            raise ConfigError(
+                f"days: found {list(self.days)}, expected different windows of at least 1 day, such as [1, 7, 30]"
+            )
         if self.top < 1:
             raise ConfigError(f"top: found {self.top}, expected at least 1")
 
@@ -65,7 +67,13 @@ class Counts:
         """Learns which values are the most frequent. Raises ConfigError when that makes more columns than a profile may have."""
         return self.fit_log(features.log_of(past), past.users, watch=watch)
 
-    def fit_log(self, log: EventLog, users: Int64[np.ndarray, "U"] | str | None = None, *, watch: Watch = silent) -> "FittedCounts":
+    def fit_log(
+        self,
+        log: EventLog,
+        users: Int64[np.ndarray, "U"] | str | None = None,
+        *,
+        watch: Watch = silent,
+    ) -> "FittedCounts":
         """`fit` for a log that is cut, and `users` as features.tables takes them: what comes to this process is small."""
         edges = features.price_edges(log)
         columns = features.value_columns(log)
@@ -81,7 +89,9 @@ class Counts:
             blocks.append(
                 Block(kind.name, (), codes=True)
                 if codes and kind.role is Role.SEARCH
-                else Block(kind.name, tuple((c, tops[c][code]) for c in columns if code in tops[c]))
+                else Block(
+                    kind.name, tuple((c, tops[c][code]) for c in columns if code in tops[c])
+                )
             )
         width = sum(b.width(len(self.days)) for b in blocks)
         if width > MAX_WIDTH:
@@ -95,10 +105,15 @@ class Counts:
         """What FittedCounts.save wrote. Raises DataError."""
         raw = state.read(folder, "counts")
         try:
-            blocks = tuple(Block(b["kind"], tuple((c, tuple(v)) for c, v in b["tops"]), b["codes"]) for b in raw["blocks"])
+            blocks = tuple(
+                Block(b["kind"], tuple((c, tuple(v)) for c, v in b["tops"]), b["codes"])
+                for b in raw["blocks"]
+            )
             return FittedCounts(tuple(raw["days"]), blocks, tuple(raw["price_edges"]))
         except (KeyError, TypeError, ValueError) as fault:
-            raise DataError(str(folder), [f"not a fitted `counts` ({fault!r}); fit and save it again"]) from None
+            raise DataError(
+                str(folder), [f"not a fitted `counts` ({fault!r}); fit and save it again"]
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +132,15 @@ class FittedCounts:
             if b.codes:
                 found += [f"{b.kind} code {i}" for i in range(CODES)]
             else:
-                found += [b.kind, *(f"{b.kind} {d}d {c} {v}" for d in self.days for c, values in b.tops for v in values)]
+                found += [
+                    b.kind,
+                    *(
+                        f"{b.kind} {d}d {c} {v}"
+                        for d in self.days
+                        for c, values in b.tops
+                        for v in values
+                    ),
+                ]
         return tuple(found)
 
     @property
@@ -134,19 +157,43 @@ class FittedCounts:
                     put(part, vectors)
         return Profiles(past.users, vectors, self.widths)
 
-    def write(self, log: EventLog, folder: Path, *, shards: int, users: str | None = None, watch: Watch = silent) -> int:
+    def write(
+        self,
+        log: EventLog,
+        folder: Path,
+        *,
+        shards: int,
+        users: str | None = None,
+        watch: Watch = silent,
+    ) -> int:
         """Writes the profiles of `users` (SQL: user, each once; None: everyone with an event in the log, which is cut) to `folder`, a shard
         a folder (data.parts), and says how many there are. Nothing with a row a user comes to this process; the bytes are `encode`'s."""
         with features.tables(log, users, self.price_edges) as tables:
             everyone = users or f"SELECT DISTINCT {name('user')} FROM {log.events}"
-            return parts.profiles(log.engine, everyone, self.pieces(tables), self.widths, folder, shards=shards, watch=watch)
+            return parts.profiles(
+                log.engine,
+                everyone,
+                self.pieces(tables),
+                self.widths,
+                folder,
+                shards=shards,
+                watch=watch,
+            )
 
     def pieces(self, tables: Tables) -> Iterator[Piece]:
         """What fills the vectors: SQL texts, each with what puts its rows where they belong. Each is used before the next is taken."""
         log = tables.log
-        starts = dict(zip((b.kind for b in self.blocks), np.cumsum([0, *(w for _, w in self.widths)])[:-1].tolist(), strict=True))
+        starts = dict(
+            zip(
+                (b.kind for b in self.blocks),
+                np.cumsum([0, *(w for _, w in self.widths)])[:-1].tolist(),
+                strict=True,
+            )
+        )
         code_of = {kind.name: code for code, kind in enumerate(log.manifest.kinds)}
-        blocks = {code_of[b.kind]: b for b in self.blocks if b.kind in code_of}  # a kind that the log does not have stays zero
+        blocks = {
+            code_of[b.kind]: b for b in self.blocks if b.kind in code_of
+        }  # a kind that the log does not have stays zero
         first = np.full(len(log.manifest.kinds), -1)  # kind → its block's first column
         for code, b in blocks.items():
             first[code] = -1 if b.codes else starts[b.kind]
@@ -157,14 +204,19 @@ class FittedCounts:
             with features.query_codes(log) as codes:
                 yield features.code_sums_sql(tables, codes), partial(_put_codes, searches)
 
-    def _windows(self, tables: Tables, blocks: dict[int, Block], first: np.ndarray) -> Iterator[Piece]:
+    def _windows(
+        self, tables: Tables, blocks: dict[int, Block], first: np.ndarray
+    ) -> Iterator[Piece]:
         """The counts of top values."""
         engine = tables.log.engine
         lasts = {kind: last for kind, last in features.lasts(tables.log).items() if kind in blocks}
         if not lasts:
             return
         windows, since = len(self.days), min(lasts.values()) - max(self.days) * DAY
-        ends = {f"e{i}": pa.array([last - d * DAY for last in lasts.values()], pa.int64()) for i, d in enumerate(self.days)}
+        ends = {
+            f"e{i}": pa.array([last - d * DAY for last in lasts.values()], pa.int64())
+            for i, d in enumerate(self.days)
+        }
         edges = engine.keep(pa.table({"kind": pa.array(list(lasts), pa.int16()), **ends}))
         try:
             for column in features.value_columns(tables.log):
@@ -174,24 +226,37 @@ class FittedCounts:
                     place = first[code] + 1
                     for c, values in b.tops:
                         if c == column:
-                            where |= {(code, v): (place + i, b.width(1) - 1) for i, v in enumerate(values)}
+                            where |= {
+                                (code, v): (place + i, b.width(1) - 1)
+                                for i, v in enumerate(values)
+                            }
                         place += len(values)
                 if not where:
                     continue
                 keys = np.array(sorted(where), np.int64)
                 targets = np.array([where[k, v] for k, v in keys.tolist()])
                 distinct = np.unique(keys[:, 1])
-                sql = features.windows_sql(tables, column, distinct.tolist(), edges, windows, since)
+                sql = features.windows_sql(
+                    tables, column, distinct.tolist(), edges, windows, since
+                )
                 yield sql, partial(_put_windows, keys, targets, distinct, windows)
         finally:
             engine.drop(edges)
 
     def save(self, folder: Path) -> None:
-        blocks: list[dict[str, Any]] = [{"kind": b.kind, "tops": b.tops, "codes": b.codes} for b in self.blocks]
-        state.write(folder, "counts", {"days": self.days, "blocks": blocks, "price_edges": self.price_edges})
+        blocks: list[dict[str, Any]] = [
+            {"kind": b.kind, "tops": b.tops, "codes": b.codes} for b in self.blocks
+        ]
+        state.write(
+            folder,
+            "counts",
+            {"days": self.days, "blocks": blocks, "price_edges": self.price_edges},
+        )
 
 
-def _put_totals(first: Int64[np.ndarray, "K"], part: Mapping[str, np.ndarray], vectors: np.ndarray) -> None:
+def _put_totals(
+    first: Int64[np.ndarray, "K"], part: Mapping[str, np.ndarray], vectors: np.ndarray
+) -> None:
     known = first[part["kind"]] >= 0
     vectors[part["place"][known], first[part["kind"][known]]] = to_float16(part["n"][known])
 
@@ -211,11 +276,17 @@ def _put_windows(
     known = ranks[at] == rank
     place, step = targets[at[known]].T
     for i in range(windows):
-        vectors[part["place"][known], place + i * step] = to_float16(part[f"n{i}"][known].astype(np.float64))
+        vectors[part["place"][known], place + i * step] = to_float16(
+            part[f"n{i}"][known].astype(np.float64)
+        )
 
 
-def _put_codes(searches: Mapping[int, int], part: Mapping[str, np.ndarray], vectors: np.ndarray) -> None:
+def _put_codes(
+    searches: Mapping[int, int], part: Mapping[str, np.ndarray], vectors: np.ndarray
+) -> None:
     for code, start in searches.items():
         mine = part["kind"] == code
         for i in range(CODES):
-            vectors[part["place"][mine], start + i] = to_float16(part[f"c{i}"][mine].astype(np.float64) / part["n"][mine])
+            vectors[part["place"][mine], start + i] = to_float16(
+                part[f"c{i}"][mine].astype(np.float64) / part["n"][mine]
+            )

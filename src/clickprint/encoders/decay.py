@@ -13,17 +13,22 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.past import Past
 from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
+from clickprint.core.progress import Watch, silent
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY, Time
-from clickprint.core.watch import Watch, silent
 from clickprint.data import features
 from clickprint.data.features import SCALE, STEPS, Tables, log_counts
 from clickprint.data.log import EventLog
 from clickprint.encoders import state
 
 SHARD = 65_536  # users at a time: what is in memory does not grow with the log's users
-ONE = 2**30  # a weight of 1; weights are whole numbers, so that their sums do not depend on the order of the rows
-GROUPS = ("bought", "touched")  # histograms tell what was bought from what was looked at, carted, removed, liked
+ONE = (
+    2**30
+)  # a weight of 1; weights are whole numbers, so that their sums do not depend on the order of the rows
+GROUPS = (
+    "bought",
+    "touched",
+)  # histograms tell what was bought from what was looked at, carted, removed, liked
 PARTS = 6  # of the day, four hours each
 
 
@@ -52,9 +57,15 @@ class Decay:
     top: int = 100
 
     def __post_init__(self) -> None:
-        for name, days in (("half_lives", self.half_lives), ("windows", self.windows), ("taste_half_lives", self.taste_half_lives)):
+        for name, days in (
+            ("half_lives", self.half_lives),
+            ("windows", self.windows),
+            ("taste_half_lives", self.taste_half_lives),
+        ):
             if not days or not all(0 < d < 36_500 for d in days) or len(set(days)) != len(days):
-                raise ConfigError(f"{name}: found {list(days)}, expected different numbers of days above 0")
+                raise ConfigError(
+                    f"{name}: found {list(days)}, expected different numbers of days above 0"
+                )
         if not 4 <= self.weeks <= 520:
             raise ConfigError(f"weeks: found {self.weeks}, expected 4 to 520")
         if self.top < 1:
@@ -97,7 +108,9 @@ class Decay:
         """What FittedDecay.save wrote. Raises DataError."""
         raw = state.read(folder, "decay")
         try:
-            config: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw["config"].items()}
+            config: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in raw["config"].items()
+            }
             kinds = tuple(Kind(n, Role(r)) for n, r in raw["kinds"])
             tastes = tuple((g, c, tuple(v)) for g, c, v in raw["tastes"])
             return FittedDecay(
@@ -110,7 +123,9 @@ class Decay:
                 tuple(raw["price_edges"]),
             )
         except (KeyError, TypeError, ValueError) as fault:
-            raise DataError(str(folder), [f"not a fitted `decay` ({fault!r}); fit and save it again"]) from None
+            raise DataError(
+                str(folder), [f"not a fitted `decay` ({fault!r}); fit and save it again"]
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,15 +156,39 @@ class FittedDecay:
         """(block, column) for each column; `encode` fills these names and no others."""
         c = self.config
         kinds = [k.name for k in self.kinds]
-        found = [("rhythm", f"{kind} {what}") for kind in [*kinds, ALL] for what in _rhythm_names(c)]
+        found = [
+            ("rhythm", f"{kind} {what}") for kind in [*kinds, ALL] for what in _rhythm_names(c)
+        ]
         found += [("rhythm", "sessions")] if self.sessions else []
         priced = SPENT if self.spend else "price"
-        found += [("money", f"{kinds[k]} price {what}") for col, k in self.present if col == priced for what in PRICE]
-        found += [("money", f"{kinds[k]} spent{what}") for col, k in self.present if col == SPENT for what in ["", *_weighed_names(c)]]
-        found += [("variety", f"{kinds[k]} {col} {what}") for col, k in self.present if col != SPENT for what in VARIETY]
+        found += [
+            ("money", f"{kinds[k]} price {what}")
+            for col, k in self.present
+            if col == priced
+            for what in PRICE
+        ]
+        found += [
+            ("money", f"{kinds[k]} spent{what}")
+            for col, k in self.present
+            if col == SPENT
+            for what in ["", *_weighed_names(c)]
+        ]
+        found += [
+            ("variety", f"{kinds[k]} {col} {what}")
+            for col, k in self.present
+            if col != SPENT
+            for what in VARIETY
+        ]
         found += [("funnel", what) for what in _funnel_names([k.role for k in self.kinds])]
-        found += [("clock", f"weekday {d}") for d in range(7)] + [("clock", f"part {p}") for p in range(PARTS)]
-        found += [("taste", _taste_name(g, col, v, h)) for g, col, values in self.tastes for h in c.taste_half_lives for v in values]
+        found += [("clock", f"weekday {d}") for d in range(7)] + [
+            ("clock", f"part {p}") for p in range(PARTS)
+        ]
+        found += [
+            ("taste", _taste_name(g, col, v, h))
+            for g, col, values in self.tastes
+            for h in c.taste_half_lives
+            for v in values
+        ]
         return found
 
     def encode(self, past: Past) -> Profiles:
@@ -185,8 +224,23 @@ VARIETY = ("distinct", "entropy", "top share", "again share")
 
 
 def _rhythm_names(c: Decay) -> list[str]:
-    plain = ["events", "since last", "since first", "active days", "active hours", "gap mean", "gap deviation", "overdue"]
-    return [*plain, *(n.strip() for n in _weighed_names(c)), *(f"week {w}" for w in range(c.weeks)), "trend week", "trend fortnight"]
+    plain = [
+        "events",
+        "since last",
+        "since first",
+        "active days",
+        "active hours",
+        "gap mean",
+        "gap deviation",
+        "overdue",
+    ]
+    return [
+        *plain,
+        *(n.strip() for n in _weighed_names(c)),
+        *(f"week {w}" for w in range(c.weeks)),
+        "trend week",
+        "trend fortnight",
+    ]
 
 
 def _weighed_names(c: Decay) -> list[str]:
@@ -206,7 +260,10 @@ def _funnel_names(roles: Sequence[Role]) -> list[str]:
 
 
 def _present(tables: Tables, column: str, value: str) -> list[tuple[str, int]]:
-    return [(column, int(kind)) for kind in tables.log.engine.arrays(features.presence_sql(tables, value))["kind"]]
+    return [
+        (column, int(kind))
+        for kind in tables.log.engine.arrays(features.presence_sql(tables, value))["kind"]
+    ]
 
 
 def _taste_name(group: str, column: str, value: int, half_life: float | int) -> str:
@@ -215,7 +272,11 @@ def _taste_name(group: str, column: str, value: int, half_life: float | int) -> 
 
 def _codes(log: EventLog, group: str) -> tuple[int, ...]:
     """The kinds of a group. What was cancelled is neither wanted nor bought."""
-    roles = (Role.BUY,) if group == "bought" else tuple(r for r in Role if r not in (Role.BUY, Role.CANCEL))
+    roles = (
+        (Role.BUY,)
+        if group == "bought"
+        else tuple(r for r in Role if r not in (Role.BUY, Role.CANCEL))
+    )
     return log.manifest.codes(*roles)
 
 
@@ -236,7 +297,11 @@ class Shard:
         with features.tables(self.log, self.users, fitted.price_edges) as tables:
             spend = fitted.spend and "price" in self.log.manifest.columns
             hours = engine.keep(features.hours_sql(tables, spend))
-            weights = engine.keep(self._weights(engine.arrays(f"SELECT DISTINCT hour FROM {hours} ORDER BY hour")["hour"]))
+            weights = engine.keep(
+                self._weights(
+                    engine.arrays(f"SELECT DISTINCT hour FROM {hours} ORDER BY hour")["hour"]
+                )
+            )
             try:
                 events = self._rhythm(tables, hours, weights, out)
                 self._price(tables, out)
@@ -247,21 +312,39 @@ class Shard:
             finally:
                 engine.drop(hours)
                 engine.drop(weights)
-        out[events.sum(1) == 0] = 0  # nothing is known: a row of zeros says so, and `joined` puts the mean there
+        out[events.sum(1) == 0] = (
+            0  # nothing is known: a row of zeros says so, and `joined` puts the mean there
+        )
         return out
 
     # ------------------------------------------------------------------------------------------------------------ helpers
     def _weights(self, hours: Int64[np.ndarray, "N"]) -> pa.Table:
         """What an event counts in each weighed sum, by its hour, as whole numbers."""
         c = self.fitted.config
-        age = np.maximum((self.cutoff - hours) / DAY - 0.5 / 24, 0)  # days, from the middle of the hour
-        started = (self.cutoff - hours) / DAY  # an hour is in a window of n days when it starts inside it
+        age = np.maximum(
+            (self.cutoff - hours) / DAY - 0.5 / 24, 0
+        )  # days, from the middle of the hour
+        started = (
+            self.cutoff - hours
+        ) / DAY  # an hour is in a window of n days when it starts inside it
         columns = {"hour": hours}
         columns |= {f"in{i}": (started <= d).astype(np.int64) for i, d in enumerate(c.windows)}
-        columns |= {f"half{i}": np.rint(ONE * 0.5 ** (age / h)).astype(np.int64) for i, h in enumerate(c.half_lives)}
-        columns |= {f"taste{i}": np.rint(ONE * 0.5 ** (age / h)).astype(np.int64) for i, h in enumerate(c.taste_half_lives)}
-        columns |= {f"week{i}": ((started > 7 * i) & (started <= 7 * (i + 1))).astype(np.int64) for i in range(c.weeks)}
-        weekday, part = (hours // DAY + 3) % 7, hours % DAY // (DAY // PARTS)  # 1970-01-01 was a Thursday
+        columns |= {
+            f"half{i}": np.rint(ONE * 0.5 ** (age / h)).astype(np.int64)
+            for i, h in enumerate(c.half_lives)
+        }
+        columns |= {
+            f"taste{i}": np.rint(ONE * 0.5 ** (age / h)).astype(np.int64)
+            for i, h in enumerate(c.taste_half_lives)
+        }
+        columns |= {
+            f"week{i}": ((started > 7 * i) & (started <= 7 * (i + 1))).astype(np.int64)
+            for i in range(c.weeks)
+        }
+        weekday, part = (
+            (hours // DAY + 3) % 7,
+            hours % DAY // (DAY // PARTS),
+        )  # 1970-01-01 was a Thursday
         columns |= {f"day{d}": (weekday == d).astype(np.int64) for d in range(7)}
         columns |= {f"part{p}": (part == p).astype(np.int64) for p in range(PARTS)}
         return pa.table(columns)
@@ -269,7 +352,11 @@ class Shard:
     def _places(self) -> dict[int, int]:
         """The log's kind code → the fitted kind's place; kinds that were not there at fit are left out."""
         place = {k.name: i for i, k in enumerate(self.fitted.kinds)}
-        return {code: place[k.name] for code, k in enumerate(self.log.manifest.kinds) if k.name in place}
+        return {
+            code: place[k.name]
+            for code, k in enumerate(self.log.manifest.kinds)
+            if k.name in place
+        }
 
     def _grids(self, sql: str, kinds: bool = True) -> dict[str, Float64[np.ndarray, "B K"]]:
         """The answer's columns as (user, kind) grids; zeros where there is no row. `kinds=False`: one column for all kinds."""
@@ -292,18 +379,31 @@ class Shard:
 
     def _put_kinds(self, out: np.ndarray, what: str, values: Float64[np.ndarray, "B K"]) -> None:
         """Fills the columns called `<kind> <what>`; a kind without such a column is left out."""
-        there = [(i, self.at[f"{k.name} {what}"]) for i, k in enumerate(self.fitted.kinds) if f"{k.name} {what}" in self.at]
+        there = [
+            (i, self.at[f"{k.name} {what}"])
+            for i, k in enumerate(self.fitted.kinds)
+            if f"{k.name} {what}" in self.at
+        ]
         out[:, [column for _, column in there]] = values[:, [i for i, _ in there]]
 
     # ------------------------------------------------------------------------------------------------------------- blocks
-    def _rhythm(self, tables: Tables, hours: str, weights: str, out: np.ndarray) -> Float64[np.ndarray, "B K"]:
+    def _rhythm(
+        self, tables: Tables, hours: str, weights: str, out: np.ndarray
+    ) -> Float64[np.ndarray, "B K"]:
         """Fills rhythm and what was spent; the number of events by kind."""
         c, fitted = self.fitted.config, self.fitted
         kinds = [k.name for k in fitted.kinds]
-        weighed = [*(f"in{i}" for i in range(len(c.windows))), *(f"half{i}" for i in range(len(c.half_lives)))]
+        weighed = [
+            *(f"in{i}" for i in range(len(c.windows))),
+            *(f"half{i}" for i in range(len(c.half_lives))),
+        ]
         weeks = [f"week{i}" for i in range(c.weeks)]
         scale = {w: 1.0 / ONE if w.startswith("half") else 1.0 for w in [*weighed, *weeks]}
-        g = self._grids(features.rhythm_sql(hours, weights, [*weighed, *weeks], weighed if fitted.spend else []))
+        g = self._grids(
+            features.rhythm_sql(
+                hours, weights, [*weighed, *weeks], weighed if fitted.spend else []
+            )
+        )
         if not g:
             return np.zeros((len(self.users), len(kinds)))
         gaps = self._grids(features.gaps_sql(hours, "kind"))
@@ -321,9 +421,13 @@ class Shard:
         first = np.concatenate([first, first.min(1, keepdims=True)], 1)
         since_last = np.where(never, self.span, (self.cutoff - last) / DAY)
         since_first = np.where(never, self.span, (self.cutoff - first) / DAY)
-        days, total, squares = (np.concatenate([gaps[c], gaps_all[c]], 1) for c in ("days", "total", "squares"))
+        days, total, squares = (
+            np.concatenate([gaps[c], gaps_all[c]], 1) for c in ("days", "total", "squares")
+        )
         between = np.maximum(days - 1, 1)
-        gap = np.where(days > 1, total / between, self.span)  # with one active day: not since the log began
+        gap = np.where(
+            days > 1, total / between, self.span
+        )  # with one active day: not since the log began
         deviation = np.sqrt(np.maximum(squares / between - (total / between) ** 2, 0))
         found = {
             "events": n,
@@ -334,7 +438,10 @@ class Shard:
             "gap mean": gap,
             "gap deviation": deviation,
             "overdue": since_last / (gap + 1),
-            **{name.strip(): whole(g[f"w_{w}"] * scale[w]) for name, w in zip(_weighed_names(c), weighed, strict=True)},
+            **{
+                name.strip(): whole(g[f"w_{w}"] * scale[w])
+                for name, w in zip(_weighed_names(c), weighed, strict=True)
+            },
             **{f"week {i}": whole(g[f"w_{w}"]) for i, w in enumerate(weeks)},
         }
         found = {name: log_counts(values) for name, values in found.items()}
@@ -345,16 +452,26 @@ class Shard:
             self._put(out, [f"{kind} {name}" for kind in [*kinds, ALL]], values)
         if fitted.sessions and "session" in self.log.manifest.columns:
             sessions = self._grids(features.sessions_sql(tables), kinds=False)
-            self._put(out, ["sessions"], log_counts(sessions["sessions"]) if sessions else np.zeros((len(self.users), 1)))
+            self._put(
+                out,
+                ["sessions"],
+                log_counts(sessions["sessions"]) if sessions else np.zeros((len(self.users), 1)),
+            )
         if fitted.spend:
-            for name, w in zip(["", *_weighed_names(c)], ["money", *(f"m_{w}" for w in weighed)], strict=True):
+            for name, w in zip(
+                ["", *_weighed_names(c)], ["money", *(f"m_{w}" for w in weighed)], strict=True
+            ):
                 amount = g[w] / SCALE * scale.get(w.removeprefix("m_"), 1.0)
                 self._put_kinds(out, f"spent{name}", log_counts(amount))
         return g["n"]
 
     def _price(self, tables: Tables, out: np.ndarray) -> None:
         own = self.fitted.spend
-        if not (("price" in self.log.manifest.columns) if own else ("price" in features.value_columns(self.log))):
+        if not (
+            ("price" in self.log.manifest.columns)
+            if own
+            else ("price" in features.value_columns(self.log))
+        ):
             return
         g = self._grids(features.price_sql(tables, own))
         if not g:
@@ -366,13 +483,19 @@ class Shard:
             self._put_kinds(out, f"price {name}", log_counts(values / (SCALE if own else 1)))
 
     def _variety(self, tables: Tables, out: np.ndarray) -> None:
-        for column in sorted({c for c, _ in self.fitted.present} & set(features.value_columns(self.log))):
+        for column in sorted(
+            {c for c, _ in self.fitted.present} & set(features.value_columns(self.log))
+        ):
             g = self._grids(features.variety_sql(tables, column))
             if not g:
                 continue
             n, distinct = np.maximum(g["n"], 1), np.maximum(g["distinct_values"], 1)
             entropy = np.maximum(np.log(n) - g["nlogn"] / SCALE / n, 0)
-            for name, values in zip(VARIETY, (np.log1p(g["distinct_values"]), entropy, g["most"] / n, g["again"] / distinct), strict=True):
+            for name, values in zip(
+                VARIETY,
+                (np.log1p(g["distinct_values"]), entropy, g["most"] / n, g["again"] / distinct),
+                strict=True,
+            ):
                 self._put_kinds(out, f"{column} {name}", values)
 
     def _funnel(self, tables: Tables, events: Float64[np.ndarray, "B K"], out: np.ndarray) -> None:
@@ -385,11 +508,18 @@ class Shard:
                 self._put(out, [f"items {a} {b}"], np.log1p(both))
                 self._put(out, [f"share {a} {b}"], both / np.maximum(g[f"{a}_{a}"], 1))
         roles = [k.role for k in self.fitted.kinds]
-        by_role = {r: events[:, [i for i, x in enumerate(roles) if x is r]].sum(1, keepdims=True) for r in set(roles)}
+        by_role = {
+            r: events[:, [i for i, x in enumerate(roles) if x is r]].sum(1, keepdims=True)
+            for r in set(roles)
+        }
         there = [r for r in features.ORDER if r in by_role]
         for i, x in enumerate(there):
             for y in there[i + 1 :]:
-                self._put(out, [f"ratio {x.value} {y.value}"], np.log1p(by_role[x]) - np.log1p(by_role[y]))
+                self._put(
+                    out,
+                    [f"ratio {x.value} {y.value}"],
+                    np.log1p(by_role[x]) - np.log1p(by_role[y]),
+                )
 
     def _clock(self, hours: str, weights: str, out: np.ndarray) -> None:
         columns = [*(f"day{d}" for d in range(7)), *(f"part{p}" for p in range(PARTS))]
@@ -411,7 +541,10 @@ class Shard:
             order = np.argsort(values)
             sorted_values = np.array(values)[order]
             start = self.at[_taste_name(group, column, values[0], c.taste_half_lives[0])]
-            for part in features.scatter(self.log.engine, features.taste_sql(tables, column, kinds, values, weights, columns)):
+            for part in features.scatter(
+                self.log.engine,
+                features.taste_sql(tables, column, kinds, values, weights, columns),
+            ):
                 place = start + order[np.searchsorted(sorted_values, part["value"])]
                 for i, name in enumerate(columns):
                     out[part["place"], place + i * len(values)] = np.log1p(part[f"w_{name}"] / ONE)

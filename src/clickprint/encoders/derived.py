@@ -47,8 +47,12 @@ def _gap(events: Histories) -> Int64[np.ndarray, "L"]:
 def _age(events: Histories) -> Int64[np.ndarray, "L"]:
     """⌊2 · log2(1 + days before the histories' cutoff)⌋. Raises ConfigError where they have none."""
     if events.cutoff is None:
-        raise ConfigError("age: these histories have no cutoff to count from; cut the log first, or leave the field out")
-    return np.floor(2 * np.log2(1 + np.maximum(events.cutoff - events.fields["time"], 0) / DAY)).astype(np.int64)
+        raise ConfigError(
+            "age: these histories have no cutoff to count from; cut the log first, or leave the field out"
+        )
+    return np.floor(
+        2 * np.log2(1 + np.maximum(events.cutoff - events.fields["time"], 0) / DAY)
+    ).astype(np.int64)
 
 
 def _price_band(events: Histories) -> Int64[np.ndarray, "L"]:

@@ -14,9 +14,9 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.histories import Histories
 from clickprint.core.past import Past
 from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
+from clickprint.core.progress import Watch, silent
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.rng import RNG
-from clickprint.core.watch import Watch, silent
 from clickprint.encoders import interactions, of_options, state
 from clickprint.encoders.interactions import WEIGHTS, Weighing
 from clickprint.encoders.sequence import number
@@ -47,9 +47,17 @@ class TwHIN:
 
     def __post_init__(self) -> None:
         wrong = Weighing.faults(self.weights, self.half_life)
-        wrong += [f"width: found {self.width}, expected 1 to {MAX_WIDTH}"] if not 1 <= self.width <= MAX_WIDTH else []
+        wrong += (
+            [f"width: found {self.width}, expected 1 to {MAX_WIDTH}"]
+            if not 1 <= self.width <= MAX_WIDTH
+            else []
+        )
         wrong += [f"least: found {self.least}, expected at least 1"] if self.least < 1 else []
-        wrong += [f"temperature: found {self.temperature}, expected a number above 0"] if not 0 < self.temperature < float("inf") else []
+        wrong += (
+            [f"temperature: found {self.temperature}, expected a number above 0"]
+            if not 0 < self.temperature < float("inf")
+            else []
+        )
         if wrong:
             raise ConfigError("; ".join(wrong))
 
@@ -58,13 +66,30 @@ class TwHIN:
         there = {k.role for k in past.log.manifest.kinds}
         relations = tuple(r for r, w in self.weights.items() if w > 0 and r in there)
         histories = past.histories(interactions.fields(self.column, self.half_life))
-        return self._fit(histories, Weighing.in_past(self.weights, self.half_life, past), relations or (ANY,), rng, watch)
+        return self._fit(
+            histories,
+            Weighing.in_past(self.weights, self.half_life, past),
+            relations or (ANY,),
+            rng,
+            watch,
+        )
 
-    def fit_histories(self, histories: Histories, *, rng: RNG = RNG(), watch: Watch = silent) -> "FittedTwHIN":  # noqa: B008
+    def fit_histories(
+        self, histories: Histories, *, rng: RNG = RNG(), watch: Watch = silent
+    ) -> "FittedTwHIN":  # noqa: B008
         """From histories alone, where every event counts 1 and all edges are of one relation."""
-        return self._fit(histories, Weighing.in_histories(self.half_life, histories), (ANY,), rng, watch)
+        return self._fit(
+            histories, Weighing.in_histories(self.half_life, histories), (ANY,), rng, watch
+        )
 
-    def _fit(self, histories: Histories, weighing: Weighing, relations: tuple[str, ...], rng: RNG, watch: Watch) -> "FittedTwHIN":
+    def _fit(
+        self,
+        histories: Histories,
+        weighing: Weighing,
+        relations: tuple[str, ...],
+        rng: RNG,
+        watch: Watch,
+    ) -> "FittedTwHIN":
         values = interactions.learned(histories, self.column, weighing, self.least, "twhin")
         edges = edges_of(histories, self, values, relations, weighing)
         left = np.repeat(np.arange(edges.shape[0]), np.diff(edges.indptr))
@@ -72,7 +97,13 @@ class TwHIN:
         weight = edges.data / edges.data.mean()
         with torch.random.fork_rng():
             torch.manual_seed(rng.child("start").integer() & 0x7FFF_FFFF_FFFF_FFFF)
-            model = Graph(len(histories), len(values), len(relations), self.width, temperature=self.temperature).to(device())
+            model = Graph(
+                len(histories),
+                len(values),
+                len(relations),
+                self.width,
+                temperature=self.temperature,
+            ).to(device())
         where = model.left.weight.device
 
         def parts(rows: Int64[np.ndarray, "B"]) -> Iterator[tuple[Edges, int]]:
@@ -80,26 +111,65 @@ class TwHIN:
             yield Edges(*picked), len(rows)
 
         key = f"twhin {self} {histories.digest()} {relations} {rng}"
-        train(model, shuffled(len(left), rng), parts, edge_loss, self.training, rng=rng, watch=watch, key=key)
+        train(
+            model,
+            shuffled(len(left), rng),
+            parts,
+            edge_loss,
+            self.training,
+            rng=rng,
+            watch=watch,
+            key=key,
+        )
         items, moves = (t.weight.detach().cpu().numpy() for t in (model.right, model.relation))
-        fitted = FittedTwHIN(self, relations, values, items, moves, np.zeros(self.width, np.float32), weighing.now)
-        everyone = sparse.csr_matrix((np.ones(len(right), np.float32), edges.indices, [0, len(right)]), (1, edges.shape[1]))
-        return FittedTwHIN(self, relations, values, items, moves, fitted.sums(everyone)[0] / len(right), weighing.now)
+        fitted = FittedTwHIN(
+            self, relations, values, items, moves, np.zeros(self.width, np.float32), weighing.now
+        )
+        everyone = sparse.csr_matrix(
+            (np.ones(len(right), np.float32), edges.indices, [0, len(right)]), (1, edges.shape[1])
+        )
+        return FittedTwHIN(
+            self,
+            relations,
+            values,
+            items,
+            moves,
+            fitted.sums(everyone)[0] / len(right),
+            weighing.now,
+        )
 
     @staticmethod
     def load(folder: Path) -> "FittedTwHIN":
         """What FittedTwHIN.save wrote. Raises DataError."""
         raw = state.read(folder, "twhin")
-        values, items, moves, middle = (state.array(folder, n) for n in ("values", "items", "moves", "middle"))
+        values, items, moves, middle = (
+            state.array(folder, n) for n in ("values", "items", "moves", "middle")
+        )
         try:
-            recipe, relations, now = of_options(TwHIN, raw["options"]), tuple(map(str, raw["relations"])), int(raw["now"])
+            recipe, relations, now = (
+                of_options(TwHIN, raw["options"]),
+                tuple(map(str, raw["relations"])),
+                int(raw["now"]),
+            )
         except (KeyError, TypeError, ValueError, ConfigError) as fault:
-            raise DataError(str(folder), [f"not a fitted `twhin` ({fault}); fit and save it again"]) from None
-        shapes = {"items": (len(values), recipe.width), "moves": (len(relations), recipe.width), "middle": (recipe.width,)}
+            raise DataError(
+                str(folder), [f"not a fitted `twhin` ({fault}); fit and save it again"]
+            ) from None
+        shapes = {
+            "items": (len(values), recipe.width),
+            "moves": (len(relations), recipe.width),
+            "middle": (recipe.width,),
+        }
         faults = ["values are no ids"] if values.dtype != np.int64 or values.ndim != 1 else []
         for name, found in (("items", items), ("moves", moves), ("middle", middle)):
-            if found.dtype != np.float32 or found.shape != shapes[name] or not np.isfinite(found).all():
-                faults.append(f"{name}: found {found.dtype} {found.shape}, expected finite float32 {shapes[name]}")
+            if (
+                found.dtype != np.float32
+                or found.shape != shapes[name]
+                or not np.isfinite(found).all()
+            ):
+                faults.append(
+                    f"{name}: found {found.dtype} {found.shape}, expected finite float32 {shapes[name]}"
+                )
         if faults:
             raise DataError(str(folder), [f"{fault}; fit and save it again" for fault in faults])
         return FittedTwHIN(recipe, relations, values, items, moves, middle, now)
@@ -124,9 +194,16 @@ class FittedTwHIN:
 
     def encode(self, past: Past) -> Profiles:
         """Where a user's edges lead him, and by its length how many there are; zeros for who has no edge to what was learned."""
-        histories = past.histories(interactions.fields(self.recipe.column, self.recipe.half_life)).of(past.users)
+        histories = past.histories(
+            interactions.fields(self.recipe.column, self.recipe.half_life)
+        ).of(past.users)
         return Profiles(
-            past.users, to_float16(self._towards(histories, Weighing.in_past(self.recipe.weights, self.recipe.half_life, past)))
+            past.users,
+            to_float16(
+                self._towards(
+                    histories, Weighing.in_past(self.recipe.weights, self.recipe.half_life, past)
+                )
+            ),
         )
 
     def states(self, histories: Histories) -> Float32[np.ndarray, "U D"]:
@@ -144,9 +221,13 @@ class FittedTwHIN:
         Raises ConfigError where something else than items was learned.
         """
         if self.recipe.column != "item":
-            raise ConfigError(f"twhin: column {self.recipe.column!r} was learned, so there are no items to rank")
+            raise ConfigError(
+                f"twhin: column {self.recipe.column!r} was learned, so there are no items to rank"
+            )
         ends = unit(self.items + self.moves[heaviest(self.recipe, self.relations)])
-        return interactions.ranked(histories, self.states(histories), self.values, ends, k, seen=seen)
+        return interactions.ranked(
+            histories, self.states(histories), self.values, ends, k, seen=seen
+        )
 
     def sums(self, edges: sparse.csr_matrix) -> Float32[np.ndarray, "U D"]:
         """Where each row's edges point to, by weight and added up; zeros for a row without one."""
@@ -156,26 +237,45 @@ class FittedTwHIN:
             ends = unit(self.items + self.moves[r])
             data = np.where(relation == r, edges.data, np.float32(0))
             shape = edges.shape[0], len(self.values)
-            out += sparse.csr_matrix((data, edges.indices // len(self.relations), edges.indptr), shape) @ ends
+            out += (
+                sparse.csr_matrix(
+                    (data, edges.indices // len(self.relations), edges.indptr), shape
+                )
+                @ ends
+            )
         return out
 
     def _towards(self, histories: Histories, weighing: Weighing) -> Float32[np.ndarray, "U D"]:
         out = np.zeros((len(histories), self.recipe.width), np.float32)
         for start in range(0, len(histories), interactions.USERS):
             rows = np.arange(start, min(start + interactions.USERS, len(histories)))
-            edges = edges_of(histories.take(rows), self.recipe, self.values, self.relations, weighing)
+            edges = edges_of(
+                histories.take(rows), self.recipe, self.values, self.relations, weighing
+            )
             out[rows] = self.sums(edges) - np.asarray(edges.sum(1), np.float32) * self.middle
         return out
 
     def save(self, folder: Path) -> None:
         options = {f.name: getattr(self.recipe, f.name) for f in dataclass_fields(TwHIN)}
-        training = {f.name: getattr(self.recipe.training, f.name) for f in dataclass_fields(Training)}
+        training = {
+            f.name: getattr(self.recipe.training, f.name) for f in dataclass_fields(Training)
+        }
         raw = {
             "options": {**options, "weights": dict(self.recipe.weights), "training": training},
             "relations": self.relations,
             "now": self.now,
         }
-        state.write(folder, "twhin", raw, {"values": self.values, "items": self.items, "moves": self.moves, "middle": self.middle})
+        state.write(
+            folder,
+            "twhin",
+            raw,
+            {
+                "values": self.values,
+                "items": self.items,
+                "moves": self.moves,
+                "middle": self.middle,
+            },
+        )
 
 
 def unit(vectors: Float32[np.ndarray, "N D"]) -> Float32[np.ndarray, "N D"]:
@@ -185,14 +285,20 @@ def unit(vectors: Float32[np.ndarray, "N D"]) -> Float32[np.ndarray, "N D"]:
 
 
 def edges_of(
-    histories: Histories, recipe: TwHIN, values: Int64[np.ndarray, "V"], relations: tuple[str, ...], weighing: Weighing
+    histories: Histories,
+    recipe: TwHIN,
+    values: Int64[np.ndarray, "V"],
+    relations: tuple[str, ...],
+    weighing: Weighing,
 ) -> sparse.csr_matrix:
     """A row a user, a column a value and relation (value · R + relation), and what the edge counts."""
     known = {r: i for i, r in enumerate(relations)}
     of_kind = np.array([known.get(k.role, -1) for k in weighing.kinds or ()], np.int64)
 
     def places(some: Histories) -> Int64[np.ndarray, "L"]:
-        relation = heaviest(recipe, relations) if weighing.kinds is None else of_kind[some.fields["kind"]]
+        relation = (
+            heaviest(recipe, relations) if weighing.kinds is None else of_kind[some.fields["kind"]]
+        )
         place = number(values, some.fields[recipe.column]) - 1
         return np.where((place < 0) | (relation < 0), -1, place * len(relations) + relation)
 

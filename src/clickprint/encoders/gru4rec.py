@@ -6,8 +6,8 @@ from pathlib import Path
 
 from clickprint.core.errors import ConfigError
 from clickprint.core.past import Past
+from clickprint.core.progress import Watch, silent
 from clickprint.core.rng import RNG
-from clickprint.core.watch import Watch, silent
 from clickprint.encoders import of_options, sequence
 from clickprint.encoders.sequence import FittedSequence, HistorySpec
 from clickprint.nn.blocks import GRULayers
@@ -37,8 +37,12 @@ class GRU4Rec:
 
     def model(self, sizes: Mapping[str, int]) -> NextItem:
         """The network, its weights drawn from torch's present random numbers."""
-        layer = GRULayers(self.width, self.hidden or self.width, layers=self.layers, dropout=self.dropout)
-        return NextItem(sizes, self.width, self.history.length, [layer], positions=False, dropout=self.dropout)
+        layer = GRULayers(
+            self.width, self.hidden or self.width, layers=self.layers, dropout=self.dropout
+        )
+        return NextItem(
+            sizes, self.width, self.history.length, [layer], positions=False, dropout=self.dropout
+        )
 
     def fit(self, past: Past, *, rng: RNG, watch: Watch = silent) -> FittedSequence:
         return sequence.fit_past(self, "gru4rec", past, rng=rng, watch=watch)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from clickprint.core.errors import ConfigError
 from clickprint.core.past import Past
+from clickprint.core.progress import Watch, silent
 from clickprint.core.rng import RNG
-from clickprint.core.watch import Watch, silent
 from clickprint.encoders import of_options, sequence
 from clickprint.encoders.sequence import FittedSequence, HistorySpec
 from clickprint.nn.blocks import HSTUBlock
@@ -56,7 +56,16 @@ class HSTU:
             )
             for _ in range(self.layers)
         ]
-        return NextItem(sizes, self.width, self.history.length, layers, dropout=self.dropout, scale=True, unit=True, norm=False)
+        return NextItem(
+            sizes,
+            self.width,
+            self.history.length,
+            layers,
+            dropout=self.dropout,
+            scale=True,
+            unit=True,
+            norm=False,
+        )
 
     def fit(self, past: Past, *, rng: RNG, watch: Watch = silent) -> FittedSequence:
         return sequence.fit_past(self, "hstu", past, rng=rng, watch=watch)

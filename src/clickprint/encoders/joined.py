@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float16, Float64
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.past import Encoder, Fitted, Past
 from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
+from clickprint.core.progress import Watch, silent
 from clickprint.core.rng import RNG
-from clickprint.core.watch import Watch, silent
 from clickprint.data.features import log_counts
 from clickprint.encoders import encoder, load, state
 
@@ -44,9 +44,17 @@ class Joined:
         if not 1 <= self.width <= MAX_WIDTH:
             raise ConfigError(f"width: found {self.width}, expected 1 to {MAX_WIDTH}")
         if self.normalise not in NORMALISE:
-            raise ConfigError(f"normalise: found {self.normalise!r}, expected one of {', '.join(NORMALISE)}")
-        if not self.blocks or len(set(self.blocks)) != len(self.blocks) or len(self.blocks) > self.width:
-            raise ConfigError(f"blocks: found {list(self.blocks)}, expected different names, one or more, at most one a column of width")
+            raise ConfigError(
+                f"normalise: found {self.normalise!r}, expected one of {', '.join(NORMALISE)}"
+            )
+        if (
+            not self.blocks
+            or len(set(self.blocks)) != len(self.blocks)
+            or len(self.blocks) > self.width
+        ):
+            raise ConfigError(
+                f"blocks: found {list(self.blocks)}, expected different names, one or more, at most one a column of width"
+            )
         self.encoders()
 
     def encoders(self) -> dict[str, Encoder]:
@@ -90,12 +98,21 @@ class Joined:
             for i, block in enumerate(raw["blocks"]):
                 arrays = {name: state.array(folder, f"{i}-{name}") for name in ARRAYS}
                 parts.append(
-                    Part(block["name"], load(folder / f"block-{i}"), Scale(block["normalise"], block["absent"], **arrays), block["rows"])
+                    Part(
+                        block["name"],
+                        load(folder / f"block-{i}"),
+                        Scale(block["normalise"], block["absent"], **arrays),
+                        block["rows"],
+                    )
                 )
         except (KeyError, TypeError, ValueError) as fault:
-            raise DataError(str(folder), [f"not a fitted `joined` ({fault!r}); fit and save it again"]) from None
+            raise DataError(
+                str(folder), [f"not a fitted `joined` ({fault!r}); fit and save it again"]
+            ) from None
         if not parts:
-            raise DataError(str(folder), ["a fitted `joined` without a block; fit and save it again"])
+            raise DataError(
+                str(folder), ["a fitted `joined` without a block; fit and save it again"]
+            )
         return FittedJoined(tuple(parts))
 
 
@@ -136,7 +153,9 @@ class Scale:
         known = vectors.any(1)
         rows = np.flatnonzero(known)
         total, squares = np.zeros(vectors.shape[1]), np.zeros(vectors.shape[1])
-        shift = log_counts(vectors[rows[0]].astype(np.float64)) if len(rows) else total  # near the mean: no digits lost in the squares
+        shift = (
+            log_counts(vectors[rows[0]].astype(np.float64)) if len(rows) else total
+        )  # near the mean: no digits lost in the squares
         for start in range(0, len(rows), ROWS):
             x = log_counts(vectors[rows[start : start + ROWS]].astype(np.float64)) - shift
             total, squares = total + x.sum(0), squares + (x * x).sum(0)
@@ -145,9 +164,21 @@ class Scale:
         kept = deviation > 1e-6
         knots = np.zeros((0, int(kept.sum())))
         if normalise == "quantile":
-            knots = np.stack([_knots(vectors[rows, c]) for c in np.flatnonzero(kept)], 1) if kept.any() else knots
+            knots = (
+                np.stack([_knots(vectors[rows, c]) for c in np.flatnonzero(kept)], 1)
+                if kept.any()
+                else knots
+            )
         axes = np.zeros((int(kept.sum()), 0))
-        return Scale(normalise, bool(len(rows) < len(vectors)), kept, (mean + shift)[kept], deviation[kept], knots, axes)
+        return Scale(
+            normalise,
+            bool(len(rows) < len(vectors)),
+            kept,
+            (mean + shift)[kept],
+            deviation[kept],
+            knots,
+            axes,
+        )
 
     @property
     def width(self) -> int:
@@ -161,7 +192,9 @@ class Scale:
             return self
         covariance, n = np.zeros((len(self.mean), len(self.mean))), 0
         for start in range(0, len(vectors), ROWS):
-            x = self.apply(vectors[start : start + ROWS])[:, : len(self.mean)]  # rows of unknown users are zero, the mean
+            x = self.apply(vectors[start : start + ROWS])[
+                :, : len(self.mean)
+            ]  # rows of unknown users are zero, the mean
             covariance, n = covariance + x.T @ x, n + len(x)
         axes = np.linalg.eigh(covariance / max(n, 1))[1][:, ::-1][:, : max(width - self.absent, 1)]
         axes = axes * np.sign(axes[np.abs(axes).argmax(0), np.arange(axes.shape[1])])
@@ -173,7 +206,9 @@ class Scale:
         x = vectors[:, self.kept].astype(np.float64)
         if self.normalise == "quantile":
             for c in range(x.shape[1]):
-                below, upto = (np.searchsorted(self.knots[:, c], x[:, c], side) for side in ("left", "right"))
+                below, upto = (
+                    np.searchsorted(self.knots[:, c], x[:, c], side) for side in ("left", "right")
+                )
                 x[:, c] = (below + upto) / len(self.knots) - 1
         else:
             x = np.clip((log_counts(x) - self.mean) / self.deviation, -LIMIT, LIMIT)
@@ -206,7 +241,9 @@ class Part:
         for start in range(0, len(raw), ROWS):
             x = self.scale.apply(raw[start : start + ROWS])
             if self.rows:
-                x *= np.sqrt(x.shape[1]) / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9)
+                x *= np.sqrt(x.shape[1]) / np.maximum(
+                    np.linalg.norm(x, axis=1, keepdims=True), 1e-9
+                )
             out[start : start + ROWS] = to_float16(x)
         return out
 
@@ -219,11 +256,31 @@ class FittedJoined:
 
     def encode(self, past: Past) -> Profiles:
         made = [part.vectors(past) for part in self.parts]
-        blocks = tuple((part.name, vectors.shape[1]) for part, vectors in zip(self.parts, made, strict=True))
+        blocks = tuple(
+            (part.name, vectors.shape[1]) for part, vectors in zip(self.parts, made, strict=True)
+        )
         return Profiles(past.users, np.concatenate(made, 1), blocks)
 
     def save(self, folder: Path) -> None:
         """Writes each block into a folder of its own below `folder`."""
-        blocks = [{"name": p.name, "normalise": p.scale.normalise, "absent": p.scale.absent, "rows": p.rows} for p in self.parts]
-        arrays = {f"{i}-{name}": getattr(p.scale, name) for i, p in enumerate(self.parts) for name in ARRAYS}
-        state.write(folder, "joined", {"blocks": blocks}, arrays, {f"block-{i}": p.fitted for i, p in enumerate(self.parts)})
+        blocks = [
+            {
+                "name": p.name,
+                "normalise": p.scale.normalise,
+                "absent": p.scale.absent,
+                "rows": p.rows,
+            }
+            for p in self.parts
+        ]
+        arrays = {
+            f"{i}-{name}": getattr(p.scale, name)
+            for i, p in enumerate(self.parts)
+            for name in ARRAYS
+        }
+        state.write(
+            folder,
+            "joined",
+            {"blocks": blocks},
+            arrays,
+            {f"block-{i}": p.fitted for i, p in enumerate(self.parts)},
+        )

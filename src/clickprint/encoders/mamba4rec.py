@@ -6,8 +6,8 @@ from pathlib import Path
 
 from clickprint.core.errors import ConfigError
 from clickprint.core.past import Past
+from clickprint.core.progress import Watch, silent
 from clickprint.core.rng import RNG
-from clickprint.core.watch import Watch, silent
 from clickprint.encoders import of_options, sequence
 from clickprint.encoders.sequence import FittedSequence, HistorySpec
 from clickprint.nn.mamba import Mamba1, Mamba2, MambaBlock
@@ -38,9 +38,13 @@ class Mamba4Rec:
 
     def __post_init__(self) -> None:
         faults = sequence.shape_faults(self)
-        faults += [f"mixer: found {self.mixer}, expected 1 or 2"] if self.mixer not in (1, 2) else []
+        faults += (
+            [f"mixer: found {self.mixer}, expected 1 or 2"] if self.mixer not in (1, 2) else []
+        )
         if not faults and self.mixer == 2 and self.expand * self.width % self.head_width:
-            faults.append(f"head_width: found {self.head_width}, expected a divisor of expand · width, {self.expand * self.width}")
+            faults.append(
+                f"head_width: found {self.head_width}, expected a divisor of expand · width, {self.expand * self.width}"
+            )
         if faults:
             raise ConfigError("; ".join(faults))
 
@@ -49,14 +53,18 @@ class Mamba4Rec:
         shape = {"state": self.state, "kernel": self.kernel, "expand": self.expand}
         layers = [
             MambaBlock(
-                Mamba1(self.width, **shape) if self.mixer == 1 else Mamba2(self.width, **shape, head_width=self.head_width),
+                Mamba1(self.width, **shape)
+                if self.mixer == 1
+                else Mamba2(self.width, **shape, head_width=self.head_width),
                 self.width,
                 dropout=self.dropout,
                 residual=self.layers > 1,
             )
             for _ in range(self.layers)
         ]
-        return NextItem(sizes, self.width, self.history.length, layers, positions=False, dropout=self.dropout)
+        return NextItem(
+            sizes, self.width, self.history.length, layers, positions=False, dropout=self.dropout
+        )
 
     def fit(self, past: Past, *, rng: RNG, watch: Watch = silent) -> FittedSequence:
         return sequence.fit_past(self, "mamba4rec", past, rng=rng, watch=watch)

@@ -17,9 +17,9 @@ from clickprint.core.histories import Histories
 from clickprint.core.items import Catalogue
 from clickprint.core.past import Past
 from clickprint.core.profiles import MAX_WIDTH
+from clickprint.core.progress import Watch, silent
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
-from clickprint.core.watch import Watch, silent
 from clickprint.encoders import of_options, sequence
 from clickprint.encoders.autoencoder import held_out
 from clickprint.encoders.derived import DERIVED
@@ -58,27 +58,66 @@ class MultiTask:
     top: int = 100
     roles: tuple[str, ...] = ("buy",)
     stretches: int = 0
-    history: HistorySpec = HistorySpec(length=128, everything=True, fields=("kind", "hour", "weekday", "gap"))
+    history: HistorySpec = HistorySpec(
+        length=128, everything=True, fields=("kind", "hour", "weekday", "gap")
+    )
     loss: MultiTaskLoss = field(default_factory=MultiTaskLoss)
     training: Training = Training(epochs=10, batch=64, clip=1.0, patience=2)
     pieces: int = 4
 
     def __post_init__(self) -> None:
-        wrong = [f"width: found {self.width}, expected 1 to {MAX_WIDTH}"] if not 1 <= self.width <= MAX_WIDTH else []
-        for name, least in (("layers", 1), ("heads", 1), ("horizon_days", 1), ("top", 1), ("stretches", 0), ("pieces", 1)):
-            wrong += [f"{name}: found {getattr(self, name)}, expected at least {least}"] if getattr(self, name) < least else []
+        wrong = (
+            [f"width: found {self.width}, expected 1 to {MAX_WIDTH}"]
+            if not 1 <= self.width <= MAX_WIDTH
+            else []
+        )
+        for name, least in (
+            ("layers", 1),
+            ("heads", 1),
+            ("horizon_days", 1),
+            ("top", 1),
+            ("stretches", 0),
+            ("pieces", 1),
+        ):
+            wrong += (
+                [f"{name}: found {getattr(self, name)}, expected at least {least}"]
+                if getattr(self, name) < least
+                else []
+            )
         if self.heads > 0 and self.width % (2 * self.heads):
             wrong += [f"heads: {self.heads} do not divide a width of {self.width} into even parts"]
-        wrong += [f"dropout: found {self.dropout}, expected 0 to 1"] if not 0 <= self.dropout <= 1 else []
-        wrong += [f"counts: found {self.counts}, expected whole numbers above 0"] if any(c < 1 for c in self.counts) else []
+        wrong += (
+            [f"dropout: found {self.dropout}, expected 0 to 1"]
+            if not 0 <= self.dropout <= 1
+            else []
+        )
+        wrong += (
+            [f"counts: found {self.counts}, expected whole numbers above 0"]
+            if any(c < 1 for c in self.counts)
+            else []
+        )
         roles = [r.value for r in Role]
-        wrong += [f"roles: found {r!r}, expected some of {', '.join(roles)}" for r in self.roles if r not in roles]
+        wrong += [
+            f"roles: found {r!r}, expected some of {', '.join(roles)}"
+            for r in self.roles
+            if r not in roles
+        ]
         read = (ITEM, *self.history.fields)
         for name, found in (("loss.targets", self.loss.targets), ("tastes", self.tastes)):
-            wrong += [f"{name}: {f!r} is not read; expected some of {', '.join(read)} (history.fields)" for f in found if f not in read]
-        wrong += ["history: the moments are the cuts here, leave the field age out"] if "age" in self.history.fields else []
+            wrong += [
+                f"{name}: {f!r} is not read; expected some of {', '.join(read)} (history.fields)"
+                for f in found
+                if f not in read
+            ]
+        wrong += (
+            ["history: the moments are the cuts here, leave the field age out"]
+            if "age" in self.history.fields
+            else []
+        )
         if self.loss.windows and not (self.counts or self.tastes):
-            wrong += ["loss.windows: counts and tastes are empty, so there is nothing to say of a window; give some, or a weight of 0"]
+            wrong += [
+                "loss.windows: counts and tastes are empty, so there is nothing to say of a window; give some, or a weight of 0"
+            ]
         if wrong:
             raise ConfigError("; ".join(wrong))
 
@@ -97,13 +136,24 @@ class MultiTask:
             now=self.now,
         )
 
-    def fit(self, past: Past, *, rng: RNG, watch: Watch = silent, accelerator: str = "auto") -> FittedSequence:
+    def fit(
+        self, past: Past, *, rng: RNG, watch: Watch = silent, accelerator: str = "auto"
+    ) -> FittedSequence:
         """Raises ConfigError for a field that the log does not have or that holds numbers, DataError where nobody has two events."""
         kinds = past.log.manifest.kinds
-        bought = [code for code, kind in enumerate(kinds) if kind.role.value in self.roles] or list(range(len(kinds)))
+        bought = [
+            code for code, kind in enumerate(kinds) if kind.role.value in self.roles
+        ] or list(range(len(kinds)))
         histories = past.histories(dict.fromkeys((*sequence.wanted(self.history), KIND)))
         catalogue = past.catalogue if self.history.texts else None
-        return self.fit_histories(histories, bought=bought, catalogue=catalogue, rng=rng, watch=watch, accelerator=accelerator)
+        return self.fit_histories(
+            histories,
+            bought=bought,
+            catalogue=catalogue,
+            rng=rng,
+            watch=watch,
+            accelerator=accelerator,
+        )
 
     def fit_histories(
         self,
@@ -120,9 +170,15 @@ class MultiTask:
         self._check(histories)
         events = sequence.chosen(self.history, histories)
         held = held_out(histories, rng) if self.training.patience else np.zeros(0, np.int64)
-        ask = _Asked(self, bought, {f: most_frequent(self, events, f, bought) for f in self.tastes if self.loss.windows})
+        ask = _Asked(
+            self,
+            bought,
+            {f: most_frequent(self, events, f, bought) for f in self.tastes if self.loss.windows},
+        )
 
-        def examples(fields: Mapping[str, np.ndarray], starts: Int64[np.ndarray, "U1"]) -> tuple[Rows, Parts]:
+        def examples(
+            fields: Mapping[str, np.ndarray], starts: Int64[np.ndarray, "U1"]
+        ) -> tuple[Rows, Parts]:
             user, parts = ask(fields, events)
             kept = np.flatnonzero(~np.isin(user, held))
 
@@ -138,7 +194,9 @@ class MultiTask:
             rng=rng,
             catalogue=catalogue,
             examples=examples,
-            measure=ask.measure(sequence.chosen(self.history, histories.take(held))) if len(held) else None,
+            measure=ask.measure(sequence.chosen(self.history, histories.take(held)))
+            if len(held)
+            else None,
             checkpoint=checkpoint,
             key=f"{NAME} {self} {bought} {histories.digest()} {rng}",
             watch=watch,
@@ -149,9 +207,13 @@ class MultiTask:
         sequence.check_fields(histories, (ITEM, TIME, *self.history.fields))
         said = dict.fromkeys((*self.loss.wanted, *self.tastes))
         if coded := [f for f in said if f not in DERIVED and histories.fields[f].ndim > 1]:
-            raise ConfigError(f"loss.targets, tastes: {', '.join(coded)} holds code vectors, which are read and not said")
+            raise ConfigError(
+                f"loss.targets, tastes: {', '.join(coded)} holds code vectors, which are read and not said"
+            )
         if (sequence.chosen(self.history, histories).lengths < 2).all():
-            raise DataError(NAME, ["no user has two events, so there is no next one to learn from"])
+            raise DataError(
+                NAME, ["no user has two events, so there is no next one to learn from"]
+            )
 
     @staticmethod
     def load(folder: Path) -> FittedSequence:
@@ -167,9 +229,13 @@ class _Asked:
     bought: Sequence[int] | None
     columns: Mapping[str, tuple[Int64[np.ndarray, "V"], Int64[np.ndarray, "V1"]]]
 
-    def __call__(self, fields: Mapping[str, np.ndarray], events: Histories) -> tuple[Int64[np.ndarray, "N"], Parts]:
+    def __call__(
+        self, fields: Mapping[str, np.ndarray], events: Histories
+    ) -> tuple[Int64[np.ndarray, "N"], Parts]:
         recipe, seconds, windows = self.recipe, fields[TIME], None
-        until = int(seconds.max(initial=0)) + 1 if events.cutoff is None else events.cutoff // SECOND
+        until = (
+            int(seconds.max(initial=0)) + 1 if events.cutoff is None else events.cutoff // SECOND
+        )
         if recipe.loss.windows:
             windows = Windows(
                 horizon=recipe.horizon_days * DAY // SECOND,
@@ -178,7 +244,10 @@ class _Asked:
                 starts=events.starts,
                 seconds=seconds,
                 bought=is_bought(events, self.bought),
-                tastes=[(at[sequence.number(v, events.fields[f])], int(at.max(initial=-1)) + 1) for f, (v, at) in self.columns.items()],
+                tastes=[
+                    (at[sequence.number(v, events.fields[f])], int(at.max(initial=-1)) + 1)
+                    for f, (v, at) in self.columns.items()
+                ],
             )
         return asked(
             fields,
@@ -196,7 +265,9 @@ class _Asked:
         """How well what these users did is said: the mean loss an event, less is better, so negated."""
 
         def measure(fitted: FittedSequence) -> float:
-            fields: dict[str, np.ndarray] = {f: sequence.number(v, events.fields[f]) for f, v in fitted.values.items()}
+            fields: dict[str, np.ndarray] = {
+                f: sequence.number(v, events.fields[f]) for f, v in fitted.values.items()
+            }
             user, parts = self({**fields, TIME: events.fields[TIME] // SECOND}, events)
             return -mean_loss(fitted.network, parts, self.recipe.loss, len(user))
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from clickprint.core.errors import ConfigError
 from clickprint.core.past import Past
+from clickprint.core.progress import Watch, silent
 from clickprint.core.rng import RNG
-from clickprint.core.watch import Watch, silent
 from clickprint.encoders import of_options, sequence
 from clickprint.encoders.sequence import FittedSequence, HistorySpec
 from clickprint.nn.blocks import LiGRBlock, PostNormBlock, SASRecBlock
@@ -39,7 +39,11 @@ class SASRec:
 
     def __post_init__(self) -> None:
         faults = sequence.shape_faults(self)
-        faults += [f"form: found {self.form!r}, expected one of {', '.join(FORMS)}"] if self.form not in FORMS else []
+        faults += (
+            [f"form: found {self.form!r}, expected one of {', '.join(FORMS)}"]
+            if self.form not in FORMS
+            else []
+        )
         if faults:
             raise ConfigError("; ".join(faults))
 
@@ -51,7 +55,9 @@ class SASRec:
             "ligr": lambda: LiGRBlock(w, h, inner=self.inner or None, dropout=d),
             "post": lambda: PostNormBlock(w, h, inner=self.inner or 3 * w, dropout=d),
         }[self.form]
-        return NextItem(sizes, w, self.history.length, [make() for _ in range(self.layers)], dropout=d)
+        return NextItem(
+            sizes, w, self.history.length, [make() for _ in range(self.layers)], dropout=d
+        )
 
     def fit(self, past: Past, *, rng: RNG, watch: Watch = silent) -> FittedSequence:
         return sequence.fit_past(self, "sasrec", past, rng=rng, watch=watch)

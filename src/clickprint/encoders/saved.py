@@ -8,8 +8,8 @@ import numpy as np
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.past import Past
 from clickprint.core.profiles import Profiles, to_float16
+from clickprint.core.progress import Watch, silent
 from clickprint.core.rng import RNG
-from clickprint.core.watch import Watch, silent
 from clickprint.encoders import state
 
 
@@ -37,7 +37,10 @@ class Saved:
         raw = state.read(folder, "saved")
         try:
             blocks = tuple((str(n), int(w)) for n, w in raw["blocks"])
-            return FittedSaved(Profiles(state.array(folder, "users"), state.array(folder, "vectors"), blocks), str(raw["missing"]))
+            return FittedSaved(
+                Profiles(state.array(folder, "users"), state.array(folder, "vectors"), blocks),
+                str(raw["missing"]),
+            )
         except (KeyError, TypeError, ValueError) as fault:
             raise DataError(str(folder), [f"not a fitted `saved` ({fault!r})"]) from None
 
@@ -55,7 +58,9 @@ class FittedSaved:
         if there.all() or self.missing == "error":
             return Profiles(past.users, self.profiles.of(past.users), self.profiles.blocks)
         if not len(self.profiles.users):
-            raise DataError("profiles", ["there is no row, so there is no mean to give to users without one"])
+            raise DataError(
+                "profiles", ["there is no row, so there is no mean to give to users without one"]
+            )
         vectors = np.empty((len(past.users), self.profiles.vectors.shape[1]), np.float16)
         vectors[there] = self.profiles.of(past.users[there])
         vectors[~there] = to_float16(self.profiles.vectors.mean(0, dtype=np.float64))
@@ -63,4 +68,9 @@ class FittedSaved:
 
     def save(self, folder: Path) -> None:
         p = self.profiles
-        state.write(folder, "saved", {"missing": self.missing, "blocks": p.blocks}, {"users": p.users, "vectors": p.vectors})
+        state.write(
+            folder,
+            "saved",
+            {"missing": self.missing, "blocks": p.blocks},
+            {"users": p.users, "vectors": p.vectors},
+        )

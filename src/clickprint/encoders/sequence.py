@@ -23,16 +23,25 @@ from clickprint.core.ids import NONE
 from clickprint.core.items import Catalogue
 from clickprint.core.past import Past
 from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
+from clickprint.core.progress import Watch, silent
 from clickprint.core.ragged import Ragged, starts_of
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.rng import RNG
-from clickprint.core.watch import Watch, silent
 from clickprint.data.texts import item_vectors
 from clickprint.encoders import state
 from clickprint.encoders.derived import DERIVED, columns, derive
 from clickprint.metrics import ranking
 from clickprint.nn.device import device
-from clickprint.nn.next_item import ITEM, TIME, HistoryModel, NextItem, best, last_states, next_basket, shifted
+from clickprint.nn.next_item import (
+    ITEM,
+    TIME,
+    HistoryModel,
+    NextItem,
+    best,
+    last_states,
+    next_basket,
+    shifted,
+)
 from clickprint.nn.train import Loss, Parts, Progress, Rows, Training, shuffled, take, train
 
 SECOND = 1_000_000
@@ -59,8 +68,16 @@ class HistorySpec:
     baskets: bool = False
 
     def __post_init__(self) -> None:
-        wrong = [f"{n}: found {getattr(self, n)}, expected at least 1" for n in ("length", "least") if getattr(self, n) < 1]
-        wrong += [f"fields: {ITEM} and {TIME} are read anyway, leave them out"] if {ITEM, TIME} & set(self.fields) else []
+        wrong = [
+            f"{n}: found {getattr(self, n)}, expected at least 1"
+            for n in ("length", "least")
+            if getattr(self, n) < 1
+        ]
+        wrong += (
+            [f"fields: {ITEM} and {TIME} are read anyway, leave them out"]
+            if {ITEM, TIME} & set(self.fields)
+            else []
+        )
         if wrong:
             raise ConfigError("; ".join(wrong))
 
@@ -83,21 +100,47 @@ class Recipe(Protocol):
 def shape_faults(recipe: Any) -> list[str]:
     """What is wrong with the numbers that say how large a network is, a sentence each; of those that the recipe has."""
     found = {f.name: getattr(recipe, f.name) for f in dataclass_fields(recipe)}
-    faults = [f"width: found {found['width']}, expected 1 to {MAX_WIDTH}"] if not 1 <= found["width"] <= MAX_WIDTH else []
+    faults = (
+        [f"width: found {found['width']}, expected 1 to {MAX_WIDTH}"]
+        if not 1 <= found["width"] <= MAX_WIDTH
+        else []
+    )
     counts = ("layers", "heads", "pieces", "state", "kernel", "expand", "head_width")
-    faults += [f"{n}: found {found[n]}, expected at least 1" for n in counts if n in found and found[n] < 1]
+    faults += [
+        f"{n}: found {found[n]}, expected at least 1"
+        for n in counts
+        if n in found and found[n] < 1
+    ]
     own = ("inner", "hidden", "query_width", "value_width")
-    faults += [f"{n}: found {found[n]}, expected at least 1, or 0 for the form's own" for n in own if n in found and found[n] < 0]
-    faults += [f"dropout: found {found['dropout']}, expected 0 to below 1"] if not 0 <= found["dropout"] < 1 else []
+    faults += [
+        f"{n}: found {found[n]}, expected at least 1, or 0 for the form's own"
+        for n in own
+        if n in found and found[n] < 0
+    ]
+    faults += (
+        [f"dropout: found {found['dropout']}, expected 0 to below 1"]
+        if not 0 <= found["dropout"] < 1
+        else []
+    )
     if not faults and found["width"] % found.get("heads", 1):
         faults.append(f"heads: {found['heads']} do not divide a width of {found['width']}")
     return faults
 
 
-Examples = Callable[[Mapping[str, np.ndarray], Int64[np.ndarray, "U1"]], tuple[Rows, Parts]]  # numbers and starts → what is trained on
+Examples = Callable[
+    [Mapping[str, np.ndarray], Int64[np.ndarray, "U1"]], tuple[Rows, Parts]
+]  # numbers and starts → what is trained on
 
 
-def fit_past(recipe: Recipe, name: str, past: Past, *, rng: RNG, watch: Watch = silent, accelerator: str = "auto") -> "FittedSequence":
+def fit_past(
+    recipe: Recipe,
+    name: str,
+    past: Past,
+    *,
+    rng: RNG,
+    watch: Watch = silent,
+    accelerator: str = "auto",
+) -> "FittedSequence":
     """Trains on everything before the cutoff. With patience, users' last items are held out and ranked to know when to stop; with fewer
     than LEAST such users nobody is held out, and all epochs are trained."""
     histories = past.histories(wanted(recipe.history))
@@ -106,8 +149,20 @@ def fit_past(recipe: Recipe, name: str, past: Past, *, rng: RNG, watch: Watch = 
     if recipe.training.patience:
         kept, users, held = hold_out(histories, baskets=recipe.history.baskets)
         if len(users) >= LEAST:
-            histories, measure = kept, last_item_measure(kept, users, held, seen=recipe.history.baskets)
-    return fit(recipe, name, histories, rng=rng, catalogue=catalogue, watch=watch, accelerator=accelerator, measure=measure)
+            histories, measure = (
+                kept,
+                last_item_measure(kept, users, held, seen=recipe.history.baskets),
+            )
+    return fit(
+        recipe,
+        name,
+        histories,
+        rng=rng,
+        catalogue=catalogue,
+        watch=watch,
+        accelerator=accelerator,
+        measure=measure,
+    )
 
 
 def fit(
@@ -131,16 +186,30 @@ def fit(
     Raises DataError where no history has two items, ConfigError without a catalogue that says something.
     """
     events = chosen(recipe.history, histories)
-    values = {f: known_values(events.fields[f], recipe.history.least if f == ITEM else 1) for f in (ITEM, *recipe.history.fields)}
-    fitted = FittedSequence(name, recipe, values, NextItem({f: len(v) for f, v in values.items()}, 1, 1, []))
+    values = {
+        f: known_values(events.fields[f], recipe.history.least if f == ITEM else 1)
+        for f in (ITEM, *recipe.history.fields)
+    }
+    fitted = FittedSequence(
+        name, recipe, values, NextItem({f: len(v) for f, v in values.items()}, 1, 1, [])
+    )
     fields = fitted.numbers(events)
-    if examples is None and ((np.diff(items_only(events).starts) < 2).all() or not len(values[ITEM])):
-        raise DataError(name, ["no history has two events about an item, so there is no next item to learn"])
+    if examples is None and (
+        (np.diff(items_only(events).starts) < 2).all() or not len(values[ITEM])
+    ):
+        raise DataError(
+            name, ["no history has two events about an item, so there is no next item to learn"]
+        )
     if examples is not None and recipe.history.baskets:
-        raise ConfigError(f"{name}: history.baskets is for encoders that learn to predict the next event; leave it out")
+        raise ConfigError(
+            f"{name}: history.baskets is for encoders that learn to predict the next event; leave it out"
+        )
     if recipe.history.baskets and not before_last_moment(items_only(events)).any():
         raise DataError(
-            name, ["no history has events about items at two moments, so there is no next basket to learn; leave out history.baskets"]
+            name,
+            [
+                "no history has events about items at two moments, so there is no next basket to learn; leave out history.baskets"
+            ],
         )
     with torch.random.fork_rng():
         torch.manual_seed(rng.child("start").integer() & 0x7FFF_FFFF_FFFF_FFFF)
@@ -167,9 +236,13 @@ def fit(
     return replace(fitted, progress=progress)
 
 
-def predicted(recipe: Recipe, fields: Mapping[str, np.ndarray], starts: Int64[np.ndarray, "U1"]) -> Parts:
+def predicted(
+    recipe: Recipe, fields: Mapping[str, np.ndarray], starts: Int64[np.ndarray, "U1"]
+) -> Parts:
     """What each event predicts: the event behind it, or one of the next moment where the recipe's histories are `baskets`."""
-    return (next_basket if recipe.history.baskets else shifted)(fields, starts, recipe.history.length, recipe.pieces)
+    return (next_basket if recipe.history.baskets else shifted)(
+        fields, starts, recipe.history.length, recipe.pieces
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +269,9 @@ class FittedSequence:
             out[rows] = part
         return out
 
-    def stream(self, histories: Histories, *, users: int = USERS) -> Iterator[tuple[slice, Float32[np.ndarray, "B D"]]]:
+    def stream(
+        self, histories: Histories, *, users: int = USERS
+    ) -> Iterator[tuple[slice, Float32[np.ndarray, "B D"]]]:
         """The states of so many users at a time, in their order. Memory holds one part of them, however many there are."""
         for rows, events in self._parts(histories, users):
             newest = events.last(self.network.length)
@@ -205,10 +280,15 @@ class FittedSequence:
                 out[places] = part.float().cpu().numpy()
             yield rows, out
 
-    def _parts(self, histories: Histories, users: int = USERS) -> Iterator[tuple[slice, Histories]]:
+    def _parts(
+        self, histories: Histories, users: int = USERS
+    ) -> Iterator[tuple[slice, Histories]]:
         for first in range(0, len(histories), users):
             rows = slice(first, min(first + users, len(histories)))
-            yield rows, chosen(self.recipe.history, histories.take(np.arange(rows.start, rows.stop)))
+            yield (
+                rows,
+                chosen(self.recipe.history, histories.take(np.arange(rows.start, rows.stop))),
+            )
 
     def recommend(self, histories: Histories, k: int, *, seen: bool = True) -> Recommendations:
         """The k best items of each user, of the whole catalogue that was learned. `seen`: items of the history may be given again.
@@ -216,10 +296,15 @@ class FittedSequence:
         Raises ConfigError where the network was not trained to say the next item.
         """
         if not isinstance(self.network, NextItem):
-            raise ConfigError(f"{self.name} gives user vectors; it was not trained to say the next item, so it ranks none")
+            raise ConfigError(
+                f"{self.name} gives user vectors; it was not trained to say the next item, so it ranks none"
+            )
         items = self.network.items.detach()
         size = min(k, len(self.values[ITEM]))
-        found, scores = np.full((len(histories), size), NONE, np.int64), np.full((len(histories), size), -np.inf, np.float32)
+        found, scores = (
+            np.full((len(histories), size), NONE, np.int64),
+            np.full((len(histories), size), -np.inf, np.float32),
+        )
         names = np.append(NONE, self.values[ITEM])
         for rows, events in self._parts(histories):
             numbers = self.numbers(events)
@@ -232,7 +317,9 @@ class FittedSequence:
     def item_vectors(self) -> tuple[Int64[np.ndarray, "V"], Float32[np.ndarray, "V D"]]:
         """Items, sorted, and the vectors whose products with a state rank them. Raises ConfigError as `recommend` does."""
         if not isinstance(self.network, NextItem):
-            raise ConfigError(f"{self.name} gives user vectors; it was not trained to say the next item, so it ranks none")
+            raise ConfigError(
+                f"{self.name} gives user vectors; it was not trained to say the next item, so it ranks none"
+            )
         return self.values[ITEM], self.network.items.detach()[1:].float().cpu().numpy()
 
     def numbers(self, events: Histories) -> dict[str, np.ndarray]:
@@ -240,20 +327,32 @@ class FittedSequence:
 
         Raises ConfigError for such a network and histories that were not cut.
         """
-        fields: dict[str, np.ndarray] = {f: number(v, events.fields[f]) for f, v in self.values.items()}
+        fields: dict[str, np.ndarray] = {
+            f: number(v, events.fields[f]) for f, v in self.values.items()
+        }
         if TIME in events.fields:
             fields[TIME] = events.fields[TIME] // SECOND
         if self.network.from_cut:
             if events.cutoff is None:
-                raise ConfigError(f"{self.name} reads how long ago events were, so it needs histories with a cutoff; take those of a past")
+                raise ConfigError(
+                    f"{self.name} reads how long ago events were, so it needs histories with a cutoff; take those of a past"
+                )
             fields[TIME] = events.cutoff // SECOND - fields[TIME]
         return fields
 
     def save(self, folder: Path) -> None:
         """The recipe's options, the values and the weights: whole or not at all."""
         with whole(folder) as part:
-            state.write(part, self.name, {"options": asdict(self.recipe)}, {f"values.{f}": v for f, v in self.values.items()})
-            weights = {n: v.detach().cpu().contiguous().clone() for n, v in self.network.state_dict().items()}
+            state.write(
+                part,
+                self.name,
+                {"options": asdict(self.recipe)},
+                {f"values.{f}": v for f, v in self.values.items()},
+            )
+            weights = {
+                n: v.detach().cpu().contiguous().clone()
+                for n, v in self.network.state_dict().items()
+            }
             save_file(weights, part / "weights.safetensors")
 
 
@@ -268,17 +367,30 @@ def load(folder: Path, name: str, recipe: Callable[[Mapping[str, Any]], Any]) ->
         for field, found in values.items():
             check_values(field, found)
         take(network, load_file(folder / "weights.safetensors"))
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OSError, SafetensorError, ConfigError) as fault:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RuntimeError,
+        OSError,
+        SafetensorError,
+        ConfigError,
+    ) as fault:
         said = str(fault).splitlines()[0] if str(fault) else repr(fault)
         raise DataError(str(folder), [f"not a fitted `{name}` ({said}); {again}"]) from None
     network.eval()
     return FittedSequence(name, made, values, network)
 
 
-def start_from_texts(model: HistoryModel, items: Int64[np.ndarray, "V"], catalogue: Catalogue | None, name: str) -> None:
+def start_from_texts(
+    model: HistoryModel, items: Int64[np.ndarray, "V"], catalogue: Catalogue | None, name: str
+) -> None:
     """Gives the vectors of items that the catalogue says something of their place among like items; their lengths stay."""
     if catalogue is None:
-        raise ConfigError(f"{name}: history.texts needs the catalogue; fit with catalogue=…, or leave history.texts out")
+        raise ConfigError(
+            f"{name}: history.texts needs the catalogue; fit with catalogue=…, or leave history.texts out"
+        )
     table: torch.Tensor = model.embed[ITEM].weight  # type: ignore[index,union-attr]
     known, vectors = item_vectors(catalogue, table.shape[1])
     places = number(items, known)
@@ -304,9 +416,25 @@ def chosen(spec: HistorySpec, histories: Histories) -> Histories:
 def check_fields(histories: Histories, fields: Sequence[str]) -> None:
     """Raises ConfigError for a field that is not there, nor what it is made of, or that holds numbers: only ids can be embedded."""
     lacking = [c for c in columns(fields) if c not in histories.fields]
-    floats = [f for f in fields if f not in DERIVED and f not in lacking and histories.fields[f].dtype.kind not in "iu"]
-    faults = [f"these histories have no field {', '.join(lacking)}; they have {', '.join(histories.fields)}"] if lacking else []
-    faults += [f"{', '.join(floats)}: found numbers, expected ids; fields that are made of numbers: {', '.join(DERIVED)}"] if floats else []
+    floats = [
+        f
+        for f in fields
+        if f not in DERIVED and f not in lacking and histories.fields[f].dtype.kind not in "iu"
+    ]
+    faults = (
+        [
+            f"these histories have no field {', '.join(lacking)}; they have {', '.join(histories.fields)}"
+        ]
+        if lacking
+        else []
+    )
+    faults += (
+        [
+            f"{', '.join(floats)}: found numbers, expected ids; fields that are made of numbers: {', '.join(DERIVED)}"
+        ]
+        if floats
+        else []
+    )
     if faults:
         raise ConfigError("; ".join(faults))
 
@@ -319,15 +447,21 @@ def items_only(histories: Histories) -> Histories:
 def known_values(values: Int[np.ndarray, "L *C"], least: int = 1) -> Int64[np.ndarray, "V"]:
     """The values that occur at least so often, sorted; NONE is none, and of code vectors −1."""
     found, counts = np.unique(values, return_counts=True)
-    return found[(counts >= least) & (found != (NONE if values.ndim == 1 else -1))].astype(np.int64)
+    return found[(counts >= least) & (found != (NONE if values.ndim == 1 else -1))].astype(
+        np.int64
+    )
 
 
 def check_values(field: str, values: np.ndarray) -> None:
     """Raises ValueError for what known_values does not give."""
     if values.dtype != np.int64 or values.ndim != 1:
-        raise ValueError(f"values of {field}: found {values.dtype} with {values.ndim} dimensions, expected a list of int64")
+        raise ValueError(
+            f"values of {field}: found {values.dtype} with {values.ndim} dimensions, expected a list of int64"
+        )
     if (values[1:] <= values[:-1]).any() or (values == NONE).any():
-        raise ValueError(f"values of {field}: not sorted, or one stands there twice, or one is nothing")
+        raise ValueError(
+            f"values of {field}: not sorted, or one stands there twice, or one is nothing"
+        )
 
 
 def number(known: Int64[np.ndarray, "V"], values: np.ndarray) -> Int[np.ndarray, "L *C"]:
@@ -346,7 +480,9 @@ def before_last_moment(events: Histories) -> Bool[np.ndarray, "L"]:
     return events.fields[TIME] < np.repeat(newest, events.lengths)
 
 
-def hold_out(histories: Histories, *, baskets: bool = False) -> tuple[Histories, Int64[np.ndarray, "U"], Ragged]:
+def hold_out(
+    histories: Histories, *, baskets: bool = False
+) -> tuple[Histories, Int64[np.ndarray, "U"], Ragged]:
     """The histories as they stood before the last event about an item of everyone with three or more (`baskets`: before the last moment
     with an item of everyone with two or more such moments), who they are, and each one's held-out items."""
     events = items_only(histories)
@@ -374,7 +510,12 @@ def _before(histories: Histories, keep: Bool[np.ndarray, "L"]) -> Histories:
 
 
 def last_item_measure(
-    kept: Histories, users: Int64[np.ndarray, "U"], held: Ragged, *, k: int = 10, seen: bool = False
+    kept: Histories,
+    users: Int64[np.ndarray, "U"],
+    held: Ragged,
+    *,
+    k: int = 10,
+    seen: bool = False,
 ) -> Callable[[FittedSequence], float]:
     """NDCG@k of the held-out items, ranked among all items; an item that was never learned is missed."""
     asked = kept.of(users)

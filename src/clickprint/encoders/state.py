@@ -40,9 +40,13 @@ def read(folder: Path, encoder: str) -> dict[str, Any]:
         raw = json.loads(path.read_text("utf-8"))
         found, of, state = raw["format"], raw["encoder"], dict(raw["state"])
     except (OSError, ValueError, KeyError, TypeError) as fault:
-        raise DataError(str(path), [f"not a fitted encoder ({fault!r}); fit and save it again"]) from None
+        raise DataError(
+            str(path), [f"not a fitted encoder ({fault!r}); fit and save it again"]
+        ) from None
     if found != FORMAT:
-        raise DataError(str(path), [f"found format {found}, expected {FORMAT}; fit and save it again"])
+        raise DataError(
+            str(path), [f"found format {found}, expected {FORMAT}; fit and save it again"]
+        )
     if of != encoder:
         raise DataError(str(path), [f"found a fitted {of!r}, expected {encoder!r}"])
     return state
@@ -54,7 +58,9 @@ def array(folder: Path, name: str) -> np.ndarray:
     try:
         found = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as fault:
-        raise DataError(str(path), [f"not a numpy array ({fault}); fit and save the encoder again"]) from None
+        raise DataError(
+            str(path), [f"not a numpy array ({fault}); fit and save the encoder again"]
+        ) from None
     if not isinstance(found, np.ndarray):
         raise DataError(str(path), ["not one numpy array; fit and save the encoder again"])
     return found

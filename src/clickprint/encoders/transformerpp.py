@@ -6,8 +6,8 @@ from pathlib import Path
 
 from clickprint.core.errors import ConfigError
 from clickprint.core.past import Past
+from clickprint.core.progress import Watch, silent
 from clickprint.core.rng import RNG
-from clickprint.core.watch import Watch, silent
 from clickprint.encoders import of_options, sequence
 from clickprint.encoders.sequence import FittedSequence, HistorySpec
 from clickprint.nn.blocks import TransformerPPBlock
@@ -35,7 +35,9 @@ class TransformerPP:
     def __post_init__(self) -> None:
         faults = sequence.shape_faults(self)
         if not faults and self.width % (2 * self.heads):
-            faults.append(f"width: found {self.width}, expected a multiple of 2 · heads, {2 * self.heads}: rotation turns pairs of numbers")
+            faults.append(
+                f"width: found {self.width}, expected a multiple of 2 · heads, {2 * self.heads}: rotation turns pairs of numbers"
+            )
         if faults:
             raise ConfigError("; ".join(faults))
 
@@ -43,9 +45,14 @@ class TransformerPP:
         """The network, its weights drawn from torch's present random numbers."""
         inner = self.inner or 3 * self.width
         layers = [
-            TransformerPPBlock(self.width, self.heads, inner=inner, layers=self.layers, dropout=self.dropout) for _ in range(self.layers)
+            TransformerPPBlock(
+                self.width, self.heads, inner=inner, layers=self.layers, dropout=self.dropout
+            )
+            for _ in range(self.layers)
         ]
-        return NextItem(sizes, self.width, self.history.length, layers, positions=False, dropout=self.dropout)
+        return NextItem(
+            sizes, self.width, self.history.length, layers, positions=False, dropout=self.dropout
+        )
 
     def fit(self, past: Past, *, rng: RNG, watch: Watch = silent) -> FittedSequence:
         return sequence.fit_past(self, "transformer++", past, rng=rng, watch=watch)
@@ -53,4 +60,6 @@ class TransformerPP:
     @staticmethod
     def load(folder: Path) -> FittedSequence:
         """What FittedSequence.save wrote. Raises DataError."""
-        return sequence.load(folder, "transformer++", lambda options: of_options(TransformerPP, options))
+        return sequence.load(
+            folder, "transformer++", lambda options: of_options(TransformerPP, options)
+        )

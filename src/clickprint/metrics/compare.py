@@ -9,12 +9,16 @@ from jaxtyping import Bool, Float, Float32, Float64, Int64, Num, Shaped
 from clickprint.core.rng import GOLDEN, mix
 from clickprint.metrics.labels import degenerate
 
-_ROWS = 16_384  # users at a time: what is between the inputs and the sums stays in tens of megabytes
+_ROWS = (
+    16_384  # users at a time: what is between the inputs and the sums stays in tens of megabytes
+)
 _LABELS = 16  # labels at a time: three columns each, for all users
 _LEVEL = 95.0
 
 
-def resample_weights(users: Int64[np.ndarray, "U"], resamples: int, seed: int) -> Float32[np.ndarray, "R U"]:
+def resample_weights(
+    users: Int64[np.ndarray, "U"], resamples: int, seed: int
+) -> Float32[np.ndarray, "R U"]:
     """How often each user is drawn in each resample: Poisson(1), the bootstrap of a population without end.
 
     A weight depends on (seed, resample, user id) alone, so whoever is scored, in whatever order, in whatever run, shares resample r.
@@ -29,7 +33,9 @@ def resample_weights(users: Int64[np.ndarray, "U"], resamples: int, seed: int) -
         for first in range(0, resamples, 4):  # four resamples from one number of 64 bits
             bits = mix(state + np.uint64((first // 4 + 1) * int(GOLDEN) & _WORD))
             for r in range(first, min(first + 4, resamples)):
-                weights[r, rows] = table[((bits >> np.uint64(16 * (r - first))) & np.uint64(0xFFFF)).astype(np.intp)]
+                weights[r, rows] = table[
+                    ((bits >> np.uint64(16 * (r - first))) & np.uint64(0xFFFF)).astype(np.intp)
+                ]
     return weights
 
 
@@ -42,7 +48,9 @@ def _poisson_table() -> Float32[np.ndarray, "65536"]:
     return np.searchsorted(below, (np.arange(65_536) + 0.5) / 65_536).astype(np.float32)
 
 
-def weighted_sums(columns: Num[np.ndarray, "U C"], weights: Float32[np.ndarray, "R U"]) -> Float64[np.ndarray, "R C"]:
+def weighted_sums(
+    columns: Num[np.ndarray, "U C"], weights: Float32[np.ndarray, "R U"]
+) -> Float64[np.ndarray, "R C"]:
     """The weighted sum of each column in each resample, in float64, users in turn."""
     sums = np.zeros((len(weights), columns.shape[1]))
     for start in range(0, len(columns), _ROWS):
@@ -51,13 +59,17 @@ def weighted_sums(columns: Num[np.ndarray, "U C"], weights: Float32[np.ndarray, 
     return sums
 
 
-def weighted_mean(values: Num[np.ndarray, "U"], weights: Float32[np.ndarray, "R U"]) -> Float64[np.ndarray, "R"]:
+def weighted_mean(
+    values: Num[np.ndarray, "U"], weights: Float32[np.ndarray, "R U"]
+) -> Float64[np.ndarray, "R"]:
     """The mean over users in each resample; NaN where a resample drew nobody."""
     total, number = weighted_sums(np.stack([values, np.ones(len(values))], axis=1), weights).T
     return np.where(number > 0, total / np.maximum(number, 1), np.nan)
 
 
-def resampled_mean(values: Num[np.ndarray, "U"], users: Int64[np.ndarray, "U"], resamples: int, seed: int) -> Float64[np.ndarray, "R"]:
+def resampled_mean(
+    values: Num[np.ndarray, "U"], users: Int64[np.ndarray, "U"], resamples: int, seed: int
+) -> Float64[np.ndarray, "R"]:
     """`weighted_mean` with `resample_weights`, which are never there all at once: memory does not grow with the users."""
     sums = np.zeros((resamples, 2))
     for start in range(0, len(users), _ROWS):
@@ -68,7 +80,11 @@ def resampled_mean(values: Num[np.ndarray, "U"], users: Int64[np.ndarray, "U"], 
 
 
 def resampled_auroc(
-    truth: Shaped[np.ndarray, "U T"], score: Float[np.ndarray, "U T"], weights: Float32[np.ndarray, "R U"], *, live: bool = False
+    truth: Shaped[np.ndarray, "U T"],
+    score: Float[np.ndarray, "U T"],
+    weights: Float32[np.ndarray, "R U"],
+    *,
+    live: bool = False,
 ) -> Float64[np.ndarray, "R"]:
     """`labels.macro_auroc` in each resample, at bounded cost: one sort a label for all resamples.
 
@@ -84,13 +100,19 @@ def resampled_auroc(
         block = alive[first : first + _LABELS]
         flip = np.zeros(len(block), bool)
         area = np.empty(len(block))
-        parts = np.zeros((3, len(block), len(truth)), np.float32)  # deviations of the rarer class, of the other, and who is of the rarer
+        parts = np.zeros(
+            (3, len(block), len(truth)), np.float32
+        )  # deviations of the rarer class, of the other, and who is of the rarer
         for n, t in enumerate(block):
             positive = np.asarray(truth[:, t], bool)
             flip[n] = 2 * np.count_nonzero(positive) > len(positive)
             rare = ~positive if flip[n] else positive
             area[n] = _deviations(rare, np.ascontiguousarray(score[:, t]), parts[:, n])
-        sums = (weights @ parts.reshape(-1, len(truth)).T).astype(np.float64).reshape(len(weights), 3, len(block))
+        sums = (
+            (weights @ parts.reshape(-1, len(truth)).T)
+            .astype(np.float64)
+            .reshape(len(weights), 3, len(block))
+        )
         number = sums[:, 2]
         others = drawn[:, None] - number
         both = (number > 0) & (others > 0)
@@ -103,7 +125,9 @@ def resampled_auroc(
     return np.where(counted > 0, total / np.maximum(counted, 1), np.nan)
 
 
-def _deviations(rare: Bool[np.ndarray, "U"], score: Float[np.ndarray, "U"], out: Float32[np.ndarray, "3 U"]) -> float:
+def _deviations(
+    rare: Bool[np.ndarray, "U"], score: Float[np.ndarray, "U"], out: Float32[np.ndarray, "3 U"]
+) -> float:
     """The probability A that one of `rare` scores above one of the others, and how far each user's own share is from it."""
     values, others = score[rare], score[~rare]
     order = np.argsort(values)
@@ -111,10 +135,14 @@ def _deviations(rare: Bool[np.ndarray, "U"], score: Float[np.ndarray, "U"], out:
     left = np.searchsorted(ordered, others, "left")
     right = left.copy()
     tied = np.flatnonzero(ordered[np.minimum(left, count - 1)] == others)
-    right[tied] = np.searchsorted(ordered, others[tied], "right")  # few: a second search of all is not needed
+    right[tied] = np.searchsorted(
+        ordered, others[tied], "right"
+    )  # few: a second search of all is not needed
     # The other way round without sorting the many: other j is below the k-th of the few where right_j ≤ k, not above it where left_j ≤ k.
     below = np.empty(count)
-    below[order] = np.cumsum(np.bincount(left, minlength=count + 1) + np.bincount(right, minlength=count + 1))[:count] / (2 * len(others))
+    below[order] = np.cumsum(
+        np.bincount(left, minlength=count + 1) + np.bincount(right, minlength=count + 1)
+    )[:count] / (2 * len(others))
     area = float(below.mean())
     out[0, rare] = below - area
     out[1, ~rare] = (1 - area) - (left + right) / (2 * count)
@@ -122,7 +150,9 @@ def _deviations(rare: Bool[np.ndarray, "U"], score: Float[np.ndarray, "U"], out:
     return area
 
 
-def intervals(replicates: Float[np.ndarray, "*S R"]) -> tuple[Float64[np.ndarray, "*S"], Float64[np.ndarray, "*S"]]:
+def intervals(
+    replicates: Float[np.ndarray, "*S R"],
+) -> tuple[Float64[np.ndarray, "*S"], Float64[np.ndarray, "*S"]]:
     """The 2.5th and the 97.5th percentile over resamples. Resamples without a value (NaN) are left out; NaN where none has one."""
     tail = (100 - _LEVEL) / 2
     known = np.sum(~np.isnan(replicates), axis=-1)
@@ -144,16 +174,24 @@ def difference(a: Float[np.ndarray, "R"], b: Float[np.ndarray, "R"]) -> Differen
     gap = np.asarray(a - b, np.float64)
     gap = gap[~np.isnan(gap)]
     low, high = intervals(gap) if len(gap) else (np.nan, np.nan)
-    return Difference(float(low), float(high), float(np.mean((gap > 0) + (gap == 0) / 2)) if len(gap) else float("nan"))
+    return Difference(
+        float(low),
+        float(high),
+        float(np.mean((gap > 0) + (gap == 0) / 2)) if len(gap) else float("nan"),
+    )
 
 
 def places(scores: Float[np.ndarray, "P *S"]) -> Float64[np.ndarray, "P *S"]:
     """The place of each profile, 1 for the highest; equal scores share the average place. NaN is below every number."""
     known = np.where(np.isnan(scores), -np.inf, scores)
-    return np.stack([1 + (known > mine).sum(axis=0) + ((known == mine).sum(axis=0) - 1) / 2 for mine in known])
+    return np.stack(
+        [1 + (known > mine).sum(axis=0) + ((known == mine).sum(axis=0) - 1) / 2 for mine in known]
+    )
 
 
-def borda(scores: Float[np.ndarray, "P K *R"]) -> tuple[Float64[np.ndarray, "P *R"], Float64[np.ndarray, "P *R"]]:
+def borda(
+    scores: Float[np.ndarray, "P K *R"],
+) -> tuple[Float64[np.ndarray, "P *R"], Float64[np.ndarray, "P *R"]]:
     """Points and final places of P profiles over K tasks: a task gives P − place points, the sum decides.
 
     Ties share the average, in a task and at the end (the challenge leaves them open). Source: its README, "N − rank" per task.
@@ -162,6 +200,8 @@ def borda(scores: Float[np.ndarray, "P K *R"]) -> tuple[Float64[np.ndarray, "P *
     return points, places(points)
 
 
-def rank_intervals(replicates: Float[np.ndarray, "P K R"]) -> tuple[Float64[np.ndarray, "P"], Float64[np.ndarray, "P"]]:
+def rank_intervals(
+    replicates: Float[np.ndarray, "P K R"],
+) -> tuple[Float64[np.ndarray, "P"], Float64[np.ndarray, "P"]]:
     """The 95 % interval of each profile's final place: the whole board is made again in every resample."""
     return intervals(borda(replicates)[1])

@@ -25,7 +25,9 @@ def auroc(truth: Shaped[np.ndarray, "U"], score: Num[np.ndarray, "U"]) -> float:
     return float(share) if rare is positive else 1.0 - float(share)
 
 
-def macro_auroc(truth: Shaped[np.ndarray, "U T"], score: Num[np.ndarray, "U T"], *, live: bool = False) -> float:
+def macro_auroc(
+    truth: Shaped[np.ndarray, "U T"], score: Num[np.ndarray, "U T"], *, live: bool = False
+) -> float:
     """The mean of `auroc` over labels, column by column. A degenerate label counts 0 (the challenge), or is left out when `live`.
 
     With `live`, NaN where every label is degenerate.
@@ -34,13 +36,20 @@ def macro_auroc(truth: Shaped[np.ndarray, "U T"], score: Num[np.ndarray, "U T"],
     if live and dead.all():
         return float("nan")
     values = [
-        0.0 if dead[t] else auroc(truth[:, t], np.ascontiguousarray(score[:, t])) for t in range(truth.shape[1]) if not (live and dead[t])
+        0.0 if dead[t] else auroc(truth[:, t], np.ascontiguousarray(score[:, t]))
+        for t in range(truth.shape[1])
+        if not (live and dead[t])
     ]
     return float(np.mean(values))
 
 
 def _share_below(everyone: Num[np.ndarray, "U"], some: Num[np.ndarray, "P"]) -> np.float64:
     """Of all pairs (one of `some`, one of the rest of `everyone`; both sorted), the share whose first is the higher. Exact sums."""
-    twice = np.searchsorted(everyone, some, "left").sum() + np.searchsorted(everyone, some, "right").sum()
+    twice = (
+        np.searchsorted(everyone, some, "left").sum()
+        + np.searchsorted(everyone, some, "right").sum()
+    )
     pairs = len(some) * (len(everyone) - len(some))
-    return np.float64(int(twice) - len(some) ** 2) / (2 * pairs)  # the pairs inside `some`, either way and with itself, are len² halves
+    return np.float64(int(twice) - len(some) ** 2) / (
+        2 * pairs
+    )  # the pairs inside `some`, either way and with itself, are len² halves

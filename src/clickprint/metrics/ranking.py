@@ -13,7 +13,9 @@ CELLS = 1 << 24  # numbers that are in memory at once
 
 
 def target_ranks(
-    scores: Shaped[np.ndarray, "B V"], targets: Int64[np.ndarray, "B"], left_out: Bool[np.ndarray, "B V"] | None = None
+    scores: Shaped[np.ndarray, "B V"],
+    targets: Int64[np.ndarray, "B"],
+    left_out: Bool[np.ndarray, "B V"] | None = None,
 ) -> Int64[np.ndarray, "B"]:
     """The place of each row's target (a column number) when all columns are ranked by score: 0 is the best.
 
@@ -32,7 +34,11 @@ def target_ranks(
     return better.sum(1, dtype=np.int64)
 
 
-def hits(lists: Int64[np.ndarray, "U K"], starts: Int64[np.ndarray, "U1"], relevant: Int64[np.ndarray, "R"]) -> Bool[np.ndarray, "U K"]:
+def hits(
+    lists: Int64[np.ndarray, "U K"],
+    starts: Int64[np.ndarray, "U1"],
+    relevant: Int64[np.ndarray, "R"],
+) -> Bool[np.ndarray, "U K"]:
     """Where a list holds a relevant item. User u's relevant items are relevant[starts[u]:starts[u + 1]], in any order, each once.
 
     Raises ValueError for a list with an item twice, which would count one hit many times.
@@ -51,19 +57,25 @@ def hits(lists: Int64[np.ndarray, "U K"], starts: Int64[np.ndarray, "U1"], relev
     return found.reshape(users, length) & (lists != NONE)
 
 
-def recall(hit: Bool[np.ndarray, "U K"], relevant: Int64[np.ndarray, "U"], k: int) -> Float64[np.ndarray, "U"]:
+def recall(
+    hit: Bool[np.ndarray, "U K"], relevant: Int64[np.ndarray, "U"], k: int
+) -> Float64[np.ndarray, "U"]:
     """The share of a user's relevant items that are in the first k; `relevant` is how many there are. (With one target: hit rate.)"""
     return _of(hit[:, :k].sum(1), relevant)
 
 
-def ndcg(hit: Bool[np.ndarray, "U K"], relevant: Int64[np.ndarray, "U"], k: int) -> Float64[np.ndarray, "U"]:
+def ndcg(
+    hit: Bool[np.ndarray, "U K"], relevant: Int64[np.ndarray, "U"], k: int
+) -> Float64[np.ndarray, "U"]:
     """Σ 1/log2(place + 1) over the hits in the first k, of the most that so many relevant items could reach in k places."""
     gains = 1 / np.log2(np.arange(2, k + 2))
     best = np.concatenate([[0.0], np.cumsum(gains)])[np.minimum(relevant, k)]
     return _of(hit[:, :k] @ gains[: hit.shape[1]], best)
 
 
-def mrr(hit: Bool[np.ndarray, "U K"], relevant: Int64[np.ndarray, "U"], k: int) -> Float64[np.ndarray, "U"]:
+def mrr(
+    hit: Bool[np.ndarray, "U K"], relevant: Int64[np.ndarray, "U"], k: int
+) -> Float64[np.ndarray, "U"]:
     """One over the place of the first hit in the first k; zero without one."""
     first = hit[:, :k].argmax(1) + 1
     return _of(np.where(hit[:, :k].any(1), 1 / first, 0.0), (relevant > 0).astype(np.int64))
@@ -79,7 +91,9 @@ def coverage(lists: Int64[np.ndarray, "U K"], items: int) -> float:
     return float((np.unique(lists[lists != NONE])).size / items) if items else 0.0
 
 
-def surprise(lists: Int64[np.ndarray, "U K"], items: Int64[np.ndarray, "V"], share: Float64[np.ndarray, "V"]) -> Float64[np.ndarray, "U"]:
+def surprise(
+    lists: Int64[np.ndarray, "U K"], items: Int64[np.ndarray, "V"], share: Float64[np.ndarray, "V"]
+) -> Float64[np.ndarray, "U"]:
     """The mean of −log2(share of users who had the item) over a list. `items` is sorted; an item that is not there, or had by nobody,
     counts as the rarest that somebody had. An empty list gives NaN."""
     least = share[share > 0].min() if (share > 0).any() else 1.0
@@ -91,7 +105,11 @@ def surprise(lists: Int64[np.ndarray, "U K"], items: Int64[np.ndarray, "V"], sha
     return _of((bits * there).sum(1), there.sum(1))
 
 
-def spread(lists: Int64[np.ndarray, "U K"], items: Int64[np.ndarray, "V"], vectors: Float64[np.ndarray, "V D"]) -> Float64[np.ndarray, "U"]:
+def spread(
+    lists: Int64[np.ndarray, "U K"],
+    items: Int64[np.ndarray, "V"],
+    vectors: Float64[np.ndarray, "V D"],
+) -> Float64[np.ndarray, "U"]:
     """Intra-list diversity: the mean of 1 − cosine over all pairs of a list's items that have a vector; NaN with fewer than two. One
     that is all zeros is like no other. Holds about CELLS numbers at a time."""
     vectors = np.asarray(vectors, np.float64)

@@ -30,7 +30,15 @@ class SequenceAutoEncoder(HistoryModel):
     """
 
     def __init__(
-        self, sizes: Mapping[str, int], width: int, hidden: int, length: int, *, layers: int = 1, dropout: float = 0.1, hide: float = 0.0
+        self,
+        sizes: Mapping[str, int],
+        width: int,
+        hidden: int,
+        length: int,
+        *,
+        layers: int = 1,
+        dropout: float = 0.1,
+        hide: float = 0.0,
     ) -> None:
         super().__init__()
         self.length, self.width, self.hide, self.layers = length, width, hide, layers
@@ -42,7 +50,9 @@ class SequenceAutoEncoder(HistoryModel):
         same = hidden == width and layers == 1
         self.to_vector = nn.Identity() if same else nn.Linear(hidden, width)
         self.to_start = nn.Identity() if same else nn.Linear(width, layers * hidden)
-        self.heads = nn.ModuleDict({name: nn.Linear(hidden, size + 1) for name, size in sizes.items()})
+        self.heads = nn.ModuleDict(
+            {name: nn.Linear(hidden, size + 1) for name, size in sizes.items()}
+        )
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, batch: Batch) -> Float[Tensor, "B L1 H"]:
@@ -55,19 +65,28 @@ class SequenceAutoEncoder(HistoryModel):
         found: Tensor = self.embed(batch.fields)
         return found
 
-    def vector(self, events: Float[Tensor, "B L D"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B D"]:
+    def vector(
+        self, events: Float[Tensor, "B L D"], lengths: Int[Tensor, "B"]
+    ) -> Float[Tensor, "B D"]:
         """What is left of each sequence; zeros of an empty one."""
         if not events.shape[1]:
             return events.new_zeros(len(lengths), self.width)
         states = self.encoder(self.dropout(events))[0]
-        found: Tensor = self.to_vector(states[torch.arange(len(lengths)), (lengths - 1).clamp(min=0)])
+        found: Tensor = self.to_vector(
+            states[torch.arange(len(lengths)), (lengths - 1).clamp(min=0)]
+        )
         return found * (lengths > 0)[:, None]
 
-    def decode(self, vector: Float[Tensor, "B D"], events: Float[Tensor, "B L D"]) -> Float[Tensor, "B L1 H"]:
+    def decode(
+        self, vector: Float[Tensor, "B D"], events: Float[Tensor, "B L D"]
+    ) -> Float[Tensor, "B L1 H"]:
         """See `forward`. The state at place t has seen the vector and the events before t, no other."""
         before = torch.cat([self.begin.expand(len(vector), 1, -1), events], 1)
         if self.training and self.hide:
-            before = before * (torch.rand(before.shape[:2], device=before.device) >= self.hide)[..., None]
+            before = (
+                before
+                * (torch.rand(before.shape[:2], device=before.device) >= self.hide)[..., None]
+            )
         start = self.to_start(vector).unflatten(-1, (self.layers, -1)).transpose(0, 1).contiguous()
         states: Tensor = self.decoder(self.dropout(before) + vector[:, None], start)[0]
         return self.dropout(states)
@@ -102,14 +121,18 @@ class Reconstruction:
             total = total + self.of(states[asked], head, values[asked])
         return total
 
-    def of(self, states: Float[Tensor, "N H"], head: nn.Linear, targets: Int[Tensor, "N"]) -> Float[Tensor, ""]:
+    def of(
+        self, states: Float[Tensor, "N H"], head: nn.Linear, targets: Int[Tensor, "N"]
+    ) -> Float[Tensor, ""]:
         """The sum of one field's losses."""
         values = head.out_features
         if values - 1 <= self.full:
             return F.cross_entropy(head(states).float(), targets, reduction="sum")
         negatives = torch.randint(0, values, (self.negatives,), device=states.device)
         weights = torch.cat([head.weight, head.bias[:, None]], 1)
-        return losses.sampled_softmax(F.pad(states, (0, 1), value=1.0), weights, targets, negatives) * len(targets)
+        return losses.sampled_softmax(
+            F.pad(states, (0, 1), value=1.0), weights, targets, negatives
+        ) * len(targets)
 
 
 def stretches(
@@ -129,7 +152,10 @@ def stretches(
 
 
 def in_stretches(
-    fields: Mapping[str, np.ndarray], first: Int64[np.ndarray, "N"], lengths: Int64[np.ndarray, "N"], pieces: int = 1
+    fields: Mapping[str, np.ndarray],
+    first: Int64[np.ndarray, "N"],
+    lengths: Int64[np.ndarray, "N"],
+    pieces: int = 1,
 ) -> Callable[[Int64[np.ndarray, "B"]], Iterator[tuple[tuple[Batch], int]]]:
     """For `train`: stretches as they are; a part's weight is the number of its events and ends.
 
@@ -140,13 +166,18 @@ def in_stretches(
     def parts(rows: Int64[np.ndarray, "B"]) -> Iterator[tuple[tuple[Batch], int]]:
         for some in np.array_split(rows[np.argsort(lengths[rows], kind="stable")], pieces):
             if len(some):
-                yield (Batch.of(fields, first[some], lengths[some]),), int(lengths[some].sum()) + len(some)
+                yield (
+                    (Batch.of(fields, first[some], lengths[some]),),
+                    int(lengths[some].sum()) + len(some),
+                )
 
     return parts
 
 
 @torch.no_grad()
-def mean_loss(model: nn.Module, parts: Parts, loss: Loss, count: int, *, batch: int = 256) -> float:
+def mean_loss(
+    model: nn.Module, parts: Parts, loss: Loss, count: int, *, batch: int = 256
+) -> float:
     """The mean of rows 0 … count − 1, by the weight of their parts (events and ends); 0 without rows. Draws are the same in each call."""
     device = next(model.parameters()).device
     total = weight = 0.0

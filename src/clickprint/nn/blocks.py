@@ -21,22 +21,39 @@ class Attention(nn.Module):
     `keys` attends to something else than the queries' own input (the first SASRec normalises its queries only).
     """
 
-    def __init__(self, width: int, heads: int, *, dropout: float = 0.0, rope: bool = False, bias: bool = True) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        dropout: float = 0.0,
+        rope: bool = False,
+        bias: bool = True,
+    ) -> None:
         super().__init__()
         if width % heads:
             raise ValueError(f"{heads} heads do not divide a width of {width}")
         self.heads, self.dropout, self.rope = heads, dropout, rope
-        self.query, self.key, self.value, self.out = (nn.Linear(width, width, bias=bias) for _ in range(4))
+        self.query, self.key, self.value, self.out = (
+            nn.Linear(width, width, bias=bias) for _ in range(4)
+        )
 
-    def forward(self, x: Hidden, *, keys: Hidden | None = None, mask: Mask = None, index: Index = None) -> Hidden:
+    def forward(
+        self, x: Hidden, *, keys: Hidden | None = None, mask: Mask = None, index: Index = None
+    ) -> Hidden:
         source = x if keys is None else keys
-        q, k, v = (self._split(m(t)) for m, t in ((self.query, x), (self.key, source), (self.value, source)))
+        q, k, v = (
+            self._split(m(t))
+            for m, t in ((self.query, x), (self.key, source), (self.value, source))
+        )
         if self.rope:
             place = torch.arange(x.shape[1], device=x.device)[None] if index is None else index
             q, k = rotate(q, place[:, None]), rotate(k, place[:, None])
         dropout = self.dropout if self.training else 0.0
         allowed = None if mask is None else mask[:, None]
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, dropout_p=dropout, is_causal=mask is None)
+        mixed = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=allowed, dropout_p=dropout, is_causal=mask is None
+        )
         return self.out(mixed.transpose(1, 2).flatten(2))
 
     def _split(self, x: Hidden) -> Float[Tensor, "B H L d"]:
@@ -46,9 +63,19 @@ class Attention(nn.Module):
 class FeedForward(nn.Module):
     """Two linear maps with an activation and dropout between them; `swiglu` has a third map as its gate."""
 
-    def __init__(self, width: int, inner: int, *, dropout: float = 0.0, activation: str = "relu", bias: bool = True) -> None:
+    def __init__(
+        self,
+        width: int,
+        inner: int,
+        *,
+        dropout: float = 0.0,
+        activation: str = "relu",
+        bias: bool = True,
+    ) -> None:
         super().__init__()
-        self.activation: nn.Module = {"relu": nn.ReLU, "gelu": nn.GELU, "swiglu": nn.SiLU}[activation]()
+        self.activation: nn.Module = {"relu": nn.ReLU, "gelu": nn.GELU, "swiglu": nn.SiLU}[
+            activation
+        ]()
         self.up, self.down = nn.Linear(width, inner, bias=bias), nn.Linear(inner, width, bias=bias)
         self.gate = nn.Linear(width, inner, bias=bias) if activation == "swiglu" else None
         self.dropout = nn.Dropout(dropout)
@@ -61,7 +88,15 @@ class FeedForward(nn.Module):
 class SASRecBlock(nn.Module):
     """The layer of SASRec as its authors run it: q = LN(x); h = q + attention(q, x); y = LN(h); y + FFN(y). Kang & McAuley, 2018."""
 
-    def __init__(self, width: int, heads: int, *, inner: int | None = None, dropout: float = 0.2, activation: str = "relu") -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        inner: int | None = None,
+        dropout: float = 0.2,
+        activation: str = "relu",
+    ) -> None:
         super().__init__()
         self.attention = Attention(width, heads, dropout=dropout)
         self.ffn = FeedForward(width, inner or width, dropout=dropout, activation=activation)
@@ -77,7 +112,9 @@ class SASRecBlock(nn.Module):
 class PostNormBlock(nn.Module):
     """The first Transformer's layer: LN(x + attention(x)), LN(· + FFN(·)); UQABench's SASRec."""
 
-    def __init__(self, width: int, heads: int, *, inner: int, dropout: float = 0.1, activation: str = "relu") -> None:
+    def __init__(
+        self, width: int, heads: int, *, inner: int, dropout: float = 0.1, activation: str = "relu"
+    ) -> None:
         super().__init__()
         self.attention = Attention(width, heads, dropout=dropout)
         self.ffn = FeedForward(width, inner, dropout=dropout, activation=activation)
@@ -92,7 +129,9 @@ class PostNormBlock(nn.Module):
 class LiGRBlock(nn.Module):
     """eSASRec's layer: pre-norm, each branch weighed by a gate of its input: x + σ(W x) · branch(LN x), with a SwiGLU. Source: 5.3."""
 
-    def __init__(self, width: int, heads: int, *, inner: int | None = None, dropout: float = 0.2) -> None:
+    def __init__(
+        self, width: int, heads: int, *, inner: int | None = None, dropout: float = 0.2
+    ) -> None:
         super().__init__()
         self.attention = Attention(width, heads, dropout=dropout)
         self.ffn = FeedForward(width, inner or 4 * width, dropout=dropout, activation="swiglu")
@@ -101,14 +140,18 @@ class LiGRBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Hidden, *, mask: Mask = None, index: Index = None) -> Hidden:
-        x = x + self.gates[0](x).sigmoid() * self.dropout(self.attention(self.norms[0](x), mask=mask, index=index))
+        x = x + self.gates[0](x).sigmoid() * self.dropout(
+            self.attention(self.norms[0](x), mask=mask, index=index)
+        )
         return x + self.gates[1](x).sigmoid() * self.dropout(self.ffn(self.norms[1](x)))
 
 
 class TransformerPPBlock(nn.Module):
     """Transformer++: RMSNorm before, rotary positions, SwiGLU, no biases. Output maps start smaller by √(2 layers)."""
 
-    def __init__(self, width: int, heads: int, *, inner: int, layers: int, dropout: float = 0.1) -> None:
+    def __init__(
+        self, width: int, heads: int, *, inner: int, layers: int, dropout: float = 0.1
+    ) -> None:
         super().__init__()
         self.attention = Attention(width, heads, dropout=dropout, rope=True, bias=False)
         self.ffn = FeedForward(width, inner, activation="swiglu", bias=False)
@@ -126,9 +169,18 @@ class TransformerPPBlock(nn.Module):
 class GRULayers(nn.Module):
     """GRU4Rec's: recurrent layers, and a linear map back where they are wider. Hidasi et al., 2016; UQABench's has a norm after it."""
 
-    def __init__(self, width: int, hidden: int, *, layers: int = 1, dropout: float = 0.1, bias: bool = True) -> None:
+    def __init__(
+        self, width: int, hidden: int, *, layers: int = 1, dropout: float = 0.1, bias: bool = True
+    ) -> None:
         super().__init__()
-        self.gru = nn.GRU(width, hidden, layers, bias=bias, batch_first=True, dropout=dropout if layers > 1 else 0.0)
+        self.gru = nn.GRU(
+            width,
+            hidden,
+            layers,
+            bias=bias,
+            batch_first=True,
+            dropout=dropout if layers > 1 else 0.0,
+        )
         self.out = nn.Linear(hidden, width) if hidden != width else nn.Identity()
 
     def forward(self, x: Hidden) -> Hidden:
@@ -157,7 +209,11 @@ class HSTUBlock(nn.Module):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        self.heads, self.length, self.widths = heads, length, (value_width, value_width, query_width, query_width)
+        self.heads, self.length, self.widths = (
+            heads,
+            length,
+            (value_width, value_width, query_width, query_width),
+        )
         self.project = nn.Linear(width, heads * sum(self.widths), bias=False)
         nn.init.normal_(self.project.weight, std=0.02)
         self.out = nn.Linear(heads * value_width, width)
@@ -166,15 +222,29 @@ class HSTUBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, x: Hidden, *, mask: Mask = None, seconds: Int[Tensor, "B L"] | None = None, lengths: Int[Tensor, "B"] | None = None
+        self,
+        x: Hidden,
+        *,
+        mask: Mask = None,
+        seconds: Int[Tensor, "B L"] | None = None,
+        lengths: Int[Tensor, "B"] | None = None,
     ) -> Hidden:
         length = x.shape[1]
-        parts = F.silu(self.project(F.layer_norm(x, x.shape[-1:], eps=1e-6))).split([self.heads * w for w in self.widths], -1)
-        u, (v, q, k) = parts[0], (p.unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in parts[1:])
+        parts = F.silu(self.project(F.layer_norm(x, x.shape[-1:], eps=1e-6))).split(
+            [self.heads * w for w in self.widths], -1
+        )
+        u, (v, q, k) = (
+            parts[0],
+            (p.unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in parts[1:]),
+        )
         scores = q @ k.transpose(-1, -2)
         if self.bias is not None:
             scores = scores + self.bias(length, seconds, lengths)[:, None]
         weights = F.silu(scores) / self.length
-        allowed = torch.ones(1, length, length, dtype=torch.bool, device=x.device).tril() if mask is None else mask
+        allowed = (
+            torch.ones(1, length, length, dtype=torch.bool, device=x.device).tril()
+            if mask is None
+            else mask
+        )
         mixed = (weights * allowed[:, None] @ v).transpose(1, 2).flatten(2)
         return x + self.out(self.dropout(F.layer_norm(mixed, mixed.shape[-1:], eps=1e-6) * u))

@@ -31,13 +31,23 @@ class Tower(nn.Module):
         self.summary = nn.Parameter(torch.empty(width).normal_(std=0.02))
         self.clock = nn.Linear(1 + len(HALF_LIVES), width)
         self.count = nn.Linear(1, width)
-        self.layers = nn.ModuleList([TransformerPPBlock(width, heads, inner=inner, layers=layers, dropout=dropout) for _ in range(layers)])
+        self.layers = nn.ModuleList(
+            [
+                TransformerPPBlock(width, heads, inner=inner, layers=layers, dropout=dropout)
+                for _ in range(layers)
+            ]
+        )
         for layer in self.layers:
             layer.attention.dropout = 0.0  # type: ignore[union-attr]  # to drop weights of the attention is half of a step's work on a CPU
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, events: Float[Tensor, "B L D"], seconds: Int[Tensor, "B L"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B D"]:
+    def forward(
+        self,
+        events: Float[Tensor, "B L D"],
+        seconds: Int[Tensor, "B L"],
+        lengths: Int[Tensor, "B"],
+    ) -> Float[Tensor, "B D"]:
         """`seconds` between each event and the cut, 0 or more; padding stands at the right. A row without events has a vector, too."""
         many = torch.log1p(lengths[:, None].float())
         summary = self.summary + self.count(many / LONG)
@@ -54,7 +64,9 @@ def distance(seconds: Int[Tensor, "*B"]) -> Float[Tensor, "*B F"]:
     """A distance in time as numbers that a linear map can use: log(1 + hours) and what is left of 1 after it, for each half-life."""
     hours = seconds.float() / HOUR
     lives = torch.tensor(HALF_LIVES, dtype=torch.float32, device=seconds.device) * (DAY / HOUR)
-    return torch.cat([torch.log1p(hours)[..., None] / LONG, torch.exp2(-hours[..., None] / lives)], -1)
+    return torch.cat(
+        [torch.log1p(hours)[..., None] / LONG, torch.exp2(-hours[..., None] / lives)], -1
+    )
 
 
 class TwoTowers(HistoryModel):
@@ -82,14 +94,21 @@ class TwoTowers(HistoryModel):
         super().__init__()
         self.length, self.width, self.pieces = length, width, pieces
         self.embed = EventEmbedding(sizes, width, deviation=deviation)
-        self.past, self.future = (Tower(width, layers, heads, inner=inner, dropout=dropout) for _ in range(2))
+        self.past, self.future = (
+            Tower(width, layers, heads, inner=inner, dropout=dropout) for _ in range(2)
+        )
         self.from_past, self.from_future = nn.Linear(width, width), nn.Linear(width, width)
         self.active = nn.Linear(width, 1)
 
-    def forward(self, past: Batch, future: Batch) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B D"], Float[Tensor, "B"]]:
+    def forward(
+        self, past: Batch, future: Batch
+    ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B D"], Float[Tensor, "B"]]:
         """Both sides' unit vectors, and the logit of being active after the cut, from the past alone."""
         before, after = self._states(self.past, past), self._states(self.future, future)
-        left, right = F.normalize(self.from_past(before), dim=-1), F.normalize(self.from_future(after), dim=-1)
+        left, right = (
+            F.normalize(self.from_past(before), dim=-1),
+            F.normalize(self.from_future(after), dim=-1),
+        )
         return left, right, self.active(before)[:, 0]
 
     def last(self, batch: Batch) -> Float[Tensor, "B D"]:
@@ -117,8 +136,14 @@ class TwoTowersLoss:
     active: float = 1.0
 
     def __post_init__(self) -> None:
-        faults = [f"temperature: found {self.temperature}, expected a number above 0"] if not self.temperature > 0 else []
-        faults += [f"active: found {self.active}, expected 0 or more"] if not self.active >= 0 else []
+        faults = (
+            [f"temperature: found {self.temperature}, expected a number above 0"]
+            if not self.temperature > 0
+            else []
+        )
+        faults += (
+            [f"active: found {self.active}, expected 0 or more"] if not self.active >= 0 else []
+        )
         if faults:
             raise ConfigError("; ".join(faults))
 
@@ -126,8 +151,12 @@ class TwoTowersLoss:
         past, future, users = part
         left, right, logit = model(past, future)
         some = future.lengths > 0
-        total = losses.multi_label(logit[:, None], some[:, None].float()) * (self.active * len(users))
+        total = losses.multi_label(logit[:, None], some[:, None].float()) * (
+            self.active * len(users)
+        )
         if not some.any():
             return total
         same = users[some][:, None] == users[some]
-        return total + losses.info_nce(left[some], right[some], temperature=self.temperature, same=same) * int(some.sum())
+        return total + losses.info_nce(
+            left[some], right[some], temperature=self.temperature, same=same
+        ) * int(some.sum())

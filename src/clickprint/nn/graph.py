@@ -26,17 +26,27 @@ class Edges:
 class Graph(nn.Module):
     """The vectors: of left nodes, right nodes and relations."""
 
-    def __init__(self, left: int, right: int, relations: int, width: int, *, temperature: float = 1.0) -> None:
+    def __init__(
+        self, left: int, right: int, relations: int, width: int, *, temperature: float = 1.0
+    ) -> None:
         super().__init__()
         self.temperature = temperature
-        self.left, self.right, self.relation = nn.Embedding(left, width), nn.Embedding(right, width), nn.Embedding(relations, width)
+        self.left, self.right, self.relation = (
+            nn.Embedding(left, width),
+            nn.Embedding(right, width),
+            nn.Embedding(relations, width),
+        )
         for table in (self.left, self.right):
             nn.init.normal_(table.weight, std=width**-0.5)
         nn.init.zeros_(self.relation.weight)
 
     def forward(self, edges: Edges) -> Float[Tensor, "B B"]:
         """How well the left node of each edge (row) goes with the right node and relation of each (column): cosine / temperature."""
-        return F.normalize(self.left(edges.left), dim=-1) @ self.ends(edges.right, edges.relation).T / self.temperature
+        return (
+            F.normalize(self.left(edges.left), dim=-1)
+            @ self.ends(edges.right, edges.relation).T
+            / self.temperature
+        )
 
     def ends(self, right: Int[Tensor, "B"], relation: Int[Tensor, "B"]) -> Float[Tensor, "B D"]:
         """Where edges point to: unit vectors."""

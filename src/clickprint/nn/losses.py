@@ -15,7 +15,9 @@ ROWS = 64  # of `dot_with` at a time
 NEVER = -1e9  # a logit that takes no part; finite, because inf − inf is not a number
 
 
-def full_softmax(states: Float[Tensor, "N D"], items: Float[Tensor, "V D"], targets: Int[Tensor, "N"]) -> Float[Tensor, ""]:
+def full_softmax(
+    states: Float[Tensor, "N D"], items: Float[Tensor, "V D"], targets: Int[Tensor, "N"]
+) -> Float[Tensor, ""]:
     """Cross entropy over the whole catalogue."""
     return F.cross_entropy((states @ items.T).float(), targets)
 
@@ -46,12 +48,18 @@ def sampled_softmax(
     return (torch.logsumexp(torch.cat([true, others], 1), 1) - true[:, 0]).mean()
 
 
-def dot_with(states: Float[Tensor, "N D"], items: Float[Tensor, "V D"], chosen: Int[Tensor, "N K"]) -> Float[Tensor, "N K"]:
+def dot_with(
+    states: Float[Tensor, "N D"], items: Float[Tensor, "V D"], chosen: Int[Tensor, "N K"]
+) -> Float[Tensor, "N K"]:
     """The inner products of each row with its own K items, without ever holding N × K × D numbers on a CPU.
 
     Five times as fast there as items[chosen] and its backward (a thousand rows, 256 of 12,000 items, width 64).
     """
-    if states.device.type != "cpu" or states.dtype != torch.float32 or items.dtype != torch.float32:
+    if (
+        states.device.type != "cpu"
+        or states.dtype != torch.float32
+        or items.dtype != torch.float32
+    ):
         return torch.einsum("nd,nkd->nk", states, F.embedding(chosen, items))
     return _DotWith.apply(states, items, chosen)
 
@@ -65,7 +73,9 @@ class _DotWith(torch.autograd.Function):
         out = states.new_empty(chosen.shape)
         for start in range(0, len(chosen), ROWS):
             some = slice(start, start + ROWS)
-            out[some] = torch.bmm(states[some, None], F.embedding(chosen[some], items).transpose(1, 2))[:, 0]
+            out[some] = torch.bmm(
+                states[some, None], F.embedding(chosen[some], items).transpose(1, 2)
+            )[:, 0]
         return out
 
     @staticmethod
@@ -74,15 +84,21 @@ class _DotWith(torch.autograd.Function):
         rows, many = chosen.shape
         flat, weights = chosen.reshape(-1), grad.reshape(-1)
         by_row = _sparse(torch.arange(0, rows * many + 1, many), flat, weights, (rows, len(items)))
-        order = torch.argsort(flat.int(), stable=True)  # stable: the sum's order, and so its bytes, do not depend on the sort
+        order = torch.argsort(
+            flat.int(), stable=True
+        )  # stable: the sum's order, and so its bytes, do not depend on the sort
         ends = F.pad(torch.bincount(flat, minlength=len(items)).cumsum(0), (1, 0))
-        by_item = _sparse(ends, torch.div(order, many, rounding_mode="floor"), weights[order], (len(items), rows))
+        by_item = _sparse(
+            ends, torch.div(order, many, rounding_mode="floor"), weights[order], (len(items), rows)
+        )
         return by_row @ items, by_item @ states, None
 
 
 def _sparse(starts: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Sparse (CSR|invariant)", UserWarning)  # torch calls the layout a beta
+        warnings.filterwarnings(
+            "ignore", "Sparse (CSR|invariant)", UserWarning
+        )  # torch calls the layout a beta
         return torch.sparse_csr_tensor(starts, columns, values, size=size, check_invariants=False)
 
 
@@ -99,15 +115,25 @@ def gbce(
     α = K / (V − 1), β = α (t (1 − 1/α) + 1/α), t = `calibration`: 0 is plain BCE, 1 fully calibrated. Accidental hits take no part.
     Source: Petrov & Macdonald, gSASRec, RecSys 2023.
     """
-    alpha = min(negatives.shape[1] / max(len(items) - 1, 1), 1.0)  # more draws than other items are no finer than all of them
+    alpha = min(
+        negatives.shape[1] / max(len(items) - 1, 1), 1.0
+    )  # more draws than other items are no finer than all of them
     beta = alpha * (calibration * (1 - 1 / alpha) + 1 / alpha)
     true = (states * items[targets]).sum(-1).float()
-    others = dot_with(states, items, negatives).float().masked_fill(negatives == targets[:, None], NEVER)
+    others = (
+        dot_with(states, items, negatives)
+        .float()
+        .masked_fill(negatives == targets[:, None], NEVER)
+    )
     return -(beta * F.logsigmoid(true) + F.logsigmoid(-others).sum(1)).mean()
 
 
 def info_nce(
-    left: Float[Tensor, "N D"], right: Float[Tensor, "N D"], *, temperature: float = 0.07, same: Bool[Tensor, "N N"] | None = None
+    left: Float[Tensor, "N D"],
+    right: Float[Tensor, "N D"],
+    *,
+    temperature: float = 0.07,
+    same: Bool[Tensor, "N N"] | None = None,
 ) -> Float[Tensor, ""]:
     """In-batch contrast both ways, of unit vectors: row i of each side belongs to row i of the other, all other rows are negatives.
 
@@ -115,13 +141,19 @@ def info_nce(
     """
     logits = (F.normalize(left, dim=-1) @ F.normalize(right, dim=-1).T).float() / temperature
     if same is not None:
-        logits = logits.masked_fill(same & ~torch.eye(len(logits), dtype=torch.bool, device=logits.device), NEVER)
+        logits = logits.masked_fill(
+            same & ~torch.eye(len(logits), dtype=torch.bool, device=logits.device), NEVER
+        )
     rows = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, rows) + F.cross_entropy(logits.T, rows)) / 2
 
 
 def set_contrastive(
-    scores: Float[Tensor, "N C"], positive: Bool[Tensor, "N C"], taking_part: Bool[Tensor, "N C"] | None = None, *, temperature: float = 1.0
+    scores: Float[Tensor, "N C"],
+    positive: Bool[Tensor, "N C"],
+    taking_part: Bool[Tensor, "N C"] | None = None,
+    *,
+    temperature: float = 1.0,
 ) -> Float[Tensor, ""]:
     """−log of each positive's share among all candidates of its row (OnePiece's L_SCL), the mean over all positives.
 
@@ -134,18 +166,24 @@ def set_contrastive(
     return -shares.masked_fill(~positive, 0).sum() / positive.sum().clamp(min=1)
 
 
-def staged(scores: Float[Tensor, "N C"], chosen: Bool[Tensor, "N C"], from_: Bool[Tensor, "N C"]) -> Float[Tensor, ""]:
+def staged(
+    scores: Float[Tensor, "N C"], chosen: Bool[Tensor, "N C"], from_: Bool[Tensor, "N C"]
+) -> Float[Tensor, ""]:
     """One step of the funnel (TBGRecall's L_click, L_pay): each chosen one against itself and those of `from_` that were not chosen.
 
     −log e_i / (e_i + Σ_{j ∈ from_ \\ chosen} e_j), the mean over all chosen; zero where nothing was chosen.
     """
-    others = torch.logsumexp(scores.float().masked_fill(~(from_ & ~chosen), NEVER), 1, keepdim=True)
+    others = torch.logsumexp(
+        scores.float().masked_fill(~(from_ & ~chosen), NEVER), 1, keepdim=True
+    )
     each = torch.logaddexp(scores.float(), others) - scores.float()
     return each.masked_fill(~chosen, 0).sum() / chosen.sum().clamp(min=1)
 
 
 def multi_label(
-    logits: Float[Tensor, "N T"], targets: Float[Tensor, "N T"], weights: Float[Tensor, "T"] | None = None
+    logits: Float[Tensor, "N T"],
+    targets: Float[Tensor, "N T"],
+    weights: Float[Tensor, "T"] | None = None,
 ) -> Float[Tensor, ""]:
     """Binary cross entropy of every label, the mean over rows and labels; `weights` counts a label's positives more or less."""
     return F.binary_cross_entropy_with_logits(logits.float(), targets.float(), pos_weight=weights)

@@ -23,7 +23,11 @@ CHUNK = 32  # steps of Mamba-2 that are one matrix product
 
 
 def selective_scan(
-    x: Float[Tensor, "B L E"], delta: Float[Tensor, "B L E"], a: Float[Tensor, "E N"], b: Float[Tensor, "B L N"], c: Float[Tensor, "B L N"]
+    x: Float[Tensor, "B L E"],
+    delta: Float[Tensor, "B L E"],
+    a: Float[Tensor, "E N"],
+    b: Float[Tensor, "B L N"],
+    c: Float[Tensor, "B L N"],
 ) -> Float[Tensor, "B L E"]:
     """h_t = exp(Δ_t A) h_{t−1} + Δ_t B_t x_t;  y_t = ⟨C_t, h_t⟩. One step after the other, all users and channels at once."""
     if kernel := _fused(x, "selective_scan_interface", "selective_scan_fn"):
@@ -34,7 +38,9 @@ def selective_scan(
         x, delta, a, b, c = (t.to(kind) for t in (x, delta, a, b, c))
         users = max(CACHED // a.numel(), 1) if x.device.type == "cpu" else max(len(x), 1)
         some = zip(*(t.split(users) for t in (x, delta, b, c)), strict=True)
-        return torch.cat([_Scan.apply(x, delta, a, b, c, torch.is_grad_enabled()) for x, delta, b, c in some])
+        return torch.cat(
+            [_Scan.apply(x, delta, a, b, c, torch.is_grad_enabled()) for x, delta, b, c in some]
+        )
 
 
 class _Scan(torch.autograd.Function):
@@ -44,7 +50,9 @@ class _Scan(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, keep: bool) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, keep: bool
+    ) -> Tensor:
         length, drive, rates = x.shape[1], delta * x, a.T.contiguous()
         kept = length + 1 if keep else 2  # the first is that before the first step
         states = x.new_zeros(kept, x.shape[0], *rates.shape)
@@ -63,7 +71,9 @@ class _Scan(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, delta, rates, b, c, states = ctx.saved_tensors
         drive = delta * x
-        to_drive, to_delta, to_b, to_c, to_rates = (torch.empty_like(t) for t in (x, x, b, c, rates))
+        to_drive, to_delta, to_b, to_c, to_rates = (
+            torch.empty_like(t) for t in (x, x, b, c, rates)
+        )
         to_state, work = torch.zeros_like(states[0]), torch.empty_like(states[0])
         to_rates.zero_()
         for t in reversed(range(x.shape[1])):
@@ -71,7 +81,9 @@ class _Scan(torch.autograd.Function):
             to_c[:, t] = torch.mul(states[t + 1], grad[:, t, None], out=work).sum(-1)
             to_drive[:, t] = (b[:, t, None] @ to_state)[:, 0]
             to_b[:, t] = torch.mul(to_state, drive[:, t, None], out=work).sum(-1)
-            to_state.mul_(torch.mul(delta[:, t, None], rates, out=work).exp_())  # now that of the state before
+            to_state.mul_(
+                torch.mul(delta[:, t, None], rates, out=work).exp_()
+            )  # now that of the state before
             to_exponent = torch.mul(to_state, states[t], out=work)
             to_delta[:, t] = (to_exponent * rates).sum(1)
             to_rates += to_exponent.mul_(delta[:, t, None]).sum(0)
@@ -79,7 +91,11 @@ class _Scan(torch.autograd.Function):
 
 
 def chunked_scan(
-    x: Float[Tensor, "B L H P"], delta: Float[Tensor, "B L H"], a: Float[Tensor, "H"], b: Float[Tensor, "B L N"], c: Float[Tensor, "B L N"]
+    x: Float[Tensor, "B L H P"],
+    delta: Float[Tensor, "B L H"],
+    a: Float[Tensor, "H"],
+    b: Float[Tensor, "B L N"],
+    c: Float[Tensor, "B L N"],
 ) -> Float[Tensor, "B L H P"]:
     """h_t = exp(Δ_t a) h_{t−1} + Δ_t B_t x_tᵀ;  y_t = C_tᵀ h_t, with one decay a head: inside a chunk a masked matrix product, between
     chunks a state."""
@@ -91,7 +107,9 @@ def chunked_scan(
     x, log_decay = x * delta[..., None], a * delta
     batch, length, heads, width = x.shape
     spare = -length % CHUNK
-    x, log_decay, b, c = (F.pad(t, (*([0, 0] * (t.ndim - 2)), 0, spare)) for t in (x, log_decay, b, c))
+    x, log_decay, b, c = (
+        F.pad(t, (*([0, 0] * (t.ndim - 2)), 0, spare)) for t in (x, log_decay, b, c)
+    )
     x, log_decay, b, c = (t.unflatten(1, (-1, CHUNK)) for t in (x, log_decay, b, c))
     total = log_decay.cumsum(2)  # B, chunks, CHUNK, H
     apart = total[:, :, :, None] - total[:, :, None]  # from step j (exclusive) to step i
@@ -114,11 +132,16 @@ class Mamba1(nn.Module):
     def __init__(self, width: int, *, state: int = 16, kernel: int = 4, expand: int = 2) -> None:
         super().__init__()
         inner, self.rank, self.state = expand * width, math.ceil(width / 16), state
-        self.enter, self.leave = nn.Linear(width, 2 * inner, bias=False), nn.Linear(inner, width, bias=False)
+        self.enter, self.leave = (
+            nn.Linear(width, 2 * inner, bias=False),
+            nn.Linear(inner, width, bias=False),
+        )
         self.conv = nn.Conv1d(inner, inner, kernel, groups=inner, padding=kernel - 1)
         self.select = nn.Linear(inner, self.rank + 2 * state, bias=False)
         self.delta = nn.Linear(self.rank, inner)
-        self.log_a = nn.Parameter(torch.arange(1, state + 1, dtype=torch.float32).log().repeat(inner, 1))
+        self.log_a = nn.Parameter(
+            torch.arange(1, state + 1, dtype=torch.float32).log().repeat(inner, 1)
+        )
         self.skip = nn.Parameter(torch.ones(inner))
         nn.init.uniform_(self.delta.weight, -(self.rank**-0.5), self.rank**-0.5)
         _start_delta(self.delta.bias)
@@ -128,14 +151,25 @@ class Mamba1(nn.Module):
         inner, gate = self.enter(x).chunk(2, -1)
         inner = F.silu(self.conv(inner.transpose(1, 2))[..., :length].transpose(1, 2))
         rank, b, c = self.select(inner).split([self.rank, self.state, self.state], -1)
-        mixed = selective_scan(inner, F.softplus(self.delta(rank)), -torch.exp(self.log_a), b, c) + self.skip * inner
+        mixed = (
+            selective_scan(inner, F.softplus(self.delta(rank)), -torch.exp(self.log_a), b, c)
+            + self.skip * inner
+        )
         return self.leave(mixed * F.silu(gate))
 
 
 class Mamba2(nn.Module):
     """The Mamba-2 mixer: one decay a head, so that the scan is matrix products; RMSNorm on the gated output."""
 
-    def __init__(self, width: int, *, state: int = 64, kernel: int = 4, expand: int = 2, head_width: int = 64) -> None:
+    def __init__(
+        self,
+        width: int,
+        *,
+        state: int = 64,
+        kernel: int = 4,
+        expand: int = 2,
+        head_width: int = 64,
+    ) -> None:
         super().__init__()
         inner = expand * width
         if inner % head_width:
@@ -152,7 +186,9 @@ class Mamba2(nn.Module):
 
     def forward(self, x: Hidden) -> Hidden:
         length = x.shape[1]
-        gate, mixed, delta = self.enter(x).split([self.inner, self.inner + 2 * self.state, self.heads], -1)
+        gate, mixed, delta = self.enter(x).split(
+            [self.inner, self.inner + 2 * self.state, self.heads], -1
+        )
         mixed = F.silu(self.conv(mixed.transpose(1, 2))[..., :length].transpose(1, 2))
         inner, b, c = mixed.split([self.inner, self.state, self.state], -1)
         inner, delta = inner.unflatten(-1, (self.heads, -1)), F.softplus(delta + self.delta)
@@ -163,11 +199,15 @@ class Mamba2(nn.Module):
 class MambaBlock(nn.Module):
     """Mamba4Rec's layer: LN(dropout(mixer(x)) + x), then LN(· + FFN(·)); with one layer the paper leaves the first residual out."""
 
-    def __init__(self, mixer: nn.Module, width: int, *, dropout: float = 0.2, residual: bool = True) -> None:
+    def __init__(
+        self, mixer: nn.Module, width: int, *, dropout: float = 0.2, residual: bool = True
+    ) -> None:
         super().__init__()
         self.mixer, self.residual = mixer, residual
         self.ffn = FeedForward(width, 4 * width, dropout=dropout, activation="gelu")
-        self.norms = nn.ModuleList([nn.LayerNorm(width, eps=1e-12), nn.LayerNorm(width, eps=1e-12)])
+        self.norms = nn.ModuleList(
+            [nn.LayerNorm(width, eps=1e-12), nn.LayerNorm(width, eps=1e-12)]
+        )
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Hidden) -> Hidden:
@@ -192,5 +232,7 @@ def _of_package(module: str, name: str) -> Any:
 @torch.no_grad()
 def _start_delta(bias: Tensor, low: float = 1e-3, high: float = 0.1) -> None:
     """The bias whose softplus is spread over [low, high] by its logarithm."""
-    delta = torch.exp(torch.rand_like(bias) * (math.log(high) - math.log(low)) + math.log(low)).clamp(min=1e-4)
+    delta = torch.exp(
+        torch.rand_like(bias) * (math.log(high) - math.log(low)) + math.log(low)
+    ).clamp(min=1e-4)
     bias.copy_(delta + torch.log(-torch.expm1(-delta)))

@@ -37,7 +37,9 @@ def session(sessions: Int[Tensor, "B L"], context: Bool[Tensor, "B L"]) -> Bool[
     return (key < query) | own_context | own
 
 
-def block_causal(base: int, blocks: int, size: int, *, device: torch.device | str | None = None) -> Bool[Tensor, "L L"]:
+def block_causal(
+    base: int, blocks: int, size: int, *, device: torch.device | str | None = None
+) -> Bool[Tensor, "L L"]:
     """OnePiece's reasoning: `base` tokens see each other (both ways) and no block; block j sees the base, the blocks before it, and itself.
 
     L = base + blocks · size.
@@ -47,7 +49,9 @@ def block_causal(base: int, blocks: int, size: int, *, device: torch.device | st
     return block[None, :] <= block[:, None]
 
 
-def group_query(length: int, conditions: int, *, device: torch.device | str | None = None) -> Bool[Tensor, "L L"]:
+def group_query(
+    length: int, conditions: int, *, device: torch.device | str | None = None
+) -> Bool[Tensor, "L L"]:
     """LUM's: a causal sequence, and conditions after it that each see the sequence and themselves, never each other."""
     place = torch.arange(length + conditions, device=device)
     query, key = place[:, None], place[None, :]

@@ -48,26 +48,37 @@ class MultiTaskTransformer(NextItem):
         now: bool = True,
     ) -> None:
         inner = max(8 * width // 3, 1)
-        blocks = [TransformerPPBlock(width, heads, inner=inner, layers=layers, dropout=dropout) for _ in range(layers)]
+        blocks = [
+            TransformerPPBlock(width, heads, inner=inner, layers=layers, dropout=dropout)
+            for _ in range(layers)
+        ]
         super().__init__(sizes, width, length, blocks, positions=False, dropout=dropout)
         self.from_cut, self.ranks = now, ITEM in targets
-        self.heads = nn.ModuleDict({name: nn.Linear(width, sizes[name] + 1) for name in targets if name != ITEM})
+        self.heads = nn.ModuleDict(
+            {name: nn.Linear(width, sizes[name] + 1) for name in targets if name != ITEM}
+        )
         self.window = nn.Linear(width, labels) if labels else None
         self.since = nn.Embedding(TIME_BUCKETS + 1, width) if now else None
-        self.mix = nn.ModuleList([nn.Linear(width, width), nn.Linear(width, width)]) if now else None
+        self.mix = (
+            nn.ModuleList([nn.Linear(width, width), nn.Linear(width, width)]) if now else None
+        )
 
     def forward(self, batch: Batch) -> Float[Tensor, "B L D"]:
         """The vector at each event's moment. It has seen that event, those before it, and how long ago that was."""
         states = super().forward(batch)
         if self.since is None or self.mix is None:
             return states
-        return states + self.mix[1](F.gelu(self.mix[0](states) + self.since(time_bucket(batch.fields[TIME]))))
+        return states + self.mix[1](
+            F.gelu(self.mix[0](states) + self.since(time_bucket(batch.fields[TIME])))
+        )
 
     @property
     def items(self) -> Float[Tensor, "V1 D"]:
         """See NextItem. Raises ConfigError where the next item was no target."""
         if not self.ranks:
-            raise ConfigError("the next item was no target of this training, so no item is ranked; give it a weight above 0")
+            raise ConfigError(
+                "the next item was no target of this training, so no item is ranked; give it a weight above 0"
+            )
         return self.embed[ITEM].weight  # type: ignore[return-value]
 
     def last(self, batch: Batch) -> Float[Tensor, "B D"]:
@@ -86,14 +97,24 @@ class MultiTaskLoss:
     softmax over all of their values. A weight of 0 leaves the target out, and its head.
     """
 
-    targets: Mapping[str, float] = field(default_factory=lambda: {ITEM: 1.0, "kind": 1.0, "gap": 1.0})
+    targets: Mapping[str, float] = field(
+        default_factory=lambda: {ITEM: 1.0, "kind": 1.0, "gap": 1.0}
+    )
     windows: float = 0.2
     item: NextItemLoss = NextItemLoss(kind="sampled", shared=True, logq=True)
 
     def __post_init__(self) -> None:
         weights = {**{f"targets.{n}": w for n, w in self.targets.items()}, "windows": self.windows}
-        wrong = [f"{n}: found {w}, expected a number, 0 or more" for n, w in weights.items() if not (math.isfinite(w) and w >= 0)]
-        wrong += ["found no weight above 0, so there is nothing to learn"] if not wrong and not any(weights.values()) else []
+        wrong = [
+            f"{n}: found {w}, expected a number, 0 or more"
+            for n, w in weights.items()
+            if not (math.isfinite(w) and w >= 0)
+        ]
+        wrong += (
+            ["found no weight above 0, so there is nothing to learn"]
+            if not wrong and not any(weights.values())
+            else []
+        )
         if wrong:
             raise ConfigError("; ".join(wrong))
 
@@ -112,13 +133,19 @@ class MultiTaskLoss:
             target = nexts.fields[name]
             some = target > 0
             if name == ITEM:
-                total = total + self.targets[name] * self.item.of(states[some], bare.items, target[some])
+                total = total + self.targets[name] * self.item.of(
+                    states[some], bare.items, target[some]
+                )
             else:
                 logits = bare.heads[name](states[some]).float()
-                total = total + self.targets[name] * F.cross_entropy(logits, target[some], reduction="sum")
+                total = total + self.targets[name] * F.cross_entropy(
+                    logits, target[some], reduction="sum"
+                )
         if bare.window is not None:
             logits = bare.window(states[asked]).float()
-            total = total + self.windows * F.binary_cross_entropy_with_logits(logits, labels.float(), weights[:, None], reduction="sum")
+            total = total + self.windows * F.binary_cross_entropy_with_logits(
+                logits, labels.float(), weights[:, None], reduction="sum"
+            )
         return total
 
 
@@ -136,10 +163,16 @@ class Windows:
     starts: Int64[np.ndarray, "U1"]
     seconds: Int64[np.ndarray, "L"]
     bought: Bool[np.ndarray, "L"]
-    tastes: Sequence[tuple[Int64[np.ndarray, "L"], int]]  # each event's column, and how many columns there are
+    tastes: Sequence[
+        tuple[Int64[np.ndarray, "L"], int]
+    ]  # each event's column, and how many columns there are
     origin: int = field(init=False)
-    lift: int = field(init=False)  # more than there are seconds from the origin to the end of any window
-    ordered: Int64[np.ndarray, "L"] = field(init=False)  # the seconds from the origin, lifted so that they rise from user to user
+    lift: int = field(
+        init=False
+    )  # more than there are seconds from the origin to the end of any window
+    ordered: Int64[np.ndarray, "L"] = field(
+        init=False
+    )  # the seconds from the origin, lifted so that they rise from user to user
     before: Int64[np.ndarray, "L1"] = field(init=False)  # bought events before each one
 
     def __post_init__(self) -> None:
@@ -153,14 +186,20 @@ class Windows:
     def labels(self) -> int:
         return 2 * len(self.counts) + sum(columns for _, columns in self.tastes)
 
-    def ends(self, rows: Int64[np.ndarray, "N"], moments: Int64[np.ndarray, "N"]) -> Int64[np.ndarray, "N"]:
+    def ends(
+        self, rows: Int64[np.ndarray, "N"], moments: Int64[np.ndarray, "N"]
+    ) -> Int64[np.ndarray, "N"]:
         """The place behind the last event of these users (rows of `starts`) before each moment's window ends."""
-        return np.searchsorted(self.ordered, rows * self.lift + moments - self.origin + self.horizon)
+        return np.searchsorted(
+            self.ordered, rows * self.lift + moments - self.origin + self.horizon
+        )
 
     def known(self, moments: Int64[np.ndarray, "N"]) -> Bool[np.ndarray, "N"]:
         return moments + self.horizon <= self.until
 
-    def of(self, first: Int64[np.ndarray, "N"], end: Int64[np.ndarray, "N"]) -> UInt8[np.ndarray, "N T"]:
+    def of(
+        self, first: Int64[np.ndarray, "N"], end: Int64[np.ndarray, "N"]
+    ) -> UInt8[np.ndarray, "N T"]:
         """The labels of windows that hold the events first[n] … end[n] − 1, which may be none."""
         out = np.zeros((len(first), self.labels), np.uint8)
         counts, many = np.array(self.counts, np.int64), len(self.counts)
@@ -190,7 +229,9 @@ def _compact(
     """All places that some span holds, in order; and where each span begins and ends among them."""
     order = np.argsort(first, kind="stable")
     reach = np.maximum.accumulate(end[order])
-    fresh = np.append(True, first[order][1:] > reach[:-1])  # a span that begins behind all before it begins a block
+    fresh = np.append(
+        True, first[order][1:] > reach[:-1]
+    )  # a span that begins behind all before it begins a block
     begin = first[order][fresh]
     stop = np.append(reach[:-1][fresh[1:]], reach[-1])
     starts, places = spans(begin, np.maximum(stop - begin, 0))
@@ -243,7 +284,11 @@ def asked(
             elapsed = np.zeros(shape, np.int64)
             elapsed[there] = since
             given = Batch({**given.fields, TIME: torch.from_numpy(elapsed)}, given.lengths)
-        known, weights, labels = np.zeros(shape, bool), np.zeros(0, np.float32), np.zeros((0, 0), np.uint8)
+        known, weights, labels = (
+            np.zeros(shape, bool),
+            np.zeros(0, np.float32),
+            np.zeros((0, 0), np.uint8),
+        )
         if windows is not None:
             moment = seconds[place] + since
             some_known = windows.known(moment) & (gap > 0)
@@ -251,7 +296,13 @@ def asked(
             row = np.repeat(user[some], size)[some_known]
             weights = (gap[some_known] / mean).astype(np.float32)
             labels = windows.of(place[some_known] + 1, windows.ends(row, moment[some_known]))
-        return (given, wanted, torch.from_numpy(known), torch.from_numpy(weights), torch.from_numpy(labels)), int(size.sum())
+        return (
+            given,
+            wanted,
+            torch.from_numpy(known),
+            torch.from_numpy(weights),
+            torch.from_numpy(labels),
+        ), int(size.sum())
 
     def parts(rows: Int64[np.ndarray, "B"]) -> Iterator[tuple[Part, int]]:
         for some in np.array_split(rows[np.argsort(lengths[rows], kind="stable")], pieces):

@@ -18,7 +18,7 @@ from clickprint.core.errors import ConfigError
 from clickprint.core.ragged import Ragged, spans
 from clickprint.nn import losses
 from clickprint.nn.positions import LearnedPositions
-from clickprint.nn.top import CELLS, top
+from clickprint.nn.topk import CELLS, top
 
 ITEM, TIME = "item", "time"
 CACHED = 1 << 19  # numbers of a layer's input at a time, on a CPU
@@ -33,10 +33,17 @@ class Batch:
     lengths: Int[Tensor, "B"]
 
     def to(self, device: torch.device) -> "Batch":
-        return Batch({n: v.to(device, non_blocking=True) for n, v in self.fields.items()}, self.lengths.to(device, non_blocking=True))
+        return Batch(
+            {n: v.to(device, non_blocking=True) for n, v in self.fields.items()},
+            self.lengths.to(device, non_blocking=True),
+        )
 
     @staticmethod
-    def of(fields: Mapping[str, np.ndarray], first: Int64[np.ndarray, "B"], lengths: Int64[np.ndarray, "B"]) -> "Batch":
+    def of(
+        fields: Mapping[str, np.ndarray],
+        first: Int64[np.ndarray, "B"],
+        lengths: Int64[np.ndarray, "B"],
+    ) -> "Batch":
         """Row b is events first[b] … first[b] + lengths[b] − 1 of the flat arrays; trimmed to the longest."""
         places = first[:, None] + np.arange(int(lengths.max(initial=0)))
         there = np.arange(places.shape[1]) < lengths[:, None]
@@ -44,9 +51,13 @@ class Batch:
 
         def padded(values: np.ndarray) -> Tensor:
             shown = there.reshape(*there.shape, *(1 for _ in values.shape[1:]))
-            return torch.from_numpy(np.where(shown, values[places] if len(values) else 0, 0).astype(np.int64))
+            return torch.from_numpy(
+                np.where(shown, values[places] if len(values) else 0, 0).astype(np.int64)
+            )
 
-        return Batch({n: padded(v) for n, v in fields.items()}, torch.from_numpy(lengths.astype(np.int64)))
+        return Batch(
+            {n: padded(v) for n, v in fields.items()}, torch.from_numpy(lengths.astype(np.int64))
+        )
 
 
 class EventEmbedding(nn.ModuleDict):
@@ -57,12 +68,16 @@ class EventEmbedding(nn.ModuleDict):
     """
 
     def __init__(self, sizes: Mapping[str, int], width: int, *, deviation: float) -> None:
-        super().__init__({name: nn.Embedding(size + 1, width, padding_idx=0) for name, size in sizes.items()})
+        super().__init__(
+            {name: nn.Embedding(size + 1, width, padding_idx=0) for name, size in sizes.items()}
+        )
         for table in self.values():
             nn.init.normal_(table.weight, std=deviation)  # type: ignore[arg-type]
             table.weight.data[0] = 0  # type: ignore[operator]
 
-    def forward(self, fields: Mapping[str, Int[Tensor, "B L *C"]], scale: Mapping[str, float] | None = None) -> Float[Tensor, "B L D"]:
+    def forward(
+        self, fields: Mapping[str, Int[Tensor, "B L *C"]], scale: Mapping[str, float] | None = None
+    ) -> Float[Tensor, "B L D"]:
         """`scale`: what a field's vector is multiplied by, where that is not 1."""
         found = []
         for name, table in self.items():
@@ -108,9 +123,16 @@ class NextItem(HistoryModel):
         deviation: float = 0.02,
     ) -> None:
         super().__init__()
-        self.length, self.width, self.scale, self.unit = length, width, width**0.5 if scale else 1.0, unit
+        self.length, self.width, self.scale, self.unit = (
+            length,
+            width,
+            width**0.5 if scale else 1.0,
+            unit,
+        )
         self.embed = EventEmbedding(sizes, width, deviation=deviation)
-        self.positions = LearnedPositions(length, width, deviation=deviation) if positions else None
+        self.positions = (
+            LearnedPositions(length, width, deviation=deviation) if positions else None
+        )
         self.layers = nn.ModuleList(layers)
         self.norm = nn.LayerNorm(width) if norm else nn.Identity()
         self.dropout = nn.Dropout(dropout)
@@ -124,7 +146,11 @@ class NextItem(HistoryModel):
         x = self.dropout(x)
         for layer in self.layers:
             timed = getattr(layer, "timed", False)
-            x = layer(x, seconds=batch.fields.get(TIME), lengths=batch.lengths) if timed else layer(x)
+            x = (
+                layer(x, seconds=batch.fields.get(TIME), lengths=batch.lengths)
+                if timed
+                else layer(x)
+            )
         states: Tensor = self.norm(x)
         return F.normalize(states, dim=-1) if self.unit else states
 
@@ -163,14 +189,36 @@ class NextItemLoss:
     logq: bool = False
 
     def __post_init__(self) -> None:
-        faults = [f"kind: found {self.kind!r}, expected one of {', '.join(LOSSES)}"] if self.kind not in LOSSES else []
-        faults += [f"negatives: found {self.negatives}, expected at least 1"] if self.negatives < 1 else []
-        faults += [f"temperature: found {self.temperature}, expected a number above 0"] if not 0 < self.temperature < math.inf else []
-        faults += [f"calibration: found {self.calibration}, expected 0 to 1"] if not 0 <= self.calibration <= 1 else []
+        faults = (
+            [f"kind: found {self.kind!r}, expected one of {', '.join(LOSSES)}"]
+            if self.kind not in LOSSES
+            else []
+        )
+        faults += (
+            [f"negatives: found {self.negatives}, expected at least 1"]
+            if self.negatives < 1
+            else []
+        )
+        faults += (
+            [f"temperature: found {self.temperature}, expected a number above 0"]
+            if not 0 < self.temperature < math.inf
+            else []
+        )
+        faults += (
+            [f"calibration: found {self.calibration}, expected 0 to 1"]
+            if not 0 <= self.calibration <= 1
+            else []
+        )
         faults += [
-            f"{n}: is for kind 'sampled', found {self.kind!r}" for n in ("logq", "shared") if getattr(self, n) and self.kind != "sampled"
+            f"{n}: is for kind 'sampled', found {self.kind!r}"
+            for n in ("logq", "shared")
+            if getattr(self, n) and self.kind != "sampled"
         ]
-        faults += ["temperature: is not for kind 'gbce'; leave it out"] if self.kind == "gbce" and self.temperature != 1 else []
+        faults += (
+            ["temperature: is not for kind 'gbce'; leave it out"]
+            if self.kind == "gbce" and self.temperature != 1
+            else []
+        )
         if faults:
             raise ConfigError("; ".join(faults))
 
@@ -183,26 +231,49 @@ class NextItemLoss:
         asked = target > 0
         return self.of(states[asked], bare.items, target[asked])
 
-    def of(self, states: Float[Tensor, "N D"], items: Float[Tensor, "V1 D"], targets: Int[Tensor, "N"]) -> Float[Tensor, ""]:
+    def of(
+        self, states: Float[Tensor, "N D"], items: Float[Tensor, "V1 D"], targets: Int[Tensor, "N"]
+    ) -> Float[Tensor, ""]:
         """The sum of the losses of these pairs; 0 without any."""
         count, known = len(targets), len(items) - 1
         if not count:
             return states.sum() * 0
         if self.kind == "softmax":
             return losses.full_softmax(states / self.temperature, items[1:], targets - 1) * count
-        drawn = (self.negatives,) if self.shared and self.kind == "sampled" else (count, self.negatives)
+        drawn = (
+            (self.negatives,)
+            if self.shared and self.kind == "sampled"
+            else (count, self.negatives)
+        )
         if self.logq:
             chances = torch.log(torch.bincount(targets, minlength=known + 1) / count)
             negatives = targets[torch.randint(0, count, drawn, device=states.device)]
-            return losses.sampled_softmax(states, items, targets, negatives, temperature=self.temperature, log_q=chances) * count
+            return (
+                losses.sampled_softmax(
+                    states, items, targets, negatives, temperature=self.temperature, log_q=chances
+                )
+                * count
+            )
         negatives = torch.randint(1, known + 1, drawn, device=states.device)
         if self.kind == "gbce":
-            return losses.gbce(states, items[1:], targets - 1, negatives - 1, calibration=self.calibration) * count
-        return losses.sampled_softmax(states, items, targets, negatives, temperature=self.temperature) * count
+            return (
+                losses.gbce(
+                    states, items[1:], targets - 1, negatives - 1, calibration=self.calibration
+                )
+                * count
+            )
+        return (
+            losses.sampled_softmax(states, items, targets, negatives, temperature=self.temperature)
+            * count
+        )
 
 
 def shifted(
-    fields: Mapping[str, np.ndarray], starts: Int64[np.ndarray, "U1"], length: int, pieces: int = 1, wanted: Sequence[str] = (ITEM,)
+    fields: Mapping[str, np.ndarray],
+    starts: Int64[np.ndarray, "U1"],
+    length: int,
+    pieces: int = 1,
+    wanted: Sequence[str] = (ITEM,),
 ) -> Callable[[Int64[np.ndarray, "B"]], Iterator[tuple[tuple[Batch, Batch], int]]]:
     """For `train`: histories cut to their last length + 1 events, given without the last and wanted without the first.
 
@@ -239,12 +310,16 @@ def next_basket(
     opens = np.ones(len(user), bool)
     opens[1:] = (user[1:] != user[:-1]) | (time[1:] != time[:-1])
     basket = np.cumsum(opens) - 1
-    start = np.append(np.flatnonzero(opens), len(user))  # of each basket, and where the last one ends
+    start = np.append(
+        np.flatnonzero(opens), len(user)
+    )  # of each basket, and where the last one ends
     owner = np.append(user[opens], [-1, -1])
     sizes = np.append(np.diff(start), 0)
     into = start[basket + 1]
     many = np.where(owner[basket + 1] == user, sizes[basket + 1], 0)
-    given = np.bincount(user[many > 0], minlength=len(lengths))  # what a user did before the last basket
+    given = np.bincount(
+        user[many > 0], minlength=len(lengths)
+    )  # what a user did before the last basket
     keep = np.minimum(given, length)
     first = starts[:-1] + given - keep
 
@@ -254,14 +329,23 @@ def next_basket(
             if len(some):
                 at, n = first[some], keep[some]
                 laid, places = spans(at, n)
-                drawn = into[places] + (torch.rand(int(laid[-1]), dtype=torch.float64).numpy() * many[places]).astype(np.int64)
-                yield (Batch.of(fields, at, n), Batch.of({ITEM: item[drawn]}, laid[:-1], n)), int((item[drawn] > 0).sum())
+                drawn = into[places] + (
+                    torch.rand(int(laid[-1]), dtype=torch.float64).numpy() * many[places]
+                ).astype(np.int64)
+                yield (
+                    (Batch.of(fields, at, n), Batch.of({ITEM: item[drawn]}, laid[:-1], n)),
+                    int((item[drawn] > 0).sum()),
+                )
 
     return parts
 
 
 def last_states(
-    model: HistoryModel, fields: Mapping[str, np.ndarray], starts: Int64[np.ndarray, "U1"], *, tokens: int = 0
+    model: HistoryModel,
+    fields: Mapping[str, np.ndarray],
+    starts: Int64[np.ndarray, "U1"],
+    *,
+    tokens: int = 0,
 ) -> Iterator[tuple[Int64[np.ndarray, "B"], Float[Tensor, "B D"]]]:
     """(rows, the state after each row's newest event), in batches of about `tokens` events, users of like length together.
 
@@ -274,13 +358,17 @@ def last_states(
     order = np.argsort(keep, kind="stable")
     at = 0
     while at < len(order):
-        longest = max(int(keep[order[min(at + tokens, len(order)) - 1]]), 1)  # of the most that could be taken
+        longest = max(
+            int(keep[order[min(at + tokens, len(order)) - 1]]), 1
+        )  # of the most that could be taken
         many = max(tokens // longest, 1)
         longest = max(int(keep[order[min(at + many, len(order)) - 1]]), 1)
         many = max(tokens // longest, 1)
         rows = order[at : at + many]
         with torch.no_grad():  # not across the yield: what the caller does is the caller's
-            states = model.last(Batch.of(fields, starts[1:][rows] - keep[rows], keep[rows]).to(device))
+            states = model.last(
+                Batch.of(fields, starts[1:][rows] - keep[rows], keep[rows]).to(device)
+            )
         yield rows, states
         at += len(rows)
 
@@ -295,9 +383,14 @@ def best(
     are taken so many at a time that their scores fit in CELLS.
     """
     k = min(k, len(items) - 1)
-    found, scores = np.zeros((len(states), k), np.int64), np.full((len(states), k), -np.inf, np.float32)
+    found, scores = (
+        np.zeros((len(states), k), np.int64),
+        np.full((len(states), k), -np.inf, np.float32),
+    )
     many = max(CELLS // max(len(items), 1), 1)
     for start in range(0, len(states), many):
         some = slice(start, start + many)
-        found[some], scores[some] = top(states[some] @ items.T, k, None if seen is None else seen.slice(start, start + many))
+        found[some], scores[some] = top(
+            states[some] @ items.T, k, None if seen is None else seen.slice(start, start + many)
+        )
     return found, scores

@@ -22,7 +22,10 @@ class LearnedPositions(nn.Module):
 
 
 def rotate(
-    x: Float[Tensor, "*B L D"], index: Int[Tensor, "*#B L"] | Float[Tensor, "*#B L"], *, base: float = 10_000.0
+    x: Float[Tensor, "*B L D"],
+    index: Int[Tensor, "*#B L"] | Float[Tensor, "*#B L"],
+    *,
+    base: float = 10_000.0,
 ) -> Float[Tensor, "*B L D"]:
     """RoPE: pairs (x_i, x_{i + D/2}) turned by index · base^(−2i/D), so that ⟨rotate(q, m), rotate(k, n)⟩ depends on m − n only.
 
@@ -56,10 +59,15 @@ class RelativeBias(nn.Module):
         super().__init__()
         self.length = length
         self.place = nn.Parameter(torch.empty(2 * length - 1).normal_(std=deviation))
-        self.time = nn.Parameter(torch.empty(TIME_BUCKETS + 1).normal_(std=deviation)) if by_time else None
+        self.time = (
+            nn.Parameter(torch.empty(TIME_BUCKETS + 1).normal_(std=deviation)) if by_time else None
+        )
 
     def forward(
-        self, length: int, seconds: Int[Tensor, "B L"] | None = None, lengths: Int[Tensor, "B"] | None = None
+        self,
+        length: int,
+        seconds: Int[Tensor, "B L"] | None = None,
+        lengths: Int[Tensor, "B"] | None = None,
     ) -> Float[Tensor, "#B L L"]:
         """The bias of a batch padded to `length` at the right; `lengths` says where each row ends (all full when left out)."""
         if length > self.length:
@@ -68,10 +76,17 @@ class RelativeBias(nn.Module):
         bias = self.place[place[:, None] - place[None, :] + self.length - 1][None]
         if self.time is None or seconds is None:
             return bias
-        return bias + self.time[time_bucket(next_times(seconds, lengths)[:, :, None] - seconds[:, None, :])]
+        return (
+            bias
+            + self.time[
+                time_bucket(next_times(seconds, lengths)[:, :, None] - seconds[:, None, :])
+            ]
+        )
 
 
-def next_times(seconds: Int[Tensor, "B L"], lengths: Int[Tensor, "B"] | None = None) -> Int[Tensor, "B L"]:
+def next_times(
+    seconds: Int[Tensor, "B L"], lengths: Int[Tensor, "B"] | None = None
+) -> Int[Tensor, "B L"]:
     """The time of the event after each one; the last real one of a row repeats its own."""
     after = torch.cat([seconds[:, 1:], seconds[:, -1:]], 1)
     if lengths is None:

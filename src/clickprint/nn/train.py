@@ -26,8 +26,8 @@ from torch.nn.parallel import DistributedDataParallel
 from clickprint.core import checkpoints
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import restore, whole
+from clickprint.core.progress import Watch, silent
 from clickprint.core.rng import RNG
-from clickprint.core.watch import Watch, silent
 
 FORMAT = 1
 SAVE_SECONDS = 60.0  # how much work a kill may cost
@@ -50,7 +50,9 @@ class Training:
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.0
     warmup: int = 0  # steps in which the rate rises from 0
-    decay_to: float = 1.0  # the last epoch's share of the rate, by half a cosine; 1 keeps it constant
+    decay_to: float = (
+        1.0  # the last epoch's share of the rate, by half a cosine; 1 keeps it constant
+    )
     clip: float = 0.0  # the largest norm of a gradient; 0 leaves them as they are
     patience: int = 0
     every: int = 1  # epochs between two measures
@@ -60,16 +62,48 @@ class Training:
     shard: bool = False  # divides the optimiser's state among the processes (ZeRO, stage 1; Rajbhandari et al. 2020)
 
     def __post_init__(self) -> None:
-        faults = [f"{n}: found {getattr(self, n)}, expected at least 1" for n in ("batch", "every") if getattr(self, n) < 1]
-        faults += [f"{n}: found {getattr(self, n)}, expected at least 0" for n in ("epochs", "warmup", "patience") if getattr(self, n) < 0]
-        faults += [f"lr: found {self.lr}, expected a number above 0"] if not 0 < self.lr < math.inf else []
+        faults = [
+            f"{n}: found {getattr(self, n)}, expected at least 1"
+            for n in ("batch", "every")
+            if getattr(self, n) < 1
+        ]
+        faults += [
+            f"{n}: found {getattr(self, n)}, expected at least 0"
+            for n in ("epochs", "warmup", "patience")
+            if getattr(self, n) < 0
+        ]
+        faults += (
+            [f"lr: found {self.lr}, expected a number above 0"]
+            if not 0 < self.lr < math.inf
+            else []
+        )
         wrong = len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas)
-        faults += [f"betas: found {list(self.betas)}, expected two numbers from 0 to below 1"] if wrong else []
+        faults += (
+            [f"betas: found {list(self.betas)}, expected two numbers from 0 to below 1"]
+            if wrong
+            else []
+        )
         named = ("weight_decay", "clip")
-        faults += [f"{n}: found {getattr(self, n)}, expected a number from 0" for n in named if not 0 <= getattr(self, n) < math.inf]
-        faults += [f"precision: found {self.precision!r}, expected '32' or 'bf16'"] if self.precision not in ("32", "bf16") else []
-        faults += [f"keep: found {self.keep!r}, expected 'best' or 'last'"] if self.keep not in ("best", "last") else []
-        faults += [f"decay_to: found {self.decay_to}, expected 0 to 1"] if not 0 <= self.decay_to <= 1 else []
+        faults += [
+            f"{n}: found {getattr(self, n)}, expected a number from 0"
+            for n in named
+            if not 0 <= getattr(self, n) < math.inf
+        ]
+        faults += (
+            [f"precision: found {self.precision!r}, expected '32' or 'bf16'"]
+            if self.precision not in ("32", "bf16")
+            else []
+        )
+        faults += (
+            [f"keep: found {self.keep!r}, expected 'best' or 'last'"]
+            if self.keep not in ("best", "last")
+            else []
+        )
+        faults += (
+            [f"decay_to: found {self.decay_to}, expected 0 to 1"]
+            if not 0 <= self.decay_to <= 1
+            else []
+        )
         if faults:
             raise ConfigError("; ".join(faults))
 
@@ -125,7 +159,11 @@ def train(
         kept: dict[str, Tensor] = {}
         if checkpoint is not None and not run.rank:
             restore(checkpoint)
-        if checkpoint is not None and (checkpoint.exists() or checkpoint.is_symlink()) and not empty(checkpoint):
+        if (
+            checkpoint is not None
+            and (checkpoint.exists() or checkpoint.is_symlink())
+            and not empty(checkpoint)
+        ):
             progress, kept = run.load(checkpoint, key)
             if run.rank:
                 run.seed(rng, progress.step)
@@ -141,28 +179,51 @@ def train(
                     raise FloatingPointError(
                         f"the loss is {total} in step {progress.step} of epoch {progress.epoch + 1}; lower lr, or set clip (1.0 is usual)"
                     )
-                progress.epoch_loss, progress.epoch_weight = progress.epoch_loss + total, progress.epoch_weight + weight
+                progress.epoch_loss, progress.epoch_weight = (
+                    progress.epoch_loss + total,
+                    progress.epoch_weight + weight,
+                )
                 progress.batch, progress.step = number + 1, progress.step + 1
                 watch(f"train, epoch {progress.epoch + 1}", number + 1, batches)
-                if checkpoint is not None and not run.sharded and monotonic() - saved > SAVE_SECONDS:
+                if (
+                    checkpoint is not None
+                    and not run.sharded
+                    and monotonic() - saved > SAVE_SECONDS
+                ):
                     run.save(checkpoint, key, progress, kept)
                     saved = monotonic()
             run.check(progress)
             progress.loss.append(progress.epoch_loss / max(progress.epoch_weight, 1))
-            progress.epoch, progress.batch, progress.epoch_loss, progress.epoch_weight = progress.epoch + 1, 0, 0.0, 0.0
-            if measure is not None and (progress.epoch % training.every == 0 or progress.epoch == training.epochs):
+            progress.epoch, progress.batch, progress.epoch_loss, progress.epoch_weight = (
+                progress.epoch + 1,
+                0,
+                0.0,
+                0.0,
+            )
+            if measure is not None and (
+                progress.epoch % training.every == 0 or progress.epoch == training.epochs
+            ):
                 model.eval()
                 with torch.no_grad(), torch.random.fork_rng(devices=run.cuda):
                     found = float(measure(model))
                 if math.isnan(found):
-                    raise FloatingPointError(f"the measure after epoch {progress.epoch} is no number; see what it divides by")
+                    raise FloatingPointError(
+                        f"the measure after epoch {progress.epoch} is no number; see what it divides by"
+                    )
                 progress.measures.append((progress.epoch, found))
                 if found > progress.best:
                     progress.best, progress.best_epoch = found, progress.epoch
                     if training.keep == "best":
-                        kept = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+                        kept = {
+                            name: value.detach().cpu().clone()
+                            for name, value in model.state_dict().items()
+                        }
             measured = bool(progress.measures) and progress.measures[-1][0] == progress.epoch
-            waited = training.patience and measured and progress.epoch - max(progress.best_epoch, 0) >= training.patience
+            waited = (
+                training.patience
+                and measured
+                and progress.epoch - max(progress.best_epoch, 0) >= training.patience
+            )
             progress.done = progress.epoch >= training.epochs or bool(waited)
             if checkpoint is not None:
                 run.save(checkpoint, key, progress, kept)
@@ -189,7 +250,11 @@ def by_day(days: Int64[np.ndarray, "N"], rng: RNG) -> tuple[Rows, Int64[np.ndarr
     starts = np.searchsorted(place[order], np.arange(len(known) + 1))
 
     def rows(epoch: int) -> Int64[np.ndarray, "N"]:
-        return rng.child(f"day {epoch}").generator().permutation(order[starts[epoch] : starts[epoch + 1]])
+        return (
+            rng.child(f"day {epoch}")
+            .generator()
+            .permutation(order[starts[epoch] : starts[epoch + 1]])
+        )
 
     return rows, known
 
@@ -210,7 +275,11 @@ def take(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     if bad := unfit(weights):
         raise ValueError(bad)
     wanted = model.state_dict()
-    types = [f"{n} is {v.dtype}, expected {wanted[n].dtype}" for n, v in weights.items() if n in wanted and v.dtype != wanted[n].dtype]
+    types = [
+        f"{n} is {v.dtype}, expected {wanted[n].dtype}"
+        for n, v in weights.items()
+        if n in wanted and v.dtype != wanted[n].dtype
+    ]
     if types:
         raise ValueError("; ".join(types))
     model.load_state_dict(dict(weights))
@@ -218,8 +287,16 @@ def take(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 def unfit(weights: Mapping[str, Tensor]) -> str:
     """Which tensors hold NaN or infinity; empty when none does."""
-    bad = [name for name, values in weights.items() if values.is_floating_point() and not bool(torch.isfinite(values).all())]
-    return f"{len(bad)} of {len(weights)} weights are no finite numbers, the first is {bad[0]}" if bad else ""
+    bad = [
+        name
+        for name, values in weights.items()
+        if values.is_floating_point() and not bool(torch.isfinite(values).all())
+    ]
+    return (
+        f"{len(bad)} of {len(weights)} weights are no finite numbers, the first is {bad[0]}"
+        if bad
+        else ""
+    )
 
 
 @dataclass(slots=True)
@@ -246,15 +323,29 @@ class _Run:
         }
         optimiser: torch.optim.Optimizer
         if training.shard and world > 1:
-            from torch.distributed.optim import ZeroRedundancyOptimizer  # not in every build of torch
+            from torch.distributed.optim import (
+                ZeroRedundancyOptimizer,  # not in every build of torch
+            )
 
             optimiser = ZeroRedundancyOptimizer(model.parameters(), torch.optim.AdamW, **how)
         else:
             optimiser = torch.optim.AdamW(model.parameters(), **how)
-        wrapped: nn.Module = DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None) if world > 1 else model
+        wrapped: nn.Module = (
+            DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
+            if world > 1
+            else model
+        )
         if training.compile:
             wrapped = torch.compile(wrapped)  # type: ignore[assignment]
-        return _Run(model, wrapped, optimiser, training, rank, world, [device.index or 0] if device.type == "cuda" else [])
+        return _Run(
+            model,
+            wrapped,
+            optimiser,
+            training,
+            rank,
+            world,
+            [device.index or 0] if device.type == "cuda" else [],
+        )
 
     @property
     def sharded(self) -> bool:
@@ -273,7 +364,14 @@ class _Run:
                 f"{bad} after step {progress.step} of epoch {progress.epoch + 1}; lower lr, or set clip (1.0 is usual)"
             )
 
-    def step(self, batch: Int64[np.ndarray, "B"], parts: Parts, loss: Loss, progress: Progress, batches: int) -> tuple[float, float]:
+    def step(
+        self,
+        batch: Int64[np.ndarray, "B"],
+        parts: Parts,
+        loss: Loss,
+        progress: Progress,
+        batches: int,
+    ) -> tuple[float, float]:
         """One optimiser step; the sum of the batch's losses and its weight."""
         pieces = list(parts(batch[self.rank :: self.world]))
         weight, counts = float(sum(w for _, w in pieces)), 1.0
@@ -284,7 +382,11 @@ class _Run:
         if not pieces:  # the others wait for a gradient of this process, too: that of a part which counts nothing
             pieces, counts = list(parts(batch))[:1], 0.0
         device = next(self.model.parameters()).device
-        precise = torch.autocast(device.type, torch.bfloat16) if self.training.precision == "bf16" else nullcontext()
+        precise = (
+            torch.autocast(device.type, torch.bfloat16)
+            if self.training.precision == "bf16"
+            else nullcontext()
+        )
         total = 0.0
         self.optimiser.zero_grad(set_to_none=True)
         for number, (piece, _) in enumerate(pieces):
@@ -327,10 +429,16 @@ class _Run:
         tensors["random.cpu"] = torch.get_rng_state()
         for index in self.cuda:
             tensors["random.cuda"] = torch.cuda.get_rng_state(index)
-        about = {"format": FORMAT, "key": key, **{f: getattr(progress, f) for f in Progress.__slots__}}
+        about = {
+            "format": FORMAT,
+            "key": key,
+            **{f: getattr(progress, f) for f in Progress.__slots__},
+        }
         with whole(folder) as part:
             part.mkdir()
-            save_file({n: v.contiguous().clone() for n, v in tensors.items()}, part / "state.safetensors")
+            save_file(
+                {n: v.contiguous().clone() for n, v in tensors.items()}, part / "state.safetensors"
+            )
             (part / "progress.json").write_text(json.dumps(about), "utf-8")
 
     def load(self, folder: Path, key: str) -> tuple[Progress, dict[str, Tensor]]:
@@ -340,15 +448,43 @@ class _Run:
             about = json.loads((folder / "progress.json").read_text("utf-8"))
             tensors = load_file(folder / "state.safetensors")
             found, of = about.pop("format"), about.pop("key")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as fault:
-            raise DataError(str(folder), [f"this checkpoint cannot be read ({fault}); {again}"]) from None
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            SafetensorError,
+        ) as fault:
+            raise DataError(
+                str(folder), [f"this checkpoint cannot be read ({fault}); {again}"]
+            ) from None
         if found != FORMAT or of != key:
-            raise DataError(str(folder), [f"this checkpoint is of another training (found {of!r}, expected {key!r}); {again}"])
+            raise DataError(
+                str(folder),
+                [
+                    f"this checkpoint is of another training (found {of!r}, expected {key!r}); {again}"
+                ],
+            )
         try:
-            progress = Progress(**{**about, "measures": [(int(e), float(m)) for e, m in about["measures"]]})
-            if any(type(getattr(progress, n)) is not int or getattr(progress, n) < 0 for n in ("epoch", "batch", "step")):
-                raise ValueError(f"epoch {progress.epoch!r}, batch {progress.batch!r}, step {progress.step!r}: expected whole numbers")
-            take(self.model, {n.removeprefix("model."): v for n, v in tensors.items() if n.startswith("model.")})
+            progress = Progress(
+                **{**about, "measures": [(int(e), float(m)) for e, m in about["measures"]]}
+            )
+            if any(
+                type(getattr(progress, n)) is not int or getattr(progress, n) < 0
+                for n in ("epoch", "batch", "step")
+            ):
+                raise ValueError(
+                    f"epoch {progress.epoch!r}, batch {progress.batch!r}, step {progress.step!r}: expected whole numbers"
+                )
+            take(
+                self.model,
+                {
+                    n.removeprefix("model."): v
+                    for n, v in tensors.items()
+                    if n.startswith("model.")
+                },
+            )
             state: dict[int, dict[str, Tensor]] = {}
             for name in (n for n in tensors if n.startswith("optimiser.")):
                 _, place, entry = name.split(".", 2)
@@ -361,5 +497,9 @@ class _Run:
                 torch.cuda.set_rng_state(tensors["random.cuda"], index)
         except (KeyError, TypeError, ValueError, RuntimeError) as fault:
             said = str(fault).splitlines()[0] if str(fault) else repr(fault)
-            raise DataError(str(folder), [f"this checkpoint does not fit the model ({said}); {again}"]) from None
-        return progress, {n.removeprefix("best."): v for n, v in tensors.items() if n.startswith("best.")}
+            raise DataError(
+                str(folder), [f"this checkpoint does not fit the model ({said}); {again}"]
+            ) from None
+        return progress, {
+            n.removeprefix("best."): v for n, v in tensors.items() if n.startswith("best.")
+        }

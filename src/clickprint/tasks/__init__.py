@@ -16,7 +16,9 @@ TASKS = {
 }
 
 
-def task_set(name: str, past: Past, log: Table, train: Window, *, rng: RNG, **options: object) -> TaskSet:
+def task_set(
+    name: str, past: Past, log: Table, train: Window, *, rng: RNG, **options: object
+) -> TaskSet:
     """The tasks that `name` (of TASKS) has for this log, fitted to nothing after the train window. Raises ConfigError for another name."""
     if name not in TASKS:
         raise ConfigError(f"tasks: found {name!r}, expected one of {', '.join(TASKS)}")

@@ -16,7 +16,9 @@ from clickprint.tasks.task import TaskScore
 
 FORMAT = 1
 LEFT_OUT = " without "  # an ablation row is named "<joined profile> without <block>"
-MANY_DEAD = 0.2  # from this share of degenerate labels on, the words say that a score mostly counts zeros
+MANY_DEAD = (
+    0.2  # from this share of degenerate labels on, the words say that a score mostly counts zeros
+)
 
 
 class Estimate(NamedTuple):
@@ -96,34 +98,55 @@ class Board:
         """
         faults: list[str] = []
         rows = {name: _by_task(name, scores, faults) for name, scores in entries.items()}
-        left_out = {name: _by_task(name, scores, faults) for name, scores in (ablation or {}).items()}
+        left_out = {
+            name: _by_task(name, scores, faults) for name, scores in (ablation or {}).items()
+        }
         if not any(rows.values()):
-            raise ConfigError("\n  - ".join(["there is nothing to put on a board: no profile has a score", *faults]))
+            raise ConfigError(
+                "\n  - ".join(
+                    ["there is nothing to put on a board: no profile has a score", *faults]
+                )
+            )
         tasks = _shared_tasks(rows, common, faults)
         _one_value("probe", [*rows.items(), *left_out.items()], lambda s: s.probe, faults)
-        _one_value("number of resamples", [*rows.items(), *left_out.items()], lambda s: len(s.replicates), faults)
+        _one_value(
+            "number of resamples",
+            [*rows.items(), *left_out.items()],
+            lambda s: len(s.replicates),
+            faults,
+        )
         for task in dict.fromkeys(t for row in rows.values() for t in row):
             _one_question(task, {**rows, **left_out}, faults)
         first = next(row for row in rows.values() if row)
         shown = tuple(t for t in tasks if not first[t].hidden) if not faults else ()
         ranked = shown if counted is None else tuple(t for t in shown if t in counted)
         if counted is not None and not faults:
-            faults += [f"the task {t} is to be counted, but it is not among {', '.join(shown)}" for t in counted if t not in shown]
+            faults += [
+                f"the task {t} is to be counted, but it is not among {', '.join(shown)}"
+                for t in counted
+                if t not in shown
+            ]
         for name, row in left_out.items():
             whole = name.split(LEFT_OUT)[0]
             if LEFT_OUT not in name or whole not in rows:
-                faults.append(f'the ablation {name!r}: expected "<profile>{LEFT_OUT}<block>" with one of {", ".join(rows)}')
+                faults.append(
+                    f'the ablation {name!r}: expected "<profile>{LEFT_OUT}<block>" with one of {", ".join(rows)}'
+                )
             if not faults and (lacks := [t for t in ranked if t not in row]):
                 faults.append(f"the ablation {name!r} has no score on {', '.join(lacks)}")
         if faults:
-            raise ConfigError("these scores cannot stand on one board:\n  - " + "\n  - ".join(faults))
+            raise ConfigError(
+                "these scores cannot stand on one board:\n  - " + "\n  - ".join(faults)
+            )
         return Board(
             probe=first[tasks[0]].probe,
             scores={name: {t: row[t] for t in tasks} for name, row in rows.items()},
             counted=ranked,
             baseline=baseline,
             control=control,
-            ablation={name: {t: row[t] for t in tasks if t in row} for name, row in left_out.items()},
+            ablation={
+                name: {t: row[t] for t in tasks if t in row} for name, row in left_out.items()
+            },
         )
 
     # -- what is on it ----------------------------------------------------------------------------------------------------------
@@ -177,8 +200,19 @@ class Board:
         points, place = borda(values)
         bounds = np.full((2, len(place)), np.nan)
         if self.resamples:
-            bounds = np.stack(rank_intervals(np.array([[row[t].replicates for t in self.counted] for row in self.scores.values()])))
-        found = [Standing(*r) for r in zip(self.profiles, *(a.tolist() for a in (points, place, *bounds)), strict=True)]
+            bounds = np.stack(
+                rank_intervals(
+                    np.array(
+                        [[row[t].replicates for t in self.counted] for row in self.scores.values()]
+                    )
+                )
+            )
+        found = [
+            Standing(*r)
+            for r in zip(
+                self.profiles, *(a.tolist() for a in (points, place, *bounds)), strict=True
+            )
+        ]
         return sorted(found, key=lambda s: (s.place, self.profiles.index(s.profile)))
 
     def gap(self, profile: str, other: str, task: str | None = None) -> Gap:
@@ -193,7 +227,14 @@ class Board:
             return None
         values = np.array([s.score for s in found])
         lower, median, upper = (float(v) for v in np.percentile(values, [25, 50, 75]))
-        return Spread(len(found), _estimate(*self._hidden(profile)), float(values.std()), lower, median, upper)
+        return Spread(
+            len(found),
+            _estimate(*self._hidden(profile)),
+            float(values.std()),
+            lower,
+            median,
+            upper,
+        )
 
     def hidden_gap(self, profile: str, other: str) -> Gap:
         """How much `profile` is above `other` in the mean over the hidden tasks."""
@@ -208,13 +249,22 @@ class Board:
         found = []
         for name in self.ablation:
             whole, block = name.split(LEFT_OUT, 1)
-            found.append((whole, block, self.gap(name, whole), {t: self.gap(name, whole, t) for t in self.counted}))
+            found.append(
+                (
+                    whole,
+                    block,
+                    self.gap(name, whole),
+                    {t: self.gap(name, whole, t) for t in self.counted},
+                )
+            )
         return sorted(found, key=lambda c: (c[0], c[2].value, c[1]))
 
     def _row(self, name: str) -> Mapping[str, TaskScore]:
         row = self.scores.get(name, self.ablation.get(name))
         if row is None:
-            raise ConfigError(f"no profile {name!r} on this board; it has {', '.join([*self.scores, *self.ablation])}")
+            raise ConfigError(
+                f"no profile {name!r} on this board; it has {', '.join([*self.scores, *self.ablation])}"
+            )
         return row
 
     def _pair(self, name: str, task: str | None) -> tuple[float, Float[np.ndarray, "R"]]:
@@ -224,11 +274,15 @@ class Board:
 
     def _sum(self, name: str) -> tuple[float, Float[np.ndarray, "R"]]:
         found = [self._row(name)[t] for t in self.counted]
-        return float(sum(s.score for s in found)), np.sum([s.replicates for s in found] or np.zeros((1, self.resamples)), axis=0)
+        return float(sum(s.score for s in found)), np.sum(
+            [s.replicates for s in found] or np.zeros((1, self.resamples)), axis=0
+        )
 
     def _hidden(self, name: str) -> tuple[float, Float[np.ndarray, "R"]]:
         found = [s for s in self._row(name).values() if s.hidden]
-        return float(np.mean([s.score for s in found])), np.mean([s.replicates for s in found], axis=0)
+        return float(np.mean([s.score for s in found])), np.mean(
+            [s.replicates for s in found], axis=0
+        )
 
     def __str__(self) -> str:
         """The board as plain text, best profile first: each task's score, the sum, the hidden tasks' mean; then the words."""
@@ -238,9 +292,22 @@ class Board:
         if self.counted:
             lines.append(["sum", *(figure(self.total(p).value) for p in order)])
         if self.hidden:
-            lines.append([f"mean of {len(self.hidden)} hidden", *(figure(self._hidden(p)[0]) for p in order)])
+            lines.append(
+                [
+                    f"mean of {len(self.hidden)} hidden",
+                    *(figure(self._hidden(p)[0]) for p in order),
+                ]
+            )
         widths = [max(len(line[i]) for line in lines) for i in range(len(order) + 1)]
-        table = ["  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]) for line in lines]
+        table = [
+            "  ".join(
+                [
+                    line[0].ljust(widths[0]),
+                    *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True)),
+                ]
+            )
+            for line in lines
+        ]
         return "\n".join([f"{self.probe} probe", *table, *(f"- {v}" for v in self.verdicts())])
 
     # -- words ------------------------------------------------------------------------------------------------------------------
@@ -250,7 +317,9 @@ class Board:
         words = self._leader()
         for role, other in (("baseline", self.baseline), ("control", self.control)):
             if other not in self.scores:
-                words.append(f"There is no profile called {other} on this board, so nothing is compared with the {role}.")
+                words.append(
+                    f"There is no profile called {other} on this board, so nothing is compared with the {role}."
+                )
                 continue
             # The control is no contender: that the baseline is above it says the same.
             against = [p for p in self.profiles if p != other and p != self.control]
@@ -280,10 +349,18 @@ class Board:
 
     def _against(self, profiles: Sequence[str], other: str, brief: bool) -> list[str]:
         """A sentence a profile; with `brief`, those that are above `other` everywhere share one."""
-        clear = [p for p in profiles if brief and all(self.gap(p, other, t).shown > 0 for t in (*self.counted, None))]
+        clear = [
+            p
+            for p in profiles
+            if brief and all(self.gap(p, other, t).shown > 0 for t in (*self.counted, None))
+        ]
         words = [self._versus(p, other) for p in profiles if len(clear) < 2 or p not in clear]
         on = f"all {len(self.counted)} tasks" if len(self.counted) > 1 else self.counted[0]
-        return [f"{_and(clear)} beat {other} on {on} and in the sum.", *words] if len(clear) > 1 else words
+        return (
+            [f"{_and(clear)} beat {other} on {on} and in the sum.", *words]
+            if len(clear) > 1
+            else words
+        )
 
     def _versus(self, profile: str, other: str) -> str:
         gaps = {t: self.gap(profile, other, t) for t in self.counted}
@@ -297,7 +374,11 @@ class Board:
         still = [t for t, g in gaps.items() if g.shown == 0]
         if won:
             on = f"all {many} tasks" if len(won) == many > 1 else f"{len(won)} of {many} tasks"
-            in_sum = {1: "and in the sum", 0: "but not in the sum", -1: "but is below it in the sum"}[whole.shown]
+            in_sum = {
+                1: "and in the sum",
+                0: "but not in the sum",
+                -1: "but is below it in the sum",
+            }[whole.shown]
             said = f"{profile} beats {other} on {on} {in_sum}"
         elif whole.shown > 0:
             said = f"{profile} beats {other} in the sum, but on no single task"
@@ -309,7 +390,9 @@ class Board:
         said += f" ({gap_text(whole)})."
         if lost:
             said += f" Worse on {_where(lost, gaps)}."
-        if still and (len(still) < many or many == 1):  # where nothing at all is shown, the sum's interval says it
+        if still and (
+            len(still) < many or many == 1
+        ):  # where nothing at all is shown, the sum's interval says it
             said += f" Not shown on {_where(still, gaps)}."
         return said
 
@@ -329,7 +412,10 @@ class Board:
         for task in self.counted:
             same.setdefault(self._first[task].question, []).append(task)
         shared = [tasks for tasks in same.values() if len(tasks) > 1]
-        return [f"{_and(t)} are one question here, asked of the same users: it counts {len(t)} times." for t in shared]
+        return [
+            f"{_and(t)} are one question here, asked of the same users: it counts {len(t)} times."
+            for t in shared
+        ]
 
     def _hidden_words(self) -> list[str]:
         """One sentence each for the profiles above, not shown above and below the baseline on the mean over the hidden tasks."""
@@ -338,14 +424,28 @@ class Board:
         means = {p: figure(_estimate(*self._hidden(p)).value, 3) for p in self.profiles}
         over = f"Over {len(self.hidden)} hidden tasks"
         if self.baseline not in self.scores:
-            return [f"{over} the means are " + _and([f"{m} ({p})" for p, m in means.items()]) + "."]
-        others = {p: self.hidden_gap(p, self.baseline) for p in self.profiles if p not in (self.baseline, self.control)}
-        words = [] if others else [f"{over} the means are " + _and([f"{m} ({p})" for p, m in means.items()]) + "."]
+            return [
+                f"{over} the means are " + _and([f"{m} ({p})" for p, m in means.items()]) + "."
+            ]
+        others = {
+            p: self.hidden_gap(p, self.baseline)
+            for p in self.profiles
+            if p not in (self.baseline, self.control)
+        }
+        words = (
+            []
+            if others
+            else [f"{over} the means are " + _and([f"{m} ({p})" for p, m in means.items()]) + "."]
+        )
         for shown, said in ((1, "above"), (0, "not shown to be above"), (-1, "below")):
-            named = [f"{p} ({means[p]}, {gap_text(g)})" for p, g in others.items() if g.shown == shown]
+            named = [
+                f"{p} ({means[p]}, {gap_text(g)})" for p, g in others.items() if g.shown == shown
+            ]
             if named:
                 verb = "are" if len(named) > 1 else "is"
-                words.append(f"{over} {_and(named)} {verb} {said} {self.baseline} ({means[self.baseline]}).")
+                words.append(
+                    f"{over} {_and(named)} {verb} {said} {self.baseline} ({means[self.baseline]})."
+                )
         return words
 
     def _ablation_words(self) -> list[str]:
@@ -353,11 +453,17 @@ class Board:
         for whole, block, gap, _ in self.costs():
             lost = Gap(-gap.value, -gap.high, -gap.low, 1 - gap.share)
             if lost.shown > 0:
-                words.append(f"{whole} without {block} loses {gap_text(lost, sign=False)} in the sum: {block} helps.")
+                words.append(
+                    f"{whole} without {block} loses {gap_text(lost, sign=False)} in the sum: {block} helps."
+                )
             elif lost.shown < 0:
-                words.append(f"{whole} without {block} gains {gap_text(gap, sign=False)} in the sum: {block} does harm.")
+                words.append(
+                    f"{whole} without {block} gains {gap_text(gap, sign=False)} in the sum: {block} does harm."
+                )
             else:
-                words.append(f"That {block} helps {whole} is not shown: without it the sum changes by {gap_text(gap)}.")
+                words.append(
+                    f"That {block} helps {whole} is not shown: without it the sum changes by {gap_text(gap)}."
+                )
         return words
 
     # -- files ------------------------------------------------------------------------------------------------------------------
@@ -374,17 +480,35 @@ class Board:
             other = name.split(LEFT_OUT)[0] if name in self.ablation else self.baseline
             for task, s in row.items():
                 gap = self.gap(name, other, task) if other in self.scores else None
-                head = _record(name, "hidden" if s.hidden else "task", task, self.score(name, task), gap)
+                head = _record(
+                    name, "hidden" if s.hidden else "task", task, self.score(name, task), gap
+                )
                 live = self.live(name, task)
-                out.append({**head, "users": s.users, "labels": s.labels, "degenerate": s.degenerate, **_triple("live", live)})
+                out.append(
+                    {
+                        **head,
+                        "users": s.users,
+                        "labels": s.labels,
+                        "degenerate": s.degenerate,
+                        **_triple("live", live),
+                    }
+                )
             if self.counted:
                 gap = self.gap(name, other) if other in self.scores else None
                 place = places.get(name)
-                extra = place and {"points": place.points, **_triple("place", Estimate(place.place, place.low, place.high))}
+                extra = place and {
+                    "points": place.points,
+                    **_triple("place", Estimate(place.place, place.low, place.high)),
+                }
                 out.append({**_record(name, "sum", "", self.total(name), gap), **(extra or {})})
             if (spread := self.spread(name)) is not None:
                 gap = self.hidden_gap(name, other) if other in self.scores else None
-                quartiles = {"deviation": spread.deviation, "lower": spread.lower, "median": spread.median, "upper": spread.upper}
+                quartiles = {
+                    "deviation": spread.deviation,
+                    "lower": spread.lower,
+                    "median": spread.median,
+                    "upper": spread.upper,
+                }
                 out.append({**_record(name, "hidden mean", "", spread.mean, gap), **quartiles})
         return [{c: _number(r.get(c)) for c in COLUMNS} for r in out]
 
@@ -406,8 +530,12 @@ class Board:
             "counted": list(self.counted),
             "verdicts": self.verdicts(),
             "table": self.rows(),
-            "scores": {name: [_to_dict(s) for s in row.values()] for name, row in self.scores.items()},
-            "ablation": {name: [_to_dict(s) for s in row.values()] for name, row in self.ablation.items()},
+            "scores": {
+                name: [_to_dict(s) for s in row.values()] for name, row in self.scores.items()
+            },
+            "ablation": {
+                name: [_to_dict(s) for s in row.values()] for name, row in self.ablation.items()
+            },
         }
         return json.dumps(raw, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -417,17 +545,56 @@ class Board:
         try:
             raw = json.loads(text)
             if raw["format"] != FORMAT:
-                raise DataError(where, [f"found format {raw['format']!r}, expected {FORMAT}; make the board again with `clickprint board`"])
-            scores, ablation = ({n: [_from_dict(s) for s in row] for n, row in raw[part].items()} for part in ("scores", "ablation"))
-            baseline, control, counted = str(raw["baseline"]), str(raw["control"]), [str(t) for t in raw["counted"]]
+                raise DataError(
+                    where,
+                    [
+                        f"found format {raw['format']!r}, expected {FORMAT}; make the board again with `clickprint board`"
+                    ],
+                )
+            scores, ablation = (
+                {n: [_from_dict(s) for s in row] for n, row in raw[part].items()}
+                for part in ("scores", "ablation")
+            )
+            baseline, control, counted = (
+                str(raw["baseline"]),
+                str(raw["control"]),
+                [str(t) for t in raw["counted"]],
+            )
         except (ValueError, KeyError, TypeError, AttributeError) as fault:
-            raise DataError(where, [f"not a clickprint board ({fault!r}); make it again with `clickprint board`"]) from None
-        return Board.of(scores, baseline=baseline, control=control, ablation=ablation, counted=counted)
+            raise DataError(
+                where,
+                [f"not a clickprint board ({fault!r}); make it again with `clickprint board`"],
+            ) from None
+        return Board.of(
+            scores, baseline=baseline, control=control, ablation=ablation, counted=counted
+        )
 
 
 COLUMNS = (
-    *("profile", "row", "task", "users", "labels", "degenerate", "score", "score_low", "score_high", "live", "live_low", "live_high"),
-    *("above", "above_low", "above_high", "above_share", "points", "place", "place_low", "place_high"),
+    *(
+        "profile",
+        "row",
+        "task",
+        "users",
+        "labels",
+        "degenerate",
+        "score",
+        "score_low",
+        "score_high",
+        "live",
+        "live_low",
+        "live_high",
+    ),
+    *(
+        "above",
+        "above_low",
+        "above_high",
+        "above_share",
+        "points",
+        "place",
+        "place_low",
+        "place_high",
+    ),
     *("deviation", "lower", "median", "upper"),
 )
 
@@ -443,7 +610,9 @@ def figure(value: float, digits: int = 4, *, sign: bool = False) -> str:
 
 def gap_text(gap: Gap | Estimate, digits: int = 3, *, sign: bool = True) -> str:
     """`+.083 [.061, .104]`"""
-    bounds = f" [{figure(gap.low, digits)}, {figure(gap.high, digits)}]" if np.isfinite(gap.low) else ""
+    bounds = (
+        f" [{figure(gap.low, digits)}, {figure(gap.high, digits)}]" if np.isfinite(gap.low) else ""
+    )
     return figure(gap.value, digits, sign=sign) + bounds
 
 
@@ -465,7 +634,9 @@ def _estimate(value: float, replicates: Float[np.ndarray, "R"]) -> Estimate:
     return Estimate(float(value), float(low), float(high))
 
 
-def _gap(a: float, b: float, a_replicates: Float[np.ndarray, "R"], b_replicates: Float[np.ndarray, "R"]) -> Gap:
+def _gap(
+    a: float, b: float, a_replicates: Float[np.ndarray, "R"], b_replicates: Float[np.ndarray, "R"]
+) -> Gap:
     return Gap(float(a - b), *difference(a_replicates, b_replicates))
 
 
@@ -478,11 +649,15 @@ def _by_task(name: str, scores: Sequence[TaskScore], faults: list[str]) -> dict[
         faults.append(f"the profile {name} has no score")
     if len(row) < len(scores):
         twice = sorted({s.task for s in scores if sum(o.task == s.task for o in scores) > 1})
-        faults.append(f"the profile {name} has more than one score on {', '.join(twice)}; keep one")
+        faults.append(
+            f"the profile {name} has more than one score on {', '.join(twice)}; keep one"
+        )
     return row
 
 
-def _shared_tasks(rows: Mapping[str, Mapping[str, TaskScore]], common: bool, faults: list[str]) -> list[str]:
+def _shared_tasks(
+    rows: Mapping[str, Mapping[str, TaskScore]], common: bool, faults: list[str]
+) -> list[str]:
     """The tasks that every profile has, in the first profile's order."""
     everything = list(dict.fromkeys(t for row in rows.values() for t in row))
     shared = [t for t in everything if all(t in row for row in rows.values())]
@@ -498,7 +673,9 @@ def _shared_tasks(rows: Mapping[str, Mapping[str, TaskScore]], common: bool, fau
     return shared
 
 
-def _one_value(what: str, rows: list[tuple[str, dict[str, TaskScore]]], of: Any, faults: list[str]) -> None:
+def _one_value(
+    what: str, rows: list[tuple[str, dict[str, TaskScore]]], of: Any, faults: list[str]
+) -> None:
     who: dict[Any, list[str]] = {}
     for name, row in rows:
         for value in dict.fromkeys(of(s) for s in row.values()):
@@ -508,7 +685,9 @@ def _one_value(what: str, rows: list[tuple[str, dict[str, TaskScore]]], of: Any,
         faults.append(f"found more than one {what} ({found}), expected one; make a board for each")
 
 
-def _one_question(task: str, rows: Mapping[str, Mapping[str, TaskScore]], faults: list[str]) -> None:
+def _one_question(
+    task: str, rows: Mapping[str, Mapping[str, TaskScore]], faults: list[str]
+) -> None:
     def asked(s: TaskScore) -> tuple[object, ...]:
         return s.question, s.users, s.labels, s.degenerate, s.hidden
 
@@ -518,11 +697,15 @@ def _one_question(task: str, rows: Mapping[str, Mapping[str, TaskScore]], faults
             groups.setdefault(asked(row[task]), []).append(name)
     if len(groups) > 1:
         found = " | ".join(_few(names) for names in groups.values())
-        faults.append(f"{task} is not the same question to all (other users, targets or marks): {found}; score them on one split")
+        faults.append(
+            f"{task} is not the same question to all (other users, targets or marks): {found}; score them on one split"
+        )
 
 
 def _few(names: Sequence[str], most: int = 6) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return ", ".join(names[:most]) + (
+        f" and {len(names) - most} more" if len(names) > most else ""
+    )
 
 
 # -- to and from files ------------------------------------------------------------------------------------------------------------
@@ -537,14 +720,26 @@ def _triple(name: str, found: Estimate) -> dict[str, float]:
 
 
 def _record(profile: str, row: str, task: str, found: Estimate, gap: Gap | None) -> dict[str, Any]:
-    above = {"above": gap.value, "above_low": gap.low, "above_high": gap.high, "above_share": gap.share} if gap else {}
+    above = (
+        {
+            "above": gap.value,
+            "above_low": gap.low,
+            "above_high": gap.high,
+            "above_share": gap.share,
+        }
+        if gap
+        else {}
+    )
     return {"profile": profile, "row": row, "task": task, **_triple("score", found), **above}
 
 
 def _to_dict(score: TaskScore) -> dict[str, Any]:
     """Plain JSON: null stands for NaN (an infinite number has no place in a score)."""
     raw = {f.name: getattr(score, f.name) for f in fields(score)}
-    return {n: _plain(v.astype(np.float64).tolist() if isinstance(v, np.ndarray) else v) for n, v in raw.items()}
+    return {
+        n: _plain(v.astype(np.float64).tolist() if isinstance(v, np.ndarray) else v)
+        for n, v in raw.items()
+    }
 
 
 def _plain(value: Any) -> Any:
@@ -563,11 +758,16 @@ def _from_dict(raw: Mapping[str, Any]) -> TaskScore:
         return {k: number(v) for k, v in values.items()}
 
     probe: str = raw["probe"]
-    replicates, live_replicates = (np.array([number(v) for v in raw[n]], np.float64) for n in ("replicates", "live_replicates"))
+    replicates, live_replicates = (
+        np.array([number(v) for v in raw[n]], np.float64)
+        for n in ("replicates", "live_replicates")
+    )
     if probe not in ("official", "quick"):
         raise ValueError(f"probe {probe!r}")
     if len(replicates) != len(live_replicates):
-        raise ValueError(f"{len(replicates)} resamples of the score but {len(live_replicates)} of the live score")
+        raise ValueError(
+            f"{len(replicates)} resamples of the score but {len(live_replicates)} of the live score"
+        )
     return TaskScore(
         task=str(raw["task"]),
         probe=probe,  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ from clickprint.core.events import Role
 from clickprint.core.past import Past, Table
 from clickprint.core.rng import RNG
 from clickprint.core.time import Window
-from clickprint.metrics.marks import AUROC, Spearman
+from clickprint.metrics.task_metrics import AUROC, Spearman
 from clickprint.tasks.populations import buyers, everyone, lapsed
 from clickprint.tasks.rows import Rows
 from clickprint.tasks.targets import comes_back, count_at_least, spend, spends_at_least
@@ -75,7 +75,9 @@ def examples(past: Past, log: Table, train: Window, *, rng: RNG | None = None) -
         users = np.intersect1d(past.users, task.population(rows, train))
         truth = task.target(rows, train, users)
         if not len(users) or (truth == truth[:1]).all():
-            left_out[task.name] = f"all {len(users)} users of its population have the same answer in the train window"
+            left_out[task.name] = (
+                f"all {len(users)} users of its population have the same answer in the train window"
+            )
         else:
             asked[task.name] = task
     return TaskSet(tuple(asked.values()), left_out)

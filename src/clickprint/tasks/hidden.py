@@ -18,7 +18,7 @@ from clickprint.core.items import AttributeKind
 from clickprint.core.past import Past, Table
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY, Window
-from clickprint.metrics.marks import AUROC, MacroAUROC, Spearman
+from clickprint.metrics.task_metrics import AUROC, MacroAUROC, Spearman
 from clickprint.tasks.populations import active_in, as_active_as, buyers, everyone, lapsed, touched
 from clickprint.tasks.rows import Rows
 from clickprint.tasks.targets import (
@@ -40,7 +40,16 @@ SIZES = (1, 2, 5, 10, 20, 50, 100)  # labels
 RECENT = 28  # days of the past that a population may count in, so that its rows fit in memory
 PEOPLE = 50  # users that a task asks, at least
 VALUES = 300  # labels are drawn from so many of the most met values
-WEIGHTS = (0.44, 0.1, 0.06, 0.12, 0.08, 0.08, 0.04, 0.08)  # of what is asked, in the order of `draw`
+WEIGHTS = (
+    0.44,
+    0.1,
+    0.06,
+    0.12,
+    0.08,
+    0.08,
+    0.04,
+    0.08,
+)  # of what is asked, in the order of `draw`
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +67,19 @@ class Draw:
     @property
     def name(self) -> str:
         """`any_buy_category20_h7_buyers_1f2a3b`: what, of which events, how many values or how much, horizon, population, digest."""
-        kept = repr((self.what, self.role, self.days, self.who, self.column, self.values, self.level))
+        kept = repr(
+            (self.what, self.role, self.days, self.who, self.column, self.values, self.level)
+        )
         size = f"{len(self.values)}" if self.values else f"{self.level:g}" if self.level else ""
         digest = blake2b(kept.encode(), digest_size=3).hexdigest()
-        parts = [self.what, str(self.role or "event"), f"{self.column}{size}", f"h{self.days}", self.who, digest]
+        parts = [
+            self.what,
+            str(self.role or "event"),
+            f"{self.column}{size}",
+            f"h{self.days}",
+            self.who,
+            digest,
+        ]
         return "_".join(p for p in parts if p)
 
     @property
@@ -87,7 +105,9 @@ class Draw:
             "back": lambda: comes_back(*roles, days=self.days),
             "away": lambda: stays_away(*roles, days=self.days),
             "count": lambda: count_at_least(int(self.level), *roles, days=self.days),
-            "variety": lambda: variety_at_least(int(self.level), self.column, *roles, days=self.days),
+            "variety": lambda: variety_at_least(
+                int(self.level), self.column, *roles, days=self.days
+            ),
             "activity": lambda: activity(*roles, days=self.days),
             "spend": lambda: spend(self.days, roles),
             "over": lambda: spends_at_least(self.level, self.days, roles),
@@ -97,13 +117,24 @@ class Draw:
     def task(self, population: Population) -> Task:
         """The value that a board scores."""
         loss = mse if self.what in ("activity", "spend") else bce
-        mark: dict[str, tuple[float, Mark]] = {"auroc": (1.0, MacroAUROC() if len(self.values) > 1 else AUROC())}
+        mark: dict[str, tuple[float, Mark]] = {
+            "auroc": (1.0, MacroAUROC() if len(self.values) > 1 else AUROC())
+        }
         if loss is mse:
             mark = {"spearman": (1.0, Spearman())}
-        return Task(name=self.name, population=population, target=self.target(), loss=loss, marks=mark, about=self.about)
+        return Task(
+            name=self.name,
+            population=population,
+            target=self.target(),
+            loss=loss,
+            marks=mark,
+            about=self.about,
+        )
 
 
-def sample(past: Past, log: Table, train: Window, *, count: int = 50, rng: RNG | None = None) -> TaskSet:
+def sample(
+    past: Past, log: Table, train: Window, *, count: int = 50, rng: RNG | None = None
+) -> TaskSet:
     """`count` distinct tasks: another attribute, role, horizon (3 days to the window's), population and question in each.
 
     Same log, window and stream `rng`: same tasks. Each can be learned from the train window: of at least 50 users asked, 5 to 20 (a
@@ -129,7 +160,9 @@ def sample(past: Past, log: Table, train: Window, *, count: int = 50, rng: RNG |
     reasons = "; ".join(f"{n} draws refused: {reason}" for reason, n in refused.most_common(5))
     raise DataError(
         log.manifest.name,
-        [f"found {len(tasks)} distinct hidden tasks, expected {count} ({reasons}); ask for fewer, or take a longer or larger log"],
+        [
+            f"found {len(tasks)} distinct hidden tasks, expected {count} ({reasons}); ask for fewer, or take a longer or larger log"
+        ],
     )
 
 
@@ -143,12 +176,27 @@ class _Shop:
     def __init__(self, rows: Rows, users: Int64[np.ndarray, "U"], train: Window) -> None:
         self.rows, self.users, self.train = rows, users, train
         self.longest = max(round((train.end - train.start) / DAY), 1)
-        self.roles = [r for r in Role if any(k.role is r for k in rows.manifest.kinds) and len(rows.users(roles=(r,), window=train))]
+        self.roles = [
+            r
+            for r in Role
+            if any(k.role is r for k in rows.manifest.kinds)
+            and len(rows.users(roles=(r,), window=train))
+        ]
         if not self.roles:
-            raise DataError(rows.manifest.name, ["nothing happened in the train window, so there is nothing to ask"])
+            raise DataError(
+                rows.manifest.name,
+                ["nothing happened in the train window, so there is nothing to ask"],
+            )
         kinds = (AttributeKind.CATEGORY, AttributeKind.PRICE_BUCKET)
-        self.columns = ["item", *(c for c in rows.manifest.columns if c in ("url", "query", "scenario"))]
-        self.columns += [n for n, k in rows.manifest.attributes.items() if k in kinds and n not in rows.manifest.columns]
+        self.columns = [
+            "item",
+            *(c for c in rows.manifest.columns if c in ("url", "query", "scenario")),
+        ]
+        self.columns += [
+            n
+            for n, k in rows.manifest.attributes.items()
+            if k in kinds and n not in rows.manifest.columns
+        ]
         self.usual: dict[str, Population] = {
             "everyone": everyone(users),
             "buyers": buyers(),
@@ -179,22 +227,43 @@ class _Shop:
 
     def draw(self, generator: np.random.Generator, who: str) -> Draw:
         """A question for `who`, not yet judged. Where events have no price, questions of money become questions of values."""
-        what = str(generator.choice(["any", "back", "away", "count", "variety", "activity", "spend", "over"], p=WEIGHTS))
+        what = str(
+            generator.choice(
+                ["any", "back", "away", "count", "variety", "activity", "spend", "over"], p=WEIGHTS
+            )
+        )
         days = int(generator.integers(min(3, self.longest), self.longest + 1))
         role = self.roles[int(generator.integers(len(self.roles)))]
         if what in ("back", "away", "count", "activity"):
             anything = len(self.roles) > 1 and generator.random() < 0.25
             draw = Draw(what, None if anything else role, days, who)
-            return replace(draw, level=self._level(generator, draw, _count_of)) if what == "count" else draw
+            return (
+                replace(draw, level=self._level(generator, draw, _count_of))
+                if what == "count"
+                else draw
+            )
         if what in ("spend", "over") and "price" in self.rows.manifest.columns:
             draw = Draw(what, Role.BUY, days, who)
-            return replace(draw, level=self._level(generator, draw, _money_of)) if what == "over" else draw
+            return (
+                replace(draw, level=self._level(generator, draw, _money_of))
+                if what == "over"
+                else draw
+            )
         role, column, values = self._met(generator)
         what = "variety" if what == "variety" else "any"
         if what == "variety":
-            return Draw(what, role, days, who, column=column, level=float(generator.integers(2, 6)))
+            return Draw(
+                what, role, days, who, column=column, level=float(generator.integers(2, 6))
+            )
         size = min(int(generator.choice(SIZES)), len(values))
-        return Draw(what, role, days, who, column=column, values=tuple(sorted(generator.choice(values, size, replace=False).tolist())))
+        return Draw(
+            what,
+            role,
+            days,
+            who,
+            column=column,
+            values=tuple(sorted(generator.choice(values, size, replace=False).tolist())),
+        )
 
     def judged(self, draw: Draw) -> Draw:
         """The draw, less the labels that too few have in the train window. Raises _Refused."""
@@ -204,15 +273,23 @@ class _Shop:
         if answers.shape[1] > 1:
             positive = answers.sum(axis=0)
             kept = (positive >= max(3, least // 4)) & (len(users) - positive >= max(3, least // 4))
-            draw = replace(draw, values=tuple(v for v, k in zip(draw.values, kept.tolist(), strict=True) if k))
+            draw = replace(
+                draw, values=tuple(v for v, k in zip(draw.values, kept.tolist(), strict=True) if k)
+            )
             answers = answers[:, kept]
-        one: np.ndarray = np.asarray(answers.any(axis=1) if answers.shape[1] > 1 else answers.sum(axis=1))
-        if not least <= np.count_nonzero(one) or (answers.dtype == bool and answers.shape[1] == 1 and len(users) - one.sum() < least):
+        one: np.ndarray = np.asarray(
+            answers.any(axis=1) if answers.shape[1] > 1 else answers.sum(axis=1)
+        )
+        if not least <= np.count_nonzero(one) or (
+            answers.dtype == bool and answers.shape[1] == 1 and len(users) - one.sum() < least
+        ):
             raise _Refused("too few users have one of the answers")
         key = blake2b(users.tobytes(), digest_size=16).digest()
         for other, answered in self._taken.setdefault(key, []):
             if len(draw.values) > 1 and len(other.values) > 1:
-                shared = len(set(draw.values) & set(other.values)) if draw.column == other.column else 0
+                shared = (
+                    len(set(draw.values) & set(other.values)) if draw.column == other.column else 0
+                )
                 if shared > min(len(draw.values), len(other.values)) / 2:
                     raise _Refused("half of its labels are another task's")
             elif len(draw.values) < 2 and len(other.values) < 2 and _alike(one, answered):
@@ -222,7 +299,9 @@ class _Shop:
 
     def _users(self, who: str) -> Int64[np.ndarray, "P"]:
         if who not in self._asked:
-            self._asked[who] = self.users[places(self.users, self.populations[who](self.rows, self.train))[1]]
+            self._asked[who] = self.users[
+                places(self.users, self.populations[who](self.rows, self.train))[1]
+            ]
         return self._asked[who]
 
     def _met(self, generator: np.random.Generator) -> tuple[Role, str, Int64[np.ndarray, "V"]]:
@@ -238,7 +317,9 @@ class _Shop:
         """The values of `column` that at least three users met in the train window: at most `VALUES`, most users first."""
         key = role, column
         if key not in self._values:
-            found = self.rows.rows(("user", column), roles=(role,), window=self.train, ordered=False)
+            found = self.rows.rows(
+                ("user", column), roles=(role,), window=self.train, ordered=False
+            )
             place, known = places(found["user"], self.users)
             known &= found[column] != NONE
             values, which = np.unique(found[column][known], return_inverse=True)
@@ -248,11 +329,19 @@ class _Shop:
             self._values[key] = values[order][met[order] >= 3].astype(np.int64)
         return self._values[key]
 
-    def _level(self, generator: np.random.Generator, draw: Draw, measure: Callable[[Draw], Target]) -> float:
+    def _level(
+        self, generator: np.random.Generator, draw: Draw, measure: Callable[[Draw], Target]
+    ) -> float:
         """A random quantile, in two digits, of what those who did anything of the kind did in the train window."""
-        amounts = np.expm1(measure(draw)(self.rows, self.train, self.users)[:, 0].astype(np.float64))
+        amounts = np.expm1(
+            measure(draw)(self.rows, self.train, self.users)[:, 0].astype(np.float64)
+        )
         amounts = amounts[amounts > 1e-6]
-        level = float(f"{np.quantile(amounts, generator.uniform(0.2, 0.9)):.2g}") if len(amounts) else 0.0
+        level = (
+            float(f"{np.quantile(amounts, generator.uniform(0.2, 0.9)):.2g}")
+            if len(amounts)
+            else 0.0
+        )
         return level if draw.what == "over" else max(float(round(level)), 2.0)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clickprint.core.errors import DataError
-from clickprint.core.watch import Watch, silent
+from clickprint.core.progress import Watch, silent
 from clickprint.tasks.task import Loss
 
 SEED, LR, BATCH, EPOCHS = 1278, 1e-3, 128, 3
@@ -53,7 +53,10 @@ class Network(nn.Module):
         self.enter_norm = nn.LayerNorm(shape.width)
         self.norms = nn.ModuleList(nn.LayerNorm(shape.width) for _ in range(shape.layers))
         self.blocks = nn.ModuleList(
-            nn.Sequential(Linear(shape.width, shape.inner), nn.GELU(), Linear(shape.inner, shape.width)) for _ in range(shape.layers)
+            nn.Sequential(
+                Linear(shape.width, shape.inner), nn.GELU(), Linear(shape.inner, shape.width)
+            )
+            for _ in range(shape.layers)
         )
         self.leave_norm = nn.LayerNorm(shape.width)
         self.leave = Linear(shape.width, labels)
@@ -88,7 +91,11 @@ class _Product(torch.autograd.Function):
         into = ctx.into
         if into is not None:
             torch.mm(grad.t(), x, out=into)
-        return grad @ weight if ctx.needs_input_grad[0] else None, grad.t() @ x if into is None else None, grad.sum(0)
+        return (
+            grad @ weight if ctx.needs_input_grad[0] else None,
+            grad.t() @ x if into is None else None,
+            grad.sum(0),
+        )
 
 
 def network(columns: int, labels: int, *, shape: Shape = Shape(), seed: int = SEED) -> Network:
@@ -117,9 +124,14 @@ def steps(
     for weight in (p for p in model.parameters() if p.ndim > 1 and p.grad is None):
         weight.grad = torch.zeros_like(weight)
     device = model.leave.weight.device
-    measure = functional.binary_cross_entropy_with_logits if loss.name == "bce" else functional.mse_loss
+    measure = (
+        functional.binary_cross_entropy_with_logits if loss.name == "bce" else functional.mse_loss
+    )
     for start in range(0, len(vectors), batch):
-        x, y = (torch.from_numpy(a[start : start + batch].astype(np.float32)).to(device) for a in (vectors, target))
+        x, y = (
+            torch.from_numpy(a[start : start + batch].astype(np.float32)).to(device)
+            for a in (vectors, target)
+        )
         for p in small:
             p.grad = None
         error = measure(model(x), y)
@@ -150,7 +162,9 @@ def train(
     """
     users = len(vectors)
     if not users or len(target) != users or not target.shape[1]:
-        raise ValueError(f"found vectors {vectors.shape} and target {target.shape}, expected the same users (at least one) and a label")
+        raise ValueError(
+            f"found vectors {vectors.shape} and target {target.shape}, expected the same users (at least one) and a label"
+        )
     model = network(vectors.shape[1], target.shape[1], shape=shape, seed=seed).to(device)
     optimise = optimiser(model)
     total = 2 * epochs * users
@@ -166,17 +180,25 @@ def train(
             watch(name, 2 * epoch * users + min(batch * len(losses), users), total)
         prediction = np.empty(target.shape, np.float32)
         for start in range(0, users, _ROWS):
-            prediction[start : start + _ROWS] = predict(model, vectors[start : start + _ROWS], loss=loss)
+            prediction[start : start + _ROWS] = predict(
+                model, vectors[start : start + _ROWS], loss=loss
+            )
             watch(name, (2 * epoch + 1) * users + min(start + _ROWS, users), total)
         if not np.isfinite(prediction).all():
-            raise _diverged(name, f"a prediction after epoch {epoch}", float(prediction[~np.isfinite(prediction)][0]))
+            raise _diverged(
+                name,
+                f"a prediction after epoch {epoch}",
+                float(prediction[~np.isfinite(prediction)][0]),
+            )
         found.append({**evaluate(prediction), "loss": float(np.mean(losses))})
         if epoch == 0 or found[epoch]["score"] > found[best]["score"]:
             best, kept = epoch, prediction
     return Probed(tuple(found), best, kept)
 
 
-def predict(model: Network, vectors: Float16[np.ndarray, "B D"], *, loss: Loss) -> Float32[np.ndarray, "B T"]:
+def predict(
+    model: Network, vectors: Float16[np.ndarray, "B D"], *, loss: Loss
+) -> Float32[np.ndarray, "B T"]:
     """Probabilities (float32 sigmoids, as the organisers rank them) for `bce`, values for `mse`. One pass: keep B in the thousands."""
     with torch.inference_mode():
         out = model(torch.from_numpy(vectors.astype(np.float32)).to(model.leave.weight.device))
@@ -185,5 +207,8 @@ def predict(model: Network, vectors: Float16[np.ndarray, "B D"], *, loss: Loss) 
 
 def _diverged(name: str, what: str, found: float) -> DataError:
     return DataError(
-        name, [f"{what} is {found}: the network diverged; are the profiles huge? scale them (the `joined` profile does), then score again"]
+        name,
+        [
+            f"{what} is {found}: the network diverged; are the profiles huge? scale them (the `joined` profile does), then score again"
+        ],
     )

@@ -46,7 +46,9 @@ def buyers(days: int | float | None = None) -> Population:
     return active_in(days, Role.BUY)
 
 
-def as_active_as(low: int | float, high: int | float, *roles: Role, days: int | float | None = None) -> Population:
+def as_active_as(
+    low: int | float, high: int | float, *roles: Role, days: int | float | None = None
+) -> Population:
     """Users whose number of events (with these roles, in the last `days`) is above the quantile `low` and up to the quantile `high`.
 
     Quantiles are over those with at least one such event; equal counts are never parted. `as_active_as(0.5, 1)` are the heavy half,
@@ -56,7 +58,9 @@ def as_active_as(low: int | float, high: int | float, *roles: Role, days: int | 
         raise ConfigError(f"as_active_as: found {low} to {high}, expected 0 ≤ low < high ≤ 1")
 
     def population(table: Table, window: Window) -> Int64[np.ndarray, "U"]:
-        seen = table.rows(("user",), roles=roles or None, window=before(window, days), ordered=False)["user"]
+        seen = table.rows(
+            ("user",), roles=roles or None, window=before(window, days), ordered=False
+        )["user"]
         users, counts = np.unique(seen, return_counts=True)
         if not len(users):
             return users.astype(np.int64)
@@ -70,7 +74,9 @@ def touched(column: str, value: int, *roles: Role, days: int | float | None = No
     """Who did something with one of these roles to something whose `column` is `value`, in the last `days` before the window."""
 
     def population(table: Table, window: Window) -> Int64[np.ndarray, "U"]:
-        rows = table.rows(("user", column), roles=roles or None, window=before(window, days), ordered=False)
+        rows = table.rows(
+            ("user", column), roles=roles or None, window=before(window, days), ordered=False
+        )
         return np.unique(rows["user"][rows[column] == value]).astype(np.int64)
 
     return population

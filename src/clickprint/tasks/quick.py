@@ -6,13 +6,17 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float16, Float32, Float64, Shaped
 
-from clickprint.core.watch import Watch, silent
+from clickprint.core.progress import Watch, silent
 from clickprint.tasks.task import Loss
 
-PENALTIES = 10.0 ** np.arange(3, -4.5, -0.5)  # times the number of users; from strong to weak, so that a tie takes the stronger
+PENALTIES = 10.0 ** np.arange(
+    3, -4.5, -0.5
+)  # times the number of users; from strong to weak, so that a tie takes the stronger
 BOUND = 3.0  # standard deviations: beyond them a column says no more (a rare value of few users would steer every label)
 JUDGES = 16_384  # users, evenly spread, on whom penalties are compared
-_ROWS = 8_192  # users at a time: what is between the vectors and the sums stays in tens of megabytes
+_ROWS = (
+    8_192  # users at a time: what is between the vectors and the sums stays in tens of megabytes
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +32,24 @@ class Design:
 
     def rows(self, start: int, stop: int, step: int = 1) -> Float32[np.ndarray, "B D"]:
         """Standardised columns of some users."""
-        return _standard(self.vectors[start:stop:step], self.centre, self.weight) - self.middle.astype(np.float32)
+        return _standard(
+            self.vectors[start:stop:step], self.centre, self.weight
+        ) - self.middle.astype(np.float32)
 
     def fit_predict(
-        self, target: Shaped[np.ndarray, "U T"], *, loss: Loss, name: str = "quick probe", watch: Watch = silent
+        self,
+        target: Shaped[np.ndarray, "U T"],
+        *,
+        loss: Loss,
+        name: str = "quick probe",
+        watch: Watch = silent,
     ) -> Float32[np.ndarray, "U T"]:
         """See `fit_predict`."""
         users = len(self.vectors)
         if len(target) != users or not target.shape[1]:
-            raise ValueError(f"found {users} users and a target {target.shape}, expected as many rows and a label")
+            raise ValueError(
+                f"found {users} users and a target {target.shape}, expected as many rows and a label"
+            )
         done, mean = 0, np.zeros(target.shape[1])
         for start in range(0, users, _ROWS):
             mean += target[start : start + _ROWS].sum(axis=0, dtype=np.float64) / users
@@ -56,7 +69,10 @@ class Design:
         return prediction if loss.name == "mse" else _probabilities(prediction, mean)
 
     def _penalty(
-        self, target: Shaped[np.ndarray, "U T"], turned: Float64[np.ndarray, "D T"], mean: Float64[np.ndarray, "T"]
+        self,
+        target: Shaped[np.ndarray, "U T"],
+        turned: Float64[np.ndarray, "D T"],
+        mean: Float64[np.ndarray, "T"],
     ) -> Float64[np.ndarray, "T"]:
         """Each label's penalty with the least squared error when a user's own row is left out of the fit (exact, without a refit).
 
@@ -70,13 +86,19 @@ class Design:
             x = self.rows(start, stop, step) @ self.directions.astype(np.float32)
             y = (target[start:stop:step] - mean).astype(np.float32)
             for n, penalty in enumerate(PENALTIES * users):
-                own = x**2 @ (1 / (self.values + penalty)).astype(np.float32) + np.float32(1 / users)
+                own = x**2 @ (1 / (self.values + penalty)).astype(np.float32) + np.float32(
+                    1 / users
+                )
                 miss = y - x @ (turned / (self.values[:, None] + penalty)).astype(np.float32)
-                errors[n] += ((miss / np.maximum(1 - own, 1e-6)[:, None]) ** 2).sum(axis=0, dtype=np.float64)
+                errors[n] += ((miss / np.maximum(1 - own, 1e-6)[:, None]) ** 2).sum(
+                    axis=0, dtype=np.float64
+                )
         return np.take(PENALTIES, errors.argmin(axis=0)) * users
 
 
-def design(vectors: Float16[np.ndarray, "U D"], *, name: str = "quick probe", watch: Watch = silent) -> Design:
+def design(
+    vectors: Float16[np.ndarray, "U D"], *, name: str = "quick probe", watch: Watch = silent
+) -> Design:
     """Columns as signed log(1 + |x|), standardised over all users, bounded at ±`BOUND`; constant ones are 0. `vectors` may be a memory map.
 
     Costs U · D² and one eigendecomposition of D × D.
@@ -85,7 +107,9 @@ def design(vectors: Float16[np.ndarray, "U D"], *, name: str = "quick probe", wa
     if not users:
         raise ValueError("found no users, expected at least one")
     done, mean, spread = 0, np.zeros(columns), np.zeros(columns)
-    for start, raw in _chunks(vectors):  # mean and sum of squared deviations, merged chunk by chunk (Chan, Golub and LeVeque 1979)
+    for start, raw in _chunks(
+        vectors
+    ):  # mean and sum of squared deviations, merged chunk by chunk (Chan, Golub and LeVeque 1979)
         x = _log(raw).astype(np.float64)
         here, share = x.mean(axis=0), len(x) / (start + len(x))
         spread += ((x - here) ** 2).sum(axis=0) + (here - mean) ** 2 * start * share
@@ -93,7 +117,10 @@ def design(vectors: Float16[np.ndarray, "U D"], *, name: str = "quick probe", wa
         watch(name, done := done + len(x), 2 * users)
     deviation = np.sqrt(spread / users)
     live = deviation > 1e-6 * (1 + np.abs(mean))
-    centre, weight = mean.astype(np.float32), np.where(live, 1 / np.where(live, deviation, 1), 0).astype(np.float32)
+    centre, weight = (
+        mean.astype(np.float32),
+        np.where(live, 1 / np.where(live, deviation, 1), 0).astype(np.float32),
+    )
     gram, total = np.zeros((columns, columns)), np.zeros(columns)
     for _, raw in _chunks(vectors):
         x = _standard(raw, centre, weight)
@@ -105,7 +132,12 @@ def design(vectors: Float16[np.ndarray, "U D"], *, name: str = "quick probe", wa
 
 
 def fit_predict(
-    vectors: Float16[np.ndarray, "U D"], target: Shaped[np.ndarray, "U T"], *, loss: Loss, name: str = "quick probe", watch: Watch = silent
+    vectors: Float16[np.ndarray, "U D"],
+    target: Shaped[np.ndarray, "U T"],
+    *,
+    loss: Loss,
+    name: str = "quick probe",
+    watch: Watch = silent,
 ) -> Float32[np.ndarray, "U T"]:
     """Fits `target` linearly in the columns that `design` makes, and predicts the same users.
 
@@ -114,10 +146,14 @@ def fit_predict(
     mean at most the label's share of positives: a straight line does not know its bounds, and cutting there would tie half of
     the users. Deterministic for one machine and thread count.
     """
-    return design(vectors, name=name, watch=watch).fit_predict(target, loss=loss, name=name, watch=watch)
+    return design(vectors, name=name, watch=watch).fit_predict(
+        target, loss=loss, name=name, watch=watch
+    )
 
 
-def _chunks(vectors: Float16[np.ndarray, "U D"]) -> Iterator[tuple[int, Float16[np.ndarray, "B D"]]]:
+def _chunks(
+    vectors: Float16[np.ndarray, "U D"],
+) -> Iterator[tuple[int, Float16[np.ndarray, "B D"]]]:
     for start in range(0, len(vectors), _ROWS):
         yield start, vectors[start : start + _ROWS]
 
@@ -128,13 +164,17 @@ def _log(raw: Float16[np.ndarray, "B D"]) -> Float32[np.ndarray, "B D"]:
 
 
 def _standard(
-    raw: Float16[np.ndarray, "B D"], centre: Float32[np.ndarray, "D"], weight: Float32[np.ndarray, "D"]
+    raw: Float16[np.ndarray, "B D"],
+    centre: Float32[np.ndarray, "D"],
+    weight: Float32[np.ndarray, "D"],
 ) -> Float32[np.ndarray, "B D"]:
     x = (_log(raw) - centre) * weight
     return np.clip(x, -BOUND, BOUND, out=x)
 
 
-def _probabilities(prediction: Float32[np.ndarray, "U T"], mean: Float64[np.ndarray, "T"]) -> Float32[np.ndarray, "U T"]:
+def _probabilities(
+    prediction: Float32[np.ndarray, "U T"], mean: Float64[np.ndarray, "T"]
+) -> Float32[np.ndarray, "U T"]:
     """p = g(x) / (g(x) + g(1 − x)) with g(x) = (x + √(x² + s²)) / 2: x itself well inside (0, 1), never 0 or 1, and always rising.
 
     s is half the label's variance. Where that lifts a label's mean above its share of positives it is scaled down to it. In place.
@@ -146,11 +186,15 @@ def _probabilities(prediction: Float32[np.ndarray, "U T"], mean: Float64[np.ndar
         low, high = _ramp(x, s2), _ramp(1 - x, s2)
         x[:] = low / (low + high)
         total += x.sum(axis=0, dtype=np.float64)
-    prediction *= np.minimum(1, np.maximum(mean, 1e-6) / (total / len(prediction))).astype(np.float32)
+    prediction *= np.minimum(1, np.maximum(mean, 1e-6) / (total / len(prediction))).astype(
+        np.float32
+    )
     return np.clip(prediction, 1e-12, 1 - 1e-6, out=prediction)
 
 
-def _ramp(x: Float32[np.ndarray, "B T"], s2: Float32[np.ndarray, "T"]) -> Float32[np.ndarray, "B T"]:
+def _ramp(
+    x: Float32[np.ndarray, "B T"], s2: Float32[np.ndarray, "T"]
+) -> Float32[np.ndarray, "B T"]:
     """(x + √(x² + s²)) / 2, written so that a very negative x keeps its digits."""
     root = np.sqrt(x * x + s2)
     return np.where(x > 0, (x + root) / 2, s2 / (2 * (root - np.minimum(x, 0))))

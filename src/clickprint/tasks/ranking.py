@@ -57,13 +57,21 @@ class RankingScore:
     def replicates(self, metric: str) -> Float64[np.ndarray, "R"]:
         """The mean in each resample of users; equal users and seed: equal resamples, whoever is scored."""
         there = ~np.isnan(self.values[metric])
-        return compare.resampled_mean(self.values[metric][there], self.users[there], RESAMPLES, self.rng.child("users").integer())
+        return compare.resampled_mean(
+            self.values[metric][there],
+            self.users[there],
+            RESAMPLES,
+            self.rng.child("users").integer(),
+        )
 
     def above(self, other: "RankingScore", metric: str) -> compare.Difference:
         """How much this is above another on the same users: interval of the paired difference, share of resamples. Raises DataError."""
         if not np.array_equal(self.users, other.users):
             raise DataError(
-                "ranking", [f"found scores of {len(self.users)} and {len(other.users)} users; a paired test needs the same users"]
+                "ranking",
+                [
+                    f"found scores of {len(self.users)} and {len(other.users)} users; a paired test needs the same users"
+                ],
             )
         return compare.difference(self.replicates(metric), other.replicates(metric))
 
@@ -76,10 +84,14 @@ def leave_one_out(histories: Histories, *, back: int = 0) -> RankingTest:
     events = histories.where(histories.fields["item"] != NONE)
     asked = events.take(np.flatnonzero(events.lengths >= back + 2))
     wanted = asked.starts[1:] - 1 - back
-    return RankingTest(asked.but_last(back + 1), Ragged(np.arange(len(asked) + 1), asked.fields["item"][wanted]))
+    return RankingTest(
+        asked.but_last(back + 1), Ragged(np.arange(len(asked) + 1), asked.fields["item"][wanted])
+    )
 
 
-def in_window(given: Histories, log: Table, window: Window, *, roles: Collection[Role] = (Role.BUY,)) -> RankingTest:
+def in_window(
+    given: Histories, log: Table, window: Window, *, roles: Collection[Role] = (Role.BUY,)
+) -> RankingTest:
     """What users did with these roles in a window, each item once; `given` is what was known before it, for whoever is in it.
 
     Users without such an item in the window are not asked; one without a history is, if `given` has a (then empty) row for him.
@@ -107,12 +119,17 @@ def score(
     Raises DataError where a user who is asked has no row, or the lists are shorter than the largest k and the catalogue is not.
     """
     order = np.argsort(lists.users, kind="stable")
-    place = np.minimum(np.searchsorted(lists.users, test.users, sorter=order), max(len(order) - 1, 0))
+    place = np.minimum(
+        np.searchsorted(lists.users, test.users, sorter=order), max(len(order) - 1, 0)
+    )
     rows = order[place] if len(order) else np.zeros(len(test.users), np.int64)
     missing = lists.users[rows] != test.users if len(order) else np.ones(len(test.users), bool)
     if missing.any():
         raise DataError(
-            "ranking", [f"{missing.sum()} of {len(test.users)} users who are asked have no list, the first is {test.users[missing][0]}"]
+            "ranking",
+            [
+                f"{missing.sum()} of {len(test.users)} users who are asked have no list, the first is {test.users[missing][0]}"
+            ],
         )
     had_user = np.repeat(np.arange(len(test.given)), test.given.lengths)
     had = test.given.fields["item"]
@@ -124,7 +141,11 @@ def score(
         raise DataError("ranking", [f"the lists hold {shown.shape[1]} items, expected {max(ks)}"])
     many = np.diff(test.relevant.starts)
     hit = ranking.hits(shown, test.relevant.starts, test.relevant.values)
-    values = {f"{f.__name__}@{k}": f(hit, many, k) for f in (ranking.recall, ranking.ndcg, ranking.mrr) for k in ks}
+    values = {
+        f"{f.__name__}@{k}": f(hit, many, k)
+        for f in (ranking.recall, ranking.ndcg, ranking.mrr)
+        for k in ks
+    }
     top = shown[:, : max(ks)]
     about = {
         "coverage": ranking.coverage(top, len(catalogue)),

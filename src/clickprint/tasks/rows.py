@@ -34,7 +34,12 @@ class Rows:
         return self.table.manifest
 
     def rows(
-        self, columns: Collection[str], *, roles: Collection[Role] | None = None, window: Window | None = None, ordered: bool = True
+        self,
+        columns: Collection[str],
+        *,
+        roles: Collection[Role] | None = None,
+        window: Window | None = None,
+        ordered: bool = True,
     ) -> Mapping[str, np.ndarray]:
         """See core.past.Table."""
         key = (None if roles is None else frozenset(roles), window, ordered)
@@ -44,7 +49,9 @@ class Rows:
             if set(wanted) != NARROW or key[0] == frozenset({Role.BUY}):
                 wanted = dict.fromkeys([*wanted, *_wide(self.manifest)])
             # In no order, columns of two readings need not be of the same rows: all of them are read anew, together.
-            known = dict(self.table.rows(list(wanted), roles=roles, window=window, ordered=ordered))
+            known = dict(
+                self.table.rows(list(wanted), roles=roles, window=window, ordered=ordered)
+            )
             if not ordered:  # by user then: users are looked up in sorted arrays, and a sorted search is many times a random one
                 order = np.argsort(known["user"], kind="stable")
                 known = {c: v[order] for c, v in known.items()}
@@ -53,7 +60,9 @@ class Rows:
             self._rows[key] = known
         return {c: known[c] for c in columns}
 
-    def users(self, *, roles: Collection[Role] | None = None, window: Window | None = None) -> Int64[np.ndarray, "U"]:
+    def users(
+        self, *, roles: Collection[Role] | None = None, window: Window | None = None
+    ) -> Int64[np.ndarray, "U"]:
         """See core.past.Table."""
         key = (None if roles is None else frozenset(roles), window, True)
         if key not in self._users:

@@ -16,8 +16,8 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import write_array, write_text
 from clickprint.core.past import Table
 from clickprint.core.profiles import Profiles
+from clickprint.core.progress import Watch, silent
 from clickprint.core.time import Window, show
-from clickprint.core.watch import Watch, silent
 from clickprint.metrics.compare import resample_weights
 from clickprint.metrics.labels import degenerate
 from clickprint.metrics.values import constant
@@ -46,7 +46,15 @@ class Question:
     hidden: bool = False
 
 
-def ask(task: Task, log: Table, train: Window, valid: Window, users: Int64[np.ndarray, "U"], *, hidden: bool = False) -> Question:
+def ask(
+    task: Task,
+    log: Table,
+    train: Window,
+    valid: Window,
+    users: Int64[np.ndarray, "U"],
+    *,
+    hidden: bool = False,
+) -> Question:
     """The question that `task` is for those of `users` that are in its population, in the order of `users`.
 
     That order is the order of training, which the official probe's score depends on; the challenge has its profiles' file order. For
@@ -54,17 +62,27 @@ def ask(task: Task, log: Table, train: Window, valid: Window, users: Int64[np.nd
     a target is not what its loss needs; ConfigError where the windows overlap.
     """
     if valid.start < train.end:
-        raise ConfigError(f"the validation window starts at {show(valid.start)}, before the train window ends at {show(train.end)}")
+        raise ConfigError(
+            f"the validation window starts at {show(valid.start)}, before the train window ends at {show(train.end)}"
+        )
     rising = bool((users[1:] > users[:-1]).all())
     order = np.arange(len(users)) if rising else np.argsort(users, kind="stable")
     # Targets are made of sorted users and put in order at the end: searches in sorted arrays stay in the processor's caches.
     order = order[places(users[order], task.population(log, train))[1]]
     if not len(order):
-        raise DataError(f"task {task.name}", [f"none of the {len(users)} users is in its population"])
+        raise DataError(
+            f"task {task.name}", [f"none of the {len(users)} users is in its population"]
+        )
     truth = [task.target(log, window, users[order]) for window in (train, valid)]
-    faults = [f"the {name} target: {f}" for name, t in zip(("train", "valid"), truth, strict=True) for f in _faults(task, t, len(order))]
+    faults = [
+        f"the {name} target: {f}"
+        for name, t in zip(("train", "valid"), truth, strict=True)
+        for f in _faults(task, t, len(order))
+    ]
     if not faults and truth[0].shape != truth[1].shape:
-        faults.append(f"found {truth[0].shape[1]} labels in the train window and {truth[1].shape[1]} in the validation window")
+        faults.append(
+            f"found {truth[0].shape[1]} labels in the train window and {truth[1].shape[1]} in the validation window"
+        )
     if faults:
         raise DataError(f"task {task.name}", faults)
     digest = _digest(task, users[order], truth)
@@ -120,7 +138,9 @@ def answer(
         question=question.digest,
         users=len(question.users),
         labels=question.valid.shape[1],
-        degenerate=int((degenerate if task.loss.name == "bce" else constant)(question.valid).sum()),
+        degenerate=int(
+            (degenerate if task.loss.name == "bce" else constant)(question.valid).sum()
+        ),
         score=marks.pop("score"),
         live=live.pop("score"),
         marks=marks,
@@ -137,7 +157,9 @@ def answer(
 def named(found: TaskScore, question: Question) -> TaskScore:
     """The same answer to an equal question of another name."""
     assert found.question == question.digest, "answers go to equal questions only"
-    return replace(found, task=question.task.name, about=question.task.about, hidden=question.hidden)
+    return replace(
+        found, task=question.task.name, about=question.task.about, hidden=question.hidden
+    )
 
 
 def score(
@@ -164,10 +186,19 @@ def score(
     found: dict[str, TaskScore] = {}
     scores = []
     for task in tasks:
-        question = ask(task, rows, train, valid, profiles.users if users is None else users, hidden=hidden)
+        question = ask(
+            task, rows, train, valid, profiles.users if users is None else users, hidden=hidden
+        )
         if question.digest not in found:
             found[question.digest] = answer(
-                question, profiles, probe, resamples=resamples, seed=seed, device=device, designs=designs, watch=watch
+                question,
+                profiles,
+                probe,
+                resamples=resamples,
+                seed=seed,
+                device=device,
+                designs=designs,
+                watch=watch,
             )
         scores.append(named(found[question.digest], question))
     return scores
@@ -178,12 +209,19 @@ class Designs:
     """The quick probe's preparation of the last few vectors, because many tasks ask the same users."""
 
     keep: int = 4
-    _kept: dict[tuple[int, bytes], tuple[Profiles, quick.Design]] = field(default_factory=dict, repr=False)
+    _kept: dict[tuple[int, bytes], tuple[Profiles, quick.Design]] = field(
+        default_factory=dict, repr=False
+    )
 
-    def of(self, profiles: Profiles, users: Int64[np.ndarray, "U"], name: str, watch: Watch) -> quick.Design:
+    def of(
+        self, profiles: Profiles, users: Int64[np.ndarray, "U"], name: str, watch: Watch
+    ) -> quick.Design:
         """The design of these users' vectors. The profiles are held too, so that their id stays theirs."""
         key = id(profiles), blake2b(users.tobytes(), digest_size=16).digest()
-        made = self._kept.pop(key, None) or (profiles, quick.design(profiles.of(users), name=name, watch=watch))
+        made = self._kept.pop(key, None) or (
+            profiles,
+            quick.design(profiles.of(users), name=name, watch=watch),
+        )
         while len(self._kept) >= self.keep:
             del self._kept[next(iter(self._kept))]
         self._kept[key] = made  # last in, last out
@@ -196,9 +234,16 @@ def save(found: TaskScore, path: Path) -> None:
     The JSON comes last and holds the replicates' digest, so a pair that a killed process left halfway is never taken for whole.
     """
     replicates = np.stack([found.replicates, found.live_replicates]).astype(np.float64)
-    plain = {f.name: getattr(found, f.name) for f in fields(TaskScore) if not f.name.endswith("replicates")}
+    plain = {
+        f.name: getattr(found, f.name)
+        for f in fields(TaskScore)
+        if not f.name.endswith("replicates")
+    }
     text = json.dumps(
-        _null({"format": FORMAT, **plain, "replicates": _of_bytes(replicates)}), indent=1, allow_nan=False, ensure_ascii=False
+        _null({"format": FORMAT, **plain, "replicates": _of_bytes(replicates)}),
+        indent=1,
+        allow_nan=False,
+        ensure_ascii=False,
     )
     write_array(_array(path), replicates)
     write_text(path, text + "\n")
@@ -211,7 +256,11 @@ def load(path: Path) -> TaskScore:
         if raw.pop("format") != FORMAT:
             raise DataError(str(path), ["a score of another format; score again"])
         replicates = np.load(_array(path), allow_pickle=False)
-        if replicates.ndim != 2 or len(replicates) != 2 or _of_bytes(replicates) != raw.pop("replicates"):
+        if (
+            replicates.ndim != 2
+            or len(replicates) != 2
+            or _of_bytes(replicates) != raw.pop("replicates")
+        ):
             raise DataError(str(path), [f"{_array(path).name} does not belong to it; score again"])
         for key in ("score", "live"):
             raw[key] = _nan(raw[key])
@@ -253,21 +302,41 @@ def _faults(task: Task, truth: Shaped[np.ndarray, "..."], users: int) -> list[st
     if truth.ndim != 2 or len(truth) != users or not truth.shape[1]:
         return [f"found shape {truth.shape}, expected {users} users × at least one label"]
     if task.loss.name == "bce":
-        return [] if truth.dtype == bool else [f"found {truth.dtype}, expected bool, which the loss bce needs"]
+        return (
+            []
+            if truth.dtype == bool
+            else [f"found {truth.dtype}, expected bool, which the loss bce needs"]
+        )
     if truth.dtype.kind != "f":
         return [f"found {truth.dtype}, expected floats, which the loss {task.loss.name} needs"]
-    return [] if np.isfinite(truth).all() else [f"{(~np.isfinite(truth)).sum()} values are no finite numbers"]
+    return (
+        []
+        if np.isfinite(truth).all()
+        else [f"{(~np.isfinite(truth)).sum()} values are no finite numbers"]
+    )
 
 
-def _digest(task: Task, users: Int64[np.ndarray, "U"], truth: Sequence[Shaped[np.ndarray, "U T"]]) -> str:
+def _digest(
+    task: Task, users: Int64[np.ndarray, "U"], truth: Sequence[Shaped[np.ndarray, "U T"]]
+) -> str:
     """Of users in rising order and their answers."""
-    text = json.dumps([task.loss.name, truth[0].shape, sorted((n, w, _say(m)) for n, (w, m) in task.marks.items())])
+    text = json.dumps(
+        [
+            task.loss.name,
+            truth[0].shape,
+            sorted((n, w, _say(m)) for n, (w, m) in task.marks.items()),
+        ]
+    )
     digest = blake2b(text.encode(), digest_size=16)
     digest.update(users.tobytes())
     for t in truth:
         for start in range(0, len(t), 65_536):
             part = t[start : start + 65_536]
-            digest.update(np.packbits(part).tobytes() if part.dtype == bool else part.astype(np.float64).tobytes())
+            digest.update(
+                np.packbits(part).tobytes()
+                if part.dtype == bool
+                else part.astype(np.float64).tobytes()
+            )
     return digest.hexdigest()
 
 

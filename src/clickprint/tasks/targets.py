@@ -22,7 +22,9 @@ CENTS = 10_000  # money is summed in whole ten-thousandths: whole numbers have t
 def comes_back(*roles: Role, days: int | float | None = None) -> Target:
     """One column: the user did something with one of these roles (any, when none is named)."""
 
-    def target(table: Table, window: Window, users: Int64[np.ndarray, "U"]) -> Bool[np.ndarray, "U 1"]:
+    def target(
+        table: Table, window: Window, users: Int64[np.ndarray, "U"]
+    ) -> Bool[np.ndarray, "U 1"]:
         place, known = places(_read(table, window, ("user",), roles, days)["user"], users)
         found = np.zeros((len(users), 1), bool)
         found[place[known]] = True
@@ -35,7 +37,9 @@ def stays_away(*roles: Role, days: int | float | None = None) -> Target:
     """One column: the user did nothing with these roles. With BUY: the challenge's churn and conversion."""
     back = comes_back(*roles, days=days)
 
-    def target(table: Table, window: Window, users: Int64[np.ndarray, "U"]) -> Bool[np.ndarray, "U 1"]:
+    def target(
+        table: Table, window: Window, users: Int64[np.ndarray, "U"]
+    ) -> Bool[np.ndarray, "U 1"]:
         return ~back(table, window, users)
 
     return target
@@ -46,7 +50,9 @@ def count_at_least(n: int, *roles: Role, days: int | float | None = None) -> Tar
     if n < 1:
         raise ConfigError(f"count_at_least: found {n}, expected at least 1")
 
-    def target(table: Table, window: Window, users: Int64[np.ndarray, "U"]) -> Bool[np.ndarray, "U 1"]:
+    def target(
+        table: Table, window: Window, users: Int64[np.ndarray, "U"]
+    ) -> Bool[np.ndarray, "U 1"]:
         place, known = places(_read(table, window, ("user",), roles, days)["user"], users)
         return (np.bincount(place[known], minlength=len(users)) >= n)[:, None]
 
@@ -56,9 +62,13 @@ def count_at_least(n: int, *roles: Role, days: int | float | None = None) -> Tar
 def activity(*roles: Role, days: int | float | None = None) -> Target:
     """One float column: log(1 + the number of events with these roles)."""
 
-    def target(table: Table, window: Window, users: Int64[np.ndarray, "U"]) -> Float32[np.ndarray, "U 1"]:
+    def target(
+        table: Table, window: Window, users: Int64[np.ndarray, "U"]
+    ) -> Float32[np.ndarray, "U 1"]:
         place, known = places(_read(table, window, ("user",), roles, days)["user"], users)
-        return np.log1p(np.bincount(place[known], minlength=len(users))).astype(np.float32)[:, None]
+        return np.log1p(np.bincount(place[known], minlength=len(users))).astype(np.float32)[
+            :, None
+        ]
 
     return target
 
@@ -68,7 +78,9 @@ def variety_at_least(n: int, column: str, *roles: Role, days: int | float | None
     if n < 1:
         raise ConfigError(f"variety_at_least: found {n}, expected at least 1")
 
-    def target(table: Table, window: Window, users: Int64[np.ndarray, "U"]) -> Bool[np.ndarray, "U 1"]:
+    def target(
+        table: Table, window: Window, users: Int64[np.ndarray, "U"]
+    ) -> Bool[np.ndarray, "U 1"]:
         rows = _read(table, window, ("user", column), roles, days)
         place, known = places(rows["user"], users)
         known &= rows[column] != NONE
@@ -80,7 +92,11 @@ def variety_at_least(n: int, column: str, *roles: Role, days: int | float | None
 
 
 def buys_any(
-    column: str, values: Sequence[int] | np.ndarray, roles: Sequence[Role] = (Role.BUY,), *, days: int | float | None = None
+    column: str,
+    values: Sequence[int] | np.ndarray,
+    roles: Sequence[Role] = (Role.BUY,),
+    *,
+    days: int | float | None = None,
 ) -> Target:
     """A column a value: the user has an event with one of these roles whose `column` (item, url, a category, …) is the value.
 
@@ -88,7 +104,9 @@ def buys_any(
     """
     labels = _labels(values, f"buys_any({column!r})")
 
-    def target(table: Table, window: Window, users: Int64[np.ndarray, "U"]) -> Bool[np.ndarray, "U T"]:
+    def target(
+        table: Table, window: Window, users: Int64[np.ndarray, "U"]
+    ) -> Bool[np.ndarray, "U T"]:
         rows = _read(table, window, ("user", column), roles, days)
         return _scatter(rows["user"], rows[column], users, labels)
 
@@ -112,7 +130,9 @@ def buys_price(
         raise ConfigError("buys_price: the edges must rise from one to the next")
     labels = _labels(np.arange(len(cuts) + 1) if values is None else values, "buys_price")
 
-    def target(table: Table, window: Window, users: Int64[np.ndarray, "U"]) -> Bool[np.ndarray, "U T"]:
+    def target(
+        table: Table, window: Window, users: Int64[np.ndarray, "U"]
+    ) -> Bool[np.ndarray, "U T"]:
         _need_price(table)
         rows = _read(table, window, ("user", "price"), roles, days)
         return _scatter(rows["user"], price_buckets(rows["price"], cuts), users, labels)
@@ -127,29 +147,41 @@ def spend(days: int | float | None = None, roles: Sequence[Role] = (Role.BUY,)) 
     price.
     """
 
-    def target(table: Table, window: Window, users: Int64[np.ndarray, "U"]) -> Float32[np.ndarray, "U 1"]:
-        return np.log1p(np.maximum(_spent(table, window, users, roles, days), 0)).astype(np.float32)[:, None]
+    def target(
+        table: Table, window: Window, users: Int64[np.ndarray, "U"]
+    ) -> Float32[np.ndarray, "U 1"]:
+        return np.log1p(np.maximum(_spent(table, window, users, roles, days), 0)).astype(
+            np.float32
+        )[:, None]
 
     return target
 
 
-def spends_at_least(amount: int | float, days: int | float | None = None, roles: Sequence[Role] = (Role.BUY,)) -> Target:
+def spends_at_least(
+    amount: int | float, days: int | float | None = None, roles: Sequence[Role] = (Role.BUY,)
+) -> Target:
     """One column: the sum of price × quantity reaches `amount`."""
     if not amount > 0:
         raise ConfigError(f"spends_at_least: found {amount}, expected an amount above 0")
 
-    def target(table: Table, window: Window, users: Int64[np.ndarray, "U"]) -> Bool[np.ndarray, "U 1"]:
+    def target(
+        table: Table, window: Window, users: Int64[np.ndarray, "U"]
+    ) -> Bool[np.ndarray, "U 1"]:
         return (_spent(table, window, users, roles, days) >= amount)[:, None]
 
     return target
 
 
-def price_buckets(price: Float64[np.ndarray, "L"], edges: Float64[np.ndarray, "E"]) -> Int64[np.ndarray, "L"]:
+def price_buckets(
+    price: Float64[np.ndarray, "L"], edges: Float64[np.ndarray, "E"]
+) -> Int64[np.ndarray, "L"]:
     """The bucket of each price, NONE where there is no price."""
     return np.where(np.isnan(price), NONE, np.searchsorted(edges, price, side="right"))
 
 
-def places(values: Shaped[np.ndarray, "N"], among: Shaped[np.ndarray, "M"]) -> tuple[Int64[np.ndarray, "N"], Bool[np.ndarray, "N"]]:
+def places(
+    values: Shaped[np.ndarray, "N"], among: Shaped[np.ndarray, "M"]
+) -> tuple[Int64[np.ndarray, "N"], Bool[np.ndarray, "N"]]:
     """Where in `among` (each once, in any order) each value stands, and whether it stands there at all; if not, its place means nothing."""
     if not len(among):
         return np.zeros(len(values), np.int64), np.zeros(len(values), bool)
@@ -161,7 +193,10 @@ def places(values: Shaped[np.ndarray, "N"], among: Shaped[np.ndarray, "M"]) -> t
 
 
 def _scatter(
-    owner: Int64[np.ndarray, "L"], value: Int64[np.ndarray, "L"], users: Int64[np.ndarray, "U"], labels: Int64[np.ndarray, "T"]
+    owner: Int64[np.ndarray, "L"],
+    value: Int64[np.ndarray, "L"],
+    users: Int64[np.ndarray, "U"],
+    labels: Int64[np.ndarray, "T"],
 ) -> Bool[np.ndarray, "U T"]:
     label, listed = places(value, labels)
     row, asked = places(owner[listed], users)
@@ -171,11 +206,17 @@ def _scatter(
 
 
 def _spent(
-    table: Table, window: Window, users: Int64[np.ndarray, "U"], roles: Sequence[Role], days: int | float | None
+    table: Table,
+    window: Window,
+    users: Int64[np.ndarray, "U"],
+    roles: Sequence[Role],
+    days: int | float | None,
 ) -> Float64[np.ndarray, "U"]:
     _need_price(table)
     many = "quantity" in table.manifest.columns
-    rows = _read(table, window, ("user", "price", "quantity") if many else ("user", "price"), roles, days)
+    rows = _read(
+        table, window, ("user", "price", "quantity") if many else ("user", "price"), roles, days
+    )
     quantity = np.where(np.isnan(rows["quantity"]), 1.0, rows["quantity"]) if many else 1.0
     cents = np.rint(np.nan_to_num(rows["price"] * quantity * CENTS))
     place, known = places(rows["user"], users)
@@ -185,13 +226,17 @@ def _spent(
 def _need_price(table: Table) -> None:
     """A catalogue may have an attribute of that name, in buckets: it is no money."""
     if "price" not in table.manifest.columns:
-        raise ConfigError(f"the events of {table.manifest.name} have no price, so nothing can be summed or cut by it")
+        raise ConfigError(
+            f"the events of {table.manifest.name} have no price, so nothing can be summed or cut by it"
+        )
 
 
 def _labels(values: Sequence[int] | np.ndarray, where: str) -> Int64[np.ndarray, "T"]:
     labels = np.asarray(values)
     if labels.ndim != 1 or not len(labels) or labels.dtype.kind not in "iu":
-        raise ConfigError(f"{where}: found labels of shape {labels.shape} and type {labels.dtype}, expected a list of whole numbers")
+        raise ConfigError(
+            f"{where}: found labels of shape {labels.shape} and type {labels.dtype}, expected a list of whole numbers"
+        )
     labels = labels.astype(np.int64)
     if len(np.unique(labels)) < len(labels) or (labels == NONE).any():
         raise ConfigError(f"{where}: a label stands twice, or is the mark for no value")
@@ -199,7 +244,11 @@ def _labels(values: Sequence[int] | np.ndarray, where: str) -> Int64[np.ndarray,
 
 
 def _read(
-    table: Table, window: Window, columns: tuple[str, ...], roles: Sequence[Role], days: int | float | None
+    table: Table,
+    window: Window,
+    columns: tuple[str, ...],
+    roles: Sequence[Role],
+    days: int | float | None,
 ) -> Mapping[str, np.ndarray]:
     """The rows of the window's first `days`. The whole window is asked for, so that targets of any length share one reading."""
     end = window.end if days is None else window.first(days).end

@@ -18,7 +18,13 @@ Target = Callable[[Table, Window, Int64[np.ndarray, "U"]], Shaped[np.ndarray, "U
 class Mark(Protocol):
     """A metric of one task: a number from what is true and what was predicted, and the same number in many resamples of the users."""
 
-    def __call__(self, truth: Shaped[np.ndarray, "U T"], prediction: Float32[np.ndarray, "U T"], *, live: bool = False) -> float:
+    def __call__(
+        self,
+        truth: Shaped[np.ndarray, "U T"],
+        prediction: Float32[np.ndarray, "U T"],
+        *,
+        live: bool = False,
+    ) -> float:
         """`prediction` is a probability for `bce`, a value for `mse`. `live` leaves out labels without a positive or a negative."""
         ...
 
@@ -62,14 +68,27 @@ class Task:
     version: int = 1
     about: str = ""  # one sentence for boards and reports
 
-    def score(self, truth: np.ndarray, prediction: np.ndarray, *, live: bool = False) -> dict[str, float]:
+    def score(
+        self, truth: np.ndarray, prediction: np.ndarray, *, live: bool = False
+    ) -> dict[str, float]:
         """Every mark by name, and their weighted sum as `score`."""
-        found = {name: float(mark(truth, prediction, live=live)) for name, (_, mark) in self.marks.items()}
-        return {**found, "score": sum(weight * found[name] for name, (weight, _) in self.marks.items())}
+        found = {
+            name: float(mark(truth, prediction, live=live))
+            for name, (_, mark) in self.marks.items()
+        }
+        return {
+            **found,
+            "score": sum(weight * found[name] for name, (weight, _) in self.marks.items()),
+        }
 
-    def resample(self, truth: np.ndarray, prediction: np.ndarray, weights: np.ndarray, *, live: bool = False) -> np.ndarray:
+    def resample(
+        self, truth: np.ndarray, prediction: np.ndarray, weights: np.ndarray, *, live: bool = False
+    ) -> np.ndarray:
         """The score in each resample of the users."""
-        parts = [weight * mark.resample(truth, prediction, weights, live=live) for weight, mark in self.marks.values()]
+        parts = [
+            weight * mark.resample(truth, prediction, weights, live=live)
+            for weight, mark in self.marks.values()
+        ]
         return np.sum(parts, axis=0)
 
 

@@ -14,12 +14,19 @@ from clickprint.core.items import AttributeKind
 from clickprint.core.past import Past, Table
 from clickprint.core.rng import RNG
 from clickprint.core.time import Window
-from clickprint.metrics.marks import AUROC, Diversity, MacroAUROC, Novelty
+from clickprint.metrics.task_metrics import AUROC, Diversity, MacroAUROC, Novelty
 from clickprint.tasks.populations import buyers, everyone
 from clickprint.tasks.targets import buys_any, buys_price, price_buckets, stays_away
 from clickprint.tasks.task import Mark, Population, Target, Task, TaskSet
 
-NAMES = ("churn", "conversion", "propensity_category", "propensity_sku", "propensity_new_sku", "propensity_price")
+NAMES = (
+    "churn",
+    "conversion",
+    "propensity_category",
+    "propensity_sku",
+    "propensity_new_sku",
+    "propensity_price",
+)
 # What the organisers called the tasks that they kept secret; used only in files of the challenge.
 HIDDEN = {"conversion": "hidden1", "propensity_new_sku": "hidden2", "propensity_price": "hidden3"}
 TOP = 100  # labels a task, and price buckets
@@ -62,16 +69,29 @@ def ubm25(
             marks=away,
             about="Of those who bought before: who buys nothing in the window?",
         ),
-        Task(name="conversion", population=asked, target=stays_away(Role.BUY), marks=away, about="Of all: who buys nothing in the window?"),
+        Task(
+            name="conversion",
+            population=asked,
+            target=stays_away(Role.BUY),
+            marks=away,
+            about="Of all: who buys nothing in the window?",
+        ),
     ]
     left_out: dict[str, str] = {}
-    for name, make in (("category", _category), ("sku", _sku), ("new_sku", _new_sku), ("price", _price)):
+    for name, make in (
+        ("category", _category),
+        ("sku", _sku),
+        ("new_sku", _new_sku),
+        ("price", _price),
+    ):
         task = f"propensity_{name}"
         found = make(past, log, train, given.get(task), top)
         if isinstance(found, str):
             left_out[task] = found
         elif len(found.labels.values) < 2:
-            left_out[task] = f"{len(found.labels.values)} label(s) in the train window, and a choice needs two"
+            left_out[task] = (
+                f"{len(found.labels.values)} label(s) in the train window, and a choice needs two"
+            )
         else:
             tasks.append(_propensity(task, asked, found))
     return TaskSet(tuple(tasks), left_out)
@@ -96,36 +116,60 @@ def _propensity(name: str, asked: Population, choice: _Choice) -> Task:
         "novelty": (0.1, Novelty(tuple(choice.labels.popularity.tolist()))),
         "diversity": (0.1, Diversity()),
     }
-    return Task(name=name, population=asked, target=choice.target(choice.labels.values), marks=marks, about=choice.about)
+    return Task(
+        name=name,
+        population=asked,
+        target=choice.target(choice.labels.values),
+        marks=marks,
+        about=choice.about,
+    )
 
 
-def _category(past: Past, log: Table, train: Window, given: Labels | None, top: int) -> _Choice | str:
+def _category(
+    past: Past, log: Table, train: Window, given: Labels | None, top: int
+) -> _Choice | str:
     column = _attribute(log, AttributeKind.CATEGORY, "category")
     if column is None:
         return "the catalogue has no category"
     labels = given or most_bought(_bought(log, train, column), top)
-    return _Choice(labels, partial(buys_any, column), f"From which values of {column} will a user buy?")
+    return _Choice(
+        labels, partial(buys_any, column), f"From which values of {column} will a user buy?"
+    )
 
 
 def _sku(past: Past, log: Table, train: Window, given: Labels | None, top: int) -> _Choice | str:
     labels = given or most_bought(_bought(log, train, "item"), top)
-    return _Choice(labels, partial(buys_any, "item"), "Which of the most bought items will a user buy?")
+    return _Choice(
+        labels, partial(buys_any, "item"), "Which of the most bought items will a user buy?"
+    )
 
 
-def _new_sku(past: Past, log: Table, train: Window, given: Labels | None, top: int) -> _Choice | str:
+def _new_sku(
+    past: Past, log: Table, train: Window, given: Labels | None, top: int
+) -> _Choice | str:
     labels = given
     if labels is None:
-        usual = most_bought(past.log.rows(("item",), roles=(Role.BUY,), ordered=False)["item"], top).values
+        usual = most_bought(
+            past.log.rows(("item",), roles=(Role.BUY,), ordered=False)["item"], top
+        ).values
         bought = _bought(log, train, "item")
         labels = most_bought(bought[~np.isin(bought, usual)], top)
-    return _Choice(labels, partial(buys_any, "item"), "Which items that were no best-sellers before will a user buy?")
+    return _Choice(
+        labels,
+        partial(buys_any, "item"),
+        "Which items that were no best-sellers before will a user buy?",
+    )
 
 
 def _price(past: Past, log: Table, train: Window, given: Labels | None, top: int) -> _Choice | str:
     about = "In which price buckets will a user buy?"
     column = _attribute(log, AttributeKind.PRICE_BUCKET, "price")
     if column is not None:
-        return _Choice(given or most_bought(_bought(log, train, column), top), partial(buys_any, column), about)
+        return _Choice(
+            given or most_bought(_bought(log, train, column), top),
+            partial(buys_any, column),
+            about,
+        )
     if "price" not in log.manifest.columns:
         return "neither does the catalogue have a price bucket nor the events a price"
     edges = price_edges(past, top)
@@ -149,7 +193,11 @@ def _bought(log: Table, train: Window, column: str) -> np.ndarray:
 
 def _attribute(log: Table, kind: AttributeKind, favourite: str) -> str | None:
     """The attribute of this kind, the one called `favourite` where there are several. An event's own column of that name hides it."""
-    names = [n for n, k in log.manifest.attributes.items() if k is kind and n not in log.manifest.columns]
+    names = [
+        n
+        for n, k in log.manifest.attributes.items()
+        if k is kind and n not in log.manifest.columns
+    ]
     return favourite if favourite in names else next(iter(names), None)
 
 
@@ -161,9 +209,13 @@ def _checked(labels: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, L
             faults.append(f"{task}: found labels for it, expected one of {', '.join(NAMES[2:])}")
         elif v.ndim != 1 or v.dtype.kind not in "iu" or p.shape != v.shape:
             found_ = f"values {v.dtype}{v.shape} and popularity {p.shape}"
-            faults.append(f"{task}: found {found_}, expected two lists of one length, the first of whole numbers")
+            faults.append(
+                f"{task}: found {found_}, expected two lists of one length, the first of whole numbers"
+            )
         elif len(np.unique(v)) < len(v) or not np.isfinite(p).all() or (p < 0).any():
-            faults.append(f"{task}: a label stands twice, or a popularity is negative or no number")
+            faults.append(
+                f"{task}: a label stands twice, or a popularity is negative or no number"
+            )
         else:
             found[task] = Labels(v.astype(np.int64), p)
     if faults:

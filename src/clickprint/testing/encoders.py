@@ -50,7 +50,9 @@ class EncoderContract:
         with DuckDB(threads=1) as engine:
             past = a_past(engine, random_arrays(np.random.default_rng(0)))
             profiles = self._profiles(past)
-        assert np.array_equal(profiles.users, past.users), "a row for each of past.users, in their order"
+        assert np.array_equal(profiles.users, past.users), (
+            "a row for each of past.users, in their order"
+        )
         assert profiles.vectors.dtype == np.float16
         assert profiles.vectors.ndim == 2
         assert profiles.vectors.shape[0] == len(past.users)
@@ -62,8 +64,15 @@ class EncoderContract:
             past = a_past(engine, random_arrays(np.random.default_rng(1)))
             first, second = self.encoder.fit(past, rng=RNG(5)), self.encoder.fit(past, rng=RNG(5))
             wanted = first.encode(past).vectors
-            equal(first.encode(past).vectors, wanted, 0.0, "encode gave other bytes the second time")
-            equal(second.encode(past).vectors, wanted, 0.0, "another fit with the same seed gave other bytes")
+            equal(
+                first.encode(past).vectors, wanted, 0.0, "encode gave other bytes the second time"
+            )
+            equal(
+                second.encode(past).vectors,
+                wanted,
+                0.0,
+                "another fit with the same seed gave other bytes",
+            )
 
     def test_one_at_a_time(self) -> None:
         """A user's vector does not depend on who else is asked for."""
@@ -74,7 +83,12 @@ class EncoderContract:
             wanted = fitted.encode(past).vectors
             for row in (0, len(past.users) // 2, len(past.users) - 1):
                 alone = fitted.encode(past_of(log, CUTOFF, past.users[[row]])).vectors
-                equal(alone, wanted[[row]], self.tolerance, f"user {past.users[row]} alone has another vector")
+                equal(
+                    alone,
+                    wanted[[row]],
+                    self.tolerance,
+                    f"user {past.users[row]} alone has another vector",
+                )
 
     def test_rows_in_any_order(self) -> None:
         """The order in which events lie in their files says nothing, not even for events of one moment."""
@@ -93,9 +107,16 @@ class EncoderContract:
         renamed = names[::-1] * 1_000_003 + 17
         with DuckDB(threads=1) as engine:
             wanted = self._profiles(a_past(engine, arrays))
-            found = self._profiles(a_past(engine, {**arrays, "user": renamed[np.searchsorted(names, arrays["user"])]}))
+            found = self._profiles(
+                a_past(engine, {**arrays, "user": renamed[np.searchsorted(names, arrays["user"])]})
+            )
         back = found.of(renamed[np.searchsorted(names, wanted.users)])
-        equal(back, wanted.vectors, self.tolerance, "the same users under other ids have other vectors")
+        equal(
+            back,
+            wanted.vectors,
+            self.tolerance,
+            "the same users under other ids have other vectors",
+        )
 
     def test_saved_and_loaded_is_the_same(self, tmp_path: Path) -> None:
         with DuckDB(threads=1) as engine:
@@ -112,13 +133,21 @@ class EncoderContract:
             log = memory_log(engine, **random_arrays(np.random.default_rng(7)))
             fitted = self.encoder.fit(past_of(log, CUTOFF), rng=RNG(0))
             strangers = fitted.encode(past_of(log, CUTOFF, np.array([999_999_001, 999_999_002])))
-            nothing = fitted.encode(past_of(log, START, np.array([1, 2])))  # before the first event
+            nothing = fitted.encode(
+                past_of(log, START, np.array([1, 2]))
+            )  # before the first event
         assert strangers.vectors.shape[0] == 2
         assert nothing.vectors.shape == strangers.vectors.shape
         assert np.isfinite(strangers.vectors).all()
 
     # A seed has nothing to shrink.
-    @settings(max_examples=6, deadline=None, derandomize=True, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=6,
+        deadline=None,
+        derandomize=True,
+        phases=(Phase.generate,),
+        suppress_health_check=list(HealthCheck),
+    )
     @given(seed=st.integers(0, 2**32 - 1), tick=st.sampled_from([DAY // 4, DAY, 5 * DAY]))
     def test_time_travel_is_impossible(self, seed: int, tick: int) -> None:
         """Events at or after the cutoff, and rows of the catalogue known from then, change no byte of any vector."""
@@ -128,13 +157,20 @@ class EncoderContract:
         later = np.flatnonzero(arrays["time"] >= CUTOFF)
         arrays["time"][later[: len(later) // 2]] = CUTOFF  # a tie with the cutoff is after it
         items = arrays["catalogue"]["item"]
-        ahead = {"item": items, "category": items % 3 + 50, "price_bucket": items % 2 + 90, "known_from": np.full(len(items), CUTOFF)}
+        ahead = {
+            "item": items,
+            "category": items % 3 + 50,
+            "price_bucket": items % 2 + 90,
+            "known_from": np.full(len(items), CUTOFF),
+        }
         today = {**arrays["catalogue"], "known_from": np.full(len(items), worlds.NONE)}
         both = {name: np.concatenate([today[name], ahead[name]]) for name in ahead}
         users = np.append(np.unique(arrays["user"]), 424_242)
         with DuckDB(threads=1) as engine:
             past_alone = past_of(memory_log(engine, **at_rows(arrays, before)), CUTOFF, users)
-            past_of_all = past_of(memory_log(engine, **{**arrays, "catalogue": both}), CUTOFF, users)
+            past_of_all = past_of(
+                memory_log(engine, **{**arrays, "catalogue": both}), CUTOFF, users
+            )
             wanted, found = self._profiles(past_alone), self._profiles(past_of_all)
         equal(found.vectors, wanted.vectors, 0.0, "the future changed a vector")
 
@@ -157,15 +193,29 @@ def a_past(engine: Engine, arrays: dict[str, Any]) -> Past:
 
 def at_rows(arrays: Mapping[str, Any], rows: Int64[np.ndarray, "N"]) -> dict[str, Any]:
     """The same arguments of `memory_log`, with these events in this order."""
-    return {name: values[rows] if isinstance(values, np.ndarray) else values for name, values in arrays.items()}
+    return {
+        name: values[rows] if isinstance(values, np.ndarray) else values
+        for name, values in arrays.items()
+    }
 
 
-def equal(found: Float16[np.ndarray, "U D"], wanted: Float16[np.ndarray, "U D"], tolerance: float, what: str) -> None:
+def equal(
+    found: Float16[np.ndarray, "U D"],
+    wanted: Float16[np.ndarray, "U D"],
+    tolerance: float,
+    what: str,
+) -> None:
     """Asserts it, with what is wrong in the message."""
     assert found.shape == wanted.shape, f"{what}: found {found.shape}, expected {wanted.shape}"
     assert found.dtype == wanted.dtype, f"{what}: found {found.dtype}, expected {wanted.dtype}"
-    same = found.tobytes() == wanted.tobytes() if not tolerance else np.allclose(found, wanted, rtol=tolerance, atol=tolerance)
-    assert same, f"{what} ({(found != wanted).any(1).sum()} rows, {(found != wanted).any(0).sum()} columns differ)"
+    same = (
+        found.tobytes() == wanted.tobytes()
+        if not tolerance
+        else np.allclose(found, wanted, rtol=tolerance, atol=tolerance)
+    )
+    assert same, (
+        f"{what} ({(found != wanted).any(1).sum()} rows, {(found != wanted).any(0).sum()} columns differ)"
+    )
 
 
 def probe(vectors: Float16[np.ndarray, "U D"], world: World) -> float:
@@ -175,9 +225,15 @@ def probe(vectors: Float16[np.ndarray, "U D"], world: World) -> float:
     x = np.c_[(x - x.mean(0)) / np.where(deviation > 0, deviation, 1), np.ones(len(x))]
     asked = np.random.default_rng(0).random(len(x)) < 0.25
     seen = x[~asked]
-    weights = np.linalg.solve(seen.T @ seen + 0.1 * len(seen) * np.eye(x.shape[1]), seen.T @ world.truth[~asked])
+    weights = np.linalg.solve(
+        seen.T @ seen + 0.1 * len(seen) * np.eye(x.shape[1]), seen.T @ world.truth[~asked]
+    )
     scores = x[asked] @ weights
-    return float(np.mean([auroc(world.truth[asked][:, t], scores[:, t]) for t in range(world.truth.shape[1])]))
+    return float(
+        np.mean(
+            [auroc(world.truth[asked][:, t], scores[:, t]) for t in range(world.truth.shape[1])]
+        )
+    )
 
 
 def auroc(truth: Bool[np.ndarray, "U"], score: Num[np.ndarray, "U"]) -> float:

@@ -48,7 +48,9 @@ class TaskContract:
         return {
             "time": START + rng.integers(0, 56 * DAY, n),
             "user": rng.integers(0, 80, n) * 5 + 3,
-            "kind": rng.choice(len(KINDS), n, p=[0.05, 0.05, 0.2, 0.1, 0.15, 0.05, 0.05, 0.25, 0.05, 0.05]),
+            "kind": rng.choice(
+                len(KINDS), n, p=[0.05, 0.05, 0.2, 0.1, 0.15, 0.05, 0.05, 0.25, 0.05, 0.05]
+            ),
             "item": rng.integers(0, 40, n),
             "session": rng.integers(0, 400, n),
             "scenario": rng.integers(0, 4, n),
@@ -70,9 +72,14 @@ class TaskContract:
             asked = task.population(log, TRAIN)
             assert asked.ndim == 1, f"{task.name}: a population is a list of users"
             assert asked.dtype == np.int64, f"{task.name}: users are int64, found {asked.dtype}"
-            assert len(asked) == len(np.unique(asked)) > 0, f"{task.name}: its population is empty, or has a user twice"
+            assert len(asked) == len(np.unique(asked)) > 0, (
+                f"{task.name}: its population is empty, or has a user twice"
+            )
             before = events["time"] < TRAIN.start
-            for name, other in {"without them": _only(events, before), "with others": _elsewhere(events, ~before)}.items():
+            for name, other in {
+                "without them": _only(events, before),
+                "with others": _elsewhere(events, ~before),
+            }.items():
                 found = task.population(self.log(engine, other), TRAIN)
                 assert np.array_equal(np.sort(found), np.sort(asked)), (
                     f"{task.name}: its population changes {name}, the events from the window's start on"
@@ -84,13 +91,21 @@ class TaskContract:
             users = log.users()
             found = [task.target(log, window, users) for window in (TRAIN, VALID)]
             for truth in found:
-                assert truth.ndim == 2, f"{task.name}: a target has a row a user and a column a label, found shape {truth.shape}"
-                assert len(truth) == len(users), f"{task.name}: found {len(truth)} rows for {len(users)} users"
+                assert truth.ndim == 2, (
+                    f"{task.name}: a target has a row a user and a column a label, found shape {truth.shape}"
+                )
+                assert len(truth) == len(users), (
+                    f"{task.name}: found {len(truth)} rows for {len(users)} users"
+                )
                 assert truth.shape[1], f"{task.name}: no label"
                 kind = "b" if task.loss.name == "bce" else "f"
-                assert truth.dtype.kind == kind, f"{task.name}: the loss {task.loss.name} cannot be trained on {truth.dtype}"
+                assert truth.dtype.kind == kind, (
+                    f"{task.name}: the loss {task.loss.name} cannot be trained on {truth.dtype}"
+                )
                 assert np.isfinite(truth).all(), f"{task.name}: a target is not a finite number"
-            assert found[0].shape == found[1].shape, f"{task.name}: the two windows have other labels"
+            assert found[0].shape == found[1].shape, (
+                f"{task.name}: the two windows have other labels"
+            )
 
     def test_a_users_answer_does_not_depend_on_the_others(self) -> None:
         with DuckDB(threads=1) as engine:
@@ -98,11 +113,21 @@ class TaskContract:
             users = np.concatenate([log.users(), [-1, 10**15]])  # two whom the log does not know
             truth = task.target(log, TRAIN, users)
             order = np.random.default_rng(1).permutation(len(users))
-            _same(task.target(log, TRAIN, users[order]), truth[order], f"{task.name}: the order of users changes their answers")
+            _same(
+                task.target(log, TRAIN, users[order]),
+                truth[order],
+                f"{task.name}: the order of users changes their answers",
+            )
             some = order[: len(order) // 3]
-            _same(task.target(log, TRAIN, users[some]), truth[some], f"{task.name}: asking fewer users changes their answers")
+            _same(
+                task.target(log, TRAIN, users[some]),
+                truth[some],
+                f"{task.name}: asking fewer users changes their answers",
+            )
             known = np.isin(users, log.users())
-            assert (truth[~known] == truth[~known][:1]).all(), f"{task.name}: two users without events have different answers"
+            assert (truth[~known] == truth[~known][:1]).all(), (
+                f"{task.name}: two users without events have different answers"
+            )
 
     def test_the_target_looks_at_nothing_after_the_window(self) -> None:
         with DuckDB(threads=1) as engine:
@@ -110,7 +135,11 @@ class TaskContract:
             users, after = log.users(), events["time"] >= TRAIN.end
             truth = task.target(log, TRAIN, users)
             for other in (_only(events, ~after), _elsewhere(events, after)):
-                _same(task.target(self.log(engine, other), TRAIN, users), truth, f"{task.name}: events after the window change its target")
+                _same(
+                    task.target(self.log(engine, other), TRAIN, users),
+                    truth,
+                    f"{task.name}: events after the window change its target",
+                )
 
     def test_the_target_looks_at_the_window(self) -> None:
         with DuckDB(threads=1) as engine:
@@ -128,10 +157,18 @@ class TaskContract:
             log, events, task = self._world(engine)
             asked, users = task.population(log, TRAIN), log.users()
             truth = task.target(log, TRAIN, users)
-            shuffled = self.log(engine, _only(events, np.random.default_rng(2).permutation(len(events["time"]))))
+            shuffled = self.log(
+                engine, _only(events, np.random.default_rng(2).permutation(len(events["time"])))
+            )
             for table in (log, shuffled, Rows(log)):
-                assert np.array_equal(np.sort(task.population(table, TRAIN)), np.sort(asked)), f"{task.name}: its population is another now"
-                _same(task.target(table, TRAIN, users), truth, f"{task.name}: its target is another the second time")
+                assert np.array_equal(np.sort(task.population(table, TRAIN)), np.sort(asked)), (
+                    f"{task.name}: its population is another now"
+                )
+                _same(
+                    task.target(table, TRAIN, users),
+                    truth,
+                    f"{task.name}: its target is another the second time",
+                )
 
     def test_the_marks_can_be_trusted(self) -> None:
         """A weight each, the truth itself scores best, and a resample that draws everybody once is the mark."""
@@ -145,18 +182,25 @@ class TaskContract:
             assert np.isfinite(weight), f"{task.name}: the weight of {name} is {weight}"
             for prediction in (right, wrong):
                 value, again = mark(truth, prediction), mark.resample(truth, prediction, once)
-                assert np.isclose(value, again, atol=1e-6).all(), f"{task.name}: {name} is {value}, but {again} when all are drawn once"
-        assert task.score(truth, right)["score"] >= task.score(truth, wrong)["score"], f"{task.name}: the truth scores below other answers"
+                assert np.isclose(value, again, atol=1e-6).all(), (
+                    f"{task.name}: {name} is {value}, but {again} when all are drawn once"
+                )
+        assert task.score(truth, right)["score"] >= task.score(truth, wrong)["score"], (
+            f"{task.name}: the truth scores below other answers"
+        )
 
     def test_answers_by_hand(self) -> None:
         with DuckDB(threads=1) as engine:
             world, _, task = self._world(engine)
             for events, expected in self.by_hand:
                 columns = {
-                    c: np.array([_value(c, event) for event in events]) for c in ("time", "user", "kind", "item", *world.manifest.columns)
+                    c: np.array([_value(c, event) for event in events])
+                    for c in ("time", "user", "kind", "item", *world.manifest.columns)
                 }
                 found = task.target(self.log(engine, columns), TRAIN, np.array([7]))
-                assert np.allclose(found, [expected]), f"{task.name}: {events} gives {found[0].tolist()}, expected {list(expected)}"
+                assert np.allclose(found, [expected]), (
+                    f"{task.name}: {events} gives {found[0].tolist()}, expected {list(expected)}"
+                )
 
     def _world(self, engine: Engine) -> tuple[EventLog, Events, Task]:
         events = self.events(np.random.default_rng(0))
@@ -181,11 +225,17 @@ def _elsewhere(events: Events, rows: Shaped[np.ndarray, "N"]) -> dict[str, np.nd
 
 def _value(column: str, event: tuple) -> int | float:
     given = event[2] if len(event) > 2 else {}
-    plain = {"time": TRAIN.start + round(event[0] * DAY), "user": 7, "kind": [k.role for k in KINDS].index(event[1])}
+    plain = {
+        "time": TRAIN.start + round(event[0] * DAY),
+        "user": 7,
+        "kind": [k.role for k in KINDS].index(event[1]),
+    }
     missing = np.nan if column in ("price", "quantity") else NONE
     return {**plain, **given}.get(column, missing)
 
 
-def _same(found: Shaped[np.ndarray, "..."], expected: Shaped[np.ndarray, "..."], message: str) -> None:
+def _same(
+    found: Shaped[np.ndarray, "..."], expected: Shaped[np.ndarray, "..."], message: str
+) -> None:
     assert found.dtype == expected.dtype, message
     assert np.array_equal(found, expected), message

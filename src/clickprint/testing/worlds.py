@@ -52,14 +52,33 @@ def memory_log(
     `attributes` (those that it names, of category and price_bucket, by default). `texts`: column → {id: text}. `codes`: the
     query texts are code vectors, `[148 50 … 31]`.
     """
-    attributes = {n: k for n, k in ATTRIBUTES.items() if catalogue and n in catalogue} if attributes is None else dict(attributes)
+    attributes = (
+        {n: k for n, k in ATTRIBUTES.items() if catalogue and n in catalogue}
+        if attributes is None
+        else dict(attributes)
+    )
     shape = schema(tuple(columns))
-    given = {"time": time, "user": user, "kind": kind, "item": np.full(len(user), NONE) if item is None else item, **columns}
-    events = pa.Table.from_arrays([_arrow(given[f.name], f.type) for f in shape], names=shape.names)
+    given = {
+        "time": time,
+        "user": user,
+        "kind": kind,
+        "item": np.full(len(user), NONE) if item is None else item,
+        **columns,
+    }
+    events = pa.Table.from_arrays(
+        [_arrow(given[f.name], f.type) for f in shape], names=shape.names
+    )
     catalogue = dict(catalogue or {"item": []})
     known = catalogue.get("known_from", np.full(len(catalogue["item"]), NONE))
-    types = {"item": pa.int64(), "known_from": pa.int64(), **{n: ARROW[k] for n, k in attributes.items()}}
-    items = pa.Table.from_arrays([_arrow({**catalogue, "known_from": known}[n], t) for n, t in types.items()], names=list(types))
+    types = {
+        "item": pa.int64(),
+        "known_from": pa.int64(),
+        **{n: ARROW[k] for n, k in attributes.items()},
+    }
+    items = pa.Table.from_arrays(
+        [_arrow({**catalogue, "known_from": known}[n], t) for n, t in types.items()],
+        names=list(types),
+    )
     manifest = Manifest(
         name=name,
         kinds=kinds,
@@ -72,7 +91,14 @@ def memory_log(
         events=events.num_rows,
     )
     kept = {
-        c: engine.keep(pa.table({"id": pa.array(list(m), pa.int64()), "text": pa.array(list(m.values()), pa.string())}))
+        c: engine.keep(
+            pa.table(
+                {
+                    "id": pa.array(list(m), pa.int64()),
+                    "text": pa.array(list(m.values()), pa.string()),
+                }
+            )
+        )
         for c, m in (texts or {}).items()
     }
     return EventLog(engine, manifest, engine.keep(events), engine.keep(items), kept)
@@ -82,7 +108,9 @@ def _arrow(values: Sequence | np.ndarray, kind: pa.DataType) -> pa.Array:
     if pa.types.is_string(kind):
         return pa.array(list(values), kind)
     array = np.asarray(values, np.float64 if pa.types.is_floating(kind) else np.int64)
-    return pa.array(array, mask=np.isnan(array) if pa.types.is_floating(kind) else array == NONE).cast(kind)
+    return pa.array(
+        array, mask=np.isnan(array) if pa.types.is_floating(kind) else array == NONE
+    ).cast(kind)
 
 
 def random_arrays(
@@ -112,7 +140,11 @@ def random_arrays(
         "price": np.where(page | search, np.nan, rng.integers(1, 2_000, n) / 100),
         "kinds": kinds,
         "catalogue": {"item": known, "category": known % 7, "price_bucket": known % 5},
-        "texts": {"query": {q: "[" + " ".join(map(str, rng.integers(0, 256, 16))) + "]" for q in range(20)}},
+        "texts": {
+            "query": {
+                q: "[" + " ".join(map(str, rng.integers(0, 256, 16))) + "]" for q in range(20)
+            }
+        },
         "codes": True,
         "name": "random",
     }
@@ -139,8 +171,21 @@ class World:
     truth: Bool[np.ndarray, "U T"]
 
 
-def _world(name: str, log: EventLog, cutoff: Time, days: int, users: Int64[np.ndarray, "U"], truth: Shaped[np.ndarray, "U T"]) -> World:
-    return World(name, log, past_of(log, cutoff, users), Window(cutoff, cutoff + days * DAY), truth.astype(bool))
+def _world(
+    name: str,
+    log: EventLog,
+    cutoff: Time,
+    days: int,
+    users: Int64[np.ndarray, "U"],
+    truth: Shaped[np.ndarray, "U T"],
+) -> World:
+    return World(
+        name,
+        log,
+        past_of(log, cutoff, users),
+        Window(cutoff, cutoff + days * DAY),
+        truth.astype(bool),
+    )
 
 
 def clockwork(engine: Engine, *, users: int = 200, days: int = 84, horizon: int = 14) -> World:
@@ -158,13 +203,19 @@ def clockwork(engine: Engine, *, users: int = 200, days: int = 84, horizon: int 
         user=user,
         kind=np.full(len(user), BUY),
         item=item,
-        catalogue={"item": np.arange(40), "category": np.arange(40) % 8, "price_bucket": np.arange(40) % 10},
+        catalogue={
+            "item": np.arange(40),
+            "category": np.arange(40) % 8,
+            "price_bucket": np.arange(40) % 10,
+        },
         name="clockwork",
     )
     return _world("clockwork", log, cutoff, horizon, everyone, (everyone % 2 == 0)[:, None])
 
 
-def checkerboard(engine: Engine, *, users: int = 240, groups: int = 4, days: int = 56, horizon: int = 14) -> World:
+def checkerboard(
+    engine: Engine, *, users: int = 240, groups: int = 4, days: int = 56, horizon: int = 14
+) -> World:
     """User u views and buys items of category u % groups and nothing else. Truth: a column a category, who buys of it in the window."""
     cutoff = START + (days - horizon) * DAY
     everyone = np.arange(users)
@@ -186,10 +237,24 @@ def checkerboard(engine: Engine, *, users: int = 240, groups: int = 4, days: int
         },
         name="checkerboard",
     )
-    return _world("checkerboard", log, cutoff, horizon, everyone, everyone[:, None] % groups == np.arange(groups))
+    return _world(
+        "checkerboard",
+        log,
+        cutoff,
+        horizon,
+        everyone,
+        everyone[:, None] % groups == np.arange(groups),
+    )
 
 
-def dice(engine: Engine, rng: np.random.Generator, *, users: int = 600, days: int = 42, horizon: int = 14) -> World:
+def dice(
+    engine: Engine,
+    rng: np.random.Generator,
+    *,
+    users: int = 600,
+    days: int = 42,
+    horizon: int = 14,
+) -> World:
     """Everyone buys at random in the past; a fair coin that knows nothing of it says who buys in the window."""
     cutoff = START + (days - horizon) * DAY
     everyone = np.arange(users)
@@ -197,14 +262,21 @@ def dice(engine: Engine, rng: np.random.Generator, *, users: int = 600, days: in
     user = np.concatenate([everyone, rng.integers(0, users, n)])
     time = START + rng.integers(0, (days - horizon) * DAY, len(user))
     buys = rng.random(users) < 0.5
-    user, time = np.concatenate([user, everyone[buys]]), np.concatenate([time, cutoff + rng.integers(0, horizon * DAY, int(buys.sum()))])
+    user, time = (
+        np.concatenate([user, everyone[buys]]),
+        np.concatenate([time, cutoff + rng.integers(0, horizon * DAY, int(buys.sum()))]),
+    )
     log = memory_log(
         engine,
         time=time,
         user=user,
         kind=np.full(len(user), BUY),
         item=rng.integers(0, 50, len(user)),
-        catalogue={"item": np.arange(50), "category": np.arange(50) % 9, "price_bucket": np.arange(50) % 10},
+        catalogue={
+            "item": np.arange(50),
+            "category": np.arange(50) % 9,
+            "price_bucket": np.arange(50) % 10,
+        },
         name="dice",
     )
     return _world("dice", log, cutoff, horizon, everyone, buys[:, None])

@@ -45,6 +45,8 @@ def card(name: str) -> Card:
 
 def _place(name: str) -> tuple[str, str]:
     if name not in DATASETS:
-        raise ConfigError(f"found no data set {name!r}, expected one of {', '.join(sorted(DATASETS))}")
+        raise ConfigError(
+            f"found no data set {name!r}, expected one of {', '.join(sorted(DATASETS))}"
+        )
     module, _, attribute = DATASETS[name].partition(":")
     return module, attribute

@@ -6,10 +6,18 @@ from clickprint.core.dataset import Dataset
 from clickprint.core.errors import DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.items import AttributeKind
-from clickprint.core.watch import Watch, silent
+from clickprint.core.progress import Watch, silent
 from clickprint.data.adapters import jsonlines
 from clickprint.data.adapters.card import Card
-from clickprint.data.adapters.mapping import Clock, EventTable, Files, Id, Items, Kinds, TableMapping
+from clickprint.data.adapters.mapping import (
+    Clock,
+    EventTable,
+    Files,
+    Id,
+    Items,
+    Kinds,
+    TableMapping,
+)
 from clickprint.data.adapters.staging import ROW, workplace
 from clickprint.data.adapters.table import read_mapping
 from clickprint.data.check import blaming, refuse, sift
@@ -30,7 +38,17 @@ REVIEW = (
     "verified",
     "verified_purchase",
 )
-ITEM = ("asin", "parent_asin", "title", "price", "brand", "store", "categories", "category", "description")
+ITEM = (
+    "asin",
+    "parent_asin",
+    "title",
+    "price",
+    "brand",
+    "store",
+    "categories",
+    "category",
+    "description",
+)
 ATTRIBUTES = {
     "title": AttributeKind.TEXT,
     "description": AttributeKind.TEXT,
@@ -71,7 +89,9 @@ CARD = Card(
 )
 
 
-def read(path: Path, out: Path, *, verified: bool = False, engine: Engine, watch: Watch = silent) -> Dataset:
+def read(
+    path: Path, out: Path, *, verified: bool = False, engine: Engine, watch: Watch = silent
+) -> Dataset:
     """One category's file of reviews, or a folder with the files of one or more, in the canonical form at `out`.
 
     The metadata of a category are looked for beside its reviews. `verified` keeps verified purchases only (2018 and 2023). Raises
@@ -102,9 +122,20 @@ def read(path: Path, out: Path, *, verified: bool = False, engine: Engine, watch
             kinds=Kinds(column="rating", values=STARS),
             numbers={},
         )
-        called = "-".join(_category(r).lower().replace("_", "-") for r in reviews) if len(reviews) == 1 else "reviews"
+        called = (
+            "-".join(_category(r).lower().replace("_", "-") for r in reviews)
+            if len(reviews) == 1
+            else "reviews"
+        )
         return read_mapping(
-            TableMapping(where=path, name=f"amazon-{called}", query="text", tables=(table,), kinds=KINDS, items=items),
+            TableMapping(
+                where=path,
+                name=f"amazon-{called}",
+                query="text",
+                tables=(table,),
+                kinds=KINDS,
+                items=items,
+            ),
             out,
             engine=engine,
             reader="amazon_reviews",
@@ -126,26 +157,48 @@ def _category(path: Path) -> str:
 def _files(path: Path) -> tuple[list[Path], list[Path]]:
     """The files of reviews, and those of metadata that are there for them."""
     if path.is_dir():
-        named = sorted(p for p in path.iterdir() if p.is_file() and _ending(p) and not p.name.startswith("."))
+        named = sorted(
+            p for p in path.iterdir() if p.is_file() and _ending(p) and not p.name.startswith(".")
+        )
         reviews = [p for p in named if not p.name.startswith("meta_")]
         if not reviews:
             there = ", ".join(sorted(p.name for p in path.iterdir())[:10]) or "nothing"
-            raise DataError(str(path), [f"holds {there}; expected reviews_NAME_5.json.gz, NAME_5.json.gz or NAME.jsonl.gz"])
+            raise DataError(
+                str(path),
+                [
+                    f"holds {there}; expected reviews_NAME_5.json.gz, NAME_5.json.gz or NAME.jsonl.gz"
+                ],
+            )
     else:
         reviews = [path]
     of = [_category(r) for r in reviews]
     twice = sorted({c for c in of if of.count(c) > 1})
-    refuse(path, [f"{', '.join(r.name for r in reviews if _category(r) == c)} hold the same reviews; name one of them" for c in twice])
-    beside = [[r.with_name(f"meta_{c}{e}") for e in ENDINGS] for r, c in zip(reviews, of, strict=True)]
-    return reviews, [found for several in beside if (found := next((p for p in several if p.is_file()), None))]
+    refuse(
+        path,
+        [
+            f"{', '.join(r.name for r in reviews if _category(r) == c)} hold the same reviews; name one of them"
+            for c in twice
+        ],
+    )
+    beside = [
+        [r.with_name(f"meta_{c}{e}") for e in ENDINGS] for r, c in zip(reviews, of, strict=True)
+    ]
+    return reviews, [
+        found for several in beside if (found := next((p for p in several if p.is_file()), None))
+    ]
 
 
-def _reviews(engine: Engine, paths: list[Path], room: Path, where: Path, verified: bool) -> tuple[Path, dict[str, int]]:
+def _reviews(
+    engine: Engine, paths: list[Path], room: Path, where: Path, verified: bool
+) -> tuple[Path, dict[str, int]]:
     lines, staged = room / "lines.parquet", room / "reviews.parquet"
     good, rejected = jsonlines.objects(engine, paths, lines, where, "reviews: ")
     id_ = jsonlines.id_sql
     seconds = f"CAST(TRY_CAST({id_('unixReviewTime')} AS DECIMAL(15, 0)) * 1000 AS VARCHAR)"
-    true = " OR ".join(f"{name(f'{key} sort')} = 'BOOLEAN' AND {name(key)} = 'true'" for key in ("verified", "verified_purchase"))
+    true = " OR ".join(
+        f"{name(f'{key} sort')} = 'BOOLEAN' AND {name(key)} = 'true'"
+        for key in ("verified", "verified_purchase")
+    )
     rows = (
         f"SELECT COALESCE({id_('reviewerID')}, {id_('user_id')}) AS {name('user')}, COALESCE({id_('parent_asin')}, {id_('asin')}) AS item, "
         f"COALESCE(overall, rating) AS rating, COALESCE({seconds}, {id_('timestamp')}) AS ts, COALESCE({true}, FALSE) AS verified "
@@ -159,7 +212,9 @@ def _reviews(engine: Engine, paths: list[Path], room: Path, where: Path, verifie
     return staged, rejected | bad
 
 
-def _items(engine: Engine, paths: list[Path], room: Path, where: Path) -> tuple[Path, dict[str, int]]:
+def _items(
+    engine: Engine, paths: list[Path], room: Path, where: Path
+) -> tuple[Path, dict[str, int]]:
     lines, read_, staged = (room / f"{stem}.parquet" for stem in ("lines", "metadata", "items"))
     good, rejected = jsonlines.objects(engine, paths, lines, where, "catalogue: ", loose=True)
     text = jsonlines.text_sql
@@ -180,6 +235,8 @@ def _items(engine: Engine, paths: list[Path], room: Path, where: Path) -> tuple[
     rows = f"SELECT *, {turn} FROM {engine.scan([read_])}"
     reasons = [("item IS NULL", "no item"), ("turn > 1", "an item that was named before")]
     good, _, bad = sift(engine, rows, reasons, "catalogue: ")
-    (odd,) = engine.one(f"SELECT COUNT(*) FROM ({good}) AS g WHERE price IS NULL AND {name('given price')} IS NOT NULL")
+    (odd,) = engine.one(
+        f"SELECT COUNT(*) FROM ({good}) AS g WHERE price IS NULL AND {name('given price')} IS NOT NULL"
+    )
     engine.write(f"SELECT item, {', '.join(map(name, ATTRIBUTES))} FROM ({good}) AS g", staged)
     return staged, rejected | bad | {"catalogue prices: no single amount (the item stays)": odd}

@@ -6,9 +6,17 @@ from clickprint.core.dataset import Dataset
 from clickprint.core.errors import DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.items import AttributeKind
-from clickprint.core.watch import Watch, silent
+from clickprint.core.progress import Watch, silent
 from clickprint.data.adapters.card import Card
-from clickprint.data.adapters.mapping import Clock, EventTable, Files, Id, Items, Kinds, TableMapping
+from clickprint.data.adapters.mapping import (
+    Clock,
+    EventTable,
+    Files,
+    Id,
+    Items,
+    Kinds,
+    TableMapping,
+)
 from clickprint.data.adapters.table import read_mapping
 from clickprint.data.check import arrow_schema, refuse
 from clickprint.data.engine import Engine
@@ -47,8 +55,14 @@ def read(path: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> Dat
     """
     path = Path(path)
     if not path.name.endswith(ENDING):
-        said = "this is a folder; name the file in it" if path.is_dir() else "not a name that this reader knows"
-        raise DataError(str(path), [f"{said}, expected NAME{ENDING} with NAME_items.parquet beside it"])
+        said = (
+            "this is a folder; name the file in it"
+            if path.is_dir()
+            else "not a name that this reader knows"
+        )
+        raise DataError(
+            str(path), [f"{said}, expected NAME{ENDING} with NAME_items.parquet beside it"]
+        )
     beside = path.with_name(path.name.removesuffix(ENDING) + "_items.parquet")
     faults, columns = [], dict[Path, list[str]]()
     for file in (path, beside):

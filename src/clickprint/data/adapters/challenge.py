@@ -16,12 +16,30 @@ from clickprint.core.dataset import Dataset, Manifest
 from clickprint.core.errors import DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.items import AttributeKind
+from clickprint.core.progress import Watch, silent
 from clickprint.core.time import Time, show
-from clickprint.core.watch import Watch, silent
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.labels import floats, integers
-from clickprint.data.check import SIXTEEN_CODES, Need, arrow_schema, blaming, is_text, no_id, no_time, parquet_problems, refuse, sift
-from clickprint.data.engine import Engine, matches_sql, micros_sql, name, text_id_sql, timestamp_sql
+from clickprint.data.check import (
+    SIXTEEN_CODES,
+    Need,
+    arrow_schema,
+    blaming,
+    is_text,
+    no_id,
+    no_time,
+    parquet_problems,
+    refuse,
+    sift,
+)
+from clickprint.data.engine import (
+    Engine,
+    matches_sql,
+    micros_sql,
+    name,
+    text_id_sql,
+    timestamp_sql,
+)
 from clickprint.data.log import EventLog
 from clickprint.data.split import windows
 from clickprint.data.store import gather
@@ -37,7 +55,11 @@ FILES: dict[str, tuple[Role, str]] = {
 }
 KINDS = tuple(Kind(file, role) for file, (role, _) in FILES.items())
 COLUMNS = ("query", "url")
-ATTRIBUTES = {"category": AttributeKind.CATEGORY, "price": AttributeKind.PRICE_BUCKET, "name": AttributeKind.CODES}
+ATTRIBUTES = {
+    "category": AttributeKind.CATEGORY,
+    "price": AttributeKind.PRICE_BUCKET,
+    "name": AttributeKind.CODES,
+}
 PROPERTIES = "product_properties"
 PROPERTY_NEEDS: dict[str, Need] = {"sku": "id", "category": "id", "price": "id", "name": "text"}
 TARGET_NEEDS: dict[str, Need] = {"client_id": "id", "sku": "id", "category": "id", "price": "id"}
@@ -55,7 +77,11 @@ CARD = Card(
     },
     licence="CC BY-NC 4.0",
     where="https://recsys.synerise.com/data-set",
-    dropped=("rows without a client, a sku or a time YYYY-MM-DD HH:MM:SS", "searches that are not 16 codes", "properties without a sku"),
+    dropped=(
+        "rows without a client, a sku or a time YYYY-MM-DD HH:MM:SS",
+        "searches that are not 16 codes",
+        "properties without a sku",
+    ),
     notes=("times have no zone and are taken as UTC", "a page visit without a url is kept"),
 )
 
@@ -95,8 +121,15 @@ def read(folder: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> D
             if about == "sku":
                 reasons.append(no_id("sku"))
             if about == "query":
-                reasons.append((f"query IS NULL OR NOT {matches_sql('query', SIXTEEN_CODES)}", "no query of 16 codes from 0 to 255"))
-            rows = f"SELECT client_id, {_micros(path)} AS moment, {about} FROM {engine.scan([path])}"
+                reasons.append(
+                    (
+                        f"query IS NULL OR NOT {matches_sql('query', SIXTEEN_CODES)}",
+                        "no query of 16 codes from 0 to 255",
+                    )
+                )
+            rows = (
+                f"SELECT client_id, {_micros(path)} AS moment, {about} FROM {engine.scan([path])}"
+            )
             good, count, bad = sift(engine, rows, reasons, f"{file}: ")
             selects.append(_canonical(place, about, f"({good}) AS g", "moment"))
             rejected |= bad
@@ -142,10 +175,22 @@ def open_raw(folder: Path, engine: Engine, *, unsplit: bool) -> EventLog:
         f"SELECT CAST(sku AS BIGINT) AS item, CAST(NULL AS BIGINT) AS known_from, CAST(category AS BIGINT) AS category, "
         f"CAST(price AS BIGINT) AS price, name FROM {engine.scan([folder / f'{PROPERTIES}.parquet'])}"
     )
-    manifest = Manifest(name=folder.resolve().name, kinds=KINDS, columns=COLUMNS, attributes=dict(ATTRIBUTES), query="codes")
+    manifest = Manifest(
+        name=folder.resolve().name,
+        kinds=KINDS,
+        columns=COLUMNS,
+        attributes=dict(ATTRIBUTES),
+        query="codes",
+    )
     with blaming(folder):
         texts = {"query": engine.view(f"{searches} WHERE query IS NOT NULL")}
-        return EventLog(engine, manifest, engine.view(" UNION ALL ".join(selects)), engine.view(properties), texts)
+        return EventLog(
+            engine,
+            manifest,
+            engine.view(" UNION ALL ".join(selects)),
+            engine.view(properties),
+            texts,
+        )
 
 
 def split(folder: Path, engine: Engine, *, watch: Watch = silent) -> SplitFacts:
@@ -159,7 +204,9 @@ def split(folder: Path, engine: Engine, *, watch: Watch = silent) -> SplitFacts:
     refuse(folder, _problems(folder, full=True) + _twice(folder, engine))
     buys = folder / "product_buy.parquet"
     with blaming(folder):
-        last = engine.one(f"SELECT MAX({_micros(buys, strict=True)}) FROM {engine.scan([buys])}")[0]
+        last = engine.one(f"SELECT MAX({_micros(buys, strict=True)}) FROM {engine.scan([buys])}")[
+            0
+        ]
         if last is None:
             raise DataError(str(buys), ["nothing was bought, so there is no end to split from"])
         train, valid = windows(int(last), DAYS_IN_TARGET)
@@ -167,7 +214,10 @@ def split(folder: Path, engine: Engine, *, watch: Watch = silent) -> SplitFacts:
         _all_known(folder, engine, train.start)
         known = engine.scan([folder / f"{PROPERTIES}.parquet"])
         wanted = ", ".join(f"b.{name(c)}" for c in arrow_schema(buys).names)
-        jobs = {f"input/{f}.parquet": _cut(folder / f"{f}.parquet", engine, None, train.start) for f in FILES}
+        jobs = {
+            f"input/{f}.parquet": _cut(folder / f"{f}.parquet", engine, None, train.start)
+            for f in FILES
+        }
         for label, (start, end) in targets.items():
             cut = _cut(buys, engine, start, end, numbered=True)
             joined = f"SELECT {wanted}, p.category, p.price, p.name FROM ({cut}) AS b JOIN {known} AS p ON b.sku = p.sku"
@@ -182,12 +232,19 @@ def split(folder: Path, engine: Engine, *, watch: Watch = silent) -> SplitFacts:
 def labels(folder: Path, task: str) -> tuple[Int64[np.ndarray, "T"], Float64[np.ndarray, "T"]]:
     """The label values of a propensity task (`propensity_sku`, …) and their popularity, in the files' order. Raises DataError."""
     target = Path(folder) / "target"
-    values, popularity = integers(target / f"{task}.npy"), floats(target / f"popularity_{task}.npy")
+    values, popularity = (
+        integers(target / f"{task}.npy"),
+        floats(target / f"popularity_{task}.npy"),
+    )
     faults = []
     if len(values) != len(popularity):
-        faults.append(f"{task}.npy has {len(values)} labels and popularity_{task}.npy {len(popularity)}; they must be equal")
+        faults.append(
+            f"{task}.npy has {len(values)} labels and popularity_{task}.npy {len(popularity)}; they must be equal"
+        )
     if len(np.unique(values)) != len(values):
-        faults.append(f"{task}.npy: {len(values) - len(np.unique(values))} labels are there more than once")
+        faults.append(
+            f"{task}.npy: {len(values) - len(np.unique(values))} labels are there more than once"
+        )
     if not len(values):
         faults.append(f"{task}.npy holds no label")
     refuse(target, faults)
@@ -206,11 +263,22 @@ def relevant_clients(folder: Path) -> Int64[np.ndarray, "U"]:
 
 def target_rows(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """What was bought in the train and in the validation window: client_id, sku, category and price, int64, row by row."""
-    paths = [Path(folder) / "target" / f"{label}_target.parquet" for label in ("train", "validation")]
-    faults = [f for p in paths for f in parquet_problems(p, TARGET_NEEDS, full=tuple(TARGET_NEEDS))]
-    hint = ["make them with `clickprint challenge split`"] if any(f.endswith("not found") for f in faults) else []
+    paths = [
+        Path(folder) / "target" / f"{label}_target.parquet" for label in ("train", "validation")
+    ]
+    faults = [
+        f for p in paths for f in parquet_problems(p, TARGET_NEEDS, full=tuple(TARGET_NEEDS))
+    ]
+    hint = (
+        ["make them with `clickprint challenge split`"]
+        if any(f.endswith("not found") for f in faults)
+        else []
+    )
     refuse(Path(folder) / "target", faults + hint)
-    train, valid = ({c: t.column(c).to_numpy().astype(np.int64) for c in TARGET_NEEDS} for t in map(_table, paths))
+    train, valid = (
+        {c: t.column(c).to_numpy().astype(np.int64) for c in TARGET_NEEDS}
+        for t in map(_table, paths)
+    )
     return train, valid
 
 
@@ -218,23 +286,42 @@ def _table(path: Path) -> pa.Table:
     try:
         table = pq.read_table(path, columns=list(TARGET_NEEDS))
     except (OSError, pa.ArrowException) as fault:
-        raise DataError(str(path), [f"cannot be read ({str(fault).splitlines()[0]}); split again"]) from None
-    refuse(path, [f"{table.column(c).null_count} rows have no {c}" for c in TARGET_NEEDS if table.column(c).null_count])
+        raise DataError(
+            str(path), [f"cannot be read ({str(fault).splitlines()[0]}); split again"]
+        ) from None
+    refuse(
+        path,
+        [
+            f"{table.column(c).null_count} rows have no {c}"
+            for c in TARGET_NEEDS
+            if table.column(c).null_count
+        ],
+    )
     return table
 
 
 def _problems(folder: Path, events: Path | None = None, *, full: bool) -> list[str]:
     """Every fault that the footers of the event files and the properties show; `full` refuses rows without what every row needs."""
     if not folder.is_dir():
-        return ["not found" if not folder.exists() else "this is a file, expected the challenge's directory"]
+        return [
+            "not found"
+            if not folder.exists()
+            else "this is a file, expected the challenge's directory"
+        ]
     faults = []
     for file, (_, about) in FILES.items():
-        needs: Mapping[str, Need] = {"client_id": "id", "timestamp": "time", about: "text" if about == "query" else "id"}
+        needs: Mapping[str, Need] = {
+            "client_id": "id",
+            "timestamp": "time",
+            about: "text" if about == "query" else "id",
+        }
         needed = [c for c in needs if c != "url"] if full else []
         faults += parquet_problems((events or folder) / f"{file}.parquet", needs, full=needed)
     if events not in (None, folder) and any(f.endswith("not found") for f in faults):
         faults.append("input/ is made by `clickprint challenge split`")
-    return faults + parquet_problems(folder / f"{PROPERTIES}.parquet", PROPERTY_NEEDS, full=("sku",) if full else ())
+    return faults + parquet_problems(
+        folder / f"{PROPERTIES}.parquet", PROPERTY_NEEDS, full=("sku",) if full else ()
+    )
 
 
 def _twice(folder: Path, engine: Engine) -> list[str]:
@@ -243,7 +330,9 @@ def _twice(folder: Path, engine: Engine) -> list[str]:
     if parquet_problems(path, PROPERTY_NEEDS):
         return []
     with blaming(path):
-        found = engine.arrays(f"SELECT sku FROM {engine.scan([path])} GROUP BY sku HAVING COUNT(*) > 1 ORDER BY sku")["sku"]
+        found = engine.arrays(
+            f"SELECT sku FROM {engine.scan([path])} GROUP BY sku HAVING COUNT(*) > 1 ORDER BY sku"
+        )["sku"]
     return [f"{path.name}: {_some(found, 'sku')} more than one row"] if len(found) else []
 
 
@@ -258,7 +347,9 @@ def _all_known(folder: Path, engine: Engine, start: Time) -> None:
         path = f"{PROPERTIES}.parquet"
         raise DataError(
             str(folder),
-            [f"{path}: {_some(found, 'bought sku')} no row with category and price, expected one for every sku bought since {show(start)}"],
+            [
+                f"{path}: {_some(found, 'bought sku')} no row with category and price, expected one for every sku bought since {show(start)}"
+            ],
         )
 
 
@@ -284,7 +375,11 @@ def _canonical(kind: int, about: str, source: str, moment: str) -> str:
     """SQL: the events of one file under the canonical names."""
     item, query, url = (
         column if about == wanted else "CAST(NULL AS BIGINT)"
-        for wanted, column in (("sku", "CAST(sku AS BIGINT)"), ("query", text_id_sql("query")), ("url", "CAST(url AS BIGINT)"))
+        for wanted, column in (
+            ("sku", "CAST(sku AS BIGINT)"),
+            ("query", text_id_sql("query")),
+            ("url", "CAST(url AS BIGINT)"),
+        )
     )
     return (
         f"SELECT {moment} AS {name('time')}, CAST(client_id AS BIGINT) AS {name('user')}, CAST({kind} AS SMALLINT) AS kind, "
@@ -292,10 +387,16 @@ def _canonical(kind: int, about: str, source: str, moment: str) -> str:
     )
 
 
-def _cut(path: Path, engine: Engine, start: Time | None, end: Time | None, numbered: bool = False) -> str:
+def _cut(
+    path: Path, engine: Engine, start: Time | None, end: Time | None, numbered: bool = False
+) -> str:
     """SQL: the rows of an event file with start ≤ t < end, its columns as they are but the time, which becomes a timestamp."""
     moment = f"{_moment(path, strict=True)} AS {name('timestamp')}"
-    columns = [moment if c == "timestamp" else name(c) for c in arrow_schema(path).names] + (["file_row_number"] if numbered else [])
+    columns = [moment if c == "timestamp" else name(c) for c in arrow_schema(path).names] + (
+        ["file_row_number"] if numbered else []
+    )
     time = micros_sql(name("timestamp"))
-    bounds = ([f"{time} >= {start}"] if start is not None else []) + ([f"{time} < {end}"] if end is not None else [])
+    bounds = ([f"{time} >= {start}"] if start is not None else []) + (
+        [f"{time} < {end}"] if end is not None else []
+    )
     return f"SELECT * FROM (SELECT {', '.join(columns)} FROM {engine.scan([path], numbered=numbered)}) AS r WHERE {' AND '.join(bounds)}"

@@ -12,7 +12,15 @@ from clickprint.core.ids import NONE
 from clickprint.data.adapters.mapping import UNITS, Clock, Files
 from clickprint.data.adapters.staging import header, is_list, stage
 from clickprint.data.check import arrow_schema, is_text, is_time
-from clickprint.data.engine import Engine, iso_sql, micros_sql, name, text_id_sql, timestamp_sql, zoned_sql
+from clickprint.data.engine import (
+    Engine,
+    iso_sql,
+    micros_sql,
+    name,
+    text_id_sql,
+    timestamp_sql,
+    zoned_sql,
+)
 
 EXACT = 2**53  # whole numbers beyond are not exact in a float
 LARGEST = "1.7976931348623157e308"
@@ -41,19 +49,33 @@ def missing(files: Files, wanted: Collection[str], sequence: str = "") -> list[s
         for column in sorted(wanted):
             if names.count(column) != 1:
                 what = "no column" if column not in names else f"{names.count(column)} columns"
-                faults.append(f"{path.name}: {what} {column!r}; found {', '.join(map(str, names)) or 'none'}")
+                faults.append(
+                    f"{path.name}: {what} {column!r}; found {', '.join(map(str, names)) or 'none'}"
+                )
             elif files.format == "parquet":
                 type_ = arrow_schema(path).field(column).type
                 first, other = seen.setdefault(column, (path.name, type_))
-                if sort_of(type_) is None and not (column == sequence and is_list(type_) and sort_of(type_.value_type) is not None):
-                    faults.append(f"{path.name}: column {column} holds {type_}, expected texts, numbers or times")
+                if sort_of(type_) is None and not (
+                    column == sequence and is_list(type_) and sort_of(type_.value_type) is not None
+                ):
+                    faults.append(
+                        f"{path.name}: column {column} holds {type_}, expected texts, numbers or times"
+                    )
                 elif sort_of(type_) != sort_of(other) or is_list(type_) != is_list(other):
-                    faults.append(f"{path.name}: column {column} holds {type_}, but {other} in {first}")
+                    faults.append(
+                        f"{path.name}: column {column} holds {type_}, but {other} in {first}"
+                    )
     return faults
 
 
 def open_source(
-    engine: Engine, files: Files, columns: Sequence[str], target: Path, *, numbered: bool = False, sequence: str = ""
+    engine: Engine,
+    files: Files,
+    columns: Sequence[str],
+    target: Path,
+    *,
+    numbered: bool = False,
+    sequence: str = "",
 ) -> Source:
     """A scan over the files; a CSV, and rows whose order counts, are staged first."""
     skipped, paths = 0, list(files.paths)
@@ -124,9 +146,15 @@ def moment_sql(source: Source, clock: Clock) -> str:
             return f"CASE WHEN {given} BETWEEN -{most} AND {most} THEN TRY_CAST({given} AS BIGINT) * {UNITS[clock.form]} END"
         return f"TRY_CAST(TRY_CAST({given} AS DECIMAL(22, 6)) * {UNITS[clock.form]} AS BIGINT)"
     if sort == "time":
-        aware = f"TRY_CAST({given} AS TIMESTAMPTZ)" if clock.zone == "UTC" else zoned_sql(f"CAST({given} AS TIMESTAMP)", clock.zone)
+        aware = (
+            f"TRY_CAST({given} AS TIMESTAMPTZ)"
+            if clock.zone == "UTC"
+            else zoned_sql(f"CAST({given} AS TIMESTAMP)", clock.zone)
+        )
         return micros_sql(aware)
     if clock.form == "iso":
         return iso_sql(given, clock.zone)
     parsed = timestamp_sql(f"CAST({given} AS VARCHAR)", clock.form)
-    return micros_sql(parsed if "%z" in clock.form or "%Z" in clock.form else zoned_sql(parsed, clock.zone))
+    return micros_sql(
+        parsed if "%z" in clock.form or "%Z" in clock.form else zoned_sql(parsed, clock.zone)
+    )

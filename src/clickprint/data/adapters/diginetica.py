@@ -7,10 +7,17 @@ from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.items import AttributeKind
+from clickprint.core.progress import Watch, silent
 from clickprint.core.time import DAY
-from clickprint.core.watch import Watch, silent
 from clickprint.data.adapters.card import Card
-from clickprint.data.adapters.columns import Source, given_sql, id_sql, missing, number_sql, open_source
+from clickprint.data.adapters.columns import (
+    Source,
+    given_sql,
+    id_sql,
+    missing,
+    number_sql,
+    open_source,
+)
 from clickprint.data.adapters.mapping import Files
 from clickprint.data.adapters.staging import header, there, workplace
 from clickprint.data.check import blaming, no_id, no_time, refuse, sift
@@ -29,13 +36,25 @@ TOKENS = "searchstring.tokens"
 NEEDS = {
     "train-item-views": ("sessionId", "userId", "itemId", "timeframe", "eventdate"),
     "train-purchases": ("sessionId", "userId", "timeframe", "eventdate", "itemId"),
-    "train-queries": ("queryId", "sessionId", "userId", "timeframe", "eventdate", TOKENS, "categoryId"),
+    "train-queries": (
+        "queryId",
+        "sessionId",
+        "userId",
+        "timeframe",
+        "eventdate",
+        TOKENS,
+        "categoryId",
+    ),
     "train-clicks": ("queryId", "timeframe", "itemId"),
     "products": ("itemId", "pricelog2", "product.name.tokens"),
     "product-categories": ("itemId", "categoryId"),
 }
 VIEWS = "train-item-views"
-RENAMED = {"sessionId": "session_id", "userId": "user_id", "itemId": "item_id"}  # as SR-GNN's copies of the views have it
+RENAMED = {
+    "sessionId": "session_id",
+    "userId": "user_id",
+    "itemId": "item_id",
+}  # as SR-GNN's copies of the views have it
 LONGEST = 31 * DAY // 1000  # ms; more after the start of a session is a wrong unit
 CARD = Card(
     title="Diginetica: searches, clicks on results, item views and purchases of 574,000 sessions, 2016 (CIKM Cup 2016, track 2)",
@@ -64,7 +83,11 @@ CARD = Card(
         "the catalogue has no times, so it is always known: price_log2, category, and title, which are ids of tokens",
     ),
 )
-ATTRIBUTES = {"category": AttributeKind.CATEGORY, "price_log2": AttributeKind.NUMBER, "title": AttributeKind.TEXT}
+ATTRIBUTES = {
+    "category": AttributeKind.CATEGORY,
+    "price_log2": AttributeKind.NUMBER,
+    "title": AttributeKind.TEXT,
+}
 
 
 def read(
@@ -86,14 +109,20 @@ def read(
         raise ConfigError(f"user: found {user!r}, expected session or user")
     folder, out = Path(folder), Path(out)
     names = [VIEWS] if views_only else list(NEEDS)
-    files = {n: Files(paths=(there(folder / f"{n}.csv"),), format="csv", delimiter=";", missing=("NA",)) for n in names}
+    files = {
+        n: Files(paths=(there(folder / f"{n}.csv"),), format="csv", delimiter=";", missing=("NA",))
+        for n in names
+    }
     columns = {n: {c: c for c in NEEDS[n]} for n in names}
     if _renamed(files[VIEWS]):
         columns[VIEWS] = {c: RENAMED.get(c, c) for c in NEEDS[VIEWS]}
     refuse(folder, [f for n in names for f in missing(files[n], columns[n].values())])
     with workplace(out.with_name(f"{out.name}.csv")) as room, blaming(folder):
         watch("look", 0, 0)
-        sources = {n: open_source(engine, files[n], list(columns[n].values()), room / f"{n}.parquet") for n in names}
+        sources = {
+            n: open_source(engine, files[n], list(columns[n].values()), room / f"{n}.parquet")
+            for n in names
+        }
         rejected = {f"{n}: too many or too few columns": s.skipped for n, s in sources.items()}
         selects, expected = [], 0
         for sql, n, bad in _events(engine, sources, columns, user):
@@ -101,7 +130,11 @@ def read(
             expected += n
             rejected |= bad
         total = expected + sum(rejected.values())
-        catalogue, left = (None, {}) if views_only else _catalogue(engine, sources["products"], sources["product-categories"])
+        catalogue, left = (
+            (None, {})
+            if views_only
+            else _catalogue(engine, sources["products"], sources["product-categories"])
+        )
         words = {} if views_only else {"query": _words(sources["train-queries"])}
         return gather(
             out,
@@ -128,11 +161,17 @@ def _renamed(views: Files) -> bool:
 
 
 def _events(
-    engine: Engine, sources: Mapping[str, Source], columns: Mapping[str, Mapping[str, str]], user: str
+    engine: Engine,
+    sources: Mapping[str, Source],
+    columns: Mapping[str, Mapping[str, str]],
+    user: str,
 ) -> list[tuple[str, int, dict[str, int]]]:
     """SQL of the events of each file, their number, and the rows that are left out by reason."""
     made = []
-    no_user = ("given_user IS NOT NULL AND user_id IS NULL", "userId is no whole number within int64")
+    no_user = (
+        "given_user IS NOT NULL AND user_id IS NULL",
+        "userId is no whole number within int64",
+    )
     whose = [no_user] if user == "user" else []
     person = "session" if user == "session" else "COALESCE(user_id, -1 - session)"
     nothing = {"scenario": "CAST(NULL AS BIGINT)", "query": "CAST(NULL AS BIGINT)"}
@@ -160,7 +199,12 @@ def _events(
     for file, kind in ((VIEWS, VIEW), ("train-purchases", PURCHASE)):
         if file in sources:
             rows = f"SELECT {base(file)}, {id_sql(sources[file], columns[file]['itemId'], False)} AS item FROM {sources[file].scan}"
-            good, n, bad = sift(engine, rows, [no_id("session"), *whose, no_id("item"), no_time(name("time"))], f"{file}: ")
+            good, n, bad = sift(
+                engine,
+                rows,
+                [no_id("session"), *whose, no_id("item"), no_time(name("time"))],
+                f"{file}: ",
+            )
             made.append((select(good, str(kind)), n, bad))
     if "train-queries" not in sources:
         return made
@@ -170,20 +214,24 @@ def _events(
         f"SELECT {id_sql(asked, 'queryId', False)} AS query_id, {base('train-queries')}, {text_id_sql(given)} AS words, "
         f"{id_sql(asked, 'categoryId', False)} AS category FROM {asked.scan}"
     )
-    good, n, bad = sift(engine, rows, [no_id("session"), *whose, no_time(name("time"))], "train-queries: ")
-    which = f"CASE WHEN words IS NULL THEN {BROWSE} ELSE {SEARCH} END"
-    made.append((select(good, which, "CAST(NULL AS BIGINT)", scenario="category", query="words"), n, bad))
-    # A query that stands there twice must not make two clicks of one.
-    by = (
-        "ROW_NUMBER() OVER (PARTITION BY query_id ORDER BY session, day, user_id NULLS LAST, words NULLS LAST, category NULLS LAST) AS turn"
+    good, n, bad = sift(
+        engine, rows, [no_id("session"), *whose, no_time(name("time"))], "train-queries: "
     )
+    which = f"CASE WHEN words IS NULL THEN {BROWSE} ELSE {SEARCH} END"
+    made.append(
+        (select(good, which, "CAST(NULL AS BIGINT)", scenario="category", query="words"), n, bad)
+    )
+    # A query that stands there twice must not make two clicks of one.
+    by = "ROW_NUMBER() OVER (PARTITION BY query_id ORDER BY session, day, user_id NULLS LAST, words NULLS LAST, category NULLS LAST) AS turn"
     once = f"SELECT * FROM (SELECT *, {by} FROM ({good}) AS q WHERE query_id IS NOT NULL) AS t WHERE turn = 1"
     clicks = f"SELECT {id_sql(clicked, 'queryId', False)} AS query_id, {id_sql(clicked, 'itemId', False)} AS item, "
     clicks += f"{_elapsed(clicked, 'timeframe')} AS elapsed FROM {clicked.scan}"
     both = f"SELECT c.item, q.session, q.user_id, q.words, q.category, q.day + c.elapsed AS {name('time')} "
     both += f"FROM ({clicks}) AS c LEFT JOIN ({once}) AS q ON c.query_id = q.query_id"
     orphan = ("session IS NULL", "its query is not there")
-    good, n, bad = sift(engine, both, [no_id("item"), orphan, no_time(name("time"))], "train-clicks: ")
+    good, n, bad = sift(
+        engine, both, [no_id("item"), orphan, no_time(name("time"))], "train-clicks: "
+    )
     made.append((select(good, str(CLICK), scenario="category", query="words"), n, bad))
     return made
 
@@ -209,7 +257,9 @@ def _catalogue(engine: Engine, products: Source, categories: Source) -> tuple[st
     good, _, rejected = sift(engine, listed, [no_id("item"), dear], "products: ")
     filed = f"SELECT {id_sql(categories, 'itemId', False)} AS item, {id_sql(categories, 'categoryId', False)} AS category "
     filed += f"FROM {categories.scan}"
-    filed, rows, bad = sift(engine, filed, [no_id("item"), no_id("category")], "product-categories: ")
+    filed, rows, bad = sift(
+        engine, filed, [no_id("item"), no_id("category")], "product-categories: "
+    )
     one = f"SELECT item, MIN(category) AS category FROM ({filed}) AS f GROUP BY item"
     others = rows - int(engine.one(f"SELECT COUNT(*) FROM ({one}) AS o")[0])
     more = {"product-categories: another category of a product; the smallest counts": others}

@@ -8,7 +8,7 @@ import pyarrow as pa
 from clickprint.core.dataset import Dataset
 from clickprint.core.events import COLUMNS, REQUIRED, Kind
 from clickprint.core.items import AttributeKind
-from clickprint.core.watch import Watch
+from clickprint.core.progress import Watch
 from clickprint.data.adapters.columns import Source, missing, open_source, whole_sql
 from clickprint.data.adapters.mapping import Files
 from clickprint.data.check import refuse, sift
@@ -16,7 +16,14 @@ from clickprint.data.engine import Engine, name, quote, text_id_sql
 from clickprint.data.store import gather
 
 
-def staged(engine: Engine, files: Files, columns: Sequence[str], room: Path, where: Path, stem: str = "events") -> Source:
+def staged(
+    engine: Engine,
+    files: Files,
+    columns: Sequence[str],
+    room: Path,
+    where: Path,
+    stem: str = "events",
+) -> Source:
     """These columns of all files as something to select from; DataError with every file that cannot be read and every column too few."""
     refuse(where, missing(files, set(columns)))
     return open_source(engine, files, columns, room / f"{stem}.parquet")
@@ -64,7 +71,9 @@ def write(
     the attributes are those seen in the events: a row where an item's values change, known from then on; of several values at one time
     the smallest counts. Raises what `sift` and `gather` raise.
     """
-    picks = dict(picks) | {column: text_id_sql(text) for column, text in texts.items() if column not in picks}
+    picks = dict(picks) | {
+        column: text_id_sql(text) for column, text in texts.items() if column not in picks
+    }
     watch("look", 0, 0)
     rows = f"SELECT {', '.join(f'{sql} AS {name(column)}' for column, sql in picks.items())} FROM {source.scan}"
     good, expected, bad = sift(engine, rows, reasons, "events: ")
@@ -73,7 +82,9 @@ def write(
     all_maps: dict[str, str | pa.Table] = dict(maps or {})
     for column, text in texts.items():
         distinct = f"SELECT DISTINCT {text} AS text FROM {source.scan}"
-        all_maps[column] = f"SELECT {text_id_sql('text')} AS id, text FROM ({distinct}) AS t WHERE text IS NOT NULL"
+        all_maps[column] = (
+            f"SELECT {text_id_sql('text')} AS id, text FROM ({distinct}) AS t WHERE text IS NOT NULL"
+        )
     return gather(
         out,
         engine=engine,
@@ -85,7 +96,11 @@ def write(
         attributes=attributes,
         texts=all_maps,
         rejected=bad | dict(rejected or {}),
-        source={"reader": reader, "file": where.name, "events": f"{expected + sum(bad.values())} rows"},
+        source={
+            "reader": reader,
+            "file": where.name,
+            "events": f"{expected + sum(bad.values())} rows",
+        },
         expected=expected,
         watch=watch,
     )

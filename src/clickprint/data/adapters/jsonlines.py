@@ -22,7 +22,13 @@ TOO_LONG, NOT_UTF8 = "a line of more than 16 MiB", "a line that is not UTF-8"
 
 
 def objects(
-    engine: Engine, paths: Sequence[Path], target: Path, where: Path, prefix: str, *, loose: bool = False
+    engine: Engine,
+    paths: Sequence[Path],
+    target: Path,
+    where: Path,
+    prefix: str,
+    *,
+    loose: bool = False,
 ) -> tuple[str, dict[str, int]]:
     """SQL (`line`, ROW) of the lines that are one JSON object each, and the others counted by reason; empty lines are none.
 
@@ -38,18 +44,25 @@ def objects(
             try:
                 for found in _lines(path, bad):
                     if loose:
-                        found = [_strict(line) if line.lstrip()[:2] == b"{'" else line for line in found]
+                        found = [
+                            _strict(line) if line.lstrip()[:2] == b"{'" else line for line in found
+                        ]
                     texts = _texts(found, bad)
                     rows = pa.array(np.arange(start, start + len(texts), dtype=np.int64))
                     writer.write_table(pa.Table.from_arrays([texts, rows], schema=LINES))
                     start += len(texts)
             except FaultsOfArrow as fault:
                 said = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
-                faults.append(f"{path.name}: cannot be unpacked to its end ({said}); copy or download it again")
+                faults.append(
+                    f"{path.name}: cannot be unpacked to its end ({said}); copy or download it again"
+                )
     refuse(where, faults)
     kind = json_kind_sql("line")
     lines = f"SELECT line, {name(ROW)}, {kind} AS sort FROM {engine.scan([target])}"
-    reasons = [("sort IS NULL", "a line that is no JSON"), ("sort <> 'OBJECT'", "a line that is no JSON object")]
+    reasons = [
+        ("sort IS NULL", "a line that is no JSON"),
+        ("sort <> 'OBJECT'", "a line that is no JSON object"),
+    ]
     good, _, also = sift(engine, lines, reasons, prefix)
     return good, {prefix + reason: n for reason, n in bad.items() if n} | also
 
@@ -61,7 +74,9 @@ def fields(rows: str, keys: Sequence[str]) -> str:
     Both are null where the key is missing; of a JSON null the sort is the text NULL.
     """
     both = f"SELECT {name(ROW)}, {json_texts_sql('line', keys)} AS v, {json_kinds_sql('line', keys)} AS s FROM ({rows}) AS o"
-    picks = ", ".join(f"v[{n}] AS {name(k)}, s[{n}] AS {name(f'{k} sort')}" for n, k in enumerate(keys, 1))
+    picks = ", ".join(
+        f"v[{n}] AS {name(k)}, s[{n}] AS {name(f'{k} sort')}" for n, k in enumerate(keys, 1)
+    )
     return f"SELECT {name(ROW)}, {picks} FROM ({both}) AS b"
 
 

@@ -40,7 +40,9 @@ def floats(path: Path) -> Float64[np.ndarray, "T"]:
         raise DataError(str(path), [f"found dtype {found.dtype}, expected numbers"])
     found = found.astype(np.float64)
     if not np.isfinite(found).all():
-        raise DataError(str(path), [f"found {(~np.isfinite(found)).sum()} values that are NaN or infinite"])
+        raise DataError(
+            str(path), [f"found {(~np.isfinite(found)).sum()} values that are NaN or infinite"]
+        )
     return found
 
 
@@ -52,7 +54,11 @@ def _array(path: Path) -> np.ndarray:
     try:
         with path.open("rb") as file:
             version = np.lib.format.read_magic(file)
-            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            header = (
+                np.lib.format.read_array_header_1_0
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0
+            )
             shape, _, dtype = header(file)
             if dtype == np.dtype(object):
                 return _unpickled(path, file, shape)
@@ -84,7 +90,11 @@ class _Type(_Inert): ...
 def _scalar(kind: Any = None, raw: Any = None) -> int | float:
     """A numpy number from its dtype's name and its bytes."""
     name = kind.given[0] if isinstance(kind, _Type) and kind.given else None
-    if name not in ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8") or not isinstance(raw, bytes) or len(raw) != int(name[1]):
+    if (
+        name not in ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8")
+        or not isinstance(raw, bytes)
+        or len(raw) != int(name[1])
+    ):
         raise pickle.UnpicklingError(f"a number of type {name!r}")
     number: int | float = np.frombuffer(raw, "<" + name)[0].item()
     return number
@@ -94,7 +104,12 @@ def _reconstruct(*given: Any) -> _Array:
     return _Array()
 
 
-_NAMES: dict[str, Callable[..., Any]] = {"_reconstruct": _reconstruct, "scalar": _scalar, "ndarray": _Array, "dtype": _Type}
+_NAMES: dict[str, Callable[..., Any]] = {
+    "_reconstruct": _reconstruct,
+    "scalar": _scalar,
+    "ndarray": _Array,
+    "dtype": _Type,
+}
 _MODULES = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray")
 
 
@@ -113,7 +128,10 @@ class _Reader(pickle._Unpickler):
     Python reader is used because the C one allocates whatever memory index a file claims.
     """
 
-    dispatch = {getattr(pickle, o)[0]: pickle._Unpickler.dispatch[getattr(pickle, o)[0]] for o in _OPCODES.split()}  # noqa: RUF012
+    dispatch = {
+        getattr(pickle, o)[0]: pickle._Unpickler.dispatch[getattr(pickle, o)[0]]
+        for o in _OPCODES.split()
+    }  # noqa: RUF012
 
     def find_class(self, module: str, name: str) -> Callable[..., Any]:
         if module in _MODULES and name in _NAMES:
@@ -133,16 +151,36 @@ def _unpickled(path: Path, file: io.BufferedReader, shape: tuple[int, ...]) -> n
     """The array of objects after a .npy header, or DataError."""
     if path.stat().st_size > LARGEST_FILE:
         raise DataError(
-            str(path), [f"a pickled array of {path.stat().st_size} bytes; expected at most {LARGEST_FILE}, or a plain int64 array"]
+            str(path),
+            [
+                f"a pickled array of {path.stat().st_size} bytes; expected at most {LARGEST_FILE}, or a plain int64 array"
+            ],
         )
     try:
         found = _Reader(io.BytesIO(file.read())).load()
     except pickle.UnpicklingError as fault:
-        raise DataError(str(path), [f"a pickle that is more than an array of numbers ({fault}); it was not run"]) from None
-    except (AttributeError, EOFError, LookupError, TypeError, ValueError, ArithmeticError, struct.error) as fault:
+        raise DataError(
+            str(path),
+            [f"a pickle that is more than an array of numbers ({fault}); it was not run"],
+        ) from None
+    except (
+        AttributeError,
+        EOFError,
+        LookupError,
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        struct.error,
+    ) as fault:
         # What a damaged pickle, or an operation not listed above, makes Python's own reader stumble over.
-        raise DataError(str(path), [f"a damaged pickle ({type(fault).__name__}: {fault})"]) from None
-    values = found.state[4] if isinstance(found, _Array) and isinstance(found.state, tuple) and len(found.state) == 5 else None
+        raise DataError(
+            str(path), [f"a damaged pickle ({type(fault).__name__}: {fault})"]
+        ) from None
+    values = (
+        found.state[4]
+        if isinstance(found, _Array) and isinstance(found.state, tuple) and len(found.state) == 5
+        else None
+    )
     if not isinstance(values, list) or len(shape) != 1 or len(values) != shape[0]:
         raise DataError(str(path), ["a pickle that is not a one-dimensional array of numbers"])
     array = np.empty(len(values), object)
@@ -152,9 +190,16 @@ def _unpickled(path: Path, file: io.BufferedReader, shape: tuple[int, ...]) -> n
 
 def _of_objects(path: Path, found: np.ndarray, kind: type) -> np.ndarray:
     """Whole numbers or floats from an array of Python numbers."""
-    strange = sorted({type(v).__name__ for v in found.tolist()} - ({"int"} if kind is int else {"int", "float"}))
+    strange = sorted(
+        {type(v).__name__ for v in found.tolist()} - ({"int"} if kind is int else {"int", "float"})
+    )
     if strange:
-        raise DataError(str(path), [f"found values of type {', '.join(strange)}, expected {'whole numbers' if kind is int else 'numbers'}"])
+        raise DataError(
+            str(path),
+            [
+                f"found values of type {', '.join(strange)}, expected {'whole numbers' if kind is int else 'numbers'}"
+            ],
+        )
     try:
         return np.array(found.tolist(), np.int64 if kind is int else np.float64)
     except OverflowError:

@@ -116,7 +116,9 @@ def load(path: Path) -> TableMapping:
     try:
         raw = tomllib.loads(path.read_text("utf-8"))
     except OSError as fault:
-        raise ConfigError(f"{path}: the mapping cannot be read ({fault.strerror}); docs/datasets.md shows one") from None
+        raise ConfigError(
+            f"{path}: the mapping cannot be read ({fault.strerror}); docs/datasets.md shows one"
+        ) from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as fault:
         raise ConfigError(f"{path}: not a TOML file ({fault})") from None
     return parse(raw, path)
@@ -136,7 +138,9 @@ def parse(raw: Mapping[str, Any], where: Path) -> TableMapping:
     if items is not None:
         used = {c for t in tables for c in (*t.ids, *t.numbers)}
         for name in items.attributes:
-            if name in {*REQUIRED, "known_from", *ID_COLUMNS, *used} or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            if name in {*REQUIRED, "known_from", *ID_COLUMNS, *used} or not re.fullmatch(
+                r"[A-Za-z_][A-Za-z0-9_]*", name
+            ):
                 form.fault(
                     f"catalogue.attributes.{name}: this name is taken or no plain word; give it another name = {{ column = {name!r} }}"
                 )
@@ -145,7 +149,9 @@ def parse(raw: Mapping[str, Any], where: Path) -> TableMapping:
     if query not in ("text", "codes"):
         form.fault(f"query: found {query!r}, expected 'text' or 'codes'")
     form.raise_()
-    return TableMapping(where=where, name=name, query=query, tables=tuple(tables), kinds=kinds, items=items)
+    return TableMapping(
+        where=where, name=name, query=query, tables=tuple(tables), kinds=kinds, items=items
+    )
 
 
 @dataclass(slots=True)
@@ -160,19 +166,27 @@ class _Form:
 
     def raise_(self) -> None:
         if self.faults:
-            head = f"{self.where}: " if len(self.faults) == 1 else f"{self.where}: {len(self.faults)} faults\n  - "
+            head = (
+                f"{self.where}: "
+                if len(self.faults) == 1
+                else f"{self.where}: {len(self.faults)} faults\n  - "
+            )
             raise ConfigError(head + "\n  - ".join(self.faults))
 
     def known(self, raw: Mapping[str, Any], path: str, keys: tuple[str, ...]) -> None:
         for key in raw:
             if key not in keys:
-                self.fault(f"{path + '.' if path else ''}{key}: unknown key, the known ones are {', '.join(keys)}")
+                self.fault(
+                    f"{path + '.' if path else ''}{key}: unknown key, the known ones are {', '.join(keys)}"
+                )
 
     def table(self, raw: Mapping[str, Any], key: str, path: str) -> dict[str, Any]:
         found = raw.get(key)
         if isinstance(found, dict):
             return found
-        self.fault(f"{path + '.' if path else ''}{key}: {'missing' if found is None else f'found {found!r}'}, expected a table [{key}]")
+        self.fault(
+            f"{path + '.' if path else ''}{key}: {'missing' if found is None else f'found {found!r}'}, expected a table [{key}]"
+        )
         return {}
 
     def tables(self, found: object) -> list[EventTable]:
@@ -182,12 +196,19 @@ class _Form:
         if not found or not all(isinstance(t, dict) for t in found):
             self.fault(f"events: found {found!r}, expected tables [[events]]")
             return []
-        made = [self.events(raw, f"events[{place}]" if len(found) > 1 else "events") for place, raw in enumerate(found)]
+        made = [
+            self.events(raw, f"events[{place}]" if len(found) > 1 else "events")
+            for place, raw in enumerate(found)
+        ]
         for table in made[1:]:
             if (table.time.form == "order") != (made[0].time.form == "order"):
-                self.fault(f"{table.key}.time: {table.time.form}, but {made[0].time.form} in {made[0].key}; all tables have times, or none")
+                self.fault(
+                    f"{table.key}.time: {table.time.form}, but {made[0].time.form} in {made[0].key}; all tables have times, or none"
+                )
         if len(made) > 1 and not all(t.time.column for t in made):
-            self.fault("events.time: the rows of several tables have no common order; name a column of positions in each")
+            self.fault(
+                "events.time: the rows of several tables have no common order; name a column of positions in each"
+            )
         return made
 
     def events(self, raw: Mapping[str, Any], path: str) -> EventTable:
@@ -195,12 +216,23 @@ class _Form:
         files = self.files(raw, path)
         ids = {c: self.id(raw[c], f"{path}.{c}") for c in ID_COLUMNS if c in raw}
         if "user" not in raw:
-            self.fault(f"{path}.user: missing, expected the name of the column that says who did it")
-        time, kinds = self.clock(raw.get("time"), f"{path}.time", order=True), self.kinds(raw.get("kind"), f"{path}.kind")
+            self.fault(
+                f"{path}.user: missing, expected the name of the column that says who did it"
+            )
+        time, kinds = (
+            self.clock(raw.get("time"), f"{path}.time", order=True),
+            self.kinds(raw.get("kind"), f"{path}.kind"),
+        )
         numbers = {c: self.text(raw[c], f"{path}.{c}") for c in NUMBERS if c in raw}
         name = self.text(raw.get("name", path), f"{path}.name")
         return EventTable(
-            key=path, name=name, files=files or Files(paths=(), format="csv"), ids=ids, time=time, kinds=kinds, numbers=numbers
+            key=path,
+            name=name,
+            files=files or Files(paths=(), format="csv"),
+            ids=ids,
+            time=time,
+            kinds=kinds,
+            numbers=numbers,
         )
 
     def union(self, tables: Sequence[EventTable]) -> tuple[Kind, ...]:
@@ -213,7 +245,9 @@ class _Form:
                         f"{table.key}.kind: {kind.name!r} has the role {kind.role.value}, and {role_of[kind.name].value} too; "
                         "one name has two roles"
                     )
-        return tuple(sorted((Kind(*k) for k in role_of.items()), key=lambda k: roles.index(k.role)))
+        return tuple(
+            sorted((Kind(*k) for k in role_of.items()), key=lambda k: roles.index(k.role))
+        )
 
     def text(self, found: object, path: str) -> str:
         if isinstance(found, str) and found:
@@ -230,35 +264,63 @@ class _Form:
     def files(self, raw: Mapping[str, Any], path: str) -> Files | None:
         found = raw.get("files")
         patterns = [found] if isinstance(found, str) else found
-        if not isinstance(patterns, list) or not patterns or not all(isinstance(p, str) and p for p in patterns):
-            self.fault(f"{path}.files: {'missing' if found is None else f'found {found!r}'}, expected a path or a list of paths")
+        if (
+            not isinstance(patterns, list)
+            or not patterns
+            or not all(isinstance(p, str) and p for p in patterns)
+        ):
+            self.fault(
+                f"{path}.files: {'missing' if found is None else f'found {found!r}'}, expected a path or a list of paths"
+            )
             return None
         paths = [p for pattern in patterns for p in self.paths(pattern, f"{path}.files")]
         name = Path(patterns[0]).name.lower().removesuffix(".gz")
         suffix = name.rsplit(".", 1)[-1] if "." in name else ""
-        guess = {"parquet": "parquet", "pq": "parquet", "csv": "csv", "tsv": "csv", "txt": "csv"}.get(suffix)
+        guess = {
+            "parquet": "parquet",
+            "pq": "parquet",
+            "csv": "csv",
+            "tsv": "csv",
+            "txt": "csv",
+        }.get(suffix)
         if "format" not in raw and guess is None:
-            self.fault(f"{path}.format: missing, and the name {patterns[0]!r} does not say it; expected 'csv' or 'parquet'")
+            self.fault(
+                f"{path}.format: missing, and the name {patterns[0]!r} does not say it; expected 'csv' or 'parquet'"
+            )
         form = self.choice(raw.get("format", guess or "csv"), f"{path}.format", ("csv", "parquet"))
         if form == "parquet":
             for key in ("delimiter", "encoding", "header", "missing"):
                 if key in raw:
                     self.fault(f"{path}.{key}: a Parquet file has none; leave it out")
-        delimiter = self.text(raw.get("delimiter", "\t" if suffix == "tsv" else ","), f"{path}.delimiter")
+        delimiter = self.text(
+            raw.get("delimiter", "\t" if suffix == "tsv" else ","), f"{path}.delimiter"
+        )
         if len(delimiter.encode()) != 1 or delimiter in '"\n\r':
-            self.fault(f"{path}.delimiter: found {delimiter!r}, expected one ASCII character such as ',' ';' or '\\t'")
+            self.fault(
+                f"{path}.delimiter: found {delimiter!r}, expected one ASCII character such as ',' ';' or '\\t'"
+            )
         encoding = self.text(raw.get("encoding", "utf-8"), f"{path}.encoding")
         try:
             codecs.lookup(encoding)
         except LookupError:
-            self.fault(f"{path}.encoding: found {encoding!r}, expected one that Python knows, such as utf-8, latin-1 or cp1252")
+            self.fault(
+                f"{path}.encoding: found {encoding!r}, expected one that Python knows, such as utf-8, latin-1 or cp1252"
+            )
         header = raw.get("header", [])
-        if not isinstance(header, list) or not all(isinstance(h, str) and h for h in header) or len(set(header)) < len(header):
-            self.fault(f"{path}.header: found {header!r}, expected the names of the columns, each once, of a file without a header line")
+        if (
+            not isinstance(header, list)
+            or not all(isinstance(h, str) and h for h in header)
+            or len(set(header)) < len(header)
+        ):
+            self.fault(
+                f"{path}.header: found {header!r}, expected the names of the columns, each once, of a file without a header line"
+            )
             header = []
         missing = raw.get("missing", [])
         if not isinstance(missing, list) or not all(isinstance(m, str) for m in missing):
-            self.fault(f"{path}.missing: found {missing!r}, expected the texts that stand for no value, such as ['NA']")
+            self.fault(
+                f"{path}.missing: found {missing!r}, expected the texts that stand for no value, such as ['NA']"
+            )
             missing = []
         return Files(
             paths=tuple(paths),
@@ -283,7 +345,9 @@ class _Form:
             return [full]
         anchor = Path(full.anchor)
         found = (
-            sorted(p for p in anchor.glob(str(full.relative_to(anchor))) if p.is_file()) if full.anchor else sorted(Path().glob(str(full)))
+            sorted(p for p in anchor.glob(str(full.relative_to(anchor))) if p.is_file())
+            if full.anchor
+            else sorted(Path().glob(str(full)))
         )
         if not found and path:
             self.fault(f"{path}: no file matches {pattern!r}")
@@ -300,7 +364,9 @@ class _Form:
         if found == "order" and order:
             return Clock("", "order")
         if found is None:
-            self.fault(f"{path}: missing, expected the name of a column{', or order where there are no times' if order else ''}")
+            self.fault(
+                f"{path}: missing, expected the name of a column{', or order where there are no times' if order else ''}"
+            )
             return Clock("?")
         if not isinstance(found, dict):
             return Clock(self.text(found, path))
@@ -308,7 +374,9 @@ class _Form:
         form = self.text(found.get("format", "iso"), f"{path}.format")
         forms = ("iso", *UNITS, *(("order",) if order else ()))
         if form not in forms and "%" not in form:
-            self.fault(f"{path}.format: found {form!r}, expected one of {', '.join(forms)}, or a strptime format such as %d/%m/%Y %H:%M")
+            self.fault(
+                f"{path}.format: found {form!r}, expected one of {', '.join(forms)}, or a strptime format such as %d/%m/%Y %H:%M"
+            )
         zone = self.text(found.get("zone", "UTC"), f"{path}.zone")
         if form in (*UNITS, "order") and "zone" in found:
             self.fault(f"{path}.zone: {form} have no time zone; leave it out")
@@ -316,16 +384,21 @@ class _Form:
 
     def kinds(self, found: object, path: str) -> Kinds:
         if found is None:
-            self.fault(f"{path}: missing, expected a role for all rows ({ROLES}), or a table with column and values")
+            self.fault(
+                f"{path}: missing, expected a role for all rows ({ROLES}), or a table with column and values"
+            )
             return Kinds()
         if not isinstance(found, dict) or "column" not in found:
             return Kinds(all=self.kind(found, path))
         self.known(found, path, ("column", "values"))
         raw = self.table(found, "values", path)
         if not raw:
-            self.fault(f"{path}.values: empty, expected value = role for each kind of event ({ROLES})")
+            self.fault(
+                f"{path}.values: empty, expected value = role for each kind of event ({ROLES})"
+            )
         return Kinds(
-            self.text(found["column"], f"{path}.column"), {str(v): self.kind(k, f"{path}.values.{v}", str(v)) for v, k in raw.items()}
+            self.text(found["column"], f"{path}.column"),
+            {str(v): self.kind(k, f"{path}.values.{v}", str(v)) for v, k in raw.items()},
         )
 
     def kind(self, found: object, path: str, name: str = "") -> Kind:
@@ -345,12 +418,18 @@ class _Form:
         own = self.files(raw, path) if "files" in raw else None
         if "files" in raw:
             item = self.id(raw["item"], f"{path}.item") if "item" in raw else item
-            known = self.clock(raw["known_from"], f"{path}.known_from", order=False) if "known_from" in raw else None
+            known = (
+                self.clock(raw["known_from"], f"{path}.known_from", order=False)
+                if "known_from" in raw
+                else None
+            )
         else:
             known = None
             for key in (k for k in raw if k not in ("attributes",)):
                 if key in (*FILE_KEYS, "item", "known_from"):
-                    self.fault(f"{path}.{key}: only a catalogue with files of its own has it; name them in {path}.files or leave it out")
+                    self.fault(
+                        f"{path}.{key}: only a catalogue with files of its own has it; name them in {path}.files or leave it out"
+                    )
         if item is None:
             self.fault(
                 f"{path}.item: missing, expected the name of the column of items (and {'events.item' if own is None else 'no other'})"
@@ -361,6 +440,11 @@ class _Form:
             if isinstance(found, dict):
                 self.known(found, f"{path}.attributes.{name}", ("column", "kind"))
                 column, found = found.get("column", name), found.get("kind")
-            kind = self.choice(found, f"{path}.attributes.{name}", tuple(k.value for k in AttributeKind))
-            attributes[name] = (self.text(column, f"{path}.attributes.{name}.column"), AttributeKind(kind))
+            kind = self.choice(
+                found, f"{path}.attributes.{name}", tuple(k.value for k in AttributeKind)
+            )
+            attributes[name] = (
+                self.text(column, f"{path}.attributes.{name}.column"),
+                AttributeKind(kind),
+            )
         return Items(files=own, item=item or Id("?"), known_from=known, attributes=attributes)

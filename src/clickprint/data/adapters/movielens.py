@@ -12,7 +12,7 @@ from clickprint.core.errors import DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.ids import text_ids
 from clickprint.core.items import AttributeKind
-from clickprint.core.watch import Watch, silent
+from clickprint.core.progress import Watch, silent
 from clickprint.data.adapters import flat
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.columns import given_sql, id_sql, moment_sql
@@ -25,10 +25,26 @@ from clickprint.data.engine import Engine
 LIKED = 4.0  # the least rating that counts as liking
 # The flags of u.item, in its order.
 GENRES = (
-    *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy", "Film-Noir"),
+    *(
+        "unknown",
+        "Action",
+        "Adventure",
+        "Animation",
+        "Children's",
+        "Comedy",
+        "Crime",
+        "Documentary",
+        "Drama",
+        "Fantasy",
+        "Film-Noir",
+    ),
     *("Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
 )
-ATTRIBUTES = {"title": AttributeKind.TEXT, "year": AttributeKind.NUMBER, "genres": AttributeKind.CATEGORY}
+ATTRIBUTES = {
+    "title": AttributeKind.TEXT,
+    "year": AttributeKind.NUMBER,
+    "genres": AttributeKind.CATEGORY,
+}
 CARD = Card(
     title="MovieLens 100k, 1M, 10M, 20M, 25M, 32M: ratings of films (GroupLens)",
     files={
@@ -64,12 +80,24 @@ def read(path: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> Dat
         ratings = found(place, ("u.data", "ratings.dat", "ratings.csv", "ratings.csv.gz"), path)[0]
         halves = ratings.name != "u.data" and not (ratings.parent / "users.dat").exists()
         if ratings.name == "u.data":
-            files = Files(paths=(ratings,), format="csv", delimiter="\t", header=("user", "item", "rating", "ts"))
+            files = Files(
+                paths=(ratings,),
+                format="csv",
+                delimiter="\t",
+                header=("user", "item", "rating", "ts"),
+            )
         elif ratings.suffix == ".dat":  # `::` is two delimiters with nothing between
-            files = Files(paths=(ratings,), format="csv", delimiter=":", header=("user", "1", "item", "2", "rating", "3", "ts"))
+            files = Files(
+                paths=(ratings,),
+                format="csv",
+                delimiter=":",
+                header=("user", "1", "item", "2", "rating", "3", "ts"),
+            )
         else:
             files = Files(paths=(ratings,), format="csv")
-        user, item, ts = ("userId", "movieId", "timestamp") if not files.header else ("user", "item", "ts")
+        user, item, ts = (
+            ("userId", "movieId", "timestamp") if not files.header else ("user", "item", "ts")
+        )
         rows = flat.staged(engine, files, [user, item, "rating", ts], room, path)
         kinds, places = _kinds(halves)
         films, bad = _films(ratings.parent, path)
@@ -94,7 +122,13 @@ def read(path: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> Dat
             texts={},
             attributes=ATTRIBUTES if films is not None else {},
             catalogue=films.drop_columns(["text"]) if films is not None else None,
-            maps={"genres": films.select(["genres", "text"]).rename_columns(["id", "text"]).drop_null()} if films is not None else {},
+            maps={
+                "genres": films.select(["genres", "text"])
+                .rename_columns(["id", "text"])
+                .drop_null()
+            }
+            if films is not None
+            else {},
             rejected=bad,
             where=path,
             watch=watch,
@@ -114,7 +148,14 @@ def _films(folder: Path, where: Path) -> tuple[pa.Table | None, dict[str, int]]:
     None where there is no such file. A file of films is small (90,000 lines): it is read line by line, as none of its forms is a CSV
     that a library reads (`::`, flags). Raises DataError where it cannot be read.
     """
-    path = next((p for p in (folder / name for name in ("u.item", "movies.dat", "movies.csv")) if p.is_file()), None)
+    path = next(
+        (
+            p
+            for p in (folder / name for name in ("u.item", "movies.dat", "movies.csv"))
+            if p.is_file()
+        ),
+        None,
+    )
     if path is None:
         return None, {}
     if not path.stat().st_size:
@@ -133,7 +174,13 @@ def _films(folder: Path, where: Path) -> tuple[pa.Table | None, dict[str, int]]:
         raise DataError(str(where), [f"{path.name}: cannot be read ({fault})"]) from None
     titles, genres_ = [t for t, _ in films.values()], [g or None for _, g in films.values()]
     years = [re.search(r"[(](\d{4})[)]\s*$", t) for t in titles]
-    ids = dict(zip(sorted({g for g in genres_ if g}), text_ids(sorted({g for g in genres_ if g})).tolist(), strict=True))
+    ids = dict(
+        zip(
+            sorted({g for g in genres_ if g}),
+            text_ids(sorted({g for g in genres_ if g})).tolist(),
+            strict=True,
+        )
+    )
     table = pa.table(
         {
             "item": pa.array(list(films), pa.int64()),
@@ -143,7 +190,10 @@ def _films(folder: Path, where: Path) -> tuple[pa.Table | None, dict[str, int]]:
             "text": pa.array(genres_, pa.string()),
         }
     )
-    return table, {"catalogue: no film in the line": bad, "catalogue: a film that was named before": twice}
+    return table, {
+        "catalogue: no film in the line": bad,
+        "catalogue: a film that was named before": twice,
+    }
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str, str]]:
@@ -153,7 +203,11 @@ def _lines(path: Path) -> Iterator[tuple[str, str, str]]:
             lines = csv.reader(file)
             next(lines, None)
             for row in lines:
-                yield (row[0], row[1], "" if row[2] == "(no genres listed)" else row[2]) if len(row) == 3 else ("", "", "")
+                yield (
+                    (row[0], row[1], "" if row[2] == "(no genres listed)" else row[2])
+                    if len(row) == 3
+                    else ("", "", "")
+                )
         return
     with path.open("rb") as raw:
         for line in raw:
@@ -167,7 +221,15 @@ def _lines(path: Path) -> Iterator[tuple[str, str, str]]:
                 cells = text.split("|")
                 flags = cells[5:]
                 good = len(flags) == len(GENRES) and set(flags) <= {"0", "1"}
-                yield (cells[0], cells[1], "|".join(g for g, f in zip(GENRES, flags, strict=True) if f == "1")) if good else ("", "", "")
+                yield (
+                    (
+                        cells[0],
+                        cells[1],
+                        "|".join(g for g, f in zip(GENRES, flags, strict=True) if f == "1"),
+                    )
+                    if good
+                    else ("", "", "")
+                )
 
 
 def _decoded(line: bytes) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from clickprint.core.dataset import Dataset
 from clickprint.core.events import Kind, Role
-from clickprint.core.watch import Watch, silent
+from clickprint.core.progress import Watch, silent
 from clickprint.data.adapters import jsonlines
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.columns import missing
@@ -43,13 +43,19 @@ CARD = Card(
 )
 
 
-def read(path: Path, out: Path, *, test: bool = False, engine: Engine, watch: Watch = silent) -> Dataset:
+def read(
+    path: Path, out: Path, *, test: bool = False, engine: Engine, watch: Watch = silent
+) -> Dataset:
     """The training sessions (a file, the folder or zip that holds it) in the canonical form at `out`; `test` reads the test file's too.
 
     Raises DataError with every fault of every file, and where no event can be used.
     """
     path, out = Path(path), Path(out)
-    with unpacked(path, out) as place, workplace(out.with_name(f"{out.name}.json")) as room, blaming(path):
+    with (
+        unpacked(path, out) as place,
+        workplace(out.with_name(f"{out.name}.json")) as room,
+        blaming(path),
+    ):
         files = found(place, _patterns("train"), path)
         if test:
             files = [*files, *(f for f in found(place, _patterns("test"), path) if f not in files)]
@@ -67,10 +73,21 @@ def read(path: Path, out: Path, *, test: bool = False, engine: Engine, watch: Wa
         for one in tables:
             (latest,) = engine.one(f"SELECT MAX(TRY_CAST(ts AS BIGINT)) FROM {engine.scan([one])}")
             numbered = not is_text(arrow_schema(one).field("type").type)
-            forms.setdefault(("seconds" if latest is not None and latest < SECONDS else "milliseconds", numbered), []).append(one)
-        parts += [_table(f"{unit} {place}", files, unit, numbered) for place, ((unit, numbered), files) in enumerate(forms.items())]
+            forms.setdefault(
+                (
+                    "seconds" if latest is not None and latest < SECONDS else "milliseconds",
+                    numbered,
+                ),
+                [],
+            ).append(one)
+        parts += [
+            _table(f"{unit} {place}", files, unit, numbered)
+            for place, ((unit, numbered), files) in enumerate(forms.items())
+        ]
         return read_mapping(
-            TableMapping(where=path, name="otto", query="text", tables=tuple(parts), kinds=KINDS, items=None),
+            TableMapping(
+                where=path, name="otto", query="text", tables=tuple(parts), kinds=KINDS, items=None
+            ),
             out,
             engine=engine,
             reader="otto",
@@ -98,14 +115,25 @@ def _table(key: str, paths: list[Path], unit: str, numbered: bool) -> EventTable
     )
 
 
-def _events(engine: Engine, paths: list[Path], room: Path, where: Path) -> tuple[Path, dict[str, int]]:
+def _events(
+    engine: Engine, paths: list[Path], room: Path, where: Path
+) -> tuple[Path, dict[str, int]]:
     """The lines' events as a Parquet file of texts, and what was left out by reason."""
     target = room / "lines.parquet"
     good, rejected = jsonlines.objects(engine, paths, target, where, "sessions: ")
     rows = jsonlines.fields(good, ("session", "events"))
-    listed = f"CASE WHEN {name('events sort')} = 'ARRAY' THEN {json_records_sql('events', COLUMNS)} END"
-    rows = f"SELECT {jsonlines.id_sql('session')} AS session, {listed} AS events FROM ({rows}) AS f"
-    good, _, bad = sift(engine, rows, [(f"{entries_sql('events')} = 0", "no list of events, or an empty one")], "sessions: ")
+    listed = (
+        f"CASE WHEN {name('events sort')} = 'ARRAY' THEN {json_records_sql('events', COLUMNS)} END"
+    )
+    rows = (
+        f"SELECT {jsonlines.id_sql('session')} AS session, {listed} AS events FROM ({rows}) AS f"
+    )
+    good, _, bad = sift(
+        engine,
+        rows,
+        [(f"{entries_sql('events')} = 0", "no list of events, or an empty one")],
+        "sessions: ",
+    )
     each = unnested_sql(good, ["session"], "events", "event")
     picks = ", ".join(f"event.{name(c)} AS {name(c)}" for c in COLUMNS)
     staged = room / "events.parquet"

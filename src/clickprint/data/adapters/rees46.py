@@ -7,7 +7,7 @@ from clickprint.core.dataset import Dataset
 from clickprint.core.errors import DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.items import AttributeKind
-from clickprint.core.watch import Watch, silent
+from clickprint.core.progress import Watch, silent
 from clickprint.data.adapters import flat
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.columns import given_sql, id_sql, moment_sql, number_sql
@@ -17,11 +17,29 @@ from clickprint.data.adapters.zipped import found, unpacked
 from clickprint.data.check import blaming, no_id, no_time
 from clickprint.data.engine import Engine
 
-COLUMNS = ("event_time", "event_type", "product_id", "category_id", "category_code", "brand", "price", "user_id", "user_session")
-KINDS = (Kind("view", Role.VIEW), Kind("cart", Role.CART), Kind("remove_from_cart", Role.REMOVE), Kind("purchase", Role.BUY))
+COLUMNS = (
+    "event_time",
+    "event_type",
+    "product_id",
+    "category_id",
+    "category_code",
+    "brand",
+    "price",
+    "user_id",
+    "user_session",
+)
+KINDS = (
+    Kind("view", Role.VIEW),
+    Kind("cart", Role.CART),
+    Kind("remove_from_cart", Role.REMOVE),
+    Kind("purchase", Role.BUY),
+)
 CARD = Card(
     title="REES46: 20 million events of a cosmetics shop, 2019-10 to 2020-02; the multi-category store's files have the same columns",
-    files={"2019-Oct.csv …": ", ".join(COLUMNS) + "; one file a month, as .csv, .csv.gz or together in a .zip"},
+    files={
+        "2019-Oct.csv …": ", ".join(COLUMNS)
+        + "; one file a month, as .csv, .csv.gz or together in a .zip"
+    },
     licence="free to use with a reference to REES46 Marketing Platform and its page on Kaggle",
     where="https://www.kaggle.com/datasets/mkechinov/ecommerce-events-history-in-cosmetics-shop (an account is needed)",
     dropped=(
@@ -57,7 +75,10 @@ def read(path: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> Dat
                 "user": id_sql(rows, "user_id", False),
                 "item": id_sql(rows, "product_id", False),
                 "time": moment_sql(rows, Clock("event_time")),
-                "kind": flat.kind_sql(given_sql(rows, "event_type"), {kind.name: place for place, kind in enumerate(KINDS)}),
+                "kind": flat.kind_sql(
+                    given_sql(rows, "event_type"),
+                    {kind.name: place for place, kind in enumerate(KINDS)},
+                ),
                 "price": number_sql(rows, "price"),
                 "given price": given_sql(rows, "price"),
                 "category": id_sql(rows, "category_id", False),
@@ -77,7 +98,9 @@ def read(path: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> Dat
                 "category_code": given_sql(rows, "category_code"),
                 "brand": given_sql(rows, "brand"),
             },
-            attributes=dict.fromkeys(("category", "category_code", "brand"), AttributeKind.CATEGORY),
+            attributes=dict.fromkeys(
+                ("category", "category_code", "brand"), AttributeKind.CATEGORY
+            ),
             where=path,
             watch=watch,
         )
@@ -85,10 +108,19 @@ def read(path: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> Dat
 
 def _months(place: Path, path: Path) -> list[Path]:
     """The one file, or those of all months in a folder; DataError for a month that is there both packed and unpacked."""
-    paths = [p for glob in ("*.csv", "*.csv.gz") for p in sorted(place.glob(glob))] if place.is_dir() else []
+    paths = (
+        [p for glob in ("*.csv", "*.csv.gz") for p in sorted(place.glob(glob))]
+        if place.is_dir()
+        else []
+    )
     if not paths:
         return found(place, ("*.csv", "*.csv.gz"), path)
-    twice = [month for month, n in Counter(p.name.removesuffix(".gz") for p in paths).items() if n > 1]
+    twice = [
+        month for month, n in Counter(p.name.removesuffix(".gz") for p in paths).items() if n > 1
+    ]
     if twice:
-        raise DataError(str(path), [f"{month} is there twice, also as {month}.gz; leave one" for month in twice])
+        raise DataError(
+            str(path),
+            [f"{month} is there twice, also as {month}.gz; leave one" for month in twice],
+        )
     return paths

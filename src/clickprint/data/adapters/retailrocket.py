@@ -11,10 +11,18 @@ from clickprint.core.errors import DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.ids import NONE
 from clickprint.core.items import AttributeKind
-from clickprint.core.watch import Watch, silent
+from clickprint.core.progress import Watch, silent
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.columns import given_sql, id_sql, missing, moment_sql, open_source
-from clickprint.data.adapters.mapping import Clock, EventTable, Files, Id, Items, Kinds, TableMapping
+from clickprint.data.adapters.mapping import (
+    Clock,
+    EventTable,
+    Files,
+    Id,
+    Items,
+    Kinds,
+    TableMapping,
+)
 from clickprint.data.adapters.staging import there, workplace
 from clickprint.data.adapters.table import read_mapping
 from clickprint.data.check import blaming, no_id, no_time, refuse, sift
@@ -51,13 +59,21 @@ CARD = Card(
     ),
 )
 ATTRIBUTES = {
-    **dict.fromkeys(("category", "parent_category", "root_category", "available"), AttributeKind.CATEGORY),
+    **dict.fromkeys(
+        ("category", "parent_category", "root_category", "available"), AttributeKind.CATEGORY
+    ),
     "price": AttributeKind.NUMBER,
 }
-VIEW, CART, BUY = Kind("view", Role.VIEW), Kind("addtocart", Role.CART), Kind("transaction", Role.BUY)
+VIEW, CART, BUY = (
+    Kind("view", Role.VIEW),
+    Kind("addtocart", Role.CART),
+    Kind("transaction", Role.BUY),
+)
 
 
-def read(path: Path, out: Path, *, catalogue: bool = True, engine: Engine, watch: Watch = silent) -> Dataset:
+def read(
+    path: Path, out: Path, *, catalogue: bool = True, engine: Engine, watch: Watch = silent
+) -> Dataset:
     """The log in the public folder, each file plain or .gz, or in a small Parquet file, in the canonical form at `out`.
 
     Without `catalogue` the events alone are read and the other files may be absent. Raises DataError with every fault of every file, a
@@ -75,7 +91,11 @@ def read(path: Path, out: Path, *, catalogue: bool = True, engine: Engine, watch
         key="events",
         name="events",
         files=files["events"],
-        ids={"user": Id("visitorid", "number"), "item": Id("itemid", "number"), "session": Id("transactionid", "number")},
+        ids={
+            "user": Id("visitorid", "number"),
+            "item": Id("itemid", "number"),
+            "session": Id("transactionid", "number"),
+        },
         time=Clock("timestamp", "milliseconds"),
         kinds=Kinds("event", {"view": VIEW, "addtocart": CART, "transaction": BUY}),
         numbers={},
@@ -84,7 +104,10 @@ def read(path: Path, out: Path, *, catalogue: bool = True, engine: Engine, watch
         return _log(path, events, None, {}, out, engine, watch)
     others = missing(files["properties"], PROPERTIES) + missing(files["tree"], TREE)
     help_ = "; the option catalogue = false reads the events alone"
-    refuse(path, missing(files["events"], EVENTS) + [f + help_ * f.endswith("not found") for f in others])
+    refuse(
+        path,
+        missing(files["events"], EVENTS) + [f + help_ * f.endswith("not found") for f in others],
+    )
     with workplace(out.with_name(f"{out.name}.items")) as room, blaming(path):
         watch("properties", 0, 0)
         rejected = _catalogue(path, files["properties"], files["tree"], room, engine)
@@ -99,10 +122,25 @@ def read(path: Path, out: Path, *, catalogue: bool = True, engine: Engine, watch
 
 
 def _log(
-    path: Path, events: EventTable, items: Items | None, rejected: Mapping[str, int], out: Path, engine: Engine, watch: Watch
+    path: Path,
+    events: EventTable,
+    items: Items | None,
+    rejected: Mapping[str, int],
+    out: Path,
+    engine: Engine,
+    watch: Watch,
 ) -> Dataset:
-    spec = TableMapping(where=path, name="retailrocket", query="text", tables=(events,), kinds=events.kinds.kinds, items=items)
-    return read_mapping(spec, out, engine=engine, reader="retailrocket", rejected=rejected, watch=watch)
+    spec = TableMapping(
+        where=path,
+        name="retailrocket",
+        query="text",
+        tables=(events,),
+        kinds=events.kinds.kinds,
+        items=items,
+    )
+    return read_mapping(
+        spec, out, engine=engine, reader="retailrocket", rejected=rejected, watch=watch
+    )
 
 
 def _sample(path: Path) -> EventTable:
@@ -113,7 +151,9 @@ def _sample(path: Path) -> EventTable:
         files=Files(paths=(path,), format="parquet"),
         ids={"user": Id("user", "number"), "item": Id("item", "number")},
         time=Clock("ts", "seconds"),
-        kinds=Kinds("event", {"view": VIEW, "cart": Kind("cart", Role.CART), "buy": Kind("buy", Role.BUY)}),
+        kinds=Kinds(
+            "event", {"view": VIEW, "cart": Kind("cart", Role.CART), "buy": Kind("buy", Role.BUY)}
+        ),
         numbers={},
     )
 
@@ -124,7 +164,9 @@ def _properties(folder: Path) -> tuple[Path, ...]:
     return (joined,) if joined.exists() and not any(p.exists() for p in parts) else tuple(parts)
 
 
-def _catalogue(folder: Path, properties: Files, tree: Files, room: Path, engine: Engine) -> dict[str, int]:
+def _catalogue(
+    folder: Path, properties: Files, tree: Files, room: Path, engine: Engine
+) -> dict[str, int]:
     """Writes room/catalogue.parquet, a row an item and time; what was left out, by reason."""
     source = open_source(engine, properties, PROPERTIES, room / "properties.parquet")
     value = given_sql(source, "value")
@@ -136,14 +178,24 @@ def _catalogue(folder: Path, properties: Files, tree: Files, room: Path, engine:
         f"CASE WHEN property = 'categoryid' THEN {whole} END AS category, CASE WHEN property = 'available' THEN {whole} END AS available, "
         f"CASE WHEN property = '{PRICE}' THEN {number} END AS price FROM {source.scan}"
     )
-    hashed = (f"property IS NULL OR property NOT IN ('categoryid', 'available', '{PRICE}')", "a property whose meaning is hashed")
-    nothing = ("category IS NULL AND available IS NULL AND price IS NULL", "a value that is no number")
-    good, _, rejected = sift(engine, rows, [no_id("item"), no_time("known_from"), hashed, nothing], "item_properties: ")
+    hashed = (
+        f"property IS NULL OR property NOT IN ('categoryid', 'available', '{PRICE}')",
+        "a property whose meaning is hashed",
+    )
+    nothing = (
+        "category IS NULL AND available IS NULL AND price IS NULL",
+        "a value that is no number",
+    )
+    good, _, rejected = sift(
+        engine, rows, [no_id("item"), no_time("known_from"), hashed, nothing], "item_properties: "
+    )
     families, left = _tree(folder, tree, room, engine)
     at = "SELECT item, known_from, MIN(category) AS category, MIN(available) AS available, MIN(price) AS price "
     at += f"FROM ({good}) AS g GROUP BY item, known_from"
     over = "OVER (PARTITION BY item ORDER BY known_from ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
-    filled = ", ".join(f"LAST_VALUE({c} IGNORE NULLS) {over} AS {c}" for c in ("category", "available", "price"))
+    filled = ", ".join(
+        f"LAST_VALUE({c} IGNORE NULLS) {over} AS {c}" for c in ("category", "available", "price")
+    )
     kept = engine.keep(families)
     try:
         engine.write(
@@ -157,7 +209,9 @@ def _catalogue(folder: Path, properties: Files, tree: Files, room: Path, engine:
     return {f"item_properties: {many}": source.skipped, **rejected, **left}
 
 
-def _tree(folder: Path, files: Files, room: Path, engine: Engine) -> tuple[pa.Table, dict[str, int]]:
+def _tree(
+    folder: Path, files: Files, room: Path, engine: Engine
+) -> tuple[pa.Table, dict[str, int]]:
     """Each category with its parent and its root (itself, where it has no parent); rows that were left out, by reason."""
     source = open_source(engine, files, TREE, room / "tree.parquet")
     rows = f"SELECT {id_sql(source, 'categoryid', False)} AS category, {id_sql(source, 'parentid', False)} AS parent, "
@@ -170,15 +224,27 @@ def _tree(folder: Path, files: Files, room: Path, engine: Engine) -> tuple[pa.Ta
     categories = sorted({c for c, _ in pairs})
     if len(pairs) > len(categories):
         twice = [c for (c, _), (d, _) in pairwise(pairs) if c == d]
-        raise DataError(str(folder), [f"category_tree.csv: {len(set(twice))} categories have two parents, among them {twice[0]}"])
+        raise DataError(
+            str(folder),
+            [
+                f"category_tree.csv: {len(set(twice))} categories have two parents, among them {twice[0]}"
+            ],
+        )
     roots = []
     for category in categories:
         root, steps = category, 0
         while root in parents:
             root, steps = parents[root], steps + 1
             if steps > len(parents):
-                raise DataError(str(folder), [f"category_tree.csv: category {category} is in a circle of parents"])
+                raise DataError(
+                    str(folder),
+                    [f"category_tree.csv: category {category} is in a circle of parents"],
+                )
         roots.append(root)
-    columns = {"category": categories, "parent_category": [parents.get(c) for c in categories], "root_category": roots}
+    columns = {
+        "category": categories,
+        "parent_category": [parents.get(c) for c in categories],
+        "root_category": roots,
+    }
     skipped = {"category_tree: too many or too few columns": source.skipped}
     return pa.table({c: pa.array(v, pa.int64()) for c, v in columns.items()}), skipped | rejected

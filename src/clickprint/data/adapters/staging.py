@@ -28,13 +28,19 @@ def header(files: Files, path: Path) -> list[str]:
     if files.format == "parquet":
         return list(arrow_schema(path).names)
     if not path.is_file():
-        raise DataError(str(path), ["not found" if not path.exists() else "this is a folder, expected a CSV file"])
+        raise DataError(
+            str(path),
+            ["not found" if not path.exists() else "this is a folder, expected a CSV file"],
+        )
     if not path.stat().st_size:
         raise DataError(str(path), ["the file is empty"])
     if files.header:
         return list(files.header)
     try:
-        with _Text(path, files.encoding) as text, csv.open_csv(text, csv.ReadOptions(block_size=BLOCK), _parse(files, [])) as reader:
+        with (
+            _Text(path, files.encoding) as text,
+            csv.open_csv(text, csv.ReadOptions(block_size=BLOCK), _parse(files, [])) as reader,
+        ):
             return list(reader.schema.names)
     except FaultsOfArrow as fault:
         raise DataError(str(path), [_said(fault, files)]) from None
@@ -56,7 +62,11 @@ def stage(files: Files, columns: Sequence[str], target: Path, *, sequence: str =
     try:
         for path in files.paths:
             try:
-                for batch in _csv(path, files, columns, skipped) if files.format == "csv" else _parquet(path, columns, sequence):
+                for batch in (
+                    _csv(path, files, columns, skipped)
+                    if files.format == "csv"
+                    else _parquet(path, columns, sequence)
+                ):
                     rows = pa.array(np.arange(start, start + len(batch), dtype=np.int64))
                     table = batch.append_column(ROW, rows)
                     writer = writer or pq.ParquetWriter(target, table.schema, compression="zstd")
@@ -70,11 +80,18 @@ def stage(files: Files, columns: Sequence[str], target: Path, *, sequence: str =
     if faults:
         raise DataError(str(files.paths[0].parent), faults)
     if writer is None:
-        pq.write_table(pa.table({c: pa.array([], pa.string()) for c in columns} | {ROW: pa.array([], pa.int64())}), target)
+        pq.write_table(
+            pa.table(
+                {c: pa.array([], pa.string()) for c in columns} | {ROW: pa.array([], pa.int64())}
+            ),
+            target,
+        )
     return skipped[0]
 
 
-def _csv(path: Path, files: Files, columns: Sequence[str], skipped: list[int]) -> Iterator[pa.Table]:
+def _csv(
+    path: Path, files: Files, columns: Sequence[str], skipped: list[int]
+) -> Iterator[pa.Table]:
     read = csv.ReadOptions(block_size=BLOCK, column_names=list(files.header) or None)
     convert = csv.ConvertOptions(
         include_columns=list(columns),
@@ -82,7 +99,10 @@ def _csv(path: Path, files: Files, columns: Sequence[str], skipped: list[int]) -
         strings_can_be_null=True,
         null_values=["", *files.missing],
     )
-    with _Text(path, files.encoding) as text, csv.open_csv(text, read, _parse(files, skipped), convert) as reader:
+    with (
+        _Text(path, files.encoding) as text,
+        csv.open_csv(text, read, _parse(files, skipped), convert) as reader,
+    ):
         for batch in reader:
             yield pa.Table.from_batches([batch])
 
@@ -93,7 +113,9 @@ def _parse(files: Files, skipped: list[int]) -> csv.ParseOptions:
             skipped[0] += 1
         return "skip"
 
-    return csv.ParseOptions(delimiter=files.delimiter, newlines_in_values=True, invalid_row_handler=skip)
+    return csv.ParseOptions(
+        delimiter=files.delimiter, newlines_in_values=True, invalid_row_handler=skip
+    )
 
 
 def _parquet(path: Path, columns: Sequence[str], sequence: str) -> Iterator[pa.Table]:
@@ -103,7 +125,9 @@ def _parquet(path: Path, columns: Sequence[str], sequence: str) -> Iterator[pa.T
             if sequence and is_list(table.schema.field(sequence).type):
                 lists = table.column(sequence).combine_chunks()
                 others = table.drop_columns([sequence]).take(pc.list_parent_indices(lists))
-                table = others.append_column(sequence, pc.list_flatten(lists)).select(list(columns))
+                table = others.append_column(sequence, pc.list_flatten(lists)).select(
+                    list(columns)
+                )
             yield table
 
 

@@ -22,10 +22,28 @@ from clickprint.core.events import Kind, Role
 from clickprint.core.files import write_array
 from clickprint.core.ids import NONE
 from clickprint.core.items import AttributeKind
-from clickprint.core.watch import Watch, silent
+from clickprint.core.progress import Watch, silent
 from clickprint.data.adapters.card import Card
-from clickprint.data.check import Need, arrow_schema, blaming, is_text, no_time, parquet_problems, refuse, sift
-from clickprint.data.engine import Engine, entries_sql, iso_sql, matches_sql, micros_sql, name, text_id_sql, unnested_sql
+from clickprint.data.check import (
+    Need,
+    arrow_schema,
+    blaming,
+    is_text,
+    no_time,
+    parquet_problems,
+    refuse,
+    sift,
+)
+from clickprint.data.engine import (
+    Engine,
+    entries_sql,
+    iso_sql,
+    matches_sql,
+    micros_sql,
+    name,
+    text_id_sql,
+    unnested_sql,
+)
 from clickprint.data.store import gather
 
 ACTIONS_FILE, CATALOGUE_FILE = "train_actions.pq", "stokman_catalog_preprocessed.pq"
@@ -91,7 +109,12 @@ CARD = Card(
 )
 NEEDS: dict[str, dict[str, Need]] = {
     ACTIONS_FILE: {"date": "time"},
-    CATALOGUE_FILE: {"add_date": "time", "price": "number", "old_price": "number", "title": "text"},
+    CATALOGUE_FILE: {
+        "add_date": "time",
+        "price": "number",
+        "old_price": "number",
+        "title": "text",
+    },
     MAPPING_FILE: {},
 }
 # Columns of ids and codes: texts or numbers.
@@ -102,7 +125,15 @@ CODES = {
 }
 LISTS = {ACTIONS_FILE: ("products",)}
 BLOCK = 1 << 20
-ZipFaults = (OSError, EOFError, ValueError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+ZipFaults = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +172,11 @@ def read(folder: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> D
     every fault of every file.
     """
     folder = Path(folder)
-    faults = ["not found" if not folder.exists() else "this is a file, expected a folder"] if not folder.is_dir() else []
+    faults = (
+        ["not found" if not folder.exists() else "this is a file, expected a folder"]
+        if not folder.is_dir()
+        else []
+    )
     shape = (0, 0)
     if not faults:
         faults = [f for file in NEEDS for f in _problems(folder / file)]
@@ -150,19 +185,26 @@ def read(folder: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> D
         except DataError as fault:
             faults += [f"{VECTORS_FILE}: {p}" for p in fault.problems]
     refuse(folder, faults)
-    tables = {file: _Table(engine.scan([folder / file]), arrow_schema(folder / file)) for file in NEEDS}
+    tables = {
+        file: _Table(engine.scan([folder / file]), arrow_schema(folder / file)) for file in NEEDS
+    }
     with blaming(folder):
         watch("check actions", 0, 0)
         rows, seen, bad = sift(engine, *_actions(tables[ACTIONS_FILE]), f"{ACTIONS_FILE}: ")
         source = {"reader": "stokman", ACTIONS_FILE: f"{seen + sum(bad.values())} rows"}
-        about, n, junk = sift(engine, *_about(tables[ACTIONS_FILE], rows), f"{ACTIONS_FILE} products: ")
+        about, n, junk = sift(
+            engine, *_about(tables[ACTIONS_FILE], rows), f"{ACTIONS_FILE} products: "
+        )
         alone = f"SELECT time, {name('user')}, kind, CAST(NULL AS BIGINT) AS item, session FROM ({rows}) AS r WHERE entries = 0"
         watch("check catalogue", 0, 0)
         catalogue, k, odd = _catalogue(engine, tables[CATALOGUE_FILE])
         source[CATALOGUE_FILE] = f"{k + sum(odd.values())} rows"
         source |= _strangers(engine, about, catalogue)
         items, places, lost = _mapping(engine, tables[MAPPING_FILE], shape[0])
-        source |= {VECTORS_FILE: f"{shape[0]} vectors of width {shape[1]}", MAPPING_FILE: f"{len(items) + sum(lost.values())} rows"}
+        source |= {
+            VECTORS_FILE: f"{shape[0]} vectors of width {shape[1]}",
+            MAPPING_FILE: f"{len(items) + sum(lost.values())} rows",
+        }
         # Users and people are hashed once a pair, not once an action.
         people = (
             "SELECT user_id, loc_user_id, MIN(time) AS known_from, SUM(CASE WHEN entries = 0 THEN 1 ELSE 0 END) AS alone "
@@ -176,7 +218,10 @@ def read(folder: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> D
                 name="stokman",
                 kinds=KINDS,
                 columns=("session",),
-                selects=[f"SELECT time, {name('user')}, kind, item, session FROM ({about}) AS a", alone],
+                selects=[
+                    f"SELECT time, {name('user')}, kind, item, session FROM ({about}) AS a",
+                    alone,
+                ],
                 catalogue=catalogue,
                 attributes=ATTRIBUTES,
                 texts=_maps(tables[ACTIONS_FILE], pairs),
@@ -185,7 +230,9 @@ def read(folder: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> D
                 beside={
                     "links.parquet": _links(engine, tables[ACTIONS_FILE], pairs),
                     "vector_items.npy": lambda path: write_array(path, items),
-                    "vectors.npy": lambda path: _write_vectors(folder / VECTORS_FILE, places, path),
+                    "vectors.npy": lambda path: _write_vectors(
+                        folder / VECTORS_FILE, places, path
+                    ),
                 },
                 expected=n + m,
                 watch=watch,
@@ -214,20 +261,32 @@ def _problems(path: Path) -> list[str]:
     faults = parquet_problems(path, NEEDS[path.name])
     for column in (*CODES[path.name], *LISTS.get(path.name, ())):
         if found.names.count(column) != 1:
-            what = "no column" if column not in found.names else f"{found.names.count(column)} columns"
-            faults.append(f"{path.name}: {what} {column!r}, expected one; found {', '.join(found.names) or 'none'}")
+            what = (
+                "no column"
+                if column not in found.names
+                else f"{found.names.count(column)} columns"
+            )
+            faults.append(
+                f"{path.name}: {what} {column!r}, expected one; found {', '.join(found.names) or 'none'}"
+            )
             continue
         type_ = found.field(column).type
         if column in CODES[path.name]:
             if not _is_code(type_):
-                faults.append(f"{path.name}: column {column} holds {type_}, expected texts or whole numbers")
+                faults.append(
+                    f"{path.name}: column {column} holds {type_}, expected texts or whole numbers"
+                )
         elif not (_is_list(type_) and _is_code(type_.value_type)):
-            faults.append(f"{path.name}: column {column} holds {type_}, expected lists of product ids")
+            faults.append(
+                f"{path.name}: column {column} holds {type_}, expected lists of product ids"
+            )
     return faults
 
 
 def _is_code(type_: pa.DataType) -> bool:
-    return is_text(type_) or pa.types.is_integer(type_) or pa.types.is_floating(type_)  # pandas makes floats where one is missing
+    return (
+        is_text(type_) or pa.types.is_integer(type_) or pa.types.is_floating(type_)
+    )  # pandas makes floats where one is missing
 
 
 def _is_list(type_: pa.DataType) -> bool:
@@ -265,20 +324,32 @@ def _actions(table: _Table) -> tuple[str, list[tuple[str, str]]]:
     reasons = [
         ("given_user IS NULL", "no user_id"),
         (f"given_user = '{JUNK}'", f"the junk user_id {JUNK}"),
-        *(() if table.is_text("user_id") else ((f"{name('user')} IS NULL", "user_id is no whole number within int64"),)),
+        *(
+            ()
+            if table.is_text("user_id")
+            else ((f"{name('user')} IS NULL", "user_id is no whole number within int64"),)
+        ),
         no_time(name("time")),
         ("kind IS NULL", "no action from 0 to 9"),
         (f"entries = 0 AND kind IN ({needy})", "no product where the action needs one"),
-        ("given_session IS NOT NULL AND session IS NULL", "pageId is no whole number within int64"),
+        (
+            "given_session IS NOT NULL AND session IS NULL",
+            "pageId is no whole number within int64",
+        ),
     ]
-    return f"SELECT {', '.join(f'{sql} AS {name(c)}' for c, sql in picks.items())} FROM {table.scan}", reasons
+    return (
+        f"SELECT {', '.join(f'{sql} AS {name(c)}' for c, sql in picks.items())} FROM {table.scan}",
+        reasons,
+    )
 
 
 def _about(table: _Table, rows: str) -> tuple[str, list[tuple[str, str]]]:
     """SQL: one row a product of a usable action, and the reasons to reject one."""
     kept = ["time", "user", "kind", "session"]
     type_ = table.schema.field("products").type.value_type
-    entries = unnested_sql(f"SELECT * FROM ({rows}) AS r WHERE entries > 0", kept, "products", "product")
+    entries = unnested_sql(
+        f"SELECT * FROM ({rows}) AS r WHERE entries > 0", kept, "products", "product"
+    )
     picked = ", ".join(name(c) for c in kept)
     given = "NULLIF(CAST(product AS VARCHAR), '')"
     sql = f"SELECT {picked}, {given} AS given_item, {_whole('product', type_)} AS item FROM ({entries}) AS e"
@@ -328,23 +399,35 @@ def _catalogue(engine: Engine, table: _Table) -> tuple[str, int, dict[str, int]]
         "shop": table.whole("shop_id"),
         "given_shop": table.given("shop_id"),
         # What is not finite is missing, as pandas writes it.
-        **{c: f"CASE WHEN CAST({c} AS DOUBLE) BETWEEN -1e300 AND 1e300 THEN CAST({c} AS DOUBLE) END" for c in ("price", "old_price")},
+        **{
+            c: f"CASE WHEN CAST({c} AS DOUBLE) BETWEEN -1e300 AND 1e300 THEN CAST({c} AS DOUBLE) END"
+            for c in ("price", "old_price")
+        },
         "title": "NULLIF(title, '')",
     }
     reasons = [
         *_product_reasons("given_item"),
         (no_time("known_from")[0], "no readable add_date"),
-        *((f"given_{c} IS NOT NULL AND {c} IS NULL", f"{c}_id is no whole number within int64") for c in ("category", "shop")),
+        *(
+            (f"given_{c} IS NOT NULL AND {c} IS NULL", f"{c}_id is no whole number within int64")
+            for c in ("category", "shop")
+        ),
         *((f"{c} < 0", f"a negative {c}") for c in ("price", "old_price")),
     ]
-    raw = f"SELECT {', '.join(f'{sql} AS {name(c)}' for c, sql in picks.items())} FROM {table.scan}"
+    raw = (
+        f"SELECT {', '.join(f'{sql} AS {name(c)}' for c, sql in picks.items())} FROM {table.scan}"
+    )
     prefix = f"{CATALOGUE_FILE}: "
     good, n, rejected = sift(engine, raw, reasons, prefix)
     columns = ", ".join(("item", "known_from", *said))
     different = f"SELECT DISTINCT {columns} FROM ({good}) AS g"
-    ties = ", ".join(f"{c} NULLS LAST" for c in ("shop", "category", "price", "old_price", "title"))
+    ties = ", ".join(
+        f"{c} NULLS LAST" for c in ("shop", "category", "price", "old_price", "title")
+    )
     ranked = f"SELECT *, ROW_NUMBER() OVER (PARTITION BY item, known_from ORDER BY {ties}) AS turn FROM ({different}) AS d"
-    once, first = engine.one(f"SELECT COUNT(*), COUNT(*) FILTER (WHERE turn = 1) FROM ({ranked}) AS r")
+    once, first = engine.one(
+        f"SELECT COUNT(*), COUNT(*) FILTER (WHERE turn = 1) FROM ({ranked}) AS r"
+    )
     rejected |= {
         f"{prefix}an exact repeat of another row": n - once,
         f"{prefix}another row of the same product and add_date": once - first,
@@ -360,24 +443,38 @@ def _strangers(engine: Engine, about: str, catalogue: str) -> dict[str, str]:
         "SELECT COUNT(*) FILTER (WHERE f.item IS NULL), COUNT(*) FILTER (WHERE f.known_from > a.time) "
         f"FROM ({about}) AS a LEFT JOIN ({first}) AS f ON a.item = f.item"
     )
-    return {"events on a product without a catalogue row": str(unknown), "events before the product's first add_date": str(early)}
+    return {
+        "events on a product without a catalogue row": str(unknown),
+        "events before the product's first add_date": str(early),
+    }
 
 
 # --- the vectors ------------------------------------------------------------------------------------------------------------------
 
 
-def _mapping(engine: Engine, table: _Table, vectors: int) -> tuple[Int64[np.ndarray, "V"], Int64[np.ndarray, "V"], dict[str, int]]:
+def _mapping(
+    engine: Engine, table: _Table, vectors: int
+) -> tuple[Int64[np.ndarray, "V"], Int64[np.ndarray, "V"], dict[str, int]]:
     """Items, ascending, the row of vectors.npz that each has, and the rows left out by reason."""
     raw = (
         f"SELECT {table.whole('product_id')} AS item, {table.given('product_id')} AS given_item, {table.whole('vector_id')} AS vector "
         f"FROM {table.scan}"
     )
-    outside = (f"vector IS NULL OR NOT vector BETWEEN 0 AND {vectors - 1}", f"no vector_id from 0 to {vectors - 1}")
+    outside = (
+        f"vector IS NULL OR NOT vector BETWEEN 0 AND {vectors - 1}",
+        f"no vector_id from 0 to {vectors - 1}",
+    )
     prefix = f"{MAPPING_FILE}: "
     good, n, rejected = sift(engine, raw, [*_product_reasons("given_item"), outside], prefix)
-    found = engine.arrays(f"SELECT item, MIN(vector) AS vector FROM ({good}) AS g GROUP BY item ORDER BY item")
+    found = engine.arrays(
+        f"SELECT item, MIN(vector) AS vector FROM ({good}) AS g GROUP BY item ORDER BY item"
+    )
     items, places = (found[c].astype(np.int64) for c in ("item", "vector"))
-    different = int(engine.one(f"SELECT COUNT(*) FROM (SELECT DISTINCT item, vector FROM ({good}) AS g) AS d")[0])
+    different = int(
+        engine.one(f"SELECT COUNT(*) FROM (SELECT DISTINCT item, vector FROM ({good}) AS g) AS d")[
+            0
+        ]
+    )
     rejected |= {
         f"{prefix}an exact repeat of another row": n - different,
         f"{prefix}another vector of the same product": different - len(items),
@@ -388,46 +485,75 @@ def _mapping(engine: Engine, table: _Table, vectors: int) -> tuple[Int64[np.ndar
 def _vectors_shape(path: Path) -> tuple[int, int]:
     """Rows and width of the array, of which every byte was read. Raises DataError: no npz, a pickle, no finite float matrix."""
     if not path.is_file():
-        raise DataError(str(path), ["not found" if not path.exists() else "this is a folder, expected an .npz file"])
+        raise DataError(
+            str(path),
+            ["not found" if not path.exists() else "this is a folder, expected an .npz file"],
+        )
     if not path.stat().st_size:
         raise DataError(str(path), ["the file is empty"])
     try:
         with zipfile.ZipFile(path) as archive:
             names = [n.removesuffix(".npy") for n in archive.namelist()]
             if VECTORS_ARRAY not in names:
-                raise DataError(str(path), [f"no array {VECTORS_ARRAY!r}; found {', '.join(names) or 'none'}"])
+                raise DataError(
+                    str(path), [f"no array {VECTORS_ARRAY!r}; found {', '.join(names) or 'none'}"]
+                )
             with archive.open(f"{VECTORS_ARRAY}.npy") as file:
                 version = np.lib.format.read_magic(file)
-                header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                header = (
+                    np.lib.format.read_array_header_1_0
+                    if version == (1, 0)
+                    else np.lib.format.read_array_header_2_0
+                )
                 shape, _, dtype = header(file)
                 if dtype.kind != "f" or len(shape) != 2 or not shape[0] or not shape[1]:
-                    raise DataError(str(path), [f"{VECTORS_ARRAY} holds {dtype} of shape {shape}, expected floats, one row a vector_id"])
+                    raise DataError(
+                        str(path),
+                        [
+                            f"{VECTORS_ARRAY} holds {dtype} of shape {shape}, expected floats, one row a vector_id"
+                        ],
+                    )
                 left, finite = shape[0] * shape[1] * dtype.itemsize, True
                 while block := file.read(min(BLOCK * dtype.itemsize, left)):
                     left -= len(block)
-                    finite &= bool(np.isfinite(np.frombuffer(block, dtype, len(block) // dtype.itemsize)).all())
+                    finite &= bool(
+                        np.isfinite(
+                            np.frombuffer(block, dtype, len(block) // dtype.itemsize)
+                        ).all()
+                    )
                     if not left:
                         file.read()  # the archive's checksum is compared at the end
                         break
     except ZipFaults as fault:
-        raise DataError(str(path), [f"not a whole .npz file ({str(fault) or type(fault).__name__}); copy it again"]) from None
+        raise DataError(
+            str(path),
+            [f"not a whole .npz file ({str(fault) or type(fault).__name__}); copy it again"],
+        ) from None
     if left:
         raise DataError(str(path), [f"{VECTORS_ARRAY} ends {left} bytes too early; copy it again"])
     if not finite:
-        raise DataError(str(path), [f"{VECTORS_ARRAY} holds NaN or infinity, expected finite numbers"])
+        raise DataError(
+            str(path), [f"{VECTORS_ARRAY} holds NaN or infinity, expected finite numbers"]
+        )
     return int(shape[0]), int(shape[1])
 
 
 def _write_vectors(source: Path, places: Int64[np.ndarray, "V"], path: Path) -> None:
     """The rows of the array at `places` as float32; holds a block. The array is unpacked beside `path` for that time."""
     unpacked = path.with_name(f".{path.name}.unpacked")
-    with zipfile.ZipFile(source) as archive, archive.open(f"{VECTORS_ARRAY}.npy") as packed, unpacked.open("wb") as file:
+    with (
+        zipfile.ZipFile(source) as archive,
+        archive.open(f"{VECTORS_ARRAY}.npy") as packed,
+        unpacked.open("wb") as file,
+    ):
         shutil.copyfileobj(packed, file, BLOCK)
     array = np.load(unpacked, mmap_mode="r", allow_pickle=False)
     if not len(places):
         np.save(path, np.zeros((0, array.shape[1]), np.float32))  # a map of nothing cannot be made
     else:
-        vectors = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(len(places), array.shape[1]))
+        vectors = np.lib.format.open_memmap(
+            path, mode="w+", dtype=np.float32, shape=(len(places), array.shape[1])
+        )
         step = max(1, BLOCK // array.shape[1])
         for start in range(0, len(places), step):
             vectors[start : start + step] = array[places[start : start + step]]

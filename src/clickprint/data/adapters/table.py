@@ -9,7 +9,7 @@ from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import ID_COLUMNS, Role
 from clickprint.core.items import AttributeKind
-from clickprint.core.watch import Watch, silent
+from clickprint.core.progress import Watch, silent
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.columns import (
     Sort,
@@ -22,10 +22,27 @@ from clickprint.data.adapters.columns import (
     open_source,
     whole_sql,
 )
-from clickprint.data.adapters.mapping import NUMBERS, UNITS, Clock, EventTable, Files, Id, TableMapping, load
+from clickprint.data.adapters.mapping import (
+    NUMBERS,
+    UNITS,
+    Clock,
+    EventTable,
+    Files,
+    Id,
+    TableMapping,
+    load,
+)
 from clickprint.data.adapters.staging import ROW, header, workplace
 from clickprint.data.check import SIXTEEN_CODES, blaming, no_time, refuse, sift
-from clickprint.data.engine import Engine, matches_sql, name, quote, text_id_sql, timestamp_sql, zoned_sql
+from clickprint.data.engine import (
+    Engine,
+    matches_sql,
+    name,
+    quote,
+    text_id_sql,
+    timestamp_sql,
+    zoned_sql,
+)
 from clickprint.data.store import gather
 
 # Kinds of event that are about an item: without one they are rejected, where the mapping names a column of items at all.
@@ -33,7 +50,9 @@ ABOUT_ITEMS = (Role.EXPOSE, Role.CLICK, Role.CART, Role.REMOVE, Role.LIKE, Role.
 CATEGORIES = (AttributeKind.CATEGORY, AttributeKind.PRICE_BUCKET)
 CARD = Card(
     title="any log in CSV or Parquet files, by a mapping file that says which column is what",
-    files={"MAPPING.toml": "names the files and their columns; docs/datasets.md shows one with every key"},
+    files={
+        "MAPPING.toml": "names the files and their columns; docs/datasets.md shows one with every key"
+    },
     licence="that of your data",
     where="yours; recipes/mappings/ has some for public logs",
     dropped=(
@@ -80,12 +99,20 @@ def read_mapping(
         for table, source in sources.events:
             if source.skipped:
                 left[f"{table.name}: too many or too few columns"] += source.skipped
-            good, n, bad = sift(engine, *_events(spec, table, source, known, table in sources.tell), f"{table.name}: ")
+            good, n, bad = sift(
+                engine,
+                *_events(spec, table, source, known, table in sources.tell),
+                f"{table.name}: ",
+            )
             left.update(bad)
             expected += n
             selects.append(_picked(spec, table, good))
             if table in sources.tell:
-                seen.append(f"SELECT item, {', '.join(map(name, ('time', *_of(spec))))} FROM ({good}) AS g" if table.time.column else good)
+                seen.append(
+                    f"SELECT item, {', '.join(map(name, ('time', *_of(spec))))} FROM ({good}) AS g"
+                    if table.time.column
+                    else good
+                )
         catalogue, also = _catalogue(spec, sources, seen, known, engine)
         mapped = {"mapping": spec.where.name} if reader == "table" else {}
         return gather(
@@ -111,7 +138,11 @@ def files(mapping: Path) -> tuple[Path, ...]:
     """Every file that a mapping reads, itself first; what a cache has to look at."""
     spec = load(Path(mapping))
     events = [p for t in spec.tables for p in t.files.paths]
-    return (spec.where, *dict.fromkeys(events), *(spec.items.files.paths if spec.items and spec.items.files else ()))
+    return (
+        spec.where,
+        *dict.fromkeys(events),
+        *(spec.items.files.paths if spec.items and spec.items.files else ()),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +172,9 @@ def _try_formats(spec: TableMapping, engine: Engine) -> None:
             try:
                 engine.table(f"SELECT {sql} AS t")
             except DataError as fault:
-                faults.append(f"{path}.{key}: found {getattr(clock, {'format': 'form'}.get(key, key))!r} ({fault.problems[0]})")
+                faults.append(
+                    f"{path}.{key}: found {getattr(clock, {'format': 'form'}.get(key, key))!r} ({fault.problems[0]})"
+                )
     if faults:
         raise ConfigError(f"{spec.where}: " + "; ".join(faults))
 
@@ -152,21 +185,51 @@ def _sources(spec: TableMapping, room: Path, engine: Engine) -> _Sources:
     listed = {c for c, _ in spec.items.attributes.values()} if spec.items else set()
     several, faults, tell, wanted = len(spec.tables) > 1, [], [], []
     for table in spec.tables:
-        columns = {i.column for i in table.ids.values()} | set(table.numbers.values()) | ({table.time.column, table.kinds.column} - {""})
-        if spec.items is not None and own is None and (not several or ("item" in table.ids and _has(table.files, listed))):
+        columns = (
+            {i.column for i in table.ids.values()}
+            | set(table.numbers.values())
+            | ({table.time.column, table.kinds.column} - {""})
+        )
+        if (
+            spec.items is not None
+            and own is None
+            and (not several or ("item" in table.ids and _has(table.files, listed)))
+        ):
             columns |= listed
             tell.append(table)
-        wanted.append((sorted(columns), table.ids["item"].column if not table.time.column and "item" in table.ids else ""))
-        faults += [f"{table.key}: {f}" if several else f for f in missing(table.files, columns, wanted[-1][1])]
+        wanted.append(
+            (
+                sorted(columns),
+                table.ids["item"].column if not table.time.column and "item" in table.ids else "",
+            )
+        )
+        faults += [
+            f"{table.key}: {f}" if several else f
+            for f in missing(table.files, columns, wanted[-1][1])
+        ]
     if own is not None:
         assert spec.items is not None
-        listed |= {spec.items.item.column} | ({spec.items.known_from.column} if spec.items.known_from else set())
+        listed |= {spec.items.item.column} | (
+            {spec.items.known_from.column} if spec.items.known_from else set()
+        )
         faults += missing(own, listed)
     elif spec.items is not None and not tell and not faults:
-        faults.append(f"catalogue.attributes: no table of events has all the columns {', '.join(sorted(listed))}, and items")
+        faults.append(
+            f"catalogue.attributes: no table of events has all the columns {', '.join(sorted(listed))}, and items"
+        )
     refuse(spec.where, faults)
     events = [
-        (table, open_source(engine, table.files, columns, room / f"{place}.parquet", numbered=not table.time.column, sequence=sequence))
+        (
+            table,
+            open_source(
+                engine,
+                table.files,
+                columns,
+                room / f"{place}.parquet",
+                numbered=not table.time.column,
+                sequence=sequence,
+            ),
+        )
         for place, (table, (columns, sequence)) in enumerate(zip(spec.tables, wanted, strict=True))
     ]
     items = open_source(engine, own, sorted(listed), room / "items.parquet") if own else None
@@ -187,37 +250,80 @@ def _unfit(spec: TableMapping, sources: _Sources) -> list[str]:
     """Columns whose type cannot be what the mapping says."""
     faults = []
 
-    def check(source: Source, path: str, column: str, allowed: tuple[Sort, ...], said: str) -> None:
+    def check(
+        source: Source, path: str, column: str, allowed: tuple[Sort, ...], said: str
+    ) -> None:
         if source.sorts[column] not in allowed:
-            found = {"text": "texts", "whole": "whole numbers", "float": "numbers", "time": "times"}[source.sorts[column]]
+            found = {
+                "text": "texts",
+                "whole": "whole numbers",
+                "float": "numbers",
+                "time": "times",
+            }[source.sorts[column]]
             faults.append(f"{path}: column {column} holds {found}, expected {said}")
 
     def clock(source: Source, path: str, clock_: Clock) -> None:
         if clock_.form == "iso":
-            check(source, path, clock_.column, ("text", "time"), f"texts or times; say format = {' or '.join(UNITS)}")
+            check(
+                source,
+                path,
+                clock_.column,
+                ("text", "time"),
+                f"texts or times; say format = {' or '.join(UNITS)}",
+            )
         elif clock_.form in UNITS or clock_.form == "order":
-            check(source, path, clock_.column, ("text", "whole", "float"), "numbers; leave format out")
+            check(
+                source,
+                path,
+                clock_.column,
+                ("text", "whole", "float"),
+                "numbers; leave format out",
+            )
         else:
             check(source, path, clock_.column, ("text", "whole"), "texts; leave format out")
 
     for table, source in sources.events:
         for column, found in table.ids.items():
-            check(source, f"{table.key}.{column}", found.column, ("text", "whole", "float"), "texts or whole numbers")
+            check(
+                source,
+                f"{table.key}.{column}",
+                found.column,
+                ("text", "whole", "float"),
+                "texts or whole numbers",
+            )
         for column, theirs in table.numbers.items():
             check(source, f"{table.key}.{column}", theirs, ("text", "whole", "float"), "numbers")
         if table.kinds.column:
-            check(source, f"{table.key}.kind.column", table.kinds.column, ("text", "whole"), "texts or whole numbers")
+            check(
+                source,
+                f"{table.key}.kind.column",
+                table.kinds.column,
+                ("text", "whole"),
+                "texts or whole numbers",
+            )
         if table.time.column:
             clock(source, f"{table.key}.time", table.time)
     if spec.items is not None:
         if sources.items is not None:
-            check(sources.items, "catalogue.item", spec.items.item.column, ("text", "whole", "float"), "texts or whole numbers")
+            check(
+                sources.items,
+                "catalogue.item",
+                spec.items.item.column,
+                ("text", "whole", "float"),
+                "texts or whole numbers",
+            )
             if spec.items.known_from is not None:
                 clock(sources.items, "catalogue.known_from", spec.items.known_from)
         for source in sources.attributes():
             for attribute, (theirs, kind) in spec.items.attributes.items():
                 if kind in (*CATEGORIES, AttributeKind.NUMBER):
-                    check(source, f"catalogue.attributes.{attribute}", theirs, ("text", "whole", "float"), "texts or numbers")
+                    check(
+                        source,
+                        f"catalogue.attributes.{attribute}",
+                        theirs,
+                        ("text", "whole", "float"),
+                        "texts or numbers",
+                    )
     return faults
 
 
@@ -238,12 +344,18 @@ def _places(spec: TableMapping, sources: _Sources) -> dict[str, list[tuple[Sourc
     return places
 
 
-def _text_columns(spec: TableMapping, sources: _Sources, engine: Engine, known: Collection[str]) -> set[str]:
+def _text_columns(
+    spec: TableMapping, sources: _Sources, engine: Engine, known: Collection[str]
+) -> set[str]:
     """Which id columns and categories are texts: said so, or holding at least one text that is no plain whole number, in any table.
 
     `known` are texts unless the mapping says otherwise.
     """
-    others = {n for n, (_, k) in spec.items.attributes.items() if k is not AttributeKind.CATEGORY} if spec.items else set()
+    others = (
+        {n for n, (_, k) in spec.items.attributes.items() if k is not AttributeKind.CATEGORY}
+        if spec.items
+        else set()
+    )
     places = {c: where for c, where in _places(spec, sources).items() if c not in others}
     texts = {"query"} & set(places) if spec.query == "codes" else set()
     for column, where in places.items():
@@ -254,12 +366,16 @@ def _text_columns(spec: TableMapping, sources: _Sources, engine: Engine, known: 
             for source, found in where:
                 if source.sorts[found.column] == "text":
                     given = given_sql(source, found.column)
-                    odd = engine.one(f"SELECT COUNT(*) FROM {source.scan} WHERE {given} IS NOT NULL AND NOT ({whole_sql(given)})")[0]
+                    odd = engine.one(
+                        f"SELECT COUNT(*) FROM {source.scan} WHERE {given} IS NOT NULL AND NOT ({whole_sql(given)})"
+                    )[0]
                     texts |= {column} if odd else set()
     return texts
 
 
-def _events(spec: TableMapping, table: EventTable, source: Source, texts: set[str], tells: bool) -> tuple[str, list[tuple[str, str]]]:
+def _events(
+    spec: TableMapping, table: EventTable, source: Source, texts: set[str], tells: bool
+) -> tuple[str, list[tuple[str, str]]]:
     """SQL: every row with its canonical columns and what was given, and the reasons to reject one."""
     picks: dict[str, str] = {}
     reasons: list[tuple[str, str]] = []
@@ -270,19 +386,28 @@ def _events(spec: TableMapping, table: EventTable, source: Source, texts: set[st
             reasons.append((f"{name('given ' + column)} IS NULL AND {needed}", f"no {column}"))
         if column not in texts:
             whole = f"{column} is no whole number within int64"
-            reasons.append((f"{name('given ' + column)} IS NOT NULL AND {name(column)} IS NULL", whole))
+            reasons.append(
+                (f"{name('given ' + column)} IS NOT NULL AND {name(column)} IS NULL", whole)
+            )
         picks[column] = id_sql(source, found, column in texts)
         picks[f"given {column}"] = given_sql(source, found)
 
     id_reasons("user", "1 = 1")
     if table.time.column:
         picks["time"] = moment_sql(source, table.time)
-        reasons.append((f"{name('time')} IS NULL", "no readable position") if spec.ordered else no_time(name("time")))
+        reasons.append(
+            (f"{name('time')} IS NULL", "no readable position")
+            if spec.ordered
+            else no_time(name("time"))
+        )
     else:
         picks[ROW] = name(ROW)
     if table.kinds.column:
         given = f"CAST({given_sql(source, table.kinds.column)} AS VARCHAR)"
-        cases = " ".join(f"WHEN {quote(value)} THEN {spec.kinds.index(kind)}" for value, kind in table.kinds.values.items())
+        cases = " ".join(
+            f"WHEN {quote(value)} THEN {spec.kinds.index(kind)}"
+            for value, kind in table.kinds.values.items()
+        )
         picks["kind"] = f"CAST(CASE {given} {cases} END AS SMALLINT)"
         reasons.append((f"{name('kind')} IS NULL", "no kind that the mapping knows"))
     else:
@@ -294,21 +419,38 @@ def _events(spec: TableMapping, table: EventTable, source: Source, texts: set[st
         picks["item"] = "CAST(NULL AS BIGINT)"
     if "query" in table.ids and spec.query == "codes":
         codes = matches_sql(f"CAST({name('given query')} AS VARCHAR)", SIXTEEN_CODES)
-        reasons.append((f"{name('given query')} IS NOT NULL AND NOT {codes}", "a query that is not 16 codes from 0 to 255"))
+        reasons.append(
+            (
+                f"{name('given query')} IS NOT NULL AND NOT {codes}",
+                "a query that is not 16 codes from 0 to 255",
+            )
+        )
     for column, theirs in table.numbers.items():
         picks[column] = number_sql(source, theirs)
         picks[f"given {column}"] = given_sql(source, theirs)
-        reasons.append((f"{name('given ' + column)} IS NOT NULL AND {name(column)} IS NULL", f"{column} is no finite number"))
+        reasons.append(
+            (
+                f"{name('given ' + column)} IS NOT NULL AND {name(column)} IS NULL",
+                f"{column} is no finite number",
+            )
+        )
     if tells:
         assert spec.items is not None
         for attribute, (theirs, kind) in spec.items.attributes.items():
             picks[f"of {attribute}"] = _attribute(source, theirs, kind, attribute in texts)
-    return f"SELECT {', '.join(f'{sql} AS {name(c)}' for c, sql in picks.items())} FROM {source.scan}", reasons
+    return (
+        f"SELECT {', '.join(f'{sql} AS {name(c)}' for c, sql in picks.items())} FROM {source.scan}",
+        reasons,
+    )
 
 
 def _picked(spec: TableMapping, table: EventTable, good: str) -> str:
     """SQL: a table's usable rows with all columns of the log; null where the table has none."""
-    position = f"ROW_NUMBER() OVER (PARTITION BY {name('user')} ORDER BY {name(ROW)}) - 1" if not table.time.column else name("time")
+    position = (
+        f"ROW_NUMBER() OVER (PARTITION BY {name('user')} ORDER BY {name(ROW)}) - 1"
+        if not table.time.column
+        else name("time")
+    )
     picks = [f"{position} AS {name('time')}", *map(name, ("user", "kind", "item"))]
     for column in spec.columns:
         none = f"CAST(NULL AS {'DOUBLE' if column in NUMBERS else 'BIGINT'}) AS {name(column)}"
@@ -328,7 +470,9 @@ def _maps(spec: TableMapping, sources: _Sources, texts: set[str]) -> dict[str, s
             f"SELECT DISTINCT CAST({given_sql(s, i.column)} AS VARCHAR) AS text FROM {s.scan} WHERE {given_sql(s, i.column)} IS NOT NULL"
             for s, i in places[column]
         ]
-        maps[column] = f"SELECT {text_id_sql('text')} AS id, text FROM ({' UNION ALL '.join(some)}) AS t"
+        maps[column] = (
+            f"SELECT {text_id_sql('text')} AS id, text FROM ({' UNION ALL '.join(some)}) AS t"
+        )
     return maps
 
 
@@ -360,13 +504,25 @@ def _catalogue(
     reasons = [("item IS NULL", "no item, or no whole number within int64")]
     if known is not None:
         picks["given known_from"] = given_sql(items, known.column)
-        reasons.append((f"{name('given known_from')} IS NOT NULL AND ({no_time('known_from')[0]})", "known_from cannot be read"))
+        reasons.append(
+            (
+                f"{name('given known_from')} IS NOT NULL AND ({no_time('known_from')[0]})",
+                "known_from cannot be read",
+            )
+        )
     for attribute, (column, kind) in spec.items.attributes.items():
         picks[attribute] = _attribute(items, column, kind, attribute in texts)
         if kind in (*CATEGORIES, AttributeKind.NUMBER):
             picks[f"given {attribute}"] = given_sql(items, column)
-            reasons.append((f"{name('given ' + attribute)} IS NOT NULL AND {name(attribute)} IS NULL", f"{attribute} is no number"))
-    rows = f"SELECT {', '.join(f'{sql} AS {name(c)}' for c, sql in picks.items())} FROM {items.scan}"
+            reasons.append(
+                (
+                    f"{name('given ' + attribute)} IS NOT NULL AND {name(attribute)} IS NULL",
+                    f"{attribute} is no number",
+                )
+            )
+    rows = (
+        f"SELECT {', '.join(f'{sql} AS {name(c)}' for c, sql in picks.items())} FROM {items.scan}"
+    )
     usable, _, rejected = sift(engine, rows, reasons, "catalogue: ")
     if items.skipped:
         rejected = {"catalogue: too many or too few columns": items.skipped} | rejected

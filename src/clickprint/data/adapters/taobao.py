@@ -5,8 +5,8 @@ from pathlib import Path
 from clickprint.core.dataset import Dataset
 from clickprint.core.events import Kind, Role
 from clickprint.core.items import AttributeKind
+from clickprint.core.progress import Watch, silent
 from clickprint.core.time import Window, parse
-from clickprint.core.watch import Watch, silent
 from clickprint.data.adapters import flat
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.columns import given_sql, id_sql, moment_sql
@@ -17,7 +17,12 @@ from clickprint.data.check import blaming, no_id, no_time
 from clickprint.data.engine import Engine
 
 COLUMNS = ("user", "item", "category", "event", "ts")
-KINDS = (Kind("view", Role.VIEW), Kind("cart", Role.CART), Kind("fav", Role.LIKE), Kind("buy", Role.BUY))
+KINDS = (
+    Kind("view", Role.VIEW),
+    Kind("cart", Role.CART),
+    Kind("fav", Role.LIKE),
+    Kind("buy", Role.BUY),
+)
 VALUES = {"pv": 0, "view": 0, "cart": 1, "fav": 2, "buy": 3}
 DAYS = Window(parse("2017-11-25T00:00:00+08:00"), parse("2017-12-04T00:00:00+08:00"))
 CARD = Card(
@@ -72,7 +77,10 @@ def read(path: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> Dat
                 no_id('"user"', "user, or no whole number within int64"),
                 no_id("item", "item, or no whole number within int64"),
                 no_time('"time"'),
-                (f'NOT "time" BETWEEN {DAYS.start} AND {DAYS.end - 1}', "a time outside 2017-11-25 to 2017-12-03 in China"),
+                (
+                    f'NOT "time" BETWEEN {DAYS.start} AND {DAYS.end - 1}',
+                    "a time outside 2017-11-25 to 2017-12-03 in China",
+                ),
                 ("kind IS NULL", "no known behaviour"),
                 flat.odd("given category", "category", "whole number within int64"),
             ],

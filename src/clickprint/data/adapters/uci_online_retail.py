@@ -13,8 +13,8 @@ from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.items import AttributeKind
+from clickprint.core.progress import Watch, silent
 from clickprint.core.time import DAY
-from clickprint.core.watch import Watch, silent
 from clickprint.data.adapters import flat
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.columns import Source, given_sql, id_sql, moment_sql, number_sql
@@ -69,7 +69,9 @@ CARD = Card(
 )
 
 
-def read(path: Path, out: Path, *, engine: Engine, encoding: str = "utf-8", watch: Watch = silent) -> Dataset:
+def read(
+    path: Path, out: Path, *, engine: Engine, encoding: str = "utf-8", watch: Watch = silent
+) -> Dataset:
     """The workbook, the CSV made of it (in `encoding`), the Parquet file, a zip or folder of one of them, in the canonical form at `out`.
 
     A folder's CSV files are read in the order of their names. Raises DataError with every fault of the files, ConfigError where a
@@ -80,13 +82,17 @@ def read(path: Path, out: Path, *, engine: Engine, encoding: str = "utf-8", watc
         paths = found(place, ("*.xlsx", "*.csv", "*.csv.gz", "*.parquet"), path)
         watch("look", 0, 0)
         if paths[0].suffix == ".parquet":
-            rows = flat.staged(engine, Files(paths=tuple(paths), format="parquet"), PARQUET, room, path)
+            rows = flat.staged(
+                engine, Files(paths=tuple(paths), format="parquet"), PARQUET, room, path
+            )
             picks, texts, reasons = _plain(rows)
         else:
             if paths[0].suffix.lower() == ".xlsx":
                 staged, starts = _workbook(paths[0], room / "sheets.parquet")
                 rows, columns = (
-                    flat.staged(engine, Files(paths=(staged,), format="parquet"), [*NAMES, ROW], room, path),
+                    flat.staged(
+                        engine, Files(paths=(staged,), format="parquet"), [*NAMES, ROW], room, path
+                    ),
                     {n: n for n in NAMES},
                 )
             else:
@@ -149,7 +155,11 @@ def _invoices(rows: Source, columns: dict[str, str]) -> Parts:
         "price": number_sql(rows, columns["price"]),
     }
     overlap = ("overlap", "rows that a later sheet has too")
-    return picks, {"item": given["code"], "session": given["invoice"]}, [("session IS NULL", "no invoice"), overlap]
+    return (
+        picks,
+        {"item": given["code"], "session": given["invoice"]},
+        [("session IS NULL", "no invoice"), overlap],
+    )
 
 
 def _columns(files: Files, where: Path) -> dict[str, str]:
@@ -163,7 +173,9 @@ def _columns(files: Files, where: Path) -> dict[str, str]:
             continue
         faults += [f"{path.name}: {problem}" for problem in lacking]
         if names is not None and names != here and not lacking:
-            faults.append(f"{path.name}: found {', '.join(here.values())}, but {', '.join(names.values())} in {files.paths[0].name}")
+            faults.append(
+                f"{path.name}: found {', '.join(here.values())}, but {', '.join(names.values())} in {files.paths[0].name}"
+            )
         names = names or here
     refuse(where, faults)
     assert names is not None
@@ -177,7 +189,11 @@ def _named(there: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         if len(hits) == 1:
             names[ours] = hits[0]
         else:
-            what = f"no column {' or '.join(map(repr, options))}" if not hits else f"{len(hits)} columns {' and '.join(map(repr, hits))}"
+            what = (
+                f"no column {' or '.join(map(repr, options))}"
+                if not hits
+                else f"{len(hits)} columns {' and '.join(map(repr, hits))}"
+            )
             faults.append(f"{what}; found {', '.join(there) or 'none'}")
     return names, faults
 
@@ -187,11 +203,16 @@ def _workbook(path: Path, target: Path) -> tuple[Path, list[int]]:
     try:
         from python_calamine import CalamineError, CalamineWorkbook
     except ImportError:
-        raise ConfigError(f"{path.name} is a workbook: pip install 'clickprint[excel]', or save its sheets as CSV and read that") from None
+        raise ConfigError(
+            f"{path.name} is a workbook: pip install 'clickprint[excel]', or save its sheets as CSV and read that"
+        ) from None
     schema = pa.schema([*((n, pa.string()) for n in NAMES), (ROW, pa.int64())])
     starts, row, faults = [0][:0], 0, [""][:0]
     try:
-        with CalamineWorkbook.from_path(path) as book, pq.ParquetWriter(target, schema, compression="zstd") as writer:
+        with (
+            CalamineWorkbook.from_path(path) as book,
+            pq.ParquetWriter(target, schema, compression="zstd") as writer,
+        ):
             for title in book.sheet_names:
                 lines = book.get_sheet_by_name(title).iter_rows()
                 there = [_text(cell) or "" for cell in next(lines, [])]
@@ -205,12 +226,20 @@ def _workbook(path: Path, target: Path) -> tuple[Path, list[int]]:
                 places = [there.index(names[n]) for n in NAMES]
                 while block := [line for line, _ in zip(lines, range(BLOCK), strict=False)]:
                     # A workbook's cells are Python values of mixed types, so they are looked at one by one, block by block.
-                    texts = [pa.array([_text(line[place]) for line in block], pa.string()) for place in places]
+                    texts = [
+                        pa.array([_text(line[place]) for line in block], pa.string())
+                        for place in places
+                    ]
                     rows = pa.array(np.arange(row, row + len(block), dtype=np.int64))
                     writer.write_table(pa.table([*texts, rows], schema=schema))
                     row += len(block)
     except (CalamineError, OSError) as fault:
-        raise DataError(str(path), [f"not a whole .xlsx workbook ({str(fault).splitlines()[0]}); copy or download it again"]) from None
+        raise DataError(
+            str(path),
+            [
+                f"not a whole .xlsx workbook ({str(fault).splitlines()[0]}); copy or download it again"
+            ],
+        ) from None
     refuse(path, faults or ([] if starts else ["no sheet holds anything"]))
     return target, starts
 
@@ -230,16 +259,24 @@ def _overlap(engine: Engine, rows: Source, time: str, starts: Sequence[int] | No
     scan = f"SELECT {name(ROW)} AS place, {time} AS t FROM {rows.scan}"
     if starts is None:
         last = f"SELECT place, t, LAG(t) OVER (ORDER BY place) AS last FROM ({scan}) AS s WHERE NOT ({usable})"
-        jumps = engine.arrays(f"SELECT place FROM ({last}) AS j WHERE t < last - {DAY} ORDER BY place LIMIT 2")["place"]
+        jumps = engine.arrays(
+            f"SELECT place FROM ({last}) AS j WHERE t < last - {DAY} ORDER BY place LIMIT 2"
+        )["place"]
         starts = [0, int(jumps[0])] if len(jumps) == 1 else [0]
     ends = [*starts[1:], 2**62]
     spans = [
-        engine.one(f"SELECT MIN(t), MAX(t) FROM ({scan}) AS s WHERE NOT ({usable}) AND place >= {a} AND place < {b}")
+        engine.one(
+            f"SELECT MIN(t), MAX(t) FROM ({scan}) AS s WHERE NOT ({usable}) AND place >= {a} AND place < {b}"
+        )
         for a, b in zip(starts, ends, strict=True)
     ]
     cases = []
     for a, b, (first, last) in zip(starts, ends, spans, strict=True):
-        later = [f for f, end in spans if f is not None and first is not None and f > first and end > last]
+        later = [
+            f
+            for f, end in spans
+            if f is not None and first is not None and f > first and end > last
+        ]
         if later:
             cases.append(f"({name(ROW)} >= {a} AND {name(ROW)} < {b} AND {time} >= {min(later)})")
     return f"COALESCE({' OR '.join(cases)}, 1 = 0)" if cases else "1 = 0"

@@ -23,8 +23,8 @@ from clickprint.core.errors import DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.ids import NONE
 from clickprint.core.items import AttributeKind
+from clickprint.core.progress import Watch, silent
 from clickprint.core.rng import GOLDEN, mix
-from clickprint.core.watch import Watch, silent
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.staging import FaultsOfArrow, is_list, workplace
 from clickprint.data.check import blaming, is_text, refuse
@@ -35,17 +35,35 @@ from clickprint.data.store import gather
 FILES = ("pretrain_data_train", "pretrain_data_eval", "align_data_train", "align_data_eval")
 USERS = 1_000_000_000  # ids that a file has
 ITEM = "uni_seq_item_id"
-IDS = {"category": "uni_seq_cate_id", "brand": "uni_seq_brand_id", "shop": "uni_seq_shop_id", "seller": "uni_seq_seller_id"}
+IDS = {
+    "category": "uni_seq_cate_id",
+    "brand": "uni_seq_brand_id",
+    "shop": "uni_seq_shop_id",
+    "seller": "uni_seq_seller_id",
+}
 TOKENS = {
     f"{ours}_tokens": f"uni_seq_{theirs}_bpe_token_ids"
-    for ours, theirs in (("title", "title"), ("category", "cate"), ("brand", "brand"), ("shop", "shop"), ("seller", "seller"))
+    for ours, theirs in (
+        ("title", "title"),
+        ("category", "cate"),
+        ("brand", "brand"),
+        ("shop", "shop"),
+        ("seller", "seller"),
+    )
 }
 FEATURES = (ITEM, *IDS.values(), *TOKENS.values())
 TEXT = "text"
-ATTRIBUTES = {**dict.fromkeys(IDS, AttributeKind.CATEGORY), **dict.fromkeys(TOKENS, AttributeKind.TEXT)}
+ATTRIBUTES = {
+    **dict.fromkeys(IDS, AttributeKind.CATEGORY),
+    **dict.fromkeys(TOKENS, AttributeKind.TEXT),
+}
 ROWS = 256  # sequences that are looked at together
-EVENTS = pa.schema([("user", pa.int64()), ("time", pa.int64()), ("item", pa.int64()), ("scenario", pa.int64())])
-ITEMS = pa.schema([("item", pa.int64()), *((a, pa.int64()) for a in IDS), *((a, pa.string()) for a in TOKENS)])
+EVENTS = pa.schema(
+    [("user", pa.int64()), ("time", pa.int64()), ("item", pa.int64()), ("scenario", pa.int64())]
+)
+ITEMS = pa.schema(
+    [("item", pa.int64()), *((a, pa.int64()) for a in IDS), *((a, pa.string()) for a in TOKENS)]
+)
 QUESTIONS = pa.schema([("user", pa.int64()), ("question", pa.string()), ("answer", pa.string())])
 CARD = Card(
     title="UQABench: 31 million clicks of 184,520 Taobao users as sequences, and questions about the users",
@@ -80,7 +98,11 @@ def read(folder: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> D
     Raises DataError with every fault of every file, also where a file is in Arrow's stream format.
     """
     folder = Path(folder)
-    faults = ["not found" if not folder.exists() else "this is a file, expected a folder"] if not folder.is_dir() else []
+    faults = (
+        ["not found" if not folder.exists() else "this is a file, expected a folder"]
+        if not folder.is_dir()
+        else []
+    )
     inner = folder / "datas" if (folder / "datas").is_dir() else folder
     paths = [inner / f"{file}.arrow" for file in FILES]
     refuse(folder, faults or [f for path in paths for f in _problems(path)])
@@ -94,10 +116,16 @@ def read(folder: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> D
             name="uqabench",
             kinds=(Kind("click", Role.CLICK),),
             columns=("scenario",),
-            selects=[f"SELECT time, {name('user')}, CAST(0 AS SMALLINT) AS kind, item, scenario FROM {events}"],
+            selects=[
+                f"SELECT time, {name('user')}, CAST(0 AS SMALLINT) AS kind, item, scenario FROM {events}"
+            ],
             catalogue=f"SELECT * FROM {items}",
             attributes=ATTRIBUTES,
-            texts={"scenario": pa.table({"id": pa.array(range(len(FILES)), pa.int64()), "text": list(FILES)})},
+            texts={
+                "scenario": pa.table(
+                    {"id": pa.array(range(len(FILES)), pa.int64()), "text": list(FILES)}
+                )
+            },
             time="order",
             rejected=staged.rejected,
             source=staged.source(),
@@ -123,9 +151,14 @@ def _blamed(path: Path) -> Iterator[None]:
         if _is_stream(path):
             raise DataError(
                 str(path),
-                ["found Arrow's stream format, expected its file format; write the same batches again with pyarrow.ipc.new_file"],
+                [
+                    "found Arrow's stream format, expected its file format; write the same batches again with pyarrow.ipc.new_file"
+                ],
             ) from None
-        raise DataError(str(path), [f"not a whole Arrow file ({str(fault).splitlines()[0]}); copy or download it again"]) from None
+        raise DataError(
+            str(path),
+            [f"not a whole Arrow file ({str(fault).splitlines()[0]}); copy or download it again"],
+        ) from None
 
 
 def _schema(path: Path) -> pa.Schema:
@@ -157,7 +190,10 @@ def _is_stream(path: Path) -> bool:
 def _problems(path: Path) -> list[str]:
     """What the schema of one file shows to be wrong, each starting with the file's name."""
     if not path.is_file():
-        return [f"{path.name}: " + ("not found" if not path.exists() else "this is a folder, expected an Arrow file")]
+        return [
+            f"{path.name}: "
+            + ("not found" if not path.exists() else "this is a folder, expected an Arrow file")
+        ]
     if not path.stat().st_size:
         return [f"{path.name}: the file is empty"]
     try:
@@ -168,14 +204,20 @@ def _problems(path: Path) -> list[str]:
     for column in (*FEATURES, TEXT) if path.name.startswith("align") else FEATURES:
         if (times := found.names.count(column)) != 1:
             what = f"{times} columns" if times else "no column"
-            faults.append(f"{path.name}: {what} {column!r}, expected one; found {', '.join(found.names) or 'none'}")
+            faults.append(
+                f"{path.name}: {what} {column!r}, expected one; found {', '.join(found.names) or 'none'}"
+            )
             continue
         type_ = found.field(column).type
         if column == TEXT:
             if not is_text(type_):
                 faults.append(f"{path.name}: column {column} holds {type_}, expected texts")
-        elif not (is_list(type_) and is_list(type_.value_type) and _is_id(type_.value_type.value_type)):
-            faults.append(f"{path.name}: column {column} holds {type_}, expected list<list<int64>>")
+        elif not (
+            is_list(type_) and is_list(type_.value_type) and _is_id(type_.value_type.value_type)
+        ):
+            faults.append(
+                f"{path.name}: column {column} holds {type_}, expected list<list<int64>>"
+            )
     return faults
 
 
@@ -197,8 +239,17 @@ class _Staged:
     known: "_Known" = field(default_factory=lambda: _Known())
 
     def source(self) -> Mapping[str, str]:
-        several = {f"events with several {column}, of which the first is kept": str(n) for column, n in self.several.items() if n}
-        return {"reader": "uqabench", **{f"{f}.arrow": f"{self.rows[f]} rows" for f in FILES}, **several, **self.known.said()}
+        several = {
+            f"events with several {column}, of which the first is kept": str(n)
+            for column, n in self.several.items()
+            if n
+        }
+        return {
+            "reader": "uqabench",
+            **{f"{f}.arrow": f"{self.rows[f]} rows" for f in FILES},
+            **several,
+            **self.known.said(),
+        }
 
 
 @dataclass(slots=True)
@@ -206,10 +257,16 @@ class _Known:
     """The items that were seen, ascending, what each attribute was at first (an id, a hash of tokens), and whether another came later."""
 
     items: Int64[np.ndarray, "V"] = field(default_factory=lambda: np.zeros(0, np.int64))
-    first: Int64[np.ndarray, "V 9"] = field(default_factory=lambda: np.zeros((0, len(ATTRIBUTES)), np.int64))
-    differs: Bool[np.ndarray, "V 9"] = field(default_factory=lambda: np.zeros((0, len(ATTRIBUTES)), bool))
+    first: Int64[np.ndarray, "V 9"] = field(
+        default_factory=lambda: np.zeros((0, len(ATTRIBUTES)), np.int64)
+    )
+    differs: Bool[np.ndarray, "V 9"] = field(
+        default_factory=lambda: np.zeros((0, len(ATTRIBUTES)), bool)
+    )
 
-    def add(self, items: Int64[np.ndarray, "L"], values: Int64[np.ndarray, "L 9"]) -> Int64[np.ndarray, "F"]:
+    def add(
+        self, items: Int64[np.ndarray, "L"], values: Int64[np.ndarray, "L 9"]
+    ) -> Int64[np.ndarray, "F"]:
         """Takes note of events in their order; which of them are the first of their item."""
         some, at = np.unique(items, return_index=True)
         new = ~np.isin(some, self.items, assume_unique=True)
@@ -224,7 +281,11 @@ class _Known:
 
     def said(self) -> dict[str, str]:
         found = dict(zip(ATTRIBUTES, self.differs.sum(0).tolist(), strict=True))
-        return {f"items with several {attribute}, of which the first seen is kept": str(n) for attribute, n in found.items() if n}
+        return {
+            f"items with several {attribute}, of which the first seen is kept": str(n)
+            for attribute, n in found.items()
+            if n
+        }
 
 
 class _Lists(NamedTuple):
@@ -244,8 +305,12 @@ class _Lists(NamedTuple):
     def hashes(self) -> Int64[np.ndarray, "L"]:
         """One number a list, equal for equal lists; NONE for an empty one."""
         within = np.arange(len(self.values)) - np.repeat(self.starts, self.lengths)
-        mixed = mix(self.values.view(np.uint64) + (within.astype(np.uint64) + np.uint64(1)) * GOLDEN)
-        total = np.append(np.zeros(1, np.uint64), np.cumsum(mixed))  # wraps at 2**64, and so does the difference
+        mixed = mix(
+            self.values.view(np.uint64) + (within.astype(np.uint64) + np.uint64(1)) * GOLDEN
+        )
+        total = np.append(
+            np.zeros(1, np.uint64), np.cumsum(mixed)
+        )  # wraps at 2**64, and so does the difference
         sums = total[self.starts + self.lengths] - total[self.starts]
         return np.where(self.lengths > 0, (sums >> np.uint64(1)).astype(np.int64), NONE)
 
@@ -253,7 +318,9 @@ class _Lists(NamedTuple):
         """`12 345 6` of these lists, null for an empty one."""
         lengths = self.lengths[rows]
         within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        values = pa.array(self.values[np.repeat(self.starts[rows], lengths) + within]).cast(pa.string())
+        values = pa.array(self.values[np.repeat(self.starts[rows], lengths) + within]).cast(
+            pa.string()
+        )
         offsets = pa.array(np.append(0, np.cumsum(lengths)).astype(np.int32))
         joined = pc.binary_join(pa.ListArray.from_arrays(offsets, values), " ")
         return pc.if_else(pa.array(lengths > 0), joined, pa.scalar(None, pa.string()))
@@ -265,7 +332,10 @@ def _stage(paths: Sequence[Path], room: Path, watch: Watch) -> _Staged:
     with ExitStack() as stack:
         files = {"events": EVENTS, "items": ITEMS, "questions": QUESTIONS}
         writers = {
-            file: stack.enter_context(pq.ParquetWriter(room / f"{file}.parquet", form, compression="zstd")) for file, form in files.items()
+            file: stack.enter_context(
+                pq.ParquetWriter(room / f"{file}.parquet", form, compression="zstd")
+            )
+            for file, form in files.items()
         }
         for scenario, path in enumerate(paths):
             for piece in _pieces(path, watch):
@@ -296,22 +366,33 @@ def _sequences(batch: pa.RecordBatch, scenario: int, staged: _Staged) -> dict[st
     staged.events += len(good)
     for column in (ITEM, *IDS.values()):
         staged.several[column] += int((lists[column].lengths[good] > 1).sum())
-    values = [lists[c].first() for c in IDS.values()] + [lists[c].hashes() for c in TOKENS.values()]
+    values = [lists[c].first() for c in IDS.values()] + [
+        lists[c].hashes() for c in TOKENS.values()
+    ]
     new = good[staged.known.add(item[good], np.stack(values, 1)[good])]
     ids = {a: pa.array(v[new], mask=v[new] == NONE) for a, v in zip(IDS, values, strict=False)}
     tokens = {a: lists[column].texts(new) for a, column in TOKENS.items()}
     tables = {
-        "events": pa.table([user[of[good]], position[good], item[good], np.full(len(good), scenario)], schema=EVENTS),
+        "events": pa.table(
+            [user[of[good]], position[good], item[good], np.full(len(good), scenario)],
+            schema=EVENTS,
+        ),
         "items": pa.table({"item": pa.array(item[new]), **ids, **tokens}, schema=ITEMS),
     }
     if FILES[scenario].startswith("align"):
-        tables["questions"] = _questions(batch.column(TEXT).to_pylist(), user.tolist(), alive.tolist(), prefix, staged.rejected)
+        tables["questions"] = _questions(
+            batch.column(TEXT).to_pylist(), user.tolist(), alive.tolist(), prefix, staged.rejected
+        )
     return tables
 
 
 def _lengths(lists: pa.Array) -> Int64[np.ndarray, "L"]:
     """0 for null."""
-    return pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    return (
+        pc.fill_null(pc.list_value_length(lists), 0)
+        .to_numpy(zero_copy_only=False)
+        .astype(np.int64)
+    )
 
 
 def _inner(column: pa.Array) -> _Lists:
@@ -322,7 +403,13 @@ def _inner(column: pa.Array) -> _Lists:
     return _Lists(values, np.cumsum(lengths) - lengths, lengths)
 
 
-def _questions(texts: Sequence[str | None], users: Sequence[int], alive: Sequence[bool], prefix: str, rejected: Counter[str]) -> pa.Table:
+def _questions(
+    texts: Sequence[str | None],
+    users: Sequence[int],
+    alive: Sequence[bool],
+    prefix: str,
+    rejected: Counter[str],
+) -> pa.Table:
     """One question a user. The standard library's parser, text by text: Arrow's reads lines of one schema, and stops at a bad one."""
     rows: list[tuple[int, str, str]] = []
     for text, user, there in zip(texts, users, alive, strict=True):
@@ -334,7 +421,9 @@ def _questions(texts: Sequence[str | None], users: Sequence[int], alive: Sequenc
         else:
             rows.append((user, *found))
     columns = zip(*rows, strict=True) if rows else ((), (), ())
-    return pa.table([pa.array(c, t) for c, t in zip(columns, QUESTIONS.types, strict=True)], schema=QUESTIONS)
+    return pa.table(
+        [pa.array(c, t) for c, t in zip(columns, QUESTIONS.types, strict=True)], schema=QUESTIONS
+    )
 
 
 def _turns(text: str | None) -> tuple[str, str] | str:
@@ -348,7 +437,11 @@ def _turns(text: str | None) -> tuple[str, str] | str:
     said: dict[str, object] = {}
     if isinstance(turns, list):
         for turn in turns:
-            if isinstance(turn, dict) and (turn.get("role") == "user" or "user" in said) and isinstance(turn.get("role"), str):
+            if (
+                isinstance(turn, dict)
+                and (turn.get("role") == "user" or "user" in said)
+                and isinstance(turn.get("role"), str)
+            ):
                 said.setdefault(turn["role"], turn.get("content"))
     question, answer = said.get("user"), said.get("assistant")
     if isinstance(answer, list) and answer:

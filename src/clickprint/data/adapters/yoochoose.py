@@ -5,9 +5,17 @@ from pathlib import Path
 from clickprint.core.dataset import Dataset
 from clickprint.core.events import Kind, Role
 from clickprint.core.items import AttributeKind
-from clickprint.core.watch import Watch, silent
+from clickprint.core.progress import Watch, silent
 from clickprint.data.adapters.card import Card
-from clickprint.data.adapters.mapping import Clock, EventTable, Files, Id, Items, Kinds, TableMapping
+from clickprint.data.adapters.mapping import (
+    Clock,
+    EventTable,
+    Files,
+    Id,
+    Items,
+    Kinds,
+    TableMapping,
+)
 from clickprint.data.adapters.staging import there
 from clickprint.data.adapters.table import read_mapping
 from clickprint.data.engine import Engine
@@ -38,7 +46,9 @@ CARD = Card(
 )
 
 
-def read(folder: Path, out: Path, *, test: bool = False, engine: Engine, watch: Watch = silent) -> Dataset:
+def read(
+    folder: Path, out: Path, *, test: bool = False, engine: Engine, watch: Watch = silent
+) -> Dataset:
     """The clicks and purchases, each file plain or .gz, in the canonical form at `out`; `test` reads the test set's clicks too.
 
     Raises DataError with every fault of every file, and where no row can be used.
@@ -48,9 +58,16 @@ def read(folder: Path, out: Path, *, test: bool = False, engine: Engine, watch: 
     ids = {"user": session, "session": session, "item": item}
 
     def files(*names: str, header: tuple[str, ...]) -> Files:
-        return Files(paths=tuple(there(folder / n) for n in names), format="csv", header=header, missing=("0",))
+        return Files(
+            paths=tuple(there(folder / n) for n in names),
+            format="csv",
+            header=header,
+            missing=("0",),
+        )
 
-    clicks = files(CLICKS, *([TEST] if test else []), header=("session", "time", "item", "category"))
+    clicks = files(
+        CLICKS, *([TEST] if test else []), header=("session", "time", "item", "category")
+    )
     buys = files(BUYS, header=("session", "time", "item", "price", "quantity"))
     return read_mapping(
         TableMapping(
@@ -78,7 +95,12 @@ def read(folder: Path, out: Path, *, test: bool = False, engine: Engine, watch: 
                 ),
             ),
             kinds=(CLICK, BUY),
-            items=Items(files=None, item=item, known_from=None, attributes={"category": ("category", AttributeKind.CATEGORY)}),
+            items=Items(
+                files=None,
+                item=item,
+                known_from=None,
+                attributes={"category": ("category", AttributeKind.CATEGORY)},
+            ),
         ),
         out,
         engine=engine,

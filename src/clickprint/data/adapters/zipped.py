@@ -9,7 +9,13 @@ from zipfile import BadZipFile, ZipFile
 from clickprint.core.errors import DataError
 from clickprint.data.adapters.staging import workplace
 
-Broken = (BadZipFile, OSError, EOFError, RuntimeError, zlib.error)  # RuntimeError: a password, or a method that zipfile does not know
+Broken = (
+    BadZipFile,
+    OSError,
+    EOFError,
+    RuntimeError,
+    zlib.error,
+)  # RuntimeError: a password, or a method that zipfile does not know
 
 
 @contextmanager
@@ -23,7 +29,9 @@ def unpacked(path: Path, out: Path) -> Iterator[Path]:
             with ZipFile(path) as packed:
                 packed.extractall(room)
         except Broken as fault:
-            raise DataError(str(path), [f"not a whole zip file ({fault}); copy or download it again"]) from None
+            raise DataError(
+                str(path), [f"not a whole zip file ({fault}); copy or download it again"]
+            ) from None
         yield room
 
 
@@ -36,10 +44,17 @@ def found(path: Path, patterns: Sequence[str], asked: Path | None = None) -> lis
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise DataError(where, [f"not found; expected {' or '.join(patterns)}, a folder or a .zip that holds it"])
+        raise DataError(
+            where,
+            [f"not found; expected {' or '.join(patterns)}, a folder or a .zip that holds it"],
+        )
     for pattern in patterns:
         for glob in (pattern, f"*/{pattern}"):
-            files = sorted(p for p in path.glob(glob) if p.is_file() and p.parent.name != "__MACOSX" and not p.name.startswith("."))
+            files = sorted(
+                p
+                for p in path.glob(glob)
+                if p.is_file() and p.parent.name != "__MACOSX" and not p.name.startswith(".")
+            )
             if files:
                 return files
     there = ", ".join(sorted(p.name for p in path.iterdir())[:10]) or "nothing"

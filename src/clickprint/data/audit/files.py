@@ -24,10 +24,17 @@ FITS = 0.9  # of the target rows inside the rule's windows: then the rule is wha
 TARGETS = {"train": "train_target.parquet", "valid": "validation_target.parquet"}
 TARGET_NEEDS: dict[str, Need] = {"client_id": "id", "timestamp": "time", "sku": "id"}
 BUY = next(code for code, kind in enumerate(challenge.KINDS) if kind.role is Role.BUY)
-TASKS = {"propensity_category": "category", "propensity_sku": "item", "propensity_new_sku": "item", "propensity_price": "price"}
+TASKS = {
+    "propensity_category": "category",
+    "propensity_sku": "item",
+    "propensity_new_sku": "item",
+    "propensity_price": "price",
+}
 RECBOLE = re.compile(r"(.+)\.(train|valid|test)\.inter")
 RECBOLE_PARTS = ("train", "valid", "test")
-MILLISECONDS = 1e11  # a timestamp above is in milliseconds: in seconds it would be after the year 5000
+MILLISECONDS = (
+    1e11  # a timestamp above is in milliseconds: in seconds it would be after the year 5000
+)
 
 
 def open_files(folder: Path, engine: Engine, scratch: Path) -> tuple[Parts, list[Finding]]:
@@ -36,7 +43,14 @@ def open_files(folder: Path, engine: Engine, scratch: Path) -> tuple[Parts, list
     Raises DataError where the folder holds no split, or files that cannot be read, with every fault.
     """
     if not folder.is_dir():
-        raise DataError(str(folder), ["not found" if not folder.exists() else "this is a file, expected the folder of a split"])
+        raise DataError(
+            str(folder),
+            [
+                "not found"
+                if not folder.exists()
+                else "this is a file, expected the folder of a split"
+            ],
+        )
     if (folder / "input").is_dir() or (folder / "target").is_dir():
         return _challenge(folder, engine)
     if any(RECBOLE.fullmatch(p.name) for p in folder.iterdir()):
@@ -60,14 +74,22 @@ def labels_of(folder: Path) -> tuple[LabelList, ...]:
     """The label files of a challenge directory, those that are there. Raises DataError with every fault."""
     found, faults = [], []
     for task, column in TASKS.items():
-        values, popularity = folder / "target" / f"{task}.npy", folder / "target" / f"popularity_{task}.npy"
+        values, popularity = (
+            folder / "target" / f"{task}.npy",
+            folder / "target" / f"popularity_{task}.npy",
+        )
         if not values.is_file():
             continue
         try:
             if not len(integers(values)):
                 listed = LabelList(task=task, column=column, values=np.zeros(0, np.int64))
             elif popularity.is_file():
-                listed = LabelList(task=task, column=column, values=challenge.labels(folder, task)[0], popularity=floats(popularity))
+                listed = LabelList(
+                    task=task,
+                    column=column,
+                    values=challenge.labels(folder, task)[0],
+                    popularity=floats(popularity),
+                )
             else:
                 listed = LabelList(task=task, column=column, values=integers(values))
                 if len(np.unique(listed.values)) < len(listed.values):
@@ -82,14 +104,29 @@ def labels_of(folder: Path) -> tuple[LabelList, ...]:
 def _challenge(folder: Path, engine: Engine) -> tuple[Parts, list[Finding]]:
     target = folder / "target"
     paths = {part: target / file for part, file in TARGETS.items()}
-    faults = [f for p in paths.values() for f in parquet_problems(p, TARGET_NEEDS, full=("client_id", "timestamp", "sku"))]
+    faults = [
+        f
+        for p in paths.values()
+        for f in parquet_problems(p, TARGET_NEEDS, full=("client_id", "timestamp", "sku"))
+    ]
     if faults:
-        refuse(target, faults + (["target/ is made by `clickprint challenge split`"] if any("not found" in f for f in faults) else []))
+        refuse(
+            target,
+            faults
+            + (
+                ["target/ is made by `clickprint challenge split`"]
+                if any("not found" in f for f in faults)
+                else []
+            ),
+        )
     log = challenge.open_raw(folder, engine, unsplit=False)
     with blaming(folder):
         train, valid = (engine.view(_target(path, engine)) for path in paths.values())
         bounds, notes = _bounds(engine, train, valid)
-    npy = {n: folder / sub / f"{n}.npy" for n, sub in (("relevant_clients", "input"), ("active_clients", "target"))}
+    npy = {
+        n: folder / sub / f"{n}.npy"
+        for n, sub in (("relevant_clients", "input"), ("active_clients", "target"))
+    }
     lists = {n: integers(path) if path.is_file() else None for n, path in npy.items()}
     parts = Parts(
         name=folder.name,
@@ -101,7 +138,9 @@ def _challenge(folder: Path, engine: Engine) -> tuple[Parts, list[Finding]]:
         buys=f"kind = {BUY}",
         bounds=bounds,
         items=log.known(None),
-        population=None if lists["relevant_clients"] is None else np.unique(lists["relevant_clients"]),
+        population=None
+        if lists["relevant_clients"] is None
+        else np.unique(lists["relevant_clients"]),
         active=lists["active_clients"],
         labels=labels_of(folder),
     )
@@ -111,7 +150,11 @@ def _challenge(folder: Path, engine: Engine) -> tuple[Parts, list[Finding]]:
 def _target(path: Path, engine: Engine) -> str:
     """SQL: the purchases of a target file under the canonical names."""
     text = is_text(arrow_schema(path).field("timestamp").type)
-    moment = timestamp_sql(name("timestamp"), challenge.TIME_FORM, strict=True) if text else f"CAST({name('timestamp')} AS TIMESTAMP)"
+    moment = (
+        timestamp_sql(name("timestamp"), challenge.TIME_FORM, strict=True)
+        if text
+        else f"CAST({name('timestamp')} AS TIMESTAMP)"
+    )
     none = f"CAST(NULL AS BIGINT) AS {name('query')}, CAST(NULL AS BIGINT) AS url"
     return (
         f"SELECT {micros_sql(moment)} AS {name('time')}, CAST(client_id AS BIGINT) AS {name('user')}, CAST({BUY} AS SMALLINT) AS kind, "
@@ -119,11 +162,22 @@ def _target(path: Path, engine: Engine) -> str:
     )
 
 
-def _bounds(engine: Engine, train: str, valid: str) -> tuple[tuple[Time, Time, Time] | None, list[Finding]]:
+def _bounds(
+    engine: Engine, train: str, valid: str
+) -> tuple[tuple[Time, Time, Time] | None, list[Finding]]:
     """The cuts that the target files were made by: the challenge's rule where most rows agree with it, else their first rows' times."""
-    spans = [engine.one(f"SELECT MIN(time), MAX(time), COUNT(*) FROM {part}") for part in (train, valid)]
+    spans = [
+        engine.one(f"SELECT MIN(time), MAX(time), COUNT(*) FROM {part}") for part in (train, valid)
+    ]
     if not spans[0][2] or not spans[1][2]:
-        return None, [Finding("other-rule", "warning", "A target file is empty: where the split was cut cannot be told.", {})]
+        return None, [
+            Finding(
+                "other-rule",
+                "warning",
+                "A target file is empty: where the split was cut cannot be told.",
+                {},
+            )
+        ]
     end = int(spans[1][1])
     rule = windows(end, challenge.DAYS_IN_TARGET)
     inside = [
@@ -137,7 +191,13 @@ def _bounds(engine: Engine, train: str, valid: str) -> tuple[tuple[Time, Time, T
         f"The target files do not follow the challenge's rule (windows of 14 days from {show(rule[0].start)} and {show(rule[1].start)}): "
         f"their first purchases, {show(starts[0])} and {show(starts[1])}, are taken for the cuts."
     )
-    note = Finding("other-rule", "warning", said, {"train_start": show(starts[0]), "valid_start": show(starts[1])}, "timeline")
+    note = Finding(
+        "other-rule",
+        "warning",
+        said,
+        {"train_start": show(starts[0]), "valid_start": show(starts[1])},
+        "timeline",
+    )
     return (min(starts), max(starts), end + 1), [note]
 
 
@@ -159,14 +219,23 @@ def audit_complete(parts: Parts, log: EventLog) -> list[Finding]:
     if not any(lost) and not later:
         return []
     said = ", ".join(
-        f"{-n:,} rows more than the log in the {c}" if n < 0 else f"{count(n, 'row')} of the log missing in the {c}"
+        f"{-n:,} rows more than the log in the {c}"
+        if n < 0
+        else f"{count(n, 'row')} of the log missing in the {c}"
         for n, c in zip(lost, parts.called, strict=True)
         if n
     )
     if later:
         said += f"{', ' if said else ''}{count(later, 'purchase')} of the log later than the last in the validation window"
     numbers = dict(zip((f"{p}_missing" for p in PARTS), lost, strict=True)) | {"later": later}
-    return [Finding("not-the-log", "warning", f"The files are not the split of the log beside them: {said}.", numbers)]
+    return [
+        Finding(
+            "not-the-log",
+            "warning",
+            f"The files are not the split of the log beside them: {said}.",
+            numbers,
+        )
+    ]
 
 
 # -- RecBole ----------------------------------------------------------------------------------------------------------------------
@@ -176,8 +245,16 @@ def _recbole(folder: Path, engine: Engine, scratch: Path) -> tuple[Parts, list[F
     matches = [m for p in sorted(folder.iterdir()) if (m := RECBOLE.fullmatch(p.name))]
     names = sorted({m[1] for m in matches})
     if len(names) > 1:
-        raise DataError(str(folder), [f"found the benchmark files of {len(names)} data sets ({', '.join(names)}), expected one"])
-    files = {part: Files(paths=(folder / f"{names[0]}.{part}.inter",), format="csv", delimiter="\t") for part in RECBOLE_PARTS}
+        raise DataError(
+            str(folder),
+            [
+                f"found the benchmark files of {len(names)} data sets ({', '.join(names)}), expected one"
+            ],
+        )
+    files = {
+        part: Files(paths=(folder / f"{names[0]}.{part}.inter",), format="csv", delimiter="\t")
+        for part in RECBOLE_PARTS
+    }
     columns, faults = dict[str, dict[str, str]](), []
     for part, one in files.items():
         try:
@@ -187,12 +264,16 @@ def _recbole(folder: Path, engine: Engine, scratch: Path) -> tuple[Parts, list[F
             continue
         for need in ("user_id", "item_id"):
             if need not in columns[part]:
-                faults.append(f"{one.paths[0].name}: no column {need}:token; found {', '.join(columns[part].values())}")
+                faults.append(
+                    f"{one.paths[0].name}: no column {need}:token; found {', '.join(columns[part].values())}"
+                )
     refuse(folder, faults)
     dated = all("timestamp" in c for c in columns.values())
     relations, skipped, unread = [], 0, 0
     for part, one in files.items():
-        wanted = [columns[part][c] for c in ("user_id", "item_id", *(("timestamp",) if dated else ()))]
+        wanted = [
+            columns[part][c] for c in ("user_id", "item_id", *(("timestamp",) if dated else ()))
+        ]
         target = scratch / f"{part}.parquet"
         skipped += stage(one, wanted, target)
         relation, lost = _inter(engine, target, wanted, dated)
@@ -242,24 +323,48 @@ def _order(parts: Parts, dated: bool) -> list[Finding]:
         n = int(engine.one(pairs)[0])
         if n:
             said = f"{count(n, 'pair')} of user and item in the {called[other]} {'is' if n == 1 else 'are'} in the {called[one]} too."
-            said += "" if dated else " Without times nobody can tell a repeated purchase from a copied row."
+            said += (
+                ""
+                if dated
+                else " Without times nobody can tell a repeated purchase from a copied row."
+            )
             found.append(
-                Finding("repeated-target", "note", said, {"pairs": n, "part": RECBOLE_PARTS[other], "also_in": RECBOLE_PARTS[one]})
+                Finding(
+                    "repeated-target",
+                    "note",
+                    said,
+                    {"pairs": n, "part": RECBOLE_PARTS[other], "also_in": RECBOLE_PARTS[one]},
+                )
             )
     if not dated:
         found.append(
-            Finding("no-times", "warning", "The files have no timestamp: whether a history holds its own future cannot be told.", {})
+            Finding(
+                "no-times",
+                "warning",
+                "The files have no timestamp: whether a history holds its own future cannot be told.",
+                {},
+            )
         )
         return found
-    users = int(engine.one(f"SELECT COUNT(*) FROM (SELECT DISTINCT {u} FROM {parts.valid}) AS t")[0])
+    users = int(
+        engine.one(f"SELECT COUNT(*) FROM (SELECT DISTINCT {u} FROM {parts.valid}) AS t")[0]
+    )
     for one, other in ((0, 1), (0, 2), (1, 2)):
-        last, first = (f"SELECT {u}, {f}(time) AS edge FROM {parts.three[p]} GROUP BY {u}" for p, f in ((one, "MAX"), (other, "MIN")))
+        last, first = (
+            f"SELECT {u}, {f}(time) AS edge FROM {parts.three[p]} GROUP BY {u}"
+            for p, f in ((one, "MAX"), (other, "MIN"))
+        )
         sql = (
             f"SELECT SUM(CASE WHEN l.edge > f.edge THEN 1 ELSE 0 END), SUM(CASE WHEN l.edge = f.edge THEN "
             f"1 ELSE 0 END) FROM ({last}) AS l JOIN ({first}) AS f ON l.{u} = f.{u}"
         )
         late, tied = (int(v or 0) for v in engine.one(sql))
-        numbers = {"users": late, "of": users, "part": RECBOLE_PARTS[other], "later": RECBOLE_PARTS[one]}
+        numbers = {
+            "users": late,
+            "of": users,
+            "part": RECBOLE_PARTS[other],
+            "later": RECBOLE_PARTS[one],
+        }
         if late:
             said = (
                 f"{count(late, 'user has', 'users have')} events in the {called[one]} later than their first "
@@ -272,11 +377,21 @@ def _order(parts: Parts, dated: bool) -> list[Finding]:
                 f"For {count(tied, 'user')} the last time in the {called[one]} is the first in the {called[other]}: "
                 f"which event is asked about was chosen by the order of rows."
             )
-            found.append(Finding("tied-target", "warning" if tied > 0.01 * users else "note", said, {**numbers, "users": tied}))
+            found.append(
+                Finding(
+                    "tied-target",
+                    "warning" if tied > 0.01 * users else "note",
+                    said,
+                    {**numbers, "users": tied},
+                )
+            )
     first = engine.one(f"SELECT MIN(time) FROM {parts.valid}")[0]
     if first is not None:
         late, total = (
-            int(v or 0) for v in engine.one(f"SELECT SUM(CASE WHEN time >= {first} THEN 1 ELSE 0 END), COUNT(*) FROM {parts.past}")
+            int(v or 0)
+            for v in engine.one(
+                f"SELECT SUM(CASE WHEN time >= {first} THEN 1 ELSE 0 END), COUNT(*) FROM {parts.past}"
+            )
         )
         if late:
             said = (
@@ -289,7 +404,12 @@ def _order(parts: Parts, dated: bool) -> list[Finding]:
                     "histories-after-targets",
                     "warning" if late > 0.1 * total else "note",
                     said,
-                    {"events": late, "of": total, "share": late / total, "first_target": show(int(first))},
+                    {
+                        "events": late,
+                        "of": total,
+                        "share": late / total,
+                        "first_target": show(int(first)),
+                    },
                 )
             )
     return found

@@ -26,7 +26,13 @@ class Finding:
 def share(part: int | float, whole: int | float) -> str:
     """`12 %`, `0.4 %`, `less than 0.1 %`."""
     percent = 100 * part / max(whole, 1)
-    return "less than 0.1 %" if 0 < percent < 0.1 else f"{percent:.2g} %" if percent < 10 else f"{percent:.0f} %"
+    return (
+        "less than 0.1 %"
+        if 0 < percent < 0.1
+        else f"{percent:.2g} %"
+        if percent < 10
+        else f"{percent:.0f} %"
+    )
 
 
 def count(n: int, one: str, many: str = "") -> str:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from clickprint.core.events import COLUMNS, Role
+from clickprint.core.progress import Watch, silent
 from clickprint.core.time import DAY, HOUR, SECOND, Time, show
-from clickprint.core.watch import Watch, silent
 from clickprint.data.audit.finding import LISTED, Finding, count, share
 from clickprint.data.engine import name
 from clickprint.data.log import EventLog
@@ -17,17 +17,32 @@ from clickprint.data.log import EventLog
 MINUTE = 60 * SECOND
 WEEK = 7 * DAY
 # What looks like a bot. A moment is one time at which a user did something, however many events it holds: a basket of 500 lines is one.
-FAST_MOMENTS, FAST_MINUTES = 30, 5  # at least so many moments a minute, in at least so many minutes
-AWAKE_HOURS, AWAKE_DAYS = 22, 2  # at least so many different hours of a UTC day, on at least so many days
-PERIODIC_GAPS, PERIODIC_SHARE = 100, 0.9  # of at least so many gaps from 1 second to 1 day, so many are equal to the second
-HEAVY_SHARE, HEAVY_TIMES = 0.01, 100  # more than this share of all events, and so many times the mean user's
+FAST_MOMENTS, FAST_MINUTES = (
+    30,
+    5,
+)  # at least so many moments a minute, in at least so many minutes
+AWAKE_HOURS, AWAKE_DAYS = (
+    22,
+    2,
+)  # at least so many different hours of a UTC day, on at least so many days
+PERIODIC_GAPS, PERIODIC_SHARE = (
+    100,
+    0.9,
+)  # of at least so many gaps from 1 second to 1 day, so many are equal to the second
+HEAVY_SHARE, HEAVY_TIMES = (
+    0.01,
+    100,
+)  # more than this share of all events, and so many times the mean user's
 LONG_SESSION = 500  # moments of one session
 MANY_DUPLICATES = 0.001  # of all events, what was only shown left out
 MANY_TIES = 0.05  # of neighbouring events of a user at one time: the order is then the rule's, not the shop's
 CLOSED_DAYS = 2  # days in a row without an event, though such weekdays usually have one
 USUAL_DAYS = 0.5  # share of a weekday's dates that must have an event for it to be expected
 ONLY_MIDNIGHT = 0.99  # of a kind's events at 00:00:00
-UNREPEATED_EVENTS, UNREPEATED_EACH = 1_000, 5.0  # events about items, and events a user, before "nothing is ever repeated" means something
+UNREPEATED_EVENTS, UNREPEATED_EACH = (
+    1_000,
+    5.0,
+)  # events about items, and events a user, before "nothing is ever repeated" means something
 # Gaps between a user's events, upper ends: the bars of a picture.
 GAPS: tuple[tuple[Time, str], ...] = (
     (1, "none"),
@@ -45,7 +60,9 @@ GAPS: tuple[tuple[Time, str], ...] = (
     (90 * DAY, "90 days"),
     (10_000 * DAY, "more"),
 )
-FIRST, LATER, BY_KIND, BY_ITEM, BY_REST, EQUAL = range(6)  # what tells an event from the same user's event before it
+FIRST, LATER, BY_KIND, BY_ITEM, BY_REST, EQUAL = range(
+    6
+)  # what tells an event from the same user's event before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +90,20 @@ class _Day:
     midnight: int
 
 
-def audit_log(log: EventLog, *, written: Time | None = None, watch: Watch = silent) -> tuple[list[Finding], Shape]:
+def audit_log(
+    log: EventLog, *, written: Time | None = None, watch: Watch = silent
+) -> tuple[list[Finding], Shape]:
     """Every finding of a log, and what its pictures show. `written` is when its files were written: nothing can have happened later."""
     total, users = _sizes(log)
     if not total:
-        return [Finding("empty", "warning", "The log has no event: there is nothing to audit.", {"events": 0})], Shape((), (), (), ())
+        return [
+            Finding(
+                "empty",
+                "warning",
+                "The log has no event: there is nothing to audit.",
+                {"events": 0},
+            )
+        ], Shape((), (), (), ())
     clock = log.manifest.time == "clock"
     found: list[Finding] = []
     steps = 6
@@ -95,7 +121,9 @@ def audit_log(log: EventLog, *, written: Time | None = None, watch: Watch = sile
     watch("audit log", 4, steps)
     found += [*_unrepeated(log, users), *_manifest(log, total)]
     watch("audit log", 5, steps)
-    shape = Shape(gaps if clock else (), _popularity(log), *(_retention(log) if clock else ((), ())))
+    shape = Shape(
+        gaps if clock else (), _popularity(log), *(_retention(log) if clock else ((), ()))
+    )
     watch("audit log", steps, steps)
     return found, shape
 
@@ -127,24 +155,37 @@ def _neighbours(log: EventLog, total: int) -> tuple[list[Finding], tuple[tuple[s
         f"LAG({c}) OVER (PARTITION BY {name('user')} ORDER BY {order}) AS {name('before ' + str(i))}"
         for i, c in enumerate(("time", "kind", "item", *rest))
     )
-    other = " OR ".join(f"{c} IS DISTINCT FROM {name('before ' + str(i))}" for i, c in enumerate(rest, 3)) or "1 = 0"
+    other = (
+        " OR ".join(
+            f"{c} IS DISTINCT FROM {name('before ' + str(i))}" for i, c in enumerate(rest, 3)
+        )
+        or "1 = 0"
+    )
     t, k, v = (name(f"before {i}") for i in range(3))
     step = (
         f"CASE WHEN {t} IS NULL THEN {FIRST} WHEN time > {t} THEN {LATER} WHEN kind <> {k} THEN {BY_KIND} "
         f"WHEN item IS DISTINCT FROM {v} THEN {BY_ITEM} WHEN {other} THEN {BY_REST} ELSE {EQUAL} END"
     )
-    gap = f"CASE WHEN {t} IS NULL THEN -1 " + " ".join(f"WHEN time - {t} < {end} THEN {i}" for i, (end, _) in enumerate(GAPS)) + " END"
+    gap = (
+        f"CASE WHEN {t} IS NULL THEN -1 "
+        + " ".join(f"WHEN time - {t} < {end} THEN {i}" for i, (end, _) in enumerate(GAPS))
+        + " END"
+    )
     pairs = (
         f"SELECT kind, {step} AS step, COALESCE({gap}, {len(GAPS) - 1}) AS gap FROM (SELECT kind, time, "
         f"item{''.join(', ' + c for c in rest)}, "
     )
     pairs += f"{before} FROM {log.events}) AS w"
-    table = log.engine.arrays(f"SELECT kind, step, gap, COUNT(*) AS n FROM ({pairs}) AS p GROUP BY kind, step, gap")
+    table = log.engine.arrays(
+        f"SELECT kind, step, gap, COUNT(*) AS n FROM ({pairs}) AS p GROUP BY kind, step, gap"
+    )
     n = table["n"].astype(np.int64)
 
     def by(*steps: int) -> dict[str, int]:
         mask = np.isin(table["step"], steps)
-        kinds = np.bincount(table["kind"][mask].astype(np.int64), n[mask], len(log.manifest.kinds)).astype(np.int64)
+        kinds = np.bincount(
+            table["kind"][mask].astype(np.int64), n[mask], len(log.manifest.kinds)
+        ).astype(np.int64)
         return {kind.name: int(c) for kind, c in zip(log.manifest.kinds, kinds, strict=True) if c}
 
     sums = np.bincount(table["step"].astype(np.int64), n, 6).astype(np.int64).tolist()
@@ -171,12 +212,22 @@ def _neighbours(log: EventLog, total: int) -> tuple[list[Finding], tuple[tuple[s
                 "note",
                 f"{count(sums[BY_REST], 'event')} ({share(sums[BY_REST], total)}) have the user, time, kind and item of another one and "
                 f"differ only in {' or '.join(columns)}, {_list(kinds)}.",
-                {"events": sums[BY_REST], "share": sums[BY_REST] / total, "kinds": kinds, "columns": columns},
+                {
+                    "events": sums[BY_REST],
+                    "share": sums[BY_REST] / total,
+                    "kinds": kinds,
+                    "columns": columns,
+                },
             )
         )
     tied, pairs_ = sum(sums[BY_KIND:]), sum(sums[LATER:])
     if tied:
-        resolved = {"kind": sums[BY_KIND], "item": sums[BY_ITEM], "rest": sums[BY_REST], "equal": sums[EQUAL]}
+        resolved = {
+            "kind": sums[BY_KIND],
+            "item": sums[BY_ITEM],
+            "rest": sums[BY_REST],
+            "equal": sums[EQUAL],
+        }
         found.append(
             Finding(
                 "ties",
@@ -189,14 +240,22 @@ def _neighbours(log: EventLog, total: int) -> tuple[list[Finding], tuple[tuple[s
                 "gaps",
             )
         )
-    gaps = np.bincount(table["gap"][table["gap"] >= 0].astype(np.int64), n[table["gap"] >= 0], len(GAPS)).astype(np.int64)
-    return found, tuple((said, int(c)) for (_, said), c in zip(GAPS, gaps.tolist(), strict=True)) if pairs_ else ()
+    gaps = np.bincount(
+        table["gap"][table["gap"] >= 0].astype(np.int64), n[table["gap"] >= 0], len(GAPS)
+    ).astype(np.int64)
+    return found, tuple(
+        (said, int(c)) for (_, said), c in zip(GAPS, gaps.tolist(), strict=True)
+    ) if pairs_ else ()
 
 
 def _list(counts: dict[str, int]) -> str:
     """`of these 12 buy, 3 view`."""
     ranked = sorted(counts.items(), key=lambda c: (-c[1], c[0]))
-    return "of these " + ", ".join(f"{n:,} {kind}" for kind, n in ranked[:4]) + (", …" if len(ranked) > 4 else "")
+    return (
+        "of these "
+        + ", ".join(f"{n:,} {kind}" for kind, n in ranked[:4])
+        + (", …" if len(ranked) > 4 else "")
+    )
 
 
 # -- times ------------------------------------------------------------------------------------------------------------------------
@@ -221,7 +280,9 @@ def _closed(days: list[_Day]) -> list[Finding]:
         every = np.concatenate([seen[:1], seen[-1:]])
     has = np.isin(every, seen)
     weekday = every % 7
-    usual = np.bincount(weekday, has, 7) >= USUAL_DAYS * np.maximum(np.bincount(weekday, minlength=7), 1)
+    usual = np.bincount(weekday, has, 7) >= USUAL_DAYS * np.maximum(
+        np.bincount(weekday, minlength=7), 1
+    )
     # A log with long holes leaves no weekday usual; then every day is expected.
     expected = usual[weekday] if usual.any() else np.ones(len(every), bool)
     lost = every[~has & expected]
@@ -231,7 +292,12 @@ def _closed(days: list[_Day]) -> list[Finding]:
     place = int(holes.argmax()) if len(holes) else 0
     longest = int(holes.max()) if len(holes) else 0
     start = int(seen[place] + 1) * DAY
-    numbers = {"days": int((~has).sum()), "unexpected": len(lost), "longest": longest, "longest_from": show(start)[:10]}
+    numbers = {
+        "days": int((~has).sum()),
+        "unexpected": len(lost),
+        "longest": longest,
+        "longest_from": show(start)[:10],
+    }
     return [
         Finding(
             "gap-days",
@@ -248,7 +314,10 @@ def _closed(days: list[_Day]) -> list[Finding]:
 def _midnights(log: EventLog, days: list[_Day]) -> list[Finding]:
     """Kinds whose events have a date but no clock."""
     found = []
-    kinds = {k: list(rows) for k, rows in groupby(sorted(days, key=lambda d: d.kind), key=lambda d: d.kind)}
+    kinds = {
+        k: list(rows)
+        for k, rows in groupby(sorted(days, key=lambda d: d.kind), key=lambda d: d.kind)
+    }
     dated = {
         log.manifest.kinds[k].name: sum(d.events for d in rows)
         for k, rows in kinds.items()
@@ -282,13 +351,21 @@ def _midnights(log: EventLog, days: list[_Day]) -> list[Finding]:
 def _future(log: EventLog, written: Time | None) -> list[Finding]:
     if written is None:
         return []
-    n, last = log.engine.one(f"SELECT COUNT(*), MAX(time) FROM {log.events} WHERE time > {written}")
+    n, last = log.engine.one(
+        f"SELECT COUNT(*), MAX(time) FROM {log.events} WHERE time > {written}"
+    )
     if not n:
         return []
-    said = (
-        f"{count(int(n), 'event')} happened after the files were written ({show(written)}), the last at {show(int(last))}: a wrong clock."
-    )
-    return [Finding("future", "warning", said, {"events": int(n), "written": show(written), "last": show(int(last))}, "days")]
+    said = f"{count(int(n), 'event')} happened after the files were written ({show(written)}), the last at {show(int(last))}: a wrong clock."
+    return [
+        Finding(
+            "future",
+            "warning",
+            said,
+            {"events": int(n), "written": show(written), "last": show(int(last))},
+            "days",
+        )
+    ]
 
 
 # -- bursts -----------------------------------------------------------------------------------------------------------------------
@@ -299,7 +376,9 @@ def _bots(log: EventLog, total: int, users: int) -> list[Finding]:
     u, engine = name("user"), log.engine
     moments = f"SELECT DISTINCT {u}, time FROM {log.events} WHERE {_without(log, Role.EXPOSE)}"
     minute = floor_sql("time", MINUTE)
-    minutes = engine.keep(f"SELECT {u}, {minute} AS minute, COUNT(*) AS n FROM ({moments}) AS m GROUP BY {u}, {minute}")
+    minutes = engine.keep(
+        f"SELECT {u}, {minute} AS minute, COUNT(*) AS n FROM ({moments}) AS m GROUP BY {u}, {minute}"
+    )
     fast = (
         f"SELECT {u}, COUNT(*) AS times, MAX(n) AS most FROM {minutes} WHERE n >= {FAST_MOMENTS} GROUP "
         f"BY {u} HAVING COUNT(*) >= {FAST_MINUTES}"
@@ -320,7 +399,9 @@ def _bots(log: EventLog, total: int, users: int) -> list[Finding]:
             f"moments of one minute, in {FAST_MINUTES} or more minutes; the busiest, user {rows['ids'][0]}, "
             f"in {rows['times']:,} of them, up to {rows['most']:,} a minute."
         )
-        found.append(Finding("bots-fast", "warning", f"{said} No hand is so fast.", _who(rows), "activity"))
+        found.append(
+            Finding("bots-fast", "warning", f"{said} No hand is so fast.", _who(rows), "activity")
+        )
     rows = _top(log, awake)
     if rows:
         said = (
@@ -329,7 +410,11 @@ def _bots(log: EventLog, total: int, users: int) -> list[Finding]:
         )
         found.append(
             Finding(
-                "bots-awake", "warning", f"{said} Nobody is awake so long: a script, or an account of many people.", _who(rows), "activity"
+                "bots-awake",
+                "warning",
+                f"{said} Nobody is awake so long: a script, or an account of many people.",
+                _who(rows),
+                "activity",
             )
         )
     rows = _top(log, periodic)
@@ -357,15 +442,21 @@ def _heavy(log: EventLog, total: int, users: int) -> list[Finding]:
         f"user {rows['ids'][0]} makes {share(rows['times'], total)} ({rows['times']:,} events): a script, "
         f"a till or an account of many people."
     )
-    return [Finding("bots-heavy", "warning", said, _who(rows) | {"share": rows["times"] / total}, "activity")]
+    return [
+        Finding(
+            "bots-heavy",
+            "warning",
+            said,
+            _who(rows) | {"share": rows["times"] / total},
+            "activity",
+        )
+    ]
 
 
 def _sessions(log: EventLog) -> list[Finding]:
     if "session" not in log.manifest.columns:
         return []
-    moments = (
-        f"SELECT DISTINCT session AS {name('user')}, time FROM {log.events} WHERE session IS NOT NULL AND {_without(log, Role.EXPOSE)}"
-    )
+    moments = f"SELECT DISTINCT session AS {name('user')}, time FROM {log.events} WHERE session IS NOT NULL AND {_without(log, Role.EXPOSE)}"
     sql = (
         f"SELECT {name('user')}, COUNT(*) AS times, COUNT(*) AS most FROM ({moments}) AS m GROUP BY "
         f"{name('user')} HAVING COUNT(*) >= {LONG_SESSION}"
@@ -384,14 +475,26 @@ def _sessions(log: EventLog) -> list[Finding]:
 def _top(log: EventLog, sql: str) -> dict[str, Any]:
     """How many rows (user, times, most) there are, and the first few users; empty where there is none."""
     u = name("user")
-    found = log.engine.arrays(f"SELECT *, COUNT(*) OVER () AS many FROM ({sql}) AS s ORDER BY times DESC, {u} LIMIT {LISTED}")
+    found = log.engine.arrays(
+        f"SELECT *, COUNT(*) OVER () AS many FROM ({sql}) AS s ORDER BY times DESC, {u} LIMIT {LISTED}"
+    )
     if not len(found["user"]):
         return {}
-    return {"many": int(found["many"][0]), "ids": found["user"].tolist(), "times": int(found["times"][0]), "most": int(found["most"][0])}
+    return {
+        "many": int(found["many"][0]),
+        "ids": found["user"].tolist(),
+        "times": int(found["times"][0]),
+        "most": int(found["most"][0]),
+    }
 
 
 def _who(rows: dict[str, Any]) -> dict[str, Any]:
-    return {"users": rows["many"], "ids": rows["ids"], "times": rows["times"], "most": rows["most"]}
+    return {
+        "users": rows["many"],
+        "ids": rows["ids"],
+        "times": rows["times"],
+        "most": rows["most"],
+    }
 
 
 # -- items ------------------------------------------------------------------------------------------------------------------------
@@ -400,20 +503,36 @@ def _who(rows: dict[str, Any]) -> dict[str, Any]:
 def _unlisted(log: EventLog, total: int) -> list[Finding]:
     listed = f"SELECT DISTINCT item FROM {log.items}"
     if not log.engine.one(f"SELECT COUNT(*) FROM ({listed}) AS l")[0]:
-        return [Finding("no-catalogue", "note", "The log has no catalogue: nothing is known of an item but its number.", {})]
+        return [
+            Finding(
+                "no-catalogue",
+                "note",
+                "The log has no catalogue: nothing is known of an item but its number.",
+                {},
+            )
+        ]
     each = f"SELECT item, COUNT(*) AS n FROM {log.events} WHERE item IS NOT NULL GROUP BY item"
     sql = (
         f"SELECT COUNT(*), COALESCE(SUM(CASE WHEN l.item IS NULL THEN 1 ELSE 0 END), 0), COALESCE(SUM(CASE "
         f"WHEN l.item IS NULL THEN n ELSE 0 END), 0) FROM ({each}) AS e"
     )
-    items, lost, events = (int(v) for v in log.engine.one(f"{sql} LEFT JOIN ({listed}) AS l ON e.item = l.item"))
+    items, lost, events = (
+        int(v) for v in log.engine.one(f"{sql} LEFT JOIN ({listed}) AS l ON e.item = l.item")
+    )
     if not lost:
         return []
     said = (
         f"{lost:,} of {count(items, 'item')} with events are not in the catalogue ({count(events, 'event')}, "
         f"{share(events, total)}): nothing is known of them."
     )
-    return [Finding("unlisted-items", "warning" if events > 0.01 * total else "note", said, {"items": lost, "of": items, "events": events})]
+    return [
+        Finding(
+            "unlisted-items",
+            "warning" if events > 0.01 * total else "note",
+            said,
+            {"items": lost, "of": items, "events": events},
+        )
+    ]
 
 
 def _too_early(log: EventLog) -> list[Finding]:
@@ -422,7 +541,12 @@ def _too_early(log: EventLog) -> list[Finding]:
         return []
     known = f"SELECT item, MIN(known_from) AS known FROM {log.items} GROUP BY item HAVING COUNT(*) = COUNT(known_from)"
     sql = f"SELECT COUNT(*) AS n, COUNT(DISTINCT e.item) AS items FROM {log.events} AS e JOIN ({known}) AS k ON e.item = k.item "
-    n, items = (int(v) for v in log.engine.one(f"{sql}WHERE e.kind IN ({', '.join(map(str, codes))}) AND e.time < k.known"))
+    n, items = (
+        int(v)
+        for v in log.engine.one(
+            f"{sql}WHERE e.kind IN ({', '.join(map(str, codes))}) AND e.time < k.known"
+        )
+    )
     if not n:
         return []
     said = (
@@ -435,7 +559,9 @@ def _too_early(log: EventLog) -> list[Finding]:
 def _unrepeated(log: EventLog, users: int) -> list[Finding]:
     """A log that keeps one event a user, item and kind: what was repeated is gone."""
     each = f"SELECT kind, COUNT(*) AS n FROM {log.events} WHERE item IS NOT NULL GROUP BY {name('user')}, kind, item"
-    pairs, events = (int(v or 0) for v in log.engine.one(f"SELECT COUNT(*), SUM(n) FROM ({each}) AS e"))
+    pairs, events = (
+        int(v or 0) for v in log.engine.one(f"SELECT COUNT(*), SUM(n) FROM ({each}) AS e")
+    )
     if events != pairs or events < UNREPEATED_EVENTS or events < UNREPEATED_EACH * users:
         return []
     said = (
@@ -452,13 +578,31 @@ def _manifest(log: EventLog, total: int) -> list[Finding]:
     found = []
     rejected = sum(log.manifest.rejected.values())
     if rejected:
-        reasons = ", ".join(f"{n:,} {reason}" for reason, n in sorted(log.manifest.rejected.items(), key=lambda r: (-r[1], r[0]))[:4])
+        reasons = ", ".join(
+            f"{n:,} {reason}"
+            for reason, n in sorted(log.manifest.rejected.items(), key=lambda r: (-r[1], r[0]))[:4]
+        )
         said = f"{count(rejected, 'row')} of the source could not be read: {reasons}{', …' if len(log.manifest.rejected) > 4 else ''}."
-        found.append(Finding("rejected", "warning" if rejected > 0.01 * total else "note", said, dict(log.manifest.rejected)))
+        found.append(
+            Finding(
+                "rejected",
+                "warning" if rejected > 0.01 * total else "note",
+                said,
+                dict(log.manifest.rejected),
+            )
+        )
     seen = log.engine.arrays(f"SELECT DISTINCT kind FROM {log.events}")["kind"].tolist()
     never = [k.name for code, k in enumerate(log.manifest.kinds) if code not in seen]
     if never:
-        found.append(Finding("unseen-kinds", "note", f"No event is of the {_kinds(never)} {', '.join(never)}.", {"kinds": never}, "kinds"))
+        found.append(
+            Finding(
+                "unseen-kinds",
+                "note",
+                f"No event is of the {_kinds(never)} {', '.join(never)}.",
+                {"kinds": never},
+                "kinds",
+            )
+        )
     return found
 
 
@@ -474,7 +618,9 @@ POINTS = 150  # of the curve
 def _popularity(log: EventLog) -> tuple[tuple[int, float], ...]:
     """From how many items have n events: the share of all events about items that the r most frequent items make."""
     each = f"SELECT item, COUNT(*) AS n FROM {log.events} WHERE item IS NOT NULL GROUP BY item"
-    found = log.engine.arrays(f"SELECT n, COUNT(*) AS m FROM ({each}) AS e GROUP BY n ORDER BY n DESC")
+    found = log.engine.arrays(
+        f"SELECT n, COUNT(*) AS m FROM ({each}) AS e GROUP BY n ORDER BY n DESC"
+    )
     n, m = found["n"].astype(np.int64), found["m"].astype(np.int64)
     if not len(n):
         return ()
@@ -493,7 +639,9 @@ def _retention(log: EventLog) -> tuple[tuple[Time, ...], tuple[tuple[int, ...], 
     week = f"{floor_sql(f'(time - {MONDAY})', WEEK)} + {MONDAY}"
     weeks = f"SELECT DISTINCT {u}, {week} AS week FROM {log.events}"
     each = f"SELECT {u}, week, MIN(week) OVER (PARTITION BY {u}) AS first FROM ({weeks}) AS w"
-    found = log.engine.arrays(f"SELECT first, week, COUNT(*) AS n FROM ({each}) AS e GROUP BY first, week ORDER BY first, week")
+    found = log.engine.arrays(
+        f"SELECT first, week, COUNT(*) AS n FROM ({each}) AS e GROUP BY first, week ORDER BY first, week"
+    )
     cohorts, row = np.unique(found["first"], return_inverse=True)
     age = (found["week"] - found["first"]) // WEEK
     if len(age) and age.max() > 1_000:  # one event of the year 1900: no picture

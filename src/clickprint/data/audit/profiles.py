@@ -8,21 +8,31 @@ from jaxtyping import Bool, Float64, Int64
 from clickprint.core.errors import DataError
 from clickprint.core.events import Role
 from clickprint.core.profiles import USERS_FILE, VECTORS_FILE, problems
+from clickprint.core.progress import Watch, silent
 from clickprint.core.time import Window
-from clickprint.core.watch import Watch, silent
 from clickprint.data.audit.finding import LISTED, Finding, count
 from clickprint.data.engine import name
 from clickprint.data.log import EventLog
 
 POSITIVES = 20  # users with the target, and without it, before a column can be blamed
-KNOWS, AHEAD = 0.995, 0.05  # a leak: so good on a window, and so much better than on the days before the cutoff
+KNOWS, AHEAD = (
+    0.995,
+    0.05,
+)  # a leak: so good on a window, and so much better than on the days before the cutoff
 STRANGE, FAR_AHEAD = 0.9, 0.1  # suspicious
-TARGETS = 8  # items, and values of each attribute, most bought in a window, that columns are tried on
+TARGETS = (
+    8  # items, and values of each attribute, most bought in a window, that columns are tried on
+)
 BITS = 1 << 16  # float16 has no more values: columns are counted, not sorted
 
 
 def audit_profiles(
-    folder: Path, log: EventLog, windows: tuple[Window, Window] | None, attributes: tuple[str, ...] = (), *, watch: Watch = silent
+    folder: Path,
+    log: EventLog,
+    windows: tuple[Window, Window] | None,
+    attributes: tuple[str, ...] = (),
+    *,
+    watch: Watch = silent,
 ) -> list[Finding]:
     """Findings of the profiles in a folder. Without windows (no clock, no purchase) only the columns themselves are looked at.
 
@@ -31,7 +41,14 @@ def audit_profiles(
     faults = problems(folder, None)
     users, vectors = _open(folder, faults)
     found = (
-        [Finding("invalid-profiles", "warning", f"The challenge's validator refuses them: {'; '.join(faults)}.", {"faults": faults})]
+        [
+            Finding(
+                "invalid-profiles",
+                "warning",
+                f"The challenge's validator refuses them: {'; '.join(faults)}.",
+                {"faults": faults},
+            )
+        ]
         if faults
         else []
     )
@@ -46,12 +63,18 @@ def _open(folder: Path, faults: list[str]) -> tuple[Int64[np.ndarray, "U"], np.n
         users = np.load(folder / USERS_FILE, allow_pickle=False)
         vectors = np.load(folder / VECTORS_FILE, mmap_mode="r", allow_pickle=False)
         shaped = (
-            users.ndim == 1 and vectors.ndim == 2 and len(users) == len(vectors) and users.dtype.kind in "iu" and vectors.dtype.kind == "f"
+            users.ndim == 1
+            and vectors.ndim == 2
+            and len(users) == len(vectors)
+            and users.dtype.kind in "iu"
+            and vectors.dtype.kind == "f"
         )
     except (OSError, ValueError, EOFError, AttributeError):
         shaped = False
     if not shaped:
-        raise DataError(str(folder), faults or ["not profiles: expected whole numbers (U) and floats (U, D)"])
+        raise DataError(
+            str(folder), faults or ["not profiles: expected whole numbers (U) and floats (U, D)"]
+        )
     return users.astype(np.int64), vectors
 
 
@@ -74,11 +97,23 @@ def _columns(users: Int64[np.ndarray, "U"], vectors: np.ndarray) -> list[Finding
     found = []
     if nan or infinite:
         found.append(
-            Finding("not-finite", "warning", f"{nan:,} values are NaN and {infinite:,} infinite.", {"nan": nan, "infinite": infinite})
+            Finding(
+                "not-finite",
+                "warning",
+                f"{nan:,} values are NaN and {infinite:,} infinite.",
+                {"nan": nan, "infinite": infinite},
+            )
         )
     if constant:
         said = f"{len(constant):,} of {count(vectors.shape[1], 'column')} hold one value for every user: {_some(constant)}."
-        found.append(Finding("constant-columns", "note", said, {"columns": constant[:LISTED], "count": len(constant)}))
+        found.append(
+            Finding(
+                "constant-columns",
+                "note",
+                said,
+                {"columns": constant[:LISTED], "count": len(constant)},
+            )
+        )
     for what in ("user id", "file order"):
         columns = [c for c, w in ordered if w == what]
         if columns:
@@ -134,7 +169,14 @@ def _leaks(
         for target, truth in _targets(log, window, users, attributes).items():
             if POSITIVES <= truth.sum() <= len(truth) - POSITIVES:
                 past = _did(log, target, before, users)
-                asked.append((("train window", "validation window")[place], target, np.flatnonzero(truth), np.flatnonzero(past)))
+                asked.append(
+                    (
+                        ("train window", "validation window")[place],
+                        target,
+                        np.flatnonzero(truth),
+                        np.flatnonzero(past),
+                    )
+                )
     leaks, strange = [], []
     for c in range(vectors.shape[1] if asked else 0):
         if c % 64 == 0:
@@ -148,7 +190,13 @@ def _leaks(
                 continue
             then = _auroc(ranks, past) if 0 < len(past) < len(users) else 0.5
             good, earlier = (now, then) if now >= 0.5 else (1 - now, 1 - then)
-            row = {"column": c, "window": called, "target": target[2], "auroc": round(good, 4), "auroc_before": round(earlier, 4)}
+            row = {
+                "column": c,
+                "window": called,
+                "target": target[2],
+                "auroc": round(good, 4),
+                "auroc_before": round(earlier, 4),
+            }
             row["positives"] = len(truth)
             if good >= KNOWS and good - earlier >= AHEAD:
                 leaks.append(row)
@@ -174,7 +222,12 @@ def _blame(name_: str, severity: str, rows: list[dict], verdict: str) -> Finding
         f"in all: {_some(columns)}."
     )
     assert severity in ("leak", "warning")
-    return Finding(name_, "leak" if severity == "leak" else "warning", said, {"columns": columns, "found": rows[:50]})
+    return Finding(
+        name_,
+        "leak" if severity == "leak" else "warning",
+        said,
+        {"columns": columns, "found": rows[:50]},
+    )
 
 
 _Target = tuple[str, int, str]  # column, value, what is said of it
@@ -191,7 +244,10 @@ def _targets(
             f"SELECT value, COUNT(*) AS n FROM ({_bought(log, column, window, buys)}) AS b GROUP BY value "
             f"ORDER BY n DESC, value LIMIT {TARGETS}"
         )
-        wanted += [(column, int(v), f"who buys {column} {v}") for v in log.engine.arrays(sql)["value"].tolist()]
+        wanted += [
+            (column, int(v), f"who buys {column} {v}")
+            for v in log.engine.arrays(sql)["value"].tolist()
+        ]
     return {target: _did(log, target, window, users) for target in wanted}
 
 
@@ -211,7 +267,9 @@ def _bought(log: EventLog, column: str, window: Window, which: str) -> str:
     )
 
 
-def _did(log: EventLog, target: _Target, window: Window, users: Int64[np.ndarray, "U"]) -> Bool[np.ndarray, "U"]:
+def _did(
+    log: EventLog, target: _Target, window: Window, users: Int64[np.ndarray, "U"]
+) -> Bool[np.ndarray, "U"]:
     column, value, _ = target
     if column in ("", "*"):
         which = _buys(log) if column == "" else "1 = 1"
@@ -234,7 +292,9 @@ def _mid_ranks(column: np.ndarray) -> Float64[np.ndarray, "U"] | None:
         if not np.isfinite(half).all():
             return None
         bits = (half + np.float16(0)).view(np.uint16).astype(np.int64)
-        key = np.where(bits < 0x8000, bits + 0x8000, BITS - 1 - bits)  # in the order of the numbers
+        key = np.where(
+            bits < 0x8000, bits + 0x8000, BITS - 1 - bits
+        )  # in the order of the numbers
         counts = np.bincount(key, minlength=BITS)
         if counts.max() == len(half):
             return None
@@ -250,6 +310,8 @@ def _auroc(ranks: Float64[np.ndarray, "U"], positive: Int64[np.ndarray, "P"]) ->
     return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * (len(ranks) - n)))
 
 
-def log_attributes(log: EventLog, kinds: tuple[str, ...] = ("category", "price_bucket")) -> tuple[str, ...]:
+def log_attributes(
+    log: EventLog, kinds: tuple[str, ...] = ("category", "price_bucket")
+) -> tuple[str, ...]:
     """The attributes whose values are bought: categories and price buckets."""
     return tuple(a for a, k in log.manifest.attributes.items() if k.value in kinds)

@@ -11,8 +11,8 @@ from jaxtyping import Float64, Int64
 
 from clickprint.core.events import COLUMNS, REQUIRED, Role
 from clickprint.core.items import AttributeKind
+from clickprint.core.progress import Watch, silent
 from clickprint.core.time import Time, show
-from clickprint.core.watch import Watch, silent
 from clickprint.data.audit.finding import LISTED, Finding, count, share
 from clickprint.data.engine import Engine, name
 from clickprint.data.log import EventLog
@@ -69,8 +69,13 @@ class Parts:
 def of_time(log: EventLog, split: Split, name_: str) -> Parts:
     """Our own split by time; label lists by the tasks' rule."""
     codes = log.manifest.codes(Role.BUY)
-    cuts = [f"time < {split.train.start}", *(f"time >= {w.start} AND time < {w.end}" for w in (split.train, split.valid))]
-    past, train, valid = (log.engine.view(f"SELECT * FROM {log.events} WHERE {cut}") for cut in cuts)
+    cuts = [
+        f"time < {split.train.start}",
+        *(f"time >= {w.start} AND time < {w.end}" for w in (split.train, split.valid)),
+    ]
+    past, train, valid = (
+        log.engine.view(f"SELECT * FROM {log.events} WHERE {cut}") for cut in cuts
+    )
     parts = Parts(
         name=name_,
         engine=log.engine,
@@ -86,11 +91,16 @@ def of_time(log: EventLog, split: Split, name_: str) -> Parts:
     )
     kinds = (AttributeKind.CATEGORY, AttributeKind.PRICE_BUCKET)
     columns = ["item", *(a for a, k in log.manifest.attributes.items() if k in kinds)]
-    lists = [LabelList(task=f"propensity_{c}", column=c, values=_most(parts, parts.train, c, TOP)[0]) for c in columns]
+    lists = [
+        LabelList(task=f"propensity_{c}", column=c, values=_most(parts, parts.train, c, TOP)[0])
+        for c in columns
+    ]
     return replace(parts, labels=tuple(found for found in lists if len(found.values)))
 
 
-def audit_parts(parts: Parts, *, made_elsewhere: bool, watch: Watch = silent) -> tuple[list[Finding], dict[str, str]]:
+def audit_parts(
+    parts: Parts, *, made_elsewhere: bool, watch: Watch = silent
+) -> tuple[list[Finding], dict[str, str]]:
     """Every finding of a split, and its fingerprint by part. What only files can have wrong is asked only of `made_elsewhere`."""
     steps = 5
     stage = f"audit split {parts.name}"
@@ -118,11 +128,24 @@ def _sizes(parts: Parts, sizes: Sequence[int]) -> Finding:
         first, second, end = (show(t) for t in parts.bounds)
         where = f" The {parts.called[1]} starts at {first}, the {parts.called[2]} at {second} and ends before {end}."
     empty = [called for called, n in zip(parts.called, sizes, strict=True) if not n]
-    said = ", ".join(f"{count(n, 'event')} in the {called}" for called, n in zip(parts.called, sizes, strict=True)) + "." + where
+    said = (
+        ", ".join(
+            f"{count(n, 'event')} in the {called}"
+            for called, n in zip(parts.called, sizes, strict=True)
+        )
+        + "."
+        + where
+    )
     if empty:
         said += f" Nothing is in the {' and the '.join(empty)}."
     bounds = {"bounds": [show(t) for t in parts.bounds]} if parts.bounds else {}
-    return Finding("sizes", "warning" if empty else "note", said, dict(zip(PARTS, sizes, strict=True)) | bounds, "timeline")
+    return Finding(
+        "sizes",
+        "warning" if empty else "note",
+        said,
+        dict(zip(PARTS, sizes, strict=True)) | bounds,
+        "timeline",
+    )
 
 
 # -- what crosses a cut -----------------------------------------------------------------------------------------------------------
@@ -134,15 +157,27 @@ def _after(parts: Parts) -> list[Finding]:
         return []
     train, valid, end = parts.bounds
     found = []
-    late = parts.engine.arrays(f"SELECT kind, COUNT(*) AS n, MAX(time) AS last FROM {parts.past} WHERE time >= {train} GROUP BY kind")
+    late = parts.engine.arrays(
+        f"SELECT kind, COUNT(*) AS n, MAX(time) AS last FROM {parts.past} WHERE time >= {train} GROUP BY kind"
+    )
     if n := int(late["n"].sum()):
         last = show(int(late["last"].max()))
         said = (
             f"{count(n, 'event')} of the {parts.called[0]} happened at or after its cutoff {show(train)}, the last at {last}: "
             "whatever is made from it knows the answers."
         )
-        found.append(Finding("input-after-cutoff", "leak", said, {"events": n, "cutoff": show(train), "last": last}, "timeline"))
-    for place, (relation, start, stop) in enumerate(((parts.train, train, valid), (parts.valid, valid, end))):
+        found.append(
+            Finding(
+                "input-after-cutoff",
+                "leak",
+                said,
+                {"events": n, "cutoff": show(train), "last": last},
+                "timeline",
+            )
+        )
+    for place, (relation, start, stop) in enumerate(
+        ((parts.train, train, valid), (parts.valid, valid, end))
+    ):
         called = parts.called[place + 1]
         sides = (
             f"SUM(CASE WHEN time < {train} THEN 1 ELSE 0 END), SUM(CASE WHEN time >= {train} AND (time "
@@ -154,14 +189,30 @@ def _after(parts: Parts) -> list[Finding]:
                 f"{count(before, 'row')} of the {called} happened before the cutoff {show(train)}, in the {parts.called[0]}'s "
                 f"time: answers that are no future."
             )
-            found.append(Finding("target-before-cutoff", "leak", said, {"rows": before, "part": PARTS[place + 1]}, "timeline"))
+            found.append(
+                Finding(
+                    "target-before-cutoff",
+                    "leak",
+                    said,
+                    {"rows": before, "part": PARTS[place + 1]},
+                    "timeline",
+                )
+            )
         if across:
             other = parts.called[2 - place]
             said = (
                 f"{count(across, 'row')} of the {called} lie in the time of the {other}: the windows overlap, "
                 f"so what is learned from is scored."
             )
-            found.append(Finding("windows-overlap", "leak", said, {"rows": across, "part": PARTS[place + 1]}, "timeline"))
+            found.append(
+                Finding(
+                    "windows-overlap",
+                    "leak",
+                    said,
+                    {"rows": across, "part": PARTS[place + 1]},
+                    "timeline",
+                )
+            )
     return found
 
 
@@ -171,17 +222,21 @@ def _shared(parts: Parts) -> list[Finding]:
     for one, other in ((0, 1), (0, 2), (1, 2)):
         a, b = parts.three[one], parts.three[other]
         keys = f"SELECT DISTINCT {u}, item, time FROM"
-        sql = (
-            f"SELECT COUNT(*) FROM (SELECT {u}, item, time FROM {b} WHERE item IS NOT NULL) AS b JOIN ({keys} {a} WHERE {parts.buys}) AS a"
+        sql = f"SELECT COUNT(*) FROM (SELECT {u}, item, time FROM {b} WHERE item IS NOT NULL) AS b JOIN ({keys} {a} WHERE {parts.buys}) AS a"
+        n = int(
+            parts.engine.one(f"{sql} ON a.{u} = b.{u} AND a.item = b.item AND a.time = b.time")[0]
         )
-        n = int(parts.engine.one(f"{sql} ON a.{u} = b.{u} AND a.item = b.item AND a.time = b.time")[0])
         if n:
             said = (
                 f"{count(n, 'row')} of the {parts.called[other]} (user, item and time) also stand in the {parts.called[one]}: "
                 f"the answer is in what is learned from."
             )
             numbers = {"rows": n, "part": PARTS[other], "also_in": PARTS[one]}
-            found.append(Finding("target-in-history" if one == 0 else "windows-overlap", "leak", said, numbers))
+            found.append(
+                Finding(
+                    "target-in-history" if one == 0 else "windows-overlap", "leak", said, numbers
+                )
+            )
     return found
 
 
@@ -191,7 +246,8 @@ def _shared(parts: Parts) -> list[Finding]:
 def _cold(parts: Parts, column: str) -> Finding:
     c = name(column)
     each = " UNION ALL ".join(
-        f"SELECT DISTINCT {c}, {bit} AS bit FROM {p} WHERE {c} IS NOT NULL" for bit, p in zip((1, 2, 4), parts.three, strict=True)
+        f"SELECT DISTINCT {c}, {bit} AS bit FROM {p} WHERE {c} IS NOT NULL"
+        for bit, p in zip((1, 2, 4), parts.three, strict=True)
     )
     table = parts.engine.arrays(
         f"SELECT bits, COUNT(*) AS n FROM (SELECT {c}, SUM(bit) AS bits FROM ({each}) AS e GROUP BY {c}) AS s GROUP BY bits"
@@ -223,14 +279,25 @@ def _asked(parts: Parts) -> list[Finding]:
     found = []
     for part, called in ((parts.train, parts.called[1]), (parts.valid, parts.called[2])):
         buyers = f"SELECT DISTINCT {u} FROM {part} WHERE {parts.buys}"
-        n = int(parts.engine.one(f"SELECT COUNT(*) FROM ({buyers}) AS b JOIN {asked} AS a ON a.{u} = b.{u}")[0])
+        n = int(
+            parts.engine.one(
+                f"SELECT COUNT(*) FROM ({buyers}) AS b JOIN {asked} AS a ON a.{u} = b.{u}"
+            )[0]
+        )
         if n in (0, len(parts.population)):
             said = (
                 f"{'None' if not n else 'Every one'} of {count(len(parts.population), 'asked user')} bought "
                 f"in the {called}: churn and conversion have one answer, and the challenge counts their AUROC "
                 f"0."
             )
-            found.append(Finding("degenerate-churn", "warning", said, {"buyers": n, "asked": len(parts.population), "part": called}))
+            found.append(
+                Finding(
+                    "degenerate-churn",
+                    "warning",
+                    said,
+                    {"buyers": n, "asked": len(parts.population), "part": called},
+                )
+            )
     parts.engine.drop(asked)
     return found
 
@@ -244,9 +311,7 @@ def _bought(parts: Parts, relation: str, column: str, asked: str = "") -> str:
     value = "e.item" if column == "item" else f"c.{name(column)}"
     join = "" if column == "item" else f" JOIN ({parts.items}) AS c ON e.item = c.item"
     bought = f"(SELECT {u}, item FROM {relation} WHERE {parts.buys})"
-    each = (
-        f"SELECT {value} AS value, e.{u} AS who, COUNT(*) AS n FROM {bought} AS e{join} WHERE {value} IS NOT NULL GROUP BY {value}, e.{u}"
-    )
+    each = f"SELECT {value} AS value, e.{u} AS who, COUNT(*) AS n FROM {bought} AS e{join} WHERE {value} IS NOT NULL GROUP BY {value}, e.{u}"
     if not asked:
         return f"SELECT value, SUM(n) AS n, COUNT(*) AS users, COUNT(*) AS asked FROM ({each}) AS w GROUP BY value"
     return (
@@ -255,9 +320,13 @@ def _bought(parts: Parts, relation: str, column: str, asked: str = "") -> str:
     )
 
 
-def _most(parts: Parts, relation: str, column: str, top: int) -> tuple[Int64[np.ndarray, "T"], Int64[np.ndarray, "T"]]:
+def _most(
+    parts: Parts, relation: str, column: str, top: int
+) -> tuple[Int64[np.ndarray, "T"], Int64[np.ndarray, "T"]]:
     """The `top` values most bought (equal counts: the smaller first), and how often."""
-    found = parts.engine.arrays(f"SELECT value, n FROM ({_bought(parts, relation, column)}) AS b ORDER BY n DESC, value LIMIT {top}")
+    found = parts.engine.arrays(
+        f"SELECT value, n FROM ({_bought(parts, relation, column)}) AS b ORDER BY n DESC, value LIMIT {top}"
+    )
     return found["value"].astype(np.int64), found["n"].astype(np.int64)
 
 
@@ -265,15 +334,24 @@ def _labels(parts: Parts, labels: LabelList) -> list[Finding]:
     values = labels.values
     if not len(values):
         return [
-            Finding("no-labels", "warning", f"{labels.task}: the list of labels is empty, there is nothing to ask.", {"task": labels.task})
+            Finding(
+                "no-labels",
+                "warning",
+                f"{labels.task}: the list of labels is empty, there is nothing to ask.",
+                {"task": labels.task},
+            )
         ]
     wanted = parts.engine.keep(pa.table({"value": values}))
-    people = "" if parts.population is None else parts.engine.keep(pa.table({"user": parts.population}))
+    people = (
+        "" if parts.population is None else parts.engine.keep(pa.table({"user": parts.population}))
+    )
     n, users, asked = (np.zeros((3, len(values)), np.int64) for _ in range(3))
     place = np.argsort(values, kind="stable")
     for row, relation in enumerate(parts.three):
         counts = _bought(parts, relation, labels.column, people)
-        got = parts.engine.arrays(f"SELECT b.* FROM ({counts}) AS b JOIN {wanted} AS w ON b.value = w.value")
+        got = parts.engine.arrays(
+            f"SELECT b.* FROM ({counts}) AS b JOIN {wanted} AS w ON b.value = w.value"
+        )
         where = place[np.searchsorted(values[place], got["value"])]
         for table, column in ((n, "n"), (users, "users"), (asked, "asked")):
             table[row, where] = got[column].astype(np.int64)
@@ -302,7 +380,9 @@ def _chosen(parts: Parts, labels: LabelList, n: Int64[np.ndarray, "3 T"]) -> lis
         "not_in_train": int(unseen.sum()),
     }
     numbers |= {"among_most_bought": overlap}
-    if future.any() or (overlap["valid"] >= CHOSEN and overlap["valid"] > max(overlap["train"], overlap["past"])):
+    if future.any() or (
+        overlap["valid"] >= CHOSEN and overlap["valid"] > max(overlap["train"], overlap["past"])
+    ):
         some = ", ".join(map(str, labels.values[future][:LISTED].tolist()))
         said = (
             f"{labels.task}: {future.sum():,} of {count(len(labels.values), 'label')} were bought in the "
@@ -345,7 +425,9 @@ def _degenerate(parts: Parts, labels: LabelList, asked: Int64[np.ndarray, "3 T"]
     return [Finding("degenerate-labels", "warning" if charge >= 0.1 else "note", said, numbers)]
 
 
-def _popularity(labels: LabelList, n: Int64[np.ndarray, "3 T"], users: Int64[np.ndarray, "3 T"]) -> Finding:
+def _popularity(
+    labels: LabelList, n: Int64[np.ndarray, "3 T"], users: Int64[np.ndarray, "3 T"]
+) -> Finding:
     """Which counts a popularity file was made from, by the distance of the shares; sums of parts that leave out the future come first."""
     assert labels.popularity is not None
     given = labels.popularity / max(labels.popularity.sum(), 1e-300)
@@ -362,21 +444,29 @@ def _popularity(labels: LabelList, n: Int64[np.ndarray, "3 T"], users: Int64[np.
     for said, rows in sums.items():
         for what, counts in (("", n), (" (users)", users)):
             total = counts[list(rows)].sum(axis=0)
-            distances[said + what] = float(np.abs(total / max(total.sum(), 1) - given).sum()) if total.any() else 2.0
+            distances[said + what] = (
+                float(np.abs(total / max(total.sum(), 1) - given).sum()) if total.any() else 2.0
+            )
     honest = {k: d for k, d in distances.items() if "valid" not in k}
     future = {k: d for k, d in distances.items() if "valid" in k}
     near, far = min(honest, key=lambda k: honest[k]), min(future, key=lambda k: future[k])
     numbers = {"task": labels.task, "distances": distances}
     if honest[near] <= EQUAL:
         return Finding(
-            "popularity", "note", f"{labels.task}: the popularity equals the counts on {near}.", numbers | {"matches": near}, "popularity"
+            "popularity",
+            "note",
+            f"{labels.task}: the popularity equals the counts on {near}.",
+            numbers | {"matches": near},
+            "popularity",
         )
     if future[far] <= EQUAL or future[far] < honest[near] / 4:
         said = (
             f"{labels.task}: the popularity equals the counts on {far} (shares differ by {future[far]:.4f} "
             f"in sum; {honest[near]:.4f} from {near}): it was computed on the future."
         )
-        return Finding("popularity-from-future", "leak", said, numbers | {"matches": far}, "popularity")
+        return Finding(
+            "popularity-from-future", "leak", said, numbers | {"matches": far}, "popularity"
+        )
     closest = min(distances, key=lambda k: distances[k])
     said = (
         f"{labels.task}: the popularity equals no counts of this split; the nearest are those on {closest} "
@@ -395,7 +485,10 @@ def _active(parts: Parts) -> list[Finding]:
     asked = parts.engine.keep(pa.table({"user": np.unique(parts.active)}))
     before, after = (
         f"SELECT DISTINCT {u} FROM {p} WHERE {parts.buys}"
-        for p in (parts.past, f"(SELECT * FROM {parts.train} UNION ALL SELECT * FROM {parts.valid}) AS w")
+        for p in (
+            parts.past,
+            f"(SELECT * FROM {parts.train} UNION ALL SELECT * FROM {parts.valid}) AS w",
+        )
     )
     sql = (
         f"SELECT SUM(CASE WHEN b.{u} IS NULL AND f.{u} IS NOT NULL THEN 1 ELSE 0 END), SUM(CASE WHEN "
@@ -414,7 +507,9 @@ def _active(parts: Parts) -> list[Finding]:
         found.append(Finding("active-from-future", "leak", said, {"users": future, "of": total}))
     if never:
         said = f"{never:,} of {count(total, 'active client')} never bought: churn means nothing for them."
-        found.append(Finding("active-never-bought", "warning", said, {"users": never, "of": total}))
+        found.append(
+            Finding("active-never-bought", "warning", said, {"users": never, "of": total})
+        )
     return found
 
 
@@ -429,13 +524,24 @@ def _known_late(parts: Parts, made_elsewhere: bool) -> list[Finding]:
     items, events = (int(v) for v in parts.engine.one(sql))
     if not items:
         return []
-    so = "The files list them: features made of them know the future." if made_elsewhere else "A cut catalogue is without them."
+    so = (
+        "The files list them: features made of them know the future."
+        if made_elsewhere
+        else "A cut catalogue is without them."
+    )
     said = (
         f"{count(items, 'item')} with {count(events, 'event')} in the {parts.called[0]} have attributes "
         f"that are known only from the cutoff on "
         f"(known_from). {so}"
     )
-    return [Finding("known-late", "leak" if made_elsewhere else "note", said, {"items": items, "events": events})]
+    return [
+        Finding(
+            "known-late",
+            "leak" if made_elsewhere else "note",
+            said,
+            {"items": items, "events": events},
+        )
+    ]
 
 
 # -- leave-one-out ----------------------------------------------------------------------------------------------------------------
@@ -449,7 +555,10 @@ def of_last(log: EventLog) -> Parts:
     turns = f"SELECT {columns}, ROW_NUMBER() OVER (PARTITION BY {name('user')} ORDER BY {order}) AS turn, "
     turns += f"COUNT(*) OVER (PARTITION BY {name('user')}) AS length FROM {log.events} WHERE item IS NOT NULL"
     kept = log.engine.keep(f"SELECT * FROM ({turns}) AS t WHERE length >= 3")
-    past, valid, test = (log.engine.view(f"SELECT {columns} FROM {kept} WHERE turn {cut}") for cut in ("> 2", "= 2", "= 1"))
+    past, valid, test = (
+        log.engine.view(f"SELECT {columns} FROM {kept} WHERE turn {cut}")
+        for cut in ("> 2", "= 2", "= 1")
+    )
     return Parts(
         name="leave-one-out",
         engine=log.engine,
@@ -465,7 +574,9 @@ def audit_last(parts: Parts, *, clock: bool) -> list[Finding]:
     """What is particular to leave-one-out: repeated targets, targets that a tie chose, histories later than other users' targets."""
     u, engine, found = name("user"), parts.engine, []
     users = int(engine.one(f"SELECT COUNT(*) FROM {parts.valid}")[0])
-    for place, (relation, histories) in enumerate(((parts.train, (parts.past,)), (parts.valid, (parts.past, parts.train)))):
+    for place, (relation, histories) in enumerate(
+        ((parts.train, (parts.past,)), (parts.valid, (parts.past, parts.train)))
+    ):
         before = " UNION ".join(f"SELECT {u}, item FROM {h}" for h in histories)
         n = int(
             engine.one(
@@ -479,10 +590,21 @@ def audit_last(parts: Parts, *, clock: bool) -> list[Finding]:
                 f"{n:,} of {users:,} {called} ({share(n, users)}) stand in their user's history: a method that "
                 f"repeats is right there, one that leaves out what was seen cannot be."
             )
-            found.append(Finding("repeated-target", "note", said, {"users": n, "of": users, "part": PARTS[place + 1]}))
+            found.append(
+                Finding(
+                    "repeated-target",
+                    "note",
+                    said,
+                    {"users": n, "of": users, "part": PARTS[place + 1]},
+                )
+            )
     if not clock or not users:
         return found
-    tied = int(engine.one(f"SELECT COUNT(*) FROM {parts.valid} AS t JOIN {parts.train} AS v ON t.{u} = v.{u} AND t.time = v.time")[0])
+    tied = int(
+        engine.one(
+            f"SELECT COUNT(*) FROM {parts.valid} AS t JOIN {parts.train} AS v ON t.{u} = v.{u} AND t.time = v.time"
+        )[0]
+    )
     if tied:
         said = (
             f"For {tied:,} of {count(users, 'user')} ({share(tied, users)}) the last event and the one "
@@ -490,7 +612,13 @@ def audit_last(parts: Parts, *, clock: bool) -> list[Finding]:
             f"of this log has other targets."
         )
         found.append(
-            Finding("tied-target", "warning" if tied > TIED_TARGETS * users else "note", said, {"users": tied, "of": users}, "gaps")
+            Finding(
+                "tied-target",
+                "warning" if tied > TIED_TARGETS * users else "note",
+                said,
+                {"users": tied, "of": users},
+                "gaps",
+            )
         )
     late, total, first = engine.one(
         f"SELECT SUM(CASE WHEN p.time >= f.first THEN 1 ELSE 0 END), COUNT(*), MAX(f.first) FROM {parts.past} "
@@ -502,8 +630,21 @@ def audit_last(parts: Parts, *, clock: bool) -> list[Finding]:
             f"the first test item ({show(int(first))}): leave-one-out is no split by time, and popularity "
             f"or neighbours learned from them know the future of other users."
         )
-        numbers = {"events": int(late), "of": int(total), "share": late / total, "first_target": show(int(first))}
-        found.append(Finding("histories-after-targets", "warning" if late > LATE_HISTORY * total else "note", said, numbers, "timeline"))
+        numbers = {
+            "events": int(late),
+            "of": int(total),
+            "share": late / total,
+            "first_target": show(int(first)),
+        }
+        found.append(
+            Finding(
+                "histories-after-targets",
+                "warning" if late > LATE_HISTORY * total else "note",
+                said,
+                numbers,
+                "timeline",
+            )
+        )
     return found
 
 
@@ -515,10 +656,22 @@ def fingerprint(parts: Parts) -> dict[str, str]:
 
     A part's is the sum of a hash of each row, so no order and no file counts. Prices and quantities count to a millionth.
     """
-    found = {part: _digest(parts, relation) for part, relation in zip(PARTS, parts.three, strict=True)}
-    who = np.unique(parts.population).astype(np.int64) if parts.population is not None else np.zeros(0, np.int64)
-    found["population"] = sha256(who.astype("<i8").tobytes()).hexdigest()[:32] if parts.population is not None else "everyone"
-    found["split"] = sha256(json.dumps([parts.bounds, found], sort_keys=True).encode()).hexdigest()[:32]
+    found = {
+        part: _digest(parts, relation) for part, relation in zip(PARTS, parts.three, strict=True)
+    }
+    who = (
+        np.unique(parts.population).astype(np.int64)
+        if parts.population is not None
+        else np.zeros(0, np.int64)
+    )
+    found["population"] = (
+        sha256(who.astype("<i8").tobytes()).hexdigest()[:32]
+        if parts.population is not None
+        else "everyone"
+    )
+    found["split"] = sha256(
+        json.dumps([parts.bounds, found], sort_keys=True).encode()
+    ).hexdigest()[:32]
     return found
 
 
@@ -533,9 +686,18 @@ def _digest(parts: Parts, relation: str) -> str:
     for p in PRIMES:
         terms = []
         for column in columns:
-            whole = f"FLOOR({name(column)} * 1000000 + 0.5)" if column in ("price", "quantity") else name(column)
-            times, null = (int.from_bytes(sha256(f"{salt} {column} {p}".encode()).digest()[:4], "big") % p for salt in ("times", "null"))
-            terms.append(f"COALESCE(MOD(MOD(CAST({whole} AS BIGINT), {p}) * {times}, {p}), {null})")
+            whole = (
+                f"FLOOR({name(column)} * 1000000 + 0.5)"
+                if column in ("price", "quantity")
+                else name(column)
+            )
+            times, null = (
+                int.from_bytes(sha256(f"{salt} {column} {p}".encode()).digest()[:4], "big") % p
+                for salt in ("times", "null")
+            )
+            terms.append(
+                f"COALESCE(MOD(MOD(CAST({whole} AS BIGINT), {p}) * {times}, {p}), {null})"
+            )
         mixed = f"SELECT MOD(MOD({' + '.join(terms)}, {p}) + {p}, {p}) AS s FROM {relation}"
         mixed = f"SELECT s, MOD(s * s + 1, {p}) AS x FROM ({mixed}) AS a"
         mixed = f"SELECT MOD(s * x + 7, {p}) AS y FROM ({mixed}) AS b"

@@ -26,7 +26,9 @@ class Anonymise:
 
     def __post_init__(self) -> None:
         if len(self.key) < SHORTEST:
-            raise ConfigError(f"key: found {len(self.key)} bytes, expected at least {SHORTEST} that nobody can guess")
+            raise ConfigError(
+                f"key: found {len(self.key)} bytes, expected at least {SHORTEST} that nobody can guess"
+            )
 
     @property
     def seed(self) -> int:

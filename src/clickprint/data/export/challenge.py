@@ -17,9 +17,9 @@ from clickprint.core.errors import DataError
 from clickprint.core.events import Role
 from clickprint.core.files import whole
 from clickprint.core.items import AttributeKind
+from clickprint.core.progress import Watch, silent
 from clickprint.core.rng import RNG
 from clickprint.core.time import Time, Window, show
-from clickprint.core.watch import Watch, silent
 from clickprint.data.adapters.challenge import DAYS_IN_TARGET, FILES, PROPERTIES
 from clickprint.data.adapters.staging import workplace
 from clickprint.data.check import SIXTEEN_CODES, sift
@@ -32,11 +32,19 @@ from clickprint.data.log import EventLog
 from clickprint.data.split import windows
 
 USER = name("user")
-VIEW, BUY = (next(place for place, (r, _) in enumerate(FILES.values()) if r is role) for role in (Role.VIEW, Role.BUY))
+VIEW, BUY = (
+    next(place for place, (r, _) in enumerate(FILES.values()) if r is role)
+    for role in (Role.VIEW, Role.BUY)
+)
 LABELS = 100  # a task, and price buckets
 SAMPLE = 20_000  # texts that the codes are learned from
 MISSING = 0  # category and price bucket of an item without one
-LABELLED = {"category": "category", "sku": "sku", "price": "price", "new_sku": "sku"}  # task → column
+LABELLED = {
+    "category": "category",
+    "sku": "sku",
+    "price": "price",
+    "new_sku": "sku",
+}  # task → column
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +90,9 @@ def export_challenge(
     log.manifest.need_clock("the challenge's directory")
     span = log.span(roles=(Role.BUY,))
     if span is None:
-        raise DataError(log.manifest.name, ["nothing was bought, so there is no end to split from"])
+        raise DataError(
+            log.manifest.name, ["nothing was bought, so there is no end to split from"]
+        )
     train, valid = windows(span[1], horizon_days)
     with ExitStack() as stack:
 
@@ -102,19 +112,36 @@ def export_challenge(
         items = keep(every)
         wanted = None if relevant is None else keep(pa.table({"user": relevant}))
         ids = {} if anonymise is None else _ids(good, items, wanted)
-        anew = _Anew(log.engine, {column: keep(anonymise.ids_sql(column, sql)) for column, sql in ids.items()} if anonymise else {})
+        anew = _Anew(
+            log.engine,
+            {column: keep(anonymise.ids_sql(column, sql)) for column, sql in ids.items()}
+            if anonymise
+            else {},
+        )
         anew.check()
         written = {}
         for place, (file, (_, about)) in enumerate(FILES.items()):
             watch(f"write {file}", place, len(FILES))
-            written[file] = log.engine.write(anew.file(good, place, about), part / f"{file}.parquet", in_order=True)
+            written[file] = log.engine.write(
+                anew.file(good, place, about), part / f"{file}.parquet", in_order=True
+            )
         assert sum(written.values()) == rows
-        written[PROPERTIES] = log.engine.write(anew.properties(items), part / f"{PROPERTIES}.parquet", in_order=True)
-        past = anew.users(f"SELECT DISTINCT {USER} FROM ({good}) AS g WHERE {name('time')} < {train.start}")
+        written[PROPERTIES] = log.engine.write(
+            anew.properties(items), part / f"{PROPERTIES}.parquet", in_order=True
+        )
+        past = anew.users(
+            f"SELECT DISTINCT {USER} FROM ({good}) AS g WHERE {name('time')} < {train.start}"
+        )
         if not len(past):
-            raise DataError(log.manifest.name, [f"nothing happened before {show(train.start)}; the log is too short"])
+            raise DataError(
+                log.manifest.name,
+                [f"nothing happened before {show(train.start)}; the log is too short"],
+            )
         buyers = f"SELECT DISTINCT {USER} FROM ({good}) AS g WHERE {name('time')} < {train.start} AND file = {BUY}"
-        np.save(part / "input" / "relevant_clients.npy", past if wanted is None else anew.users(f"SELECT {USER} FROM {wanted}"))
+        np.save(
+            part / "input" / "relevant_clients.npy",
+            past if wanted is None else anew.users(f"SELECT {USER} FROM {wanted}"),
+        )
         np.save(part / "target" / "active_clients.npy", anew.users(buyers))
         for file, values in _labels(log.engine, part, train).items():
             np.save(part / "target" / f"{file}.npy", values)
@@ -134,31 +161,49 @@ class _Source:
         return next((n for n in (*favourites, *names) if n in names), None)
 
 
-def _quantiser(source: _Source, vectors: Vectors | None, anonymise: Anonymise | None) -> Quantiser | None:
+def _quantiser(
+    source: _Source, vectors: Vectors | None, anonymise: Anonymise | None
+) -> Quantiser | None:
     """What turns texts to codes, learned from those of the past; None where the log has no texts that need it."""
     log, engine = source.log, source.log.engine
     samples = []
     if _has_texts(log):
         searches = f"SELECT DISTINCT query FROM {log.events} WHERE {log.where((Role.SEARCH,), None)} AND {name('time')} < {source.cutoff}"
-        samples.append(f"SELECT t.text FROM {log.texts['query']} AS t JOIN ({searches}) AS s ON t.id = s.query")
+        samples.append(
+            f"SELECT t.text FROM {log.texts['query']} AS t JOIN ({searches}) AS s ON t.id = s.query"
+        )
     if (title := _title(source)) is not None:
         known = f"known_from IS NULL OR known_from < {source.cutoff}"
-        samples.append(f"SELECT DISTINCT {name(title)} AS text FROM {log.items} WHERE {name(title)} IS NOT NULL AND ({known})")
+        samples.append(
+            f"SELECT DISTINCT {name(title)} AS text FROM {log.items} WHERE {name(title)} IS NOT NULL AND ({known})"
+        )
     if not samples:
         return None
-    texts = [t for sql in samples for t in engine.table(f"{sql} ORDER BY md5(text) LIMIT {SAMPLE}").column("text").to_pylist()]
+    texts = [
+        t
+        for sql in samples
+        for t in engine.table(f"{sql} ORDER BY md5(text) LIMIT {SAMPLE}")
+        .column("text")
+        .to_pylist()
+    ]
     rng = RNG(0 if anonymise is None else anonymise.seed).child("codes")
     return Quantiser.fit(texts, vectors or Characters(rng.child("characters").integer()), rng)
 
 
 def _has_texts(log: EventLog) -> bool:
     """Whether its searches are texts that are no codes."""
-    return log.manifest.query == "text" and "query" in log.manifest.columns and "query" in log.texts
+    return (
+        log.manifest.query == "text" and "query" in log.manifest.columns and "query" in log.texts
+    )
 
 
 def _title(source: _Source) -> str | None:
     """The attribute with the item's text, where no attribute has its codes."""
-    return None if source.attribute(AttributeKind.CODES) else source.attribute(AttributeKind.TEXT, "title", "name")
+    return (
+        None
+        if source.attribute(AttributeKind.CODES)
+        else source.attribute(AttributeKind.TEXT, "title", "name")
+    )
 
 
 def _coded(engine: Engine, texts: str, quantiser: Quantiser, path: Path) -> str:
@@ -167,32 +212,54 @@ def _coded(engine: Engine, texts: str, quantiser: Quantiser, path: Path) -> str:
     with pq.ParquetWriter(path, form, compression="zstd") as writer:
         for batch in engine.batches(texts, TEXTS):
             found = batch.column("text").cast(pa.string())
-            writer.write_table(pa.Table.from_arrays([found, quantiser.texts(found.to_pylist())], schema=form))
+            writer.write_table(
+                pa.Table.from_arrays([found, quantiser.texts(found.to_pylist())], schema=form)
+            )
     return engine.scan([path])
 
 
-def _events(source: _Source, quantiser: Quantiser | None, watch: Watch) -> tuple[str, int, dict[str, int]]:
+def _events(
+    source: _Source, quantiser: Quantiser | None, watch: Watch
+) -> tuple[str, int, dict[str, int]]:
     """SQL of the events that the challenge has a place for (time, user, file, item, url, query), their number, and the others by reason."""
     log, columns = source.log, source.log.manifest.columns
     queries = "SELECT CAST(NULL AS BIGINT) AS id, CAST(NULL AS VARCHAR) AS codes"
     if _has_texts(log):
         assert quantiser is not None
         texts = log.texts["query"]
-        coded = _coded(log.engine, f"SELECT DISTINCT text FROM {texts}", quantiser, source.room / "queries.parquet")
+        coded = _coded(
+            log.engine,
+            f"SELECT DISTINCT text FROM {texts}",
+            quantiser,
+            source.room / "queries.parquet",
+        )
         queries = f"SELECT t.id, c.codes FROM {texts} AS t JOIN {coded} AS c ON t.text = c.text"
     elif "query" in columns and "query" in log.texts:
         queries = f"SELECT id, text AS codes FROM {log.texts['query']} WHERE {matches_sql('text', SIXTEEN_CODES)}"
     places = {role: place for place, (role, _) in enumerate(FILES.values())}
     kinds = log.manifest.kinds
-    file = " ".join(f"WHEN {code} THEN {places[k.role]}" for code, k in enumerate(kinds) if k.role in places)
-    picks = [f"e.{name('time')}", f"e.{USER}", f"CASE e.kind {file} END AS file", "e.kind", "e.item", "q.codes AS query"]
+    file = " ".join(
+        f"WHEN {code} THEN {places[k.role]}" for code, k in enumerate(kinds) if k.role in places
+    )
+    picks = [
+        f"e.{name('time')}",
+        f"e.{USER}",
+        f"CASE e.kind {file} END AS file",
+        "e.kind",
+        "e.item",
+        "q.codes AS query",
+    ]
     picks += [f"{'e.url' if 'url' in columns else 'e.item'} AS url", "d.item AS denied"]
     on = "e.query = q.id" if "query" in columns else "1 = 0"
     joins = f"LEFT JOIN {source.deny} AS d ON e.item = d.item LEFT JOIN ({queries}) AS q ON {on}"
     rows = f"SELECT {', '.join(picks)} FROM {log.events} AS e {joins}"
-    skus = ", ".join(str(place) for place, (_, about) in enumerate(FILES.values()) if about == "sku")
+    skus = ", ".join(
+        str(place) for place, (_, about) in enumerate(FILES.values()) if about == "sku"
+    )
     reasons = [
-        (f"kind = {code}", f"{k.name}: the challenge has no role {k.role.value}") for code, k in enumerate(kinds) if k.role not in places
+        (f"kind = {code}", f"{k.name}: the challenge has no role {k.role.value}")
+        for code, k in enumerate(kinds)
+        if k.role not in places
     ]
     reasons += [
         ("denied IS NOT NULL", "an item of the deny-list"),
@@ -209,8 +276,13 @@ def _items(source: _Source, quantiser: Quantiser | None) -> tuple[str, dict[str,
     early = f"known_from IS NULL OR known_from < {cutoff}"
     order = f"CASE WHEN {early} THEN 0 ELSE 1 END, CASE WHEN {early} THEN -known_from ELSE known_from END NULLS LAST"
     known = f"SELECT *, ROW_NUMBER() OVER (PARTITION BY item ORDER BY {order}) AS turn FROM {log.items}"
-    every = f"SELECT item FROM {log.items} UNION SELECT item FROM {log.events} WHERE item IS NOT NULL"
-    category, bucket = source.attribute(AttributeKind.CATEGORY, "category"), source.attribute(AttributeKind.PRICE_BUCKET, "price")
+    every = (
+        f"SELECT item FROM {log.items} UNION SELECT item FROM {log.events} WHERE item IS NOT NULL"
+    )
+    category, bucket = (
+        source.attribute(AttributeKind.CATEGORY, "category"),
+        source.attribute(AttributeKind.PRICE_BUCKET, "price"),
+    )
     codes, title = source.attribute(AttributeKind.CODES, "name"), _title(source)
     price, joins = (f"k.{name(bucket)}" if bucket else "CAST(NULL AS BIGINT)"), ""
     if bucket is None and "price" in log.manifest.columns:
@@ -218,11 +290,15 @@ def _items(source: _Source, quantiser: Quantiser | None) -> tuple[str, dict[str,
         past = f"MEDIAN(CASE WHEN {name('time')} < {cutoff} THEN price END) AS past, MEDIAN(price) AS ever"
         joins += f" LEFT JOIN (SELECT item, {past} FROM {log.events} GROUP BY item) AS p ON i.item = p.item"
     elif bucket is None and source.attribute(AttributeKind.NUMBER, "price") == "price":
-        found = engine.arrays(f"SELECT price FROM ({known}) AS k WHERE turn = 1 AND ({early}) AND price IS NOT NULL")["price"]
+        found = engine.arrays(
+            f"SELECT price FROM ({known}) AS k WHERE turn = 1 AND ({early}) AND price IS NOT NULL"
+        )["price"]
         price = bucket_sql("k.price", _edges(found))
     text = "CAST(NULL AS VARCHAR)"
     if codes is not None:
-        text = f"CASE WHEN {matches_sql(f'k.{name(codes)}', SIXTEEN_CODES)} THEN k.{name(codes)} END"
+        text = (
+            f"CASE WHEN {matches_sql(f'k.{name(codes)}', SIXTEEN_CODES)} THEN k.{name(codes)} END"
+        )
     elif title is not None:
         assert quantiser is not None
         titles = f"SELECT DISTINCT {name(title)} AS text FROM {log.items} WHERE {name(title)} IS NOT NULL"
@@ -233,8 +309,14 @@ def _items(source: _Source, quantiser: Quantiser | None) -> tuple[str, dict[str,
         f"{text} AS name FROM ({every}) AS i LEFT JOIN (SELECT * FROM ({known}) AS r WHERE turn = 1) AS k ON i.item = k.item{joins} "
         f"LEFT JOIN {source.deny} AS d ON i.item = d.item WHERE d.item IS NULL"
     )
-    gaps = engine.one(f"SELECT COUNT(*) - COUNT(category), COUNT(*) - COUNT(price), COUNT(*) - COUNT(name) FROM {given}")
-    said = (f"items without a category: {MISSING}", f"items without a price: bucket {MISSING}", f"items without a text: {EMPTY}")
+    gaps = engine.one(
+        f"SELECT COUNT(*) - COUNT(category), COUNT(*) - COUNT(price), COUNT(*) - COUNT(name) FROM {given}"
+    )
+    said = (
+        f"items without a category: {MISSING}",
+        f"items without a price: bucket {MISSING}",
+        f"items without a text: {EMPTY}",
+    )
     filled = f"SELECT item, category, COALESCE(price, {MISSING}) AS price, COALESCE(name, {quote(EMPTY)}) AS name FROM {given}"
     return filled, {what: int(n) for what, n in zip(said, gaps, strict=True) if n}
 
@@ -270,13 +352,19 @@ class _Anew:
         for column, ids in self.maps.items():
             rows, different = self.engine.one(f"SELECT COUNT(*), COUNT(DISTINCT anew) FROM {ids}")
             if rows != different:
-                raise DataError(f"column {column}", [f"{rows - different} ids become the id of another; use another key"])
+                raise DataError(
+                    f"column {column}",
+                    [f"{rows - different} ids become the id of another; use another key"],
+                )
 
     def of_column(self, column: str, value: str) -> tuple[str, str]:
         """SQL: what is written for an id, and the join that it needs."""
         if column not in self.maps:
             return value, ""
-        return f"m_{column}.anew", f" LEFT JOIN {self.maps[column]} AS m_{column} ON {value} = m_{column}.id"
+        return (
+            f"m_{column}.anew",
+            f" LEFT JOIN {self.maps[column]} AS m_{column} ON {value} = m_{column}.id",
+        )
 
     def file(self, good: str, place: int, about: str) -> str:
         """SQL: one file of events."""
@@ -298,21 +386,31 @@ class _Anew:
     def users(self, sql: str) -> Int64[np.ndarray, "U"]:
         """The users that the SQL gives, sorted, each once."""
         user, join = self.of_column("user", f"s.{USER}")
-        return np.unique(self.engine.arrays(f"SELECT {user} AS id FROM ({sql}) AS s{join}")["id"].astype(np.int64))
+        return np.unique(
+            self.engine.arrays(f"SELECT {user} AS id FROM ({sql}) AS s{join}")["id"].astype(
+                np.int64
+            )
+        )
 
 
 def _labels(engine: Engine, folder: Path, train: Window) -> dict[str, np.ndarray]:
     """The label files by the rule of the challenge, from the files that were written: values, and their share of the window's purchases."""
-    buys, items = (engine.scan([folder / f"{file}.parquet"]) for file in ("product_buy", PROPERTIES))
+    buys, items = (
+        engine.scan([folder / f"{file}.parquet"]) for file in ("product_buy", PROPERTIES)
+    )
     start, end = (quote(show(time)) for time in (train.start, train.end))
     bought = f"SELECT b.sku, p.category, p.price, b.{name('timestamp')} AS moment FROM {buys} AS b JOIN {items} AS p ON b.sku = p.sku"
-    inside = engine.view(f"SELECT * FROM ({bought}) AS b WHERE moment >= {start} AND moment < {end}")
+    inside = engine.view(
+        f"SELECT * FROM ({bought}) AS b WHERE moment >= {start} AND moment < {end}"
+    )
     before = _most("sku", f"({bought}) AS b WHERE moment < {start}")
     usual = f"SELECT value FROM ({before}) AS u ORDER BY n DESC, value LIMIT {LABELS}"
     found = {}
     for task, column in LABELLED.items():
         rows = f"{inside} WHERE sku NOT IN ({usual})" if task == "new_sku" else inside
-        counts = engine.arrays(f"SELECT * FROM ({_most(column, rows)}) AS c ORDER BY n DESC, value")
+        counts = engine.arrays(
+            f"SELECT * FROM ({_most(column, rows)}) AS c ORDER BY n DESC, value"
+        )
         n = counts["n"].astype(np.int64)
         found[f"propensity_{task}"] = counts["value"].astype(np.int64)[:LABELS]
         found[f"popularity_propensity_{task}"] = n[:LABELS] / max(1, n.sum())

@@ -41,10 +41,16 @@ class Characters:
 def _sums(texts: list[str], table: Float32[np.ndarray, "H D"]) -> Float32[np.ndarray, "N D"]:
     """The sum of the table's rows for all groups of bytes of each text."""
     end, between = (pa.scalar(t, pa.large_string()) for t in ("", " "))
-    padded = pc.binary_join_element_wise(end, pc.utf8_lower(pa.array(texts, pa.large_string())), end, between)
+    padded = pc.binary_join_element_wise(
+        end, pc.utf8_lower(pa.array(texts, pa.large_string())), end, between
+    )
     _, ends, data = padded.buffers()
     bounds = np.frombuffer(ends, np.int64)[: len(texts) + 1]
-    raw = np.frombuffer(data, np.uint8).astype(np.uint64) if data is not None else np.zeros(0, np.uint64)
+    raw = (
+        np.frombuffer(data, np.uint8).astype(np.uint64)
+        if data is not None
+        else np.zeros(0, np.uint64)
+    )
     lengths = np.maximum(np.diff(bounds) - GRAM + 1, 0)
     starts = np.append(0, np.cumsum(lengths))
     row = np.repeat(np.arange(len(texts)), lengths)
@@ -69,16 +75,26 @@ class Quantiser:
     def fit(texts: list[str], vectors: Vectors, rng: RNG) -> "Quantiser":
         """Learns the books from these texts (k-means of each part, from words drawn among them)."""
         found = _parts(vectors(texts or [""]))
-        return Quantiser(vectors, tuple(_k_means(part, rng.child(f"part {n}").generator()) for n, part in enumerate(found)))
+        return Quantiser(
+            vectors,
+            tuple(
+                _k_means(part, rng.child(f"part {n}").generator()) for n, part in enumerate(found)
+            ),
+        )
 
     def codes(self, texts: list[str]) -> UInt8[np.ndarray, "N 16"]:
-        columns = [_nearest(part, book) for part, book in zip(_parts(self.vectors(texts)), self.books, strict=True)]
+        columns = [
+            _nearest(part, book)
+            for part, book in zip(_parts(self.vectors(texts)), self.books, strict=True)
+        ]
         return np.stack(columns, axis=1).astype(np.uint8)
 
     def texts(self, texts: list[str]) -> pa.Array:
         """The codes as the challenge writes them, `[148 50 … 31]`."""
         columns = [pa.array(c).cast(pa.string()) for c in self.codes(texts).T]
-        return pc.binary_join_element_wise("[", pc.binary_join_element_wise(*columns, " "), "]", "")
+        return pc.binary_join_element_wise(
+            "[", pc.binary_join_element_wise(*columns, " "), "]", ""
+        )
 
 
 def _parts(vectors: np.ndarray) -> list[Float32[np.ndarray, "_ _"]]:
@@ -88,19 +104,27 @@ def _parts(vectors: np.ndarray) -> list[Float32[np.ndarray, "_ _"]]:
     return np.split(found, CODES, axis=1)
 
 
-def _k_means(points: Float32[np.ndarray, "N D"], rng: np.random.Generator) -> Float32[np.ndarray, "W D"]:
+def _k_means(
+    points: Float32[np.ndarray, "N D"], rng: np.random.Generator
+) -> Float32[np.ndarray, "W D"]:
     """At most 256 centres; one that loses all its points stays where it is."""
     different = np.unique(points, axis=0)
     centres = rng.permutation(different)[:WORDS]
     for _ in range(STEPS if len(different) > WORDS else 0):
         nearest = _nearest(points, centres)
         counts = np.bincount(nearest, minlength=len(centres))
-        sums = np.stack([np.bincount(nearest, column, len(centres)) for column in points.T], axis=1)
-        centres = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], centres).astype(np.float32)
+        sums = np.stack(
+            [np.bincount(nearest, column, len(centres)) for column in points.T], axis=1
+        )
+        centres = np.where(
+            counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], centres
+        ).astype(np.float32)
     return centres
 
 
-def _nearest(points: Float32[np.ndarray, "N D"], centres: Float32[np.ndarray, "W D"]) -> np.ndarray:
+def _nearest(
+    points: Float32[np.ndarray, "N D"], centres: Float32[np.ndarray, "W D"]
+) -> np.ndarray:
     """The place of the nearest centre, the first among equals."""
     out = np.empty(len(points), np.int64)
     squares = (centres**2).sum(1)

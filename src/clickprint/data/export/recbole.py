@@ -12,8 +12,8 @@ from clickprint.core.errors import DataError
 from clickprint.core.events import Role
 from clickprint.core.files import whole
 from clickprint.core.items import AttributeKind
+from clickprint.core.progress import Watch, silent
 from clickprint.core.time import SECOND, Time
-from clickprint.core.watch import Watch, silent
 from clickprint.data.check import sift
 from clickprint.data.engine import Engine, name, quote
 from clickprint.data.export import refuse_full
@@ -84,7 +84,13 @@ def export_recbole(
     columns = [c for c in FIELDS if c in tie_order(log)]
     rows, count, left_out = _interactions(log, roles)
     if not count:
-        raise DataError(log.manifest.name, ["no event about an item is left", *(f"{n} events: {why}" for why, n in left_out.items())])
+        raise DataError(
+            log.manifest.name,
+            [
+                "no event about an item is left",
+                *(f"{n} events: {why}" for why, n in left_out.items()),
+            ],
+        )
     part, cutoff = "0", log.end
     if split == "leave-one-out":
         order = ", ".join(f"{name(c)} DESC NULLS LAST" for c in tie_order(log) if c != "user")
@@ -95,10 +101,17 @@ def export_recbole(
         log.manifest.need_clock("a split by time")
         span = log.span(roles=(anchor,))
         if span is None:
-            raise DataError(log.manifest.name, [f"no event has the role {anchor.value}, so there is nothing to anchor the split on"])
+            raise DataError(
+                log.manifest.name,
+                [
+                    f"no event has the role {anchor.value}, so there is nothing to anchor the split on"
+                ],
+            )
         train, valid = windows(span[1], horizon_days)
         cutoff, time = train.start, name("time")
-        rows, count, later = sift(engine, rows, [(f"{time} >= {valid.end}", f"after the last {anchor.value}")])
+        rows, count, later = sift(
+            engine, rows, [(f"{time} >= {valid.end}", f"after the last {anchor.value}")]
+        )
         left_out |= later
         part = f"CASE WHEN {time} < {cutoff} THEN 0 WHEN {time} < {valid.start} THEN 1 ELSE 2 END"
     with whole(folder) as new:
@@ -108,16 +121,26 @@ def export_recbole(
         for place, file in enumerate(files):
             watch(f"write {file}", place, len(files) + 1)
             written[file] = _write(
-                engine, _inter_sql(log, columns, f"SELECT * FROM ({rows}) AS p WHERE {part} = {place}"), new / file, head
+                engine,
+                _inter_sql(log, columns, f"SELECT * FROM ({rows}) AS p WHERE {part} = {place}"),
+                new / file,
+                head,
             )
         assert sum(written.values()) == count
         watch(f"write {called}.item", len(files), len(files) + 1)
-        head = [FIELDS["item"], *(f"{n}:{ATTRIBUTES[k]}" for n, k in log.manifest.attributes.items())]
-        written[f"{called}.item"] = _write(engine, _item_sql(log, cutoff), new / f"{called}.item", head)
+        head = [
+            FIELDS["item"],
+            *(f"{n}:{ATTRIBUTES[k]}" for n, k in log.manifest.attributes.items()),
+        ]
+        written[f"{called}.item"] = _write(
+            engine, _item_sql(log, cutoff), new / f"{called}.item", head
+        )
     return Exported(written, left_out)
 
 
-def _interactions(log: EventLog, roles: Collection[Role] | None) -> tuple[str, int, dict[str, int]]:
+def _interactions(
+    log: EventLog, roles: Collection[Role] | None
+) -> tuple[str, int, dict[str, int]]:
     """SQL of the events about an item with one of the roles, their number, and the others by reason."""
     reasons = [
         (f"kind = {code}", f"{kind.name}: not asked for")
@@ -125,7 +148,11 @@ def _interactions(log: EventLog, roles: Collection[Role] | None) -> tuple[str, i
         if roles is not None and kind.role not in roles
     ]
     picks = ", ".join(name(c) for c in tie_order(log))
-    return sift(log.engine, f"SELECT {picks} FROM {log.events}", [*reasons, ("item IS NULL", "about no item")])
+    return sift(
+        log.engine,
+        f"SELECT {picks} FROM {log.events}",
+        [*reasons, ("item IS NULL", "about no item")],
+    )
 
 
 def _inter_sql(log: EventLog, columns: Sequence[str], rows: str) -> str:
@@ -134,30 +161,40 @@ def _inter_sql(log: EventLog, columns: Sequence[str], rows: str) -> str:
     for column in columns:
         value = f"e.{name(column)}"
         if column in log.texts:
-            joins.append(f" LEFT JOIN {log.texts[column]} AS {name(f't {column}')} ON {value} = {name(f't {column}')}.id")
+            joins.append(
+                f" LEFT JOIN {log.texts[column]} AS {name(f't {column}')} ON {value} = {name(f't {column}')}.id"
+            )
             value = f"COALESCE({_plain(name(f't {column}') + '.text')}, CAST({value} AS VARCHAR))"
         elif column == "kind":
             value = f"CASE e.kind {' '.join(f'WHEN {code} THEN {_literal(k.name)}' for code, k in enumerate(log.manifest.kinds))} END"
         elif column == "time" and log.manifest.time == "clock":
             whole_ = f"CAST(({value} - {value} % {SECOND}) / {SECOND} AS BIGINT)"
             exact = f"CAST(CAST({value} AS DECIMAL(19, 0)) * CAST('0.000001' AS DECIMAL(7, 6)) AS VARCHAR)"
-            value = f"CASE WHEN {value} % {SECOND} = 0 THEN CAST({whole_} AS VARCHAR) ELSE {exact} END"
+            value = (
+                f"CASE WHEN {value} % {SECOND} = 0 THEN CAST({whole_} AS VARCHAR) ELSE {exact} END"
+            )
         else:
             value = f"CAST({value} AS VARCHAR)"
         picks.append(f"{value} AS {name(FIELDS[column])}")
-    order = ", ".join(f"e.{name(c)} NULLS FIRST" for c in sorted(tie_order(log), key=lambda c: c != "time"))
+    order = ", ".join(
+        f"e.{name(c)} NULLS FIRST" for c in sorted(tie_order(log), key=lambda c: c != "time")
+    )
     return f"SELECT {', '.join(picks)} FROM ({rows}) AS e{''.join(joins)} ORDER BY {order}"
 
 
 def _item_sql(log: EventLog, cutoff: Time | None) -> str:
     """SQL: every item and its attributes as texts, ordered by item."""
-    every = f"SELECT item FROM {log.items} UNION SELECT item FROM {log.events} WHERE item IS NOT NULL"
+    every = (
+        f"SELECT item FROM {log.items} UNION SELECT item FROM {log.events} WHERE item IS NOT NULL"
+    )
     wanted = {"item": "i.item", **{n: f"k.{name(n)}" for n in log.manifest.attributes}}
     picks, joins = [], []
     for column, value in wanted.items():
         kind = log.manifest.attributes.get(column)
         if column in log.texts:
-            joins.append(f" LEFT JOIN {log.texts[column]} AS {name(f't {column}')} ON {value} = {name(f't {column}')}.id")
+            joins.append(
+                f" LEFT JOIN {log.texts[column]} AS {name(f't {column}')} ON {value} = {name(f't {column}')}.id"
+            )
             value = f"COALESCE({_plain(name(f't {column}') + '.text')}, CAST({value} AS VARCHAR))"
         elif kind in (AttributeKind.TEXT, AttributeKind.CODES):
             value = _plain(value)
@@ -184,6 +221,8 @@ def _write(engine: Engine, sql: str, path: Path, head: Sequence[str]) -> int:
         options = csv.WriteOptions(include_header=False, delimiter="\t", quoting_style="none")
         with csv.CSVWriter(file, form, write_options=options) as writer:
             for batch in engine.batches(sql):
-                writer.write_table(pa.Table.from_batches([batch]).rename_columns(list(head)).cast(form))
+                writer.write_table(
+                    pa.Table.from_batches([batch]).rename_columns(list(head)).cast(form)
+                )
                 rows += batch.num_rows
     return rows

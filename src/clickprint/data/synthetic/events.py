@@ -45,8 +45,13 @@ from clickprint.data.synthetic.shop import (
 )
 
 SCHEMA = schema(COLUMNS)
-CLOCK = np.append(0.0, np.cumsum(HOURS)) / HOURS.sum(), np.arange(25) * 3_600.0  # share of the day's sessions before each full hour
-LAST_LAG = 6  # seconds after the look's start at which its last event happens; below DWELL's minimum
+CLOCK = (
+    np.append(0.0, np.cumsum(HOURS)) / HOURS.sum(),
+    np.arange(25) * 3_600.0,
+)  # share of the day's sessions before each full hour
+LAST_LAG = (
+    6  # seconds after the look's start at which its last event happens; below DWELL's minimum
+)
 
 
 class Piece(NamedTuple):
@@ -82,7 +87,11 @@ def batches(latent: Latent) -> Iterator[pa.RecordBatch]:
     tables = _tables(latent)
     parts = len(tables.borders) - 1
     for day, state in enumerate(latent.states(shop.days)):
-        pace = np.append(PACE, 0.0)[state.mood] * latent.users.pace * (weekday_pace(shop, day) / parts)
+        pace = (
+            np.append(PACE, 0.0)[state.mood]
+            * latent.users.pace
+            * (weekday_pace(shop, day) / parts)
+        )
         ladder = np.cumsum(pace)  # float64, one after the other: the same on any number of threads
         for part in range(parts):
             rng = shop.rng.child("events").child(f"{day} {part}").generator()
@@ -110,13 +119,22 @@ def _tables(latent: Latent) -> Tables:
 
 
 def _part(
-    latent: Latent, tables: Tables, day: int, part: int, ladder: np.ndarray, mood: np.ndarray, focus: np.ndarray, rng: np.random.Generator
+    latent: Latent,
+    tables: Tables,
+    day: int,
+    part: int,
+    ladder: np.ndarray,
+    mood: np.ndarray,
+    focus: np.ndarray,
+    rng: np.random.Generator,
 ) -> pa.RecordBatch:
     """All events of one part of a day."""
     users, shop = latent.users, latent.shop
     n = rng.poisson(ladder[-1])
     # Poisson splitting: draw the number of sessions, then the user of each. Sorted, so that the search walks through memory once.
-    who = np.searchsorted(ladder, np.sort(rng.random(n)) * ladder[-1], side="right").astype(np.int32)
+    who = np.searchsorted(ladder, np.sort(rng.random(n)) * ladder[-1], side="right").astype(
+        np.int32
+    )
     who = np.minimum(who, shop.users - 1)
     low, high = int(tables.borders[part]), int(tables.borders[part + 1])
     start = np.interp((part + rng.random(n)) / (len(tables.borders) - 1), *CLOCK).astype(np.int32)
@@ -125,7 +143,11 @@ def _part(
     about = rng.random(n)
     slot = np.where(about < AT_FOCUS, focus[who], draw_slot(rng.random(n)))
     anywhere = about >= AT_FOCUS + AT_TASTE
-    category = np.where(anywhere, latent.items.categories.draw(np.zeros(n, np.int64), rng.random(n)), users.slots[who, slot])
+    category = np.where(
+        anywhere,
+        latent.items.categories.draw(np.zeros(n, np.int64), rng.random(n)),
+        users.slots[who, slot],
+    )
     shelf = category.astype(np.int64) * TIERS + users.tier[who]
     # The looks of all sessions, one after the other.
     looks = 1 + rng.poisson(LOOKS, n)
@@ -134,9 +156,13 @@ def _part(
     first = np.cumsum(looks) - looks
     dwell = rng.integers(*DWELL, total, dtype=np.int32)
     ends = np.cumsum(dwell, dtype=np.int64)
-    until = ends - (ends[first] - dwell[first])[of] if total else ends  # seconds from the session's start to the look's end
+    until = (
+        ends - (ends[first] - dwell[first])[of] if total else ends
+    )  # seconds from the session's start to the look's end
     length = until[np.cumsum(looks) - 1] if n else until
-    squeeze = np.minimum(1.0, (high - 1 - start) / np.maximum(length, 1))  # a session at the end of a part is hurried
+    squeeze = np.minimum(
+        1.0, (high - 1 - start) / np.maximum(length, 1)
+    )  # a session at the end of a part is hurried
     begin = until - dwell
 
     def at(look: np.ndarray, lag: int) -> np.ndarray:
@@ -152,40 +178,78 @@ def _part(
     fate = rng.random(total)
     carted = np.flatnonzero(fate < cart)
     bought = carted[fate[carted] < cart[carted] * BUYS]
-    removed = carted[(fate[carted] >= cart[carted] * BUYS) & (fate[carted] < cart[carted] * (BUYS + (1 - BUYS) * REMOVES))]
-    exposed, clicked, every = np.flatnonzero(came < EXPOSED), np.flatnonzero(came < CLICKED), np.arange(total)
+    removed = carted[
+        (fate[carted] >= cart[carted] * BUYS)
+        & (fate[carted] < cart[carted] * (BUYS + (1 - BUYS) * REMOVES))
+    ]
+    exposed, clicked, every = (
+        np.flatnonzero(came < EXPOSED),
+        np.flatnonzero(came < CLICKED),
+        np.arange(total),
+    )
     shown = np.repeat(np.arange(n, dtype=np.int32), rng.poisson(EXPOSURES, n))
-    home, listed, searched = (np.flatnonzero(rng.random(n) < p).astype(np.int32) for p in (HOME_PAGE, CATEGORY_PAGE, SEARCHES))
+    home, listed, searched = (
+        np.flatnonzero(rng.random(n) < p).astype(np.int32)
+        for p in (HOME_PAGE, CATEGORY_PAGE, SEARCHES)
+    )
     pages = len(latent.items.url)
     pieces = [
         Piece(EXPOSE, of[exposed], at(exposed, 0), item[exposed]),
-        Piece(EXPOSE, shown, start[shown], latent.items.by_tier.draw(shelf[shown], rng.random(len(shown)))),
+        Piece(
+            EXPOSE,
+            shown,
+            start[shown],
+            latent.items.by_tier.draw(shelf[shown], rng.random(len(shown))),
+        ),
         Piece(CLICK, of[clicked], at(clicked, 1), item[clicked]),
         Piece(VIEW, of, at(every, 2), item),
-        Piece(VIEW, home, start[home], (pages - 1 - rng.integers(0, MISC_PAGES, len(home))).astype(np.int32)),
+        Piece(
+            VIEW,
+            home,
+            start[home],
+            (pages - 1 - rng.integers(0, MISC_PAGES, len(home))).astype(np.int32),
+        ),
         Piece(VIEW, listed, start[listed], (shop.items + category[listed]).astype(np.int32)),
         Piece(
             SEARCH,
             searched,
             start[searched],
-            (pages + category[searched] * QUERIES + rng.integers(0, QUERIES, len(searched))).astype(np.int32),
+            (
+                pages + category[searched] * QUERIES + rng.integers(0, QUERIES, len(searched))
+            ).astype(np.int32),
         ),
         Piece(CART, of[carted], at(carted, 4), item[carted]),
         Piece(REMOVE, of[removed], at(removed, LAST_LAG), item[removed]),
-        Piece(BUY, of[bought], at(bought, 5), item[bought], (1 + rng.poisson(0.2, len(bought))).astype(np.int8)),
+        Piece(
+            BUY,
+            of[bought],
+            at(bought, 5),
+            item[bought],
+            (1 + rng.poisson(0.2, len(bought))).astype(np.int8),
+        ),
     ]
-    scenario = np.where(anywhere, 3, np.where(np.isin(np.arange(n), searched), 1, 2)).astype(np.int8)
+    scenario = np.where(anywhere, 3, np.where(np.isin(np.arange(n), searched), 1, 2)).astype(
+        np.int8
+    )
     return _ordered(latent, tables, day, part, pieces, who, scenario)
 
 
 def _ordered(
-    latent: Latent, tables: Tables, day: int, part: int, pieces: list[Piece], who: np.ndarray, scenario: np.ndarray
+    latent: Latent,
+    tables: Tables,
+    day: int,
+    part: int,
+    pieces: list[Piece],
+    who: np.ndarray,
+    scenario: np.ndarray,
 ) -> pa.RecordBatch:
     """The pieces as one batch in the stored order."""
     sizes = [len(p.session) for p in pieces]
     kind = np.repeat(np.array([p.kind for p in pieces], np.int8), sizes)
     session, second, about = (np.concatenate([p[place] for p in pieces]) for place in (1, 2, 3))
-    quantity = np.concatenate([np.zeros(len(p.session), np.int8) if p.quantity is None else p.quantity for p in pieces])
+    quantity = np.concatenate(
+        [np.zeros(len(p.session), np.int8) if p.quantity is None else p.quantity for p in pieces]
+    )
     user = who[session]
     # Second, user and kind in one number: 17 + 27 + 3 bits. What is left of the order is needed for the few ties only.
     key = (second.astype(np.int64) << 30 | user) << 3 | kind
@@ -196,8 +260,21 @@ def _ordered(
     rows = order[ties]
     item = np.where((kind[rows] == VIEW) | (kind[rows] == SEARCH), 0, tables.item[about[rows]])
     # Session numbers ascend with their place; one session has one scenario; price follows the item.
-    order[ties] = rows[np.lexsort((quantity[rows], tables.url[about[rows]], tables.query[about[rows]], session[rows], item, key[rows]))]
-    kind, session, about, quantity, second, user = (a[order] for a in (kind, session, about, quantity, second, user))
+    order[ties] = rows[
+        np.lexsort(
+            (
+                quantity[rows],
+                tables.url[about[rows]],
+                tables.query[about[rows]],
+                session[rows],
+                item,
+                key[rows],
+            )
+        )
+    ]
+    kind, session, about, quantity, second, user = (
+        a[order] for a in (kind, session, about, quantity, second, user)
+    )
     searched, viewed, bought, seen = kind == SEARCH, kind == VIEW, kind == BUY, kind <= CLICK
     shop = latent.shop
     number = (day * (len(tables.borders) - 1) + part) * 10_000_000
@@ -219,4 +296,6 @@ def _ordered(
 def _column(values: np.ndarray, there: np.ndarray) -> pa.Array:
     """The values with nulls elsewhere, without a copy."""
     bits = pa.py_buffer(np.packbits(there, bitorder="little"))
-    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [bits, pa.py_buffer(values)])
+    return pa.Array.from_buffers(
+        pa.from_numpy_dtype(values.dtype), len(values), [bits, pa.py_buffer(values)]
+    )

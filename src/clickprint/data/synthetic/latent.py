@@ -41,7 +41,11 @@ from clickprint.data.synthetic.shop import (
     Shop,
 )
 
-ATTRIBUTES = {"category": AttributeKind.CATEGORY, "price_bucket": AttributeKind.PRICE_BUCKET, "name": AttributeKind.CODES}
+ATTRIBUTES = {
+    "category": AttributeKind.CATEGORY,
+    "price_bucket": AttributeKind.PRICE_BUCKET,
+    "name": AttributeKind.CODES,
+}
 FINE = 8  # cells of a lookup table for each item in it
 
 
@@ -54,7 +58,9 @@ class Lookup(NamedTuple):
     cells: Int32[np.ndarray, "N"]
     starts: Int64[np.ndarray, "D+1"]
 
-    def draw(self, which: Int[np.ndarray, "L"], uniform: Float[np.ndarray, "L"]) -> Int32[np.ndarray, "L"]:
+    def draw(
+        self, which: Int[np.ndarray, "L"], uniform: Float[np.ndarray, "L"]
+    ) -> Int32[np.ndarray, "L"]:
         start = self.starts[which]
         return self.cells[start + (uniform * (self.starts[which + 1] - start)).astype(np.int64)]
 
@@ -67,11 +73,15 @@ def lookup(weights: np.ndarray, starts: np.ndarray, cells: np.ndarray) -> Lookup
     before = np.concatenate([[0.0], total])[starts[:-1]]
     mass = np.add.reduceat(weights, starts[:-1])
     quantile = which + (total - before[which]) / mass[which]
-    quantile[starts[1:] - 1] = np.arange(1, len(sizes) + 1)  # the last value of each ends where the next distribution begins
+    quantile[starts[1:] - 1] = np.arange(
+        1, len(sizes) + 1
+    )  # the last value of each ends where the next distribution begins
     owner = np.repeat(np.arange(len(sizes)), cells)
     bounds = np.concatenate([[0], np.cumsum(cells)])
     place = (np.arange(bounds[-1]) - bounds[owner] + 0.5) / cells[owner]
-    return Lookup(np.searchsorted(quantile, owner + place).astype(np.int32), bounds.astype(np.int64))
+    return Lookup(
+        np.searchsorted(quantile, owner + place).astype(np.int32), bounds.astype(np.int64)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +94,13 @@ class Items:
     price: Float[np.ndarray, "V"]
     bucket: Int64[np.ndarray, "V"]  # 0..99, by rank of price
     by_tier: Lookup  # distribution category · TIERS + tier, over the items
-    categories: Lookup  # distribution 0: all categories by popularity; 1 + d: those of department d
+    categories: (
+        Lookup  # distribution 0: all categories by popularity; 1 + d: those of department d
+    )
     name: Int16[np.ndarray, "V 16"]
-    url: Int64[np.ndarray, "P"]  # of the items' pages, the categories' pages, the pages that say nothing
+    url: Int64[
+        np.ndarray, "P"
+    ]  # of the items' pages, the categories' pages, the pages that say nothing
     queries: tuple[str, ...]  # QUERIES for each category
     query: Int64[np.ndarray, "Q"]
 
@@ -149,7 +163,11 @@ class Latent:
             leave, move, change = (rng.random(n, dtype=np.float32) for _ in range(3))
             steps = ladder[mood]
             stays = (mood != GONE) & (leave >= users.leaves)
-            mood = np.where(stays, (move >= steps[:, 0]).view(np.int8) + (move >= steps[:, 1]).view(np.int8), np.int8(GONE))
+            mood = np.where(
+                stays,
+                (move >= steps[:, 0]).view(np.int8) + (move >= steps[:, 1]).view(np.int8),
+                np.int8(GONE),
+            )
             new = np.flatnonzero(users.arrives == day)
             mood[new] = draw_mood(move[new])
             change[new] = 1.0
@@ -186,7 +204,9 @@ def session_events() -> Float[np.ndarray, "3"]:
     looks = 1 + LOOKS
     cart = CARTS * READY.mean()
     ends = cart * (1 + BUYS + (1 - BUYS) * REMOVES)
-    return looks * (1 + EXPOSED + CLICKED + ends) + EXPOSURES + HOME_PAGE + CATEGORY_PAGE + SEARCHES
+    return (
+        looks * (1 + EXPOSED + CLICKED + ends) + EXPOSURES + HOME_PAGE + CATEGORY_PAGE + SEARCHES
+    )
 
 
 def _items(shop: Shop) -> Items:
@@ -207,14 +227,24 @@ def _items(shop: Shop) -> Items:
     weights = fame[:, None] * (np.exp(-0.5 * away**2) + 1e-3)
     # One distribution a category and tier: lay the items out category by category, in it tier by tier.
     lay = np.argsort(category[:, None] * TIERS + np.arange(TIERS), axis=None, kind="stable")
-    tiers = lookup(weights.ravel()[lay], np.concatenate([[0], np.cumsum(np.repeat(sizes, TIERS))]), np.repeat(FINE * sizes + 16, TIERS))
+    tiers = lookup(
+        weights.ravel()[lay],
+        np.concatenate([[0], np.cumsum(np.repeat(sizes, TIERS))]),
+        np.repeat(FINE * sizes + 16, TIERS),
+    )
     department = np.sort(rng.integers(0, DEPARTMENTS, c))
-    department[: min(c, DEPARTMENTS)] = np.arange(min(c, DEPARTMENTS))  # none is empty when there are enough categories
+    department[: min(c, DEPARTMENTS)] = np.arange(
+        min(c, DEPARTMENTS)
+    )  # none is empty when there are enough categories
     by_department = np.argsort(department, kind="stable")
     found = np.unique(department)
     held = np.concatenate([[0], np.searchsorted(department[by_department], found, side="right")])
     everything = np.concatenate([np.arange(c), by_department])
-    categories = lookup(popular[everything], np.concatenate([[0], c + held]), np.concatenate([[8 * c + 64], 8 * np.diff(held) + 64]))
+    categories = lookup(
+        popular[everything],
+        np.concatenate([[0], c + held]),
+        np.concatenate([[8 * c + 64], 8 * np.diff(held) + 64]),
+    )
     codes = rng.integers(0, 256, (c, 16), dtype=np.int16)
     query_codes = _blur(codes[np.repeat(np.arange(c), QUERIES)], 4, rng)
     queries = tuple(dict.fromkeys(_codes(query_codes)))
@@ -237,15 +267,21 @@ def _items(shop: Shop) -> Items:
 def _users(shop: Shop, items: Items) -> Users:
     rng = shop.rng.child("users").generator()
     n = shop.users
-    arrives = np.where(rng.random(n) < NEWCOMERS, rng.integers(0, shop.days, n), 0).astype(np.int16)
+    arrives = np.where(rng.random(n) < NEWCOMERS, rng.integers(0, shop.days, n), 0).astype(
+        np.int16
+    )
     leaves = np.minimum(rng.lognormal(-np.log(LIFE_DAYS), LIFE_SPREAD, n), 0.2).astype(np.float32)
     tier = rng.integers(0, TIERS, n, dtype=np.int8)
     home = rng.integers(1, len(items.categories.starts) - 1, n)
     slots = np.empty((n, SLOTS), np.int32)
     favourites = np.empty((n, SLOTS), np.int32)
     for slot in range(SLOTS):
-        slots[:, slot] = items.categories.draw(np.where(rng.random(n) < AT_HOME, home, 0), rng.random(n))
-        favourites[:, slot] = items.by_tier.draw(slots[:, slot].astype(np.int64) * TIERS + tier, rng.random(n))
+        slots[:, slot] = items.categories.draw(
+            np.where(rng.random(n) < AT_HOME, home, 0), rng.random(n)
+        )
+        favourites[:, slot] = items.by_tier.draw(
+            slots[:, slot].astype(np.int64) * TIERS + tier, rng.random(n)
+        )
     pace = rng.lognormal(0, PACE_SPREAD, n)
     # Scaled so that the expected number of events is users · days · rate: a user's expected days as a customer are a geometric sum.
     left = np.float64(leaves)

@@ -52,7 +52,9 @@ class Oracle:
         """Raises ConfigError unless the cutoff is a midnight after the log's first day."""
         day = latent.shop.day(cutoff)
         if midnight(cutoff) != cutoff or not 1 <= day <= latent.shop.days:
-            raise ConfigError(f"cutoff: found {show(cutoff)}, expected a midnight after the first and up to the end of the log's last day")
+            raise ConfigError(
+                f"cutoff: found {show(cutoff)}, expected a midnight after the first and up to the end of the log's last day"
+            )
         return Oracle(latent, latent.state(day - 1), day)
 
     def buys(self, window: Window, users: Int64[np.ndarray, "U"]) -> Float32[np.ndarray, "U"]:
@@ -60,32 +62,50 @@ class Oracle:
         return self._chances(window, users, np.zeros(self.latent.shop.items, np.int64), 1)[:, 0]
 
     def buys_of(
-        self, window: Window, users: Int64[np.ndarray, "U"], attribute: str, values: Sequence[int] | Int64[np.ndarray, "L"]
+        self,
+        window: Window,
+        users: Int64[np.ndarray, "U"],
+        attribute: str,
+        values: Sequence[int] | Int64[np.ndarray, "L"],
     ) -> Float32[np.ndarray, "U L"]:
         """The chance that each user buys an item whose `attribute` (item, category or price_bucket) is the label's value."""
         items = self.latent.items
-        columns = {"item": items.id, "category": items.category_id[items.category], "price_bucket": items.bucket}
+        columns = {
+            "item": items.id,
+            "category": items.category_id[items.category],
+            "price_bucket": items.bucket,
+        }
         if attribute not in columns:
             raise ConfigError(f"attribute: found {attribute!r}, expected {', '.join(columns)}")
         values = np.asarray(values, np.int64)
         order = np.argsort(values)
         if not len(values) or (np.diff(values[order]) == 0).any():
-            raise ConfigError(f"values: found {len(values)} of which {len(np.unique(values))} are different, expected different ones")
-        place = np.minimum(np.searchsorted(values, columns[attribute], sorter=order), len(values) - 1)
+            raise ConfigError(
+                f"values: found {len(values)} of which {len(np.unique(values))} are different, expected different ones"
+            )
+        place = np.minimum(
+            np.searchsorted(values, columns[attribute], sorter=order), len(values) - 1
+        )
         label = np.where(values[order[place]] == columns[attribute], order[place], -1)
         return self._chances(window, users, label, len(values))
 
-    def _chances(self, window: Window, users: np.ndarray, label: Int[np.ndarray, "V"], labels: int) -> Float32[np.ndarray, "U L"]:
+    def _chances(
+        self, window: Window, users: np.ndarray, label: Int[np.ndarray, "V"], labels: int
+    ) -> Float32[np.ndarray, "U L"]:
         """`label` is each item's label, or -1. The window's last day counts in full: a log ends with its last event."""
         shop = self.latent.shop
         days = range(shop.day(window.start), shop.day(window.end - 1) + 1)
         if midnight(window.start) != window.start or days[0] < self.day:
-            raise ConfigError(f"window: found {window}, expected one that starts at a midnight, on the cutoff or after it")
+            raise ConfigError(
+                f"window: found {window}, expected one that starts at a midnight, on the cutoff or after it"
+            )
         known = self.latent.users.id
         rows = np.minimum(np.searchsorted(known, users), len(known) - 1)
         strangers = int((known[rows] != users).sum())
         if strangers:
-            raise ConfigError(f"users: {strangers} of {len(users)} are no users of this shop; ask about users of its log")
+            raise ConfigError(
+                f"users: {strangers} of {len(users)} are no users of this shop; ask about users of its log"
+            )
         shelf = self._shelves(label, labels)
         anywhere = self._anywhere(shelf)
         out = np.empty((len(rows), labels), np.float32)
@@ -101,7 +121,9 @@ class Oracle:
         sizes = np.diff(table.starts)
         owner = np.repeat(np.arange(len(sizes)), sizes)
         mark = label[table.cells]  # of each cell
-        counts = np.bincount(owner[mark >= 0] * labels + mark[mark >= 0], minlength=len(sizes) * labels)
+        counts = np.bincount(
+            owner[mark >= 0] * labels + mark[mark >= 0], minlength=len(sizes) * labels
+        )
         return (counts.reshape(len(sizes), labels) / sizes[:, None]).astype(np.float32)
 
     def _anywhere(self, shelf: np.ndarray) -> Float[np.ndarray, "T R M L"]:
@@ -113,16 +135,26 @@ class Oracle:
         out = np.empty((TIERS, len(READY), 3, shelf.shape[1]))
         for ready, readiness in enumerate(READY):
             for mood, cart in enumerate(CARTS):
-                out[:, ready, mood] = np.einsum("c,ctl->tl", share, in_session(by_tier * np.float32(cart * readiness * BUYS)))
+                out[:, ready, mood] = np.einsum(
+                    "c,ctl->tl", share, in_session(by_tier * np.float32(cart * readiness * BUYS))
+                )
         return out
 
     def _block(
-        self, rows: np.ndarray, days: range, shelf: np.ndarray, anywhere: np.ndarray, label: np.ndarray, labels: int
+        self,
+        rows: np.ndarray,
+        days: range,
+        shelf: np.ndarray,
+        anywhere: np.ndarray,
+        label: np.ndarray,
+        labels: int,
     ) -> Float32[np.ndarray, "U L"]:
         users, shop = self.latent.users, self.latent.shop
         moods = np.flatnonzero(PACE > 0)  # the others have no sessions
         # A look in a slot: the favourite, or the shelf.
-        at_slot = (1 - FAVOURITE) * shelf[users.slots[rows].astype(np.int64) * TIERS + users.tier[rows, None]]
+        at_slot = (1 - FAVOURITE) * shelf[
+            users.slots[rows].astype(np.int64) * TIERS + users.tier[rows, None]
+        ]
         mark = label[users.favourites[rows]]
         u, k = np.nonzero(mark >= 0)
         at_slot[u, k, mark[u, k]] += FAVOURITE
@@ -132,13 +164,17 @@ class Oracle:
             q = in_session(at_slot * (cart * np.float32(BUYS))[:, None, None])
             rest = AT_TASTE * np.einsum("k,ukl->ul", TASTE.astype(np.float32), q)
             rest += (1 - AT_FOCUS - AT_TASTE) * anywhere[users.tier[rows], users.ready[rows], mood]
-            rate[place] = (users.pace[rows] * np.float32(PACE[mood]))[:, None, None] * (AT_FOCUS * q + rest[:, None, :])
+            rate[place] = (users.pace[rows] * np.float32(PACE[mood]))[:, None, None] * (
+                AT_FOCUS * q + rest[:, None, :]
+            )
         none = {p: np.exp(rate * np.float32(-p)) for p in {weekday_pace(shop, d) for d in days}}
         stays = (1 - users.leaves[rows])[:, None, None]
         arrives = users.arrives[rows]
         rest_moods, taste = resting_moods().astype(np.float32), TASTE.astype(np.float32)
         out = np.ones((len(rows), labels), np.float32)  # those who arrive after the window
-        beta = np.ones((3, len(rows), SLOTS, labels), np.float32)  # chance of no buy from tomorrow on, given tomorrow's mood and focus
+        beta = np.ones(
+            (3, len(rows), SLOTS, labels), np.float32
+        )  # chance of no buy from tomorrow on, given tomorrow's mood and focus
         for day in reversed(days):
             if day != days[-1]:
                 beta = _yesterday(beta, 1, stays)
@@ -150,7 +186,9 @@ class Oracle:
         # Who arrives after the cutoff and before the window: moods and focus are at rest from the start.
         between = np.flatnonzero((arrives >= self.day) & (arrives < days[0]))
         staying = stays[between, 0] ** (days[0] - arrives[between])[:, None]
-        out[between] = 1 - staying + staying * np.einsum("m,mukl,k->ul", rest_moods, beta[:, between], taste)
+        out[between] = (
+            1 - staying + staying * np.einsum("m,mukl,k->ul", rest_moods, beta[:, between], taste)
+        )
         # The others: from the first day of the window back to the last day before the cutoff, in one step.
         beta = _yesterday(beta, days[0] - self.day + 1, stays)
         mood, focus = self.state.mood[rows], self.state.focus[rows]
@@ -170,5 +208,8 @@ def _yesterday(beta: np.ndarray, days: int, stays: np.ndarray) -> np.ndarray:
     moods = np.linalg.matrix_power(MOODS, days).astype(np.float32)
     keep, stay = np.float32(KEEP_FOCUS**days), stays**days
     mixed = np.tensordot(moods, beta, 1)
-    mixed = keep * mixed + (1 - keep) * np.einsum("mukl,k->mul", mixed, TASTE.astype(np.float32))[:, :, None, :]
+    mixed = (
+        keep * mixed
+        + (1 - keep) * np.einsum("mukl,k->mul", mixed, TASTE.astype(np.float32))[:, :, None, :]
+    )
     return (1 - stay) + stay * mixed

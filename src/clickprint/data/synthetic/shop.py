@@ -22,27 +22,53 @@ EXPOSE, CLICK, VIEW, SEARCH, CART, REMOVE, BUY = range(len(KINDS))
 
 # How a user lives. Each day someone who is still a customer leaves for good with a chance of their own, else changes mood and focus.
 ASLEEP, BROWSING, HUNTING, GONE = range(4)  # moods; only the first three are left again
-MOODS = np.array([[0.95, 0.04, 0.01], [0.05, 0.89, 0.06], [0.03, 0.11, 0.86]])  # from yesterday's mood (row) to today's (column)
+MOODS = np.array(
+    [[0.95, 0.04, 0.01], [0.05, 0.89, 0.06], [0.03, 0.11, 0.86]]
+)  # from yesterday's mood (row) to today's (column)
 PACE = np.array([0.0, 1.0, 2.0])  # sessions, relative, in each mood
-LIFE_DAYS, LIFE_SPREAD = 200.0, 0.8  # median expected stay of a user, and the deviation of its logarithm
+LIFE_DAYS, LIFE_SPREAD = (
+    200.0,
+    0.8,
+)  # median expected stay of a user, and the deviation of its logarithm
 PACE_SPREAD = 0.7  # deviation of the logarithm of a user's own pace
-NEWCOMERS = 0.2  # share of the users who arrive during the log; the others were there before it began
+NEWCOMERS = (
+    0.2  # share of the users who arrive during the log; the others were there before it began
+)
 
 # What a user likes. SLOTS categories (they may repeat), the first most; one of them is today's focus.
 SLOTS = 6
-TASTE = 0.75 ** np.arange(SLOTS) / (0.75 ** np.arange(SLOTS)).sum()  # chance of each slot to become the focus
+TASTE = (
+    0.75 ** np.arange(SLOTS) / (0.75 ** np.arange(SLOTS)).sum()
+)  # chance of each slot to become the focus
 KEEP_FOCUS = 1 - 1 / 40  # the focus is drawn again every 40 days on average
-AT_FOCUS, AT_TASTE = 0.28, 0.30  # a session is about the focus, or about a slot drawn by TASTE, or about any category
+AT_FOCUS, AT_TASTE = (
+    0.28,
+    0.30,
+)  # a session is about the focus, or about a slot drawn by TASTE, or about any category
 FAVOURITE = 0.25  # chance that a look within a slot is at the user's favourite item of that slot
-DEPARTMENTS, AT_HOME = 12, 0.6  # categories come in departments; a slot is in the user's home department with this chance
-TIERS, TIER_WIDTH = 5, 0.18  # levels of price; how far from their level users look, as a share of all items ranked by price
+DEPARTMENTS, AT_HOME = (
+    12,
+    0.6,
+)  # categories come in departments; a slot is in the user's home department with this chance
+TIERS, TIER_WIDTH = (
+    5,
+    0.18,
+)  # levels of price; how far from their level users look, as a share of all items ranked by price
 
 # What happens in a session: 1 + Poisson(LOOKS) looks at items.
 LOOKS = 2.0
-CARTS = np.array([0.0, 0.08, 0.30])  # chance that a look ends in the cart, by mood, before the user's own readiness
+CARTS = np.array(
+    [0.0, 0.08, 0.30]
+)  # chance that a look ends in the cart, by mood, before the user's own readiness
 READY = np.array([0.4, 0.8, 1.2, 1.8])  # readiness to buy, a quarter of the users each
-BUYS, REMOVES = 0.6, 0.3  # what is in the cart is bought with this chance; what is not bought is taken out with this chance
-EXPOSED, CLICKED = 0.40, 0.25  # looks that follow an exposure; looks that follow a click on it (a part of the former)
+BUYS, REMOVES = (
+    0.6,
+    0.3,
+)  # what is in the cart is bought with this chance; what is not bought is taken out with this chance
+EXPOSED, CLICKED = (
+    0.40,
+    0.25,
+)  # looks that follow an exposure; looks that follow a click on it (a part of the former)
 EXPOSURES = 1.5  # mean number of further exposures in a session, which nobody follows
 HOME_PAGE, CATEGORY_PAGE, SEARCHES = 0.5, 0.5, 0.3  # chance of each in a session
 DWELL = (8, 90)  # seconds on an item, from, below
@@ -50,10 +76,21 @@ DWELL = (8, 90)  # seconds on an item, from, below
 MISC_PAGES, QUERIES = 50, 8  # pages that say nothing; queries a category
 WEEK = np.array([0.9, 0.9, 0.9, 0.9, 0.9, 1.25, 1.25])  # Monday first; mean 1
 # How busy the hours of a day are, midnight first.
-HOURS = np.array([2, 1, 1, 1, 1, 2, 3, 5, 7, 8, 8, 9, 9, 8, 8, 8, 9, 10, 12, 14, 15, 14, 10, 5], dtype=float)
+HOURS = np.array(
+    [2, 1, 1, 1, 1, 2, 3, 5, 7, 8, 8, 9, 9, 8, 8, 8, 9, 10, 12, 14, 15, 14, 10, 5], dtype=float
+)
 
-PART_EVENTS, PARTS = 400_000, 96  # a day is made in parts of about so many events, at most so many parts
-LIMITS = {"users": (1, 100_000_000), "items": (2, 20_000_000), "categories": (2, 100_000), "days": (1, 10_000), "seed": (0, 2**63 - 1)}
+PART_EVENTS, PARTS = (
+    400_000,
+    96,
+)  # a day is made in parts of about so many events, at most so many parts
+LIMITS = {
+    "users": (1, 100_000_000),
+    "items": (2, 20_000_000),
+    "categories": (2, 100_000),
+    "days": (1, 10_000),
+    "seed": (0, 2**63 - 1),
+}
 MOST_RATE, MOST_A_DAY = 1_000, 100_000_000  # events a user and day; events a day
 EARLIEST, LATEST = parse("1900-01-01"), parse("2200-01-01")
 COLUMNS = ("session", "scenario", "query", "url", "price", "quantity")
@@ -79,14 +116,26 @@ class Shop:
         for dial, (low, high) in LIMITS.items():
             found = getattr(self, dial)
             if isinstance(found, bool) or not isinstance(found, int) or not low <= found <= high:
-                faults.append(f"{dial}: found {found!r}, expected a whole number from {low} to {high}")
+                faults.append(
+                    f"{dial}: found {found!r}, expected a whole number from {low} to {high}"
+                )
         rate: object = self.rate
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= MOST_RATE:  # NaN is not above 0
-            faults.append(f"rate: found {rate!r}, expected a number above 0 and at most {MOST_RATE} (events a user and day)")
+        if (
+            isinstance(rate, bool)
+            or not isinstance(rate, int | float)
+            or not 0 < rate <= MOST_RATE
+        ):  # NaN is not above 0
+            faults.append(
+                f"rate: found {rate!r}, expected a number above 0 and at most {MOST_RATE} (events a user and day)"
+            )
         if not faults and self.items < self.categories:
-            faults.append(f"items: found {self.items}, expected at least one item for each of the {self.categories} categories")
+            faults.append(
+                f"items: found {self.items}, expected at least one item for each of the {self.categories} categories"
+            )
         if not faults and self.users * self.rate > MOST_A_DAY:
-            faults.append(f"users, rate: found {self.users * self.rate:.0f} events a day, expected at most {MOST_A_DAY}; lower one of them")
+            faults.append(
+                f"users, rate: found {self.users * self.rate:.0f} events a day, expected at most {MOST_A_DAY}; lower one of them"
+            )
         start: object = self.start
         if not isinstance(start, str):
             faults.append(f"start: found {start!r}, expected a date such as 2022-06-20")
@@ -94,7 +143,9 @@ class Shop:
             try:
                 first = parse(start)
                 if not faults and not EARLIEST <= first <= LATEST - self.days * DAY:
-                    faults.append(f"start, days: found {self.days} days from {start}, expected a log between 1900 and 2200")
+                    faults.append(
+                        f"start, days: found {self.days} days from {start}, expected a log between 1900 and 2200"
+                    )
             except ConfigError as fault:
                 faults.append(f"start: {fault}")
         if faults:

@@ -17,15 +17,34 @@ from clickprint.core.errors import ConfigError
 from clickprint.core.files import whole
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY, SECOND, parse
-from clickprint.data.adapters.stokman import ACTIONS_FILE, CATALOGUE_FILE, JUNK, MAPPING_FILE, VECTORS_FILE
+from clickprint.data.adapters.stokman import (
+    ACTIONS_FILE,
+    CATALOGUE_FILE,
+    JUNK,
+    MAPPING_FILE,
+    VECTORS_FILE,
+)
 
 VIEW, LIKE, ADD, DELETE, CLEAR, ORDER, BASKET, VISIT, CATEGORY, SEARCH = range(10)
-START, DAYS, FEED = parse("2024-09-07"), 24, 3 * 3_600 + 7 * 60 + 8  # the catalogue's feed runs at 03:07:08
+START, DAYS, FEED = (
+    parse("2024-09-07"),
+    24,
+    3 * 3_600 + 7 * 60 + 8,
+)  # the catalogue's feed runs at 03:07:08
 SLOTS, FAVOURITES, WIDTH = 3, 2, 32
 SLOT_CHANCES, TITLE_TOKENS = (0.6, 0.3, 0.1), 60_000
 # Chances: of a look at a favourite, of a category page, a search, a like, a basket (of any look, and more of a favourite's), a removal,
 # a basket page; of an order at once, of one some days later, of an emptied basket.
-AT_FAVOURITE, PAGES, SEARCHES, LIKES, BASKETS, MORE, REMOVALS, LISTS = 0.45, 0.4, 0.25, 0.05, 0.1, 0.2, 0.08, 0.7
+AT_FAVOURITE, PAGES, SEARCHES, LIKES, BASKETS, MORE, REMOVALS, LISTS = (
+    0.45,
+    0.4,
+    0.25,
+    0.05,
+    0.1,
+    0.2,
+    0.08,
+    0.7,
+)
 NOW, LATER, EMPTIED = 0.45, 0.25, 0.05
 NONE = -1  # a product number that is written as the junk id
 LEAST_ROWS = 20  # a user
@@ -47,7 +66,14 @@ class Rows(NamedTuple):
         starts = np.cumsum(self.counts) - self.counts
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         products = self.products[np.repeat(starts[rows], counts) + within]
-        return Rows(self.user[rows], self.second[rows], self.action[rows], self.page[rows], counts, products)
+        return Rows(
+            self.user[rows],
+            self.second[rows],
+            self.action[rows],
+            self.page[rows],
+            counts,
+            products,
+        )
 
 
 class Shelf(NamedTuple):
@@ -59,7 +85,9 @@ class Shelf(NamedTuple):
     id: Int64[np.ndarray, "V"]
 
 
-def write_stokman(folder: Path, *, users: int = 3_500, actions: int = 200_000, seed: int = 7) -> dict[str, int]:
+def write_stokman(
+    folder: Path, *, users: int = 3_500, actions: int = 200_000, seed: int = 7
+) -> dict[str, int]:
     """Writes the four files to `folder`, whole or not at all; gives back the rows that a reader has to leave out, by reason.
 
     There are exactly `actions` rows in the actions file, of exactly `users` users and 24 days. Equal arguments: equal bytes in the arrays,
@@ -67,8 +95,12 @@ def write_stokman(folder: Path, *, users: int = 3_500, actions: int = 200_000, s
     """
     folder = Path(folder)
     if users < 10 or actions < LEAST_ROWS * users:
-        raise ConfigError(f"users, actions: found {users} and {actions}, expected 10 or more users and {LEAST_ROWS} or more actions a user")
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / ACTIONS_FILE).is_file()):
+        raise ConfigError(
+            f"users, actions: found {users} and {actions}, expected 10 or more users and {LEAST_ROWS} or more actions a user"
+        )
+    if folder.is_file() or (
+        folder.is_dir() and any(folder.iterdir()) and not (folder / ACTIONS_FILE).is_file()
+    ):
         raise ConfigError(f"{folder} holds something else; name a new folder, or empty it first")
     rng = RNG(seed).child("stokman")
     shelf = _shelf(max(300, actions // 80), rng.child("shelf").generator())
@@ -76,8 +108,12 @@ def write_stokman(folder: Path, *, users: int = 3_500, actions: int = 200_000, s
     rows = _rows(shelf, person, users, actions, rng.child("rows").generator())
     with whole(folder) as part:
         part.mkdir(parents=True)
-        planted = _write_actions(part / ACTIONS_FILE, rows, shelf, person, users, rng.child("quirks").generator())
-        planted |= _write_catalogue(part / CATALOGUE_FILE, shelf, rng.child("catalogue").generator())
+        planted = _write_actions(
+            part / ACTIONS_FILE, rows, shelf, person, users, rng.child("quirks").generator()
+        )
+        planted |= _write_catalogue(
+            part / CATALOGUE_FILE, shelf, rng.child("catalogue").generator()
+        )
         planted |= _write_vectors(part, shelf, rng.child("vectors").generator())
     return planted
 
@@ -88,13 +124,22 @@ def write_stokman(folder: Path, *, users: int = 3_500, actions: int = 200_000, s
 def _shelf(items: int, rng: np.random.Generator) -> Shelf:
     categories = max(12, items // 50)
     share = 1 / np.arange(3, categories + 3)
-    category = np.sort(np.append(np.arange(categories), rng.choice(categories, items - categories, p=share / share.sum())))
+    category = np.sort(
+        np.append(
+            np.arange(categories),
+            rng.choice(categories, items - categories, p=share / share.sum()),
+        )
+    )
     # One in ten is added while the log runs, one in twenty gets a new date at its end though it was sold all along.
     fate = rng.random(items)
     day = np.where(fate < 0.1, rng.integers(2, DAYS - 3, items), -rng.integers(1, 400, items))
-    day[np.searchsorted(category, np.arange(categories))] = -400  # a category's first was always there
+    day[
+        np.searchsorted(category, np.arange(categories))
+    ] = -400  # a category's first was always there
     id_ = 1_025_000 + np.cumsum(rng.integers(1, 400, items))
-    return Shelf(category, np.searchsorted(category, np.arange(categories + 1)), day, rng.permutation(id_))
+    return Shelf(
+        category, np.searchsorted(category, np.arange(categories + 1)), day, rng.permutation(id_)
+    )
 
 
 def _people(users: int, rng: np.random.Generator) -> Int64[np.ndarray, "U"]:
@@ -103,7 +148,9 @@ def _people(users: int, rng: np.random.Generator) -> Int64[np.ndarray, "U"]:
     return np.append(np.arange(users - others), rng.choice(users - others, others, replace=False))
 
 
-def _pick(shelf: Shelf, category: Int64[np.ndarray, "..."], uniform: Float64[np.ndarray, "..."]) -> Int64[np.ndarray, "..."]:
+def _pick(
+    shelf: Shelf, category: Int64[np.ndarray, "..."], uniform: Float64[np.ndarray, "..."]
+) -> Int64[np.ndarray, "..."]:
     """An item of each category, the first ones far more often."""
     first, size = shelf.starts[category], np.diff(shelf.starts)[category]
     return first + (size * uniform**2.5).astype(np.int64)
@@ -112,18 +159,26 @@ def _pick(shelf: Shelf, category: Int64[np.ndarray, "..."], uniform: Float64[np.
 # --- what they do ---------------------------------------------------------------------------------------------------------------
 
 
-def _rows(shelf: Shelf, person: np.ndarray, users: int, actions: int, rng: np.random.Generator) -> Rows:
+def _rows(
+    shelf: Shelf, person: np.ndarray, users: int, actions: int, rng: np.random.Generator
+) -> Rows:
     """Exactly `actions` rows in the order of time; every user has one at least."""
     people = int(person.max()) + 1
     share = 1 / np.arange(3, len(shelf.starts) + 2)
     slots = rng.choice(len(share), (people, SLOTS), p=share / share.sum())
-    favourites = _pick(shelf, slots[:, :, None].repeat(FAVOURITES, 2), rng.random((people, SLOTS, FAVOURITES)))
+    favourites = _pick(
+        shelf, slots[:, :, None].repeat(FAVOURITES, 2), rng.random((people, SLOTS, FAVOURITES))
+    )
     rate = rng.gamma(0.7, 1.0, people)[person] + 0.05
     visits = actions // 4
-    user = np.append(rng.permutation(users), rng.choice(users, visits - users, p=rate / rate.sum()))
+    user = np.append(
+        rng.permutation(users), rng.choice(users, visits - users, p=rate / rate.sum())
+    )
     who = person[user]
     hour = np.clip(rng.normal(15, 4, visits), 0, 23)
-    start = (rng.integers(0, DAYS, visits) * 86_400 + hour * 3_600 + rng.integers(0, 1_800, visits)).astype(np.int64)
+    start = (
+        rng.integers(0, DAYS, visits) * 86_400 + hour * 3_600 + rng.integers(0, 1_800, visits)
+    ).astype(np.int64)
     slot = rng.choice(SLOTS, visits, p=SLOT_CHANCES)
     category = slots[who, slot]
     # Looks: one after the other within a visit.
@@ -132,7 +187,9 @@ def _rows(shelf: Shelf, person: np.ndarray, users: int, actions: int, rng: np.ra
     step = np.arange(len(of)) - np.repeat(np.cumsum(looks) - looks, looks)
     liked = rng.random(len(of)) < AT_FAVOURITE
     item = np.where(
-        liked, favourites[who[of], slot[of], rng.integers(0, FAVOURITES, len(of))], _pick(shelf, category[of], rng.random(len(of)))
+        liked,
+        favourites[who[of], slot[of], rng.integers(0, FAVOURITES, len(of))],
+        _pick(shelf, category[of], rng.random(len(of))),
     )
     early = shelf.day[item] * 86_400 + FEED > start[of]
     item[early] = shelf.starts[category[of[early]]]  # not there yet: the category's first instead
@@ -156,7 +213,11 @@ def _rows(shelf: Shelf, person: np.ndarray, users: int, actions: int, rng: np.ra
 
     def baskets(which: np.ndarray) -> np.ndarray:
         counts = inside[which]
-        return carts[np.repeat(firsts[which], counts) + np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)]
+        return carts[
+            np.repeat(firsts[which], counts)
+            + np.arange(counts.sum())
+            - np.repeat(np.cumsum(counts) - counts, counts)
+        ]
 
     # visit, second, action, page (a look's events share one), how many products, products
     one, none = np.ones_like, np.zeros_like
@@ -170,7 +231,11 @@ def _rows(shelf: Shelf, person: np.ndarray, users: int, actions: int, rng: np.ra
         (of, at, VIEW, looking, one(of), item),
         *(
             (of[some], at[some] + lag, code, looking[some], one(of[some]), item[some])
-            for some, lag, code in ((rng.random(len(of)) < LIKES, 5, LIKE), (basket, 10, ADD), (removed, 25, DELETE))
+            for some, lag, code in (
+                (rng.random(len(of)) < LIKES, 5, LIKE),
+                (basket, 10, ADD),
+                (removed, 25, DELETE),
+            )
         ),
         (listed, close[listed], BASKET, pages[2][listed], inside[listed], baskets(listed)),
         (now, close[now] + 30, ORDER, pages[3][now], inside[now], baskets(now)),
@@ -191,7 +256,9 @@ def _rows(shelf: Shelf, person: np.ndarray, users: int, actions: int, rng: np.ra
         np.concatenate([p[5] for p in pieces]),
     )
     keep = np.flatnonzero(visit < fits)
-    visited = np.flatnonzero((visit >= fits) & (rows.action == VIEW))[: actions - len(keep)]  # and views of the next ones
+    visited = np.flatnonzero((visit >= fits) & (rows.action == VIEW))[
+        : actions - len(keep)
+    ]  # and views of the next ones
     assert fits >= users, "not everybody came"
     assert len(keep) + len(visited) == actions, "too few visits"
     keep = np.append(keep, visited)
@@ -201,7 +268,9 @@ def _rows(shelf: Shelf, person: np.ndarray, users: int, actions: int, rng: np.ra
 # --- the files, with their quirks -------------------------------------------------------------------------------------------------
 
 
-def _write_actions(path: Path, rows: Rows, shelf: Shelf, person: np.ndarray, users: int, rng: np.random.Generator) -> dict[str, int]:
+def _write_actions(
+    path: Path, rows: Rows, shelf: Shelf, person: np.ndarray, users: int, rng: np.random.Generator
+) -> dict[str, int]:
     """Quirks stand on rows of their own, so that each can be counted."""
     n = len(rows.user)
     free = np.ones(n, bool)
@@ -232,7 +301,9 @@ def _write_actions(path: Path, rows: Rows, shelf: Shelf, person: np.ndarray, use
     products = np.delete(products, ends[nothing] - 1)
     counts[nothing] = 0
     null = (counts == 0) & (rng.random(n) < 0.5)
-    texts = pc.if_else(pa.array(products == NONE), JUNK, pa.array(shelf.id[products]).cast(pa.string()))
+    texts = pc.if_else(
+        pa.array(products == NONE), JUNK, pa.array(shelf.id[products]).cast(pa.string())
+    )
     offsets = pa.array(np.append(0, np.cumsum(counts)).astype(np.int32))
 
     action = rows.action.copy()
@@ -244,7 +315,9 @@ def _write_actions(path: Path, rows: Rows, shelf: Shelf, person: np.ndarray, use
             "user_id": _spoiled(names[rows.user], no_user, junk_user),
             "loc_user_id": _spoiled(people[person[rows.user]], no_person, junk_person),
             "action": pa.array(action),
-            "date": pa.array(START + rows.second * SECOND, mask=_at(no_date, n)).cast(pa.timestamp("us")),
+            "date": pa.array(START + rows.second * SECOND, mask=_at(no_date, n)).cast(
+                pa.timestamp("us")
+            ),
             "products": pa.ListArray.from_arrays(offsets, texts, mask=pa.array(null)),
             "pageId": pa.array(rows.page * 2_654_435_761 % 2**32),  # each number once, in no order
         }
@@ -275,8 +348,12 @@ def _write_catalogue(path: Path, shelf: Shelf, rng: np.random.Generator) -> dict
     changed = np.intersect1d(cheaper, np.flatnonzero(day < 0))
     twice, otherwise = (np.sort(s) for s in np.split(rng.choice(base, 2 * few, replace=False), 2))
     item = np.concatenate([base, changed, twice, otherwise])
-    days = np.concatenate([day[base], rng.integers(1, DAYS, len(changed)), day[twice], day[otherwise]])
-    prices = np.concatenate([price[base], np.round(price[changed] * 0.7), price[twice], price[otherwise] + 10])
+    days = np.concatenate(
+        [day[base], rng.integers(1, DAYS, len(changed)), day[twice], day[otherwise]]
+    )
+    prices = np.concatenate(
+        [price[base], np.round(price[changed] * 0.7), price[twice], price[otherwise] + 10]
+    )
     olds = np.concatenate([old[base], price[changed], old[twice], old[otherwise]])
     n = len(item)
     no_old = np.isin(item, base[:few])  # the same in each row of an item
@@ -292,7 +369,9 @@ def _write_catalogue(path: Path, shelf: Shelf, rng: np.random.Generator) -> dict
         }
     )
     junk = table.slice(0, few)
-    junk = junk.set_column(2, "product_id", pa.array([JUNK]).take(pa.array(np.zeros(few, np.int64))))
+    junk = junk.set_column(
+        2, "product_id", pa.array([JUNK]).take(pa.array(np.zeros(few, np.int64)))
+    )
     table = pa.concat_tables([table, junk])
     pq.write_table(table.take(pa.array(rng.permutation(len(table)))), path)
     prefix = f"{CATALOGUE_FILE}: "
@@ -323,9 +402,18 @@ def _write_vectors(folder: Path, shelf: Shelf, rng: np.random.Generator) -> dict
     having = np.sort(rng.choice(v, v - v // 33, replace=False))
     again, other, beyond = having[:few], having[few : 2 * few], having[2 * few : 3 * few]
     item = np.concatenate([having, again, other, beyond])
-    vector = np.concatenate([place[having], place[again], (place[other] + 1) % v, v + np.arange(few)])
-    products = pc.if_else(pa.array(np.arange(len(item) + 1) == len(item)), JUNK, pa.array(np.append(shelf.id[item], 0)).cast(pa.string()))
-    pq.write_table(pa.table({"product_id": products, "vector_id": pa.array(np.append(vector, 0))}), folder / MAPPING_FILE)
+    vector = np.concatenate(
+        [place[having], place[again], (place[other] + 1) % v, v + np.arange(few)]
+    )
+    products = pc.if_else(
+        pa.array(np.arange(len(item) + 1) == len(item)),
+        JUNK,
+        pa.array(np.append(shelf.id[item], 0)).cast(pa.string()),
+    )
+    pq.write_table(
+        pa.table({"product_id": products, "vector_id": pa.array(np.append(vector, 0))}),
+        folder / MAPPING_FILE,
+    )
     prefix = f"{MAPPING_FILE}: "
     return {
         f"{prefix}the junk product id {JUNK}": 1,

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from clickprint.core.dataset import Dataset, Manifest
 from clickprint.core.errors import ConfigError
 from clickprint.core.files import whole
+from clickprint.core.progress import Watch, silent
 from clickprint.core.time import DAY, SECOND, show
-from clickprint.core.watch import Watch, silent
 from clickprint.data.engine import Engine, to_numpy
 from clickprint.data.split import windows
 from clickprint.data.store import GROUP_ROWS, store
@@ -23,7 +23,13 @@ from clickprint.data.synthetic.latent import ATTRIBUTES, Latent
 from clickprint.data.synthetic.shop import BUY, CART, COLUMNS, KINDS, REMOVE, SEARCH, VIEW, Shop
 
 HORIZON_DAYS, LABELS = 14, 100
-CHALLENGE = {BUY: "sku", CART: "sku", REMOVE: "sku", VIEW: "url", SEARCH: "query"}  # kinds of the challenge and their third column
+CHALLENGE = {
+    BUY: "sku",
+    CART: "sku",
+    REMOVE: "sku",
+    VIEW: "url",
+    SEARCH: "query",
+}  # kinds of the challenge and their third column
 
 
 def shop_of(
@@ -39,15 +45,35 @@ def shop_of(
 ) -> Shop:
     """The shop with these dials; `events` (how many are expected in all) stands for a rate. Raises ConfigError."""
     if events is None:
-        return Shop(users=users, items=items, categories=categories, days=days, rate=0.9 if rate is None else rate, start=start, seed=seed)
+        return Shop(
+            users=users,
+            items=items,
+            categories=categories,
+            days=days,
+            rate=0.9 if rate is None else rate,
+            start=start,
+            seed=seed,
+        )
     if rate is not None:
-        raise ConfigError("events, rate: found both, expected one of them (events = users · days · rate)")
+        raise ConfigError(
+            "events, rate: found both, expected one of them (events = users · days · rate)"
+        )
     if isinstance(events, bool) or not isinstance(events, int) or events < 1:
         raise ConfigError(f"events: found {events!r}, expected a whole number of at least 1")
     shop = Shop(users=users, items=items, categories=categories, days=days, start=start, seed=seed)
     if events / users / days > 1_000:
-        raise ConfigError(f"events: found {events}, expected at most 1000 a user and day ({users * days * 1_000}); raise users or days")
-    return Shop(users=users, items=items, categories=categories, days=days, rate=events / (shop.users * shop.days), start=start, seed=seed)
+        raise ConfigError(
+            f"events: found {events}, expected at most 1000 a user and day ({users * days * 1_000}); raise users or days"
+        )
+    return Shop(
+        users=users,
+        items=items,
+        categories=categories,
+        days=days,
+        rate=events / (shop.users * shop.days),
+        start=start,
+        seed=seed,
+    )
 
 
 def read(
@@ -63,7 +89,9 @@ def read(
     Users without an event are in the shop, not in the log. Raises ConfigError for a dial that cannot be honoured.
     """
     if shop is not None and dials:
-        raise ConfigError(f"shop: found a shop and dials of another ({', '.join(dials)}), expected one of the two")
+        raise ConfigError(
+            f"shop: found a shop and dials of another ({', '.join(dials)}), expected one of the two"
+        )
     shop = shop or shop_of(**dials)  # type: ignore[arg-type]
     latent = Latent.of(shop)
     items = latent.items
@@ -96,8 +124,12 @@ def write_challenge(out: Path, shop: Shop, *, watch: Watch = silent) -> None:
     Source: spec/challenge-protocol.md, "Directory".
     """
     out = Path(out)
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / "product_properties.parquet").is_file()):
-        raise ConfigError(f"{out} holds something that is no challenge directory; name a new folder, or empty it first")
+    if out.is_file() or (
+        out.is_dir() and any(out.iterdir()) and not (out / "product_properties.parquet").is_file()
+    ):
+        raise ConfigError(
+            f"{out} holds something that is no challenge directory; name a new folder, or empty it first"
+        )
     latent = Latent.of(shop)
     with whole(out) as folder:
         for name in ("input", "target"):
@@ -105,7 +137,9 @@ def write_challenge(out: Path, shop: Shop, *, watch: Watch = silent) -> None:
         tally = _Tally(latent)
         _event_files(folder, latent, tally, watch)
         table = latent.items.table()
-        renamed = table.select(["item", *ATTRIBUTES]).rename_columns(["sku", "category", "price", "name"])
+        renamed = table.select(["item", *ATTRIBUTES]).rename_columns(
+            ["sku", "category", "price", "name"]
+        )
         pq.write_table(renamed, folder / "product_properties.parquet", compression="zstd")
         np.save(folder / "input/relevant_clients.npy", latent.users.id[tally.seen])
         for name, values in tally.labels().items():
@@ -120,7 +154,9 @@ class _Tally:
         self.seen = np.zeros(latent.shop.users, bool)
         self.first_buy = np.full(latent.shop.users, np.iinfo(np.int32).max, np.int32)  # the day
         self.before = np.zeros(latent.shop.items, np.int64)
-        self.days: deque[tuple[int, np.ndarray]] = deque()  # a day and its sales by item, in the catalogue's order
+        self.days: deque[tuple[int, np.ndarray]] = (
+            deque()
+        )  # a day and its sales by item, in the catalogue's order
         self.end = 0  # time of the last purchase
         self.order = np.argsort(latent.items.id)
         self.ids = latent.items.id[self.order]
@@ -160,7 +196,9 @@ class _Tally:
             )
         others = sold.copy()
         others[top(self.before, LABELS)] = 0
-        found: dict[str, np.ndarray] = {"active_clients": self.latent.users.id[self.first_buy < first]}
+        found: dict[str, np.ndarray] = {
+            "active_clients": self.latent.users.id[self.first_buy < first]
+        }
         category = items.category_id[items.category[self.order]]
         for name, values, sales in (
             ("category", category, sold),
@@ -191,17 +229,27 @@ def _event_files(folder: Path, latent: Latent, tally: _Tally, watch: Watch) -> N
     with ExitStack() as stack:
         files = {}
         for code, column in CHALLENGE.items():
-            fields = [("client_id", pa.int64()), ("timestamp", pa.string()), (column, pa.string() if column == "query" else pa.int64())]
+            fields = [
+                ("client_id", pa.int64()),
+                ("timestamp", pa.string()),
+                (column, pa.string() if column == "query" else pa.int64()),
+            ]
             path = folder / f"{KINDS[code].name}.parquet"
-            files[code] = stack.enter_context(pq.ParquetWriter(path, pa.schema(fields), compression="zstd"))
+            files[code] = stack.enter_context(
+                pq.ParquetWriter(path, pa.schema(fields), compression="zstd")
+            )
 
         def flush(code: int, rows: int) -> None:
             if sum(map(len, waiting[code])) >= rows:
-                files[code].write_table(pa.concat_tables([files[code].schema.empty_table(), *waiting[code]]))
+                files[code].write_table(
+                    pa.concat_tables([files[code].schema.empty_table(), *waiting[code]])
+                )
                 waiting[code].clear()
 
         for batch, stamps in _stamped(latent):
-            user, kind, item, time = (to_numpy(batch.column(c)) for c in ("user", "kind", "item", "time"))
+            user, kind, item, time = (
+                to_numpy(batch.column(c)) for c in ("user", "kind", "item", "time")
+            )
             tally.add(user, kind, item, time)
             second = (time % DAY) // SECOND
             for code, column in CHALLENGE.items():

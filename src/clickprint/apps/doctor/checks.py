@@ -1,0 +1,117 @@
+"""Is this installation well? Versions, extras, memory, and a small shop all the way from log to board, with the core parts alone."""
+
+import importlib.util
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from clickprint.core.errors import ClickprintError, ConfigError
+from clickprint.core.rng import RNG
+from clickprint.data import synthetic
+from clickprint.data.engine import DEFAULT_MEMORY, DuckDB
+from clickprint.data.log import EventLog
+from clickprint.data.split import Split, split
+from clickprint.data.synthetic import Shop
+from clickprint.work import facts
+
+PYTHON = (3, 11)
+EXTRAS = {
+    "probe": (("torch",), "the official probe"),
+    "als": (("implicit",), "alternating least squares"),
+    "recommend": (("lightgbm", "optuna", "pandas", "pptx", "scipy"), "the next purchase"),
+    "ann": (("faiss",), "candidates of millions of items by a graph"),
+    "dag": (("dvc",), "the next purchase as one DAG"),
+    "track": (("mlflow",), "logging epochs to a tracking server"),
+    "spark": (("pyspark",), "tables beyond one machine"),
+    "llm": (("transformers", "peft"), "language models"),
+}
+SHOP = Shop(users=400, items=120, categories=15, days=60, seed=1)
+HORIZON_DAYS = 7
+
+
+@contextmanager
+def small_shop() -> Iterator[tuple[EventLog, Split]]:
+    """A shop of 400 users and its split, for a look at everything in two seconds; gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="clickprint-") as folder, DuckDB() as engine:
+        log = EventLog.open(synthetic.read(Path(folder) / "shop", SHOP, engine=engine), engine)
+        yield log, split(log, horizon_days=HORIZON_DAYS)
+
+
+def doctor() -> int:
+    """Prints one line a finding; 1 if one of them is a fault."""
+    lines = [*_python(), *_extras(), *_memory(), *_check()]
+    for well, line in lines:
+        print(f"{'ok ' if well else 'BAD'} {line}")
+    sick = sum(not well for well, _ in lines)
+    print(
+        "clickprint is well"
+        if not sick
+        else f"{sick} {'thing is' if sick == 1 else 'things are'} wrong"
+    )
+    return int(sick > 0)
+
+
+def _python() -> Iterator[tuple[bool, str]]:
+    found = ".".join(map(str, sys.version_info[:3]))
+    yield (
+        sys.version_info >= PYTHON,
+        f"python {found} (expected {'.'.join(map(str, PYTHON))} or later)",
+    )
+    yield (
+        True,
+        ", ".join(
+            f"{name} {version}" for name, version in facts.versions().items() if name != "python"
+        ),
+    )
+
+
+def _extras() -> Iterator[tuple[bool, str]]:
+    """A missing extra is no fault: it says what it is for."""
+    for extra, (modules, what) in EXTRAS.items():
+        there = all(importlib.util.find_spec(m) for m in modules)
+        yield (
+            True,
+            f"extra {extra} ({what}): "
+            + ("installed" if there else f"not installed; pip install 'clickprint[{extra}]'"),
+        )
+
+
+def _memory() -> Iterator[tuple[bool, str]]:
+    gib, limit = facts.memory() / 2**30, os.environ.get("CLICKPRINT_MEMORY") or DEFAULT_MEMORY
+    try:
+        DuckDB(memory=limit).close()
+    except ConfigError as fault:
+        yield False, str(fault)
+        return
+    size = f"{gib:.1f} GiB of memory" if gib else "memory unknown"
+    yield (
+        not gib or gib >= 1,
+        f"{size}, {facts.cores()} cores; the engine may hold {limit} (--memory or CLICKPRINT_MEMORY)",
+    )
+
+
+def _check() -> Iterator[tuple[bool, str]]:
+    """A small shop from log to board by the quick probe: aggregated features have to beat random ones."""
+    from clickprint.api import score
+    from clickprint.encoders import encoder
+
+    try:
+        with small_shop() as (log, parts):
+            rng = RNG(0)
+            found = {
+                n: encoder(n).fit(parts.past, rng=rng.child(n)).encode(parts.past)
+                for n in ("counts", "joined", "random")
+            }
+            board = score(found, log, train=parts.train, valid=parts.valid, resamples=20)
+            totals = {name: board.total(name).value for name in board.profiles}
+    except ClickprintError as fault:
+        yield False, f"self check: {fault}"
+        return
+    told = ", ".join(f"{name} {total:.3f}" for name, total in totals.items())
+    yield (
+        totals["counts"] > totals["random"],
+        f"self check: {len(board.tasks)} tasks on {len(parts.past.users)} users, sums {told}",
+    )

@@ -1,0 +1,203 @@
+"""Training by day, as a shop does it: each day is learned once, in order, and the model meets the next day before it has learned it."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+
+from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.histories import Histories
+from clickprint.core.ids import NONE
+from clickprint.core.progress import Watch, silent
+from clickprint.core.rng import RNG
+from clickprint.core.time import DAY, Time
+from clickprint.encoders import sequence
+from clickprint.encoders.sequence import FittedSequence, Recipe, chosen, items_only
+from clickprint.metrics import ranking
+from clickprint.nn.next_item import ITEM, TIME, Batch
+from clickprint.nn.train import Parts, Rows, by_day, processes
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredDay:
+    """How high the first item of a day stood, by what was known before it, for the `users` who had an item before and on that day."""
+
+    day: Time  # its midnight, UTC
+    users: int
+    ndcg: float  # at k, the mean; 0 without users
+
+
+def fit_by_day(
+    recipe: Recipe,
+    name: str,
+    histories: Histories,
+    *,
+    rng: RNG,
+    folder: Path | None = None,
+    k: int = 10,
+    seen: bool = True,
+    passes: int = 1,
+    watch: Watch = silent,
+    accelerator: str = "auto",
+) -> tuple[FittedSequence, list[ScoredDay]]:
+    """Learns the days (UTC) in order, each in `passes` of its shuffled users; the last model, and the score of each day but the first.
+
+    A user's row of a day is his newest `length` + 1 events up to its end, and what happens on the day is predicted. A day is scored by
+    the model of the days before it. All items of the histories can be ranked from the first day on; a vector is random until its item
+    occurs. `training.epochs`, `patience`, `every` and `keep` say nothing here; warm-up and decay run over the days.
+
+    With a `folder`, folder/fitted is the model after each day, while the next is learned, and folder/checkpoint what a killed run goes on
+    from to the same bytes. Raises DataError where no item comes after another one, ConfigError for less than one pass.
+    """
+    if passes < 1:
+        raise ConfigError(f"passes: found {passes}, expected at least 1")
+    events = chosen(recipe.history, histories)
+    rows = DayRows.of(events)
+    if not len(rows.day):
+        raise DataError(
+            name,
+            [
+                "no history has an item after another event, so there is nothing to learn day by day"
+            ],
+        )
+    orders = [by_day(rows.day, rng.child(f"pass {turn}"))[0] for turn in range(passes)]
+    days = np.unique(rows.day)
+    now = 0
+
+    def in_order(epoch: int) -> Int64[np.ndarray, "N"]:
+        nonlocal now
+        now = epoch
+        return np.concatenate([order(epoch) for order in orders])
+
+    def examples(
+        fields: Mapping[str, np.ndarray], starts: Int64[np.ndarray, "U1"]
+    ) -> tuple[Rows, Parts]:
+        return in_order, rows.parts(fields, starts, recipe.history.length, recipe.pieces)
+
+    def measure(fitted: FittedSequence) -> float:
+        if folder is not None and not processes()[0]:
+            fitted.save(folder / "fitted")
+        return (
+            score_day(fitted, histories, int(days[now + 1]) * DAY, k=k, seen=seen).ndcg
+            if now + 1 < len(days)
+            else -math.inf
+        )
+
+    changed: Any = recipe
+    made = replace(
+        changed,
+        training=replace(recipe.training, epochs=len(days), patience=0, every=1, keep="last"),
+    )
+    fitted = sequence.fit(
+        made,
+        name,
+        histories,
+        rng=rng,
+        examples=examples,
+        measure=measure,
+        checkpoint=None if folder is None else folder / "checkpoint",
+        key=f"{name} by day, {passes} passes, {k} {seen} {made} {histories.digest()} {rng}",
+        watch=watch,
+        accelerator=accelerator,
+    )
+    assert fitted.progress is not None
+    found = [value for _, value in fitted.progress.measures[:-1]]
+    users = [len(_first_items(histories, int(day) * DAY)[0]) for day in days[1:]]
+    return fitted, [
+        ScoredDay(int(day) * DAY, many, score)
+        for day, many, score in zip(days[1:], users, found, strict=True)
+    ]
+
+
+def score_day(
+    fitted: FittedSequence, histories: Histories, day: Time, *, k: int = 10, seen: bool = True
+) -> ScoredDay:
+    """Ranks each user's first item of the day that starts at `day` (UTC), by his events before that day."""
+    rows, items = _first_items(histories, day)
+    if not len(rows):
+        return ScoredDay(day, 0, 0.0)
+    whole = histories.take(rows)
+    given = whole.where(whole.fields[TIME] < day)
+    hit = ranking.hits(
+        fitted.recommend(given, k, seen=seen).items, np.arange(len(rows) + 1), items
+    )
+    return ScoredDay(
+        day, len(rows), float(np.mean(ranking.ndcg(hit, np.ones(len(rows), np.int64), k)))
+    )
+
+
+def _first_items(
+    histories: Histories, day: Time
+) -> tuple[Int64[np.ndarray, "B"], Int64[np.ndarray, "B"]]:
+    """The rows of those with an item on this day and before it, and their first item of the day."""
+    events = items_only(histories)
+    time = events.fields[TIME]
+    places = np.flatnonzero((time >= day) & (time < day + DAY))
+    rows, first = np.unique(np.searchsorted(events.starts, places, "right") - 1, return_index=True)
+    places = places[first]
+    some = places > events.starts[rows]
+    return rows[some], events.fields[ITEM][places[some]]
+
+
+@dataclass(frozen=True, slots=True)
+class DayRows:
+    """What a user did on one day, for all users and days where an item can be predicted: events first … end − 1, counted over all users."""
+
+    day: Int64[np.ndarray, "N"]
+    user: Int64[np.ndarray, "N"]
+    first: Int64[np.ndarray, "N"]
+    end: Int64[np.ndarray, "N"]
+
+    @staticmethod
+    def of(events: Histories) -> "DayRows":
+        """The days of these events, users one after the other; days without an item that has an event before it are left out."""
+        day, row = events.fields[TIME] // DAY, np.repeat(np.arange(len(events)), events.lengths)
+        new = np.ones(events.events, bool)
+        new[1:] = (day[1:] != day[:-1]) | (row[1:] != row[:-1])
+        first = np.flatnonzero(new)
+        end = np.append(first[1:], events.events).astype(np.int64)
+        if not len(first):
+            return DayRows(*(np.zeros(0, np.int64) for _ in range(4)))
+        asked = np.append(0, np.cumsum(events.fields[ITEM] != NONE))
+        after = np.maximum(
+            first, events.starts[row[first]] + 1
+        )  # a user's very first event has none before it
+        some = (after < end) & (asked[end] > asked[np.minimum(after, end)])
+        return DayRows(day[first[some]], row[first[some]], first[some], end[some])
+
+    def parts(
+        self,
+        fields: Mapping[str, np.ndarray],
+        starts: Int64[np.ndarray, "U1"],
+        length: int,
+        pieces: int,
+    ) -> Parts:
+        """As nn.next_item.shifted, but a row is a user's day, and only what is on the day is wanted."""
+        begin = np.maximum(starts[self.user], self.end - length - 1)
+        keep = self.end - begin  # 2 or more: the day has an event with one before it
+        wanted = {ITEM: fields[ITEM]}
+
+        def parts(rows: Int64[np.ndarray, "B"]) -> Iterator[tuple[tuple[Batch, Batch], int]]:
+            for some in np.array_split(rows[np.argsort(keep[rows], kind="stable")], pieces):
+                if len(some):
+                    at, lengths = begin[some], keep[some] - 1
+                    target = Batch.of(wanted, at + 1, lengths)
+                    place = torch.from_numpy(at + 1)[:, None] + torch.arange(
+                        target.fields[ITEM].shape[1]
+                    )
+                    today = torch.where(
+                        place >= torch.from_numpy(self.first[some])[:, None],
+                        target.fields[ITEM],
+                        0,
+                    )
+                    yield (
+                        (Batch.of(fields, at, lengths), Batch({ITEM: today}, target.lengths)),
+                        int((today > 0).sum()),
+                    )
+
+        return parts

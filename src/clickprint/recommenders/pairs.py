@@ -1,0 +1,278 @@
+"""Candidates: which items each user may be shown, one row a pair of user and item, and a column for whatever is known of the pair."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Bool, Float, Float32, Float64, Int64, Shaped
+
+from clickprint.core.errors import DataError
+from clickprint.core.files import whole
+from clickprint.core.ids import NONE
+from clickprint.core.past import Past
+from clickprint.core.progress import Watch, silent
+from clickprint.core.ragged import Ragged, spans, starts_of
+from clickprint.core.recommendations import Recommendations
+from clickprint.core.rng import RNG
+
+ALONE = b"users without a pair"
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """A source of candidates: a frozen dataclass, as encoders are."""
+
+    def fit(self, past: Past, *, rng: RNG, watch: Watch = silent) -> "FittedRetriever": ...
+
+
+@runtime_checkable
+class FittedRetriever(Protocol):
+    """What a source learned."""
+
+    def retrieve(self, past: Past, k: int) -> Recommendations:
+        """The k candidates of each of `past.users`, a row each in their order, best first; equal scores: the smaller item first.
+
+        Of the past alone; no item that the catalogue does not know at its cutoff. Who has no candidate has an empty list.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """User u (a place in `users`) may be shown items[starts[u]:starts[u + 1]], which rise, each once.
+
+    Columns are of pairs; NaN = not known. Raises DataError where that does not hold.
+    """
+
+    users: Int64[np.ndarray, "U"]  # sorted, each once
+    starts: Int64[np.ndarray, "U1"]
+    items: Int64[np.ndarray, "P"]
+    columns: Mapping[str, Float32[np.ndarray, "_"]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        faults = []
+        if (np.diff(self.users) <= 0).any():
+            faults.append("users are not sorted, each once")
+        if (
+            len(self.starts) != len(self.users) + 1
+            or self.starts[0] != 0
+            or self.starts[-1] != len(self.items)
+            or (self.lengths < 0).any()
+        ):
+            faults.append(
+                f"{len(self.users)} users, {len(self.items)} items, and starts that do not cut them"
+            )
+        else:
+            same = np.ones(max(len(self.items) - 1, 0), bool)
+            same[
+                self.starts[1:-1][(self.starts[1:-1] > 0) & (self.starts[1:-1] < len(self.items))]
+                - 1
+            ] = False
+            if (np.diff(self.items)[same] <= 0).any():
+                faults.append("a user's items do not rise, each once")
+        faults += [
+            f"{n}: {len(c)} values of {len(self.items)} pairs"
+            for n, c in self.columns.items()
+            if len(c) != len(self.items)
+        ]
+        if faults:
+            raise DataError("candidates", faults)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def lengths(self) -> Int64[np.ndarray, "U"]:
+        return np.diff(self.starts)
+
+    @property
+    def rows(self) -> Int64[np.ndarray, "P"]:
+        """The place of each pair's user in `users`."""
+        return np.repeat(np.arange(len(self.users)), self.lengths)
+
+    def take(self, rows: Int64[np.ndarray, "B"]) -> "Pairs":
+        """The pairs of the users at these places, which rise."""
+        starts, places = spans(self.starts[:-1][rows], self.lengths[rows])
+        return Pairs(
+            self.users[rows],
+            starts,
+            self.items[places],
+            {n: c[places] for n, c in self.columns.items()},
+        )
+
+    def where(self, keep: Bool[np.ndarray, "P"]) -> "Pairs":
+        """The pairs that are kept; every user stays."""
+        starts = np.append(0, np.cumsum(keep))[self.starts]
+        return Pairs(
+            self.users, starts, self.items[keep], {n: c[keep] for n, c in self.columns.items()}
+        )
+
+    def also(self, columns: Mapping[str, Shaped[np.ndarray, "_"]]) -> "Pairs":
+        """The same with more columns."""
+        return replace(
+            self,
+            columns={**self.columns, **{n: np.asarray(c, np.float32) for n, c in columns.items()}},
+        )
+
+    def matrix(self, names: list[str]) -> Float32[np.ndarray, "P F"]:
+        """These columns side by side."""
+        return (
+            np.stack([self.columns[n] for n in names], 1)
+            if names
+            else np.zeros((len(self), 0), np.float32)
+        )
+
+    def save(self, path: Path) -> None:
+        """One Parquet file, whole or not at all: user, item, and the columns; who has no pair stands in its metadata."""
+        alone = base64.b64encode(np.ascontiguousarray(self.users[self.lengths == 0]).tobytes())
+        table = pa.table(
+            {
+                "user": self.users[self.rows],
+                "item": self.items,
+                **{f"column {n}": c for n, c in self.columns.items()},
+            }
+        )
+        with whole(Path(path)) as part:
+            pq.write_table(table.replace_schema_metadata({ALONE: alone}), part, compression="zstd")
+
+    @staticmethod
+    def load(path: Path) -> "Pairs":
+        """What `save` wrote. Raises DataError."""
+        try:
+            table = pq.read_table(path)
+            user, item = (table.column(n).to_numpy() for n in ("user", "item"))
+            alone = np.frombuffer(
+                base64.b64decode((table.schema.metadata or {})[ALONE], validate=True), np.int64
+            )
+            columns = {
+                n.removeprefix("column "): table.column(n).to_numpy()
+                for n in table.column_names
+                if n.startswith("column ")
+            }
+        except (OSError, ValueError, KeyError, pa.ArrowException) as fault:
+            raise DataError(
+                str(path), [f"not candidates ({str(fault).splitlines()[0]}); make them again"]
+            ) from None
+        users = np.union1d(user, alone)
+        if (np.diff(user) < 0).any():
+            raise DataError(str(path), ["users do not rise; make the candidates again"])
+        return Pairs(
+            users,
+            np.append(np.searchsorted(user, users), len(user)).astype(np.int64),
+            item,
+            columns,
+        )
+
+    def top(self, scores: Float[np.ndarray, "P"], k: int) -> Recommendations:
+        """The k items of each user with the highest scores; equal scores: the smaller item first."""
+        rows = self.rows
+        order = np.lexsort((-scores, rows))  # a stable sort, and a user's items rise
+        place = np.arange(len(order)) - self.starts[rows[order]]
+        order, place = order[place < k], place[place < k]
+        items = np.full((len(self.users), k), NONE, np.int64)
+        found = np.full((len(self.users), k), -np.inf, np.float32)
+        items[rows[order], place], found[rows[order], place] = self.items[order], scores[order]
+        return Recommendations(self.users, items, found)
+
+
+def union(sources: Mapping[str, Recommendations]) -> Pairs:
+    """All candidates of all sources. Each gives two columns: `<name>_rank` (1 is its best) and `<name>_score`, NaN for what it lacks.
+
+    Raises DataError where the sources are not of the same users, sorted.
+    """
+    users = next(iter(sources.values())).users
+    if faults := [
+        f"{n} is of other users than the first source"
+        for n, s in sources.items()
+        if not np.array_equal(s.users, users)
+    ]:
+        raise DataError("candidates", faults)
+    places = {n: np.nonzero(s.items != NONE) for n, s in sources.items()}
+    known = np.unique(np.concatenate([s.items[places[n]] for n, s in sources.items()]))
+    keys = {
+        n: places[n][0] * len(known) + np.searchsorted(known, s.items[places[n]])
+        for n, s in sources.items()
+    }
+    pairs = np.unique(np.concatenate(list(keys.values())))
+    row, item = pairs // max(len(known), 1), pairs % max(len(known), 1)
+    columns: dict[str, np.ndarray] = {}
+    for name, source in sources.items():
+        at = np.searchsorted(pairs, keys[name])
+        rank, score = (
+            np.full(len(pairs), np.nan, np.float32),
+            np.full(len(pairs), np.nan, np.float32),
+        )
+        rank[at], score[at] = places[name][1] + 1, source.scores[places[name]]
+        columns |= {f"{name}_rank": rank, f"{name}_score": score}
+    return Pairs(users, starts_of(np.bincount(row, minlength=len(users))), known[item], columns)
+
+
+def fill(lists: Recommendations, popular: Int64[np.ndarray, "V"], k: int) -> Recommendations:
+    """Lists of k: what is missing is taken from `popular` (best first, each once), without what the list has."""
+    own, more = lists.items[:, :k], np.tile(popular[:k], (len(lists.users), 1))
+    both = np.concatenate([own, more], 1)
+    place = np.argsort(both, axis=1, kind="stable")  # the list's own stand before the popular twin
+    ordered = np.take_along_axis(both, place, 1)
+    again = np.zeros(both.shape, bool)
+    np.put_along_axis(again, place[:, 1:], ordered[:, 1:] == ordered[:, :-1], 1)
+    good = ~again & (both != NONE)
+    scores = np.concatenate([lists.scores[:, :k], np.zeros(more.shape, np.float32)], 1)
+    least = np.minimum(np.where(own != NONE, scores[:, : own.shape[1]], 0).min(1, initial=0), 0)
+    scores[:, own.shape[1] :] = least[:, None] - 1 - np.arange(more.shape[1])
+    order = np.argsort(~good, axis=1, kind="stable")[:, :k]
+    there = np.take_along_axis(good, order, 1)
+    return Recommendations(
+        lists.users,
+        np.where(there, np.take_along_axis(both, order, 1), NONE),
+        np.where(there, np.take_along_axis(scores, order, 1), -np.inf).astype(np.float32),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Bought:
+    """Who bought in a window (sorted) and what, each item once."""
+
+    users: Int64[np.ndarray, "B"]
+    items: Ragged
+
+    def of(self, pairs: Pairs) -> Bool[np.ndarray, "P"]:
+        """Whether the pair's user bought the pair's item."""
+        known = np.unique(np.concatenate([pairs.items, self.items.values]))
+        place = np.searchsorted(pairs.users, self.users)
+        there = np.isin(self.users, pairs.users)
+        own = np.repeat(np.where(there, place, -1), self.items.lengths)
+        truth = np.sort((own * len(known) + np.searchsorted(known, self.items.values))[own >= 0])
+        asked = pairs.rows * len(known) + np.searchsorted(known, pairs.items)
+        at = np.minimum(np.searchsorted(truth, asked), max(len(truth) - 1, 0))
+        return truth[at] == asked if len(truth) else np.zeros(len(asked), bool)
+
+    def recall(self, lists: Recommendations, k: int) -> Float64[np.ndarray, "B"]:
+        """The share of each buyer's items that are in the first k of his list; 0 for a buyer without a list."""
+        shown = lists.items[:, :k]
+        row, place = np.nonzero(shown != NONE)
+        order = np.argsort(lists.users, kind="stable")
+        back = np.empty(len(order), np.int64)
+        back[order] = np.arange(len(order))
+        users, items = lists.users[order], shown[row, place]
+        key = np.lexsort((items, back[row]))
+        return self.found(
+            Pairs(users, starts_of(np.bincount(back[row], minlength=len(users))), items[key])
+        )
+
+    def found(self, pairs: Pairs) -> Float64[np.ndarray, "B"]:
+        """The share of each buyer's items that are among his candidates: what no ranking of them can exceed."""
+        hits = np.bincount(pairs.rows, self.of(pairs), len(pairs.users))
+        place = np.minimum(np.searchsorted(pairs.users, self.users), max(len(pairs.users) - 1, 0))
+        there = (
+            pairs.users[place] == self.users
+            if len(pairs.users)
+            else np.zeros(len(self.users), bool)
+        )
+        out = np.zeros(len(self.users))
+        out[there] = hits[place[there]]
+        return out / np.maximum(self.items.lengths, 1)

@@ -1,0 +1,180 @@
+"""From a name to a dataset: readers are called with what they take, and what was read once is kept."""
+
+import inspect
+import os
+import re
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from clickprint.core.dataset import Dataset
+from clickprint.core.errors import ConfigError
+from clickprint.core.options import options as typed_options
+from clickprint.core.progress import Watch, silent
+from clickprint.data.adapters import DATASETS, reader
+from clickprint.data.engine import DuckDB, Engine
+from clickprint.work.facts import code
+from clickprint.work.folder import cache, digest, locked, stamp
+
+# What a reader is given by its caller; everything else in its signature is an option.
+GIVEN = ("out", "engine", "watch")
+# Where the options of a reader that takes any stand.
+DIALS = {"synthetic": "clickprint.data.synthetic:shop_of"}
+
+
+def place(text: str) -> Any:
+    """What "module:name" stands for. Raises ImportError and AttributeError."""
+    module, _, name = text.partition(":")
+    return getattr(import_module(module), name)
+
+
+def takes_path(name: str) -> bool:
+    """Whether a reader reads files that are named by a path."""
+    return next(iter(inspect.signature(reader(name)).parameters)) != "out"
+
+
+def option_names(name: str) -> list[str]:
+    """The options of a reader: its parameters, less its path and what the caller gives."""
+    skip = {
+        *GIVEN,
+        *([next(iter(inspect.signature(reader(name)).parameters))] if takes_path(name) else []),
+    }
+    return [
+        p.name
+        for p in inspect.signature(_dials(name)).parameters.values()
+        if p.name not in skip and p.kind is not p.VAR_KEYWORD
+    ]
+
+
+def options_of(
+    name: str, given: Mapping[str, Any], path: str, faults: list[str]
+) -> dict[str, Any]:
+    """The options of a reader, checked; every fault with its path."""
+    return typed_options(
+        _dials(name), option_names(name), given, path, faults, check=name in DIALS
+    )
+
+
+def _dials(name: str) -> Callable[..., Any]:
+    """The function whose keyword parameters are a reader's options."""
+    found: Callable[..., Any] = place(DIALS[name]) if name in DIALS else reader(name)
+    return found
+
+
+def fetcher(name: str) -> Callable[[Path], Path] | None:
+    """What brings a source's files to a folder, where they can be had without a person; None for the others."""
+    found: Callable[[Path], Path] | None = getattr(
+        import_module(DATASETS[name].partition(":")[0]), "fetch", None
+    )
+    return found
+
+
+def needs_path(name: str) -> bool:
+    """Whether a person has to say where a reader's files are."""
+    return takes_path(name) and fetcher(name) is None
+
+
+def fetched(name: str, fetch: Callable[[Path], Path], watch: Watch = silent) -> Path:
+    """A source's files, fetched once to the cache."""
+    folder = cache() / "sources" / name
+    with locked(folder.with_suffix(".lock"), wait=True):
+        watch(f"fetch {name}", 0, 0)
+        return fetch(folder)
+
+
+def dataset(
+    name: str,
+    path: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    *,
+    out: Path | None = None,
+    engine: Engine | None = None,
+    watch: Watch = silent,
+) -> Dataset:
+    """The log `name` in the canonical form, in `out`, or else in the cache, where it is read once for equal options, files and code.
+
+    Raises ConfigError for an unknown name or option, or a path too much or too few, and what the reader raises.
+    """
+    read = reader(name)
+    path, options = _checked(name, path, options or {}, watch)
+    arguments = [] if path is None else [path]
+    with ExitStack() as stack:
+        if out is None:
+            key = digest(
+                name,
+                str(path and path.resolve()),
+                path and [stamp(f) for f in read_files(name, path)],
+                options,
+                code("data"),
+            )
+            out = cache() / "datasets" / f"{name}-{key}"
+            stack.enter_context(locked(out.with_suffix(".lock"), wait=True))
+            if (out / "manifest.json").is_file():
+                return Dataset.open(out)
+        given = {"engine": engine or stack.enter_context(DuckDB()), "watch": watch}
+        taken = inspect.signature(read).parameters
+        return read(*arguments, out, **{k: v for k, v in given.items() if k in taken}, **options)
+
+
+def append(
+    folder: Path,
+    name: str,
+    path: Path | None,
+    options: Mapping[str, Any],
+    *,
+    engine: Engine,
+    watch: Watch = silent,
+) -> Dataset:
+    """Adds the log `name` to the dataset in `folder` (data.append), which no other process may be appending to.
+
+    Raises ConfigError for an unknown name or option, or a path too much or too few, and what `data.append.append` raises.
+    """
+    from clickprint.data.append import append as add
+
+    folder = Path(folder).resolve()
+    Dataset.open(folder)  # where there is none, no lock is left
+    path, options = _checked(name, path, options, watch)
+    with locked(folder.with_name(f".{folder.name}.lock")):
+        return add(folder, name, path, options, engine=engine, watch=watch)
+
+
+def _checked(
+    name: str, path: Path | None, options: Mapping[str, Any], watch: Watch
+) -> tuple[Path | None, dict[str, Any]]:
+    """A reader's path (fetched, where it can be and none is named) and its options."""
+    faults: list[str] = []
+    found = options_of(name, options, name, faults)
+    if faults:
+        raise ConfigError("; ".join(faults))
+    if takes_path(name):
+        if path is None and (fetch := fetcher(name)) is not None:
+            path = fetched(name, fetch, watch)
+        if path is None:
+            raise ConfigError(f"{name} reads files: name their path")
+        path = expanded(path)
+        if not path.exists():
+            raise ConfigError(f"{path}: there is nothing here for {name} to read")
+    elif path is not None:
+        raise ConfigError(f"{name} reads no files, but a path was named: {path}")
+    return path, found
+
+
+def expanded(path: Path) -> Path:
+    """A path with its environment variables, as recipes name data that lie elsewhere. Raises ConfigError for one that is not set."""
+    found = os.path.expandvars(path)
+    if missing := re.search(r"\$\{?\w+\}?", found):
+        raise ConfigError(
+            f"{path}: the environment variable {missing[0]} is not set; set it to the folder that has the data"
+        )
+    return Path(found).expanduser()
+
+
+def read_files(name: str, path: Path) -> tuple[Path, ...]:
+    """What a reader reads at `path`: the folder, or the mapping and every file that it names."""
+    if name != "table":
+        return (path,)
+    from clickprint.data.adapters.table import files
+
+    return files(path)

@@ -1,0 +1,50 @@
+"""Named sets of tasks, ours (clickprint.tasks.TASKS) and those of a module of your own, for recipes and the Python API."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from clickprint.core.errors import ConfigError
+from clickprint.core.past import Past, Table
+from clickprint.core.rng import RNG
+from clickprint.core.time import Window
+from clickprint.tasks import TASKS, task_set
+from clickprint.tasks.task import Task, TaskSet
+from clickprint.work.source import place
+
+OPEN = tuple(name for name in TASKS if name != "hidden")  # the sets that a recipe can name
+
+
+def tasks_of(name: str, past: Past, log: Table, train: Window, *, rng: RNG) -> TaskSet:
+    """The tasks of a set, as far as the log has what they ask about.
+
+    `module:NAME` is one of your own: a Task, a list of them, or a function like those of clickprint.tasks.TASKS; its module is looked
+    for in the working directory too. Raises ConfigError where it is none of these.
+    """
+    if ":" not in name:
+        return task_set(name, past, log, train, rng=rng)
+    own = _own(name)
+    if callable(own):
+        own = own(past, log, train, rng=rng)
+    if isinstance(own, TaskSet):
+        return own
+    tasks = (own,) if isinstance(own, Task) else tuple(own) if isinstance(own, Sequence) else ()
+    if not tasks or not all(isinstance(t, Task) for t in tasks):
+        raise ConfigError(
+            f"{name}: found {type(own).__name__}, expected a Task, a list of Tasks, or a function that makes a TaskSet"
+        )
+    return TaskSet(tasks, {})
+
+
+def _own(name: str) -> object:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        return place(name)
+    except ImportError as fault:
+        raise ConfigError(
+            f"{name}: {fault}; expected module:NAME, the module in the working directory or installed"
+        ) from None
+    except AttributeError:
+        raise ConfigError(f"{name}: the module has no such name") from None

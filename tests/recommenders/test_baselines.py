@@ -1,0 +1,204 @@
+"""The bars: each against its definition, user by user."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clickprint.core.errors import ConfigError
+from clickprint.core.histories import Histories
+from clickprint.core.ids import NONE
+from clickprint.core.rng import RNG
+from clickprint.core.time import DAY
+from clickprint.recommenders import baselines as bars
+from clickprint.recommenders.baselines import EASE, ItemKNN, OwnItems, Popularity
+
+HISTORIES = st.lists(
+    st.lists(st.sampled_from([3, 10, 20, 30, 40, NONE]), max_size=6), min_size=1, max_size=6
+)
+
+
+def of(rows: list[list[int]]) -> Histories:
+    starts = np.cumsum([0, *map(len, rows)]).astype(np.int64)
+    item = np.array([i for r in rows for i in r], np.int64)
+    return Histories(
+        np.arange(len(rows)) * 7, starts, {"item": item, "time": np.arange(len(item)) * DAY}
+    )
+
+
+def ranked(scores: dict[int, float], k: int, out: set[int]) -> list[int]:
+    return sorted((i for i in scores if i not in out), key=lambda i: (-scores[i], i))[:k]
+
+
+def check(bar: object, rows: list[list[int]], scores_of: object, k: int = 3) -> None:
+    histories = of(rows)
+    fitted = bar.fit(histories)
+    for seen in (True, False):
+        lists = fitted.recommend(histories, k, seen=seen)
+        for u, row in enumerate(rows):
+            own = [i for i in row if i != NONE]
+            wanted = ranked(scores_of(own), k, set() if seen else set(own))
+            assert [i for i in lists.items[u].tolist() if i != NONE] == wanted, (u, seen)
+
+
+@settings(deadline=None)
+@given(HISTORIES)
+def test_popularity(rows: list[list[int]]) -> None:
+    every = [i for r in rows for i in r if i != NONE]
+    check(Popularity(), rows, lambda own: {i: every.count(i) for i in every})
+
+
+def test_popularity_fades() -> None:
+    histories = of([[3, 3, 3, 10], [10]])
+    assert Popularity().fit(histories).recommend(histories, 1).items.ravel().tolist() == [3, 3]
+    assert Popularity(half_life=1).fit(histories).recommend(
+        histories, 1
+    ).items.ravel().tolist() == [10, 10]
+
+
+@settings(deadline=None)
+@given(HISTORIES)
+def test_own_items_by_frequency(rows: list[list[int]]) -> None:
+    every = [i for r in rows for i in r if i != NONE]
+    most = max((every.count(i) for i in every), default=1)
+    check(
+        OwnItems(),
+        rows,
+        lambda own: {i: own.count(i) + every.count(i) / (2 * most) for i in every},
+    )
+
+
+@settings(deadline=None)
+@given(HISTORIES)
+def test_own_items_by_recency(rows: list[list[int]]) -> None:
+    every = [i for r in rows for i in r if i != NONE]
+    most = max((every.count(i) for i in every), default=1)
+
+    def scores(own: list[int]) -> dict[int, float]:
+        last = {i: 1 + p for p, i in enumerate(own)}
+        return {i: max(last.get(i, 0), every.count(i) / (2 * most)) for i in every}
+
+    check(OwnItems(by="recency"), rows, scores)
+
+
+def test_item_knn_is_its_definition(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [[3, 10, 10], [3, 20], [10, 20, 30], [3, 10, 40], [40], []]
+    had = {i: {u for u, r in enumerate(rows) if i in r} for i in (3, 10, 20, 30, 40)}
+
+    def like(i: int, j: int) -> float:
+        return 0 if i == j else len(had[i] & had[j]) / ((len(had[i]) * len(had[j])) ** 0.5 + 2)
+
+    near = {
+        i: sorted((j for j in had if like(i, j) > 0), key=lambda j: (-like(i, j), j))[:2]
+        for i in had
+    }
+    for cells in (bars.CELLS, 4):  # all at once, and an item or two at a time
+        monkeypatch.setattr(bars, "CELLS", cells)
+        check(
+            ItemKNN(neighbours=2, shrink=2),
+            rows,
+            lambda own: {j: sum(like(i, j) for i in set(own) if j in near[i]) for j in had},
+            k=5,
+        )
+
+
+def test_ease_solves_its_least_squares() -> None:
+    random = np.random.default_rng(0)
+    rows = [
+        random.choice([3, 10, 20, 30, 40], random.integers(1, 5), replace=False).tolist()
+        for _ in range(40)
+    ]
+    items = [3, 10, 20, 30, 40]
+    x = np.array([[i in r for i in items] for r in rows], float)
+    # Column by column: ridge regression on the other columns.
+    b = np.zeros((5, 5))
+    for j in range(5):
+        rest = [i for i in range(5) if i != j]
+        b[rest, j] = np.linalg.solve(
+            x[:, rest].T @ x[:, rest] + 4 * np.eye(4), x[:, rest].T @ x[:, j]
+        )
+    fitted = EASE(penalty=4).fit(of(rows))
+    found = fitted.recommend(of(rows), 5)
+    for u in range(40):
+        scores = dict(zip(found.items[u].tolist(), found.scores[u].tolist(), strict=True))
+        assert [scores[i] for i in items] == pytest.approx((x @ b)[u], abs=1e-5)
+
+
+def test_what_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="by: found 'size'"):
+        OwnItems(by="size")
+    for wrong in (
+        lambda: Popularity(half_life=-30),
+        lambda: ItemKNN(neighbours=0),
+        lambda: ItemKNN(shrink=-100),
+        lambda: EASE(penalty=-250),
+        lambda: EASE(penalty=0),
+    ):
+        with pytest.raises(ConfigError, match="expected"):
+            wrong()
+    monkeypatch.setattr(bars, "LARGEST", 2)
+    with pytest.raises(ConfigError, match="found 3, expected at most 2"):
+        EASE().fit(of([[3, 10, 20]]))
+
+
+def test_new_users_and_new_items_are_nothing() -> None:
+    fitted = {
+        n: b.fit(of([[3, 10], [3, 20]]))
+        for n, b in {
+            "knn": ItemKNN(),
+            "ease": EASE(),
+            "own": OwnItems(),
+            "pop": Popularity(),
+        }.items()
+    }
+    strangers = of([[], [999]])
+    for bar in fitted.values():
+        found = bar.recommend(strangers, 2)
+        assert found.items[0].tolist() == found.items[1].tolist()
+    assert fitted["pop"].recommend(strangers, 2).items[0].tolist() == [3, 10]
+
+
+def test_users_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [[3, 10], [20], [3, 30, 40], [10, 40]]
+    whole = ItemKNN().fit(of(rows)).recommend(of(rows), 3)
+    monkeypatch.setattr(bars, "CELLS", 5)
+    pieces = ItemKNN().fit(of(rows)).recommend(of(rows), 3)
+    assert np.array_equal(whole.items, pieces.items)
+    assert torch.allclose(torch.from_numpy(whole.scores), torch.from_numpy(pieces.scores))
+
+
+@pytest.mark.parametrize("name", bars.BARS)
+def test_a_bar_by_its_name(name: str) -> None:
+    made = bars.bar(name, {})
+    assert type(made) is bars.bar_class(name)
+    with pytest.raises(ConfigError, match="'wide' is not an option of"):
+        bars.bar(name, {"wide": 1})
+
+
+def test_an_unknown_bar() -> None:
+    with pytest.raises(
+        ConfigError,
+        match="found no bar 'popular', expected one of als, ease, item-knn, own-items, popularity, twhin",
+    ):
+        bars.bar("popular", {})
+
+
+def test_a_bar_that_draws_is_given_the_seed() -> None:
+    class Drawn:
+        def fit_histories(
+            self, histories: Histories, *, rng: RNG, watch: object
+        ) -> bars.FittedBar:
+            return Popularity().fit(histories.take(np.array([rng.seed])))
+
+    rows = of([[3, 10], [10]])
+    assert not bars.drawn(Popularity())
+    assert bars.fit_bar(Popularity(), rows, rng=RNG(5)).recommend(rows, 2).items.tolist() == [
+        [10, 3],
+        [10, 3],
+    ]
+    assert bars.drawn(Drawn())
+    assert bars.fit_bar(Drawn(), rows, rng=RNG(1)).recommend(rows, 2).items.tolist() == [
+        [10],
+        [10],
+    ]

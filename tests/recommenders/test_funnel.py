@@ -1,0 +1,222 @@
+"""The funnel: candidates, examples, advice a block at a time, the choice, and what is saved."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.ids import NONE
+from clickprint.core.recommendations import Recommendations
+from clickprint.core.rng import RNG
+from clickprint.core.time import DAY, Window
+from clickprint.data.log import EventLog
+from clickprint.data.split import LogPast, past_of
+from clickprint.recommenders import funnel
+from clickprint.recommenders.funnel import (
+    Advice,
+    FittedNext,
+    NextPurchase,
+    candidates,
+    example,
+    fit,
+    of_buyers,
+    profiler,
+    retrievers,
+    spread,
+)
+from clickprint.recommenders.pairs import Bought, union
+from clickprint.recommenders.propensity import Chance
+from clickprint.recommenders.ranker import Ranker
+from clickprint.recommenders.windows import bought
+from clickprint.testing.worlds import START
+
+RECIPE = NextPurchase(
+    days=5,
+    products=3,
+    users=4,
+    sources={
+        "own": {"k": 6},
+        "lately": {"source": "own", "half_life": 2, "k": 4},
+        "popular": {"k": 4},
+    },
+    profiles={"counts": {"width": 2}},
+    ranker=Ranker(trees=8, leaves=4, least=2),
+    chance=Chance(trees=8, leaves=4, least=2),
+)
+
+
+def made(log: EventLog, day: int, of: Bought | None = None):
+    past = past_of(log, START + day * DAY)
+    users = None if of is None else np.intersect1d(of.users, past.users)
+    profiles = profiler(past_of(log, START + 10 * DAY), RECIPE, rng=RNG(7))
+    return past, candidates(past, RECIPE, rng=RNG(1), users=users), profiles
+
+
+@pytest.fixture(scope="module")
+def fitted(log: EventLog) -> FittedNext:
+    examples = []
+    for day in (10, 15, 20):
+        truth = bought(log, Window(START + day * DAY, START + (day + 5) * DAY))
+        past, pairs, profiles = made(log, day, truth)
+        examples.append((*example(past, RECIPE, pairs, profiles), truth))
+    return fit(RECIPE, examples, rng=RNG(2), profiles=profiles)
+
+
+def test_candidates_are_the_union_of_the_sources(past: LogPast) -> None:
+    pairs = candidates(past, RECIPE, rng=RNG(1))
+    found = {
+        n: s.fit(past, rng=RNG(1).child(n)).retrieve(past, k)
+        for n, (s, k) in retrievers(RECIPE).items()
+    }
+    wanted = union(found)
+    assert np.array_equal(pairs.items, wanted.items)
+    assert {n: c.tobytes() for n, c in pairs.columns.items()} == {
+        n: c.tobytes() for n, c in wanted.columns.items()
+    }
+    assert {n.removesuffix("_rank") for n in pairs.columns if n.endswith("_rank")} == {
+        "own",
+        "lately",
+        "popular",
+    }
+
+
+def test_some_users_get_what_they_get_among_all(past: LogPast) -> None:
+    everybody, some = (
+        candidates(past, RECIPE, rng=RNG(1)),
+        candidates(past, RECIPE, rng=RNG(1), users=past.users[::3]),
+    )
+    assert np.array_equal(some.users, past.users)
+    rows = np.arange(0, len(past.users), 3)
+    one, two = everybody.take(rows), some.take(rows)
+    assert np.array_equal(one.items, two.items)
+    assert {n: c.tobytes() for n, c in one.columns.items()} == {
+        n: c.tobytes() for n, c in two.columns.items()
+    }
+    assert (np.delete(some.lengths, rows) == 0).all()
+
+
+def test_without_the_popular_source_no_list_is_empty_all_the_same(past: LogPast) -> None:
+    pairs = candidates(past, NextPurchase(products=2, sources={"own": {"k": 1}}), rng=RNG(1))
+    assert (pairs.lengths >= 2).all()
+    assert set(pairs.columns) == {"own_rank", "own_score"}
+
+
+def test_an_item_that_is_not_known_yet_is_no_candidate(log: EventLog, past: LogPast) -> None:
+    early = past_of(log, START + 3 * DAY)
+    known = {i for i in early.histories(("item",)).fields["item"].tolist() if i != NONE}
+    known |= set(early.catalogue.table.column("item").to_pylist())
+    assert set(candidates(early, RECIPE, rng=RNG(1)).items.tolist()) <= known
+    assert (
+        not set(candidates(past, RECIPE, rng=RNG(1)).items.tolist()) <= known
+    )  # later there are more
+
+
+def test_an_example_has_features_profiles_and_every_user(log: EventLog) -> None:
+    truth = bought(log, Window(START + 20 * DAY, START + 25 * DAY))
+    past, pairs, profiles = made(log, 20, truth)
+    found, columns = example(past, RECIPE, pairs, profiles)
+    assert np.array_equal(found.users, past.users)
+    assert {"user_counts_0", "user_counts_1", "pair_buys", "own_rank"} <= set(found.columns)
+    assert np.array_equal(found.columns["user_counts_0"], columns["user_counts_0"][found.rows])
+    kept = of_buyers(candidates(past, RECIPE, rng=RNG(1)), truth)
+    assert set(kept.users[kept.lengths > 0].tolist()) == set(truth.users.tolist()) & set(
+        past.users.tolist()
+    )
+    assert np.array_equal(
+        spread(found.take(np.flatnonzero(found.lengths)), past.users).starts, found.starts
+    )
+
+
+def test_advice_is_the_same_in_blocks_and_at_once(
+    log: EventLog, fitted: FittedNext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    past, pairs, profiles = made(log, 25)
+    whole = fitted.advise(past, pairs)
+    monkeypatch.setattr(funnel, "PAIRS", 7)
+    blocks = fitted.advise(past, pairs)
+    found, columns = example(past, RECIPE, pairs, profiles)
+    once = fitted.recommend(found, columns)
+    for other in (blocks, once):
+        assert other.lists.items.tobytes() == whole.lists.items.tobytes()
+        assert other.chance.tobytes() == whole.chance.tobytes()
+        assert np.allclose(other.expected, whole.expected)
+    assert (
+        (whole.chance >= 0) & (whole.chance <= 1) & (whole.expected >= 0) & (whole.expected <= 1)
+    ).all()
+    assert (whole.lists.items[:, 0] != NONE).all()
+
+
+def test_saved_and_loaded_advises_the_same(
+    log: EventLog, fitted: FittedNext, tmp_path: Path
+) -> None:
+    past, pairs, _ = made(log, 25)
+    fitted.save(tmp_path / "model")
+    loaded = FittedNext.load(tmp_path / "model")
+    one, two = fitted.advise(past, pairs), loaded.advise(past, pairs)
+    assert one.lists.items.tobytes() == two.lists.items.tobytes()
+    assert (one.chance.tobytes(), one.expected.tobytes()) == (
+        two.chance.tobytes(),
+        two.expected.tobytes(),
+    )
+    assert (loaded.recipe.days, loaded.found) == (5, fitted.found)
+    for broken in ("next.json", "ranker/model.txt", "chance/model.txt", "profiles/profiler.json"):
+        other = tmp_path / broken.replace("/", "-")
+        fitted.save(other)
+        (other / broken).write_text("{")
+        with pytest.raises(DataError, match="again"):
+            FittedNext.load(other)
+
+
+def test_one_window_is_enough_and_windows_without_a_buyer_are_not(log: EventLog) -> None:
+    truth = bought(log, Window(START + 20 * DAY, START + 25 * DAY))
+    past, pairs, profiles = made(log, 20, truth)
+    one = (*example(past, RECIPE, pairs, profiles), truth)
+    assert fit(RECIPE, [one], rng=RNG(2), profiles=profiles).advise(
+        *made(log, 25)[:2]
+    ).chance.shape == (12,)
+    nobody = Bought(np.zeros(0, np.int64), truth.items.take(np.zeros(0, np.int64)))
+    with pytest.raises(DataError, match="bought"):
+        fit(RECIPE, [(one[0], one[1], nobody)], rng=RNG(2), profiles=profiles)
+
+
+def test_who_is_chosen() -> None:
+    lists = Recommendations(
+        np.array([1, 2, 3, 4]), np.arange(8).reshape(4, 2), np.zeros((4, 2), np.float32)
+    )
+    advice = Advice(lists, np.array([0.9, 0.5, 0.5, 0.1]), np.array([0.1, 0.8, 0.8, 0.9]))
+    assert advice.chosen(3).users.tolist() == [
+        2,
+        3,
+        1,
+    ]  # .4, .4, .09; equal ones: the smaller user first
+    assert advice.chosen(2, by="chance").users.tolist() == [1, 2]
+    assert advice.chosen(9).users.tolist() == [2, 3, 1, 4]
+    assert advice.chosen(0).users.tolist() == []
+
+
+def test_all_wrong_options_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as fault:
+        NextPurchase(
+            days=0,
+            products=0,
+            users=0,
+            windows=0,
+            apart=-1,
+            sources={"nobody": {}, "own": {"k": 0}, "popular": {"half": 1}},
+            profiles={"x": {}},
+        )
+    for told in (
+        "days: found 0",
+        "products",
+        "users",
+        "windows",
+        "apart",
+        "no source 'nobody'",
+        "own.k",
+        "'half'",
+        "profiles.x",
+    ):
+        assert told in str(fault.value)
+    with pytest.raises(ConfigError, match="sources: found none"):
+        NextPurchase(sources={})

@@ -1,0 +1,82 @@
+"""Profiles as features: one meaning in every window, new users, saved and loaded, every fault of the options."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.profiles import Profiles
+from clickprint.core.rng import RNG
+from clickprint.core.time import DAY
+from clickprint.data.split import past_of
+from clickprint.recommenders.profiler import Profiler, Projection, encoders
+from clickprint.testing.worlds import START
+
+CUTOFF = START + 30 * DAY
+
+
+def test_axes_are_the_principal_components() -> None:
+    vectors = np.random.default_rng(0).normal(size=(200, 5)).astype(np.float16) * np.array(
+        [5, 1, 3, 0.1, 0.5], np.float16
+    )
+    profiles = Profiles(np.arange(200), vectors)
+    found = Projection.of(profiles, 3)
+    centred = vectors.astype(np.float64) - vectors.astype(np.float64).mean(0)
+    _, _, right = np.linalg.svd(centred, full_matrices=False)
+    assert np.allclose(np.abs(found.axes.T), np.abs(right[:3]), atol=1e-6)
+    assert (found.axes[np.abs(found.axes).argmax(0), range(3)] > 0).all()  # the sign is one
+    assert np.allclose(found.columns(profiles, profiles.users), centred @ found.axes, atol=1e-4)
+
+
+def test_a_column_means_the_same_at_a_later_cutoff_and_of_new_users(log) -> None:
+    early, late = past_of(log, CUTOFF - 28 * DAY), past_of(log, CUTOFF)
+    profiler = Profiler.fit(
+        early, {"counts": {"width": 2}, "twice": {"encoder": "counts", "width": 1}}, rng=RNG(0)
+    )
+    columns = profiler.users(late)
+    assert list(columns) == ["user_counts_0", "user_counts_1", "user_twice_0"]
+    assert all(
+        len(c) == len(late.users) > len(early.users) and c.dtype == np.float32
+        for c in columns.values()
+    )
+    fitted, projection = profiler.parts["counts"]
+    wanted = (fitted.encode(late).vectors.astype(np.float64) - projection.mean) @ projection.axes
+    assert np.array_equal(columns["user_counts_1"], wanted[:, 1].astype(np.float32))
+    assert np.array_equal(columns["user_counts_0"], columns["user_twice_0"])
+
+
+def test_saved_and_loaded_gives_the_same_bytes(log, tmp_path: Path) -> None:
+    past = past_of(log, CUTOFF)
+    profiler = Profiler.fit(past, {"counts": {}, "decay": {"width": 3}}, rng=RNG(0))
+    profiler.save(tmp_path / "p")
+    found = Profiler.load(tmp_path / "p").users(past)
+    assert {n: c.tobytes() for n, c in found.items()} == {
+        n: c.tobytes() for n, c in profiler.users(past).items()
+    }
+
+
+@pytest.mark.parametrize("broken", ["profiler.json", "axes-0.npz", "encoder-0/fitted.json"])
+def test_a_damaged_folder_is_named(log, tmp_path: Path, broken: str) -> None:
+    Profiler.fit(past_of(log, CUTOFF), {"counts": {}}, rng=RNG(0)).save(tmp_path / "p")
+    (tmp_path / "p" / broken).write_bytes(b"{")
+    with pytest.raises(DataError, match="again"):
+        Profiler.load(tmp_path / "p")
+
+
+def test_no_profiles_is_no_columns(log) -> None:
+    assert Profiler.fit(past_of(log, CUTOFF), {}, rng=RNG(0)).users(past_of(log, CUTOFF)) == {}
+
+
+@pytest.mark.parametrize(
+    ("profiles", "told"),
+    [
+        ({"nothing": {}}, "profiles.nothing: found no encoder"),
+        ({"counts": {"width": 0}}, "profiles.counts.width: found 0"),
+        ({"counts": {"width": True}}, "profiles.counts.width: found True"),
+        ({"counts": {"depth": 3}}, "profiles.counts: 'depth' is not an option"),
+    ],
+)
+def test_a_wrong_option_is_told(profiles: dict, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        encoders(profiles)

@@ -1,0 +1,155 @@
+"""The ranker learns what is planted, gives the same bytes again, tells chances, and says what is wrong with what it is given."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.ragged import starts_of
+from clickprint.core.rng import RNG
+from clickprint.recommenders.pairs import Pairs
+from clickprint.recommenders.ranker import FittedRanker, Ranker, Steps, _sampled
+
+QUICK = Ranker(trees=30, leaves=7, least=5)
+
+
+def window(seed: int, users: int = 150, each: int = 12) -> tuple[Pairs, np.ndarray]:
+    """Bought with a chance that rises with `good`; `noise` says nothing; `user` is the same for all of a user's."""
+    draw = np.random.default_rng(seed)
+    good, noise = draw.random((2, users * each), np.float32)
+    columns = {
+        "noise": noise,
+        "good": good,
+        "user": np.repeat(draw.random(users, np.float32), each),
+    }
+    items = np.tile(np.arange(each), users)
+    pairs = Pairs(np.arange(users), starts_of(np.full(users, each)), items, columns)
+    return pairs, draw.random(users * each) < good**3
+
+
+def share_of_best(scores: np.ndarray, pairs: Pairs, bought: np.ndarray) -> float:
+    """How often the first of a list was bought."""
+    first = pairs.top(scores, 1).items[:, 0] + pairs.starts[:-1]
+    return float(bought[first].mean())
+
+
+@pytest.mark.parametrize("objective", ["lambdarank", "binary"])
+def test_it_learns_the_planted_order(objective: str) -> None:
+    fitted = Ranker(trees=30, leaves=7, least=5, objective=objective).fit(
+        [window(0), window(1)], rng=RNG(0)
+    )
+    pairs, bought = window(2)
+    learned, best = (
+        share_of_best(s, pairs, bought)
+        for s in (fitted.score(pairs), pairs.columns["good"].astype(float))
+    )
+    assert best - 0.08 < learned
+    assert learned > share_of_best(pairs.columns["noise"].astype(float), pairs, bought) + 0.3
+    importance = fitted.importance
+    assert next(iter(importance)) == "good"
+    assert sum(importance.values()) == pytest.approx(1)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not() -> None:
+    one, two, other = (QUICK.fit([window(0)], rng=RNG(s)) for s in (3, 3, 4))
+    assert one == two
+    assert one.model != other.model
+
+
+def test_saved_and_loaded_scores_the_same(tmp_path: Path) -> None:
+    pairs, bought = window(1)
+    fitted = QUICK.fit([window(0)], rng=RNG(0))
+    fitted = fitted.calibrated(fitted.score(pairs), bought)
+    fitted.save(tmp_path / "ranker")
+    loaded = FittedRanker.load(tmp_path / "ranker")
+    scores = fitted.score(pairs)
+    assert loaded.score(pairs).tobytes() == scores.tobytes()
+    assert loaded.chance(scores).tobytes() == fitted.chance(scores).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("model.txt", "tree\n", "not a model of LightGBM"),
+        ("ranker.json", "{", "not a ranker"),
+        (
+            "ranker.json",
+            '{"format": 2, "names": [], "steps": null, "recipe": {}}',
+            "format 2, expected 1",
+        ),
+        (
+            "ranker.json",
+            '{"format": 1, "names": ["x"], "steps": null, "recipe": {}}',
+            "different features",
+        ),
+        ("model.txt", None, "not a ranker"),
+    ],
+)
+def test_a_damaged_folder_is_named(
+    tmp_path: Path, file: str, content: str | None, told: str
+) -> None:
+    QUICK.fit([window(0)], rng=RNG(0)).save(tmp_path / "r")
+    (tmp_path / "r" / file).unlink()
+    if content is not None:
+        (tmp_path / "r" / file).write_text(content)
+    with pytest.raises(DataError, match=told):
+        FittedRanker.load(tmp_path / "r")
+
+
+def test_all_wrong_options_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as fault:
+        Ranker(objective="best", trees=0, leaves=1, rate=2.0, columns=0.0, negatives=-1, threads=0)
+    for name in ("objective", "trees", "leaves", "rate", "columns", "negatives", "threads"):
+        assert f"{name}: found" in str(fault.value)
+
+
+def test_examples_that_cannot_teach() -> None:
+    pairs, bought = window(0, users=5)
+    other = Pairs(pairs.users, pairs.starts, pairs.items, {"good": pairs.columns["good"]})
+    for examples, told in (
+        ([], "no window to learn from"),
+        ([(pairs, np.zeros(len(pairs), bool))], "no candidate was bought"),
+        ([(pairs, bought), (other, bought)], "window 1 has other columns"),
+        ([(pairs, bought[1:])], "59 labels of 60 pairs"),
+    ):
+        with pytest.raises(DataError, match=told):
+            QUICK.fit(examples, rng=RNG(0))
+
+
+def test_a_missing_feature_is_named_and_no_pairs_have_no_scores() -> None:
+    fitted = QUICK.fit([window(0)], rng=RNG(0))
+    pairs, _ = window(1, users=2)
+    with pytest.raises(DataError, match="no feature 'good'"):
+        fitted.score(
+            Pairs(
+                pairs.users,
+                pairs.starts,
+                pairs.items,
+                {"noise": pairs.columns["noise"], "user": pairs.columns["user"]},
+            )
+        )
+    assert fitted.score(pairs.where(np.zeros(len(pairs), bool))).shape == (0,)
+    with pytest.raises(ConfigError, match="no chances yet"):
+        fitted.chance(np.zeros(1))
+
+
+def test_chances_rise_and_are_near_the_known_ones() -> None:
+    scores = np.random.default_rng(0).random(20_000)
+    steps = Steps.of(scores, np.random.default_rng(1).random(20_000) < scores**2)
+    at = np.linspace(0.05, 0.95, 19)
+    assert np.abs(steps(at) - at**2).max() < 0.06
+    assert (np.diff(steps(np.linspace(-1, 2, 300))) >= 0).all()
+    with pytest.raises(DataError, match="nothing to calibrate"):
+        Steps.of(np.zeros(0), np.zeros(0, bool))
+
+
+def test_negatives_are_drawn_and_what_was_bought_is_kept() -> None:
+    pairs, bought = window(0)
+    bought[pairs.rows == 3] = False  # he bought nothing: he teaches nothing
+    kept, labels = _sampled(pairs, bought, 2, RNG(0))
+    assert 3 not in kept.users
+    assert labels.sum() == bought.sum()
+    lengths, hits = kept.lengths, np.bincount(kept.rows, labels, len(kept.users))
+    assert (lengths - hits <= 2).all()
+    assert (np.sort(kept.items[labels]) == np.sort(pairs.items[bought])).all()
