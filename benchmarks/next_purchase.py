@@ -68,8 +68,8 @@ def cell(events: int, threads: int) -> dict[str, dict[str, float]]:
         with measured(cost["ask"]):
             pairs = funnel.candidates(past, recipe, rng=rng)
         with measured(cost["advise"]):
-            advice = model.advise(past, pairs)
-        assert len(advice.lists.users) == len(past.users)
+            plan = model.plan(past, pairs)
+        assert len(plan.lists.users) == len(past.users)
         cost["about"] = {
             "events": log.manifest.events,
             "users": len(past.users),

@@ -113,7 +113,7 @@ def train_ours(folder: Path, out: Path, told: Mapping[str, Any]) -> None:
     )
     start = perf_counter()
     fitted = sequence.fit(
-        recipe, "sasrec", histories, rng=RNG(told["seed"]), watch=step, accelerator="cpu"
+        recipe, "sasrec", histories, rng=RNG(told["seed"]), progress=step, accelerator="cpu"
     )
     seconds, peak = perf_counter() - start, status("VmHWM")
     lists = fitted.recommend(histories, told["k"], seen=False)

@@ -114,7 +114,7 @@ def row(
         name,
         some,
         rng=RNG(given.seed),
-        watch=lambda *_: ends.append(perf_counter()),
+        progress=lambda *_: ends.append(perf_counter()),
         accelerator=given.accelerator,
     )
     step = float(np.median(np.diff(ends[WARM - 1 :])))

@@ -15,7 +15,7 @@ from clickprint.apps.run.stages import run
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError
 from clickprint.core.profiles import Profiles
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
 from clickprint.core.time import Window
 from clickprint.data.engine import DuckDB
@@ -53,7 +53,7 @@ def read(
     out: str | Path | None = None,
     memory: str | None = None,
     threads: int | None = None,
-    watch: Watch = silent,
+    progress: Progress = silent,
     **options: Any,
 ) -> EventLog:
     """A log, ready to be split: of a reader (`"synthetic"`, `"complete_journey"`, `"challenge"`, `"table"`), or a dataset's folder.
@@ -77,7 +77,7 @@ def read(
                 options,
                 out=None if out is None else Path(out),
                 engine=engine,
-                watch=watch,
+                progress=progress,
             )
         return EventLog.open(found, engine)
     except BaseException:
@@ -94,17 +94,17 @@ def score(
     tasks: str | Task | Sequence[Task] = "ubm25",
     hidden: int = 0,
     probe: Literal["quick", "official"] = "quick",
-    baseline: str = "counts",
+    reference: str = "counts",
     control: str = "random",
     resamples: int = 200,
     seed: int = 0,
     accelerator: str = "auto",
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> Board:
     """How well each profile foresees the validation window after a probe learned the train window: a board, ready to be printed.
 
     `tasks` is a set's name (`"ubm25"`, `"examples"`, `"module:NAME"`), or tasks; `hidden` draws more, by `seed`. Asked are the users
-    of the first profile, in its order. `baseline` and `control` are what the board's words compare with. The official probe needs torch.
+    of the first profile, in its order. `reference` and `control` are what the board's words compare with. The official probe needs torch.
     Raises ConfigError, and DataError where a profile lacks a user.
     """
     if not profiles:
@@ -136,7 +136,7 @@ def score(
                 hidden=is_hidden,
                 resamples=resamples,
                 device=device,
-                watch=watch,
+                progress=progress,
             )
         ]
-    return Board.of(found, baseline=baseline, control=control)
+    return Board.of(found, reference=reference, control=control)

@@ -13,7 +13,7 @@ from clickprint.apps.cli.main import main
 from clickprint.apps.cli.next_commands import perform
 from clickprint.apps.next.recipe import load
 from clickprint.apps.next.stages import Run
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 
 STAGES = (
     "read",
@@ -76,7 +76,7 @@ half_lives = [7]
 trees = 8
 leaves = 4
 least = 5
-[chance]
+[propensity]
 trees = 8
 leaves = 4
 least = 5
@@ -178,11 +178,11 @@ class Place:
             ]
         )
 
-    def run(self, *changes: tuple[str, str], watch: Watch = silent) -> Run:
+    def run(self, *changes: tuple[str, str], progress: Progress = silent) -> Run:
         """The stages' own view of the place, with the parameters changed."""
         if changes:
             write_params(self.params, self.shop, *changes)
-        return Run(load(self.params), self.out, str(self.params), threads=1, watch=watch)
+        return Run(load(self.params), self.out, str(self.params), threads=1, progress=progress)
 
     def made(self, *stages: str, run: Run | None = None) -> list[str]:
         """Performs the stages (all of them, if none is named); those that were not up to date."""

@@ -17,7 +17,7 @@ from cyclopts import App
 from clickprint.apps.cli import main as cli
 from clickprint.apps.cli.main import app, main
 from clickprint.core.profiles import Profiles
-from clickprint.work.progress import Lines, progress
+from clickprint.work.progress import Lines, progress_bars
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOP = ["--set", "users=150", "items=120", "categories=6", "days=45", "rate=1.5"]
@@ -406,18 +406,18 @@ class Terminal:
 
 def test_progress_draws_on_a_terminal_and_writes_lines_elsewhere(tmp_path: Path) -> None:
     terminal = Terminal()
-    with progress(terminal) as watch:
-        watch("events", 1, 3)
-        watch("catalogue", 0, 0)
-        watch("events", 3, 3)
+    with progress_bars(terminal) as progress:
+        progress("events", 1, 3)
+        progress("catalogue", 0, 0)
+        progress("events", 3, 3)
     assert "events" in terminal.text
-    with (tmp_path / "log").open("w") as stream, progress(stream) as watch:
-        assert isinstance(watch, Lines)
+    with (tmp_path / "log").open("w") as stream, progress_bars(stream) as progress:
+        assert isinstance(progress, Lines)
         for done in range(1_000):
-            watch("events", done, 1_000)
-        watch("events", 1_000, 1_000)
-        watch("catalogue", 1, 1)
-        watch("users", 7, 0)
+            progress("events", done, 1_000)
+        progress("events", 1_000, 1_000)
+        progress("catalogue", 1, 1)
+        progress("users", 7, 0)
     assert (tmp_path / "log").read_text().splitlines() == [
         "events 0/1,000",
         "events 1,000/1,000 done",

@@ -95,8 +95,8 @@ def test_a_changed_parameter_reruns_what_depends_on_it(made: Checkout) -> None:
 def test_a_killed_stage_is_where_it_goes_on(made: Checkout) -> None:
     made.change(
         (
-            "trees = 8\nleaves = 4\nleast = 5\n[chance]",
-            "trees = 9\nleaves = 4\nleast = 5\n[chance]",
+            "trees = 8\nleaves = 4\nleast = 5\n[propensity]",
+            "trees = 9\nleaves = 4\nleast = 5\n[propensity]",
         )
     )
     asked = [sys.executable, "-m", "dvc", "repro"]

@@ -82,11 +82,11 @@ def test_coverage_and_calibration_by_hand() -> None:
         np.array([1, 2]), np.array([[5, 6], [6, NONE]]), np.zeros((2, 2), np.float32)
     )
     assert coverage(lists, 8) == 0.25
-    chance = np.repeat([0.25, 0.75], 40)
+    propensity = np.repeat([0.25, 0.75], 40)
     bought = np.concatenate([np.arange(40) < 10, np.arange(40) < 30])
-    found = bins(chance, bought)
+    found = bins(propensity, bought)
     assert sum(b.users for b in found) == 80
-    assert all(b.chance in (0.25, 0.75) for b in found)
+    assert all(b.propensity in (0.25, 0.75) for b in found)
     whole = bins(np.array([0.2, 0.9]), np.array([False, True]))
     assert [b.users for b in whole] == [1, 1]
     assert off(whole) == pytest.approx((0.2 + 0.1) / 2)
@@ -148,8 +148,8 @@ def test_a_model_loaded_by_its_alias_predicts_the_same(next_made: Place) -> None
         answer["score"].to_numpy(np.float32).tobytes()
         == wanted.lists.scores[there].astype(np.float32).tobytes()
     )
-    assert answer.groupby("user")["chance"].first().tolist() == [
-        wanted.chance[n] for n in range(20) if there[n].any()
+    assert answer.groupby("user")["propensity"].first().tolist() == [
+        wanted.propensity[n] for n in range(20) if there[n].any()
     ]
 
 
@@ -178,7 +178,7 @@ def test_the_search_goes_on_where_it_stopped_and_is_in_the_report(next_copy: Pla
 
     change = ("trials = 0", "trials = 5")
     with pytest.raises(Stop):
-        next_copy.made("tune", run=next_copy.run(change, watch=stopping))
+        next_copy.made("tune", run=next_copy.run(change, progress=stopping))
     assert (
         not (next_copy.out / "tune" / "best.json").is_file()
         or json.loads((next_copy.out / "tune" / "best.json").read_text())["trials"] == 0
@@ -273,10 +273,8 @@ def test_the_submission_is_checked_and_scored(
         truth = bought(log, run.windows().valid)
     fitted = FittedNext.load(next_made.out / "model" / "fitted")
     with run.log() as log:
-        advice = fitted.advise(
-            past_of(log, run.windows().cutoff), pairs_of(run, run.windows().cutoff)
-        )
-    assert value == pytest.approx(truth.recall(advice.chosen(20), 5).mean(), abs=5e-5)
+        plan = fitted.plan(past_of(log, run.windows().cutoff), pairs_of(run, run.windows().cutoff))
+    assert value == pytest.approx(truth.recall(plan.chosen(20), 5).mean(), abs=5e-5)
     twice = tmp_path / "twice.csv"
     twice.write_text(file.read_text() + file.read_text().splitlines()[1] + "\n")
     assert _call("check", str(twice), next_made) == 1

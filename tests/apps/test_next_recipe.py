@@ -30,7 +30,7 @@ def test_what_the_file_says() -> None:
         2,
     )
     assert dict(found.next.sources) == {"own": {"k": 10}, "popular": {"k": 8}}
-    assert (found.next.ranker.trees, found.next.chance.leaves) == (8, 4)
+    assert (found.next.ranker.trees, found.next.propensity.leaves) == (8, 4)
     assert found.tune.space["leaves"].high == 8
     assert found.tune.space["rate"].log
     assert found.tune.space["objective"].choices == ("lambdarank", "binary")
@@ -90,7 +90,7 @@ roles = ["byu"]
 widht = 8
 [ranker]
 trees = "12"
-[chance]
+[propensity]
 rate = 7
 [tune]
 trials = -1
@@ -125,7 +125,7 @@ limits = [0.1, 1.5]
         "features.roles: found byu",
         "profiles.als",
         "ranker.trees: found str '12', expected a whole number",
-        "chance.rate: found 7",
+        "propensity.rate: found 7",
         "tune.trials: found -1",
         "tune.space.leavs: 'leavs' is unknown",
         "tune.space.rate: expected low below high (above 0 with log = true)",

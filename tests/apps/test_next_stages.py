@@ -188,8 +188,8 @@ def test_a_second_call_does_nothing(next_made: Place, capsys: pytest.CaptureFixt
     ("old", "new", "first"),
     [
         (
-            "trees = 8\nleaves = 4\nleast = 5\n[chance]",
-            "trees = 9\nleaves = 4\nleast = 5\n[chance]",
+            "trees = 8\nleaves = 4\nleast = 5\n[propensity]",
+            "trees = 9\nleaves = 4\nleast = 5\n[propensity]",
             "tune",
         ),
         ("leaves = 4\nleast = 5\n[tune]", "leaves = 5\nleast = 5\n[tune]", "train"),
@@ -276,8 +276,8 @@ def test_a_stage_after_a_change_says_what_to_call(
 ) -> None:
     next_copy.run(
         (
-            "trees = 8\nleaves = 4\nleast = 5\n[chance]",
-            "trees = 9\nleaves = 4\nleast = 5\n[chance]",
+            "trees = 8\nleaves = 4\nleast = 5\n[propensity]",
+            "trees = 9\nleaves = 4\nleast = 5\n[propensity]",
         )
     )
     assert next_copy.command("predict") == 1
@@ -336,7 +336,7 @@ def test_a_stopped_stage_leaves_no_half_file_and_goes_on(stage: str, next_copy: 
     for moment in range(1, 200):
         seen = 0
 
-        def watch(what: str, done: int, total: int, moment: int = moment) -> None:
+        def progress(what: str, done: int, total: int, moment: int = moment) -> None:
             nonlocal seen
             seen += 1
             calls.append(what)
@@ -344,7 +344,7 @@ def test_a_stopped_stage_leaves_no_half_file_and_goes_on(stage: str, next_copy: 
                 raise Stopped
 
         try:
-            perform(stage, next_copy.run(watch=watch))
+            perform(stage, next_copy.run(progress=progress))
             break
         except Stopped:
             assert leftovers(next_copy.out) == []
@@ -366,14 +366,14 @@ def test_what_was_stopped_under_other_parameters_is_not_taken_for_the_old(
     whole = files(next_copy.out / "candidates")
     done = 0
 
-    def watch(what: str, n: int, total: int) -> None:
+    def progress(what: str, n: int, total: int) -> None:
         nonlocal done
         done += what == "candidates"
         if done == 3:
             raise Stopped
 
     with pytest.raises(Stopped):
-        perform("candidates", next_copy.run(("k = 8", "k = 9"), watch=watch))
+        perform("candidates", next_copy.run(("k = 8", "k = 9"), progress=progress))
     run = next_copy.run(("k = 8", "k = 8"))
     assert next_copy.made("candidates", run=run) == ["candidates"]
     assert files(next_copy.out / "candidates") == whole

@@ -41,7 +41,7 @@ k = 20
 [ranker]
 trees = 10
 threads = 1
-[chance]
+[propensity]
 trees = 10
 threads = 1
 [gate]

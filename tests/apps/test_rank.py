@@ -24,7 +24,7 @@ from rich.console import Console
 from clickprint.apps.cli.main import main
 from clickprint.apps.rank import stages as rank_module
 from clickprint.apps.rank.recipe import load, parse
-from clickprint.apps.rank.stages import SCORES, _spill, less, mixed, rank, show_folder
+from clickprint.apps.rank.stages import SCORES, _spill, drop_last, mixed, rank, show_folder
 from clickprint.apps.rank.table import Line, Ranking, Unit, show
 from clickprint.apps.scale import stages as scaling_module
 from clickprint.apps.scale.recipe import parse as parse_ladder
@@ -224,7 +224,7 @@ def of(rows: list[list[int]]) -> Histories:
 )
 def test_nothing_that_is_asked_is_learned(rows: list[list[int]], last: int) -> None:
     """Of n events the last is the test, the one before it validation where that leaves a history to ask from."""
-    found = less(of(rows), last)
+    found = drop_last(of(rows), last)
     kept = [found.ragged("item")[u].tolist() for u in range(len(rows))]
     for row, some in zip(rows, kept, strict=True):
         asked = {1: 1, 2: 1 if len(row) == 2 else 2}[last] if len(row) > 1 else 0
@@ -377,7 +377,7 @@ def test_bars_are_scored_as_by_hand(made: Path) -> None:
 def test_a_unit_is_what_ranking_score_gives(made: Path) -> None:
     """The table's values and intervals against tasks.ranking on the same lists, both forms."""
     histories = of(rows_of())
-    train, test = less(histories, 2), leave_one_out(histories, back=1)
+    train, test = drop_last(histories, 2), leave_one_out(histories, back=1)
     table = show_folder(made)
     line = table.line("own")
     for form, seen in (("unseen", False), ("seen", True)):
@@ -423,10 +423,10 @@ def test_seeds_are_averaged_and_differences_are_paired(made: Path) -> None:
         {},
         SCORES,
     )
-    bar = other.units[0].score("unseen", SCORES)
+    baseline = other.units[0].score("unseen", SCORES)
     gap = table.above(one, other)
-    assert gap.value == pytest.approx(mean.mean("ndcg@3") - bar.mean("ndcg@3"))
-    assert tuple(gap)[1:] == pytest.approx(tuple(mean.above(bar, "ndcg@3")))
+    assert gap.value == pytest.approx(mean.mean("ndcg@3") - baseline.mean("ndcg@3"))
+    assert tuple(gap)[1:] == pytest.approx(tuple(mean.above(baseline, "ndcg@3")))
     assert len(other.units) == 1
     assert np.isnan(other.deviation("unseen", "ndcg@3"))
 
@@ -477,7 +477,7 @@ def test_a_killed_table_goes_on_to_the_same(made: Path, path: Path, tmp_path: Pa
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        rank(recipe, folder, threads=1, accelerator="cpu", watch=stop)
+        rank(recipe, folder, threads=1, accelerator="cpu", progress=stop)
     assert [
         p.name for p in (folder / "validation" / "sasrec").iterdir() if not p.name.startswith(".")
     ] == ["seed-0"]
@@ -489,7 +489,7 @@ def test_a_killed_table_goes_on_to_the_same(made: Path, path: Path, tmp_path: Pa
         folder,
         threads=1,
         accelerator="cpu",
-        watch=lambda stage, done, total: seen.append(stage),
+        progress=lambda stage, done, total: seen.append(stage),
     )
     assert not [
         s for s in seen if "sasrec seed 0" in s or ("sasrec seed 1" in s and "epoch 1" in s)
@@ -545,7 +545,9 @@ def test_the_test_is_scored_once(made: Path, path: Path, tmp_path: Path) -> None
         rank(parse(text + "\n# tuned"), made)
     first = (made / "test.md").read_bytes()
     seen: list[str] = []
-    table = rank(parse(text), made, test=True, watch=lambda stage, done, total: seen.append(stage))
+    table = rank(
+        parse(text), made, test=True, progress=lambda stage, done, total: seen.append(stage)
+    )
     assert table.stage == "test"
     assert seen == []
     assert {f: f.stat().st_mtime_ns for f in (made / "test").rglob("*")} == before
@@ -826,10 +828,10 @@ def unit(values: list[float], seed: int | None) -> Unit:
     return Unit(about, users, {f: np.array([values]) for f in ("unseen", "seen")}, float("nan"))
 
 
-def table_of(encoder: list[float], bar: list[float]) -> Ranking:
+def table_of(encoder: list[float], baseline: list[float]) -> Ranking:
     lines = (
         Line("net", "encoder", "sasrec", (unit(encoder, 0),)),
-        Line("b|r", "bar", "ease", (unit(bar, None),)),
+        Line("b|r", "bar", "ease", (unit(baseline, None),)),
     )
     return Ranking("n", "test", "ndcg@1", False, lines, SCORES)
 

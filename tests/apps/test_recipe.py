@@ -111,7 +111,7 @@ CIRCLE = '[profiles.more]\nencoder = "joined"\nblocks = ["less"]\n[profiles.less
 SEQUENCE = '\n[profiles.seq]\nencoder = "contrastive"\n{}\n'
 CASES = {
     "not TOML": ("name = ", "recipe: not TOML"),
-    "key": (WHOLE + "widht = 3", "probes.widht: unknown; known: ablation, baseline"),
+    "key": (WHOLE + "widht = 3", "probes.widht: unknown; known: ablation, control, official, official_sets, quick, reference"),
     "top key": ("modle = 1\n" + WHOLE, "modle: unknown; known: data, name"),
     "encoder's key": (WHOLE.replace("width = 32", "widht = 32"), "profiles.joined.widht: unknown; known:"),
     "reader's key": (WHOLE.replace("users = 100", "user = 100"), "data.user: unknown; known: categories, days, events"),
@@ -159,7 +159,7 @@ CASES = {
     "official set": (WHOLE.replace('official_sets = ["ubm', 'official_sets = ["ubn'), "probes.official_sets: 'ubn25' is unknown"),
     "ablation": (WHOLE.replace('ablation = "joined"', 'ablation = "few"'), "probes.ablation: few is not a joined profile"),
     "resamples": (WHOLE.replace("resamples = 10", "resamples = -1"), "probes.resamples: found -1"),
-    "baseline": (WHOLE + 'baseline = "countz"', "probes.baseline: 'countz' is unknown"),
+    "reference": (WHOLE + 'reference = "countz"', "probes.reference: 'countz' is unknown"),
 }  # fmt: skip
 
 

@@ -53,7 +53,7 @@ def row(
                 degenerate=dead,
                 score=score,
                 live=score + 0.05,
-                marks={"auroc": score},
+                metrics={"auroc": score},
                 live_marks={"auroc": score + 0.05},
                 epochs=epochs if probe == "official" else (),
                 best_epoch=2 if probe == "official" else -1,
@@ -302,7 +302,7 @@ class TestHostile:
                 n: [replace(s, about=HOSTILE) for s in row(str(i), b, tasks=tasks, hidden=2)]
                 for i, (n, b) in enumerate(names.items())
             },
-            baseline=HOSTILE,
+            reference=HOSTILE,
             ablation={f"joined without {HOSTILE}": row("x", 0.6, tasks=tasks)},
         )
         kinds = tuple(replace(k, name=HOSTILE + str(i)) for i, k in enumerate(seen.kinds))

@@ -156,7 +156,7 @@ def test_a_block_is_the_profile_of_that_name_and_fitted_once(tmp_path: Path) -> 
         'quick = ["random"]', 'quick = ["joined"]'
     )
     seen: list[str] = []
-    run(parse(text), tmp_path / "run", watch=lambda stage, *_: seen.append(stage))
+    run(parse(text), tmp_path / "run", progress=lambda stage, *_: seen.append(stage))
     assert (
         len(
             [
@@ -185,17 +185,17 @@ def test_a_training_that_was_broken_off_goes_on(tmp_path: Path) -> None:
     learned = parse(text.replace('quick = ["random"]', 'quick = ["sasrec"]'))
     seen: list[str] = []
 
-    def watch(stage: str, done: int, total: int) -> None:
+    def progress(stage: str, done: int, total: int) -> None:
         seen.append(stage)
         if stage == "train, epoch 3":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(learned, tmp_path / "run", watch=watch)
+        run(learned, tmp_path / "run", progress=progress)
     assert "train, epoch 1" in seen
     assert list((tmp_path / "run" / "training").rglob("progress.json"))
     seen.clear()
-    run(learned, tmp_path / "run", watch=lambda stage, *_: seen.append(stage))
+    run(learned, tmp_path / "run", progress=lambda stage, *_: seen.append(stage))
     assert [s for s in dict.fromkeys(seen) if s.startswith("train")] == ["train, epoch 3"]
     assert not (tmp_path / "run" / "training").exists()
 
@@ -224,7 +224,7 @@ def test_the_first_board_is_shown_before_hidden_tasks_and_ablation(
     assert len(last.hidden) == 2
     assert list(last.ablation) == ["joined without counts", "joined without random"]
     assert of_run(folder, "quick").rows() == last.rows()
-    assert (last.baseline, last.control) == ("counts", "random")
+    assert (last.reference, last.control) == ("counts", "random")
     assert last.counted == (
         "churn",
         "conversion",
@@ -275,7 +275,7 @@ def test_another_seed_and_runs_on_one_board(folder: Path, tmp_path: Path) -> Non
     assert both.profiles == ("tiny/counts", "tiny/random", "tiny/joined", "other/random")
     assert both.score("tiny/random", "churn") == of_run(folder, "quick").score("random", "churn")
     assert both.score("other/random", "churn") != both.score("tiny/random", "churn")
-    assert (both.baseline, both.control, both.hidden) == ("tiny/counts", "tiny/random", ())
+    assert (both.reference, both.control, both.hidden) == ("tiny/counts", "tiny/random", ())
 
 
 def test_other_code_makes_stale(

@@ -211,7 +211,7 @@ def test_shares_of_users_are_nested() -> None:
     users = np.random.default_rng(0).permutation(1000)[:101].astype(np.int64)
     shares = [nested(users, f, RNG(3)) for f in (0.001, 0.1, 0.5, 1.0)]
     assert [int(s.sum()) for s in shares] == [1, 10, 50, 101]
-    assert all((more | less == more).all() for less, more in pairwise(shares))
+    assert all((more | drop_last == more).all() for drop_last, more in pairwise(shares))
     # Who is in a share is a matter of his id, not of where he stands.
     order = np.argsort(users)
     assert (nested(users[order], 0.5, RNG(3)) == shares[2][order]).all()
@@ -641,7 +641,9 @@ def test_a_finished_rung_is_not_made_again(made: Path, path: Path) -> None:
     first, picture = (made / "scaling.json").read_bytes(), (made / "scaling.svg").read_bytes()
     seen: list[str] = []
     study(
-        parse(LADDER.format(path=path)), made, watch=lambda stage, done, total: seen.append(stage)
+        parse(LADDER.format(path=path)),
+        made,
+        progress=lambda stage, done, total: seen.append(stage),
     )
     assert {f: f.stat().st_mtime_ns for f in made.glob("rungs/*/*")} == before
     assert not [s for s in seen if "train" in s]
@@ -665,7 +667,7 @@ def test_a_killed_ladder_goes_on_to_the_same(made: Path, path: Path, tmp_path: P
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        study(recipe, tmp_path / "s", accelerator="cpu", watch=stop)
+        study(recipe, tmp_path / "s", accelerator="cpu", progress=stop)
     assert [
         p.name for p in (tmp_path / "s" / "rungs").iterdir() if not p.name.startswith(".")
     ] == ["size-1-of-1-seed-0"]
@@ -676,7 +678,7 @@ def test_a_killed_ladder_goes_on_to_the_same(made: Path, path: Path, tmp_path: P
         recipe,
         tmp_path / "s",
         accelerator="cpu",
-        watch=lambda stage, done, total: seen.append(stage),
+        progress=lambda stage, done, total: seen.append(stage),
     )
     assert not [
         s for s in seen if "size 1," in s or "epoch 1" in s

@@ -580,13 +580,13 @@ def dying(call, after):
             call(*given)
         die()
     return wrapped
-watch = lambda stage, done, total: die() if stage == {0: "sort", 1: "catalogue", 2: "join"}.get(moment) else None
+progress = lambda stage, done, total: die() if stage == {0: "sort", 1: "catalogue", 2: "join"}.get(moment) else None
 if moment == 3:
     module._link = dying(module._link, True)
 if moment in (4, 5):
     files._exchange = dying(files._exchange, moment == 5)
 with DuckDB(memory="500MB", threads=1) as engine:
-    module.append(folder, "table", source, engine=engine, watch=watch)
+    module.append(folder, "table", source, engine=engine, progress=progress)
 """
 
 

@@ -256,12 +256,12 @@ def test_what_fails_leaves_nothing_and_the_engine_goes_on(
     class Stop(Exception):
         pass
 
-    def watch(stage: str, done: int, total: int) -> None:
+    def progress(stage: str, done: int, total: int) -> None:
         if done > 50:
             raise Stop
 
     with pytest.raises(Stop):
-        build(log, tmp_path / "h", ("time",), users=log.users(), watch=watch)
+        build(log, tmp_path / "h", ("time",), users=log.users(), progress=progress)
     assert list(tmp_path.iterdir()) == []
     assert build(log, tmp_path / "h", ("time",)).events == 200
 
@@ -272,7 +272,7 @@ def test_progress(engine, tmp_path: Path) -> None:
         random_log(engine, np.random.default_rng(0)),
         tmp_path / "h",
         ("time",),
-        watch=lambda *now: said.append(now),
+        progress=lambda *now: said.append(now),
     )
     assert said[0] == ("histories", 0, 200)
     assert said[-1] == ("histories", 200, 200)

@@ -45,7 +45,7 @@ from clickprint.data.engine import DuckDB
 folder, limit = Path(sys.argv[1]), sys.argv[2]
 spilled = 0
 
-def watch(stage, done, total):
+def progress(stage, done, total):
     global spilled
     spilled = max(spilled, sum(f.stat().st_size for f in (folder / "spill").rglob("*") if f.is_file()))
 
@@ -53,7 +53,7 @@ with DuckDB(memory=limit, threads=1, spill=folder / "spill") as engine:
     engine.table("SELECT COUNT(*) FROM range(10)")
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     (said,) = engine.one("SELECT current_setting('memory_limit')")
-    manifest = read(folder / "map.toml", folder / "out", engine=engine, watch=watch).manifest
+    manifest = read(folder / "map.toml", folder / "out", engine=engine, progress=progress).manifest
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base
 print(json.dumps({"events": manifest.events, "rejected": manifest.rejected, "said": said, "spilled": spilled, "peak": peak * 1024}))
 """

@@ -494,7 +494,7 @@ def test_the_label_files_are_what_the_tasks_would_choose(default: Default) -> No
             np.load(default.folder / f"target/{p}{name}.npy") for p in ("", "popularity_")
         )
         assert len(values) == 100
-        assert popularity.tolist() == pytest.approx(list(task.marks["novelty"][1].popularity))
+        assert popularity.tolist() == pytest.approx(list(task.metrics["novelty"][1].popularity))
         assert (np.diff(popularity) <= 0).all()
         given = ubm25(past, default.log, train, labels={name: (values, popularity)}).tasks
         same = next(t for t in given if t.name == name)

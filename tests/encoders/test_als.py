@@ -131,12 +131,13 @@ def test_what_events_count() -> None:
         past = past_of(shop(engine), START + 10 * DAY)
         fitted = recipe.fit(past, rng=RNG(0))
         of_items = fitted.confidences(
-            past.histories(("item", "kind", "time")), als.Weighing.in_past(recipe.weights, 2, past)
+            past.histories(("item", "kind", "time")),
+            als.EventWeights.in_past(recipe.weights, 2, past),
         )
         by_category = ALS(width=2, column="category").fit(past, rng=RNG(0))
         found = by_category.confidences(
             past.histories(("category", "kind")),
-            als.Weighing.in_past(by_category.recipe.weights, 0, past),
+            als.EventWeights.in_past(by_category.recipe.weights, 0, past),
         )
         profiles = fitted.encode(past)
         alone = fitted.encode(past_of(shop(engine), START + 10 * DAY, np.array([2, 77])))
@@ -157,14 +158,14 @@ def test_what_events_count() -> None:
 def test_histories_fade_from_their_end() -> None:
     rows = [[3, 3], [5, 3]]  # days 0 and 1, days 2 and 3
     fitted = ALS(width=2, half_life=1).fit_histories(of(rows))
-    weighing = als.Weighing.in_histories(1, of(rows))
+    weighing = als.EventWeights.in_histories(1, of(rows))
     assert fitted.confidences(of(rows), weighing).toarray() == pytest.approx(
         np.array([[1 + 1 / 8 + 1 / 4, 0], [2, 1.5]])
     )
     assert fitted.now == 3 * DAY
     cut = Histories(of(rows).users, of(rows).starts, of(rows).fields, cutoff=5 * DAY)
-    assert als.Weighing.in_histories(1, cut).now == 5 * DAY
-    older = fitted.confidences(cut, als.Weighing.in_histories(1, cut))
+    assert als.EventWeights.in_histories(1, cut).now == 5 * DAY
+    older = fitted.confidences(cut, als.EventWeights.in_histories(1, cut))
     assert fitted.states(cut) == pytest.approx(
         solved(fitted.vectors, older.toarray(), 1), abs=1e-3
     )
@@ -279,7 +280,9 @@ def test_what_cannot_be_solved_is_said() -> None:
 
 def test_progress_is_told() -> None:
     told: list[tuple[str, int, int]] = []
-    ALS(width=2, iterations=3).fit_histories(of(tastes()), watch=lambda *what: told.append(what))
+    ALS(width=2, iterations=3).fit_histories(
+        of(tastes()), progress=lambda *what: told.append(what)
+    )
     assert told == [("als", n, 3) for n in range(4)]
 
 

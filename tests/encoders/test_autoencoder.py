@@ -89,16 +89,14 @@ def test_a_tenth_is_held_out_unless_that_is_too_few() -> None:
 
 def test_it_stops_when_held_out_users_are_reconstructed_no_better() -> None:
     training = Training(epochs=40, batch=64, lr=0.2, patience=2)
-    progress = (
-        small(width=2, training=training).fit_histories(some([7] * 200), rng=RNG(0)).progress
-    )
-    assert progress is not None
-    assert progress.epoch == progress.best_epoch + 2 < 40
-    assert progress.best == max(m for _, m in progress.measures) < 0
+    curve = small(width=2, training=training).fit_histories(some([7] * 200), rng=RNG(0)).curve
+    assert curve is not None
+    assert curve.epoch == curve.best_epoch + 2 < 40
+    assert curve.best == max(m for _, m in curve.measures) < 0
     few = (
         small(training=Training(epochs=4, batch=64, patience=1))
         .fit_histories(some([7] * 199), rng=RNG(0))
-        .progress
+        .curve
     )
     assert few is not None
     assert few.epoch == 4, "of too few users nobody is held out"
@@ -113,7 +111,7 @@ def test_who_is_held_out_is_not_trained_on() -> None:
     for row in held:
         kind[histories.starts[row] : histories.starts[row + 1]] ^= 1
     other = Histories(histories.users, histories.starts, {**histories.fields, "kind": kind})
-    first, second = (recipe.fit_histories(h, rng=RNG(0)).progress for h in (histories, other))
+    first, second = (recipe.fit_histories(h, rng=RNG(0)).curve for h in (histories, other))
     assert first is not None
     assert second is not None
     assert first.loss == second.loss
@@ -162,7 +160,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        recipe.fit_histories(histories, rng=RNG(0), checkpoint=tmp_path / "part", watch=killed)
+        recipe.fit_histories(histories, rng=RNG(0), checkpoint=tmp_path / "part", progress=killed)
     assert (
         recipe.fit_histories(histories, rng=RNG(0), checkpoint=tmp_path / "part")
         .states(histories)

@@ -296,7 +296,7 @@ def own(change: Callable[[Path], object]) -> Callable[[Path], None]:
     return spoil
 
 
-def progress(**changes: Any) -> Callable[[Path], None]:
+def curve(**changes: Any) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         path = folder / "progress.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
@@ -325,9 +325,9 @@ CHECKPOINTS = {
         ),
         "cannot be read",
     ),
-    "epoch before the first": (progress(epoch=-1), "epoch -1, .*expected whole numbers"),
-    "batch before the first": (progress(batch=-3), "batch -3, .*expected whole numbers"),
-    "measures": (progress(measures=[["x"]]), "does not fit the model"),
+    "epoch before the first": (curve(epoch=-1), "epoch -1, .*expected whole numbers"),
+    "batch before the first": (curve(batch=-3), "batch -3, .*expected whole numbers"),
+    "measures": (curve(measures=[["x"]]), "does not fit the model"),
 }
 
 
@@ -363,6 +363,6 @@ def test_an_empty_folder_is_a_place_for_a_checkpoint(tmp_path: Path) -> None:
         rng=RNG(0),
         checkpoint=tmp_path / "c",
     )
-    assert found.progress is not None
-    assert found.progress.epoch == 3
+    assert found.curve is not None
+    assert found.curve.epoch == 3
     assert np.array_equal(found.states(walks(10)), again.states(walks(10)))

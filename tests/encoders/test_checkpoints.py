@@ -34,14 +34,14 @@ def fit(past, name, folder, until=10**9):
     """The vectors, and the steps that were made here; Broken after `until` steps."""
     steps = []
 
-    def watch(stage, done, total):
+    def progress(stage, done, total):
         if stage.startswith("train"):
             steps.append(stage)
             if len(steps) > until:
                 raise Broken
 
     with checkpoints(folder):
-        return encoder(name, **RECIPES[name]).fit(past, rng=RNG(1), watch=watch).encode(
+        return encoder(name, **RECIPES[name]).fit(past, rng=RNG(1), progress=progress).encode(
             past
         ).vectors, len(steps)
 

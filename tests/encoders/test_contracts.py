@@ -108,7 +108,7 @@ class Broken:
     how: str
     calls: count = field(default_factory=count)
 
-    def fit(self, past, *, rng, watch=None):
+    def fit(self, past, *, rng, progress=None):
         return self
 
     def save(self, folder: Path) -> None:

@@ -282,8 +282,8 @@ def test_patience_holds_users_out_and_measures_them() -> None:
         past = the_past(engine, **shoppers(users=150))
         histories = past.histories(("item", TIME, "kind"))
         fitted = recipe.fit(past, rng=RNG(2))
-        assert fitted.progress is not None
-        assert len(fitted.progress.measures) >= 1
+        assert fitted.curve is not None
+        assert len(fitted.curve.measures) >= 1
         pairs = Pairs.of(histories, cut_times(past.cutoff, recipe), 7 * DAYS)
         out = hold_out(pairs, recipe, RNG(2).child("held out"))
         assert out is not None
@@ -293,7 +293,7 @@ def test_patience_holds_users_out_and_measures_them() -> None:
         events = sequence.chosen(recipe.history, histories)
         last = pairs.only(out & (pairs.cuts == pairs.cuts.max()))
         found = measure_on(last, events, recipe)(fitted)
-        assert found == pytest.approx(fitted.progress.best, abs=1e-6)
+        assert found == pytest.approx(fitted.curve.best, abs=1e-6)
         held = events.take(last.users)
         asked = Pairs.of(held, last.cuts[:1], 7 * DAYS)
         left, right, logit = vectors(fitted, asked, held)
@@ -312,8 +312,8 @@ def test_too_few_to_measure_by_trains_all_epochs() -> None:
     )
     with DuckDB(threads=1) as engine:
         fitted = recipe.fit(the_past(engine, **shoppers(users=12)), rng=RNG(0))
-    assert fitted.progress is not None
-    assert (fitted.progress.epoch, fitted.progress.measures) == (3, [])
+    assert fitted.curve is not None
+    assert (fitted.curve.epoch, fitted.curve.measures) == (3, [])
 
 
 # ------------------------------------------------------------------------------------------------------------------ refused

@@ -28,7 +28,7 @@ RECIPE = SASRec(
 )
 
 
-def fit(checkpoint=None, watch=lambda *_: None):
+def fit(checkpoint=None, progress=lambda *_: None):
     hourly = walks(24)
     pairs = replace(
         hourly, fields=hourly.fields | {"time": hourly.fields["time"] // 7_200_000_000}
@@ -42,7 +42,7 @@ def fit(checkpoint=None, watch=lambda *_: None):
         rng=RNG(2),
         measure=measure,
         checkpoint=checkpoint,
-        watch=watch,
+        progress=progress,
         accelerator="cpu",
     )
 

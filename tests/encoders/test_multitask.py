@@ -151,8 +151,8 @@ def test_windows_alone_are_learned_and_rank_nothing() -> None:
     fitted = recipe.fit_histories(
         replace(histories, fields={**histories.fields, "kind": kind}), rng=RNG(0)
     )
-    assert fitted.progress is not None
-    assert fitted.progress.loss[-1] < fitted.progress.loss[0] / 5
+    assert fitted.curve is not None
+    assert fitted.curve.loss[-1] < fitted.curve.loss[0] / 5
     with pytest.raises(ConfigError, match="the next item was no target"):
         fitted.recommend(histories, 2)
 
@@ -210,12 +210,12 @@ def test_the_window_after_the_cutoff_is_not_asked_about() -> None:
         horizon_days=7, loss=MultiTaskLoss(targets={"kind": 0.0}, windows=1.0), now=False
     )
     fitted = recipe.fit_histories(histories, rng=RNG(0))
-    assert fitted.progress is not None
-    assert fitted.progress.loss == [0.0, 0.0], "six days before the cutoff no window of seven ends"
+    assert fitted.curve is not None
+    assert fitted.curve.loss == [0.0, 0.0], "six days before the cutoff no window of seven ends"
     assert (
         small(horizon_days=5, loss=recipe.loss, now=False)
         .fit_histories(histories, rng=RNG(0))
-        .progress.loss[0]
+        .curve.loss[0]
         > 0
     )  # type: ignore[union-attr]
 
@@ -228,7 +228,7 @@ def test_who_is_held_out_is_measured_and_not_trained_on() -> None:
     for row in held:
         kind[histories.starts[row] : histories.starts[row + 1]] ^= 1
     changed = replace(histories, fields={**histories.fields, "kind": kind})
-    first, second = (recipe.fit_histories(h, rng=RNG(0)).progress for h in (histories, changed))
+    first, second = (recipe.fit_histories(h, rng=RNG(0)).curve for h in (histories, changed))
     assert first is not None
     assert second is not None
     assert first.loss == second.loss
@@ -249,7 +249,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
 
     monkeypatch.setattr(train, "SAVE_SECONDS", -1.0)
     with pytest.raises(KeyboardInterrupt):
-        recipe.fit_histories(histories, rng=RNG(0), checkpoint=tmp_path / "at", watch=killed)
+        recipe.fit_histories(histories, rng=RNG(0), checkpoint=tmp_path / "at", progress=killed)
     again = recipe.fit_histories(histories, rng=RNG(0), checkpoint=tmp_path / "at")
     assert again.states(histories).tobytes() == whole.states(histories).tobytes()
     with pytest.raises(DataError, match="another training"):

@@ -27,7 +27,7 @@ from clickprint.encoders.transformerpp import TransformerPP
 from clickprint.nn.blocks import SASRecBlock
 from clickprint.nn.next_item import NextItem, NextItemLoss
 from clickprint.nn.train import Training
-from clickprint.recommenders.baselines import BARS, EASE, ItemKNN, OwnItems, Popularity
+from clickprint.recommenders.baselines import BASELINES, EASE, ItemKNN, OwnItems, Popularity
 from clickprint.testing import recommenders as rankers
 from clickprint.testing.recommenders import RankerContract, circle, items_of
 
@@ -115,7 +115,7 @@ def test_every_bar_is_tested_here() -> None:
         for c in globals().values()
         if isinstance(c, type) and hasattr(c, "ranker")
     }
-    assert {target.split(":")[1] for target in BARS.values()} <= tested
+    assert {target.split(":")[1] for target in BASELINES.values()} <= tested
 
 
 # ------------------------------------------------------------------------------------------------- rankers that break a promise
@@ -135,7 +135,7 @@ class Follows:
     how: str = ""
     calls: count = field(default_factory=count)
 
-    def fit_histories(self, histories: Histories, *, rng: RNG, watch: object) -> "Follows":
+    def fit_histories(self, histories: Histories, *, rng: RNG, progress: object) -> "Follows":
         fitted = replace(self)
         items = items_of(histories)
         pairs, last = np.zeros((len(items), len(items))), {}

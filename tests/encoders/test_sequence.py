@@ -187,9 +187,9 @@ def test_patience_holds_out_last_items_and_stops() -> None:
         rng=RNG(0),
         measure=sequence.last_item_measure(kept, users, held, seen=True),
     )
-    assert fitted.progress is not None
-    assert fitted.progress.best > 0.9
-    assert fitted.progress.epoch == fitted.progress.best_epoch + 9 < 60
+    assert fitted.curve is not None
+    assert fitted.curve.best > 0.9
+    assert fitted.curve.epoch == fitted.curve.best_epoch + 9 < 60
 
 
 @contextmanager
@@ -220,9 +220,9 @@ def test_with_nobody_to_hold_out_all_epochs_are_trained() -> None:
     recipe = SASRec(width=16, training=Training(epochs=40, patience=5, lr=0.01, batch=64))
     with past_with(histories) as past:
         fitted = sequence.fit_past(recipe, "sasrec", past, rng=RNG(0))
-    assert fitted.progress is not None
-    assert fitted.progress.epoch == 40
-    assert fitted.progress.measures == []
+    assert fitted.curve is not None
+    assert fitted.curve.epoch == 40
+    assert fitted.curve.measures == []
     lists = fitted.recommend(histories.but_last(1), 1).items[:, 0]
     assert (lists == histories.fields["item"][1::2]).all()
 
@@ -302,8 +302,8 @@ def test_a_basket_is_held_out_whole() -> None:
     )
     measure = sequence.last_item_measure(kept, users, held, seen=True)
     fitted = sequence.fit(recipe, "sasrec", kept, rng=RNG(0), measure=measure)
-    assert fitted.progress is not None
-    assert fitted.progress.best == pytest.approx(
+    assert fitted.curve is not None
+    assert fitted.curve.best == pytest.approx(
         1.0
     )  # both items of every held-out basket are before all others
 

@@ -48,7 +48,9 @@ def state(net: nn.Module) -> bytes:
     return b"".join(v.numpy().tobytes() for v in net.state_dict().values())
 
 
-def run(net: nn.Module, training: Training, *, pieces: int = 1, **more: object) -> loop.Progress:
+def run(
+    net: nn.Module, training: Training, *, pieces: int = 1, **more: object
+) -> loop.LearningCurve:
     return train(net, shuffled(ROWS, RNG(3)), parts(pieces), loss, training, rng=RNG(3), **more)
 
 
@@ -99,12 +101,12 @@ class Killed(Exception):
 def killer(steps: int) -> Callable[[str, int, int], None]:
     left = [steps]
 
-    def watch(stage: str, done: int, total: int) -> None:
+    def progress(stage: str, done: int, total: int) -> None:
         left[0] -= 1
         if left[0] < 0:
             raise Killed
 
-    return watch
+    return progress
 
 
 @pytest.mark.parametrize("steps", [0, 3, 4, 9])
@@ -127,7 +129,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
             measure=measure,
             checkpoint=tmp_path / "c",
             key="k",
-            watch=killer(steps),
+            progress=killer(steps),
         )
     again = model()
     found = run(again, training, measure=measure, checkpoint=tmp_path / "c", key="k")
@@ -138,7 +140,9 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
         wanted.best_epoch,
     )
     finished = model()
-    run(finished, training, measure=measure, checkpoint=tmp_path / "c", key="k", watch=killer(0))
+    run(
+        finished, training, measure=measure, checkpoint=tmp_path / "c", key="k", progress=killer(0)
+    )
     assert state(finished) == state(whole), "a finished run is not trained again"
 
 
@@ -416,7 +420,7 @@ for name, (make, trained, training) in CASES.items():
         net, folder = make(), Path(sys.argv[3] + name.replace(" ", "-"))
         if stopped:
             try:
-                trained(net, training, checkpoint=folder, key="k", watch=killer(training.epochs * 4 - 3))
+                trained(net, training, checkpoint=folder, key="k", progress=killer(training.epochs * 4 - 3))
             except Killed:
                 net = make()
                 trained(net, training, checkpoint=folder, key="k")

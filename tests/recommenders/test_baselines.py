@@ -11,7 +11,7 @@ from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
-from clickprint.recommenders import baselines as bars
+from clickprint.recommenders import baselines as baselines
 from clickprint.recommenders.baselines import EASE, ItemKNN, OwnItems, Popularity
 
 HISTORIES = st.lists(
@@ -31,9 +31,9 @@ def ranked(scores: dict[int, float], k: int, out: set[int]) -> list[int]:
     return sorted((i for i in scores if i not in out), key=lambda i: (-scores[i], i))[:k]
 
 
-def check(bar: object, rows: list[list[int]], scores_of: object, k: int = 3) -> None:
+def check(baseline: object, rows: list[list[int]], scores_of: object, k: int = 3) -> None:
     histories = of(rows)
-    fitted = bar.fit(histories)
+    fitted = baseline.fit(histories)
     for seen in (True, False):
         lists = fitted.recommend(histories, k, seen=seen)
         for u, row in enumerate(rows):
@@ -93,8 +93,8 @@ def test_item_knn_is_its_definition(monkeypatch: pytest.MonkeyPatch) -> None:
         i: sorted((j for j in had if like(i, j) > 0), key=lambda j: (-like(i, j), j))[:2]
         for i in had
     }
-    for cells in (bars.CELLS, 4):  # all at once, and an item or two at a time
-        monkeypatch.setattr(bars, "CELLS", cells)
+    for cells in (baselines.CELLS, 4):  # all at once, and an item or two at a time
+        monkeypatch.setattr(baselines, "CELLS", cells)
         check(
             ItemKNN(neighbours=2, shrink=2),
             rows,
@@ -137,7 +137,7 @@ def test_what_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         with pytest.raises(ConfigError, match="expected"):
             wrong()
-    monkeypatch.setattr(bars, "LARGEST", 2)
+    monkeypatch.setattr(baselines, "LARGEST", 2)
     with pytest.raises(ConfigError, match="found 3, expected at most 2"):
         EASE().fit(of([[3, 10, 20]]))
 
@@ -153,8 +153,8 @@ def test_new_users_and_new_items_are_nothing() -> None:
         }.items()
     }
     strangers = of([[], [999]])
-    for bar in fitted.values():
-        found = bar.recommend(strangers, 2)
+    for baseline in fitted.values():
+        found = baseline.recommend(strangers, 2)
         assert found.items[0].tolist() == found.items[1].tolist()
     assert fitted["pop"].recommend(strangers, 2).items[0].tolist() == [3, 10]
 
@@ -162,43 +162,45 @@ def test_new_users_and_new_items_are_nothing() -> None:
 def test_users_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [[3, 10], [20], [3, 30, 40], [10, 40]]
     whole = ItemKNN().fit(of(rows)).recommend(of(rows), 3)
-    monkeypatch.setattr(bars, "CELLS", 5)
+    monkeypatch.setattr(baselines, "CELLS", 5)
     pieces = ItemKNN().fit(of(rows)).recommend(of(rows), 3)
     assert np.array_equal(whole.items, pieces.items)
     assert torch.allclose(torch.from_numpy(whole.scores), torch.from_numpy(pieces.scores))
 
 
-@pytest.mark.parametrize("name", bars.BARS)
+@pytest.mark.parametrize("name", baselines.BASELINES)
 def test_a_bar_by_its_name(name: str) -> None:
-    made = bars.bar(name, {})
-    assert type(made) is bars.bar_class(name)
+    made = baselines.baseline(name, {})
+    assert type(made) is baselines.baseline_class(name)
     with pytest.raises(ConfigError, match="'wide' is not an option of"):
-        bars.bar(name, {"wide": 1})
+        baselines.baseline(name, {"wide": 1})
 
 
 def test_an_unknown_bar() -> None:
     with pytest.raises(
         ConfigError,
-        match="found no bar 'popular', expected one of als, ease, item-knn, own-items, popularity, twhin",
+        match="found no baseline 'popular', expected one of als, ease, item-knn, own-items, popularity, twhin",
     ):
-        bars.bar("popular", {})
+        baselines.baseline("popular", {})
 
 
 def test_a_bar_that_draws_is_given_the_seed() -> None:
     class Drawn:
         def fit_histories(
-            self, histories: Histories, *, rng: RNG, watch: object
-        ) -> bars.FittedBar:
+            self, histories: Histories, *, rng: RNG, progress: object
+        ) -> baselines.FittedBaseline:
             return Popularity().fit(histories.take(np.array([rng.seed])))
 
     rows = of([[3, 10], [10]])
-    assert not bars.drawn(Popularity())
-    assert bars.fit_bar(Popularity(), rows, rng=RNG(5)).recommend(rows, 2).items.tolist() == [
+    assert not baselines.drawn(Popularity())
+    assert baselines.fit_baseline(Popularity(), rows, rng=RNG(5)).recommend(
+        rows, 2
+    ).items.tolist() == [
         [10, 3],
         [10, 3],
     ]
-    assert bars.drawn(Drawn())
-    assert bars.fit_bar(Drawn(), rows, rng=RNG(1)).recommend(rows, 2).items.tolist() == [
+    assert baselines.drawn(Drawn())
+    assert baselines.fit_baseline(Drawn(), rows, rng=RNG(1)).recommend(rows, 2).items.tolist() == [
         [10],
         [10],
     ]

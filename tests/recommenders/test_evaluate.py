@@ -15,7 +15,7 @@ from clickprint.data.split import LogPast, past_of
 from clickprint.metrics.compare import resample_weights
 from clickprint.recommenders import evaluate
 from clickprint.recommenders.evaluate import Scores, audit, made_by, score, shown, table
-from clickprint.recommenders.funnel import Advice, NextPurchase
+from clickprint.recommenders.funnel import Plan, NextPurchase
 from clickprint.recommenders.pairs import Bought, Pairs
 from clickprint.recommenders.windows import bought, rolling
 from clickprint.testing.worlds import START
@@ -38,11 +38,11 @@ PAIRS = Pairs(
 )
 
 
-def advice() -> Advice:
+def plan() -> Plan:
     lists = Recommendations(
         PAIRS.users, np.array([[10, 11], [12, 13], [10, NONE]]), np.zeros((3, 2), np.float32)
     )
-    return Advice(lists, np.array([0.5, 0.6, 0.4]), np.array([1.0, 0.5, 0.1]))
+    return Plan(lists, np.array([0.5, 0.6, 0.4]), np.array([1.0, 0.5, 0.1]))
 
 
 def test_recall_of_every_line_by_hand() -> None:
@@ -52,8 +52,8 @@ def test_recall_of_every_line_by_hand() -> None:
         PAIRS,
         np.array([13, 10]),
         RECIPE,
-        advice=advice(),
-        lists={"bar": advice().lists},
+        plan=plan(),
+        lists={"bar": plan().lists},
         depths=(1, 2),
         shares=(1.0,),
     )
@@ -72,8 +72,8 @@ def test_recall_of_every_line_by_hand() -> None:
     assert values["ceiling/union@2"] == [0.5, 0, 0]
     assert values["ranker"] == values["bar/bar"] == [1, 1, 0]
     assert values["product@1"] == [1, 0, 0]  # .5 × 1 before .6 × .5
-    assert values["chance@1"] == [0, 1, 0]
-    assert values["product@3"] == values["chance@3"] == [1, 1, 0]
+    assert values["propensity@1"] == [0, 1, 0]
+    assert values["product@3"] == values["propensity@3"] == [1, 1, 0]
 
 
 def test_scores_know_their_buyers() -> None:
@@ -120,14 +120,14 @@ def test_intervals_are_over_users_and_windows() -> None:
     ]
     lines = {x.name: x for x in table(scores, against="bar", resamples=130, seed=5)}
     assert list(lines) == ["bar", "model"]  # not every window has the other
-    bar, model = (slow(scores, n, 130, 5) for n in ("bar", "model"))
+    baseline, model = (slow(scores, n, 130, 5) for n in ("bar", "model"))
     whole = np.concatenate([s.values["model"] for s in scores])
     line = lines["model"]
     assert line.mean == pytest.approx(whole.mean())
     assert line.windows == pytest.approx([s.values["model"].mean() for s in scores])
     assert (line.low, line.high) == pytest.approx(np.nanpercentile(model, [2.5, 97.5]), abs=1e-9)
     assert (line.more_low, line.more_high) == pytest.approx(
-        np.nanpercentile(model - bar, [2.5, 97.5]), abs=1e-9
+        np.nanpercentile(model - baseline, [2.5, 97.5]), abs=1e-9
     )
     assert (lines["bar"].more, lines["bar"].more_low, lines["bar"].more_high) == (0, 0, 0)
 

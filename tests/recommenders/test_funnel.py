@@ -14,7 +14,7 @@ from clickprint.data.log import EventLog
 from clickprint.data.split import LogPast, past_of
 from clickprint.recommenders import funnel
 from clickprint.recommenders.funnel import (
-    Advice,
+    Plan,
     FittedNext,
     NextPurchase,
     candidates,
@@ -26,7 +26,7 @@ from clickprint.recommenders.funnel import (
     spread,
 )
 from clickprint.recommenders.pairs import Bought, union
-from clickprint.recommenders.propensity import Chance
+from clickprint.recommenders.propensity import Propensity
 from clickprint.recommenders.ranker import Ranker
 from clickprint.recommenders.windows import bought
 from clickprint.testing.worlds import START
@@ -42,7 +42,7 @@ RECIPE = NextPurchase(
     },
     profiles={"counts": {"width": 2}},
     ranker=Ranker(trees=8, leaves=4, least=2),
-    chance=Chance(trees=8, leaves=4, least=2),
+    propensity=Propensity(trees=8, leaves=4, least=2),
 )
 
 
@@ -132,17 +132,20 @@ def test_advice_is_the_same_in_blocks_and_at_once(
     log: EventLog, fitted: FittedNext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     past, pairs, profiles = made(log, 25)
-    whole = fitted.advise(past, pairs)
+    whole = fitted.plan(past, pairs)
     monkeypatch.setattr(funnel, "PAIRS", 7)
-    blocks = fitted.advise(past, pairs)
+    blocks = fitted.plan(past, pairs)
     found, columns = example(past, RECIPE, pairs, profiles)
     once = fitted.recommend(found, columns)
     for other in (blocks, once):
         assert other.lists.items.tobytes() == whole.lists.items.tobytes()
-        assert other.chance.tobytes() == whole.chance.tobytes()
+        assert other.propensity.tobytes() == whole.propensity.tobytes()
         assert np.allclose(other.expected, whole.expected)
     assert (
-        (whole.chance >= 0) & (whole.chance <= 1) & (whole.expected >= 0) & (whole.expected <= 1)
+        (whole.propensity >= 0)
+        & (whole.propensity <= 1)
+        & (whole.expected >= 0)
+        & (whole.expected <= 1)
     ).all()
     assert (whole.lists.items[:, 0] != NONE).all()
 
@@ -153,14 +156,19 @@ def test_saved_and_loaded_advises_the_same(
     past, pairs, _ = made(log, 25)
     fitted.save(tmp_path / "model")
     loaded = FittedNext.load(tmp_path / "model")
-    one, two = fitted.advise(past, pairs), loaded.advise(past, pairs)
+    one, two = fitted.plan(past, pairs), loaded.plan(past, pairs)
     assert one.lists.items.tobytes() == two.lists.items.tobytes()
-    assert (one.chance.tobytes(), one.expected.tobytes()) == (
-        two.chance.tobytes(),
+    assert (one.propensity.tobytes(), one.expected.tobytes()) == (
+        two.propensity.tobytes(),
         two.expected.tobytes(),
     )
     assert (loaded.recipe.days, loaded.found) == (5, fitted.found)
-    for broken in ("next.json", "ranker/model.txt", "chance/model.txt", "profiles/profiler.json"):
+    for broken in (
+        "next.json",
+        "ranker/model.txt",
+        "propensity/model.txt",
+        "profiles/profiler.json",
+    ):
         other = tmp_path / broken.replace("/", "-")
         fitted.save(other)
         (other / broken).write_text("{")
@@ -172,9 +180,9 @@ def test_one_window_is_enough_and_windows_without_a_buyer_are_not(log: EventLog)
     truth = bought(log, Window(START + 20 * DAY, START + 25 * DAY))
     past, pairs, profiles = made(log, 20, truth)
     one = (*example(past, RECIPE, pairs, profiles), truth)
-    assert fit(RECIPE, [one], rng=RNG(2), profiles=profiles).advise(
+    assert fit(RECIPE, [one], rng=RNG(2), profiles=profiles).plan(
         *made(log, 25)[:2]
-    ).chance.shape == (12,)
+    ).propensity.shape == (12,)
     nobody = Bought(np.zeros(0, np.int64), truth.items.take(np.zeros(0, np.int64)))
     with pytest.raises(DataError, match="bought"):
         fit(RECIPE, [(one[0], one[1], nobody)], rng=RNG(2), profiles=profiles)
@@ -184,15 +192,15 @@ def test_who_is_chosen() -> None:
     lists = Recommendations(
         np.array([1, 2, 3, 4]), np.arange(8).reshape(4, 2), np.zeros((4, 2), np.float32)
     )
-    advice = Advice(lists, np.array([0.9, 0.5, 0.5, 0.1]), np.array([0.1, 0.8, 0.8, 0.9]))
-    assert advice.chosen(3).users.tolist() == [
+    plan = Plan(lists, np.array([0.9, 0.5, 0.5, 0.1]), np.array([0.1, 0.8, 0.8, 0.9]))
+    assert plan.chosen(3).users.tolist() == [
         2,
         3,
         1,
     ]  # .4, .4, .09; equal ones: the smaller user first
-    assert advice.chosen(2, by="chance").users.tolist() == [1, 2]
-    assert advice.chosen(9).users.tolist() == [2, 3, 1, 4]
-    assert advice.chosen(0).users.tolist() == []
+    assert plan.chosen(2, by="propensity").users.tolist() == [1, 2]
+    assert plan.chosen(9).users.tolist() == [2, 3, 1, 4]
+    assert plan.chosen(0).users.tolist() == []
 
 
 def test_all_wrong_options_are_told_at_once() -> None:

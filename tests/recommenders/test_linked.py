@@ -22,7 +22,7 @@ from clickprint.recommenders.funnel import (
     example,
     fit,
 )
-from clickprint.recommenders.propensity import Chance
+from clickprint.recommenders.propensity import Propensity
 from clickprint.recommenders.ranker import Ranker
 from clickprint.recommenders.windows import bought
 from clickprint.testing.worlds import START
@@ -33,7 +33,7 @@ RECIPE = NextPurchase(
     users=4,
     sources={"own": {"k": 6}, "popular": {"k": 4}},
     ranker=Ranker(trees=8, leaves=4, least=2),
-    chance=Chance(trees=8, leaves=4, least=2),
+    propensity=Propensity(trees=8, leaves=4, least=2),
     linked=True,
 )
 ALONE = replace(RECIPE, linked=False)
@@ -125,8 +125,8 @@ def test_learned_saved_and_asked_again(linked_log: EventLog, both: LogPast, tmp_
     fitted.save(tmp_path / "m")
     again = FittedNext.load(tmp_path / "m")
     assert again.recipe.linked
-    one, two = fitted.advise(both, pairs), again.advise(both, pairs)
-    assert one.chance.tobytes() == two.chance.tobytes()
+    one, two = fitted.plan(both, pairs), again.plan(both, pairs)
+    assert one.propensity.tobytes() == two.propensity.tobytes()
     assert one.lists.items.tobytes() == two.lists.items.tobytes()
     made, users = example(both, RECIPE, pairs)
     assert fitted.recommend(made, users).lists.items.tobytes() == one.lists.items.tobytes()

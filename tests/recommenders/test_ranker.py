@@ -9,7 +9,7 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.ragged import starts_of
 from clickprint.core.rng import RNG
 from clickprint.recommenders.pairs import Pairs
-from clickprint.recommenders.ranker import FittedRanker, Ranker, Steps, _sampled
+from clickprint.recommenders.ranker import FittedRanker, Ranker, IsotonicCurve, _sampled
 
 QUICK = Ranker(trees=30, leaves=7, least=5)
 
@@ -65,7 +65,7 @@ def test_saved_and_loaded_scores_the_same(tmp_path: Path) -> None:
     loaded = FittedRanker.load(tmp_path / "ranker")
     scores = fitted.score(pairs)
     assert loaded.score(pairs).tobytes() == scores.tobytes()
-    assert loaded.chance(scores).tobytes() == fitted.chance(scores).tobytes()
+    assert loaded.propensity(scores).tobytes() == fitted.propensity(scores).tobytes()
 
 
 @pytest.mark.parametrize(
@@ -131,17 +131,17 @@ def test_a_missing_feature_is_named_and_no_pairs_have_no_scores() -> None:
         )
     assert fitted.score(pairs.where(np.zeros(len(pairs), bool))).shape == (0,)
     with pytest.raises(ConfigError, match="no chances yet"):
-        fitted.chance(np.zeros(1))
+        fitted.propensity(np.zeros(1))
 
 
 def test_chances_rise_and_are_near_the_known_ones() -> None:
     scores = np.random.default_rng(0).random(20_000)
-    steps = Steps.of(scores, np.random.default_rng(1).random(20_000) < scores**2)
+    steps = IsotonicCurve.of(scores, np.random.default_rng(1).random(20_000) < scores**2)
     at = np.linspace(0.05, 0.95, 19)
     assert np.abs(steps(at) - at**2).max() < 0.06
     assert (np.diff(steps(np.linspace(-1, 2, 300))) >= 0).all()
     with pytest.raises(DataError, match="nothing to calibrate"):
-        Steps.of(np.zeros(0), np.zeros(0, bool))
+        IsotonicCurve.of(np.zeros(0), np.zeros(0, bool))
 
 
 def test_negatives_are_drawn_and_what_was_bought_is_kept() -> None:

@@ -33,7 +33,7 @@ def one(task: str, score: float, **other) -> TaskScore:
         "degenerate": 0,
         "score": score,
         "live": live,
-        "marks": {"auroc": score},
+        "metrics": {"auroc": score},
         "live_marks": {"auroc": live},
         "epochs": (),
         "best_epoch": -1,
@@ -386,9 +386,9 @@ class TestWords:
         )
 
     def test_absent_baseline_and_control(self):
-        words = Board.of({"alone": row(0.6)}, baseline="aggregates").verdicts()
+        words = Board.of({"alone": row(0.6)}, reference="aggregates").verdicts()
         assert (
-            "There is no profile called aggregates on this board, so nothing is compared with the baseline."
+            "There is no profile called aggregates on this board, so nothing is compared with the reference."
             in words
         )
         assert (
@@ -526,7 +526,7 @@ def rich() -> Board:
                 live_replicates=np.full(21, NAN),
                 labels=5,
                 degenerate=5,
-                marks={"auroc": 0.25, "novelty": NAN},
+                metrics={"auroc": 0.25, "novelty": NAN},
             ),
             one("h", 0.55, hidden=True),
         ],
@@ -554,10 +554,10 @@ class TestFiles:
         text = board.to_json()
         again = Board.from_json(text)
         assert again.to_json() == text == make().to_json()
-        assert (again.probe, again.counted, again.baseline, again.control) == (
+        assert (again.probe, again.counted, again.reference, again.control) == (
             board.probe,
             board.counted,
-            board.baseline,
+            board.reference,
             board.control,
         )
         for name, scores in {**board.scores, **board.ablation}.items():
@@ -603,7 +603,7 @@ class TestFiles:
             (lambda s: s.pop("users"), "users"),
             (lambda s: s.update(probe="magic"), "magic"),
             (lambda s: s.update(score="high"), "high"),
-            (lambda s: s.update(marks=[1]), "not a clickprint board"),
+            (lambda s: s.update(metrics=[1]), "not a clickprint board"),
             (lambda s: s.update(epochs=3), "not iterable"),
             (lambda s: s["live_replicates"].pop(), "21 resamples of the score but 20"),
         ],

@@ -271,25 +271,25 @@ BROKEN: Sequence[tuple[str, Task, str]] = [
         replace(RETURNS, target=_first_row_wins),
         "the second time",
     ),
-    ("test_the_marks_can_be_trusted", replace(BUYS_TWICE, marks={}), "no marks"),
+    ("test_the_marks_can_be_trusted", replace(BUYS_TWICE, metrics={}), "no marks"),
     (
         "test_the_marks_can_be_trusted",
-        replace(BUYS_TWICE, marks={"auroc": (float("nan"), AUROC())}),
+        replace(BUYS_TWICE, metrics={"auroc": (float("nan"), AUROC())}),
         "weight",
     ),
     (
         "test_the_marks_can_be_trusted",
-        replace(BUYS_TWICE, marks={"auroc": (1.0, _Backwards())}),
+        replace(BUYS_TWICE, metrics={"auroc": (1.0, _Backwards())}),
         "below other answers",
     ),
     (
         "test_the_marks_can_be_trusted",
-        replace(BUYS_TWICE, marks={"auroc": (1.0, _Forgetful())}),
+        replace(BUYS_TWICE, metrics={"auroc": (1.0, _Forgetful())}),
         "drawn once",
     ),
     (
         "test_the_marks_can_be_trusted",
-        replace(SPEND, marks={"r2": (-1.0, R2())}),
+        replace(SPEND, metrics={"r2": (-1.0, R2())}),
         "below other answers",
     ),
 ]

@@ -15,7 +15,7 @@ import torch
 
 from clickprint.metrics.task_metrics import AUROC, Diversity, MacroAUROC, Novelty
 from clickprint.tasks import official
-from clickprint.tasks.task import Mark, Task, bce
+from clickprint.tasks.task import Metric, Task, bce
 
 HIDDEN = {"conversion": "hidden1", "propensity_new_sku": "hidden2", "propensity_price": "hidden3"}
 WINDOWS = [
@@ -79,19 +79,19 @@ def run(golden: Path, name: str) -> tuple[official.Probed, list[np.ndarray]]:
         np.load(expected / "client_ids.npy"),
         np.load(expected / "embeddings.npy", mmap_mode="r"),
     )
-    marks: dict[str, tuple[float, Mark]] = {"auroc": (1.0, AUROC())}
+    metrics: dict[str, tuple[float, Metric]] = {"auroc": (1.0, AUROC())}
     if name == "churn":
         asked = np.isin(clients, np.load(log / "target" / "active_clients.npy"))
         clients, vectors = clients[asked], vectors[asked]
     if name.startswith("propensity"):
         popularity = np.load(log / "target" / f"popularity_{name}.npy").astype(float)
-        marks = {
+        metrics = {
             "auroc": (0.8, MacroAUROC()),
             "novelty": (0.1, Novelty(tuple(popularity.tolist()))),
             "diversity": (0.1, Diversity()),
         }
     train, valid = targets(log, name, clients)
-    task = Task(name=name, population=lambda *_: clients, target=lambda *_: train, marks=marks)
+    task = Task(name=name, population=lambda *_: clients, target=lambda *_: train, metrics=metrics)
     return official.train(
         vectors,
         train,

@@ -162,7 +162,7 @@ def test_train_keeps_the_best_epoch(tmp_path: Path) -> None:
         batch=32,
         shape=SMALL,
         name="churn",
-        watch=lambda *a: seen.append(a),
+        progress=lambda *a: seen.append(a),
     )
     assert probed.best == 1
     assert [e["score"] for e in probed.epochs] == [0.2, 0.9, 0.9]

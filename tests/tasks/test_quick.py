@@ -169,7 +169,7 @@ def test_progress_and_wrong_shapes() -> None:
     vectors, target = some(300, 4, 1)
     calls: list[tuple[str, int, int]] = []
     quick.fit_predict(
-        vectors, target, loss=bce, name="probe", watch=lambda *call: calls.append(call)
+        vectors, target, loss=bce, name="probe", progress=lambda *call: calls.append(call)
     )
     assert calls[-1] == ("probe", 600, 600)
     assert all(name == "probe" and 0 < done <= total for name, done, total in calls)

@@ -32,7 +32,7 @@ CHURN = Task(
     name="churn",
     population=buyers(),
     target=stays_away(Role.BUY),
-    marks={"auroc": (1.0, AUROC())},
+    metrics={"auroc": (1.0, AUROC())},
     about="Who goes?",
 )
 CONVERSION = replace(CHURN, name="conversion", population=everyone())
@@ -41,7 +41,7 @@ ITEMS = replace(
     name="items",
     population=everyone(),
     target=buys_any("item", [0, 1, 2, 900]),
-    marks={"auroc": (1.0, MacroAUROC())},
+    metrics={"auroc": (1.0, MacroAUROC())},
 )
 ACTIVITY = replace(
     CHURN,
@@ -49,7 +49,7 @@ ACTIVITY = replace(
     population=everyone(),
     target=activity(),
     loss=mse,
-    marks={"spearman": (1.0, Spearman())},
+    metrics={"spearman": (1.0, Spearman())},
 )
 
 
@@ -113,8 +113,8 @@ def test_the_digest_is_of_what_is_asked_not_of_names_or_order(log: EventLog) -> 
         ask(ITEMS, log, TRAIN, Window(VALID.start, VALID.end - DAY), users),
         ask(ITEMS, log, Window(TRAIN.start, TRAIN.end - DAY), VALID, users),
         ask(replace(ITEMS, target=buys_any("item", [1, 0, 2, 900])), log, TRAIN, VALID, users),
-        ask(replace(ITEMS, marks={"auroc": (0.5, MacroAUROC())}), log, TRAIN, VALID, users),
-        ask(replace(ITEMS, marks={"other": (1.0, MacroAUROC())}), log, TRAIN, VALID, users),
+        ask(replace(ITEMS, metrics={"auroc": (0.5, MacroAUROC())}), log, TRAIN, VALID, users),
+        ask(replace(ITEMS, metrics={"other": (1.0, MacroAUROC())}), log, TRAIN, VALID, users),
         ask(ACTIVITY, log, TRAIN, VALID, users),
     ]
     assert len({q.digest for q in [question, *others]}) == 8
@@ -190,8 +190,8 @@ def test_an_answer_is_the_marks_of_the_probes_prediction(
         assert found.epochs == probed.epochs
         assert found.best_epoch == int(np.argmax([e["score"] for e in found.epochs]))
         assert found.score == max(e["score"] for e in found.epochs)
-    marks = task.score(question.valid, prediction)
-    assert {**found.marks, "score": found.score} == marks
+    metrics = task.score(question.valid, prediction)
+    assert {**found.metrics, "score": found.score} == metrics
     assert {**found.live_marks, "score": found.live} == task.score(
         question.valid, prediction, live=True
     )
@@ -329,7 +329,7 @@ def a_score(**changes: object) -> TaskScore:
         degenerate=3,
         score=1 / 3,
         live=float("nan"),
-        marks={"auroc": 0.1, "novelty": 2 / 3},
+        metrics={"auroc": 0.1, "novelty": 2 / 3},
         live_marks={"auroc": float("nan"), "novelty": 2 / 3},
         epochs=(
             {"auroc": 0.1, "score": 1 / 3, "loss": 0.7},
@@ -405,7 +405,7 @@ def _edit(change: Callable[[dict], object]) -> Callable[[Path], object]:
         _edit(lambda raw: raw.update(format=99)),
         _edit(lambda raw: raw.pop("score")),
         _edit(lambda raw: raw.update(score="high")),
-        _edit(lambda raw: raw.update(marks=[1])),
+        _edit(lambda raw: raw.update(metrics=[1])),
         _edit(lambda raw: raw.update(more=1)),
         _edit(lambda raw: raw.update(epochs=3)),
     ],

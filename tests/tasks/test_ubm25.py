@@ -60,7 +60,7 @@ def by_name(tasks: TaskSet, name: str) -> Task:
 
 
 def popularity(task: Task) -> np.ndarray:
-    mark = task.marks["novelty"][1]
+    mark = task.metrics["novelty"][1]
     assert isinstance(mark, Novelty)
     return np.array(mark.popularity)
 
@@ -110,8 +110,8 @@ def test_marks_and_populations_are_the_challenges() -> None:
         past = past_of(log, TRAIN.start, np.array([3, 5, 99]))
         tasks = ubm25(past, log, TRAIN)
         for task in tasks.tasks:
-            weights = {n: w for n, (w, _) in task.marks.items()}
-            kinds = {n: type(m) for n, (_, m) in task.marks.items()}
+            weights = {n: w for n, (w, _) in task.metrics.items()}
+            kinds = {n: type(m) for n, (_, m) in task.metrics.items()}
             if task.name.startswith("propensity"):
                 assert weights == {"auroc": 0.8, "novelty": 0.1, "diversity": 0.1}
                 assert kinds == {"auroc": MacroAUROC, "novelty": Novelty, "diversity": Diversity}
@@ -144,8 +144,8 @@ def test_validation_changes_no_label(seed: int) -> None:
                 answers = {
                     t.name: t.target(log, TRAIN, np.arange(20)).tolist() for t in tasks.tasks
                 }
-                marks = {t.name: repr(t.marks) for t in tasks.tasks}
-                found.append((answers, marks, tasks.left_out, price_edges(past, 5).tolist()))
+                metrics = {t.name: repr(t.metrics) for t in tasks.tasks}
+                found.append((answers, metrics, tasks.left_out, price_edges(past, 5).tolist()))
             assert found[0] == found[1] == found[2]
 
 

@@ -12,7 +12,7 @@ from clickprint.core.events import Role
 from clickprint.core.histories import Histories
 from clickprint.core.items import Catalogue
 from clickprint.core.profiles import Profiles
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
 from clickprint.core.time import Time, Window
 
@@ -96,4 +96,4 @@ class Fitted(Protocol):
 class Encoder(Protocol):
     """A frozen dataclass: the configuration is the estimator."""
 
-    def fit(self, past: Past, *, rng: RNG, watch: Watch = silent) -> Fitted: ...
+    def fit(self, past: Past, *, rng: RNG, progress: Progress = silent) -> Fitted: ...

@@ -4,7 +4,7 @@ from typing import Protocol, runtime_checkable
 
 
 @runtime_checkable
-class Watch(Protocol):
+class Progress(Protocol):
     """Called with a stage's name, how much is done and how much there is (0 = unknown)."""
 
     def __call__(self, stage: str, done: int, total: int) -> None: ...

@@ -18,7 +18,7 @@ from clickprint.core.dataset import Dataset, Manifest
 from clickprint.core.events import ID_COLUMNS
 from clickprint.core.files import restore, whole
 from clickprint.core.items import AttributeKind
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.data.adapters import mapping, reader, table
 from clickprint.data.check import refuse
 from clickprint.data.engine import Engine, name
@@ -34,7 +34,7 @@ def append(
     options: Mapping[str, Any] | None = None,
     *,
     engine: Engine,
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> Dataset:
     """Adds what the reader `source` finds at `path` to the dataset in `folder`, and gives the dataset back opened.
 
@@ -54,9 +54,9 @@ def append(
     with _room(folder) as room:
         maps = _maps(old)
         new = _read(
-            source, path, room / "new", dict(options or {}), frozenset(maps), engine, watch
+            source, path, room / "new", dict(options or {}), frozenset(maps), engine, progress
         )
-        watch("join", 0, 0)
+        progress("join", 0, 0)
         refuse(
             folder,
             _differences(old.manifest, new.manifest)
@@ -106,7 +106,7 @@ def _read(
     options: dict[str, Any],
     texts: frozenset[str],
     engine: Engine,
-    watch: Watch,
+    progress: Progress,
 ) -> Dataset:
     """The new source as a dataset of its own. Columns that were texts stay texts, where the reader can be told so."""
     read: Callable[..., Dataset] = reader(source)
@@ -114,7 +114,7 @@ def _read(
     if source == "table" and path is not None:
         read, arguments = table.read_mapping, [mapping.load(Path(path))]
     taken = signature(read).parameters
-    given = {"engine": engine, "watch": watch, "texts": texts}
+    given = {"engine": engine, "progress": progress, "texts": texts}
     return read(*arguments, out, **{k: v for k, v in given.items() if k in taken}, **options)
 
 

@@ -17,7 +17,7 @@ from clickprint.core.events import COLUMNS
 from clickprint.core.files import whole
 from clickprint.core.histories import Histories, unfit, write_about
 from clickprint.core.items import AttributeKind
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.ragged import starts_of
 from clickprint.data.codes import code_values
 from clickprint.data.engine import name, to_numpy
@@ -42,7 +42,7 @@ def build(
     fields: Collection[str],
     *,
     users: Int64[np.ndarray, "U"] | None = None,
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> Histories:
     """Writes the histories of `users` (sorted, each once; None: everyone with an event) to `folder`, whole or not at all, and opens them.
 
@@ -68,8 +68,8 @@ def build(
             for f, v in lookup.values.items()
         }
         files = {f: stack.enter_context(_Growing(part / f"{f}.npy", *kinds[f])) for f in fields}
-        watch("histories", 0, log.manifest.events)
-        found, lengths = _stream(log, rows_sql(log, fields, wanted), files, lookups, watch)
+        progress("histories", 0, log.manifest.events)
+        found, lengths = _stream(log, rows_sql(log, fields, wanted), files, lookups, progress)
         if users is not None:
             given = np.zeros(len(users), np.int64)
             given[np.searchsorted(users, found)] = lengths
@@ -174,7 +174,7 @@ def _stream(
     sql: str,
     files: dict[str, "_Growing"],
     lookups: dict[str, "_Lookup"],
-    watch: Watch,
+    progress: Progress,
 ) -> tuple[Int64[np.ndarray, "U"], Int64[np.ndarray, "U"]]:
     """Writes the fields; the users, and how many events each has."""
     users, counts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
@@ -210,10 +210,10 @@ def _stream(
                 users.append(some)
                 counts.append(count)
             done += len(table)
-            watch("histories", done, max(log.manifest.events, done + 1))
+            progress("histories", done, max(log.manifest.events, done + 1))
         for one in writing:
             one.result()
-    watch("histories", max(done, 1), max(done, 1))
+    progress("histories", max(done, 1), max(done, 1))
     return np.concatenate(users), np.concatenate(counts)
 
 

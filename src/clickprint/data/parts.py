@@ -24,7 +24,7 @@ from clickprint.core.files import whole
 from clickprint.core.histories import Histories
 from clickprint.core.items import ARROW
 from clickprint.core.profiles import Profiles
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.ragged import starts_of
 from clickprint.core.time import Time, Window
 from clickprint.data.engine import Engine, name, to_numpy
@@ -58,7 +58,7 @@ def profiles(
     folder: Path,
     *,
     shards: int,
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> int:
     """Writes the vectors of `users` (SQL: user, each once) that the pieces fill, a shard a folder, whole or not at all; how many.
 
@@ -71,13 +71,13 @@ def profiles(
         count = _write(engine, users, name("user"), own / "users", shards)
         puts: list[Put] = []
         for sql, put in pieces:
-            watch("profiles: pieces", len(puts), 0)
+            progress("profiles: pieces", len(puts), 0)
             _write(engine, sql, "place", own / str(len(puts)), shards)
             puts.append(put)
-        watch("profiles: shards", 0, shards)
+        progress("profiles: shards", 0, shards)
         engine.map_shards(partial(_profiles, part, tuple(puts), tuple(blocks)), range(shards))
         shutil.rmtree(own)
-        watch("profiles: shards", shards, shards)
+        progress("profiles: shards", shards, shards)
     return count
 
 
@@ -88,7 +88,7 @@ def histories(
     *,
     shards: int,
     users: str | None = None,
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> int:
     """Writes the histories of `users` (SQL: user, each once; None: everyone with an event) in a log, a shard a folder, whole or not at
     all; the number of events. Each shard is what data.histories.build makes of its users, but users without an event have no row.
@@ -109,14 +109,14 @@ def histories(
         for f in fields
     }
     with whole(folder) as part:
-        watch("histories: rows", 0, log.manifest.events)
+        progress("histories: rows", 0, log.manifest.events)
         count = _write(log.engine, sql, name("user"), part / ".pieces", shards, tuple(ties))
-        watch("histories: shards", 0, shards)
+        progress("histories: shards", 0, shards)
         log.engine.map_shards(
             partial(_histories, part, kinds, log.end, log.manifest.fingerprint), range(shards)
         )
         shutil.rmtree(part / ".pieces")
-        watch("histories: shards", shards, shards)
+        progress("histories: shards", shards, shards)
     return count
 
 

@@ -16,7 +16,7 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import COLUMNS, REQUIRED, Kind, schema
 from clickprint.core.files import whole, write_array, write_text
 from clickprint.core.items import ARROW, AttributeKind
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.time import DAY
 from clickprint.data import digest
 from clickprint.data.engine import DuckDB, Engine, name
@@ -41,7 +41,7 @@ def store(
     *,
     engine: Engine | None = None,
     expected: int = 0,
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> Dataset:
     """Writes `folder` whole or not at all, replacing a dataset that stands there, and gives it back opened.
 
@@ -50,15 +50,15 @@ def store(
     row that say the same the first is kept. `texts` are the maps
     (id, text) of id columns and categories; a stream of batches must be sorted by id. The manifest's counts, days and catalogue digest
     are filled in here. `beside` are further files (.parquet or .npy) of the dataset: a name, and what writes such a file when the events
-    are stored. `expected` is the number of events to come, for `watch`. Memory holds one row group, the catalogue and one map.
+    are stored. `expected` is the number of events to come, for `progress`. Memory holds one row group, the catalogue and one map.
     Raises DataError (time goes back, a null where none may be, an item twice in the catalogue, two texts with one id) and ConfigError
     where `folder` holds something that is no dataset.
     """
     _spare(folder)
     with whole(folder) as part, ExitStack() as stack:
         (part / "events").mkdir(parents=True)
-        days = _events(part / "events", manifest, events, expected, watch)
-        watch("catalogue", 0, 0)
+        days = _events(part / "events", manifest, events, expected, progress)
+        progress("catalogue", 0, 0)
         engine = engine or stack.enter_context(DuckDB())
         files = sorted((part / "events").glob("part-*.parquet"))
         users, items = (_distinct(engine, files, column) for column in ("user", "item"))
@@ -128,7 +128,7 @@ def gather(
     population: Int64[np.ndarray, "U"] | None = None,
     beside: Mapping[str, Callable[[Path], None]] | None = None,
     expected: int | None = None,
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> Dataset:
     """Orders the events of several SQL texts in the engine (it spills to disk) and stores them.
 
@@ -165,7 +165,7 @@ def gather(
         else sql
         for column, sql in (texts or {}).items()
     }
-    watch("sort", 0, expected)
+    progress("sort", 0, expected)
     # A sort by two columns takes half of the time, and much less memory, of one by all; the few ties are put in order on the way.
     rows = engine.batches(
         f"SELECT * FROM ({union}) AS u ORDER BY {_quoted('time')}, {_quoted('user')}", GROUP_ROWS
@@ -181,7 +181,7 @@ def gather(
         beside,
         engine=engine,
         expected=expected,
-        watch=watch,
+        progress=progress,
     )
 
 
@@ -196,7 +196,7 @@ def _spare(folder: Path) -> None:
 
 
 def _events(
-    folder: Path, manifest: Manifest, events: Batches, expected: int, watch: Watch
+    folder: Path, manifest: Manifest, events: Batches, expected: int, progress: Progress
 ) -> dict[str, Day]:
     """Writes the parts; events and digest of each day."""
     wanted = schema(manifest.columns)
@@ -231,7 +231,7 @@ def _events(
                 for place, add in enumerate((end - start, a, b)):
                     total[place] += add
                 parts.add(label, table.slice(start, end - start))
-            watch("events", done, expected)
+            progress("events", done, expected)
     return {label: Day(n, digest.text(a, b)) for label, (n, a, b) in sums.items()}
 
 

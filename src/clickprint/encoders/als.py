@@ -15,11 +15,11 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.histories import Histories
 from clickprint.core.past import Past
 from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.rng import RNG
 from clickprint.encoders import interactions, state
-from clickprint.encoders.interactions import WEIGHTS, Weighing
+from clickprint.encoders.interactions import WEIGHTS, EventWeights
 from clickprint.encoders.sequence import number
 
 
@@ -44,7 +44,7 @@ class ALS:
     least: int = 1
 
     def __post_init__(self) -> None:
-        wrong = Weighing.faults(self.weights, self.half_life)
+        wrong = EventWeights.faults(self.weights, self.half_life)
         wrong += (
             [f"width: found {self.width}, expected 1 to {MAX_WIDTH}"]
             if not 1 <= self.width <= MAX_WIDTH
@@ -63,21 +63,23 @@ class ALS:
         if wrong:
             raise ConfigError("; ".join(wrong))
 
-    def fit(self, past: Past, *, rng: RNG, watch: Watch = silent) -> "FittedALS":
+    def fit(self, past: Past, *, rng: RNG, progress: Progress = silent) -> "FittedALS":
         """Raises ConfigError for a column that the log does not have or that holds numbers, DataError where no event counts."""
         histories = past.histories(interactions.fields(self.column, self.half_life))
         return self._fit(
-            histories, Weighing.in_past(self.weights, self.half_life, past), rng, watch
+            histories, EventWeights.in_past(self.weights, self.half_life, past), rng, progress
         )
 
     def fit_histories(
-        self, histories: Histories, *, rng: RNG = RNG(), watch: Watch = silent
+        self, histories: Histories, *, rng: RNG = RNG(), progress: Progress = silent
     ) -> "FittedALS":  # noqa: B008
         """From histories alone, where every event counts 1."""
-        return self._fit(histories, Weighing.in_histories(self.half_life, histories), rng, watch)
+        return self._fit(
+            histories, EventWeights.in_histories(self.half_life, histories), rng, progress
+        )
 
     def _fit(
-        self, histories: Histories, weighing: Weighing, rng: RNG, watch: Watch
+        self, histories: Histories, weighing: EventWeights, rng: RNG, progress: Progress
     ) -> "FittedALS":
         values = interactions.learned(histories, self.column, weighing, self.least, "als")
         fitted = FittedALS(
@@ -85,11 +87,11 @@ class ALS:
         )
         with solver(self) as model:
             model.random_state = rng.child("start").generator()
-            watch("als", 0, self.iterations)
+            progress("als", 0, self.iterations)
             model.fit(
                 fitted.confidences(histories, weighing),
                 show_progress=False,
-                callback=lambda done, _seconds, _loss: watch("als", done + 1, self.iterations),
+                callback=lambda done, _seconds, _loss: progress("als", done + 1, self.iterations),
             )
         return replace(fitted, vectors=np.ascontiguousarray(model.item_factors, np.float32))
 
@@ -136,13 +138,13 @@ class FittedALS:
         histories = past.histories(
             interactions.fields(self.recipe.column, self.recipe.half_life)
         ).of(past.users)
-        weighing = Weighing.in_past(self.recipe.weights, self.recipe.half_life, past)
+        weighing = EventWeights.in_past(self.recipe.weights, self.recipe.half_life, past)
         return Profiles(past.users, to_float16(self._solved(histories, weighing)))
 
     def states(self, histories: Histories) -> Float32[np.ndarray, "U D"]:
         """A vector for each of `histories.users`; every event counts 1, less by its age at their cutoff, or else at the time of `fit`."""
         now = self.now if histories.cutoff is None else histories.cutoff
-        return self._solved(histories, Weighing({}, self.recipe.half_life, None, now))
+        return self._solved(histories, EventWeights({}, self.recipe.half_life, None, now))
 
     def recommend(self, histories: Histories, k: int, *, seen: bool = True) -> Recommendations:
         """The k best items of each user, of the whole catalogue that was learned. `seen`: items of the history may be given again.
@@ -165,7 +167,7 @@ class FittedALS:
             )
         return self.values, self.vectors
 
-    def confidences(self, histories: Histories, weighing: Weighing) -> sparse.csr_matrix:
+    def confidences(self, histories: Histories, weighing: EventWeights) -> sparse.csr_matrix:
         """c of each user and value, where it is not 1."""
         counts = interactions.matrix(
             histories,
@@ -176,7 +178,7 @@ class FittedALS:
         counts.data = 1 + np.float32(self.recipe.alpha) * counts.data
         return counts
 
-    def _solved(self, histories: Histories, weighing: Weighing) -> Float32[np.ndarray, "U D"]:
+    def _solved(self, histories: Histories, weighing: EventWeights) -> Float32[np.ndarray, "U D"]:
         out = np.zeros((len(histories), self.recipe.width), np.float32)
         with solver(self.recipe) as model:
             model.item_factors = self.vectors

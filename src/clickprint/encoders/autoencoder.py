@@ -13,7 +13,7 @@ from clickprint.core.ids import NONE
 from clickprint.core.items import Catalogue
 from clickprint.core.past import Past
 from clickprint.core.profiles import MAX_WIDTH
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
 from clickprint.encoders import of_options, sequence
 from clickprint.encoders.derived import DERIVED
@@ -94,14 +94,14 @@ class AutoEncoder:
             hide=self.hide,
         )
 
-    def fit(self, past: Past, *, rng: RNG, watch: Watch = silent) -> FittedSequence:
+    def fit(self, past: Past, *, rng: RNG, progress: Progress = silent) -> FittedSequence:
         """Raises ConfigError for a field that the log does not have or that holds numbers, DataError where there is no event."""
         catalogue = past.catalogue if self.history.texts else None
         return self.fit_histories(
             past.histories(sequence.wanted(self.history)),
             rng=rng,
             catalogue=catalogue,
-            watch=watch,
+            progress=progress,
         )
 
     def fit_histories(
@@ -111,7 +111,7 @@ class AutoEncoder:
         rng: RNG,
         catalogue: Catalogue | None = None,
         checkpoint: Path | None = None,
-        watch: Watch = silent,
+        progress: Progress = silent,
         accelerator: str = "auto",
     ) -> FittedSequence:
         """See `fit`. With a `checkpoint` folder a killed training goes on from there. `catalogue`: where item vectors start from texts."""
@@ -126,7 +126,7 @@ class AutoEncoder:
             examples=self._examples(held, rng),
             measure=self._measure(histories.take(held)) if len(held) else None,
             checkpoint=checkpoint,
-            watch=watch,
+            progress=progress,
             accelerator=accelerator,
         )
 

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float32, Int64
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.histories import Histories
 from clickprint.core.past import Past
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
 from clickprint.encoders import of_options, sequence
@@ -108,7 +108,7 @@ class Contrastive:
         )
 
     def fit(
-        self, past: Past, *, rng: RNG, watch: Watch = silent, accelerator: str = "auto"
+        self, past: Past, *, rng: RNG, progress: Progress = silent, accelerator: str = "auto"
     ) -> FittedSequence:
         """Raises DataError where the past is too short, or too few users have a future to be told apart by."""
         histories = past.histories(sequence.wanted(self.history))
@@ -129,7 +129,7 @@ class Contrastive:
             measure=None
             if out is None
             else measure_on(pairs.only(out & (pairs.cuts == pairs.cuts.max())), events, self),
-            watch=watch,
+            progress=progress,
             accelerator=accelerator,
         )
 

@@ -69,7 +69,7 @@ def training_flops(fitted: FittedSequence, histories: Histories, rng: RNG) -> fl
     forward = forward_flops(
         fitted.network, fitted.recipe.loss, (part for batch in batches for part in parts(batch))
     )
-    epochs = fitted.progress.epoch if fitted.progress is not None else 0
+    epochs = fitted.curve.epoch if fitted.curve is not None else 0
     return PASSES * forward / max(len(rows), 1) * len(events) * epochs
 
 

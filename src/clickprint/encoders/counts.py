@@ -14,7 +14,7 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
 from clickprint.core.past import Past
 from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
 from clickprint.data import features, parts
@@ -63,16 +63,18 @@ class Counts:
         if self.top < 1:
             raise ConfigError(f"top: found {self.top}, expected at least 1")
 
-    def fit(self, past: Past, *, rng: RNG | None = None, watch: Watch = silent) -> "FittedCounts":
+    def fit(
+        self, past: Past, *, rng: RNG | None = None, progress: Progress = silent
+    ) -> "FittedCounts":
         """Learns which values are the most frequent. Raises ConfigError when that makes more columns than a profile may have."""
-        return self.fit_log(features.log_of(past), past.users, watch=watch)
+        return self.fit_log(features.log_of(past), past.users, progress=progress)
 
     def fit_log(
         self,
         log: EventLog,
         users: Int64[np.ndarray, "U"] | str | None = None,
         *,
-        watch: Watch = silent,
+        progress: Progress = silent,
     ) -> "FittedCounts":
         """`fit` for a log that is cut, and `users` as features.tables takes them: what comes to this process is small."""
         edges = features.price_edges(log)
@@ -80,7 +82,7 @@ class Counts:
         tops: dict[str, dict[int, tuple[int, ...]]] = {}
         with features.tables(log, users, edges) as tables:
             for done, column in enumerate(columns):
-                watch("most frequent values", done, len(columns))
+                progress("most frequent values", done, len(columns))
                 tops[column] = features.tops(tables, column, self.top)
         codes = features.has_codes(log)
         blocks = []
@@ -164,7 +166,7 @@ class FittedCounts:
         *,
         shards: int,
         users: str | None = None,
-        watch: Watch = silent,
+        progress: Progress = silent,
     ) -> int:
         """Writes the profiles of `users` (SQL: user, each once; None: everyone with an event in the log, which is cut) to `folder`, a shard
         a folder (data.parts), and says how many there are. Nothing with a row a user comes to this process; the bytes are `encode`'s."""
@@ -177,7 +179,7 @@ class FittedCounts:
                 self.widths,
                 folder,
                 shards=shards,
-                watch=watch,
+                progress=progress,
             )
 
     def pieces(self, tables: Tables) -> Iterator[Piece]:

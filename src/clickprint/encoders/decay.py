@@ -13,7 +13,7 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.past import Past
 from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY, Time
 from clickprint.data import features
@@ -71,7 +71,9 @@ class Decay:
         if self.top < 1:
             raise ConfigError(f"top: found {self.top}, expected at least 1")
 
-    def fit(self, past: Past, *, rng: RNG | None = None, watch: Watch = silent) -> "FittedDecay":
+    def fit(
+        self, past: Past, *, rng: RNG | None = None, progress: Progress = silent
+    ) -> "FittedDecay":
         """Learns which values are frequent and, for a log with event prices, where price buckets end. Raises ConfigError when too wide."""
         log = features.log_of(past)
         edges = features.price_edges(log)
@@ -79,7 +81,7 @@ class Decay:
         tastes, present = [], []
         with features.tables(log, past.users, edges) as tables:
             for done, column in enumerate(columns):
-                watch("most frequent values", done, len(columns))
+                progress("most frequent values", done, len(columns))
                 present += _present(tables, column, tables.value(column))
                 for group in GROUPS:
                     values = features.tops_of(tables, column, _codes(log, group), self.top)

@@ -14,11 +14,11 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.histories import Histories
 from clickprint.core.past import Past
 from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.rng import RNG
 from clickprint.encoders import interactions, of_options, state
-from clickprint.encoders.interactions import WEIGHTS, Weighing
+from clickprint.encoders.interactions import WEIGHTS, EventWeights
 from clickprint.encoders.sequence import number
 from clickprint.nn.device import device
 from clickprint.nn.graph import Edges, Graph, edge_loss
@@ -46,7 +46,7 @@ class TwHIN:
     training: Training = Training(epochs=10, batch=1024, lr=0.01, betas=(0.9, 0.999))
 
     def __post_init__(self) -> None:
-        wrong = Weighing.faults(self.weights, self.half_life)
+        wrong = EventWeights.faults(self.weights, self.half_life)
         wrong += (
             [f"width: found {self.width}, expected 1 to {MAX_WIDTH}"]
             if not 1 <= self.width <= MAX_WIDTH
@@ -61,34 +61,34 @@ class TwHIN:
         if wrong:
             raise ConfigError("; ".join(wrong))
 
-    def fit(self, past: Past, *, rng: RNG, watch: Watch = silent) -> "FittedTwHIN":
+    def fit(self, past: Past, *, rng: RNG, progress: Progress = silent) -> "FittedTwHIN":
         """Raises ConfigError for a column that the log does not have or that holds numbers, DataError where no event counts."""
         there = {k.role for k in past.log.manifest.kinds}
         relations = tuple(r for r, w in self.weights.items() if w > 0 and r in there)
         histories = past.histories(interactions.fields(self.column, self.half_life))
         return self._fit(
             histories,
-            Weighing.in_past(self.weights, self.half_life, past),
+            EventWeights.in_past(self.weights, self.half_life, past),
             relations or (ANY,),
             rng,
-            watch,
+            progress,
         )
 
     def fit_histories(
-        self, histories: Histories, *, rng: RNG = RNG(), watch: Watch = silent
+        self, histories: Histories, *, rng: RNG = RNG(), progress: Progress = silent
     ) -> "FittedTwHIN":  # noqa: B008
         """From histories alone, where every event counts 1 and all edges are of one relation."""
         return self._fit(
-            histories, Weighing.in_histories(self.half_life, histories), (ANY,), rng, watch
+            histories, EventWeights.in_histories(self.half_life, histories), (ANY,), rng, progress
         )
 
     def _fit(
         self,
         histories: Histories,
-        weighing: Weighing,
+        weighing: EventWeights,
         relations: tuple[str, ...],
         rng: RNG,
-        watch: Watch,
+        progress: Progress,
     ) -> "FittedTwHIN":
         values = interactions.learned(histories, self.column, weighing, self.least, "twhin")
         edges = edges_of(histories, self, values, relations, weighing)
@@ -118,7 +118,7 @@ class TwHIN:
             edge_loss,
             self.training,
             rng=rng,
-            watch=watch,
+            progress=progress,
             key=key,
         )
         items, moves = (t.weight.detach().cpu().numpy() for t in (model.right, model.relation))
@@ -201,7 +201,8 @@ class FittedTwHIN:
             past.users,
             to_float16(
                 self._towards(
-                    histories, Weighing.in_past(self.recipe.weights, self.recipe.half_life, past)
+                    histories,
+                    EventWeights.in_past(self.recipe.weights, self.recipe.half_life, past),
                 )
             ),
         )
@@ -212,7 +213,7 @@ class FittedTwHIN:
         All edges are of the relation that weighs most.
         """
         now = self.now if histories.cutoff is None else histories.cutoff
-        return self._towards(histories, Weighing({}, self.recipe.half_life, None, now))
+        return self._towards(histories, EventWeights({}, self.recipe.half_life, None, now))
 
     def recommend(self, histories: Histories, k: int, *, seen: bool = True) -> Recommendations:
         """The k items that an edge of the heaviest relation is most likely to. `seen`: items of the history may be given again.
@@ -245,7 +246,7 @@ class FittedTwHIN:
             )
         return out
 
-    def _towards(self, histories: Histories, weighing: Weighing) -> Float32[np.ndarray, "U D"]:
+    def _towards(self, histories: Histories, weighing: EventWeights) -> Float32[np.ndarray, "U D"]:
         out = np.zeros((len(histories), self.recipe.width), np.float32)
         for start in range(0, len(histories), interactions.USERS):
             rows = np.arange(start, min(start + interactions.USERS, len(histories)))
@@ -289,7 +290,7 @@ def edges_of(
     recipe: TwHIN,
     values: Int64[np.ndarray, "V"],
     relations: tuple[str, ...],
-    weighing: Weighing,
+    weighing: EventWeights,
 ) -> sparse.csr_matrix:
     """A row a user, a column a value and relation (value · R + relation), and what the edge counts."""
     known = {r: i for i, r in enumerate(relations)}

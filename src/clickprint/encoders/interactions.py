@@ -28,7 +28,7 @@ WEIGHTS: Mapping[str, int | float] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class Weighing:
+class EventWeights:
     """What an event counts: by its kind's role (`kinds` of the log; None: every event counts 1), and by how long before `now` it was.
 
     With a half-life (days) an event counts half as much that long before; 0 is none.
@@ -68,14 +68,14 @@ class Weighing:
     @staticmethod
     def in_past(
         weights: Mapping[str, int | float], half_life: int | float, past: Past
-    ) -> "Weighing":
-        return Weighing(weights, half_life, past.log.manifest.kinds, past.cutoff)
+    ) -> "EventWeights":
+        return EventWeights(weights, half_life, past.log.manifest.kinds, past.cutoff)
 
     @staticmethod
-    def in_histories(half_life: int | float, histories: Histories) -> "Weighing":
+    def in_histories(half_life: int | float, histories: Histories) -> "EventWeights":
         """Histories do not say what their kinds mean. Now is their cutoff, or else the time of their last event."""
         last = int(histories.fields["time"].max(initial=0)) if "time" in histories.fields else 0
-        return Weighing(
+        return EventWeights(
             {}, half_life, None, last if histories.cutoff is None else histories.cutoff
         )
 
@@ -99,7 +99,7 @@ def fields(column: str, half_life: int | float) -> tuple[str, ...]:
 
 
 def learned(
-    histories: Histories, column: str, weighing: Weighing, least: int, where: str
+    histories: Histories, column: str, weighing: EventWeights, least: int, where: str
 ) -> Int64[np.ndarray, "V"]:
     """A column's values with at least so many events that count, sorted. Raises ConfigError for a column of numbers, DataError for none."""
     values = histories.ragged(column).values
@@ -124,7 +124,7 @@ def matrix(
     histories: Histories,
     places: Callable[[Histories], Int64[np.ndarray, "L"]],
     width: int,
-    weighing: Weighing,
+    weighing: EventWeights,
 ) -> sparse.csr_matrix:
     """Row u, column i: the sum of what the user's events of place i count, float32; no entry where that is 0. A place below 0 is none.
 

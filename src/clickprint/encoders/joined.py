@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float16, Float64
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.past import Encoder, Fitted, Past
 from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
 from clickprint.data.features import log_counts
 from clickprint.encoders import encoder, load, state
@@ -72,13 +72,13 @@ class Joined:
                 raise ConfigError(f"blocks.{name}: found {given!r}, expected a table of options")
         return found
 
-    def fit(self, past: Past, *, rng: RNG, watch: Watch = silent) -> "FittedJoined":
+    def fit(self, past: Past, *, rng: RNG, progress: Progress = silent) -> "FittedJoined":
         """Fits every block and learns its normalisation from the past's users."""
         encoders = self.encoders()
         fitted, scales, made = {}, [], []
         for done, (name, block) in enumerate(encoders.items()):
-            watch(f"block {name}", done, len(encoders))
-            fitted[name] = block.fit(past, rng=rng.child(name), watch=watch)
+            progress(f"block {name}", done, len(encoders))
+            fitted[name] = block.fit(past, rng=rng.child(name), progress=progress)
             vectors = fitted[name].encode(past).vectors
             scales.append(Scale.fit(vectors, self.normalise))
             made.append(vectors)
@@ -117,12 +117,12 @@ class Joined:
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class Prefitted:
     """An encoder that was fitted already, as a block that is not fitted twice."""
 
     fitted: Fitted
 
-    def fit(self, past: Past, *, rng: RNG, watch: Watch = silent) -> Fitted:
+    def fit(self, past: Past, *, rng: RNG, progress: Progress = silent) -> Fitted:
         return self.fitted
 
 

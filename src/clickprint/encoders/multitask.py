@@ -17,7 +17,7 @@ from clickprint.core.histories import Histories
 from clickprint.core.items import Catalogue
 from clickprint.core.past import Past
 from clickprint.core.profiles import MAX_WIDTH
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
 from clickprint.encoders import of_options, sequence
@@ -137,7 +137,7 @@ class MultiTask:
         )
 
     def fit(
-        self, past: Past, *, rng: RNG, watch: Watch = silent, accelerator: str = "auto"
+        self, past: Past, *, rng: RNG, progress: Progress = silent, accelerator: str = "auto"
     ) -> FittedSequence:
         """Raises ConfigError for a field that the log does not have or that holds numbers, DataError where nobody has two events."""
         kinds = past.log.manifest.kinds
@@ -151,7 +151,7 @@ class MultiTask:
             bought=bought,
             catalogue=catalogue,
             rng=rng,
-            watch=watch,
+            progress=progress,
             accelerator=accelerator,
         )
 
@@ -163,7 +163,7 @@ class MultiTask:
         catalogue: Catalogue | None = None,
         rng: RNG,
         checkpoint: Path | None = None,
-        watch: Watch = silent,
+        progress: Progress = silent,
         accelerator: str = "auto",
     ) -> FittedSequence:
         """See `fit`. `bought` are the codes of kinds that count as bought, None: all. A killed training goes on from its `checkpoint`."""
@@ -199,7 +199,7 @@ class MultiTask:
             else None,
             checkpoint=checkpoint,
             key=f"{NAME} {self} {bought} {histories.digest()} {rng}",
-            watch=watch,
+            progress=progress,
             accelerator=accelerator,
         )
 

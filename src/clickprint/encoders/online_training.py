@@ -13,7 +13,7 @@ from jaxtyping import Int64
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY, Time
 from clickprint.encoders import sequence
@@ -42,7 +42,7 @@ def fit_by_day(
     k: int = 10,
     seen: bool = True,
     passes: int = 1,
-    watch: Watch = silent,
+    progress: Progress = silent,
     accelerator: str = "auto",
 ) -> tuple[FittedSequence, list[ScoredDay]]:
     """Learns the days (UTC) in order, each in `passes` of its shuffled users; the last model, and the score of each day but the first.
@@ -102,11 +102,11 @@ def fit_by_day(
         measure=measure,
         checkpoint=None if folder is None else folder / "checkpoint",
         key=f"{name} by day, {passes} passes, {k} {seen} {made} {histories.digest()} {rng}",
-        watch=watch,
+        progress=progress,
         accelerator=accelerator,
     )
-    assert fitted.progress is not None
-    found = [value for _, value in fitted.progress.measures[:-1]]
+    assert fitted.curve is not None
+    found = [value for _, value in fitted.curve.measures[:-1]]
     users = [len(_first_items(histories, int(day) * DAY)[0]) for day in days[1:]]
     return fitted, [
         ScoredDay(int(day) * DAY, many, score)

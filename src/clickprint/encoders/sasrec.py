@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clickprint.core.errors import ConfigError
 from clickprint.core.past import Past
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
 from clickprint.encoders import of_options, sequence
 from clickprint.encoders.sequence import FittedSequence, HistorySpec
@@ -59,8 +59,8 @@ class SASRec:
             sizes, w, self.history.length, [make() for _ in range(self.layers)], dropout=d
         )
 
-    def fit(self, past: Past, *, rng: RNG, watch: Watch = silent) -> FittedSequence:
-        return sequence.fit_past(self, "sasrec", past, rng=rng, watch=watch)
+    def fit(self, past: Past, *, rng: RNG, progress: Progress = silent) -> FittedSequence:
+        return sequence.fit_past(self, "sasrec", past, rng=rng, progress=progress)
 
     @staticmethod
     def load(folder: Path) -> FittedSequence:

@@ -8,7 +8,7 @@ import numpy as np
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.past import Past
 from clickprint.core.profiles import Profiles, to_float16
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
 from clickprint.encoders import state
 
@@ -27,7 +27,9 @@ class Saved:
         if self.missing not in ("error", "mean"):
             raise ConfigError(f"missing: found {self.missing!r}, expected 'error' or 'mean'")
 
-    def fit(self, past: Past, *, rng: RNG | None = None, watch: Watch = silent) -> "FittedSaved":
+    def fit(
+        self, past: Past, *, rng: RNG | None = None, progress: Progress = silent
+    ) -> "FittedSaved":
         """Reads and validates the files. Raises DataError with every fault."""
         return FittedSaved(Profiles.load(self.folder), self.missing)
 

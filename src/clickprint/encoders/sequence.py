@@ -23,7 +23,7 @@ from clickprint.core.ids import NONE
 from clickprint.core.items import Catalogue
 from clickprint.core.past import Past
 from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.ragged import Ragged, starts_of
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.rng import RNG
@@ -42,7 +42,7 @@ from clickprint.nn.next_item import (
     next_basket,
     shifted,
 )
-from clickprint.nn.train import Loss, Parts, Progress, Rows, Training, shuffled, take, train
+from clickprint.nn.train import Loss, Parts, LearningCurve, Rows, Training, shuffled, take, train
 
 SECOND = 1_000_000
 USERS = 1 << 15  # are encoded at a time
@@ -138,7 +138,7 @@ def fit_past(
     past: Past,
     *,
     rng: RNG,
-    watch: Watch = silent,
+    progress: Progress = silent,
     accelerator: str = "auto",
 ) -> "FittedSequence":
     """Trains on everything before the cutoff. With patience, users' last items are held out and ranked to know when to stop; with fewer
@@ -159,7 +159,7 @@ def fit_past(
         histories,
         rng=rng,
         catalogue=catalogue,
-        watch=watch,
+        progress=progress,
         accelerator=accelerator,
         measure=measure,
     )
@@ -176,7 +176,7 @@ def fit(
     measure: Callable[["FittedSequence"], float] | None = None,
     checkpoint: Path | None = None,
     key: str = "",
-    watch: Watch = silent,
+    progress: Progress = silent,
     accelerator: str = "auto",
 ) -> "FittedSequence":
     """Trains the recipe's model on these histories. `examples` says on what; without it each event predicts the next item.
@@ -221,7 +221,7 @@ def fit(
         rows, parts = shuffled(len(events), rng), predicted(recipe, fields, events.starts)
     else:
         rows, parts = examples(fields, events.starts)
-    progress = train(
+    curve = train(
         model,
         rows,
         _on(model, parts),
@@ -231,9 +231,9 @@ def fit(
         measure=None if measure is None else lambda _: measure(fitted),
         checkpoint=checkpoint,
         key=key or f"{name} {recipe} {histories.digest()} {rng}",
-        watch=watch,
+        progress=progress,
     )
-    return replace(fitted, progress=progress)
+    return replace(fitted, curve=curve)
 
 
 def predicted(
@@ -253,7 +253,7 @@ class FittedSequence:
     recipe: Any
     values: Mapping[str, Int64[np.ndarray, "_"]]
     network: HistoryModel
-    progress: Progress | None = None
+    curve: LearningCurve | None = None
 
     def encode(self, past: Past) -> Profiles:
         """The state after each user's newest event that is read, with all that is known before the cutoff; zeros where there is none."""

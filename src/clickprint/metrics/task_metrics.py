@@ -128,9 +128,9 @@ def _one(truth: Truth) -> Truth:
     return truth
 
 
-def _everyone(mark: Spearman | R2, truth: Truth, prediction: Prediction, live: bool) -> float:
+def _everyone(metric: Spearman | R2, truth: Truth, prediction: Prediction, live: bool) -> float:
     return float(
-        mark.resample(truth, prediction, np.ones((1, len(truth)), np.float32), live=live)[0]
+        metric.resample(truth, prediction, np.ones((1, len(truth)), np.float32), live=live)[0]
     )
 
 

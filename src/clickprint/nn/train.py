@@ -26,7 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 from clickprint.core import checkpoints
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import restore, whole
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
 
 FORMAT = 1
@@ -109,7 +109,7 @@ class Training:
 
 
 @dataclass(slots=True)
-class Progress:
+class LearningCurve:
     """Where a training stands, and what it has seen; kept in its checkpoint."""
 
     epoch: int = 0
@@ -139,8 +139,8 @@ def train(
     measure: Callable[[nn.Module], float] | None = None,
     checkpoint: Path | None = None,
     key: str = "",
-    watch: Watch = silent,
-) -> Progress:
+    progress: Progress = silent,
+) -> LearningCurve:
     """Trains `model` in place; at the end it holds the state with the best measure, or the last (nothing measured, or `keep` = "last").
 
     `rows(epoch)` are the rows of an epoch in their order (all shuffled; or a day's, for training by day). `parts(batch)` cuts a batch
@@ -152,7 +152,7 @@ def train(
     for a checkpoint of another key, a damaged one or what is none, FloatingPointError when the loss, a weight or a measure is no longer a
     number; the last good checkpoint stays.
     """
-    run, progress = _Run.of(model, training), Progress(done=not training.epochs)
+    run, curve = _Run.of(model, training), LearningCurve(done=not training.epochs)
     checkpoint = checkpoints.place(key) if checkpoint is None else checkpoint
     with torch.random.fork_rng(devices=run.cuda):
         run.seed(rng, 0)
@@ -164,74 +164,74 @@ def train(
             and (checkpoint.exists() or checkpoint.is_symlink())
             and not empty(checkpoint)
         ):
-            progress, kept = run.load(checkpoint, key)
+            curve, kept = run.load(checkpoint, key)
             if run.rank:
-                run.seed(rng, progress.step)
+                run.seed(rng, curve.step)
         saved = monotonic()
-        while not progress.done:
-            order = rows(progress.epoch)
+        while not curve.done:
+            order = rows(curve.epoch)
             batches = max(math.ceil(len(order) / training.batch), 0)
             model.train()
-            for number in range(progress.batch, batches):
+            for number in range(curve.batch, batches):
                 batch = order[number * training.batch : (number + 1) * training.batch]
-                total, weight = run.step(batch, parts, loss, progress, batches)
+                total, weight = run.step(batch, parts, loss, curve, batches)
                 if not math.isfinite(total):
                     raise FloatingPointError(
-                        f"the loss is {total} in step {progress.step} of epoch {progress.epoch + 1}; lower lr, or set clip (1.0 is usual)"
+                        f"the loss is {total} in step {curve.step} of epoch {curve.epoch + 1}; lower lr, or set clip (1.0 is usual)"
                     )
-                progress.epoch_loss, progress.epoch_weight = (
-                    progress.epoch_loss + total,
-                    progress.epoch_weight + weight,
+                curve.epoch_loss, curve.epoch_weight = (
+                    curve.epoch_loss + total,
+                    curve.epoch_weight + weight,
                 )
-                progress.batch, progress.step = number + 1, progress.step + 1
-                watch(f"train, epoch {progress.epoch + 1}", number + 1, batches)
+                curve.batch, curve.step = number + 1, curve.step + 1
+                progress(f"train, epoch {curve.epoch + 1}", number + 1, batches)
                 if (
                     checkpoint is not None
                     and not run.sharded
                     and monotonic() - saved > SAVE_SECONDS
                 ):
-                    run.save(checkpoint, key, progress, kept)
+                    run.save(checkpoint, key, curve, kept)
                     saved = monotonic()
-            run.check(progress)
-            progress.loss.append(progress.epoch_loss / max(progress.epoch_weight, 1))
-            progress.epoch, progress.batch, progress.epoch_loss, progress.epoch_weight = (
-                progress.epoch + 1,
+            run.check(curve)
+            curve.loss.append(curve.epoch_loss / max(curve.epoch_weight, 1))
+            curve.epoch, curve.batch, curve.epoch_loss, curve.epoch_weight = (
+                curve.epoch + 1,
                 0,
                 0.0,
                 0.0,
             )
             if measure is not None and (
-                progress.epoch % training.every == 0 or progress.epoch == training.epochs
+                curve.epoch % training.every == 0 or curve.epoch == training.epochs
             ):
                 model.eval()
                 with torch.no_grad(), torch.random.fork_rng(devices=run.cuda):
                     found = float(measure(model))
                 if math.isnan(found):
                     raise FloatingPointError(
-                        f"the measure after epoch {progress.epoch} is no number; see what it divides by"
+                        f"the measure after epoch {curve.epoch} is no number; see what it divides by"
                     )
-                progress.measures.append((progress.epoch, found))
-                if found > progress.best:
-                    progress.best, progress.best_epoch = found, progress.epoch
+                curve.measures.append((curve.epoch, found))
+                if found > curve.best:
+                    curve.best, curve.best_epoch = found, curve.epoch
                     if training.keep == "best":
                         kept = {
                             name: value.detach().cpu().clone()
                             for name, value in model.state_dict().items()
                         }
-            measured = bool(progress.measures) and progress.measures[-1][0] == progress.epoch
+            measured = bool(curve.measures) and curve.measures[-1][0] == curve.epoch
             waited = (
                 training.patience
                 and measured
-                and progress.epoch - max(progress.best_epoch, 0) >= training.patience
+                and curve.epoch - max(curve.best_epoch, 0) >= training.patience
             )
-            progress.done = progress.epoch >= training.epochs or bool(waited)
+            curve.done = curve.epoch >= training.epochs or bool(waited)
             if checkpoint is not None:
-                run.save(checkpoint, key, progress, kept)
+                run.save(checkpoint, key, curve, kept)
                 saved = monotonic()
     if kept:
         model.load_state_dict(kept)
     model.eval()
-    return progress
+    return curve
 
 
 def shuffled(count: int, rng: RNG) -> Rows:
@@ -357,11 +357,11 @@ class _Run:
         name = f"train {self.rank} from {step}" if self.rank else "train"
         torch.manual_seed(rng.child(name).integer() & 0x7FFF_FFFF_FFFF_FFFF)
 
-    def check(self, progress: Progress) -> None:
+    def check(self, curve: LearningCurve) -> None:
         """Raises FloatingPointError for a weight that is no number: the loss says it a step later, or after the last step never."""
         if bad := unfit(self.model.state_dict()):
             raise FloatingPointError(
-                f"{bad} after step {progress.step} of epoch {progress.epoch + 1}; lower lr, or set clip (1.0 is usual)"
+                f"{bad} after step {curve.step} of epoch {curve.epoch + 1}; lower lr, or set clip (1.0 is usual)"
             )
 
     def step(
@@ -369,7 +369,7 @@ class _Run:
         batch: Int64[np.ndarray, "B"],
         parts: Parts,
         loss: Loss,
-        progress: Progress,
+        curve: LearningCurve,
         batches: int,
     ) -> tuple[float, float]:
         """One optimiser step; the sum of the batch's losses and its weight."""
@@ -399,15 +399,15 @@ class _Run:
         if self.training.clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip)
         for group in self.optimiser.param_groups:
-            group["lr"] = self.training.lr * self._rate(progress, batches)
+            group["lr"] = self.training.lr * self._rate(curve, batches)
         self.optimiser.step()
         return (self._everywhere(total) if self.world > 1 else total), weight
 
-    def _rate(self, progress: Progress, batches: int) -> float:
+    def _rate(self, curve: LearningCurve, batches: int) -> float:
         """The share of the rate in this step."""
         t = self.training
-        warm = min((progress.step + 1) / t.warmup, 1.0) if t.warmup else 1.0
-        along = (progress.epoch + progress.batch / max(batches, 1)) / t.epochs
+        warm = min((curve.step + 1) / t.warmup, 1.0) if t.warmup else 1.0
+        along = (curve.epoch + curve.batch / max(batches, 1)) / t.epochs
         return warm * (t.decay_to + (1 - t.decay_to) * 0.5 * (1 + math.cos(math.pi * along)))
 
     def _everywhere(self, value: float) -> float:
@@ -415,9 +415,9 @@ class _Run:
         torch.distributed.all_reduce(total)
         return float(total)
 
-    def save(self, folder: Path, key: str, progress: Progress, kept: dict[str, Tensor]) -> None:
+    def save(self, folder: Path, key: str, curve: LearningCurve, kept: dict[str, Tensor]) -> None:
         """Writes the checkpoint whole or not at all; the first process does."""
-        self.check(progress)
+        self.check(curve)
         if self.sharded:
             self.optimiser.consolidate_state_dict(to=0)  # type: ignore[attr-defined]
         if self.rank:
@@ -432,7 +432,7 @@ class _Run:
         about = {
             "format": FORMAT,
             "key": key,
-            **{f: getattr(progress, f) for f in Progress.__slots__},
+            **{f: getattr(curve, f) for f in LearningCurve.__slots__},
         }
         with whole(folder) as part:
             part.mkdir()
@@ -441,7 +441,7 @@ class _Run:
             )
             (part / "progress.json").write_text(json.dumps(about), "utf-8")
 
-    def load(self, folder: Path, key: str) -> tuple[Progress, dict[str, Tensor]]:
+    def load(self, folder: Path, key: str) -> tuple[LearningCurve, dict[str, Tensor]]:
         """Takes up a checkpoint. Raises DataError for one that is damaged or of another training."""
         again = "remove it to train from the start"
         try:
@@ -467,15 +467,15 @@ class _Run:
                 ],
             )
         try:
-            progress = Progress(
+            curve = LearningCurve(
                 **{**about, "measures": [(int(e), float(m)) for e, m in about["measures"]]}
             )
             if any(
-                type(getattr(progress, n)) is not int or getattr(progress, n) < 0
+                type(getattr(curve, n)) is not int or getattr(curve, n) < 0
                 for n in ("epoch", "batch", "step")
             ):
                 raise ValueError(
-                    f"epoch {progress.epoch!r}, batch {progress.batch!r}, step {progress.step!r}: expected whole numbers"
+                    f"epoch {curve.epoch!r}, batch {curve.batch!r}, step {curve.step!r}: expected whole numbers"
                 )
             take(
                 self.model,
@@ -500,6 +500,6 @@ class _Run:
             raise DataError(
                 str(folder), [f"this checkpoint does not fit the model ({said}); {again}"]
             ) from None
-        return progress, {
+        return curve, {
             n.removeprefix("best."): v for n, v in tensors.items() if n.startswith("best.")
         }

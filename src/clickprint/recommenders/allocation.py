@@ -10,14 +10,14 @@ from clickprint.recommenders.pairs import Pairs
 
 
 def expected(
-    chances: Float64[np.ndarray, "P"],
+    propensities: Float64[np.ndarray, "P"],
     pairs: Pairs,
     lists: Recommendations,
     size: Float64[np.ndarray, "U"],
 ) -> Float64[np.ndarray, "U"]:
     """The recall that each list is expected to have if its user buys: the chances of its items over the items he would buy.
 
-    `chances`: of each pair, given that its user buys; `size`: how many items each would buy, taken as at least 1. At most 1; 0 for an
+    `propensities`: of each pair, given that its user buys; `size`: how many items each would buy, taken as at least 1. At most 1; 0 for an
     empty list. `lists` are of the pairs' users, in order, and hold candidates alone. Raises DataError.
     """
     if not np.array_equal(lists.users, pairs.users) or len(size) != len(pairs.users):
@@ -36,21 +36,23 @@ def expected(
         not len(keys) or (keys[at] != asked).any() or (known[asked % len(known)] != wanted).any()
     ):
         raise DataError("lists", ["a list holds an item that is none of its user's candidates"])
-    hits = np.bincount(row, chances[at] if len(at) else None, len(pairs.users))
+    hits = np.bincount(row, propensities[at] if len(at) else None, len(pairs.users))
     return np.clip(hits / np.maximum(size, 1), 0, 1)
 
 
 def choose(
-    chance: Float64[np.ndarray, "U"], expected: Float64[np.ndarray, "_"] | None, limit: int
+    propensity: Float64[np.ndarray, "U"], expected: Float64[np.ndarray, "_"] | None, limit: int
 ) -> Int64[np.ndarray, "N"]:
     """The rows of the `limit` users (or all, if there are fewer) whose chance × expected recall is highest, best first; without
     `expected`, by the chance alone. Equal ones: the smaller row (users are sorted) first. Raises ConfigError, DataError.
     """
     if limit < 0:
         raise ConfigError(f"limit: found {limit}, expected 0 or more users")
-    if expected is not None and len(expected) != len(chance):
-        raise DataError("users", [f"{len(chance)} chances and {len(expected)} expected recalls"])
-    worth = chance if expected is None else chance * expected
+    if expected is not None and len(expected) != len(propensity):
+        raise DataError(
+            "users", [f"{len(propensity)} propensities and {len(expected)} expected recalls"]
+        )
+    worth = propensity if expected is None else propensity * expected
     if np.isnan(worth).any():
-        raise DataError("users", [f"{int(np.isnan(worth).sum())} chances are no number"])
+        raise DataError("users", [f"{int(np.isnan(worth).sum())} propensities are no number"])
     return np.argsort(-worth, kind="stable")[:limit].astype(np.int64)

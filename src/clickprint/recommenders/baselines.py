@@ -17,7 +17,7 @@ from scipy import sparse
 from clickprint.core.errors import ConfigError
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.ragged import Ragged
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.rng import RNG
@@ -28,7 +28,7 @@ from clickprint.nn.topk import CELLS, top
 
 LARGEST = 40_000  # items whose square of numbers EASE may hold: 6.4 GB, and about four times that while it is fitted
 # A bar has fit(histories, watch=…); one that draws at random has fit_histories(histories, rng=…, watch=…) instead.
-BARS = {
+BASELINES = {
     "popularity": "clickprint.recommenders.baselines:Popularity",
     "own-items": "clickprint.recommenders.baselines:OwnItems",
     "item-knn": "clickprint.recommenders.baselines:ItemKNN",
@@ -45,16 +45,18 @@ class Ranks(Protocol):
     def recommend(self, histories: Histories, k: int, *, seen: bool = True) -> Recommendations: ...
 
 
-def bar(name: str, options: Mapping[str, Any]) -> Any:
+def baseline(name: str, options: Mapping[str, Any]) -> Any:
     """The bar of this name with these options, given as TOML has them. Raises ConfigError."""
-    return of_options(bar_class(name), options)
+    return of_options(baseline_class(name), options)
 
 
-def bar_class(name: str) -> Any:
+def baseline_class(name: str) -> Any:
     """The frozen dataclass of this name. Raises ConfigError for one that is not known."""
-    if name not in BARS:
-        raise ConfigError(f"found no bar {name!r}, expected one of {', '.join(sorted(BARS))}")
-    module, _, attribute = BARS[name].partition(":")
+    if name not in BASELINES:
+        raise ConfigError(
+            f"found no baseline {name!r}, expected one of {', '.join(sorted(BASELINES))}"
+        )
+    module, _, attribute = BASELINES[name].partition(":")
     return getattr(import_module(module), attribute)
 
 
@@ -63,18 +65,20 @@ def drawn(kind: Any) -> bool:
     return hasattr(kind, "fit_histories")
 
 
-def fit_bar(made: Any, histories: Histories, *, rng: RNG, watch: Watch = silent) -> Ranks:
+def fit_baseline(
+    made: Any, histories: Histories, *, rng: RNG, progress: Progress = silent
+) -> Ranks:
     """The bar fitted on histories, in which every event counts."""
     fitted: Ranks = (
-        made.fit_histories(histories, rng=rng, watch=watch)
+        made.fit_histories(histories, rng=rng, progress=progress)
         if drawn(made)
-        else made.fit(histories, watch=watch)
+        else made.fit(histories, progress=progress)
     )
     return fitted
 
 
 @dataclass(frozen=True, slots=True)
-class FittedBar:
+class FittedBaseline:
     """Known items (number i + 1 is items[i]) and the scores of some histories' users: one column an item, column 0 nobody's."""
 
     items: Int64[np.ndarray, "V"]
@@ -115,9 +119,11 @@ class Popularity:
                 f"half_life: found {self.half_life}, expected a number of days, 0 for none"
             )
 
-    def fit(self, histories: Histories, *, watch: Watch = silent) -> FittedBar:
+    def fit(self, histories: Histories, *, progress: Progress = silent) -> FittedBaseline:
         items, counts = _counted(histories, self.half_life)
-        return FittedBar(items, lambda some, _: np.broadcast_to(counts, (len(some), len(counts))))
+        return FittedBaseline(
+            items, lambda some, _: np.broadcast_to(counts, (len(some), len(counts)))
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,7 +139,7 @@ class OwnItems:
         if self.by not in ("frequency", "recency"):
             raise ConfigError(f"by: found {self.by!r}, expected 'frequency' or 'recency'")
 
-    def fit(self, histories: Histories, *, watch: Watch = silent) -> FittedBar:
+    def fit(self, histories: Histories, *, progress: Progress = silent) -> FittedBaseline:
         items, counts = _counted(histories, 0)
         rest = counts / (
             2 * max(counts.max(initial=0), 1)
@@ -149,7 +155,7 @@ class OwnItems:
                 np.maximum.at(out, (row, numbers), 1.0 + place)
             return out
 
-        return FittedBar(items, scores)
+        return FittedBaseline(items, scores)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,7 +182,7 @@ class ItemKNN:
         if faults:
             raise ConfigError("; ".join(faults))
 
-    def fit(self, histories: Histories, *, watch: Watch = silent) -> FittedBar:
+    def fit(self, histories: Histories, *, progress: Progress = silent) -> FittedBaseline:
         items, had = _had(histories)
         alone = np.asarray(had.sum(0), np.float32).ravel()
         # At most so many pairs an item has; so many items at a time that one user's million items are no square in memory.
@@ -193,7 +199,7 @@ class ItemKNN:
             together.eliminate_zeros()
             parts.append(_keep(together, self.neighbours))
         near = sparse.vstack(parts, "csr")
-        return FittedBar(
+        return FittedBaseline(
             items,
             lambda some, numbers: (_user_items(some, numbers, near.shape[0]) @ near).toarray(),
         )
@@ -209,7 +215,7 @@ class EASE:
         if not 0 < self.penalty < float("inf"):
             raise ConfigError(f"penalty: found {self.penalty}, expected a number above 0")
 
-    def fit(self, histories: Histories, *, watch: Watch = silent) -> FittedBar:
+    def fit(self, histories: Histories, *, progress: Progress = silent) -> FittedBaseline:
         items, had = _had(histories)
         if len(items) > LARGEST:
             raise ConfigError(
@@ -224,7 +230,9 @@ class EASE:
         weights.diagonal().zero_()
         full = np.zeros((len(items) + 1, len(items) + 1), np.float32)
         full[1:, 1:] = weights.numpy()
-        return FittedBar(items, lambda some, numbers: _user_items(some, numbers, len(full)) @ full)
+        return FittedBaseline(
+            items, lambda some, numbers: _user_items(some, numbers, len(full)) @ full
+        )
 
 
 def _counted(

@@ -37,7 +37,7 @@ def blocks(histories: Histories, events: int = EVENTS) -> Iterator[Histories]:
 
 
 @dataclass(frozen=True, slots=True)
-class Some:
+class PastSubset:
     """A past whose questions are about some of its users (sorted) only; its log is everybody's."""
 
     past: Past
@@ -59,8 +59,8 @@ class Some:
         """Needs memory for their events."""
         return self.past.histories(fields).of(self.users)
 
-    def at(self, earlier: Time) -> "Some":
-        return Some(self.past.at(earlier), self.users)
+    def at(self, earlier: Time) -> "PastSubset":
+        return PastSubset(self.past.at(earlier), self.users)
 
 
 def each_block(

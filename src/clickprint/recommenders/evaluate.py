@@ -10,15 +10,15 @@ from jaxtyping import Float32, Float64, Int64
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.past import Past
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.rng import RNG
 from clickprint.core.time import Time
 from clickprint.data.log import EventLog
 from clickprint.data.split import past_of
 from clickprint.metrics.compare import difference, intervals, resample_weights, weighted_mean
-from clickprint.recommenders.blocks import Some
-from clickprint.recommenders.funnel import Advice, NextPurchase, candidates, example, profiler
+from clickprint.recommenders.blocks import PastSubset
+from clickprint.recommenders.funnel import Plan, NextPurchase, candidates, example, profiler
 from clickprint.recommenders.pairs import Bought, Pairs, Retriever, fill
 from clickprint.recommenders.retrievers.baskets import TIFUKNN, UPCF
 from clickprint.recommenders.retrievers.history import Own
@@ -29,7 +29,7 @@ SHARES = (0.1, 0.3)  # of the known users: limits beside the recipe's
 RESAMPLES = 1_000
 
 
-def bars(past: Past) -> dict[str, Retriever]:
+def baselines(past: Past) -> dict[str, Retriever]:
     """The naive bars and next-basket methods that the log allows: personal frequency, the last basket with what was viewed in it,
     popularity everywhere and in the categories that a user likes, TIFU-KNN, UP-CF.
     """
@@ -44,16 +44,18 @@ def bars(past: Past) -> dict[str, Retriever]:
 
 
 def shown(
-    past: Past, users: Int64[np.ndarray, "B"], k: int, *, rng: RNG, watch: Watch = silent
+    past: Past, users: Int64[np.ndarray, "B"], k: int, *, rng: RNG, progress: Progress = silent
 ) -> dict[str, Recommendations]:
     """What each bar shows to these users (some of `past.users`, sorted), filled with popularity to k."""
-    asked = bars(past)
+    asked = baselines(past)
     popular = Popular().best(past)
     lists = {}
-    for n, (name, bar) in enumerate(asked.items()):
-        watch("bars", n, len(asked))
+    for n, (name, baseline) in enumerate(asked.items()):
+        progress("bars", n, len(asked))
         lists[name] = fill(
-            bar.fit(past, rng=rng.child(name)).retrieve(Some(past, users), k), popular, k
+            baseline.fit(past, rng=rng.child(name)).retrieve(PastSubset(past, users), k),
+            popular,
+            k,
         )
     return lists
 
@@ -83,7 +85,7 @@ def score(
     recipe: NextPurchase,
     *,
     lists: Mapping[str, Recommendations] | None = None,
-    advice: Advice | None = None,
+    plan: Plan | None = None,
     depths: Sequence[int] = DEPTHS,
     shares: Sequence[float] = SHARES,
 ) -> Scores:
@@ -91,7 +93,7 @@ def score(
 
     `bar/<name>` of `lists`; `source/<name>`, its own order filled with `popular` (best first); `ceiling/<name>` and `ceiling/union`, what
     is among the candidates; `ceiling/union@<k>`, with k of each source; and of the advice `ranker` (every user is shown his list),
-    `product@<n>` and `chance@<n>` (the best n users alone are), n being the recipe's users and these shares of the known users.
+    `product@<n>` and `propensity@<n>` (the best n users alone are), n being the recipe's users and these shares of the known users.
     """
     k = recipe.products
     values = {f"bar/{name}": bought.recall(some, k) for name, some in (lists or {}).items()}
@@ -113,13 +115,13 @@ def score(
             pairs.where(within(ranks, depth, len(pairs)))
         )
     values["ceiling/union"] = bought.found(pairs)
-    if advice is not None:
-        values["ranker"] = bought.recall(advice.lists, k)
+    if plan is not None:
+        values["ranker"] = bought.recall(plan.lists, k)
         for limit in dict.fromkeys(
             [recipe.users, *(int(share * len(pairs.users)) for share in shares)]
         ):
-            values[f"product@{limit}"] = bought.recall(advice.chosen(limit), k)
-            values[f"chance@{limit}"] = bought.recall(advice.chosen(limit, by="chance"), k)
+            values[f"product@{limit}"] = bought.recall(plan.chosen(limit), k)
+            values[f"propensity@{limit}"] = bought.recall(plan.chosen(limit, by="propensity"), k)
     return Scores(start, bought.users, values)
 
 

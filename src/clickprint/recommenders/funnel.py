@@ -13,7 +13,7 @@ from jaxtyping import Float32, Float64, Int64
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import whole
 from clickprint.core.past import Past
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.ragged import starts_of
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.rng import RNG
@@ -21,11 +21,11 @@ from clickprint.data.links import linked
 from clickprint.data.split import LogPast
 from clickprint.encoders import of_options
 from clickprint.recommenders.allocation import choose, expected
-from clickprint.recommenders.blocks import Some
+from clickprint.recommenders.blocks import PastSubset
 from clickprint.recommenders.features import Facts, FeatureSpec
 from clickprint.recommenders.pairs import Bought, Pairs, Retriever, union
 from clickprint.recommenders.profiler import Profiler, encoders
-from clickprint.recommenders.propensity import Chance, FittedChance
+from clickprint.recommenders.propensity import Propensity, FittedPropensity
 from clickprint.recommenders.ranker import FittedRanker, Ranker
 from clickprint.recommenders.retrievers import SOURCES
 
@@ -62,7 +62,7 @@ class NextPurchase:
     features: FeatureSpec = field(default_factory=FeatureSpec)
     profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     ranker: Ranker = field(default_factory=Ranker)
-    chance: Chance = field(default_factory=Chance)
+    propensity: Propensity = field(default_factory=Propensity)
     windows: int = 6
     apart: int = 0
     linked: bool = False
@@ -103,7 +103,7 @@ def candidates(
     *,
     rng: RNG,
     users: Int64[np.ndarray, "B"] | None = None,
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> Pairs:
     """The union of all sources for each of `past.users`, with each source's rank and score; only items known at the cutoff.
 
@@ -116,16 +116,16 @@ def candidates(
     """
     asked = retrievers(recipe)
     whole = _whole(past, recipe)
-    some = whole if users is None else Some(whole, users)
+    some = whole if users is None else PastSubset(whole, users)
     found: dict[str, Recommendations] = {}
     for n, (name, (source, k)) in enumerate(asked.items()):
-        watch("candidates", n, len(asked))
+        progress("candidates", n, len(asked))
         found[name] = source.fit(past, rng=rng.child(name)).retrieve(some, k)
     if "popular" not in (options.get("source", n) for n, options in recipe.sources.items()):
         popular, _ = _source("popular", {})
         found["\0popular"] = popular.fit(past, rng=rng).retrieve(some, recipe.products)
     pairs = union(found)
-    watch("candidates", len(asked), len(asked))
+    progress("candidates", len(asked), len(asked))
     return spread(
         Pairs(
             pairs.users,
@@ -144,9 +144,11 @@ def spread(pairs: Pairs, users: Int64[np.ndarray, "U"]) -> Pairs:
     return Pairs(users, starts_of(lengths), pairs.items, pairs.columns)
 
 
-def profiler(past: Past, recipe: NextPurchase, *, rng: RNG, watch: Watch = silent) -> Profiler:
+def profiler(
+    past: Past, recipe: NextPurchase, *, rng: RNG, progress: Progress = silent
+) -> Profiler:
     """The recipe's profiles, fitted to a past that ends where the oldest window that is learned from starts."""
-    return Profiler.fit(past, recipe.profiles, rng=rng, watch=watch)
+    return Profiler.fit(past, recipe.profiles, rng=rng, progress=progress)
 
 
 def example(
@@ -212,7 +214,7 @@ def fit(
     *,
     rng: RNG,
     profiles: Profiler = NO_PROFILES,
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> "FittedNext":
     """From what `example` made at earlier cutoffs, oldest first, and what was bought after each. Pairs of those who bought are enough, but
     every user must be among their users. The curves of the chances are of the newest window, by models that did not see it; the models are
@@ -221,35 +223,37 @@ def fit(
     labelled = [(p, b.of(p)) for p, _, b in examples]
     people = [(dict(c), np.isin(p.users, b.users)) for p, c, b in examples]
     early = slice(None, -1) if len(examples) > 1 else slice(None)
-    watch("training", 0, 2)
+    progress("training", 0, 2)
     test, wanted, truth = labelled[-1][0], labelled[-1][1], examples[-1][2]
     scores = recipe.ranker.fit(labelled[early], rng=rng.child("ranker")).score(test)
     buyer = np.isin(test.users, truth.users)[test.rows]
     steps = recipe.ranker.fit(labelled, rng=rng.child("ranker")).calibrated(
         scores[buyer], wanted[buyer]
     )
-    watch("training", 1, 2)
-    first = recipe.chance.fit(people[early], rng=rng.child("chance")).calibrated(*people[-1])
-    last = recipe.chance.fit(people, rng=rng.child("chance"))
-    watch("training", 2, 2)
+    progress("training", 1, 2)
+    first = recipe.propensity.fit(people[early], rng=rng.child("chance")).calibrated(*people[-1])
+    last = recipe.propensity.fit(people, rng=rng.child("chance"))
+    progress("training", 2, 2)
     found = truth.found(test).mean() if len(truth.users) else 1.0
-    chance = FittedChance(last.names, last.model, first.slope, first.shift, last.recipe)
-    return FittedNext(recipe, steps, chance, max(float(found), 0.01), profiles)
+    propensity = FittedPropensity(last.names, last.model, first.slope, first.shift, last.recipe)
+    return FittedNext(recipe, steps, propensity, max(float(found), 0.01), profiles)
 
 
 @dataclass(frozen=True, slots=True)
-class Advice:
+class Plan:
     """For each user, in order: the list, the chance that he buys, and the recall that his list would have if he does."""
 
     lists: Recommendations
-    chance: Float64[np.ndarray, "U"]
+    propensity: Float64[np.ndarray, "U"]
     expected: Float64[np.ndarray, "U"]
 
-    def chosen(self, limit: int, by: Literal["product", "chance"] = "product") -> Recommendations:
+    def chosen(
+        self, limit: int, by: Literal["product", "propensity"] = "product"
+    ) -> Recommendations:
         """The lists of the `limit` users whose place is worth most, best first."""
-        if by not in ("product", "chance"):
-            raise ConfigError(f"by: found {by!r}, expected 'product' or 'chance'")
-        rows = choose(self.chance, self.expected if by == "product" else None, limit)
+        if by not in ("product", "propensity"):
+            raise ConfigError(f"by: found {by!r}, expected 'product' or 'propensity'")
+        rows = choose(self.propensity, self.expected if by == "product" else None, limit)
         return Recommendations(
             self.lists.users[rows], self.lists.items[rows], self.lists.scores[rows]
         )
@@ -263,27 +267,27 @@ class FittedNext:
 
     recipe: NextPurchase
     ranker: FittedRanker
-    chance: FittedChance
+    propensity: FittedPropensity
     found: float
     profiles: Profiler = NO_PROFILES
 
-    def recommend(self, pairs: Pairs, users: Mapping[str, Float32[np.ndarray, "_"]]) -> Advice:
+    def recommend(self, pairs: Pairs, users: Mapping[str, Float32[np.ndarray, "_"]]) -> Plan:
         """For each of the pairs' users. Raises DataError."""
         scores = self.ranker.score(pairs, threads=self.recipe.ranker.threads)
         lists = pairs.top(scores, self.recipe.products)
-        chances = self.ranker.chance(scores)
-        size = np.bincount(pairs.rows, chances, len(pairs.users)) / self.found
-        return Advice(lists, self.chance.of(users), expected(chances, pairs, lists, size))
+        propensities = self.ranker.propensity(scores)
+        size = np.bincount(pairs.rows, propensities, len(pairs.users)) / self.found
+        return Plan(lists, self.propensity.of(users), expected(propensities, pairs, lists, size))
 
-    def advise(self, past: Past, pairs: Pairs, *, watch: Watch = silent) -> Advice:
+    def plan(self, past: Past, pairs: Pairs, *, progress: Progress = silent) -> Plan:
         """For each of `past.users`, from candidates as `candidates` gives them; their features are made for some users at a time."""
         facts = Facts.of(past, self.recipe.features)
         more, whole = self.profiles.users(past), _whole(past, self.recipe)
         columns = {**_of_users(facts, past, whole), **more}
-        parts: list[Advice] = []
+        parts: list[Plan] = []
         start = 0
         while start < len(pairs.users) or not parts:
-            watch("lists", start, len(pairs.users))
+            progress("lists", start, len(pairs.users))
             stop = (
                 int(np.searchsorted(pairs.starts, pairs.starts[start] + PAIRS, side="right")) - 1
             )
@@ -292,14 +296,14 @@ class FittedNext:
             some = some.also({n: c[start:stop][some.rows] for n, c in more.items()})
             parts.append(self.recommend(some, {n: c[start:stop] for n, c in columns.items()}))
             start = stop
-        watch("lists", len(pairs.users), len(pairs.users))
-        return Advice(
+        progress("lists", len(pairs.users), len(pairs.users))
+        return Plan(
             Recommendations(
                 pairs.users,
                 np.concatenate([p.lists.items for p in parts]),
                 np.concatenate([p.lists.scores for p in parts]),
             ),
-            np.concatenate([p.chance for p in parts]),
+            np.concatenate([p.propensity for p in parts]),
             np.concatenate([p.expected for p in parts]),
         )
 
@@ -308,7 +312,7 @@ class FittedNext:
         with whole(Path(folder)) as part:
             part.mkdir(parents=True)
             self.ranker.save(part / "ranker")
-            self.chance.save(part / "chance")
+            self.propensity.save(part / "propensity")
             self.profiles.save(part / "profiles")
             about = {"format": 1, "found": self.found, "recipe": asdict(self.recipe)}
             (part / "next.json").write_text(json.dumps(about, indent=1) + "\n", "utf-8")
@@ -326,8 +330,11 @@ class FittedNext:
             raise DataError(
                 str(folder), [f"no model of next purchases ({fault!r}); train it again"]
             ) from None
-        ranker, chance = FittedRanker.load(folder / "ranker"), FittedChance.load(folder / "chance")
-        return FittedNext(recipe, ranker, chance, found, Profiler.load(folder / "profiles"))
+        ranker, propensity = (
+            FittedRanker.load(folder / "ranker"),
+            FittedPropensity.load(folder / "propensity"),
+        )
+        return FittedNext(recipe, ranker, propensity, found, Profiler.load(folder / "profiles"))
 
 
 def _source(name: str, options: Mapping[str, Any]) -> tuple[Retriever, int]:

@@ -15,7 +15,7 @@ from clickprint.core.errors import DataError
 from clickprint.core.files import whole
 from clickprint.core.ids import NONE
 from clickprint.core.past import Past
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.ragged import Ragged, spans, starts_of
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.rng import RNG
@@ -27,7 +27,7 @@ ALONE = b"users without a pair"
 class Retriever(Protocol):
     """A source of candidates: a frozen dataclass, as encoders are."""
 
-    def fit(self, past: Past, *, rng: RNG, watch: Watch = silent) -> "FittedRetriever": ...
+    def fit(self, past: Past, *, rng: RNG, progress: Progress = silent) -> "FittedRetriever": ...
 
 
 @runtime_checkable

@@ -15,7 +15,7 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import whole
 from clickprint.core.past import Encoder, Fitted, Past
 from clickprint.core.profiles import Profiles
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
 from clickprint.encoders import encoder, load
 
@@ -48,12 +48,16 @@ class Profiler:
 
     @staticmethod
     def fit(
-        past: Past, profiles: Mapping[str, Mapping[str, Any]], *, rng: RNG, watch: Watch = silent
+        past: Past,
+        profiles: Mapping[str, Mapping[str, Any]],
+        *,
+        rng: RNG,
+        progress: Progress = silent,
     ) -> "Profiler":
         """`past` must end where the oldest window that is learned from starts, or earlier."""
         parts = {}
         for name, (asked, width) in encoders(profiles).items():
-            fitted = asked.fit(past, rng=rng.child(name), watch=watch)
+            fitted = asked.fit(past, rng=rng.child(name), progress=progress)
             parts[name] = fitted, Projection.of(fitted.encode(past), width)
         return Profiler(parts)
 

@@ -14,12 +14,12 @@ from clickprint.core.files import whole
 from clickprint.core.rng import RNG
 from clickprint.recommenders.trees import Trees, boost, importance, opened, read_model
 
-MODEL, ABOUT = "model.txt", "chance.json"
+MODEL, ABOUT = "model.txt", "propensity.json"
 LEAST = 1e-6  # chances stay that far from 0 and 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Chance(Trees):
+class Propensity(Trees):
     """LightGBM's log loss over columns of users, a row a user and window."""
 
     trees: int = 150
@@ -31,7 +31,7 @@ class Chance(Trees):
         examples: Sequence[tuple[Mapping[str, Float32[np.ndarray, "_"]], Bool[np.ndarray, "_"]]],
         *,
         rng: RNG,
-    ) -> "FittedChance":
+    ) -> "FittedPropensity":
         """From (columns, who bought), one a window. Raises DataError where nobody bought or windows have other columns."""
         names = _checked(examples)
         booster = boost(
@@ -41,11 +41,13 @@ class Chance(Trees):
             params=self.params("binary", rng),
             trees=self.trees,
         )
-        return FittedChance(names, booster.model_to_string(num_iteration=-1), recipe=asdict(self))
+        return FittedPropensity(
+            names, booster.model_to_string(num_iteration=-1), recipe=asdict(self)
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class FittedChance:
+class FittedPropensity:
     """Trees as LightGBM writes them, their features, and the line that calibrates log odds (Platt 1999)."""
 
     names: list[str]
@@ -76,7 +78,7 @@ class FittedChance:
 
     def calibrated(
         self, columns: Mapping[str, Float32[np.ndarray, "_"]], bought: Bool[np.ndarray, "U"]
-    ) -> "FittedChance":
+    ) -> "FittedPropensity":
         """The same whose chances fit these users, of a window that it did not learn from. Their order stays."""
         slope, shift = platt(self._odds(columns), bought)
         return replace(self, slope=slope, shift=shift)
@@ -101,13 +103,13 @@ class FittedChance:
             (part / ABOUT).write_text(json.dumps(about, indent=1) + "\n", "utf-8")
 
     @staticmethod
-    def load(folder: Path | str) -> "FittedChance":
+    def load(folder: Path | str) -> "FittedPropensity":
         """What `save` wrote: the same chances. Raises DataError."""
         folder = Path(folder)
         try:
             about = json.loads((folder / ABOUT).read_text("utf-8"))
             model = (folder / MODEL).read_text("utf-8")
-            found = FittedChance(
+            found = FittedPropensity(
                 list(about["names"]),
                 model,
                 float(about["slope"]),

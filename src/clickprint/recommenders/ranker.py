@@ -84,7 +84,7 @@ class FittedRanker:
 
     names: list[str]
     model: str = field(repr=False)
-    steps: "Steps | None" = None
+    steps: "IsotonicCurve | None" = None
     recipe: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def score(self, pairs: Pairs, *, threads: int = 1) -> Float64[np.ndarray, "P"]:
@@ -100,7 +100,7 @@ class FittedRanker:
             parts.append(booster.predict(some, num_threads=threads))
         return np.concatenate(parts) if parts else np.zeros(0)
 
-    def chance(self, scores: Float64[np.ndarray, "P"]) -> Float64[np.ndarray, "P"]:
+    def propensity(self, scores: Float64[np.ndarray, "P"]) -> Float64[np.ndarray, "P"]:
         """The chance that a pair of this score is bought, given that its user buys. Raises ConfigError before `calibrated`."""
         if self.steps is None:
             raise ConfigError(
@@ -112,7 +112,7 @@ class FittedRanker:
         self, scores: Float64[np.ndarray, "P"], bought: Bool[np.ndarray, "P"]
     ) -> "FittedRanker":
         """The same with chances that fit these pairs, which should be of buyers in a window later than those that it learned from."""
-        return FittedRanker(self.names, self.model, Steps.of(scores, bought), self.recipe)
+        return FittedRanker(self.names, self.model, IsotonicCurve.of(scores, bought), self.recipe)
 
     @property
     def importance(self) -> dict[str, float]:
@@ -142,7 +142,7 @@ class FittedRanker:
             found = FittedRanker(
                 list(about["names"]),
                 model,
-                about["steps"] and Steps.from_json(about["steps"]),
+                about["steps"] and IsotonicCurve.from_json(about["steps"]),
                 dict(about["recipe"]),
             )
             if about["format"] != 1:
@@ -158,7 +158,7 @@ class FittedRanker:
 
 
 @dataclass(frozen=True, slots=True)
-class Steps:
+class IsotonicCurve:
     """A rising curve through points: isotonic regression, straight between the middles of its steps, flat outside."""
 
     at: Float64[np.ndarray, "N"]
@@ -170,7 +170,7 @@ class Steps:
     @staticmethod
     def of(
         scores: Float64[np.ndarray, "P"], truth: Bool[np.ndarray, "P"] | Float64[np.ndarray, "P"]
-    ) -> "Steps":
+    ) -> "IsotonicCurve":
         """Raises DataError where there is nothing to fit."""
         from scipy.optimize import isotonic_regression
 
@@ -183,14 +183,16 @@ class Steps:
         )
         starts = np.asarray(fit.blocks[:-1], np.int64)
         middle = np.add.reduceat(at * weight, starts) / np.add.reduceat(weight, starts)
-        return Steps(middle, np.clip(np.asarray(fit.x)[starts], 0, 1))
+        return IsotonicCurve(middle, np.clip(np.asarray(fit.x)[starts], 0, 1))
 
     def json(self) -> dict[str, list[float]]:
         return {"at": self.at.tolist(), "value": self.value.tolist()}
 
     @staticmethod
-    def from_json(found: dict[str, list[float]]) -> "Steps":
-        return Steps(np.array(found["at"], np.float64), np.array(found["value"], np.float64))
+    def from_json(found: dict[str, list[float]]) -> "IsotonicCurve":
+        return IsotonicCurve(
+            np.array(found["at"], np.float64), np.array(found["value"], np.float64)
+        )
 
 
 def check(examples: list[tuple[Pairs, Bool[np.ndarray, "_"]]]) -> list[str]:

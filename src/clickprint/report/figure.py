@@ -175,9 +175,9 @@ def _short(text: str, most: int = NAME) -> str:
 
 def _count(n: float | int) -> str:
     """950, 9,999, 12.3 k, 1.5 M"""
-    for unit, mark in ((10**9, " G"), (10**6, " M"), (10**3, " k")):
+    for unit, metric in ((10**9, " G"), (10**6, " M"), (10**3, " k")):
         if n >= max(unit, 10**4):
-            return f"{n / unit:,.0f}{mark}" if n >= 99.95 * unit else f"{n / unit:.3g}{mark}"
+            return f"{n / unit:,.0f}{metric}" if n >= 99.95 * unit else f"{n / unit:.3g}{metric}"
     return f"{n:,.0f}"
 
 
@@ -274,10 +274,10 @@ def scores(board: Board) -> "Figure | None":
 
 def _score_panel(ax: "Axes", board: Board, task: str, *, names: bool) -> None:
     order, looks, about = _order(board), _looks(board), board.about(task)
-    if board.baseline in board.scores:
-        line = board.score(board.baseline, task).value
+    if board.reference in board.scores:
+        line = board.score(board.reference, task).value
         ax.axvline(
-            line, color=looks[board.baseline][0], linewidth=1, linestyle=(0, (3, 3)), alpha=0.8
+            line, color=looks[board.reference][0], linewidth=1, linestyle=(0, (3, 3)), alpha=0.8
         )
     for y, profile in enumerate(order):
         colour, shape = looks[profile]
@@ -317,27 +317,27 @@ def _score_label(board: Board) -> str:
         if any(0 < board.about(t).degenerate < board.about(t).labels for t in board.tasks)
         else ""
     )
-    line = f", dashed = {_short(board.baseline)}" if board.baseline in board.scores else ""
+    line = f", dashed = {_short(board.reference)}" if board.reference in board.scores else ""
     return f"score ({board.probe} probe){bounds}{hollow}{line}"
 
 
 def gaps(board: Board) -> "Figure | None":
     """A panel a task: each profile's paired difference to the baseline; what touches the zero line is not shown."""
-    order = [p for p in _order(board) if p not in (board.baseline, board.control)]
-    if board.baseline not in board.scores or not order or not board.counted:
+    order = [p for p in _order(board) if p not in (board.reference, board.control)]
+    if board.reference not in board.scores or not order or not board.counted:
         return None
     looks = _looks(board)
     drawn, panels = _panels(len(board.counted) + 1, 4, 0.7 + 0.25 * len(order))
     for i, (task, ax) in enumerate(zip([*board.counted, None], panels, strict=True)):
         _gap_panel(
             ax,
-            [(p, board.gap(p, board.baseline, task), *looks[p]) for p in order],
+            [(p, board.gap(p, board.reference, task), *looks[p]) for p in order],
             show=i % 4 == 0,
         )
         ax.set_title(_short(task, 22) if task else f"sum of {len(board.counted)}")
     bounds = " and 95 % interval" if board.resamples else ""
     drawn.supxlabel(
-        f"paired difference to {_short(board.baseline)}{bounds}; hollow = not shown",
+        f"paired difference to {_short(board.reference)}{bounds}; hollow = not shown",
         fontsize=8.5,
         color=SOFT,
     )

@@ -75,7 +75,7 @@ class Board:
     probe: Literal["official", "quick"]
     scores: Mapping[str, Mapping[str, TaskScore]]
     counted: tuple[str, ...]
-    baseline: str
+    reference: str
     control: str
     ablation: Mapping[str, Mapping[str, TaskScore]]
 
@@ -83,7 +83,7 @@ class Board:
     def of(
         entries: Mapping[str, Sequence[TaskScore]],
         *,
-        baseline: str = "counts",
+        reference: str = "counts",
         control: str = "random",
         ablation: Mapping[str, Sequence[TaskScore]] | None = None,
         counted: Collection[str] | None = None,
@@ -93,7 +93,7 @@ class Board:
 
         `counted` are the tasks of the sum and the Borda count, all that are not hidden by default. Profiles need the same tasks, unless
         `common` keeps those that all have. Keys of `ablation` are "<profile of entries> without <block>"; its rows need every counted
-        task. A `baseline` or `control` that is not among the entries is said in `verdicts`, not refused.
+        task. A `reference` or `control` that is not among the entries is said in `verdicts`, not refused.
         Raises ConfigError with every fault: nothing to show, another probe, question or number of resamples, a task missing or twice.
         """
         faults: list[str] = []
@@ -142,7 +142,7 @@ class Board:
             probe=first[tasks[0]].probe,
             scores={name: {t: row[t] for t in tasks} for name, row in rows.items()},
             counted=ranked,
-            baseline=baseline,
+            reference=reference,
             control=control,
             ablation={
                 name: {t: row[t] for t in tasks if t in row} for name, row in left_out.items()
@@ -315,7 +315,7 @@ class Board:
     def verdicts(self) -> list[str]:
         """What the numbers show and what they do not, one sentence or two each: baseline, control, dead labels, hidden tasks, blocks."""
         words = self._leader()
-        for role, other in (("baseline", self.baseline), ("control", self.control)):
+        for role, other in (("reference", self.reference), ("control", self.control)):
             if other not in self.scores:
                 words.append(
                     f"There is no profile called {other} on this board, so nothing is compared with the {role}."
@@ -423,14 +423,14 @@ class Board:
             return []
         means = {p: figure(_estimate(*self._hidden(p)).value, 3) for p in self.profiles}
         over = f"Over {len(self.hidden)} hidden tasks"
-        if self.baseline not in self.scores:
+        if self.reference not in self.scores:
             return [
                 f"{over} the means are " + _and([f"{m} ({p})" for p, m in means.items()]) + "."
             ]
         others = {
-            p: self.hidden_gap(p, self.baseline)
+            p: self.hidden_gap(p, self.reference)
             for p in self.profiles
-            if p not in (self.baseline, self.control)
+            if p not in (self.reference, self.control)
         }
         words = (
             []
@@ -444,7 +444,7 @@ class Board:
             if named:
                 verb = "are" if len(named) > 1 else "is"
                 words.append(
-                    f"{over} {_and(named)} {verb} {said} {self.baseline} ({means[self.baseline]})."
+                    f"{over} {_and(named)} {verb} {said} {self.reference} ({means[self.reference]})."
                 )
         return words
 
@@ -477,7 +477,7 @@ class Board:
         places = {s.profile: s for s in self.standings()}
         out = []
         for name, row in [*self.scores.items(), *self.ablation.items()]:
-            other = name.split(LEFT_OUT)[0] if name in self.ablation else self.baseline
+            other = name.split(LEFT_OUT)[0] if name in self.ablation else self.reference
             for task, s in row.items():
                 gap = self.gap(name, other, task) if other in self.scores else None
                 head = _record(
@@ -525,7 +525,7 @@ class Board:
         raw = {
             "format": FORMAT,
             "probe": self.probe,
-            "baseline": self.baseline,
+            "reference": self.reference,
             "control": self.control,
             "counted": list(self.counted),
             "verdicts": self.verdicts(),
@@ -555,8 +555,8 @@ class Board:
                 {n: [_from_dict(s) for s in row] for n, row in raw[part].items()}
                 for part in ("scores", "ablation")
             )
-            baseline, control, counted = (
-                str(raw["baseline"]),
+            reference, control, counted = (
+                str(raw["reference"]),
                 str(raw["control"]),
                 [str(t) for t in raw["counted"]],
             )
@@ -566,7 +566,7 @@ class Board:
                 [f"not a clickprint board ({fault!r}); make it again with `clickprint board`"],
             ) from None
         return Board.of(
-            scores, baseline=baseline, control=control, ablation=ablation, counted=counted
+            scores, reference=reference, control=control, ablation=ablation, counted=counted
         )
 
 
@@ -777,7 +777,7 @@ def _from_dict(raw: Mapping[str, Any]) -> TaskScore:
         degenerate=int(raw["degenerate"]),
         score=number(raw["score"]),
         live=number(raw["live"]),
-        marks=numbers(raw["marks"]),
+        metrics=numbers(raw["metrics"]),
         live_marks=numbers(raw["live_marks"]),
         epochs=tuple(numbers(e) for e in raw["epochs"]),
         best_epoch=int(raw["best_epoch"]),

@@ -16,7 +16,7 @@ RETURNS = Task(
     name="returns_in_7_days",
     population=everyone(),
     target=comes_back(days=7),
-    marks={"auroc": (1.0, AUROC())},
+    metrics={"auroc": (1.0, AUROC())},
     about="Who does anything at all in the window's first seven days?",
 )
 
@@ -24,7 +24,7 @@ BUYS_TWICE = Task(
     name="buys_twice",
     population=buyers(),
     target=count_at_least(2, Role.BUY),
-    marks={"auroc": (1.0, AUROC())},
+    metrics={"auroc": (1.0, AUROC())},
     about="Of those who bought before: who buys at least twice in the window?",
 )
 
@@ -32,7 +32,7 @@ WON_BACK = Task(
     name="won_back",
     population=lapsed(14, Role.BUY),
     target=comes_back(Role.BUY),
-    marks={"auroc": (1.0, AUROC())},
+    metrics={"auroc": (1.0, AUROC())},
     about="Of the buyers who bought nothing for fourteen days: who buys again?",
 )
 
@@ -41,7 +41,7 @@ SPEND = Task(
     population=everyone(),
     target=spend(),
     loss=mse,
-    marks={"spearman": (1.0, Spearman())},
+    metrics={"spearman": (1.0, Spearman())},
     about="How much does a user spend in the window (its logarithm: lifetime value, one window ahead)?",
 )
 
@@ -52,7 +52,7 @@ def buys_over(amount: int | float) -> Task:
         name=f"buys_over_{amount:g}",
         population=everyone(),
         target=spends_at_least(amount),
-        marks={"auroc": (1.0, AUROC())},
+        metrics={"auroc": (1.0, AUROC())},
         about=f"Who spends at least {amount:g} in the window?",
     )
 

@@ -32,7 +32,7 @@ from clickprint.tasks.targets import (
     stays_away,
     variety_at_least,
 )
-from clickprint.tasks.task import Mark, Population, Target, Task, TaskSet, bce, mse
+from clickprint.tasks.task import Metric, Population, Target, Task, TaskSet, bce, mse
 
 ATTEMPTS = 40  # draws a task, before giving up
 LIKE = 0.95  # two tasks of one population whose answers correlate more than this, either way round, are one task
@@ -117,17 +117,17 @@ class Draw:
     def task(self, population: Population) -> Task:
         """The value that a board scores."""
         loss = mse if self.what in ("activity", "spend") else bce
-        mark: dict[str, tuple[float, Mark]] = {
+        metric: dict[str, tuple[float, Metric]] = {
             "auroc": (1.0, MacroAUROC() if len(self.values) > 1 else AUROC())
         }
         if loss is mse:
-            mark = {"spearman": (1.0, Spearman())}
+            metric = {"spearman": (1.0, Spearman())}
         return Task(
             name=self.name,
             population=population,
             target=self.target(),
             loss=loss,
-            marks=mark,
+            metrics=metric,
             about=self.about,
         )
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clickprint.core.errors import DataError
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.tasks.task import Loss
 
 SEED, LR, BATCH, EPOCHS = 1278, 1e-3, 128, 3
@@ -152,13 +152,13 @@ def train(
     seed: int = SEED,
     shape: Shape = Shape(),
     name: str = "official probe",
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> Probed:
     """Trains a new network on `target` and asks `evaluate` after each epoch what its predictions for all the same users are worth.
 
     `evaluate` gets probabilities (`bce`) or values (`mse`) and returns marks, among them `score`; the highest score is the best epoch, the
     earlier one of equals. Row order matters: nothing is shuffled. Both arrays may be memory maps; they are cast a batch at a time. Reports
-    to `watch` as `name`, in rows trained on and predicted. Raises DataError, under `name`, where the loss or a prediction is not finite.
+    to `progress` as `name`, in rows trained on and predicted. Raises DataError, under `name`, where the loss or a prediction is not finite.
     """
     users = len(vectors)
     if not users or len(target) != users or not target.shape[1]:
@@ -177,13 +177,13 @@ def train(
             if not np.isfinite(error):
                 raise _diverged(name, f"the loss of epoch {epoch}, batch {len(losses)}", error)
             losses.append(error)
-            watch(name, 2 * epoch * users + min(batch * len(losses), users), total)
+            progress(name, 2 * epoch * users + min(batch * len(losses), users), total)
         prediction = np.empty(target.shape, np.float32)
         for start in range(0, users, _ROWS):
             prediction[start : start + _ROWS] = predict(
                 model, vectors[start : start + _ROWS], loss=loss
             )
-            watch(name, (2 * epoch + 1) * users + min(start + _ROWS, users), total)
+            progress(name, (2 * epoch + 1) * users + min(start + _ROWS, users), total)
         if not np.isfinite(prediction).all():
             raise _diverged(
                 name,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float16, Float32, Float64, Shaped
 
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.tasks.task import Loss
 
 PENALTIES = 10.0 ** np.arange(
@@ -42,7 +42,7 @@ class Design:
         *,
         loss: Loss,
         name: str = "quick probe",
-        watch: Watch = silent,
+        progress: Progress = silent,
     ) -> Float32[np.ndarray, "U T"]:
         """See `fit_predict`."""
         users = len(self.vectors)
@@ -57,7 +57,7 @@ class Design:
         for start in range(0, users, _ROWS):
             x = self.rows(start, start + _ROWS)
             moment += x.T @ (target[start : start + _ROWS] - mean).astype(np.float32)
-            watch(name, done := done + len(x), 2 * users)
+            progress(name, done := done + len(x), 2 * users)
         turned = self.directions.T @ moment
         penalty = self._penalty(target, turned, mean)
         slope = (self.directions @ (turned / (self.values[:, None] + penalty))).astype(np.float32)
@@ -65,7 +65,7 @@ class Design:
         for start in range(0, users, _ROWS):
             x = self.rows(start, start + _ROWS)
             prediction[start : start + _ROWS] = x @ slope + mean.astype(np.float32)
-            watch(name, done := done + len(x), 2 * users)
+            progress(name, done := done + len(x), 2 * users)
         return prediction if loss.name == "mse" else _probabilities(prediction, mean)
 
     def _penalty(
@@ -97,7 +97,7 @@ class Design:
 
 
 def design(
-    vectors: Float16[np.ndarray, "U D"], *, name: str = "quick probe", watch: Watch = silent
+    vectors: Float16[np.ndarray, "U D"], *, name: str = "quick probe", progress: Progress = silent
 ) -> Design:
     """Columns as signed log(1 + |x|), standardised over all users, bounded at ±`BOUND`; constant ones are 0. `vectors` may be a memory map.
 
@@ -114,7 +114,7 @@ def design(
         here, share = x.mean(axis=0), len(x) / (start + len(x))
         spread += ((x - here) ** 2).sum(axis=0) + (here - mean) ** 2 * start * share
         mean += (here - mean) * share
-        watch(name, done := done + len(x), 2 * users)
+        progress(name, done := done + len(x), 2 * users)
     deviation = np.sqrt(spread / users)
     live = deviation > 1e-6 * (1 + np.abs(mean))
     centre, weight = (
@@ -126,7 +126,7 @@ def design(
         x = _standard(raw, centre, weight)
         gram += x.T @ x
         total += x.sum(axis=0, dtype=np.float64)
-        watch(name, done := done + len(x), 2 * users)
+        progress(name, done := done + len(x), 2 * users)
     values, directions = np.linalg.eigh(gram - np.outer(total, total / users))
     return Design(vectors, centre, weight, total / users, np.maximum(values, 0), directions)
 
@@ -137,7 +137,7 @@ def fit_predict(
     *,
     loss: Loss,
     name: str = "quick probe",
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> Float32[np.ndarray, "U T"]:
     """Fits `target` linearly in the columns that `design` makes, and predicts the same users.
 
@@ -146,8 +146,8 @@ def fit_predict(
     mean at most the label's share of positives: a straight line does not know its bounds, and cutting there would tie half of
     the users. Deterministic for one machine and thread count.
     """
-    return design(vectors, name=name, watch=watch).fit_predict(
-        target, loss=loss, name=name, watch=watch
+    return design(vectors, name=name, progress=progress).fit_predict(
+        target, loss=loss, name=name, progress=progress
     )
 
 

@@ -16,7 +16,7 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import write_array, write_text
 from clickprint.core.past import Table
 from clickprint.core.profiles import Profiles
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.time import Window, show
 from clickprint.metrics.compare import resample_weights
 from clickprint.metrics.labels import degenerate
@@ -103,7 +103,7 @@ def answer(
     seed: int = 0,
     device: str = "cpu",
     designs: "Designs | None" = None,
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> TaskScore:
     """How well a probe, trained on these profiles and the train window, foresees the validation window. `seed` is the resamples' alone.
 
@@ -122,15 +122,15 @@ def answer(
             evaluate=lambda prediction: task.score(question.valid, prediction),
             device=device,
             name=name,
-            watch=watch,
+            progress=progress,
         )
         epochs, best, prediction = probed.epochs, probed.best, probed.prediction
     elif probe == "quick":
-        made = (designs or Designs()).of(profiles, question.users, name, watch)
-        prediction = made.fit_predict(question.train, loss=task.loss, name=name, watch=watch)
+        made = (designs or Designs()).of(profiles, question.users, name, progress)
+        prediction = made.fit_predict(question.train, loss=task.loss, name=name, progress=progress)
     else:
         raise ConfigError(f"probe: found {probe!r}, expected one of {', '.join(PROBES)}")
-    marks, live = (task.score(question.valid, prediction, live=alive) for alive in (False, True))
+    metrics, live = (task.score(question.valid, prediction, live=alive) for alive in (False, True))
     weights = resample_weights(question.users, resamples, seed)
     return TaskScore(
         task=task.name,
@@ -141,9 +141,9 @@ def answer(
         degenerate=int(
             (degenerate if task.loss.name == "bce" else constant)(question.valid).sum()
         ),
-        score=marks.pop("score"),
+        score=metrics.pop("score"),
         live=live.pop("score"),
-        marks=marks,
+        metrics=metrics,
         live_marks=live,
         epochs=epochs,
         best_epoch=best,
@@ -175,7 +175,7 @@ def score(
     resamples: int = 200,
     seed: int = 0,
     device: str = "cpu",
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> list[TaskScore]:
     """The score of each task, in their order, asked of `users` (the profiles' own, in their order, by default).
 
@@ -198,7 +198,7 @@ def score(
                 seed=seed,
                 device=device,
                 designs=designs,
-                watch=watch,
+                progress=progress,
             )
         scores.append(named(found[question.digest], question))
     return scores
@@ -214,13 +214,13 @@ class Designs:
     )
 
     def of(
-        self, profiles: Profiles, users: Int64[np.ndarray, "U"], name: str, watch: Watch
+        self, profiles: Profiles, users: Int64[np.ndarray, "U"], name: str, progress: Progress
     ) -> quick.Design:
         """The design of these users' vectors. The profiles are held too, so that their id stays theirs."""
         key = id(profiles), blake2b(users.tobytes(), digest_size=16).digest()
         made = self._kept.pop(key, None) or (
             profiles,
-            quick.design(profiles.of(users), name=name, watch=watch),
+            quick.design(profiles.of(users), name=name, progress=progress),
         )
         while len(self._kept) >= self.keep:
             del self._kept[next(iter(self._kept))]
@@ -264,7 +264,7 @@ def load(path: Path) -> TaskScore:
             raise DataError(str(path), [f"{_array(path).name} does not belong to it; score again"])
         for key in ("score", "live"):
             raw[key] = _nan(raw[key])
-        for key in ("marks", "live_marks"):
+        for key in ("metrics", "live_marks"):
             raw[key] = {n: _nan(v) for n, v in raw[key].items()}
         raw["epochs"] = tuple({n: _nan(v) for n, v in epoch.items()} for epoch in raw["epochs"])
         return TaskScore(**raw, replicates=replicates[0], live_replicates=replicates[1])
@@ -324,7 +324,7 @@ def _digest(
         [
             task.loss.name,
             truth[0].shape,
-            sorted((n, w, _say(m)) for n, (w, m) in task.marks.items()),
+            sorted((n, w, _say(m)) for n, (w, m) in task.metrics.items()),
         ]
     )
     digest = blake2b(text.encode(), digest_size=16)

@@ -15,7 +15,7 @@ Target = Callable[[Table, Window, Int64[np.ndarray, "U"]], Shaped[np.ndarray, "U
 
 
 @runtime_checkable
-class Mark(Protocol):
+class Metric(Protocol):
     """A metric of one task: a number from what is true and what was predicted, and the same number in many resamples of the users."""
 
     def __call__(
@@ -56,7 +56,7 @@ class Task:
     """One question about every user of a population, asked of the train window to learn and of the validation window to score.
 
     `population(table, window)` is called once, with the train window, and may look only at what lies before it. `target(table, window,
-    users)` is called for both windows; T columns, bool for `bce` and float for `mse`. `marks`: name → (weight, mark); the score is the
+    users)` is called for both windows; T columns, bool for `bce` and float for `mse`. `metrics`: name → (weight, mark); the score is the
     weighted sum.
     """
 
@@ -64,7 +64,7 @@ class Task:
     population: Population
     target: Target
     loss: Loss = bce
-    marks: Mapping[str, tuple[float, Mark]]
+    metrics: Mapping[str, tuple[float, Metric]]
     version: int = 1
     about: str = ""  # one sentence for boards and reports
 
@@ -73,12 +73,12 @@ class Task:
     ) -> dict[str, float]:
         """Every mark by name, and their weighted sum as `score`."""
         found = {
-            name: float(mark(truth, prediction, live=live))
-            for name, (_, mark) in self.marks.items()
+            name: float(metric(truth, prediction, live=live))
+            for name, (_, metric) in self.metrics.items()
         }
         return {
             **found,
-            "score": sum(weight * found[name] for name, (weight, _) in self.marks.items()),
+            "score": sum(weight * found[name] for name, (weight, _) in self.metrics.items()),
         }
 
     def resample(
@@ -86,8 +86,8 @@ class Task:
     ) -> np.ndarray:
         """The score in each resample of the users."""
         parts = [
-            weight * mark.resample(truth, prediction, weights, live=live)
-            for weight, mark in self.marks.values()
+            weight * metric.resample(truth, prediction, weights, live=live)
+            for weight, metric in self.metrics.values()
         ]
         return np.sum(parts, axis=0)
 
@@ -116,7 +116,7 @@ class TaskScore:
     degenerate: int  # labels without a positive, or without a negative, in the validation window
     score: float
     live: float
-    marks: dict[str, float]
+    metrics: dict[str, float]
     live_marks: dict[str, float]
     epochs: tuple[dict[str, float], ...]  # the official probe's epochs; empty for the quick one
     best_epoch: int  # -1 for the quick probe

@@ -17,7 +17,7 @@ from clickprint.core.time import Window
 from clickprint.metrics.task_metrics import AUROC, Diversity, MacroAUROC, Novelty
 from clickprint.tasks.populations import buyers, everyone
 from clickprint.tasks.targets import buys_any, buys_price, price_buckets, stays_away
-from clickprint.tasks.task import Mark, Population, Target, Task, TaskSet
+from clickprint.tasks.task import Metric, Population, Target, Task, TaskSet
 
 NAMES = (
     "churn",
@@ -60,20 +60,20 @@ def ubm25(
     """
     asked = everyone(past.users)
     given = _checked(labels or {})
-    away: dict[str, tuple[float, Mark]] = {"auroc": (1.0, AUROC())}
+    away: dict[str, tuple[float, Metric]] = {"auroc": (1.0, AUROC())}
     tasks = [
         Task(
             name="churn",
             population=buyers() if active is None else everyone(active),
             target=stays_away(Role.BUY),
-            marks=away,
+            metrics=away,
             about="Of those who bought before: who buys nothing in the window?",
         ),
         Task(
             name="conversion",
             population=asked,
             target=stays_away(Role.BUY),
-            marks=away,
+            metrics=away,
             about="Of all: who buys nothing in the window?",
         ),
     ]
@@ -111,7 +111,7 @@ class _Choice(NamedTuple):
 
 
 def _propensity(name: str, asked: Population, choice: _Choice) -> Task:
-    marks: dict[str, tuple[float, Mark]] = {
+    metrics: dict[str, tuple[float, Metric]] = {
         "auroc": (0.8, MacroAUROC()),
         "novelty": (0.1, Novelty(tuple(choice.labels.popularity.tolist()))),
         "diversity": (0.1, Diversity()),
@@ -120,7 +120,7 @@ def _propensity(name: str, asked: Population, choice: _Choice) -> Task:
         name=name,
         population=asked,
         target=choice.target(choice.labels.values),
-        marks=marks,
+        metrics=metrics,
         about=choice.about,
     )
 

@@ -16,7 +16,7 @@ from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
 from clickprint.encoders import sequence
 from clickprint.nn.next_item import ITEM, TIME, Batch, NextItem
-from clickprint.recommenders.baselines import Ranks, fit_bar
+from clickprint.recommenders.baselines import Ranks, fit_baseline
 from clickprint.testing.worlds import START
 
 CIRCLE = np.array(
@@ -42,7 +42,7 @@ class RankerContract:
         """The ranker fitted on histories; a subclass says how, where it is neither a recipe nor a bar."""
         if isinstance(self.ranker, sequence.Recipe):
             return sequence.fit(self.ranker, name_of(self.ranker), histories, rng=rng)
-        return fit_bar(self.ranker, histories, rng=rng)
+        return fit_baseline(self.ranker, histories, rng=rng)
 
     def load(self, folder: Path) -> Ranks:
         """What reads back what `save` wrote, for what can be saved."""

@@ -175,13 +175,13 @@ class TaskContract:
         with DuckDB(threads=1) as engine:
             log, _, task = self._world(engine)
             truth = task.target(log, VALID, task.population(log, TRAIN))
-        assert task.marks, f"{task.name}: no marks, so no score"
+        assert task.metrics, f"{task.name}: no marks, so no score"
         right, wrong = truth.astype(np.float32), truth[::-1].astype(np.float32)
         once = np.ones((1, len(truth)), np.float32)
-        for name, (weight, mark) in task.marks.items():
+        for name, (weight, metric) in task.metrics.items():
             assert np.isfinite(weight), f"{task.name}: the weight of {name} is {weight}"
             for prediction in (right, wrong):
-                value, again = mark(truth, prediction), mark.resample(truth, prediction, once)
+                value, again = metric(truth, prediction), metric.resample(truth, prediction, once)
                 assert np.isclose(value, again, atol=1e-6).all(), (
                     f"{task.name}: {name} is {value}, but {again} when all are drawn once"
                 )

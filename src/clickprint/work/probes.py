@@ -12,7 +12,7 @@ import numpy as np
 
 from clickprint.core.errors import ConfigError
 from clickprint.core.profiles import Profiles
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.tasks.score import Question, answer
 from clickprint.tasks.task import TaskScore
 from clickprint.work.facts import cores, memory
@@ -70,7 +70,7 @@ def official(
     resamples: int,
     seed: int = 0,
     threads: int | None = None,
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> Iterator[tuple[Job, TaskScore]]:
     """Each job with its score, as they are done. With one device they train here, else one process a device takes the next job.
 
@@ -85,15 +85,20 @@ def official(
         torch.set_num_threads(threads)
         try:
             for job in jobs:
-                yield job, _train(job, on[0], resamples, seed, watch)
+                yield job, _train(job, on[0], resamples, seed, progress)
         finally:
             torch.set_num_threads(before)  # the caller's own work keeps what it had
         return
-    yield from _shared(jobs, on, resamples, seed, max(1, threads // len(on)), watch)
+    yield from _shared(jobs, on, resamples, seed, max(1, threads // len(on)), progress)
 
 
 def _shared(
-    jobs: Sequence[Job], on: Sequence[str], resamples: int, seed: int, threads: int, watch: Watch
+    jobs: Sequence[Job],
+    on: Sequence[str],
+    resamples: int,
+    seed: int,
+    threads: int,
+    progress: Progress,
 ) -> Iterator[tuple[Job, TaskScore]]:
     from concurrent.futures import ProcessPoolExecutor, as_completed
     from concurrent.futures.process import BrokenProcessPool
@@ -106,14 +111,14 @@ def _shared(
     for device in on:
         free.put(device)
     done = 0
-    watch("official probe", done, len(jobs))
+    progress("official probe", done, len(jobs))
     with ProcessPoolExecutor(len(on), context, _settle, (free, threads)) as pool:
         waiting = {pool.submit(_work, _portable(job), resamples, seed): job for job in jobs}
         try:
             for future in as_completed(waiting):
                 job, found = waiting[future], future.result()
                 done += 1
-                watch("official probe", done, len(jobs))
+                progress("official probe", done, len(jobs))
                 yield job, found
         except BrokenProcessPool:
             raise ConfigError(
@@ -138,9 +143,9 @@ def _work(job: Job, resamples: int, seed: int) -> TaskScore:
     return _train(job, _mine["device"], resamples, seed, silent)
 
 
-def _train(job: Job, device: str, resamples: int, seed: int, watch: Watch) -> TaskScore:
+def _train(job: Job, device: str, resamples: int, seed: int, progress: Progress) -> TaskScore:
     def named(stage: str, done: int, total: int) -> None:
-        watch(job.name, done, total)
+        progress(job.name, done, total)
 
     return answer(
         job.question,
@@ -149,7 +154,7 @@ def _train(job: Job, device: str, resamples: int, seed: int, watch: Watch) -> Ta
         resamples=resamples,
         seed=seed,
         device=device,
-        watch=named,
+        progress=named,
     )
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any, Protocol, cast, runtime_checkable
 
-from clickprint.core.progress import Watch
+from clickprint.core.progress import Progress
 
 QUIET_SECONDS = 10.0  # between two plain lines of one stage
 
@@ -23,18 +23,18 @@ class Stream(Protocol):
 
 
 @contextmanager
-def progress(stream: Stream | None = None) -> Iterator[Watch]:
+def progress_bars(stream: Stream | None = None) -> Iterator[Progress]:
     """A Watch that draws while the block runs; a stage that reports twice with equal name moves one bar."""
     stream = sys.stderr if stream is None else stream
     if stream.isatty():
-        with _bars(stream) as watch:
-            yield watch
+        with _bars(stream) as progress:
+            yield progress
     else:
         yield Lines(stream)
 
 
 @contextmanager
-def _bars(stream: Stream) -> Iterator[Watch]:
+def _bars(stream: Stream) -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -62,14 +62,14 @@ def _bars(stream: Stream) -> Iterator[Watch]:
         redirect_stdout=sys.stdout.isatty(),
     ) as bars:
 
-        def watch(stage: str, done: int, total: int) -> None:
+        def progress(stage: str, done: int, total: int) -> None:
             if stage not in stages:
                 stages[stage] = bars.add_task(stage, total=total or None)
             bars.update(stages[stage], completed=done, total=total or None)
             if total and done >= total:
                 bars.remove_task(stages.pop(stage))
 
-        yield watch
+        yield progress
 
 
 class Lines:

@@ -12,14 +12,14 @@ from typing import Any
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError
 from clickprint.core.options import options as typed_options
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.data.adapters import DATASETS, reader
 from clickprint.data.engine import DuckDB, Engine
 from clickprint.work.facts import code
 from clickprint.work.folder import cache, digest, locked, stamp
 
 # What a reader is given by its caller; everything else in its signature is an option.
-GIVEN = ("out", "engine", "watch")
+GIVEN = ("out", "engine", "progress")
 # Where the options of a reader that takes any stand.
 DIALS = {"synthetic": "clickprint.data.synthetic:shop_of"}
 
@@ -76,11 +76,11 @@ def needs_path(name: str) -> bool:
     return takes_path(name) and fetcher(name) is None
 
 
-def fetched(name: str, fetch: Callable[[Path], Path], watch: Watch = silent) -> Path:
+def fetched(name: str, fetch: Callable[[Path], Path], progress: Progress = silent) -> Path:
     """A source's files, fetched once to the cache."""
     folder = cache() / "sources" / name
     with locked(folder.with_suffix(".lock"), wait=True):
-        watch(f"fetch {name}", 0, 0)
+        progress(f"fetch {name}", 0, 0)
         return fetch(folder)
 
 
@@ -91,14 +91,14 @@ def dataset(
     *,
     out: Path | None = None,
     engine: Engine | None = None,
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> Dataset:
     """The log `name` in the canonical form, in `out`, or else in the cache, where it is read once for equal options, files and code.
 
     Raises ConfigError for an unknown name or option, or a path too much or too few, and what the reader raises.
     """
     read = reader(name)
-    path, options = _checked(name, path, options or {}, watch)
+    path, options = _checked(name, path, options or {}, progress)
     arguments = [] if path is None else [path]
     with ExitStack() as stack:
         if out is None:
@@ -113,7 +113,7 @@ def dataset(
             stack.enter_context(locked(out.with_suffix(".lock"), wait=True))
             if (out / "manifest.json").is_file():
                 return Dataset.open(out)
-        given = {"engine": engine or stack.enter_context(DuckDB()), "watch": watch}
+        given = {"engine": engine or stack.enter_context(DuckDB()), "progress": progress}
         taken = inspect.signature(read).parameters
         return read(*arguments, out, **{k: v for k, v in given.items() if k in taken}, **options)
 
@@ -125,7 +125,7 @@ def append(
     options: Mapping[str, Any],
     *,
     engine: Engine,
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> Dataset:
     """Adds the log `name` to the dataset in `folder` (data.append), which no other process may be appending to.
 
@@ -135,13 +135,13 @@ def append(
 
     folder = Path(folder).resolve()
     Dataset.open(folder)  # where there is none, no lock is left
-    path, options = _checked(name, path, options, watch)
+    path, options = _checked(name, path, options, progress)
     with locked(folder.with_name(f".{folder.name}.lock")):
-        return add(folder, name, path, options, engine=engine, watch=watch)
+        return add(folder, name, path, options, engine=engine, progress=progress)
 
 
 def _checked(
-    name: str, path: Path | None, options: Mapping[str, Any], watch: Watch
+    name: str, path: Path | None, options: Mapping[str, Any], progress: Progress
 ) -> tuple[Path | None, dict[str, Any]]:
     """A reader's path (fetched, where it can be and none is named) and its options."""
     faults: list[str] = []
@@ -150,7 +150,7 @@ def _checked(
         raise ConfigError("; ".join(faults))
     if takes_path(name):
         if path is None and (fetch := fetcher(name)) is not None:
-            path = fetched(name, fetch, watch)
+            path = fetched(name, fetch, progress)
         if path is None:
             raise ConfigError(f"{name} reads files: name their path")
         path = expanded(path)

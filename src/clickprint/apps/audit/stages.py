@@ -14,7 +14,7 @@ from clickprint.apps.audit.figures import PICTURES
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import write_text
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.time import SECOND, Time, Window
 from clickprint.data.adapters import challenge
 from clickprint.data.audit import Finding
@@ -107,7 +107,7 @@ def audit(
     json_file: Path | None = None,
     memory: str | None = None,
     threads: int | None = None,
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> int:
     """Audits, prints what was found, writes audit.html in `out` and the JSON; 1 where there is a leak. Raises DataError, ConfigError."""
     from clickprint.apps.audit import terminal as terminal_audit
@@ -116,7 +116,7 @@ def audit(
         engine = stack.enter_context(DuckDB(memory=memory, threads=threads))
         scratch = Path(stack.enter_context(TemporaryDirectory(prefix="clickprint-")))
         found, page = examine(
-            source, splits, profiles, engine, scratch, pictures=out is not None, watch=watch
+            source, splits, profiles, engine, scratch, pictures=out is not None, progress=progress
         )
     terminal_audit.show(found)
     if json_file:
@@ -136,13 +136,13 @@ def examine(
     scratch: Path,
     *,
     pictures: bool = False,
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> tuple[Audit, str]:
     """The audit, and its page where pictures are wanted. `scratch` is an empty folder."""
     opened = _open(source, engine)
     sections, shape, log = list[Section](), None, opened.log
     if log is not None:
-        findings, shape = audit_log(log, written=opened.written, watch=watch)
+        findings, shape = audit_log(log, written=opened.written, progress=progress)
         sections.append(Section.of("log", findings))
     cuts: list[Parts] = []
     made: Split | None = None
@@ -158,18 +158,20 @@ def examine(
             )
             made = made or made_
         elif spec == "leave-one-out":
-            section, parts = _last(opened, watch)
+            section, parts = _last(opened, progress)
         else:
             section, parts = _files(
-                Path(spec), opened, engine, scratch / f"split-{len(cuts)}", watch
+                Path(spec), opened, engine, scratch / f"split-{len(cuts)}", progress
             )
         sections.append(section)
         if parts is not None:
             cuts.append(parts)
     for folder in profiles:
-        sections.append(Section.of(f"profiles {folder}", _profiles(folder, opened, cuts, watch)))
+        sections.append(
+            Section.of(f"profiles {folder}", _profiles(folder, opened, cuts, progress))
+        )
     found = Audit(opened.said, tuple(sections))
-    return found, _page(found, log, made, shape, watch) if pictures else ""
+    return found, _page(found, log, made, shape, progress) if pictures else ""
 
 
 # -- what is looked at ------------------------------------------------------------------------------------------------------------
@@ -297,22 +299,22 @@ def _needed(opened: _Opened, spec: str) -> EventLog:
     return opened.log
 
 
-def _last(opened: _Opened, watch: Watch) -> tuple[Section, Parts]:
+def _last(opened: _Opened, progress: Progress) -> tuple[Section, Parts]:
     log = _needed(opened, "leave-one-out")
     parts = of_last(log)
-    findings, prints = audit_parts(parts, made_elsewhere=False, watch=watch)
+    findings, prints = audit_parts(parts, made_elsewhere=False, progress=progress)
     findings += audit_last(parts, clock=log.manifest.time == "clock")
     return Section.of("split leave-one-out", findings, prints), parts
 
 
 def _files(
-    folder: Path, opened: _Opened, engine: Engine, scratch: Path, watch: Watch
+    folder: Path, opened: _Opened, engine: Engine, scratch: Path, progress: Progress
 ) -> tuple[Section, Parts]:
     scratch.mkdir()
     parts, findings = open_files(folder, engine, scratch)
     if opened.dataset is not None and opened.log is not None and parts.items:
         parts = replace(parts, known=opened.log.items)
-    found, prints = audit_parts(parts, made_elsewhere=True, watch=watch)
+    found, prints = audit_parts(parts, made_elsewhere=True, progress=progress)
     findings += found
     same = (
         opened.dataset is None
@@ -324,7 +326,9 @@ def _files(
     return Section.of(f"split {folder}", findings, prints), parts
 
 
-def _profiles(folder: Path, opened: _Opened, cuts: Sequence[Parts], watch: Watch) -> list[Finding]:
+def _profiles(
+    folder: Path, opened: _Opened, cuts: Sequence[Parts], progress: Progress
+) -> list[Finding]:
     """Against the windows of the last split by time; a log that was cut is read together with its target files."""
     if opened.log is None:
         raise ConfigError(
@@ -332,7 +336,7 @@ def _profiles(folder: Path, opened: _Opened, cuts: Sequence[Parts], watch: Watch
         )
     dated = [p for p in cuts if p.bounds is not None]
     if not dated:
-        return audit_profiles(folder, opened.log, None, watch=watch)
+        return audit_profiles(folder, opened.log, None, progress=progress)
     parts, log = dated[-1], opened.log
     assert parts.bounds is not None
     windows = Window(parts.bounds[0], parts.bounds[1]), Window(parts.bounds[1], parts.bounds[2])
@@ -341,20 +345,20 @@ def _profiles(folder: Path, opened: _Opened, cuts: Sequence[Parts], watch: Watch
             log,
             events=log.engine.view(" UNION ALL ".join(f"SELECT * FROM {p}" for p in parts.three)),
         )
-    return audit_profiles(folder, log, windows, log_attributes(log), watch=watch)
+    return audit_profiles(folder, log, windows, log_attributes(log), progress=progress)
 
 
 # -- the page ---------------------------------------------------------------------------------------------------------------------
 
 
 def _page(
-    found: Audit, log: EventLog | None, made: Split | None, shape: Shape | None, watch: Watch
+    found: Audit, log: EventLog | None, made: Split | None, shape: Shape | None, progress: Progress
 ) -> str:
     """One HTML file that opens without a network. Equal input, equal bytes; every text is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    watch("pictures", 0, 0)
+    progress("pictures", 0, 0)
     shown = []
     if log is not None and shape is not None:
         whole = overview(log, made)

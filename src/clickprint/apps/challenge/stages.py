@@ -16,7 +16,7 @@ from clickprint.core.events import REQUIRED, Role
 from clickprint.core.files import write_text
 from clickprint.core.items import AttributeKind
 from clickprint.core.profiles import Profiles, problems
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
 from clickprint.core.time import Time, Window, show
 from clickprint.data.adapters import challenge
@@ -42,11 +42,15 @@ PLACEHOLDER = "placeholder"  # the organisers' files end with it
 
 
 def split(
-    data: Path, *, memory: str | None = None, threads: int | None = None, watch: Watch = silent
+    data: Path,
+    *,
+    memory: str | None = None,
+    threads: int | None = None,
+    progress: Progress = silent,
 ) -> challenge.SplitFacts:
     """Cuts the log in place and says where. Raises DataError."""
     with DuckDB(memory=memory, threads=threads) as engine:
-        facts = challenge.split(data, engine, watch=watch)
+        facts = challenge.split(data, engine, progress=progress)
     print(
         f"end {show(facts.end)}, training window from {show(facts.train_start)}, validation window from {show(facts.validation_start)}"
     )
@@ -55,7 +59,7 @@ def split(
     return facts
 
 
-def baseline(
+def reference(
     data: Path,
     out: Path,
     *,
@@ -65,7 +69,7 @@ def baseline(
     all_events: bool = False,
     memory: str | None = None,
     threads: int | None = None,
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> None:
     """The organisers' aggregated features of the relevant clients, in their order of rows; without `all_clients` of those with an event."""
     from clickprint.encoders import encoder
@@ -81,7 +85,7 @@ def baseline(
         if not len(users):
             raise DataError(str(data), ["none of the relevant clients has an event"])
         past = past_of(log, span[1] + 1, users)
-        profiles = counts.fit(past, rng=RNG(0), watch=watch).encode(past)
+        profiles = counts.fit(past, rng=RNG(0), progress=progress).encode(past)
     Profiles(users, profiles.of(users), profiles.blocks).save(out)
     absent = len(relevant) - len(users)
     note = (
@@ -127,7 +131,7 @@ def score(
     threads: int | None = None,
     log_name: str = "clickprint",
     memory: str | None = None,
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> dict[str, float]:
     """Trains a network a task and writes the scores, under the names that were given; the scores of this call.
 
@@ -152,7 +156,7 @@ def score(
         engine = stack.enter_context(DuckDB(memory=memory, threads=threads))
         asked = _questions(data, engine, profiles, list(names.values()))
         jobs = {given: Job(given, asked[task], folder) for given, task in names.items()}
-        for job, one in official(list(jobs.values()), on, resamples=0, watch=watch):
+        for job, one in official(list(jobs.values()), on, resamples=0, progress=progress):
             found[job.name] = one.score
             for number, values in enumerate(one.epochs):
                 log(job.name, number, values)

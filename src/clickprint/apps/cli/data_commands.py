@@ -11,7 +11,7 @@ from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ClickprintError, ConfigError
 from clickprint.core.files import write_text
 from clickprint.core.profiles import problems
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
 from clickprint.data.adapters import card
 from clickprint.work import source as sources
@@ -25,14 +25,18 @@ def read(
     options: Sequence[str] = (),
     memory: str | None = None,
     threads: int | None = None,
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> None:
     """Reads a log to `out` and says what is in it. `options` are texts `key=value` with values as in TOML."""
     from clickprint.data.engine import DuckDB
 
     given = dict(_option(name, text) for text in options)
     with DuckDB(memory=memory, threads=threads) as engine:
-        print(describe(sources.dataset(name, source, given, out=out, engine=engine, watch=watch)))
+        print(
+            describe(
+                sources.dataset(name, source, given, out=out, engine=engine, progress=progress)
+            )
+        )
 
 
 def append(
@@ -43,7 +47,7 @@ def append(
     options: Sequence[str] = (),
     memory: str | None = None,
     threads: int | None = None,
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> None:
     """Adds new days to a dataset and says what is in it now."""
     from clickprint.data.engine import DuckDB
@@ -51,7 +55,7 @@ def append(
     before = Dataset.open(folder).manifest
     given = dict(_option(name, text) for text in options)
     with DuckDB(memory=memory, threads=threads) as engine:
-        found = sources.append(folder, name, source, given, engine=engine, watch=watch)
+        found = sources.append(folder, name, source, given, engine=engine, progress=progress)
     m = found.manifest
     print(
         f"{m.events - before.events:,} events of {len(m.days) - len(before.days)} days appended\n{describe(found)}"

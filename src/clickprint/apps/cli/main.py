@@ -121,11 +121,11 @@ def run(
     from clickprint.apps.run.stages import FIRST
     from clickprint.apps.run.stages import run as run_recipe
     from clickprint.apps.run.terminal import show
-    from clickprint.work.progress import progress
+    from clickprint.work.progress import progress_bars
 
     found = load(recipe)
     folder = out or Path("runs") / found.name
-    with progress() as watch:
+    with progress_bars() as progress:
         run_recipe(
             found,
             folder,
@@ -135,7 +135,7 @@ def run(
             accelerator=accelerator,
             devices=",".join(devices),
             skip_official=skip_official,
-            watch=watch,
+            progress=progress,
             show=lambda board, notes: show(board, notes=notes, words=notes[0] != FIRST),
         )
     print(f"board: {folder / 'board.csv'}\nreport: {folder / 'report.html'}")
@@ -174,11 +174,11 @@ def scale(
     from clickprint.apps.scale.figures import show
     from clickprint.apps.scale.recipe import load
     from clickprint.apps.scale.stages import study
-    from clickprint.work.progress import progress
+    from clickprint.work.progress import progress_bars
 
     found = load(recipe)
     folder = out or Path("runs") / found.name
-    with progress() as watch:
+    with progress_bars() as progress:
         ladder = study(
             found,
             folder,
@@ -186,7 +186,7 @@ def scale(
             memory=memory,
             threads=threads,
             accelerator=accelerator,
-            watch=watch,
+            progress=progress,
         )
     show(ladder)
     print(f"table: {folder / 'scaling.csv'}\npicture: {folder / 'scaling.svg'}")
@@ -234,11 +234,11 @@ def rank(
     from clickprint.apps.rank.recipe import load
     from clickprint.apps.rank.stages import rank as rank_models
     from clickprint.apps.rank.table import show
-    from clickprint.work.progress import progress
+    from clickprint.work.progress import progress_bars
 
     found = load(recipe)
     folder = out or Path("runs") / found.name
-    with progress() as watch:
+    with progress_bars() as progress:
         table = rank_models(
             found,
             folder,
@@ -249,7 +249,7 @@ def rank(
             memory=memory,
             threads=threads,
             accelerator=accelerator,
-            watch=watch,
+            progress=progress,
         )
     show(table)
     print(f"table: {folder / table.stage}.md\npicture: {folder / table.stage}.svg")
@@ -314,10 +314,12 @@ def read(
         How many cores the engine uses [default: all] (or CLICKPRINT_THREADS).
     """
     from clickprint.apps.cli import data_commands as verbs
-    from clickprint.work.progress import progress
+    from clickprint.work.progress import progress_bars
 
-    with progress() as watch:
-        verbs.read(name, source, out=out, options=set, memory=memory, threads=threads, watch=watch)
+    with progress_bars() as progress:
+        verbs.read(
+            name, source, out=out, options=set, memory=memory, threads=threads, progress=progress
+        )
 
 
 @app.command
@@ -349,11 +351,11 @@ def append(
         How many cores the engine uses [default: all] (or CLICKPRINT_THREADS).
     """
     from clickprint.apps.cli import data_commands as verbs
-    from clickprint.work.progress import progress
+    from clickprint.work.progress import progress_bars
 
-    with progress() as watch:
+    with progress_bars() as progress:
         verbs.append(
-            dataset, name, source, options=set, memory=memory, threads=threads, watch=watch
+            dataset, name, source, options=set, memory=memory, threads=threads, progress=progress
         )
 
 
@@ -402,9 +404,9 @@ def prepare(
     """
     from clickprint.apps.prepare.stages import prepare as make
     from clickprint.apps.prepare.stages import summary
-    from clickprint.work.progress import progress
+    from clickprint.work.progress import progress_bars
 
-    with progress() as watch:
+    with progress_bars() as progress:
         facts = make(
             dataset,
             out,
@@ -416,7 +418,7 @@ def prepare(
             fields=fields,
             memory=memory,
             threads=threads,
-            watch=watch,
+            progress=progress,
         )
     print(summary(facts, out))
 
@@ -513,9 +515,9 @@ def audit(
         How many cores the engine uses [default: all] (or CLICKPRINT_THREADS).
     """
     from clickprint.apps.audit.stages import audit as examine
-    from clickprint.work.progress import progress
+    from clickprint.work.progress import progress_bars
 
-    with progress() as watch:
+    with progress_bars() as progress:
         return examine(
             dataset,
             splits=split,
@@ -524,7 +526,7 @@ def audit(
             json_file=json,
             memory=memory,
             threads=threads,
-            watch=watch,
+            progress=progress,
         )
 
 
@@ -568,9 +570,9 @@ def export_challenge(
         How many cores the engine uses [default: all] (or CLICKPRINT_THREADS).
     """
     from clickprint.apps.export import stages as exports
-    from clickprint.work.progress import progress
+    from clickprint.work.progress import progress_bars
 
-    with progress() as watch:
+    with progress_bars() as progress:
         exports.challenge(
             dataset,
             out,
@@ -579,7 +581,7 @@ def export_challenge(
             deny=deny,
             memory=memory,
             threads=threads,
-            watch=watch,
+            progress=progress,
         )
 
 
@@ -621,9 +623,9 @@ def export_recbole(
         How many cores the engine uses [default: all] (or CLICKPRINT_THREADS).
     """
     from clickprint.apps.export import stages as exports
-    from clickprint.work.progress import progress
+    from clickprint.work.progress import progress_bars
 
-    with progress() as watch:
+    with progress_bars() as progress:
         exports.recbole(
             dataset,
             out,
@@ -634,7 +636,7 @@ def export_recbole(
             anchor=anchor,
             memory=memory,
             threads=threads,
-            watch=watch,
+            progress=progress,
         )
 
 
@@ -654,10 +656,10 @@ def challenge_split(
         How many cores the engine uses [default: all] (or CLICKPRINT_THREADS).
     """
     from clickprint.apps.challenge import stages as challenge
-    from clickprint.work.progress import progress
+    from clickprint.work.progress import progress_bars
 
-    with progress() as watch:
-        challenge.split(data, memory=memory, threads=threads, watch=watch)
+    with progress_bars() as progress:
+        challenge.split(data, memory=memory, threads=threads, progress=progress)
 
 
 @challenge_app.command(name="baseline")
@@ -695,12 +697,19 @@ def challenge_baseline(
         How many cores the engine uses [default: all] (or CLICKPRINT_THREADS).
     """
     from clickprint.apps.challenge import stages as challenge
-    from clickprint.work.progress import progress
+    from clickprint.work.progress import progress_bars
 
     rows = {"all_clients": all_clients, "all_events": all_events}
-    with progress() as watch:
-        challenge.baseline(
-            data, out, days=days, top=top, **rows, memory=memory, threads=threads, watch=watch
+    with progress_bars() as progress:
+        challenge.reference(
+            data,
+            out,
+            days=days,
+            top=top,
+            **rows,
+            memory=memory,
+            threads=threads,
+            progress=progress,
         )
 
 
@@ -765,11 +774,11 @@ def challenge_score(
         How much memory the tables' engine may hold, such as 2GB (or CLICKPRINT_MEMORY).
     """
     from clickprint.apps.challenge import stages as challenge
-    from clickprint.work.progress import progress
+    from clickprint.work.progress import progress_bars
 
     if num_workers is not None and num_workers < 0:
         raise ConfigError(f"--num-workers: found {num_workers}, expected 0 (all cores) or more")
-    with progress() as watch:
+    with progress_bars() as progress:
         challenge.score(
             data,
             folder,
@@ -781,7 +790,7 @@ def challenge_score(
             threads=num_workers or None,
             log_name=log_name,
             memory=memory,
-            watch=watch,
+            progress=progress,
         )
 
 

@@ -45,11 +45,11 @@ def _run(
 ) -> None:
     from clickprint.apps.next.recipe import load
     from clickprint.apps.next.stages import Run
-    from clickprint.work.progress import progress
+    from clickprint.work.progress import progress_bars
 
     recipe = load(params, log=log)
-    with progress() as watch:
-        print(work(Run(recipe, out, str(params), log, memory, threads, watch)))
+    with progress_bars() as progress:
+        print(work(Run(recipe, out, str(params), log, memory, threads, progress)))
 
 
 def perform(stage: str, run: Any) -> str:

@@ -10,7 +10,7 @@ from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError
 from clickprint.core.events import Role
 from clickprint.core.ids import text_ids
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.data.engine import DuckDB
 from clickprint.data.export.anonymise import Anonymise
 from clickprint.data.export.challenge import export_challenge
@@ -27,7 +27,7 @@ def challenge(
     deny: Path | None = None,
     memory: str | None = None,
     threads: int | None = None,
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> None:
     """Writes a dataset as the challenge's directory; anonymised where a key is given."""
     if horizon < 1:
@@ -46,7 +46,7 @@ def challenge(
             relevant=dataset.population,
             horizon_days=horizon,
             anonymise=anonymise,
-            watch=watch,
+            progress=progress,
         )
     _say(out, made.rows, made.left_out, made.filled)
     print(f"training window {made.train}, validation window {made.valid}")
@@ -63,7 +63,7 @@ def recbole(
     anchor: str = Role.BUY.value,
     memory: str | None = None,
     threads: int | None = None,
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> None:
     """Writes a dataset as RecBole's atomic files."""
     if horizon < 1:
@@ -77,7 +77,7 @@ def recbole(
             "horizon_days": horizon,
             "anchor": _role(anchor, "--anchor"),
         }
-        made = export_recbole(log, out, name, **options, watch=watch)  # type: ignore[arg-type]
+        made = export_recbole(log, out, name, **options, progress=progress)  # type: ignore[arg-type]
     _say(out, made.rows, made.left_out)
 
 

@@ -34,7 +34,7 @@ from clickprint.apps.next.stages import (
     read_example,
     write_example,
 )
-from clickprint.apps.next.validate import RANKER, _json, best_bar, compared, scored, table_csv
+from clickprint.apps.next.validate import RANKER, _json, best_baseline, compared, scored, table_csv
 from clickprint.apps.rank.table import Grid
 from clickprint.apps.scale.figures import alone
 from clickprint.core.errors import ConfigError, DataError
@@ -75,14 +75,14 @@ def evaluate(run: Run, windows: int | None = None) -> str:
                 folder / PROFILES, digest(inputs, oldest), partial(_profiler, run, log, oldest)
             )
             for done, each in enumerate(asked):
-                run.watch("windows", done, count)
+                run.progress("windows", done, count)
                 place = folder / "windows" / day(each.valid.start)
                 make_folder(
                     place,
                     digest(inputs, each.json()),
                     partial(_window, run, log, each, folder / "learned", inputs),
                 )
-            run.watch("windows", count, count)
+            run.progress("windows", count, count)
         scores = [_read(folder / "windows" / day(each.valid.start)) for each in asked]
         return write(run, folder, [s for s, _ in scores], [a for _, a in scores])
 
@@ -110,20 +110,20 @@ def _window(
         )
         taught.append(read_example(place))
     start = asked.valid.start
-    watch = run.said(start)
+    progress = run.said(start)
     fitted = funnel.fit(
-        run.recipe.next, taught, rng=run.rng("fit"), profiles=profiles, watch=watch
+        run.recipe.next, taught, rng=run.rng("fit"), profiles=profiles, progress=progress
     )
     del taught
     past, truth = past_of(log, start), bought(log, asked.valid)
     pairs = make_candidates(run, past)
-    advice = fitted.advise(past, pairs, watch=watch)
-    found = scored(past, start, truth, pairs, advice, run.recipe.next, run, watch)
+    plan = fitted.plan(past, pairs, progress=progress)
+    found = scored(past, start, truth, pairs, plan, run.recipe.next, run, progress)
     pq.write_table(
         pa.table({"user": found.users, **{f"score {n}": v for n, v in found.values.items()}}),
         part / "scores.parquet",
     )
-    calibrated = bins(advice.chance, np.isin(past.users, truth.users))
+    calibrated = bins(plan.propensity, np.isin(past.users, truth.users))
     about = {
         "start": start,
         "from": day(start),
@@ -184,7 +184,7 @@ def write(
 ) -> str:
     """table.md, table.csv, results.json and two pictures; what a person is told."""
     lines, gaps = compared(scores, run.recipe.next.users)
-    best = best_bar(lines)
+    best = best_baseline(lines)
     words = _words(run, lines, gaps, best, abouts)
     grids = _grids(lines, gaps, abouts)
     title = f"Next purchase, rolling: {run.recipe.log}"

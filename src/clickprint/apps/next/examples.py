@@ -11,7 +11,7 @@ from clickprint.core.ids import NONE
 from clickprint.core.items import AttributeKind
 from clickprint.data.engine import name
 from clickprint.data.log import EventLog
-from clickprint.recommenders.funnel import Advice
+from clickprint.recommenders.funnel import Plan
 from clickprint.recommenders.pairs import Bought
 
 SHOWN = 10  # items of a list
@@ -49,11 +49,11 @@ def titles(log: EventLog, items: Int64[np.ndarray, "N"]) -> dict[int, str]:
 
 
 def examples(
-    log: EventLog, advice: Advice, rows: Sequence[int], truth: Bought | None = None
+    log: EventLog, plan: Plan, rows: Sequence[int], truth: Bought | None = None
 ) -> list[dict[str, Any]]:
     """The lists of the users at these places; with `truth` also what they bought, and which of the list's items."""
-    users = advice.lists.users[list(rows)]
-    lists = [items[items != NONE] for items in advice.lists.items[list(rows)]]
+    users = plan.lists.users[list(rows)]
+    lists = [items[items != NONE] for items in plan.lists.items[list(rows)]]
     bought = [_bought(truth, int(u)) for u in users] if truth is not None else []
     called, said = (
         outside(log, "user", users),
@@ -63,8 +63,8 @@ def examples(
     for n, row in enumerate(rows):
         one: dict[str, Any] = {
             "user": called[int(users[n])],
-            "chance": float(advice.chance[row]),
-            "expected": float(advice.expected[row]),
+            "propensity": float(plan.propensity[row]),
+            "expected": float(plan.expected[row]),
             "list": [
                 {"title": said[int(i)], "bought": bool(bought) and int(i) in bought[n]}
                 for i in lists[n][:SHOWN]
@@ -87,10 +87,10 @@ def _bought(truth: Bought, user: int) -> Int64[np.ndarray, "N"]:
     )
 
 
-def telling(advice: Advice, recall: Mapping[int, float]) -> list[int]:
+def telling(plan: Plan, recall: Mapping[int, float]) -> list[int]:
     """Places of buyers whose lists show the span: the best recall, the middle one, the worst; equal ones by chance, the likeliest first."""
-    rows = [r for r, u in enumerate(advice.lists.users.tolist()) if u in recall]
-    rows.sort(key=lambda r: (-recall[int(advice.lists.users[r])], -advice.chance[r], r))
+    rows = [r for r, u in enumerate(plan.lists.users.tolist()) if u in recall]
+    rows.sort(key=lambda r: (-recall[int(plan.lists.users[r])], -plan.propensity[r], r))
     if not rows:
         return []
     return list(dict.fromkeys([rows[0], rows[len(rows) // 2], rows[-1]]))[:LISTS]

@@ -176,19 +176,19 @@ def calibration(bins: Sequence[Mapping[str, int | float]]) -> "Figure | None":
         return None
     drawn = _blank(4.2)
     ax = drawn.subplots()
-    chance, bought = (np.array([b[k] for b in bins]) for k in ("chance", "bought"))
-    most = max(chance.max(), bought.max(), 1e-6) * 1.08
+    propensity, bought = (np.array([b[k] for b in bins]) for k in ("propensity", "bought"))
+    most = max(propensity.max(), bought.max(), 1e-6) * 1.08
     ax.plot([0, most], [0, most], color=SOFT, linewidth=1, linestyle=(0, (3, 3)))
     spread = 1.96 * np.sqrt(bought * (1 - bought) / np.array([b["users"] for b in bins]))
     ax.vlines(
-        chance,
+        propensity,
         np.maximum(bought - spread, 0),
         bought + spread,
         color=COLOURS[0],
         alpha=0.55,
         linewidth=2.2,
     )
-    ax.plot(chance, bought, "o", color=COLOURS[0], markersize=5)
+    ax.plot(propensity, bought, "o", color=COLOURS[0], markersize=5)
     ax.set_aspect("equal")
     for axis in (ax.xaxis, ax.yaxis):
         _scores_axis(axis)

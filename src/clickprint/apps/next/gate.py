@@ -89,18 +89,18 @@ class Bin(NamedTuple):
     """Users of about the same chance: how many, their mean chance, the share who bought."""
 
     users: int
-    chance: float
+    propensity: float
     bought: float
 
 
-def bins(chance: Float64[np.ndarray, "U"], bought: Bool[np.ndarray, "U"]) -> list[Bin]:
+def bins(propensity: Float64[np.ndarray, "U"], bought: Bool[np.ndarray, "U"]) -> list[Bin]:
     """Up to BINS bins of as many users each, lowest chance first; empty ones are left out."""
-    order = np.argsort(chance, kind="stable")
+    order = np.argsort(propensity, kind="stable")
     parts = [p for p in np.array_split(order, BINS) if len(p)]
-    return [Bin(len(p), float(chance[p].mean()), float(bought[p].mean())) for p in parts]
+    return [Bin(len(p), float(propensity[p].mean()), float(bought[p].mean())) for p in parts]
 
 
 def off(found: list[Bin]) -> float:
     """The expected calibration error: how far chances are from shares, the mean over users."""
     total = sum(b.users for b in found)
-    return sum(b.users * abs(b.chance - b.bought) for b in found) / max(total, 1)
+    return sum(b.users * abs(b.propensity - b.bought) for b in found) / max(total, 1)

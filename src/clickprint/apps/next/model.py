@@ -25,7 +25,7 @@ ANSWER = {
     "item": "long",
     "rank": "long",
     "score": "double",
-    "chance": "double",
+    "propensity": "double",
     "expected": "double",
 }
 
@@ -46,7 +46,7 @@ def schema(asked: "pandas.DataFrame") -> tuple[dict[str, str], dict[str, str]]:
     return {n: "long" if n in ("user", "item") else "float" for n in asked.columns}, ANSWER
 
 
-class Advisor:
+class Planner:
     """The fitted model behind MLflow's `predict`."""
 
     def __init__(self, fitted: FittedNext) -> None:
@@ -75,11 +75,11 @@ class Advisor:
             "item": found.lists.items[row, place],
             "rank": place.astype(np.int64) + 1,
             "score": found.lists.scores[row, place].astype(np.float64),
-            "chance": found.chance[row],
+            "propensity": found.propensity[row],
             "expected": found.expected[row],
         }
         return pandas.DataFrame(answer)
 
 
-def _load_pyfunc(path: str) -> Advisor:
-    return Advisor(FittedNext.load(Path(path) / FITTED))
+def _load_pyfunc(path: str) -> Planner:
+    return Planner(FittedNext.load(Path(path) / FITTED))

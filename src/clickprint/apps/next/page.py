@@ -23,7 +23,7 @@ from clickprint.core.files import write_text
 from clickprint.core.time import DAY, show
 from clickprint.data.overview import Overview, funnel
 from clickprint.recommenders.funnel import FittedNext, retrievers
-from clickprint.recommenders.propensity import Chance
+from clickprint.recommenders.propensity import Propensity
 from clickprint.recommenders.ranker import Ranker
 from clickprint.report.figure import LOG_PICTURES, Drawn, draw
 from clickprint.tasks.board import figure, gap_text
@@ -64,7 +64,7 @@ def report(run: Run) -> str:
 
 
 def write(run: Run, folder: Path) -> None:
-    run.watch("report", 0, 3)
+    run.progress("report", 0, 3)
     title = f"Next purchase: {run.recipe.log}"
     parts, said = _parts(run), _said(run)
     (folder / "plots").mkdir()
@@ -72,12 +72,12 @@ def write(run: Run, folder: Path) -> None:
         for n, (_, drawn) in enumerate(part.pictures, 1):
             (folder / "plots" / f"{part.id}-{n}.png").write_bytes(drawn.png)
     write_text(folder / "index.html", page(title, said, parts))
-    run.watch("report", 1, 3)
+    run.progress("report", 1, 3)
     pages = list(slides(title, said, parts))
     pptx(pages, folder / "slides.pptx")
-    run.watch("report", 2, 3)
+    run.progress("report", 2, 3)
     pdf(pages, folder / "slides.pdf")
-    run.watch("report", 3, 3)
+    run.progress("report", 3, 3)
 
 
 def page(title: str, said: Sequence[str], parts: Sequence[Part]) -> str:
@@ -291,9 +291,9 @@ def _algorithms(fitted: FittedNext, results: Mapping[str, Any]) -> Part:
         f"Source {name} (at most {k}): {_doc(source)}"
         for name, (source, k) in retrievers(recipe).items()
     ]
-    lines += [f"Ranker: {_doc(Ranker)}", f"Chance of a user: {_doc(Chance)}"]
+    lines += [f"Ranker: {_doc(Ranker)}", f"Chance of a user: {_doc(Propensity)}"]
     lines.append(
-        f"{len(fitted.ranker.names)} features of a candidate, {len(fitted.chance.names)} of a user."
+        f"{len(fitted.ranker.names)} features of a candidate, {len(fitted.propensity.names)} of a user."
     )
     alone = {
         x.name: x for x in figures.lines_of(results["lines"]) if x.kind in ("source", "ceiling")
@@ -320,7 +320,7 @@ def _algorithms(fitted: FittedNext, results: Mapping[str, Any]) -> Part:
                 fitted.ranker.importance, "share of the gain in the ranker"
             ),
             "what the chance of a user rests on": lambda: figures.importance(
-                fitted.chance.importance, "share of the gain in the chance"
+                fitted.propensity.importance, "share of the gain in the chance"
             ),
         }
     )
@@ -349,7 +349,7 @@ def _parameters(run: Run, fitted: FittedNext) -> Part:
         ]
     kept = {
         **{f"ranker.{k}": v for k, v in asdict(fitted.recipe.ranker).items()},
-        **{f"chance.{k}": v for k, v in asdict(fitted.recipe.chance).items()},
+        **{f"propensity.{k}": v for k, v in asdict(fitted.recipe.propensity).items()},
     }
     kept |= flattened({"sources": fitted.recipe.sources, "windows": asdict(run.recipe.windows)})
     rows = [[(k, ""), (str(v), "")] for k, v in kept.items()]
@@ -401,7 +401,7 @@ def _results(run: Run, results: Mapping[str, Any], gate: Mapping[str, Any]) -> P
         tables.append(
             _example(
                 one,
-                f"predicted for user {one['user']}: chance to buy {figure(one['chance'], 3)}, expected recall {figure(one['expected'], 3)}",
+                f"predicted for user {one['user']}: chance to buy {figure(one['propensity'], 3)}, expected recall {figure(one['expected'], 3)}",
             )
         )
     pictures = _drawn(

@@ -37,29 +37,29 @@ def _predict(run: Run, part: Path) -> None:
     fitted, cutoff = FittedNext.load(run.folder("train") / "fitted"), run.windows().cutoff
     with run.log() as log:
         past = past_of(log, cutoff)
-        advice = fitted.advise(past, pairs_of(run, cutoff), watch=run.said(cutoff))
-        chosen = advice.chosen(run.recipe.next.users)
+        plan = fitted.plan(past, pairs_of(run, cutoff), progress=run.said(cutoff))
+        chosen = plan.chosen(run.recipe.next.users)
         write(
             submission(log, chosen), part, Limits(run.recipe.next.users, run.recipe.next.products)
         )
-        advice.lists.save(part / "lists.parquet")
+        plan.lists.save(part / "lists.parquet")
         worth = {
-            "user": advice.lists.users,
-            "chance": advice.chance,
-            "expected": advice.expected,
-            "worth": advice.chance * advice.expected,
+            "user": plan.lists.users,
+            "propensity": plan.propensity,
+            "expected": plan.expected,
+            "worth": plan.propensity * plan.expected,
         }
         pq.write_table(pa.table(worth), part / "users.parquet", compression="zstd")
-        best = choose(advice.chance, advice.expected, LISTS)
+        best = choose(plan.propensity, plan.expected, LISTS)
         write_text(
             part / "examples.json",
-            json.dumps(examples(log, advice, best.tolist()), indent=1, ensure_ascii=False) + "\n",
+            json.dumps(examples(log, plan, best.tolist()), indent=1, ensure_ascii=False) + "\n",
         )
     about = {
         "from": show(cutoff),
         "before": show(cutoff + run.recipe.next.days * DAY),
         "users": len(chosen.users),
-        "known": len(advice.lists.users),
+        "known": len(plan.lists.users),
         "products": run.recipe.next.products,
     }
     write_text(part / "about.json", json.dumps(about, indent=1) + "\n")

@@ -10,7 +10,7 @@ from clickprint.core.errors import ConfigError
 from clickprint.core.options import fit, part, read_text, refuse, show, toml, unknown, unknown_name
 from clickprint.recommenders.features import FeatureSpec
 from clickprint.recommenders.funnel import DEFAULT, NextPurchase
-from clickprint.recommenders.propensity import Chance
+from clickprint.recommenders.propensity import Propensity
 from clickprint.recommenders.ranker import Ranker
 
 WHERE = "the ones that come with clickprint are in recipes/next/"
@@ -87,7 +87,7 @@ PARTS: Mapping[str, type] = {
     "evaluate": EvaluatePart,
 }
 ASKED = {"days": int, "products": int, "users": int, "linked": bool}
-MADE: Mapping[str, type] = {"features": FeatureSpec, "ranker": Ranker, "chance": Chance}
+MADE: Mapping[str, type] = {"features": FeatureSpec, "ranker": Ranker, "propensity": Propensity}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ from clickprint.apps.next.recipe import NextRecipe, plain
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import write_text
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.ragged import Ragged, starts_of
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY, Time, Window, midnight, parse, show
@@ -162,7 +162,7 @@ class Run:
     log_given: str = ""
     memory: str | None = None
     threads: int | None = None
-    watch: Watch = field(default=silent)
+    progress: Progress = field(default=silent)
 
     def folder(self, stage: str) -> Path:
         return self.out / FOLDERS.get(stage, stage)
@@ -207,7 +207,7 @@ class Run:
             "tune": [plain(recipe.tune), asdict(asked.ranker), asked.products, seed],
             "train": [
                 asdict(asked.ranker),
-                asdict(asked.chance),
+                asdict(asked.propensity),
                 asked.products,
                 asked.users,
                 seed,
@@ -260,9 +260,9 @@ class Run:
     def rng(self, name: str) -> RNG:
         return RNG(self.recipe.seed).child("next").child(name)
 
-    def said(self, time: Time) -> Watch:
+    def said(self, time: Time) -> Progress:
         """A watch whose stages begin with the day."""
-        return lambda stage, done, total: self.watch(f"{day(time)}: {stage}", done, total)
+        return lambda stage, done, total: self.progress(f"{day(time)}: {stage}", done, total)
 
     def make(self, stage: str, make: Callable[[Path], None]) -> str:
         """A stage's folder, unless it is there and of the same; what happened, in words."""
@@ -328,7 +328,7 @@ def _read(run: Run, part: Path) -> None:
         with run.engine() as engine:
             path = Path(data.path) if data.path else None
             sources.dataset(
-                data.source, path, data.options, out=part, engine=engine, watch=run.watch
+                data.source, path, data.options, out=part, engine=engine, progress=run.progress
             )
     write_text(part / ASKED, run._asked())
 
@@ -339,7 +339,7 @@ def split(run: Run) -> str:
 
 
 def _split(run: Run, part: Path) -> None:
-    run.watch("split", 0, 0)
+    run.progress("split", 0, 0)
     with run.log() as log:
         log.manifest.need_clock("windows of days")
         span = log.span()
@@ -369,7 +369,11 @@ def make_candidates(run: Run, past: LogPast, truth: Bought | None = None) -> Pai
     """Of everybody, or, to learn from, of those who bought."""
     users = None if truth is None else np.intersect1d(truth.users, past.users)
     return funnel.candidates(
-        past, run.recipe.next, rng=run.rng("candidates"), users=users, watch=run.said(past.cutoff)
+        past,
+        run.recipe.next,
+        rng=run.rng("candidates"),
+        users=users,
+        progress=run.said(past.cutoff),
     )
 
 
@@ -380,9 +384,9 @@ def features(run: Run) -> str:
 
 
 def _profiler(run: Run, log: EventLog, start: Time, part: Path) -> None:
-    watch = run.said(start)
+    progress = run.said(start)
     funnel.profiler(
-        past_of(log, start), run.recipe.next, rng=run.rng("profiles"), watch=watch
+        past_of(log, start), run.recipe.next, rng=run.rng("profiles"), progress=progress
     ).save(part / "fitted")
 
 
@@ -426,7 +430,7 @@ def _each(
                     partial(before, run, log, starts[0]),
                 )
             for done, start in enumerate(starts):
-                run.watch(stage, done, len(starts))
+                run.progress(stage, done, len(starts))
                 make_folder(
                     folder / day(start), digest(inputs, start), partial(make, run, log, start)
                 )
@@ -438,7 +442,7 @@ def _each(
             left = folder / stray
             shutil.rmtree(left) if left.is_dir() else left.unlink()
         write_made_from(folder, {"folder": inputs})
-        run.watch(stage, len(starts), len(starts))
+        run.progress(stage, len(starts), len(starts))
     return str(folder)
 
 
@@ -526,7 +530,11 @@ def train(run: Run) -> str:
 
 def _train(run: Run, part: Path) -> None:
     fitted = funnel.fit(
-        chosen(run), examples(run), rng=run.rng("fit"), profiles=profiles_of(run), watch=run.watch
+        chosen(run),
+        examples(run),
+        rng=run.rng("fit"),
+        profiles=profiles_of(run),
+        progress=run.progress,
     )
     fitted.save(part / "fitted")
     learn = run.windows().learn

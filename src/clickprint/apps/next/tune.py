@@ -49,10 +49,10 @@ def search(run: "Run", folder: Path, inputs: str) -> None:
         _zombies(study)
         done = _complete(study)
         while len(done) < part.trials:
-            run.watch("trials", len(done), part.trials)
+            run.progress("trials", len(done), part.trials)
             _trial(study, len(done), found, base, run)
             done = _complete(study)
-        run.watch("trials", len(done), part.trials)
+        run.progress("trials", len(done), part.trials)
         top = max(done, key=lambda t: (t.value, -t.number))
         best = {
             "options": _options(top.params, base, part.space),

@@ -33,14 +33,14 @@ from clickprint.apps.next.track import Tracker, tracker
 from clickprint.apps.rank.table import _finite
 from clickprint.core.errors import DataError
 from clickprint.core.files import write_text
-from clickprint.core.progress import Watch
+from clickprint.core.progress import Progress
 from clickprint.core.time import Time, parse
 from clickprint.data.log import EventLog
 from clickprint.data.split import LogPast, past_of
 from clickprint.recommenders import evaluate
 from clickprint.recommenders.evaluate import Scores
 from clickprint.recommenders.features import Facts
-from clickprint.recommenders.funnel import Advice, FittedNext, NextPurchase, candidates
+from clickprint.recommenders.funnel import Plan, FittedNext, NextPurchase, candidates
 from clickprint.recommenders.pairs import Bought, Pairs
 from clickprint.recommenders.retrievers.popular import Popular
 from clickprint.recommenders.windows import bought
@@ -62,7 +62,7 @@ def validate(run: Run) -> str:
 def _validate(run: Run, part: Path) -> None:
     windows, fitted = run.windows(), FittedNext.load(run.folder("train") / "fitted")
     start = windows.valid.start
-    watch = run.said(start)
+    progress = run.said(start)
     with run.log() as log:
         past, truth = past_of(log, start), bought(log, windows.valid)
         if not len(truth.users):
@@ -72,19 +72,19 @@ def _validate(run: Run, part: Path) -> None:
             )
         pairs = pairs_of(run, start)
         begun = perf_counter()
-        advice = fitted.advise(past, pairs, watch=watch)
+        plan = fitted.plan(past, pairs, progress=progress)
         seconds = (perf_counter() - begun) * 1_000 / max(len(past.users), 1)
-        scores = scored(past, start, truth, pairs, advice, fitted.recipe, run, watch)
+        scores = scored(past, start, truth, pairs, plan, fitted.recipe, run, progress)
         known = Facts.of(past, fitted.recipe.features).items
-        facts = Measured(scores, pairs, advice, truth, len(known), seconds)
+        facts = Measured(scores, pairs, plan, truth, len(known), seconds)
         results = facts.results(run, windows)
         write_text(part / "results.json", _json(results))
         write_text(part / "table.csv", table_csv([scores]))
         found = examples(
             log,
-            advice,
+            plan,
             telling(
-                advice,
+                plan,
                 dict(zip(truth.users.tolist(), scores.values[RANKER].tolist(), strict=True)),
             ),
             truth,
@@ -108,22 +108,24 @@ def scored(
     start: Time,
     truth: Bought,
     pairs: Pairs,
-    advice: Advice,
+    plan: Plan,
     recipe: NextPurchase,
     run: Run,
-    watch: Watch,
+    progress: Progress,
 ) -> Scores:
     """Recall of each buyer by every line; limits that are shares of the known users are called so, since their number changes."""
     buyers = np.intersect1d(truth.users, past.users)
-    lists = evaluate.shown(past, buyers, recipe.products, rng=run.rng("bars"), watch=watch)
+    lists = evaluate.shown(past, buyers, recipe.products, rng=run.rng("bars"), progress=progress)
     shares = run.recipe.evaluate.limits
     popular = Popular().best(past)
     found = evaluate.score(
-        start, truth, pairs, popular, recipe, lists=lists, advice=advice, shares=shares
+        start, truth, pairs, popular, recipe, lists=lists, plan=plan, shares=shares
     )
     values = {n: v for n, v in found.values.items() if "@" not in n or n.startswith("ceiling/")}
     for limit, name in limits(recipe.users, shares, len(past.users)):
-        values |= {f"{by}@{name}": found.values[f"{by}@{limit}"] for by in ("product", "chance")}
+        values |= {
+            f"{by}@{name}": found.values[f"{by}@{limit}"] for by in ("product", "propensity")
+        }
     return Scores(start, found.users, values)
 
 
@@ -141,16 +143,16 @@ class Measured:
 
     scores: Scores
     pairs: Pairs
-    advice: Advice
+    plan: Plan
     truth: Bought
     items: int
     seconds: float  # for 1,000 users
 
     def results(self, run: Run, windows: Windows) -> dict[str, Any]:
         lines, gaps = compared([self.scores], run.recipe.next.users)
-        best = best_bar(lines)
+        best = best_baseline(lines)
         calibrated = self.calibrated()
-        lists = self.advice.chosen(run.recipe.next.users)
+        lists = self.plan.chosen(run.recipe.next.users)
         return {
             "log": run.recipe.log,
             "window": _ends(windows.valid),
@@ -170,7 +172,7 @@ class Measured:
         }
 
     def calibrated(self) -> list[Any]:
-        return bins(self.advice.chance, np.isin(self.advice.lists.users, self.truth.users))
+        return bins(self.plan.propensity, np.isin(self.plan.lists.users, self.truth.users))
 
 
 # -- tables -----------------------------------------------------------------------------------------------------------------------
@@ -207,7 +209,7 @@ def compared(scores: Sequence[Scores], users: int) -> tuple[list[Line], list[Pai
         over = ("bar", "next-basket", "source") if one == RANKER else ("bar", "next-basket")
         gaps += [_turned(one, x) for x in against if kind_of(x.name)[0] in over]
     for name in [x.name for x in found if x.name.startswith("product@")]:
-        other = name.replace("product@", "chance@")
+        other = name.replace("product@", "propensity@")
         two = [Scores(s.start, s.users, {n: s.values[n] for n in (name, other)}) for s in scores]
         gaps.append(_turned(name, evaluate.table(two, against=name)[1]))
     return lines, gaps
@@ -222,7 +224,7 @@ def _turned(one: str, line: evaluate.Line) -> Pair:
     )
 
 
-def best_bar(lines: Sequence[Line]) -> str:
+def best_baseline(lines: Sequence[Line]) -> str:
     """The naive bar with the highest recall, the first of equal ones."""
     return max((x for x in lines if x.kind == "bar"), key=lambda x: x.found.value).name
 
@@ -341,7 +343,7 @@ def _gate(
     )
     users, new = (
         facts.scores.users,
-        facts.truth.recall(facts.advice.chosen(run.recipe.next.users), run.recipe.next.products),
+        facts.truth.recall(facts.plan.chosen(run.recipe.next.users), run.recipe.next.products),
     )
     if store is None:
         return verdict(part, rails, users, new, None)
@@ -387,10 +389,10 @@ def _recall_of(
             past,
             recipe,
             rng=replace(run.rng("candidates"), seed=recipe.seed),
-            watch=run.said(past.cutoff),
+            progress=run.said(past.cutoff),
         )
-    advice = champion.advise(past, pairs, watch=run.said(past.cutoff))
-    return facts.truth.recall(advice.chosen(run.recipe.next.users), run.recipe.next.products)
+    plan = champion.plan(past, pairs, progress=run.said(past.cutoff))
+    return facts.truth.recall(plan.chosen(run.recipe.next.users), run.recipe.next.products)
 
 
 # -- MLflow -----------------------------------------------------------------------------------------------------------------------
@@ -400,7 +402,7 @@ def _track(
     run: Run, store: Tracker, part: Path, metrics: Mapping[str, float], gate: Verdict
 ) -> dict[str, Any]:
     """A run with everything, a version of the model in the registry, and the alias where the gate promotes it."""
-    run.watch("tracking", 0, 1)
+    run.progress("tracking", 0, 1)
     name = run.recipe.model
     fingerprint = read_json(run.folder("train") / "about.json")["fingerprint"]
     tags = {
@@ -439,7 +441,7 @@ def _track(
         )
         if gate.promoted:
             store.promote(name, run.recipe.track.alias, version)
-    run.watch("tracking", 1, 1)
+    run.progress("tracking", 1, 1)
     return {
         "run": run_id,
         "model": name,
@@ -453,10 +455,10 @@ def tracked_files(run: Run) -> None:
     file = run.folder("validate") / "tracked.json"
     if not run.recipe.track.on or not file.is_file():
         return
-    run.watch("tracking", 0, 1)
+    run.progress("tracking", 0, 1)
     with tracker(run.out) as store, store.run("", read_json(file)["run"]):
         store.files([run.folder("report"), run.folder("predict")])
-    run.watch("tracking", 1, 1)
+    run.progress("tracking", 1, 1)
 
 
 # -- JSON -------------------------------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from clickprint.core.histories import Histories
 from clickprint.core.ids import each_once
 from clickprint.core.items import AttributeKind
 from clickprint.core.profiles import BLOCKS_FILE, USERS_FILE, VECTORS_FILE, problems
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.time import Window, show
 from clickprint.data import features, parts
 from clickprint.data.engine import Engine, name, open_engine
@@ -58,7 +58,7 @@ def prepare(
     fields: Sequence[str] | None = None,
     memory: str | None = None,
     threads: int | None = None,
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Writes split/, features/, targets/ and histories/ of a dataset's folder to `out`, as far as they are not there; the facts.
 
@@ -99,7 +99,7 @@ def prepare(
                 shards and (shards, engine),
                 code("data"),
             )
-            work = _Work(out, facts, watch)
+            work = _Work(out, facts, progress)
             work.stage(
                 "split",
                 base,
@@ -110,10 +110,12 @@ def prepare(
             if shards is None:
                 users = np.load(out / "split" / USERS_FILE, mmap_mode="r", allow_pickle=False)
                 past = LogPast(cut, train.start, np.asarray(users))
-                stages = _whole(log, past, (train, valid), counts, wanted, watch)
+                stages = _whole(log, past, (train, valid), counts, wanted, progress)
             else:
                 people = None if population is None else out / "split" / POPULATION
-                stages = _sharded(log, cut, people, (train, valid), counts, wanted, shards, watch)
+                stages = _sharded(
+                    log, cut, people, (train, valid), counts, wanted, shards, progress
+                )
             keys = {
                 "features": (counts.days, counts.top, code("profiles")),
                 "targets": (),
@@ -121,7 +123,7 @@ def prepare(
             }
             for stage, make in stages.items():
                 work.stage(stage, digest(base, stage, *keys[stage]), make)
-            watch("prepare", len(STAGES), len(STAGES))
+            progress("prepare", len(STAGES), len(STAGES))
     return facts.told
 
 
@@ -129,21 +131,21 @@ def prepare(
 class _Work:
     out: Path
     facts: Facts
-    watch: Watch
+    progress: Progress
 
     def stage(self, stage: str, key: str, make: Callable[[Path], dict[str, Any]]) -> None:
         """Makes a stage's folder unless it stands there already, and tells what it took."""
         folder, told = self.out / stage, dict[str, Any]()
         if made_from(folder) == {"folder": key}:
-            self.watch(f"{stage}: is there", 1, 1)
+            self.progress(f"{stage}: is there", 1, 1)
             return
-        self.watch(stage, 0, 0)
+        self.progress(stage, 0, 0)
         self.facts.told["stages"].pop(stage, None)
         with self.facts.stage(stage):
             make_folder(folder, key, lambda part: told.update(make(part)))
         self.facts.told["stages"][stage].update(told)
         self.facts.write()
-        self.watch(stage, 1, 1)
+        self.progress(stage, 1, 1)
 
 
 def write_split(
@@ -201,15 +203,15 @@ def _whole(
     windows: tuple[Window, Window],
     counts: Counts,
     fields: Sequence[str],
-    watch: Watch,
+    progress: Progress,
 ) -> Stages:
     """One table a stage, for one machine."""
 
     return {
-        "features": lambda folder: write_features(past, counts, folder, watch),
+        "features": lambda folder: write_features(past, counts, folder, progress),
         "targets": lambda folder: write_targets(log, past.log, windows, folder),
         "histories": lambda folder: _about(
-            build(past.log, folder, fields, users=past.users, watch=watch)
+            build(past.log, folder, fields, users=past.users, progress=progress)
         ),
     }
 
@@ -222,7 +224,7 @@ def _sharded(
     counts: Counts,
     fields: Sequence[str],
     shards: int,
-    watch: Watch,
+    progress: Progress,
 ) -> Stages:
     """A folder a shard in each stage; whatever has a row a user or an event is written by who makes it."""
     wanted = (
@@ -232,8 +234,8 @@ def _sharded(
     )
 
     def made(folder: Path) -> dict[str, Any]:
-        fitted = counts.fit_log(cut, wanted, watch=watch)
-        users = fitted.write(cut, folder, shards=shards, users=wanted, watch=watch)
+        fitted = counts.fit_log(cut, wanted, progress=progress)
+        users = fitted.write(cut, folder, shards=shards, users=wanted, progress=progress)
         fitted.save(folder / "fitted")
         return {"users": users, "columns": len(fitted.names)}
 
@@ -249,20 +251,22 @@ def _sharded(
         "targets": targets,
         "histories": lambda folder: {
             "events": parts.histories(
-                cut, folder, fields, shards=shards, users=wanted, watch=watch
+                cut, folder, fields, shards=shards, users=wanted, progress=progress
             )
         },
     }
 
 
-def write_features(past: LogPast, counts: Counts, folder: Path, watch: Watch) -> dict[str, Any]:
+def write_features(
+    past: LogPast, counts: Counts, folder: Path, progress: Progress
+) -> dict[str, Any]:
     """The aggregated profile, into a file that is mapped: the system may write back what does not fit."""
-    fitted = counts.fit(past, watch=watch)
+    fitted = counts.fit(past, progress=progress)
     shape = (len(past.users), len(fitted.names))
     vectors = np.lib.format.open_memmap(folder / VECTORS_FILE, "w+", np.float16, shape)
     with features.tables(past.log, past.users, fitted.price_edges) as tables:
         for done, (sql, put) in enumerate(fitted.pieces(tables)):
-            watch("features: counts", done, 0)
+            progress("features: counts", done, 0)
             for part in features.scatter(past.log.engine, sql):
                 put(part, vectors)
     del vectors

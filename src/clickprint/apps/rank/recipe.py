@@ -12,7 +12,7 @@ from clickprint.core.options import fit, part, read_text, refuse, show, toml, un
 from clickprint.encoders import ENCODERS, of_options
 from clickprint.encoders.sequence import Recipe as Sequence
 from clickprint.nn.next_item import NextItemLoss
-from clickprint.recommenders.baselines import BARS, bar_class, drawn
+from clickprint.recommenders.baselines import BASELINES, baseline_class, drawn
 from clickprint.work.source import place
 
 WINDOW_ONLY = ("horizon_days", "roles")
@@ -160,7 +160,9 @@ def _models(
         if not of:
             continue
         try:
-            made = of_options(place(ENCODERS[of]) if kind == "encoder" else bar_class(of), options)
+            made = of_options(
+                place(ENCODERS[of]) if kind == "encoder" else baseline_class(of), options
+            )
         except ConfigError as fault:
             faults += [f"{path}: {each}" for each in str(fault).split("; ")]
             continue
@@ -178,15 +180,17 @@ def _registry(
         faults.append(f"{path}: found encoder and bar, expected one of them")
         return "bar", ""
     kind: Literal["encoder", "bar"] = (
-        "encoder" if "encoder" in table or ("bar" not in table and name not in BARS) else "bar"
+        "encoder"
+        if "encoder" in table or ("bar" not in table and name not in BASELINES)
+        else "bar"
     )
-    known = ENCODERS if kind == "encoder" else BARS
+    known = ENCODERS if kind == "encoder" else BASELINES
     of = table.get(kind, name)
     if not isinstance(of, str) or of not in known:
         more = (
             ""
             if kind in table
-            else f'; say encoder = "…", or bar = "…" ({", ".join(sorted(BARS))})'
+            else f'; say encoder = "…", or bar = "…" ({", ".join(sorted(BASELINES))})'
         )
         faults.append(f"{path}.{kind}: {unknown_name(of, known)}{more}")
         return kind, ""
@@ -203,7 +207,7 @@ def _unfit(kind: str, of: str, made: Any, ranking: RankingPart | None) -> str:
             else f".column: found {column!r}, expected 'item': items are ranked"
         )
     if not isinstance(made, Sequence) or not isinstance(made.loss, NextItemLoss):
-        more = f'; as a bar it does: bar = "{of}"' if of in BARS else ""
+        more = f'; as a bar it does: bar = "{of}"' if of in BASELINES else ""
         return f".encoder: {of} is not trained to say the next item, so it ranks none{more}"
     if made.history.everything and ranking is not None and ranking.protocol == "leave-one-out":
         return ".history.everything: found true, expected false: the last item is held out from histories of events about items"

@@ -34,7 +34,7 @@ from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
 from clickprint.core.items import AttributeKind, Catalogue
 from clickprint.core.options import unknown_name
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
 from clickprint.core.time import Time
 from clickprint.core.time import show as show_time
@@ -46,7 +46,7 @@ from clickprint.encoders import ENCODERS
 from clickprint.encoders.costs import parameters, using
 from clickprint.encoders.derived import columns
 from clickprint.encoders.sequence import FittedSequence, fit, items_only, known_values, wanted
-from clickprint.recommenders.baselines import Ranks, fit_bar
+from clickprint.recommenders.baselines import Ranks, fit_baseline
 from clickprint.tasks.ranking import RankingScore, RankingTest, in_window, leave_one_out, score
 from clickprint.work.facts import Facts
 from clickprint.work.folder import check_folder, digest, locked, made_from, make_folder
@@ -79,7 +79,7 @@ def rank(
     memory: str | None = None,
     threads: int | None = None,
     accelerator: str = "auto",
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> Ranking:
     """The table of validation, or (`test`) of the test; what it rests on is made in `folder` as far as it is not there.
 
@@ -101,7 +101,7 @@ def rank(
             DuckDB(memory=memory, threads=threads, spill=stack.enter_context(_spill(folder)))
         )
         stack.enter_context(using(threads))
-        found = _dataset(recipe, engine, watch)
+        found = _dataset(recipe, engine, progress)
         work = _Work(
             recipe,
             folder,
@@ -109,14 +109,14 @@ def rank(
             engine.scratch(),
             found.manifest.fingerprint,
             accelerator,
-            watch,
+            progress,
         )
         if test:
             work.freeze()
         for done, (model, seed) in enumerate(units):
-            watch("models", done, len(units))
+            progress("models", done, len(units))
             work.make(stage, model, seed)
-        watch("models", len(units), len(units))
+        progress("models", len(units), len(units))
         table = _table(folder, recipe, stage, work.inputs if stage == "validation" else None)
         with locked(folder / LOCK, wait=True):
             write(table, folder / stage)
@@ -169,7 +169,7 @@ def _claim(folder: Path, recipe: RankingRecipe) -> None:
         write_text(folder / RECIPE, recipe.text)
 
 
-def _dataset(recipe: RankingRecipe, engine: DuckDB, watch: Watch) -> Dataset:
+def _dataset(recipe: RankingRecipe, engine: DuckDB, progress: Progress) -> Dataset:
     part = recipe.data
     if part.folder:
         return Dataset.open(expanded(Path(part.folder)))
@@ -178,7 +178,7 @@ def _dataset(recipe: RankingRecipe, engine: DuckDB, watch: Watch) -> Dataset:
         Path(part.path) if part.path else None,
         part.options,
         engine=engine,
-        watch=watch,
+        progress=progress,
     )
 
 
@@ -193,7 +193,7 @@ class _Asked:
     said: str
 
 
-def less(histories: Histories, last: int) -> Histories:
+def drop_last(histories: Histories, last: int) -> Histories:
     """Without each user's `last` events, as far as they are asked for: who has so many or fewer keeps his first, which nobody asks."""
     lengths = histories.lengths
     keep = lengths - np.minimum(last, np.maximum(lengths - 1, 0))
@@ -233,7 +233,7 @@ class _Work:
     scratch: Path
     fingerprint: str
     accelerator: str
-    watch: Watch
+    progress: Progress
     _asked: dict[str, _Asked] = field(default_factory=dict)
 
     # -- what is asked
@@ -275,12 +275,12 @@ class _Work:
         built = (
             Histories.open(folder)
             if folder.is_dir()
-            else build(self.log, folder, self._fields(), watch=self.watch)
+            else build(self.log, folder, self._fields(), progress=self.progress)
         )
         histories = items_only(built)
         back = 1 if stage == "validation" else 0
         what = "the item before the last" if back else "the last item"
-        train = less(histories, back + 1)
+        train = drop_last(histories, back + 1)
         return _Asked(
             train,
             leave_one_out(histories, back=back),
@@ -296,7 +296,7 @@ class _Work:
             self.log.before(window.start),
             self.scratch / f"histories-{stage}",
             self._fields(),
-            watch=self.watch,
+            progress=self.progress,
         )
         if not train.events:
             raise DataError(
@@ -428,11 +428,11 @@ class _Work:
             costs, inputs=inputs, recipe=self.recipe.name, command=f"clickprint rank {RECIPE}"
         )
 
-        def watch(stage: str, done: int, total: int) -> None:
-            self.watch(f"{label}: {stage}", done, total)
+        def progress(stage: str, done: int, total: int) -> None:
+            self.progress(f"{label}: {stage}", done, total)
 
         with facts.stage("fit"):
-            fitted = self._fitted(stage, model, seed, asked, training, inputs, watch)
+            fitted = self._fitted(stage, model, seed, asked, training, inputs, progress)
         about: dict[str, Any] = {
             "model": model.name,
             "kind": model.kind,
@@ -447,22 +447,22 @@ class _Work:
             "parameters": None,
         }
         if isinstance(fitted, FittedSequence):
-            progress = fitted.progress
+            curve = fitted.curve
             about["parameters"] = parameters(fitted.network)._asdict()
-            if progress is not None:  # not the validation's own, asked once more
-                best = progress.kept(fitted.recipe.training)
+            if curve is not None:  # not the validation's own, asked once more
+                best = curve.kept(fitted.recipe.training)
                 about |= {
-                    "epochs": progress.epoch,
+                    "epochs": curve.epoch,
                     "best_epoch": best,
-                    "measures": progress.measures,
-                    "loss": progress.loss,
+                    "measures": curve.measures,
+                    "loss": curve.loss,
                 }
             else:
                 about |= {"epochs": 0, "best_epoch": self._epochs(model, seed)}
         about |= {"means": {}, "lists": {}}
         with facts.stage("ask"):
             for done, (form, seen) in enumerate(FORMS.items()):
-                watch("rank", done, len(FORMS))
+                progress("rank", done, len(FORMS))
                 found = _score(fitted, asked, self.recipe.ranking, seen)
                 write_array(
                     folder / f"{form}.npy", np.stack([found.values[m] for m in about["metrics"]])
@@ -471,7 +471,7 @@ class _Work:
                 about["lists"][form] = {
                     k: None if np.isnan(v) else v for k, v in found.lists.items()
                 }
-            watch("rank", len(FORMS), len(FORMS))
+            progress("rank", len(FORMS), len(FORMS))
         write_array(folder / "users.npy", asked.test.users)
         if isinstance(fitted, FittedSequence):
             fitted.save(folder / FITTED)
@@ -485,14 +485,14 @@ class _Work:
         asked: _Asked,
         training: Path,
         key: str,
-        watch: Watch,
+        progress: Progress,
     ) -> Ranks | FittedSequence:
         """The model as it is asked in a stage."""
         again = stage == "test" and not model.refit
         rng = RNG(seed or 0).child("rank")
         if model.kind == "bar":
             learned = self.asked("validation").train if again else asked.train
-            return fit_bar(model.made, learned, rng=rng, watch=watch)
+            return fit_baseline(model.made, learned, rng=rng, progress=progress)
         if again:
             loaded: FittedSequence = place(ENCODERS[model.of]).load(
                 _place(self.folder, "validation", model, seed) / FITTED
@@ -515,7 +515,7 @@ class _Work:
             measure=measure,
             checkpoint=training / "checkpoint",
             key=key,
-            watch=watch,
+            progress=progress,
             accelerator=self.accelerator,
         )
 

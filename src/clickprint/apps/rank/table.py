@@ -203,7 +203,7 @@ class Ranking:
         return sorted(self.lines, key=lambda x: -x.mean(form or self.form, self.measure))
 
     def mark(self, line: Line, form: str = "") -> str:
-        """`bar`, `best bar`, `encoder`, `best encoder`."""
+        """`baseline`, `best bar`, `encoder`, `best encoder`."""
         return f"best {line.kind}" if line is self.best(line.kind, form) else line.kind
 
     # -- words ------------------------------------------------------------------------------------------------------------------
@@ -213,15 +213,15 @@ class Ranking:
         return [self._said(form) for form in sorted(FORMS, key=lambda f: f != self.form)]
 
     def _said(self, form: str) -> str:
-        encoder, bar = self.best("encoder", form), self.best("bar", form)
+        encoder, baseline = self.best("encoder", form), self.best("bar", form)
         where = f"{SAID[form]}: "
-        if encoder is None or bar is None:
+        if encoder is None or baseline is None:
             best = self.ordered(form)[0]
             return f"{where}{best.name} is best by {self.measure}, {figure(best.mean(form, self.measure))}"
-        gap = self.above(encoder, bar, form)
+        gap = self.above(encoder, baseline, form)
         verdict = {1: "is above", -1: "is below", 0: "is not shown to differ from"}[gap.shown]
-        wins = f"; the bar {bar.name} wins" if gap.shown < 0 else ""
-        return f"{where}the best encoder, {encoder.name}, {verdict} the best bar, {bar.name}, by {self.measure} {gap_text(gap, 4)}{wins}"
+        wins = f"; the bar {baseline.name} wins" if gap.shown < 0 else ""
+        return f"{where}the best encoder, {encoder.name}, {verdict} the best bar, {baseline.name}, by {self.measure} {gap_text(gap, 4)}{wins}"
 
     def notes(self) -> list[str]:
         """What the table rests on."""
@@ -367,12 +367,12 @@ class Ranking:
         return Grid("what lists are like", ("model", *heads), rows)
 
     def _costs(self) -> "Grid":
-        bar, encoder = self.best("bar"), self.best("encoder")
+        baseline, encoder = self.best("bar"), self.best("encoder")
         rows = []
         for x in self.ordered():
             gaps = [
                 "" if y is None or x is y else gap_text(self.above(x, y), 4)
-                for y in (bar, encoder)
+                for y in (baseline, encoder)
             ]
             epochs = ", ".join(map(str, x.epochs))
             size = "" if x.parameters is None else _count(x.parameters)
@@ -501,9 +501,11 @@ def picture(ranking: Ranking) -> "Figure":
 
 
 def _panel(ax: "Axes", ranking: Ranking, order: Sequence[Line], form: str, *, names: bool) -> None:
-    bar = ranking.best("bar", form)
-    if bar is not None:
-        ax.axvline(bar.mean(form, ranking.measure), color=SOFT, linewidth=1, linestyle=(0, (3, 3)))
+    baseline = ranking.best("bar", form)
+    if baseline is not None:
+        ax.axvline(
+            baseline.mean(form, ranking.measure), color=SOFT, linewidth=1, linestyle=(0, (3, 3))
+        )
     for y, line in enumerate(order):
         colour = COLOURS[0] if line.kind == "encoder" else COLOURS[7]
         found = ranking.estimate(line, form, ranking.measure)

@@ -54,7 +54,7 @@ def of_runs(folders: Sequence[Path], probe: str) -> Board:
         raise ConfigError(f"{', '.join(names)} share no task, so they cannot stand on one board")
     return Board.of(
         {f"{n}/{p}": list(row.values()) for n, b in found.items() for p, row in b.scores.items()},
-        baseline=f"{names[0]}/{first.baseline}",
+        reference=f"{names[0]}/{first.reference}",
         control=f"{names[0]}/{first.control}",
         ablation={
             f"{n}/{p}": list(row.values())

@@ -152,7 +152,7 @@ def _board(board: Board) -> dict[str, Any]:
         "verdicts": board.verdicts(),
         "counted": len(board.counted),
         "resamples": board.resamples,
-        "baseline": board.baseline,
+        "reference": board.reference,
         "hidden": bool(board.hidden),
         "standings": _standings(board, order),
         "tables": _tables(board, [s.profile for s in order]),

@@ -71,7 +71,7 @@ class ProbesPart:
     ] = ()  # which of tasks.sets the official probe is asked; empty: all
     ablation: str = ""
     resamples: int = 200
-    baseline: str = (
+    reference: str = (
         ""  # what verdicts compare with; empty: the first profile of the encoder `counts`
     )
     control: str = ""  # empty: the first profile of the encoder `random`
@@ -95,13 +95,13 @@ class Recipe:
 
         `fitted`: profiles that are blocks as they are and not fitted again.
         """
-        from clickprint.encoders.joined import Ready
+        from clickprint.encoders.joined import Prefitted
 
         part = self.profiles[name]
         options = dict(part.options)
         if "blocks" in options and part.encoder == "joined":
             options["blocks"] = {
-                b: Ready(fitted[b])
+                b: Prefitted(fitted[b])
                 if fitted and b in fitted
                 else self.encoder(b)
                 if b in self.profiles
@@ -272,7 +272,7 @@ def _agree(recipe: Recipe, faults: list[str]) -> None:
         for n in probes.official_sets
         if n not in recipe.tasks.sets
     ]
-    for key in ("ablation", "baseline", "control"):
+    for key in ("ablation", "reference", "control"):
         name = getattr(probes, key)
         if name and name not in recipe.profiles:
             faults.append(f"probes.{key}: {unknown_name(name, recipe.profiles)}")

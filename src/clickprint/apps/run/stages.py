@@ -23,7 +23,7 @@ from clickprint.core.checkpoints import checkpoints
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ClickprintError, ConfigError
 from clickprint.core.profiles import Profiles, problems
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
 from clickprint.core.time import show as show_time
 from clickprint.data.engine import DuckDB, Engine
@@ -81,7 +81,7 @@ def run(
     accelerator: str = "auto",
     devices: str = "1",
     skip_official: bool = False,
-    watch: Watch = silent,
+    progress: Progress = silent,
     show: Show = hide,
 ) -> Path:
     """Does what a recipe says, in `folder`; what is there and still valid stays. The folder.
@@ -106,10 +106,10 @@ def run(
         )
         engine = stack.enter_context(DuckDB(memory=memory, threads=threads, spill=folder / SPILL))
         with facts.stage("data"):
-            data = _data(recipe, engine, watch)
+            data = _data(recipe, engine, progress)
             log, parts = _cut(recipe, EventLog.open(data, engine), data.population)
         facts.tell(**_data_facts(data, parts))
-        work = _Work(recipe, folder, data, Rows(log), parts, facts, watch)
+        work = _Work(recipe, folder, data, Rows(log), parts, facts, progress)
         notes = work.notes()
 
         work.make_profiles(wants_official)
@@ -191,7 +191,7 @@ def check_run(folder: Path) -> list[str]:
 # -- the stages -------------------------------------------------------------------------------------------------------------------
 
 
-def _data(recipe: Recipe, engine: Engine, watch: Watch) -> Dataset:
+def _data(recipe: Recipe, engine: Engine, progress: Progress) -> Dataset:
     part = recipe.data
     if part.folder:
         return Dataset.open(part.folder)
@@ -200,7 +200,7 @@ def _data(recipe: Recipe, engine: Engine, watch: Watch) -> Dataset:
         Path(part.path) if part.path else None,
         part.options,
         engine=engine,
-        watch=watch,
+        progress=progress,
     )
 
 
@@ -228,7 +228,7 @@ class _Work:
     log: Rows
     parts: Split
     facts: Facts
-    watch: Watch
+    progress: Progress
     made: dict[str, str] = field(
         default_factory=dict
     )  # profile → the digest of what it was made from
@@ -299,16 +299,16 @@ class _Work:
         )
 
     def _make(self, name: str, folder: Path) -> None:
-        self.watch(f"profiles {name}", 0, 1)
+        self.progress(f"profiles {name}", 0, 1)
         rng = RNG(self.recipe.seed).child("profiles").child(name)
         with checkpoints(self.folder / TRAINING / self.made[name]):  # a killed training goes on
             blocks = {b: load_fitted(self._profiles(b) / FITTED) for b in self._own_blocks(name)}
             fitted = self.recipe.encoder(name, blocks).fit(
-                self.parts.past, rng=rng, watch=self.watch
+                self.parts.past, rng=rng, progress=self.progress
             )
         fitted.encode(self.parts.past).save(folder)
         fitted.save(folder / FITTED)
-        self.watch(f"profiles {name}", 1, 1)
+        self.progress(f"profiles {name}", 1, 1)
 
     def _profiles(self, name: str) -> Path:
         return self.folder / "profiles" / name
@@ -344,7 +344,7 @@ class _Work:
         return found
 
     def hidden_tasks(self) -> list[Task]:
-        self.watch("draw hidden tasks", 0, 0)
+        self.progress("draw hidden tasks", 0, 0)
         rng = RNG(self.recipe.seed).child("tasks")
         return list(
             task_set(
@@ -410,7 +410,7 @@ class _Work:
         designs = Designs(keep=2 * len(scores))
         known: dict[tuple[str, str], TaskScore] = {}
         for done, task in enumerate(tasks):
-            self.watch(stage, done, len(tasks))
+            self.progress(stage, done, len(tasks))
             question = self._ask(task, hidden)
             for profile, row in scores.items():
                 found = self._kept("quick", profile, question)
@@ -426,7 +426,7 @@ class _Work:
                     self._keep("quick", profile, question, found)
                 known[profile, question.digest] = found
                 row.append(found)
-        self.watch(stage, len(tasks), len(tasks))
+        self.progress(stage, len(tasks), len(tasks))
 
     def ablation(self, tasks: Sequence[Task]) -> Scores:
         """The scores of the recipe's joined profile without each of its blocks; empty where the recipe wants none."""
@@ -463,7 +463,7 @@ class _Work:
             on,
             resamples=self.recipe.probes.resamples,
             threads=threads,
-            watch=self.watch,
+            progress=self.progress,
         ):
             profile = owners[id(job)]
             for question in questions:
@@ -480,16 +480,16 @@ class _Work:
     def board(
         self, scores: Scores, counted: Sequence[str] | None, ablation: Scores | None = None
     ) -> Board:
-        baseline, control = (
+        reference, control = (
             named_
             or next((n for n, p in self.recipe.profiles.items() if p.encoder == encoder), encoder)
             for named_, encoder in (
-                (self.recipe.probes.baseline, "counts"),
+                (self.recipe.probes.reference, "counts"),
                 (self.recipe.probes.control, "random"),
             )
         )
         return Board.of(
-            scores, baseline=baseline, control=control, ablation=ablation, counted=counted
+            scores, reference=reference, control=control, ablation=ablation, counted=counted
         )
 
 

@@ -28,7 +28,7 @@ from clickprint.apps.scale.recipe import ScalingRecipe, load, shape, sized
 from clickprint.core.dataset import Dataset
 from clickprint.core.files import whole, write_array, write_text
 from clickprint.core.items import Catalogue
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.ragged import Ragged
 from clickprint.core.rng import RNG, mix
 from clickprint.data.engine import DuckDB
@@ -63,7 +63,7 @@ def study(
     memory: str | None = None,
     threads: int | None = None,
     accelerator: str = "auto",
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> Study:
     """Trains the ladder in `folder` and draws it; a rung that is there and still valid is not trained again, a killed one goes on.
 
@@ -75,10 +75,10 @@ def study(
         facts = Facts.of(folder / FACTS, recipe=recipe.name, command=f"clickprint scale {RECIPE}")
         engine = stack.enter_context(DuckDB(memory=memory, threads=threads, spill=folder / SPILL))
         with facts.stage("data"):
-            data = _dataset(recipe.table, engine, watch)
+            data = _dataset(recipe.table, engine, progress)
             log = EventLog.open(data, engine)
             scratch, fingerprint = engine.scratch(), data.manifest.fingerprint
-            stages = Stages(recipe.table, folder, log, scratch, fingerprint, accelerator, watch)
+            stages = Stages(recipe.table, folder, log, scratch, fingerprint, accelerator, progress)
             asked = stages.asked("validation")
             catalogue = stages.said_of_items(asked.train) if recipe.model.history.texts else None
         facts.tell(
@@ -89,7 +89,7 @@ def study(
             }
         )
         stack.enter_context(using(threads))
-        work = _Work(recipe, asked, catalogue, folder, facts, accelerator, watch)
+        work = _Work(recipe, asked, catalogue, folder, facts, accelerator, progress)
         ladder = [
             (size, f, seed)
             for f in recipe.scaling.fractions
@@ -98,9 +98,9 @@ def study(
         ]
         rungs = []
         for done, (size, fraction, seed) in enumerate(ladder):
-            watch("ladder", done, len(ladder))
+            progress("ladder", done, len(ladder))
             rungs.append(work.rung(size, fraction, seed))
-        watch("ladder", len(ladder), len(ladder))
+        progress("ladder", len(ladder), len(ladder))
         found = Study(recipe.name, recipe.table.ranking.measure, tuple(rungs), work.notes(data))
         _write(found, folder)
         shutil.rmtree(folder / TRAINING, ignore_errors=True)
@@ -192,7 +192,7 @@ class _Work:
     folder: Path
     facts: Facts
     accelerator: str
-    watch: Watch
+    progress: Progress
 
     def rung(self, size: float, fraction: float, seed: int) -> Rung:
         """This rung; trained, unless it stands in the folder and was made from the same."""
@@ -251,17 +251,17 @@ class _Work:
             measure=measure if model.training.patience else None,
             checkpoint=training,
             key=key,
-            watch=lambda stage, done, total: self.watch(f"{label}: {stage}", done, total),
+            progress=lambda stage, done, total: self.progress(f"{label}: {stage}", done, total),
             accelerator=self.accelerator,
         )
-        self.watch(f"{label}: score", 0, 1)
+        self.progress(f"{label}: score", 0, 1)
         found = _score(
             fitted, self.asked, self.recipe.table.ranking, self.recipe.table.ranking.seen
         )
         found = replace(found, values={**found.values, LOSS: item_losses(fitted, self.asked.test)})
-        progress = fitted.progress
-        assert progress is not None
-        best = progress.kept(model.training)
+        curve = fitted.curve
+        assert curve is not None
+        best = curve.kept(model.training)
         embedding, layers = parameters(fitted.network)
         about = {
             "size": size,
@@ -272,14 +272,14 @@ class _Work:
             "embedding": embedding,
             "layers": layers,
             "flops": training_flops(fitted, given, rng),
-            "epochs": progress.epoch,
+            "epochs": curve.epoch,
             "best_epoch": best,
-            "train_loss": progress.loss[best - 1] if best else float("nan"),
+            "train_loss": curve.loss[best - 1] if best else float("nan"),
             "means": {m: found.mean(m) for m in found.values},
         }
         write_array(folder / REPLICATES, np.stack([found.replicates(m) for m in found.values]))
         write_text(folder / RUNG, json.dumps(about, indent=1) + "\n")
-        self.watch(f"{label}: score", 1, 1)
+        self.progress(f"{label}: score", 1, 1)
 
     def _read(self, folder: Path, label: str) -> Rung | None:
         """The rung in a folder; None where its files are lost or damaged."""

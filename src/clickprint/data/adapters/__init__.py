@@ -1,4 +1,4 @@
-"""One module a source, each with a CARD and a `read(…, out, *, engine, watch)` that writes the canonical form. docs/datasets.md says how
+"""One module a source, each with a CARD and a `read(…, out, *, engine, progress)` that writes the canonical form. docs/datasets.md says how
 to add one."""
 
 from collections.abc import Callable

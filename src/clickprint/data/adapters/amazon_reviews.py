@@ -6,7 +6,7 @@ from clickprint.core.dataset import Dataset
 from clickprint.core.errors import DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.items import AttributeKind
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.data.adapters import jsonlines
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.mapping import (
@@ -90,7 +90,7 @@ CARD = Card(
 
 
 def read(
-    path: Path, out: Path, *, verified: bool = False, engine: Engine, watch: Watch = silent
+    path: Path, out: Path, *, verified: bool = False, engine: Engine, progress: Progress = silent
 ) -> Dataset:
     """One category's file of reviews, or a folder with the files of one or more, in the canonical form at `out`.
 
@@ -100,11 +100,11 @@ def read(
     path, out = Path(path), Path(out)
     reviews, metas = _files(path)
     with workplace(out.with_name(f"{out.name}.json")) as room, blaming(path):
-        watch("read reviews", 0, 0)
+        progress("read reviews", 0, 0)
         events, rejected = _reviews(engine, reviews, room, path, verified)
         items = None
         if metas:
-            watch("read metadata", 0, 0)
+            progress("read metadata", 0, 0)
             staged, bad = _items(engine, metas, room, path)
             rejected |= bad
             items = Items(
@@ -141,7 +141,7 @@ def read(
             reader="amazon_reviews",
             texts=("brand", "categories"),
             rejected=rejected,
-            watch=watch,
+            progress=progress,
         )
 
 

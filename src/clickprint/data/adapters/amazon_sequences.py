@@ -6,7 +6,7 @@ from clickprint.core.dataset import Dataset
 from clickprint.core.errors import DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.items import AttributeKind
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.mapping import (
     Clock,
@@ -48,7 +48,7 @@ CARD = Card(
 )
 
 
-def read(path: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> Dataset:
+def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) -> Dataset:
     """NAME_sequences.parquet, with NAME_items.parquet beside it, in the canonical form at `out`; the dataset is called NAME.
 
     Raises DataError with every fault of both files.
@@ -100,5 +100,5 @@ def read(path: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> Dat
         Path(out),
         engine=engine,
         reader="amazon_sequences",
-        watch=watch,
+        progress=progress,
     )

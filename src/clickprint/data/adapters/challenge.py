@@ -16,7 +16,7 @@ from clickprint.core.dataset import Dataset, Manifest
 from clickprint.core.errors import DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.items import AttributeKind
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.time import Time, show
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.labels import floats, integers
@@ -96,7 +96,7 @@ class SplitFacts:
     rows: dict[str, int]
 
 
-def read(folder: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> Dataset:
+def read(folder: Path, out: Path, *, engine: Engine, progress: Progress = silent) -> Dataset:
     """The whole log in `folder` (before any split) in the canonical form at `out`.
 
     Rows without a client, a readable time, a sku or sixteen codes are counted in the manifest; a page visit without a url is kept.
@@ -115,7 +115,7 @@ def read(folder: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> D
     rejected: dict[str, int] = {}
     with blaming(folder):
         for place, (file, (_, about)) in enumerate(FILES.items()):
-            watch(f"check {file}", place, len(FILES))
+            progress(f"check {file}", place, len(FILES))
             path = folder / f"{file}.parquet"
             reasons = [no_id("client_id"), no_time("moment")]
             if about == "sku":
@@ -153,7 +153,7 @@ def read(folder: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> D
             source=source,
             population=population,
             expected=expected,
-            watch=watch,
+            progress=progress,
         )
 
 
@@ -193,7 +193,7 @@ def open_raw(folder: Path, engine: Engine, *, unsplit: bool) -> EventLog:
         )
 
 
-def split(folder: Path, engine: Engine, *, watch: Watch = silent) -> SplitFacts:
+def split(folder: Path, engine: Engine, *, progress: Progress = silent) -> SplitFacts:
     """The organisers' split, in place: input/<event>.parquet and target/{train,validation}_target.parquet.
 
     Rows keep their columns and the order of their file; times become timestamps, as the organisers' own files have them. Nothing is
@@ -224,7 +224,7 @@ def split(folder: Path, engine: Engine, *, watch: Watch = silent) -> SplitFacts:
             jobs[f"target/{label}_target.parquet"] = f"{joined} ORDER BY b.file_row_number"
         rows = {}
         for place, (file, sql) in enumerate(jobs.items()):
-            watch(f"write {file}", place, len(jobs))
+            progress(f"write {file}", place, len(jobs))
             rows[file] = engine.write(sql, folder / file, in_order=True)
     return SplitFacts(int(last), train.start, valid.start, rows)
 

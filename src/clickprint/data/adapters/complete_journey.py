@@ -8,7 +8,7 @@ from pathlib import Path
 from clickprint.core.dataset import Dataset
 from clickprint.core.events import Kind, Role
 from clickprint.core.items import AttributeKind
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.time import DAY
 from clickprint.data.adapters import package
 from clickprint.data.adapters.card import Card
@@ -81,7 +81,7 @@ ATTRIBUTES = {
 }
 
 
-def read(folder: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> Dataset:
+def read(folder: Path, out: Path, *, engine: Engine, progress: Progress = silent) -> Dataset:
     """The purchases and coupon redemptions in the package's files (`fetch` brings them) in the canonical form at `out`.
 
     A purchase row is a `buy`: basket = session, store = scenario, price = sales_value / quantity, what the shop was paid for one unit.
@@ -115,7 +115,7 @@ def read(folder: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> D
     nothing = ("quantity = 0", "quantity 0, so nothing was bought")
     amounts = [nothing, no_amount("quantity", "0.000001"), no_amount("sales_value")]
     with blaming(folder):
-        watch("check transactions", 0, 0)
+        progress("check transactions", 0, 0)
         buys, n, bad = sift(
             engine, bought, [*everyone, no_id("product_id"), *amounts], "transactions: "
         )
@@ -152,7 +152,7 @@ def read(folder: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> D
                 "coupon_redemptions.parquet": f"{m + sum(also.values())} rows",
             },
             expected=n + m,
-            watch=watch,
+            progress=progress,
         )
 
 

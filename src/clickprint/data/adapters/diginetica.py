@@ -7,7 +7,7 @@ from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.items import AttributeKind
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.time import DAY
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.columns import (
@@ -97,7 +97,7 @@ def read(
     user: str = "session",
     views_only: bool = False,
     engine: Engine,
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> Dataset:
     """The events and products, each file plain or .gz, in the canonical form at `out`.
 
@@ -118,7 +118,7 @@ def read(
         columns[VIEWS] = {c: RENAMED.get(c, c) for c in NEEDS[VIEWS]}
     refuse(folder, [f for n in names for f in missing(files[n], columns[n].values())])
     with workplace(out.with_name(f"{out.name}.csv")) as room, blaming(folder):
-        watch("look", 0, 0)
+        progress("look", 0, 0)
         sources = {
             n: open_source(engine, files[n], list(columns[n].values()), room / f"{n}.parquet")
             for n in names
@@ -149,7 +149,7 @@ def read(
             rejected=rejected | left,
             source={"reader": "diginetica", "events": f"{total} rows", "user": user},
             expected=expected,
-            watch=watch,
+            progress=progress,
         )
 
 

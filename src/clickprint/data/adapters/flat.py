@@ -8,7 +8,7 @@ import pyarrow as pa
 from clickprint.core.dataset import Dataset
 from clickprint.core.events import COLUMNS, REQUIRED, Kind
 from clickprint.core.items import AttributeKind
-from clickprint.core.progress import Watch
+from clickprint.core.progress import Progress
 from clickprint.data.adapters.columns import Source, missing, open_source, whole_sql
 from clickprint.data.adapters.mapping import Files
 from clickprint.data.check import refuse, sift
@@ -61,7 +61,7 @@ def write(
     maps: Mapping[str, pa.Table] | None = None,
     rejected: Mapping[str, int] | None = None,
     where: Path,
-    watch: Watch,
+    progress: Progress,
 ) -> Dataset:
     """Sifts, orders and stores the rows of `source`.
 
@@ -74,7 +74,7 @@ def write(
     picks = dict(picks) | {
         column: text_id_sql(text) for column, text in texts.items() if column not in picks
     }
-    watch("look", 0, 0)
+    progress("look", 0, 0)
     rows = f"SELECT {', '.join(f'{sql} AS {name(column)}' for column, sql in picks.items())} FROM {source.scan}"
     good, expected, bad = sift(engine, rows, reasons, "events: ")
     bad = ({"events: too many or too few columns": source.skipped} if source.skipped else {}) | bad
@@ -102,7 +102,7 @@ def write(
             "events": f"{expected + sum(bad.values())} rows",
         },
         expected=expected,
-        watch=watch,
+        progress=progress,
     )
 
 

@@ -12,7 +12,7 @@ from clickprint.core.errors import DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.ids import text_ids
 from clickprint.core.items import AttributeKind
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.data.adapters import flat
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.columns import given_sql, id_sql, moment_sql
@@ -70,7 +70,7 @@ CARD = Card(
 )
 
 
-def read(path: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> Dataset:
+def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) -> Dataset:
     """The folder (or zip) of one edition, or its file of ratings, in the canonical form at `out`.
 
     `genres` is one category, all of a film's genres joined by |. Raises DataError with every fault of the files.
@@ -131,7 +131,7 @@ def read(path: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> Dat
             else {},
             rejected=bad,
             where=path,
-            watch=watch,
+            progress=progress,
         )
 
 

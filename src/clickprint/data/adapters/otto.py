@@ -4,7 +4,7 @@ from pathlib import Path
 
 from clickprint.core.dataset import Dataset
 from clickprint.core.events import Kind, Role
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.data.adapters import jsonlines
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.columns import missing
@@ -44,7 +44,7 @@ CARD = Card(
 
 
 def read(
-    path: Path, out: Path, *, test: bool = False, engine: Engine, watch: Watch = silent
+    path: Path, out: Path, *, test: bool = False, engine: Engine, progress: Progress = silent
 ) -> Dataset:
     """The training sessions (a file, the folder or zip that holds it) in the canonical form at `out`; `test` reads the test file's too.
 
@@ -66,7 +66,7 @@ def read(
             faults = missing(Files(paths=tuple(tables), format="parquet"), ("session", *COLUMNS))
         refuse(path, faults)
         if lines:
-            watch("read lines", 0, 0)
+            progress("read lines", 0, 0)
             staged, rejected = _events(engine, lines, room, path)
             parts.append(_table("events", [staged], "milliseconds", False))
         forms: dict[tuple[str, bool], list[Path]] = {}
@@ -92,7 +92,7 @@ def read(
             engine=engine,
             reader="otto",
             rejected=rejected,
-            watch=watch,
+            progress=progress,
         )
 
 

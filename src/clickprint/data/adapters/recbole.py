@@ -7,7 +7,7 @@ from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.items import AttributeKind
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.data.adapters import package
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.columns import given_sql, open_source
@@ -97,7 +97,7 @@ def read(
     role: str = "buy",
     parts: Sequence[str] = PARTS,
     engine: Engine,
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> Dataset:
     """The folder (or zip) of one log, or its NAME.inter, in the canonical form at `out`; the dataset is called NAME.
 
@@ -181,7 +181,7 @@ def read(
             out,
             engine=engine,
             reader="recbole",
-            watch=watch,
+            progress=progress,
         )
 
 

@@ -7,7 +7,7 @@ from clickprint.core.dataset import Dataset
 from clickprint.core.errors import DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.items import AttributeKind
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.data.adapters import flat
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.columns import given_sql, id_sql, moment_sql, number_sql
@@ -56,7 +56,7 @@ CARD = Card(
 )
 
 
-def read(path: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> Dataset:
+def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) -> Dataset:
     """One month's file, or all of a folder's or zip's *.csv (else *.csv.gz), in the canonical form at `out`.
 
     `user_session` becomes the session; it may be missing. Raises DataError with every fault of every file.
@@ -102,7 +102,7 @@ def read(path: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> Dat
                 ("category", "category_code", "brand"), AttributeKind.CATEGORY
             ),
             where=path,
-            watch=watch,
+            progress=progress,
         )
 
 

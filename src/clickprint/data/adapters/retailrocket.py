@@ -11,7 +11,7 @@ from clickprint.core.errors import DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.ids import NONE
 from clickprint.core.items import AttributeKind
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.columns import given_sql, id_sql, missing, moment_sql, open_source
 from clickprint.data.adapters.mapping import (
@@ -72,7 +72,7 @@ VIEW, CART, BUY = (
 
 
 def read(
-    path: Path, out: Path, *, catalogue: bool = True, engine: Engine, watch: Watch = silent
+    path: Path, out: Path, *, catalogue: bool = True, engine: Engine, progress: Progress = silent
 ) -> Dataset:
     """The log in the public folder, each file plain or .gz, or in a small Parquet file, in the canonical form at `out`.
 
@@ -81,7 +81,7 @@ def read(
     """
     path, out = Path(path), Path(out)
     if path.is_file():
-        return _log(path, _sample(path), None, {}, out, engine, watch)
+        return _log(path, _sample(path), None, {}, out, engine, progress)
     files = {
         "events": Files(paths=(there(path / "events.csv"),), format="csv"),
         "properties": Files(paths=_properties(path), format="csv"),
@@ -101,7 +101,7 @@ def read(
         numbers={},
     )
     if not catalogue:
-        return _log(path, events, None, {}, out, engine, watch)
+        return _log(path, events, None, {}, out, engine, progress)
     others = missing(files["properties"], PROPERTIES) + missing(files["tree"], TREE)
     help_ = "; the option catalogue = false reads the events alone"
     refuse(
@@ -109,7 +109,7 @@ def read(
         missing(files["events"], EVENTS) + [f + help_ * f.endswith("not found") for f in others],
     )
     with workplace(out.with_name(f"{out.name}.items")) as room, blaming(path):
-        watch("properties", 0, 0)
+        progress("properties", 0, 0)
         rejected = _catalogue(path, files["properties"], files["tree"], room, engine)
         made = Files(paths=(room / "catalogue.parquet",), format="parquet")
         items = Items(
@@ -118,7 +118,7 @@ def read(
             known_from=Clock("known_from", "microseconds"),
             attributes={a: (a, k) for a, k in ATTRIBUTES.items()},
         )
-        return _log(path, events, items, rejected, out, engine, watch)
+        return _log(path, events, items, rejected, out, engine, progress)
 
 
 def _log(
@@ -128,7 +128,7 @@ def _log(
     rejected: Mapping[str, int],
     out: Path,
     engine: Engine,
-    watch: Watch,
+    progress: Progress,
 ) -> Dataset:
     spec = TableMapping(
         where=path,
@@ -139,7 +139,7 @@ def _log(
         items=items,
     )
     return read_mapping(
-        spec, out, engine=engine, reader="retailrocket", rejected=rejected, watch=watch
+        spec, out, engine=engine, reader="retailrocket", rejected=rejected, progress=progress
     )
 
 

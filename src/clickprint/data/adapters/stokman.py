@@ -22,7 +22,7 @@ from clickprint.core.events import Kind, Role
 from clickprint.core.files import write_array
 from clickprint.core.ids import NONE
 from clickprint.core.items import AttributeKind
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.data.adapters.card import Card
 from clickprint.data.check import (
     Need,
@@ -163,7 +163,7 @@ class _Table:
         return micros_sql(f"CAST({name(column)} AS TIMESTAMP)")
 
 
-def read(folder: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> Dataset:
+def read(folder: Path, out: Path, *, engine: Engine, progress: Progress = silent) -> Dataset:
     """The four files in `folder` in the canonical form at `out`, with links.parquet and the item vectors beside it.
 
     An action with n products is n events, which its session (pageId) keeps together; visits, searches, emptied baskets and basket pages
@@ -189,14 +189,14 @@ def read(folder: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> D
         file: _Table(engine.scan([folder / file]), arrow_schema(folder / file)) for file in NEEDS
     }
     with blaming(folder):
-        watch("check actions", 0, 0)
+        progress("check actions", 0, 0)
         rows, seen, bad = sift(engine, *_actions(tables[ACTIONS_FILE]), f"{ACTIONS_FILE}: ")
         source = {"reader": "stokman", ACTIONS_FILE: f"{seen + sum(bad.values())} rows"}
         about, n, junk = sift(
             engine, *_about(tables[ACTIONS_FILE], rows), f"{ACTIONS_FILE} products: "
         )
         alone = f"SELECT time, {name('user')}, kind, CAST(NULL AS BIGINT) AS item, session FROM ({rows}) AS r WHERE entries = 0"
-        watch("check catalogue", 0, 0)
+        progress("check catalogue", 0, 0)
         catalogue, k, odd = _catalogue(engine, tables[CATALOGUE_FILE])
         source[CATALOGUE_FILE] = f"{k + sum(odd.values())} rows"
         source |= _strangers(engine, about, catalogue)
@@ -235,7 +235,7 @@ def read(folder: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> D
                     ),
                 },
                 expected=n + m,
-                watch=watch,
+                progress=progress,
             )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from clickprint.core.dataset import Dataset
 from clickprint.core.events import Kind, Role
 from clickprint.core.items import AttributeKind
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.time import DAY
 from clickprint.data.adapters import flat, package
 from clickprint.data.adapters.card import Card
@@ -52,7 +52,7 @@ CARD = Card(
 )
 
 
-def read(path: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> Dataset:
+def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) -> Dataset:
     """The package's zip, its unpacked CSV (also .gz), or the folder that holds either, in the canonical form at `out`.
 
     Raises DataError with every fault of the file.
@@ -99,7 +99,7 @@ def read(path: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> Dat
             },
             attributes={"category": AttributeKind.CATEGORY},
             where=path,
-            watch=watch,
+            progress=progress,
         )
 
 

@@ -9,7 +9,7 @@ from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import ID_COLUMNS, Role
 from clickprint.core.items import AttributeKind
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.columns import (
     Sort,
@@ -64,14 +64,14 @@ CARD = Card(
 )
 
 
-def read(mapping: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> Dataset:
+def read(mapping: Path, out: Path, *, engine: Engine, progress: Progress = silent) -> Dataset:
     """The log that a mapping file describes, in the canonical form at `out`.
 
     Rows that cannot be used are counted in the manifest by reason: a line with too many columns, no user, a time that cannot be read,
     an unknown kind, no item where the kind is about one, an id that is no whole number within int64. Raises ConfigError with every fault of
     the mapping, DataError with every fault of the files, and where no row is left.
     """
-    return read_mapping(load(Path(mapping)), out, engine=engine, watch=watch)
+    return read_mapping(load(Path(mapping)), out, engine=engine, progress=progress)
 
 
 def read_mapping(
@@ -82,7 +82,7 @@ def read_mapping(
     reader: str = "table",
     texts: Collection[str] = (),
     rejected: Mapping[str, int] | None = None,
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> Dataset:
     """`read`, of a mapping that is made already: what readers of public logs do. `reader` goes to the manifest.
 
@@ -92,7 +92,7 @@ def read_mapping(
     _try_formats(spec, engine)
     out = Path(out)
     with workplace(out) as room, blaming(spec.where):
-        watch("look", 0, 0)
+        progress("look", 0, 0)
         sources = _sources(spec, room, engine)
         known = _text_columns(spec, sources, engine, texts)
         selects, seen, expected, left = [], [], 0, Counter[str]()
@@ -130,7 +130,7 @@ def read_mapping(
             rejected=left | also | dict(rejected or {}),
             source={"reader": reader, **mapped, "events": f"{expected + sum(left.values())} rows"},
             expected=expected,
-            watch=watch,
+            progress=progress,
         )
 
 

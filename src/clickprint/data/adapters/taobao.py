@@ -5,7 +5,7 @@ from pathlib import Path
 from clickprint.core.dataset import Dataset
 from clickprint.core.events import Kind, Role
 from clickprint.core.items import AttributeKind
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.time import Window, parse
 from clickprint.data.adapters import flat
 from clickprint.data.adapters.card import Card
@@ -46,7 +46,7 @@ CARD = Card(
 )
 
 
-def read(path: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> Dataset:
+def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) -> Dataset:
     """UserBehavior.csv (.gz, .zip, or the folder that holds it), or a Parquet file with the columns of the card, in the canonical form.
 
     `pv` becomes `view`, `fav` has the role like. Raises DataError with every fault of the file.
@@ -87,5 +87,5 @@ def read(path: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> Dat
             texts={},
             attributes={"category": AttributeKind.CATEGORY},
             where=path,
-            watch=watch,
+            progress=progress,
         )

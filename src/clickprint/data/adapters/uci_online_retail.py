@@ -13,7 +13,7 @@ from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.items import AttributeKind
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.time import DAY
 from clickprint.data.adapters import flat
 from clickprint.data.adapters.card import Card
@@ -70,7 +70,7 @@ CARD = Card(
 
 
 def read(
-    path: Path, out: Path, *, engine: Engine, encoding: str = "utf-8", watch: Watch = silent
+    path: Path, out: Path, *, engine: Engine, encoding: str = "utf-8", progress: Progress = silent
 ) -> Dataset:
     """The workbook, the CSV made of it (in `encoding`), the Parquet file, a zip or folder of one of them, in the canonical form at `out`.
 
@@ -80,7 +80,7 @@ def read(
     path, out = Path(path), Path(out)
     with unpacked(path, out) as place, workplace(out) as room, blaming(path):
         paths = found(place, ("*.xlsx", "*.csv", "*.csv.gz", "*.parquet"), path)
-        watch("look", 0, 0)
+        progress("look", 0, 0)
         if paths[0].suffix == ".parquet":
             rows = flat.staged(
                 engine, Files(paths=tuple(paths), format="parquet"), PARQUET, room, path
@@ -122,7 +122,7 @@ def read(
             texts=texts,
             attributes={"description": AttributeKind.TEXT},
             where=path,
-            watch=watch,
+            progress=progress,
         )
 
 

@@ -23,7 +23,7 @@ from clickprint.core.errors import DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.ids import NONE
 from clickprint.core.items import AttributeKind
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import GOLDEN, mix
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.staging import FaultsOfArrow, is_list, workplace
@@ -90,7 +90,7 @@ CARD = Card(
 )
 
 
-def read(folder: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> Dataset:
+def read(folder: Path, out: Path, *, engine: Engine, progress: Progress = silent) -> Dataset:
     """The four Arrow files in `folder` (or in folder/datas) as a log without times at `out`, with questions.parquet beside it.
 
     An event is one place of a sequence: its item is the first inner id, its time the place. Record batches are mapped, not read, and
@@ -108,7 +108,7 @@ def read(folder: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> D
     refuse(folder, faults or [f for path in paths for f in _problems(path)])
     out = Path(out)
     with workplace(out) as room, blaming(folder):
-        staged = _stage(paths, room, watch)
+        staged = _stage(paths, room, progress)
         events, items = (engine.scan([room / f"{file}.parquet"]) for file in ("events", "items"))
         return gather(
             out,
@@ -131,7 +131,7 @@ def read(folder: Path, out: Path, *, engine: Engine, watch: Watch = silent) -> D
             source=staged.source(),
             beside={"questions.parquet": lambda path: _copy(room / "questions.parquet", path)},
             expected=staged.events,
-            watch=watch,
+            progress=progress,
         )
 
 
@@ -166,12 +166,12 @@ def _schema(path: Path) -> pa.Schema:
         return pa.ipc.open_file(mapped).schema
 
 
-def _pieces(path: Path, watch: Watch) -> Iterator[pa.RecordBatch]:
+def _pieces(path: Path, progress: Progress) -> Iterator[pa.RecordBatch]:
     """Some rows after the other, of mapped batches. A batch has a map of its own, or all of the file would stay mapped to the end."""
     with _blamed(path), pa.memory_map(str(path)) as mapped:
         places = pa.ipc.open_file(mapped).num_record_batches
     for place in range(places):
-        watch(f"read {path.name}", place, places)
+        progress(f"read {path.name}", place, places)
         with _blamed(path):
             batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(place)
             batch.validate(full=True)  # offsets that lie would be read out of bounds
@@ -326,7 +326,7 @@ class _Lists(NamedTuple):
         return pc.if_else(pa.array(lengths > 0), joined, pa.scalar(None, pa.string()))
 
 
-def _stage(paths: Sequence[Path], room: Path, watch: Watch) -> _Staged:
+def _stage(paths: Sequence[Path], room: Path, progress: Progress) -> _Staged:
     """Writes events, first-seen items and questions to Parquet files in `room`."""
     staged = _Staged()
     with ExitStack() as stack:
@@ -338,7 +338,7 @@ def _stage(paths: Sequence[Path], room: Path, watch: Watch) -> _Staged:
             for file, form in files.items()
         }
         for scenario, path in enumerate(paths):
-            for piece in _pieces(path, watch):
+            for piece in _pieces(path, progress):
                 for file, table in _sequences(piece, scenario, staged).items():
                     writers[file].write_table(table)
                 staged.rows[path.stem] += piece.num_rows

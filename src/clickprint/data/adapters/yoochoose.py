@@ -5,7 +5,7 @@ from pathlib import Path
 from clickprint.core.dataset import Dataset
 from clickprint.core.events import Kind, Role
 from clickprint.core.items import AttributeKind
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.mapping import (
     Clock,
@@ -47,7 +47,7 @@ CARD = Card(
 
 
 def read(
-    folder: Path, out: Path, *, test: bool = False, engine: Engine, watch: Watch = silent
+    folder: Path, out: Path, *, test: bool = False, engine: Engine, progress: Progress = silent
 ) -> Dataset:
     """The clicks and purchases, each file plain or .gz, in the canonical form at `out`; `test` reads the test set's clicks too.
 
@@ -106,5 +106,5 @@ def read(
         engine=engine,
         reader="yoochoose",
         texts=("category",),  # also where no file holds an S
-        watch=watch,
+        progress=progress,
     )

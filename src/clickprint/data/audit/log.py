@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from clickprint.core.events import COLUMNS, Role
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.time import DAY, HOUR, SECOND, Time, show
 from clickprint.data.audit.finding import LISTED, Finding, count, share
 from clickprint.data.engine import name
@@ -91,7 +91,7 @@ class _Day:
 
 
 def audit_log(
-    log: EventLog, *, written: Time | None = None, watch: Watch = silent
+    log: EventLog, *, written: Time | None = None, progress: Progress = silent
 ) -> tuple[list[Finding], Shape]:
     """Every finding of a log, and what its pictures show. `written` is when its files were written: nothing can have happened later."""
     total, users = _sizes(log)
@@ -107,24 +107,24 @@ def audit_log(
     clock = log.manifest.time == "clock"
     found: list[Finding] = []
     steps = 6
-    watch("audit log", 0, steps)
+    progress("audit log", 0, steps)
     ties, gaps = _neighbours(log, total)
     found += ties
-    watch("audit log", 1, steps)
+    progress("audit log", 1, steps)
     days = _days(log) if clock else []
     if clock:
         found += [*_closed(days), *_midnights(log, days), *_future(log, written)]
-    watch("audit log", 2, steps)
+    progress("audit log", 2, steps)
     found += [*_bots(log, total, users), *_sessions(log)] if clock else _heavy(log, total, users)
-    watch("audit log", 3, steps)
+    progress("audit log", 3, steps)
     found += [*_unlisted(log, total), *_too_early(log)]
-    watch("audit log", 4, steps)
+    progress("audit log", 4, steps)
     found += [*_unrepeated(log, users), *_manifest(log, total)]
-    watch("audit log", 5, steps)
+    progress("audit log", 5, steps)
     shape = Shape(
         gaps if clock else (), _popularity(log), *(_retention(log) if clock else ((), ()))
     )
-    watch("audit log", steps, steps)
+    progress("audit log", steps, steps)
     return found, shape
 
 

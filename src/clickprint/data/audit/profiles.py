@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float64, Int64
 from clickprint.core.errors import DataError
 from clickprint.core.events import Role
 from clickprint.core.profiles import USERS_FILE, VECTORS_FILE, problems
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.time import Window
 from clickprint.data.audit.finding import LISTED, Finding, count
 from clickprint.data.engine import name
@@ -32,7 +32,7 @@ def audit_profiles(
     windows: tuple[Window, Window] | None,
     attributes: tuple[str, ...] = (),
     *,
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> list[Finding]:
     """Findings of the profiles in a folder. Without windows (no clock, no purchase) only the columns themselves are looked at.
 
@@ -54,7 +54,7 @@ def audit_profiles(
     )
     found += _columns(users, vectors)
     if windows is not None and len(users):
-        found += _leaks(log, users, vectors, windows, attributes, watch)
+        found += _leaks(log, users, vectors, windows, attributes, progress)
     return found
 
 
@@ -155,7 +155,7 @@ def _leaks(
     vectors: np.ndarray,
     windows: tuple[Window, Window],
     attributes: tuple[str, ...],
-    watch: Watch,
+    progress: Progress,
 ) -> list[Finding]:
     """Single columns that separate who will from who will not, and did not separate who had from who had not.
 
@@ -180,7 +180,7 @@ def _leaks(
     leaks, strange = [], []
     for c in range(vectors.shape[1] if asked else 0):
         if c % 64 == 0:
-            watch("audit columns", c, vectors.shape[1])
+            progress("audit columns", c, vectors.shape[1])
         ranks = _mid_ranks(vectors[:, c])
         if ranks is None:
             continue
@@ -202,7 +202,7 @@ def _leaks(
                 leaks.append(row)
             elif good >= STRANGE and good - earlier >= FAR_AHEAD:
                 strange.append(row)
-    watch("audit columns", vectors.shape[1], vectors.shape[1])
+    progress("audit columns", vectors.shape[1], vectors.shape[1])
     found = []
     if leaks:
         found.append(_blame("label-leak", "leak", leaks, "it was made from the answer"))

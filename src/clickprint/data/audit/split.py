@@ -11,7 +11,7 @@ from jaxtyping import Float64, Int64
 
 from clickprint.core.events import COLUMNS, REQUIRED, Role
 from clickprint.core.items import AttributeKind
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.time import Time, show
 from clickprint.data.audit.finding import LISTED, Finding, count, share
 from clickprint.data.engine import Engine, name
@@ -99,26 +99,26 @@ def of_time(log: EventLog, split: Split, name_: str) -> Parts:
 
 
 def audit_parts(
-    parts: Parts, *, made_elsewhere: bool, watch: Watch = silent
+    parts: Parts, *, made_elsewhere: bool, progress: Progress = silent
 ) -> tuple[list[Finding], dict[str, str]]:
     """Every finding of a split, and its fingerprint by part. What only files can have wrong is asked only of `made_elsewhere`."""
     steps = 5
     stage = f"audit split {parts.name}"
-    watch(stage, 0, steps)
+    progress(stage, 0, steps)
     sizes = [int(parts.engine.one(f"SELECT COUNT(*) FROM {p}")[0]) for p in parts.three]
     found = [_sizes(parts, sizes)]
     if made_elsewhere:
         found += [*_after(parts), *_shared(parts)]
-    watch(stage, 1, steps)
+    progress(stage, 1, steps)
     found += [_cold(parts, "user"), _cold(parts, "item"), *_asked(parts)]
-    watch(stage, 2, steps)
+    progress(stage, 2, steps)
     for labels in parts.labels:
         found += _labels(parts, labels)
-    watch(stage, 3, steps)
+    progress(stage, 3, steps)
     found += [*_active(parts), *_known_late(parts, made_elsewhere)]
-    watch(stage, 4, steps)
+    progress(stage, 4, steps)
     prints = fingerprint(parts)
-    watch(stage, steps, steps)
+    progress(stage, steps, steps)
     return found, prints
 
 

@@ -17,7 +17,7 @@ from clickprint.core.errors import DataError
 from clickprint.core.events import Role
 from clickprint.core.files import whole
 from clickprint.core.items import AttributeKind
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
 from clickprint.core.time import Time, Window, show
 from clickprint.data.adapters.challenge import DAYS_IN_TARGET, FILES, PROPERTIES
@@ -66,7 +66,7 @@ def export_challenge(
     horizon_days: int = DAYS_IN_TARGET,
     anonymise: Anonymise | None = None,
     vectors: Vectors | None = None,
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> Exported:
     """Writes `log` to `folder`, whole or not at all; the folder must be new or empty.
 
@@ -107,7 +107,7 @@ def export_challenge(
         deny = np.zeros(0, np.int64) if anonymise is None else anonymise.deny
         source = _Source(log, room, train.start, keep(pa.table({"item": np.unique(deny)})))
         quantiser = _quantiser(source, vectors, anonymise)
-        good, rows, left_out = _events(source, quantiser, watch)
+        good, rows, left_out = _events(source, quantiser, progress)
         every, filled = _items(source, quantiser)
         items = keep(every)
         wanted = None if relevant is None else keep(pa.table({"user": relevant}))
@@ -121,7 +121,7 @@ def export_challenge(
         anew.check()
         written = {}
         for place, (file, (_, about)) in enumerate(FILES.items()):
-            watch(f"write {file}", place, len(FILES))
+            progress(f"write {file}", place, len(FILES))
             written[file] = log.engine.write(
                 anew.file(good, place, about), part / f"{file}.parquet", in_order=True
             )
@@ -219,7 +219,7 @@ def _coded(engine: Engine, texts: str, quantiser: Quantiser, path: Path) -> str:
 
 
 def _events(
-    source: _Source, quantiser: Quantiser | None, watch: Watch
+    source: _Source, quantiser: Quantiser | None, progress: Progress
 ) -> tuple[str, int, dict[str, int]]:
     """SQL of the events that the challenge has a place for (time, user, file, item, url, query), their number, and the others by reason."""
     log, columns = source.log, source.log.manifest.columns
@@ -266,7 +266,7 @@ def _events(
         (f"file IN ({skus}) AND item IS NULL", "a purchase, cart or removal without an item"),
         (f"file = {places[Role.SEARCH]} AND query IS NULL", "a search without a text"),
     ]
-    watch("look at events", 0, log.manifest.events)
+    progress("look at events", 0, log.manifest.events)
     return sift(log.engine, rows, reasons)
 
 

@@ -12,7 +12,7 @@ from clickprint.core.errors import DataError
 from clickprint.core.events import Role
 from clickprint.core.files import whole
 from clickprint.core.items import AttributeKind
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.time import SECOND, Time
 from clickprint.data.check import sift
 from clickprint.data.engine import Engine, name, quote
@@ -61,7 +61,7 @@ def export_recbole(
     roles: Collection[Role] | None = None,
     horizon_days: int = 14,
     anchor: Role = Role.BUY,
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> Exported:
     """Writes DATASET.inter and DATASET.item to `folder`, whole or not at all; the folder must be new or empty.
 
@@ -119,7 +119,7 @@ def export_recbole(
         files = [f"{called}.inter"] if split == "none" else [f"{called}.{p}.inter" for p in PARTS]
         head, written = [FIELDS[c] for c in columns], {}
         for place, file in enumerate(files):
-            watch(f"write {file}", place, len(files) + 1)
+            progress(f"write {file}", place, len(files) + 1)
             written[file] = _write(
                 engine,
                 _inter_sql(log, columns, f"SELECT * FROM ({rows}) AS p WHERE {part} = {place}"),
@@ -127,7 +127,7 @@ def export_recbole(
                 head,
             )
         assert sum(written.values()) == count
-        watch(f"write {called}.item", len(files), len(files) + 1)
+        progress(f"write {called}.item", len(files), len(files) + 1)
         head = [
             FIELDS["item"],
             *(f"{n}:{ATTRIBUTES[k]}" for n, k in log.manifest.attributes.items()),

@@ -120,9 +120,9 @@ class Oracle:
         table = self.latent.items.by_tier
         sizes = np.diff(table.starts)
         owner = np.repeat(np.arange(len(sizes)), sizes)
-        mark = label[table.cells]  # of each cell
+        metric = label[table.cells]  # of each cell
         counts = np.bincount(
-            owner[mark >= 0] * labels + mark[mark >= 0], minlength=len(sizes) * labels
+            owner[metric >= 0] * labels + metric[metric >= 0], minlength=len(sizes) * labels
         )
         return (counts.reshape(len(sizes), labels) / sizes[:, None]).astype(np.float32)
 
@@ -155,9 +155,9 @@ class Oracle:
         at_slot = (1 - FAVOURITE) * shelf[
             users.slots[rows].astype(np.int64) * TIERS + users.tier[rows, None]
         ]
-        mark = label[users.favourites[rows]]
-        u, k = np.nonzero(mark >= 0)
-        at_slot[u, k, mark[u, k]] += FAVOURITE
+        metric = label[users.favourites[rows]]
+        u, k = np.nonzero(metric >= 0)
+        at_slot[u, k, metric[u, k]] += FAVOURITE
         rate = np.empty((len(moods), len(rows), SLOTS, labels), np.float32)
         for place, mood in enumerate(moods):
             cart = (CARTS[mood] * READY[users.ready[rows]]).astype(np.float32)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from clickprint.core.dataset import Dataset, Manifest
 from clickprint.core.errors import ConfigError
 from clickprint.core.files import whole
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.time import DAY, SECOND, show
 from clickprint.data.engine import Engine, to_numpy
 from clickprint.data.split import windows
@@ -81,7 +81,7 @@ def read(
     shop: Shop | None = None,
     *,
     engine: Engine | None = None,
-    watch: Watch = silent,
+    progress: Progress = silent,
     **dials: int | float | str | None,
 ) -> Dataset:
     """Writes the log of a shop (or of the shop that `shop_of` makes of the dials) to `out` in the canonical form, and opens it.
@@ -110,11 +110,11 @@ def read(
         {"query": pa.table({"id": items.query, "text": pa.array(items.queries, pa.string())})},
         engine=engine,
         expected=round(shop.users * shop.days * shop.rate),
-        watch=watch,
+        progress=progress,
     )
 
 
-def write_challenge(out: Path, shop: Shop, *, watch: Watch = silent) -> None:
+def write_challenge(out: Path, shop: Shop, *, progress: Progress = silent) -> None:
     """Writes the same log as the challenge's directory: five event files, the properties, relevant clients, label files.
 
     Exposures, clicks, sessions, prices and quantities have no place there. Relevant clients are all with an event in these files, the
@@ -135,7 +135,7 @@ def write_challenge(out: Path, shop: Shop, *, watch: Watch = silent) -> None:
         for name in ("input", "target"):
             (folder / name).mkdir(parents=True)
         tally = _Tally(latent)
-        _event_files(folder, latent, tally, watch)
+        _event_files(folder, latent, tally, progress)
         table = latent.items.table()
         renamed = table.select(["item", *ATTRIBUTES]).rename_columns(
             ["sku", "category", "price", "name"]
@@ -220,7 +220,7 @@ def top(counts: np.ndarray, k: int) -> np.ndarray:
     return best[counts[best] > 0]
 
 
-def _event_files(folder: Path, latent: Latent, tally: _Tally, watch: Watch) -> None:
+def _event_files(folder: Path, latent: Latent, tally: _Tally, progress: Progress) -> None:
     shop, items = latent.shop, latent.items
     by_id = np.argsort(items.query)
     texts, ids = pa.array(items.queries, pa.string()).take(pa.array(by_id)), items.query[by_id]
@@ -261,7 +261,7 @@ def _event_files(folder: Path, latent: Latent, tally: _Tally, watch: Watch) -> N
                 waiting[code].append(pa.Table.from_arrays(columns, schema=files[code].schema))
                 flush(code, GROUP_ROWS)
             done += batch.num_rows
-            watch("events", done, expected)
+            progress("events", done, expected)
         for code in CHALLENGE:
             flush(code, 1)
 

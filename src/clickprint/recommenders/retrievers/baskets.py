@@ -12,7 +12,7 @@ from clickprint.core.errors import ConfigError
 from clickprint.core.events import Role
 from clickprint.core.histories import Histories
 from clickprint.core.past import Past
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
@@ -64,7 +64,7 @@ class TIFUKNN:
         return self.basket_decay**place / there * self.group_decay**group / groups
 
     def fit(
-        self, past: Past, *, rng: RNG | None = None, watch: Watch = silent
+        self, past: Past, *, rng: RNG | None = None, progress: Progress = silent
     ) -> "FittedNeighbours":
         matrix, items = pool(past, self.weights)
         return FittedNeighbours(self, items, matrix)
@@ -130,7 +130,7 @@ class UPCF:
         return np.where(age < self.baskets, 1 / np.minimum(baskets, self.baskets), 0.0)
 
     def fit(
-        self, past: Past, *, rng: RNG | None = None, watch: Watch = silent
+        self, past: Past, *, rng: RNG | None = None, progress: Progress = silent
     ) -> "FittedNeighbours":
         matrix, items = pool(past, self.weights)
         return FittedNeighbours(self, items, matrix)

@@ -10,7 +10,7 @@ from scipy import sparse
 from clickprint.core.errors import ConfigError
 from clickprint.core.events import Role
 from clickprint.core.past import Past
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
@@ -52,7 +52,7 @@ class CoVisits:
             raise ConfigError("; ".join(faults))
 
     def fit(
-        self, past: Past, *, rng: RNG | None = None, watch: Watch = silent
+        self, past: Past, *, rng: RNG | None = None, progress: Progress = silent
     ) -> "FittedCoVisits":
         asked = past.histories(("item", "time", "kind"))
         items = np.unique(
@@ -67,7 +67,7 @@ class CoVisits:
         counts = np.zeros(len(items))
         done = 0
         for events in blocks(asked):
-            watch("co-visits", done, len(asked))
+            progress("co-visits", done, len(asked))
             done += len(events)
             at = np.flatnonzero(with_roles(past, events, (*self.first, *self.then)))
             row = np.searchsorted(events.starts, at, side="right") - 1

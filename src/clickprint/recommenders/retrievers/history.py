@@ -10,7 +10,7 @@ from clickprint.core.events import Role
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
 from clickprint.core.past import Past
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
@@ -40,7 +40,7 @@ class Own:
                 f"half_life and last: found {self.half_life} and {self.last}, expected 0 or more"
             )
 
-    def fit(self, past: Past, *, rng: RNG | None = None, watch: Watch = silent) -> "Own":
+    def fit(self, past: Past, *, rng: RNG | None = None, progress: Progress = silent) -> "Own":
         """Nothing is learned."""
         return self
 
@@ -72,7 +72,9 @@ class OpenBaskets:
 
     days: int | float = 30
 
-    def fit(self, past: Past, *, rng: RNG | None = None, watch: Watch = silent) -> "OpenBaskets":
+    def fit(
+        self, past: Past, *, rng: RNG | None = None, progress: Progress = silent
+    ) -> "OpenBaskets":
         """Nothing is learned."""
         return self
 

@@ -10,7 +10,7 @@ from clickprint.core.events import Role
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
 from clickprint.core.past import Past
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.ragged import spans, starts_of
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.rng import RNG
@@ -30,7 +30,9 @@ class Popular:
         if not self.half_life > 0:
             raise ConfigError(f"half_life: found {self.half_life}, expected days above 0")
 
-    def fit(self, past: Past, *, rng: RNG | None = None, watch: Watch = silent) -> "FittedPopular":
+    def fit(
+        self, past: Past, *, rng: RNG | None = None, progress: Progress = silent
+    ) -> "FittedPopular":
         return FittedPopular(*counted(past, self.roles, self.half_life))
 
     def best(self, past: Past) -> Int64[np.ndarray, "V"]:
@@ -70,7 +72,7 @@ class PopularIn:
     groups: int = 10
 
     def fit(
-        self, past: Past, *, rng: RNG | None = None, watch: Watch = silent
+        self, past: Past, *, rng: RNG | None = None, progress: Progress = silent
     ) -> "FittedPopularIn":
         """Raises ConfigError where the log has no such attribute."""
         if self.by not in past.log.manifest.attributes:

@@ -8,7 +8,7 @@ from jaxtyping import Float64, Int64
 from clickprint.core.errors import ConfigError
 from clickprint.core.histories import Histories
 from clickprint.core.past import Past
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
@@ -41,13 +41,15 @@ class Again:
                 f"days and cuts: found {self.days} and {self.cuts}, expected at least 1"
             )
 
-    def fit(self, past: Past, *, rng: RNG | None = None, watch: Watch = silent) -> "FittedAgain":
+    def fit(
+        self, past: Past, *, rng: RNG | None = None, progress: Progress = silent
+    ) -> "FittedAgain":
         cycles = Cycles.of(past, self.by)
         cells = np.zeros((2, len(TIMES) + 1, len(TURNS) + 1, len(AGES) + 1, RATES))
         fields = ("item", "time", "kind", *cycles.fields)
         for cut in range(1, self.cuts + 1):
             at = past.cutoff - cut * self.days * DAY
-            watch("buying again", cut - 1, self.cuts)
+            progress("buying again", cut - 1, self.cuts)
             for events in blocks(past.histories(fields)):
                 bought = with_roles(past, events, ("buy",))
                 time = np.asarray(events.fields["time"])
@@ -63,8 +65,8 @@ class Again:
         rough = (hits.sum((1, 2)) + PRIOR * mean) / (
             seen.sum((1, 2)) + PRIOR
         )  # by how often and class
-        chance = (hits + PRIOR * rough[:, None, None, :]) / (seen + PRIOR)
-        return FittedAgain(cycles, chance)
+        propensity = (hits + PRIOR * rough[:, None, None, :]) / (seen + PRIOR)
+        return FittedAgain(cycles, propensity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,7 @@ class FittedAgain:
     """The cycles and the table of chances."""
 
     cycles: Cycles
-    chance: Float64[np.ndarray, "T C A R"]
+    propensity: Float64[np.ndarray, "T C A R"]
 
     def retrieve(self, past: Past, k: int) -> Recommendations:
         def score(events: Histories) -> tuple[Pairs, Float64[np.ndarray, "P"]]:
@@ -162,7 +164,7 @@ class FittedAgain:
                 events.fields["item"], self.cycles.items
             )
             pairs, cell = self.cycles.cells(events, keep, past.cutoff)
-            return pairs, self.chance[cell]
+            return pairs, self.propensity[cell]
 
         return each_block(past, self.cycles.fields, k, score)
 

@@ -12,7 +12,7 @@ from clickprint.core.events import Role
 from clickprint.core.ids import NONE
 from clickprint.core.items import AttributeKind
 from clickprint.core.past import Past
-from clickprint.core.progress import Watch, silent
+from clickprint.core.progress import Progress, silent
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
@@ -68,7 +68,9 @@ class Nearest:
         )
         _refuse([*faults, *_search(self.search)])
 
-    def fit(self, past: Past, *, rng: RNG | None = None, watch: Watch = silent) -> "FittedNearest":
+    def fit(
+        self, past: Past, *, rng: RNG | None = None, progress: Progress = silent
+    ) -> "FittedNearest":
         """Raises ConfigError where there are neither vectors nor texts nor categories, or no texts for a sentence encoder."""
         catalogue = past.catalogue
         given = getattr(past.log, "item_vectors", None)  # only logs of files bring any
@@ -152,9 +154,13 @@ class Encoded:
             faults.append(str(fault))
         _refuse(faults)
 
-    def fit(self, past: Past, *, rng: RNG | None = None, watch: Watch = silent) -> "FittedEncoded":
+    def fit(
+        self, past: Past, *, rng: RNG | None = None, progress: Progress = silent
+    ) -> "FittedEncoded":
         """Raises ConfigError for an encoder that has no vectors of items."""
-        fitted = encoder(self.encoder, **self.options).fit(past, rng=rng or RNG(0), watch=watch)
+        fitted = encoder(self.encoder, **self.options).fit(
+            past, rng=rng or RNG(0), progress=progress
+        )
         if not hasattr(fitted, "item_vectors"):
             raise ConfigError(
                 f"encoder: {self.encoder!r} has no vectors of items; take als, sasrec, hstu, gru4rec, mamba4rec or transformer++"

@@ -7,9 +7,9 @@ import pytest
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.rng import RNG
-from clickprint.recommenders.propensity import Chance, FittedChance, platt
+from clickprint.recommenders.propensity import Propensity, FittedPropensity, platt
 
-SMALL = Chance(trees=40, leaves=6, least=20)
+SMALL = Propensity(trees=40, leaves=6, least=20)
 
 
 def world(seed: int, users: int = 1500) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
@@ -23,11 +23,11 @@ def world(seed: int, users: int = 1500) -> tuple[dict[str, np.ndarray], np.ndarr
 
 
 @pytest.fixture(scope="module")
-def fitted() -> FittedChance:
+def fitted() -> FittedPropensity:
     return SMALL.fit([world(n)[:2] for n in range(2)], rng=RNG(1))
 
 
-def test_a_known_chance_is_found(fitted: FittedChance) -> None:
+def test_a_known_chance_is_found(fitted: FittedPropensity) -> None:
     columns, bought, truth = world(9)
     found = fitted.calibrated(*world(5)[:2]).of(columns)
     assert ((found > 0) & (found < 1)).all()
@@ -39,7 +39,7 @@ def test_a_known_chance_is_found(fitted: FittedChance) -> None:
     assert sum(fitted.importance.values()) == pytest.approx(1)
 
 
-def test_calibration_mends_other_base_rates_and_keeps_the_order(fitted: FittedChance) -> None:
+def test_calibration_mends_other_base_rates_and_keeps_the_order(fitted: FittedPropensity) -> None:
     columns, _, truth = world(7, 4000)
     rare = np.random.default_rng(3).random(4000) < truth / 4
     before, after = fitted.of(columns), fitted.calibrated(columns, rare).of(columns)
@@ -86,40 +86,42 @@ def test_an_order_that_is_wrong_is_not_turned_round() -> None:
         platt(np.zeros(0), np.zeros(0, bool))
 
 
-def test_same_seed_same_bytes(fitted: FittedChance) -> None:
+def test_same_seed_same_bytes(fitted: FittedPropensity) -> None:
     again, other = (SMALL.fit([world(n)[:2] for n in range(2)], rng=RNG(s)) for s in (1, 2))
     assert again.model == fitted.model
     assert other.model != fitted.model
 
 
-def test_what_is_saved_is_loaded(fitted: FittedChance, tmp_path: Path) -> None:
+def test_what_is_saved_is_loaded(fitted: FittedPropensity, tmp_path: Path) -> None:
     columns, bought, _ = world(9)
     ready = fitted.calibrated(columns, bought)
     ready.save(tmp_path / "m")
-    assert FittedChance.load(tmp_path / "m").of(columns).tobytes() == ready.of(columns).tobytes()
-    assert FittedChance.load(tmp_path / "m") == ready
+    assert (
+        FittedPropensity.load(tmp_path / "m").of(columns).tobytes() == ready.of(columns).tobytes()
+    )
+    assert FittedPropensity.load(tmp_path / "m") == ready
     (tmp_path / "m" / "model.txt").write_text("tree\nnothing")
     with pytest.raises(DataError, match="not a model"):
-        FittedChance.load(tmp_path / "m")
+        FittedPropensity.load(tmp_path / "m")
     ready.save(tmp_path / "m")
-    text = (tmp_path / "m" / "chance.json").read_text()
+    text = (tmp_path / "m" / "propensity.json").read_text()
     for bad in (
         "",
         "[]",
         text.replace('"format": 1', '"format": 2'),
         text.replace('"slope"', '"sloop"'),
     ):
-        (tmp_path / "m" / "chance.json").write_text(bad)
+        (tmp_path / "m" / "propensity.json").write_text(bad)
         with pytest.raises(DataError, match="train it again"):
-            FittedChance.load(tmp_path / "m")
-    (tmp_path / "m" / "chance.json").write_text(text.replace("lively", "livelier"))
+            FittedPropensity.load(tmp_path / "m")
+    (tmp_path / "m" / "propensity.json").write_text(text.replace("lively", "livelier"))
     with pytest.raises(DataError, match="name different columns"):
-        FittedChance.load(tmp_path / "m")
+        FittedPropensity.load(tmp_path / "m")
     with pytest.raises(DataError, match="train it again"):
-        FittedChance.load(tmp_path / "none")
+        FittedPropensity.load(tmp_path / "none")
 
 
-def test_what_cannot_be_learned(fitted: FittedChance) -> None:
+def test_what_cannot_be_learned(fitted: FittedPropensity) -> None:
     columns, bought, _ = world(1)
     with pytest.raises(DataError, match="no window"):
         SMALL.fit([], rng=RNG(0))
@@ -145,4 +147,4 @@ def test_what_cannot_be_learned(fitted: FittedChance) -> None:
 )
 def test_options_out_of_range(options: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        Chance(**options)
+        Propensity(**options)

@@ -49,15 +49,15 @@ def test_lists_must_be_of_candidates() -> None:
 
 
 def test_the_choice_by_hand() -> None:
-    chance, recall = np.array([0.9, 0.5, 0.6, 0.5]), np.array([0.1, 0.4, 0.4, 0.4])
-    assert choose(chance, None, 2).tolist() == [0, 2]
-    assert choose(chance, recall, 3).tolist() == [
+    propensity, recall = np.array([0.9, 0.5, 0.6, 0.5]), np.array([0.1, 0.4, 0.4, 0.4])
+    assert choose(propensity, None, 2).tolist() == [0, 2]
+    assert choose(propensity, recall, 3).tolist() == [
         2,
         1,
         3,
     ]  # .09, .2, .24, .2: equal ones in the order of users
-    assert choose(chance, recall, 99).tolist() == [2, 1, 3, 0]  # more than there are
-    assert choose(chance, recall, 0).tolist() == []
+    assert choose(propensity, recall, 99).tolist() == [2, 1, 3, 0]  # more than there are
+    assert choose(propensity, recall, 0).tolist() == []
     assert choose(np.zeros(0), np.zeros(0), 5).tolist() == []
     assert choose(np.zeros(3), np.ones(3), 2).tolist() == [0, 1]  # nobody buys
 
@@ -65,12 +65,12 @@ def test_the_choice_by_hand() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=12), st.integers(0, 14))
 def test_the_choice_against_plain_python(rows: list[tuple[int, int]], limit: int) -> None:
-    chance, recall = (np.array([r[n] / 4 for r in rows]) for n in (0, 1))
+    propensity, recall = (np.array([r[n] / 4 for r in rows]) for n in (0, 1))
     wanted = sorted(range(len(rows)), key=lambda r: (-rows[r][0] * rows[r][1], r))[:limit]
-    assert choose(chance, recall, limit).tolist() == wanted
+    assert choose(propensity, recall, limit).tolist() == wanted
     # no other set of so many users is worth more
-    worth = np.sort(chance * recall)[::-1]
-    assert (chance * recall)[choose(chance, recall, limit)].sum() == pytest.approx(
+    worth = np.sort(propensity * recall)[::-1]
+    assert (propensity * recall)[choose(propensity, recall, limit)].sum() == pytest.approx(
         worth[:limit].sum()
     )
 
@@ -78,7 +78,7 @@ def test_the_choice_against_plain_python(rows: list[tuple[int, int]], limit: int
 def test_what_cannot_be_chosen_from() -> None:
     with pytest.raises(ConfigError, match="found -1"):
         choose(np.ones(2), None, -1)
-    with pytest.raises(DataError, match="2 chances and 3 expected"):
+    with pytest.raises(DataError, match="2 propensities and 3 expected"):
         choose(np.ones(2), np.ones(3), 1)
-    with pytest.raises(DataError, match="1 chances are no number"):
+    with pytest.raises(DataError, match="1 propensities are no number"):
         choose(np.array([1.0, np.nan]), None, 1)

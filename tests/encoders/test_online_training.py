@@ -52,8 +52,8 @@ def test_learning_each_day_beats_a_model_that_stands_still() -> None:
         "the second rule is learned by who goes on"
     )
     assert moving[5] < 0.4, "the day of the change is scored before it is learned"
-    assert fitted.progress is not None
-    assert fitted.progress.epoch == 12
+    assert fitted.curve is not None
+    assert fitted.curve.epoch == 12
 
 
 def test_a_day_is_scored_by_the_model_of_the_days_before() -> None:
@@ -129,13 +129,15 @@ def test_it_is_saved_daily_and_goes_on_to_the_same_bytes(steps: int, tmp_path: P
     fitted, days = fit_by_day(RECIPE, "gru4rec", histories, rng=RNG(0), k=3)
     left = [steps]
 
-    def watch(stage: str, done: int, total: int) -> None:
+    def progress(stage: str, done: int, total: int) -> None:
         left[0] -= 1
         if left[0] < 0:
             raise Killed
 
     with pytest.raises(Killed):
-        fit_by_day(RECIPE, "gru4rec", histories, rng=RNG(0), folder=tmp_path, k=3, watch=watch)
+        fit_by_day(
+            RECIPE, "gru4rec", histories, rng=RNG(0), folder=tmp_path, k=3, progress=progress
+        )
     learned = steps // 2  # two batches a day
     assert (tmp_path / "fitted").exists() == (learned > 0)
     if learned:
