@@ -1,1 +1,4 @@
-"""The nouns. Imports numpy, pyarrow and jaxtyping only; everything else in clickprint stands on it."""
+"""The nouns.
+
+Imports numpy, pyarrow and jaxtyping only; everything else in clickprint stands on it.
+"""

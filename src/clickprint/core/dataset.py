@@ -3,10 +3,13 @@
 DATASET/manifest.json            what is inside (Manifest)
 DATASET/events/part-<day>.parquet  events in the order of core.events.COLUMNS, cut at midnights
 DATASET/catalogue.parquet        item, known_from, attributes
-DATASET/ids/<name>.parquet       id, text: the map of every column or attribute whose values were not whole numbers
-DATASET/users.npy, items.npy     who, and what, has an event: sorted, so that days can be appended without reading the old ones
+DATASET/ids/<name>.parquet       id, text: the map of every column or attribute whose values were
+                                 not whole numbers
+DATASET/users.npy, items.npy     who, and what, has an event: sorted, so that days can be appended
+                                 without reading the old ones
 DATASET/population.npy           whose profiles are wanted, where the source says so
-DATASET/<other>.parquet, .npy    what else the source says (Manifest.beside): links, questions, item vectors
+DATASET/<other>.parquet, .npy    what else the source says (Manifest.beside): links, questions,
+                                 item vectors
 """
 
 import json
@@ -29,7 +32,9 @@ FORMAT = 2  # 2: users.npy and items.npy
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """One UTC day of a log: its number of events and the digest of their multiset (order-free; hexadecimal)."""
+    """One UTC day of a log: its number of events and the digest of their multiset (order-free;
+    hexadecimal).
+    """
 
     events: int
     digest: str
@@ -62,7 +67,8 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """One text for the whole content: the schema, each day's digest, the catalogue's, those of what lies beside it.
+        """One text for the whole content: the schema, each day's digest, the catalogue's, those of
+        what lies beside it.
 
         Independent of file order.
         """
@@ -84,8 +90,8 @@ class Manifest:
         """Raises ConfigError where the log stores an order instead of times."""
         if self.time == "order":
             raise ConfigError(
-                f"{what} needs a clock, but {self.name} stores only the order of its events (manifest `time: order`); "
-                "use a log with times, or leave-one-out evaluation"
+                f"{what} needs a clock, but {self.name} stores only the order of its events"
+                " (manifest `time: order`); use a log with times, or leave-one-out evaluation"
             )
 
     def to_json(self) -> str:
@@ -104,9 +110,8 @@ class Manifest:
             if found != FORMAT:
                 raise DataError(
                     where,
-                    [
-                        f"found format {found}, expected {FORMAT}; read the source again with this version"
-                    ],
+                    f"found format {found}, expected {FORMAT}; read the source again with this"
+                    " version",
                 )
             print_ = raw.pop("fingerprint")
             raw["kinds"] = tuple(Kind(k["name"], Role(k["role"])) for k in raw["kinds"])
@@ -116,14 +121,13 @@ class Manifest:
             manifest = Manifest(**raw)
         except (ValueError, KeyError, TypeError, AttributeError) as fault:
             raise DataError(
-                where, [f"not a clickprint manifest ({fault!r}); read the source again"]
+                where, f"not a clickprint manifest ({fault!r}); read the source again"
             ) from None
         if manifest.fingerprint != print_:
             raise DataError(
                 where,
-                [
-                    f"the fingerprint says {print_} but its days give {manifest.fingerprint}: the manifest was edited"
-                ],
+                f"the fingerprint says {print_} but its days give {manifest.fingerprint}: the"
+                " manifest was edited",
             )
         return manifest
 
@@ -137,29 +141,28 @@ class Dataset:
 
     @staticmethod
     def open(folder: Path | str) -> "Dataset":
-        """The dataset in `folder`. Raises DataError when it is absent, unfinished or of another format."""
+        """The dataset in `folder`.
+
+        Raises DataError when it is absent, unfinished or of another format.
+        """
         folder = Path(folder)
         path = folder / "manifest.json"
         if not path.is_file():
             raise DataError(
-                str(folder),
-                [
-                    "no manifest.json here, so this is no clickprint dataset; make one with `clickprint read`"
-                ],
+                folder,
+                "no manifest.json here, so this is no clickprint dataset; make one with"
+                " `clickprint read`",
             )
         try:
             text = path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as fault:
-            raise DataError(
-                str(path), [f"cannot be read ({fault}); read the source again"]
-            ) from None
+            raise DataError(path, f"cannot be read ({fault}); read the source again") from None
         dataset = Dataset(folder, Manifest.from_json(text, str(path)))
         if dataset.manifest.events and not dataset.event_files:
             raise DataError(
-                str(folder),
-                [
-                    f"the manifest promises {dataset.manifest.events} events but events/ is empty; read the source again"
-                ],
+                folder,
+                f"the manifest promises {dataset.manifest.events} events but events/ is empty;"
+                " read the source again",
             )
         return dataset
 
@@ -169,23 +172,34 @@ class Dataset:
 
     @property
     def population(self) -> Int64[np.ndarray, "U"] | None:
-        """Whose profiles are wanted, where the source says so; None means everyone seen before the cutoff. Raises DataError."""
+        """Whose profiles are wanted, where the source says so;
+
+        None means everyone seen before the cutoff. Raises DataError.
+        """
         path = self.folder / "population.npy"
         return _ids(path) if path.is_file() else None
 
     @property
     def users(self) -> Int64[np.ndarray, "U"]:
-        """Who has an event: sorted, each once. Raises DataError when the file is missing or damaged."""
+        """Who has an event: sorted, each once.
+
+        Raises DataError when the file is missing or damaged.
+        """
         return _ids(self.folder / "users.npy")
 
     @property
     def items(self) -> Int64[np.ndarray, "V"]:
-        """What some event is about: sorted, each once (the catalogue may hold others). Raises DataError."""
+        """What some event is about: sorted, each once (the catalogue may hold others).
+
+        Raises DataError.
+        """
         return _ids(self.folder / "items.npy")
 
     @property
     def item_vectors(self) -> tuple[Int64[np.ndarray, "V"], Float32[np.ndarray, "V D"]] | None:
-        """Items, ascending, and the vector that the source gives each (a map of the file); None where it gives none.
+        """Items, ascending, and the vector that the source gives each (a map of the file);
+
+        None where it gives none.
 
         A vector has no time: use those of items that the catalogue knows. Raises DataError.
         """
@@ -196,27 +210,26 @@ class Dataset:
         try:
             vectors = np.load(path, mmap_mode="r" if len(items) else None, allow_pickle=False)
         except (OSError, ValueError, EOFError) as fault:
-            raise DataError(
-                str(path), [f"cannot be read ({fault}); read the source again"]
-            ) from None
+            raise DataError(path, f"cannot be read ({fault}); read the source again") from None
         if vectors.dtype != np.float32 or vectors.ndim != 2 or len(vectors) != len(items):
             raise DataError(
-                str(path),
-                [f"not one float32 vector for each of {len(items)} items; read the source again"],
+                path,
+                f"not one float32 vector for each of {len(items)} items; read the source again",
             )
         return items, vectors
 
     def beside(self, name: str) -> pa.Table | None:
-        """A table that the source gives beside its log, `links` or `questions`; None where it gives none. Raises DataError."""
+        """A table that the source gives beside its log, `links` or `questions`;
+
+        None where it gives none. Raises DataError.
+        """
         path = self.folder / f"{name}.parquet"
         if path.name not in self.manifest.beside:
             return None
         try:
             return pq.read_table(path)
         except (OSError, pa.ArrowInvalid) as fault:
-            raise DataError(
-                str(path), [f"cannot be read ({fault}); read the source again"]
-            ) from None
+            raise DataError(path, f"cannot be read ({fault}); read the source again") from None
 
     @property
     def catalogue(self) -> Catalogue:
@@ -225,9 +238,7 @@ class Dataset:
         try:
             table = pq.read_table(path)
         except (OSError, pa.ArrowInvalid) as fault:
-            raise DataError(
-                str(path), [f"cannot be read ({fault}); read the source again"]
-            ) from None
+            raise DataError(path, f"cannot be read ({fault}); read the source again") from None
         return Catalogue(table, self.manifest.attributes)
 
 
@@ -235,7 +246,7 @@ def _ids(path: Path) -> Int64[np.ndarray, "N"]:
     try:
         found = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as fault:
-        raise DataError(str(path), [f"cannot be read ({fault}); read the source again"]) from None
+        raise DataError(path, f"cannot be read ({fault}); read the source again") from None
     if not isinstance(found, np.ndarray) or found.dtype != np.int64 or found.ndim != 1:
-        raise DataError(str(path), ["not a list of int64 ids; read the source again"])
+        raise DataError(path, "not a list of int64 ids; read the source again")
     return found

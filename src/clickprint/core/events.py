@@ -8,7 +8,9 @@ import pyarrow as pa
 
 
 class Role(StrEnum):
-    """What a kind of event is for, in funnel order; the order also breaks ties in time between kinds."""
+    """What a kind of event is for, in funnel order; the order also breaks ties in time between
+    kinds.
+    """
 
     EXPOSE = "expose"
     CLICK = "click"
@@ -24,14 +26,18 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of event as the shop calls it (`product_buy`), and its role (`buy`). Its code is its place in the manifest's list."""
+    """A kind of event as the shop calls it (`product_buy`), and its role (`buy`).
+
+    Its code is its place in the manifest's list.
+    """
 
     name: str
     role: Role
 
 
-# Every column that an event can have, in the one order that ties follow: (time, kind, item), then what is left ("row").
-# user is second in the stored order, so that a day's file is in time order. Texts are ids (core.ids); price is per unit.
+# Every column that an event can have, in the one order that ties follow: (time, kind, item), then
+# what is left ("row"). user is second in the stored order, so that a day's file is in time order.
+# Texts are ids (core.ids); price is per unit.
 COLUMNS: dict[str, pa.DataType] = {
     "time": pa.int64(),
     "user": pa.int64(),
@@ -45,12 +51,15 @@ COLUMNS: dict[str, pa.DataType] = {
     "quantity": pa.float64(),
 }
 REQUIRED = ("time", "user", "kind", "item")
-# Columns that hold the id of an outside value; each may have a map ids/<column>.parquet (id, text).
+# Columns that hold the id of an outside value; each may have a map ids/<column>.parquet (id,
+# text).
 ID_COLUMNS = ("user", "item", "session", "scenario", "query", "url")
 
 
 def schema(optional: Sequence[str]) -> pa.Schema:
-    """The Arrow schema of an event table with these optional columns, always in the order of COLUMNS."""
+    """The Arrow schema of an event table with these optional columns, always in the order of
+    COLUMNS.
+    """
     return pa.schema(
         [
             pa.field(n, t, n in ("item", *COLUMNS) and n not in REQUIRED[:3])

@@ -13,11 +13,13 @@ import numpy as np
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A temporary path for a file or folder; on a clean exit it takes `path`'s place, else it is removed.
+    """A temporary path for a file or folder; on a clean exit it takes `path`'s place, else it is
+    removed.
 
-    A folder that stands at `path` is replaced: at every moment the old one or the new one is there, where the system can exchange two
-    names (Linux); elsewhere for a moment none, and `restore` brings the old one back. What a killed process left behind is removed by
-    the next call.
+    A folder that stands at `path` is replaced: at every moment the old one or the new one is
+    there, where the system can exchange two names (Linux); elsewhere for a moment none, and
+    `restore` brings the old one back. What a killed process left behind is removed by the next
+    call.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part, old = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.old")
@@ -59,7 +61,9 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def restore(path: Path) -> None:
-    """Puts a folder back that a killed process was about to replace with `whole`, and removes what it left beside."""
+    """Puts a folder back that a killed process was about to replace with `whole`, and removes what
+    it left beside.
+    """
     part, old = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.old")
     if old.exists() and not path.exists():
         os.replace(old, path)

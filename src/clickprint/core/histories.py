@@ -1,9 +1,10 @@
-"""Histories: what each user did, in order, as flat arrays on disk that all fields share the cuts of.
+"""Histories: what each user did, in order, as flat arrays on disk that all fields share the cuts
+of.
 
 FOLDER/users.npy        int64 [U], sorted, each once
 FOLDER/starts.npy       int64 [U+1]: user r's events are starts[r] … starts[r+1] − 1 of every field
-FOLDER/<field>.npy      [L], one value an event ([L, C] where it is a code vector), users one after the other, in the order (time, kind,
-                        item, rest) within a user
+FOLDER/<field>.npy      [L], one value an event ([L, C] where it is a code vector), users one after
+the other, in the order (time, kind, item, rest) within a user
 FOLDER/histories.json   format, fields, cutoff, fingerprint of the log, events
 """
 
@@ -18,6 +19,7 @@ from jaxtyping import Bool, Int64, Shaped
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import write_array, write_text
+from clickprint.core.ids import NONE
 from clickprint.core.ragged import Ragged, spans, starts_of
 from clickprint.core.time import Time
 
@@ -28,11 +30,13 @@ AGAIN = "make the histories again"
 
 @dataclass(frozen=True, slots=True)
 class Histories:
-    """The events of each user, oldest first; `fields` share `starts`. Fields of a folder are memory-mapped: nothing is read until used.
+    """The events of each user, oldest first.
 
-    Ids, categories and buckets are int64 with `ids.NONE` where there is none, numbers float64 with NaN, kind int16, time int64 (µs); a
-    code vector is a row of int32 (data.codes).
-    `cutoff` is None where the log was not cut; `fingerprint` is the dataset's.
+    `fields` share `starts`. Fields of a folder are memory-mapped: nothing is read until used.
+
+    Ids, categories and buckets are int64 with `ids.NONE` where there is none, numbers float64 with
+    NaN, kind int16, time int64 (µs); a code vector is a row of int32 (data.codes). `cutoff` is
+    None where the log was not cut; `fingerprint` is the dataset's.
     """
 
     users: Int64[np.ndarray, "U"]
@@ -58,7 +62,9 @@ class Histories:
         return int(self.starts[-1] - self.starts[0])
 
     def digest(self) -> str:
-        """Of the log, the cutoff, the users and all of their events: what differs in any of it has another one. Reads everything."""
+        """Of the log, the cutoff, the users and all of their events: what differs in any of it has
+        another one. Reads everything.
+        """
         found = sha256(f"{self.fingerprint} {self.cutoff}".encode())
         for name, values in {"": self.users, "starts": self.starts, **self.fields}.items():
             found.update(f"{name} {values.dtype} {len(values)}".encode())
@@ -87,8 +93,10 @@ class Histories:
         return np.where(self.users[place] == users, place, -1)
 
     def of(self, users: Int64[np.ndarray, "B"]) -> "Histories":
-        """The histories of `users`, in their order; an empty one for a user who is not here. Needs memory for their events, unless
-        they follow one another as they do here."""
+        """The histories of `users`, in their order; an empty one for a user who is not here.
+
+        Needs memory for their events, unless they follow one another as they do here.
+        """
         rows = self.rows(users)
         first, lengths = (
             self.starts[rows],
@@ -97,7 +105,10 @@ class Histories:
         return self._spans(users, first, np.where(rows < 0, 0, lengths))
 
     def take(self, rows: Int64[np.ndarray, "B"]) -> "Histories":
-        """These rows, in this order. Needs memory for their events, unless they follow one another."""
+        """These rows, in this order.
+
+        Needs memory for their events, unless they follow one another.
+        """
         return self._spans(self.users[rows], self.starts[:-1][rows], self.lengths[rows])
 
     def last(self, n: int) -> "Histories":
@@ -149,7 +160,9 @@ class Histories:
         )
 
     def save(self, folder: Path) -> None:
-        """Writes the files of a folder, which must be there; the caller makes the folder whole (core.files.whole)."""
+        """Writes the files of a folder, which must be there; the caller makes the folder whole
+        (core.files.whole).
+        """
         for field, values in self.fields.items():
             write_array(folder / f"{field}.npy", np.ascontiguousarray(values))
         write_about(
@@ -168,11 +181,17 @@ class Histories:
             faults = _problems(users, starts, fields, sorted_users=True)
             if not faults and starts[-1] != about["events"]:
                 faults = [
-                    f"{ABOUT_FILE} promises {about['events']} events, {STARTS_FILE} ends at {starts[-1]}"
+                    f"{ABOUT_FILE} promises {about['events']} events, {STARTS_FILE} ends at"
+                    f" {starts[-1]}"
                 ]
         if faults:
-            raise DataError(str(folder), [f"{fault}; {AGAIN}" for fault in faults])
+            raise DataError(folder, [f"{fault}; {AGAIN}" for fault in faults])
         return Histories(users, starts, fields, about["cutoff"], about["fingerprint"])
+
+
+def items_only(histories: Histories) -> Histories:
+    """The events that are about an item."""
+    return histories.where(histories.fields["item"] != NONE)
 
 
 def write_about(
@@ -211,17 +230,14 @@ def _about(folder: Path) -> dict:
     path = folder / ABOUT_FILE
     if not path.is_file():
         raise DataError(
-            str(folder),
-            [
-                f"no {ABOUT_FILE} here, so these are no histories; make them with `clickprint prepare`"
-            ],
+            folder,
+            f"no {ABOUT_FILE} here, so these are no histories; make them with `clickprint"
+            " prepare`",
         )
     try:
         about = json.loads(path.read_text("utf-8"))
         if about["format"] != FORMAT:
-            raise DataError(
-                str(path), [f"found format {about['format']}, expected {FORMAT}; {AGAIN}"]
-            )
+            raise DataError(path, f"found format {about['format']}, expected {FORMAT}; {AGAIN}")
         good = (
             isinstance(about["fields"], list)
             and not any(unfit(f) for f in about["fields"])
@@ -230,11 +246,9 @@ def _about(folder: Path) -> dict:
             and isinstance(about["events"], int)
         )
     except (OSError, ValueError, KeyError, TypeError) as fault:
-        raise DataError(str(path), [f"does not describe histories ({fault!r}); {AGAIN}"]) from None
+        raise DataError(path, f"does not describe histories ({fault!r}); {AGAIN}") from None
     if not good:
-        raise DataError(
-            str(path), [f"does not describe histories (a value of a wrong type); {AGAIN}"]
-        )
+        raise DataError(path, f"does not describe histories (a value of a wrong type); {AGAIN}")
     return dict(about)
 
 
@@ -264,13 +278,15 @@ def _problems(
     for name, values in (("users", users), ("starts", starts)):
         if values.dtype != np.int64 or values.ndim != 1:
             faults.append(
-                f"{name}: found {values.dtype} with {values.ndim} dimensions, expected a list of int64"
+                f"{name}: found {values.dtype} with {values.ndim} dimensions, expected a list of"
+                " int64"
             )
     if faults:
         return faults
     if len(starts) != len(users) + 1:
         return [
-            f"found {len(users)} users and {len(starts)} starts, expected one start more than users"
+            f"found {len(users)} users and {len(starts)} starts, expected one start more than"
+            " users"
         ]
     if starts[0] != 0 or (starts[1:] < starts[:-1]).any():
         return ["the starts do not rise from 0"]

@@ -11,7 +11,10 @@ from clickprint.core.time import Time
 
 
 class AttributeKind(StrEnum):
-    """What an attribute's values are. A code vector is kept as its text, `[148 50 … 31]`; a category's texts are ids (core.ids)."""
+    """What an attribute's values are.
+
+    A code vector is kept as its text, `[148 50 … 31]`; a category's texts are ids (core.ids).
+    """
 
     CATEGORY = "category"
     PRICE_BUCKET = "price_bucket"
@@ -31,13 +34,17 @@ ARROW: dict[AttributeKind, pa.DataType] = {
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """One row an item and time from which the row is known (`known_from`, null = always), sorted by (item, known_from)."""
+    """One row an item and time from which the row is known (`known_from`, null = always), sorted
+    by (item, known_from).
+    """
 
     table: pa.Table
     attributes: dict[str, AttributeKind]
 
     def at(self, time: Time) -> "Catalogue":
-        """What was known before `time`: each item's latest row with known_from < time, or its timeless row."""
+        """What was known before `time`: each item's latest row with known_from < time, or its
+        timeless row.
+        """
         known = self.table.column("known_from")
         table = self.table.filter(pc.or_kleene(pc.is_null(known), pc.less(known, time)))
         item = table.column("item").to_numpy()

@@ -35,7 +35,9 @@ def among(
 def pair_keys(
     first: Int64[np.ndarray, "N"], second: Int64[np.ndarray, "N"], size: int
 ) -> Int64[np.ndarray, "N"]:
-    """One number a pair of positions, in the order of (first, second); every `second` is below `size`."""
+    """One number a pair of positions, in the order of (first, second); every `second` is below
+    `size`.
+    """
     return first * np.int64(max(size, 1)) + second
 
 

@@ -19,7 +19,9 @@ from clickprint.core.time import Time, Window
 
 @runtime_checkable
 class Table(Protocol):
-    """Rows of a log joined with its catalogue, read by column, role and time (`data.log.EventLog` reads files)."""
+    """Rows of a log joined with its catalogue, read by column, role and time (`data.log.EventLog`
+    reads files).
+    """
 
     @property
     def manifest(self) -> Manifest: ...
@@ -32,10 +34,12 @@ class Table(Protocol):
         window: Window | None = None,
         ordered: bool = True,
     ) -> Mapping[str, np.ndarray]:
-        """The columns (of events, or attributes of the catalogue) of every event with one of these roles inside the window.
+        """The columns (of events, or attributes of the catalogue) of every event with one of these
+        roles inside the window.
 
-        Ids, categories and buckets are int64 with `ids.NONE` where there is none, numbers float64 with NaN. In the order (user,
-        time, kind, item, rest) unless `ordered` is switched off, which is faster and leaves the order open.
+        Ids, categories and buckets are int64 with `ids.NONE` where there is none, numbers float64
+        with NaN. In the order (user, time, kind, item, rest) unless `ordered` is switched off,
+        which is faster and leaves the order open.
         """
         ...
 
@@ -55,7 +59,10 @@ class Past(Protocol):
 
     @property
     def users(self) -> Int64[np.ndarray, "U"]:
-        """Whose profiles are wanted: sorted, each once. Some may have no event before the cutoff."""
+        """Whose profiles are wanted: sorted, each once.
+
+        Some may have no event before the cutoff.
+        """
         ...
 
     @property
@@ -69,10 +76,11 @@ class Past(Protocol):
         ...
 
     def histories(self, fields: Collection[str]) -> Histories:
-        """What each of `users` did before the cutoff, oldest first (ties: kind, item, rest), a row a user in their order; nothing for who
-        did nothing.
+        """What each of `users` did before the cutoff, oldest first (ties: kind, item, rest), a row
+        a user in their order; nothing for who did nothing.
 
-        `fields` are columns of events, or attributes of the catalogue that are numbers, as known at the cutoff. Built once a past.
+        `fields` are columns of events, or attributes of the catalogue that are numbers, as known
+        at the cutoff. Built once a past.
         """
         ...
 

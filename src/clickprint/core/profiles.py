@@ -1,4 +1,7 @@
-"""Profiles: one float16 vector a user, in the challenge's two files. Anything that writes these two files can be scored."""
+"""Profiles: one float16 vector a user, in the challenge's two files.
+
+Anything that writes these two files can be scored.
+"""
 
 import json
 from dataclasses import dataclass
@@ -16,13 +19,18 @@ USERS_FILE, VECTORS_FILE, BLOCKS_FILE = "client_ids.npy", "embeddings.npy", "blo
 
 
 def to_float16(values: np.ndarray) -> Float16[np.ndarray, "..."]:
-    """Casts and saturates at ±65504, so that no value becomes infinite; above 2048 whole numbers lose their last digits. NaN stays."""
+    """Casts and saturates at ±65504, so that no value becomes infinite; above 2048 whole numbers
+    lose their last digits. NaN stays.
+    """
     return np.clip(values, -LARGEST, LARGEST).astype(np.float16)
 
 
 @dataclass(frozen=True, slots=True)
 class Profiles:
-    """A vector a user, row by row. `blocks` names runs of columns (name, width) that together are all columns, for ablation."""
+    """A vector a user, row by row.
+
+    `blocks` names runs of columns (name, width) that together are all columns, for ablation.
+    """
 
     users: Int64[np.ndarray, "U"]
     vectors: Float16[np.ndarray, "U D"]
@@ -40,14 +48,18 @@ class Profiles:
             raise DataError("profiles", faults)
 
     def save(self, folder: Path | str) -> None:
-        """Writes client_ids.npy and embeddings.npy (and blocks.json where there are blocks), each whole or not at all."""
+        """Writes client_ids.npy and embeddings.npy (and blocks.json where there are blocks), each
+        whole or not at all.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_array(folder / USERS_FILE, self.users)
         write_array(folder / VECTORS_FILE, self.vectors)
-        write_text(
-            folder / BLOCKS_FILE, json.dumps([list(b) for b in self.blocks])
-        ) if self.blocks else (folder / BLOCKS_FILE).unlink(missing_ok=True)
+        (
+            write_text(folder / BLOCKS_FILE, json.dumps([list(b) for b in self.blocks]))
+            if self.blocks
+            else (folder / BLOCKS_FILE).unlink(missing_ok=True)
+        )
 
     @staticmethod
     def load(folder: Path | str) -> "Profiles":
@@ -55,7 +67,7 @@ class Profiles:
         folder = Path(folder)
         faults = problems(folder, None)
         if faults:
-            raise DataError(str(folder), faults)
+            raise DataError(folder, faults)
         try:
             blocks = tuple(
                 (str(n), int(w)) for n, w in json.loads((folder / BLOCKS_FILE).read_text("utf-8"))
@@ -64,7 +76,7 @@ class Profiles:
             blocks = ()
         except (ValueError, TypeError) as fault:
             raise DataError(
-                str(folder / BLOCKS_FILE), [f"not a list of [name, width] ({fault})"]
+                folder / BLOCKS_FILE, f"not a list of [name, width] ({fault})"
             ) from None
         return Profiles(
             np.load(folder / USERS_FILE, allow_pickle=False),
@@ -83,17 +95,20 @@ class Profiles:
         if missing.any():
             raise DataError(
                 "profiles",
-                [
-                    f"{missing.sum()} of {len(users)} users have no profile, the first is user {users[missing][0]}"
-                ],
+                f"{missing.sum()} of {len(users)} users have no profile, the first is user"
+                f" {users[missing][0]}",
             )
         return self.vectors[rows]
 
     def without(self, block: str) -> "Profiles":
-        """The same profiles less one block's columns. Raises ConfigError for a block that is not here."""
+        """The same profiles less one block's columns.
+
+        Raises ConfigError for a block that is not here.
+        """
         if block not in (names := [b for b, _ in self.blocks]):
             raise ConfigError(
-                f"found no block {block!r}, expected one of {', '.join(names) or 'none: these profiles have no blocks'}"
+                f"found no block {block!r}, expected one of"
+                f" {', '.join(names) or 'none: these profiles have no blocks'}"
             )
         starts = np.cumsum([0] + [w for _, w in self.blocks])
         keep = np.ones(self.vectors.shape[1], bool)
@@ -108,7 +123,8 @@ class Profiles:
 
 
 def problems(folder: Path, relevant: Int64[np.ndarray, "U"] | None) -> list[str]:
-    """What the challenge's validator refuses, one message a file; empty when the profiles are valid.
+    """What the challenge's validator refuses, one message a file; empty when the profiles are
+    valid.
 
     `relevant` are the users that must be there, each once; None switches that check off.
     Source: spec/challenge-protocol.md, "Validator".
@@ -157,7 +173,8 @@ def _users_problems(users: np.ndarray | None, relevant: np.ndarray | None) -> li
     if relevant is not None and not np.array_equal(unique, np.unique(relevant)):
         extra, lost = np.setdiff1d(unique, relevant), np.setdiff1d(relevant, unique)
         return [
-            f"not the relevant clients: {len(lost)} of them are missing and {len(extra)} others are there"
+            f"not the relevant clients: {len(lost)} of them are missing and {len(extra)} others"
+            " are there"
         ]
     return []
 
@@ -183,4 +200,7 @@ def _vectors_problems(vectors: np.ndarray | None) -> list[str]:
 
 
 def _lengths(users: np.ndarray, vectors: np.ndarray) -> str:
-    return f"{USERS_FILE} has {len(users)} rows and {VECTORS_FILE} has {len(vectors)}; they must be equal"
+    return (
+        f"{USERS_FILE} has {len(users)} rows and {VECTORS_FILE} has {len(vectors)}; they must be"
+        " equal"
+    )

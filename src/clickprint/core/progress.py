@@ -1,4 +1,7 @@
-"""How long work reports its progress: a callable that the caller passes in. The library itself never prints."""
+"""How long work reports its progress: a callable that the caller passes in.
+
+The library itself never prints.
+"""
 
 from typing import Protocol, runtime_checkable
 

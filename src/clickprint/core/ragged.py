@@ -8,7 +8,10 @@ from jaxtyping import Int64, Shaped
 
 @dataclass(frozen=True, slots=True)
 class Ragged:
-    """Row r is values[starts[r] : starts[r + 1]]. Values may have more axes (a code vector an event); the first is the event."""
+    """Row r is values[starts[r] : starts[r + 1]].
+
+    Values may have more axes (a code vector an event); the first is the event.
+    """
 
     starts: Int64[np.ndarray, "U1"]  # one more than there are rows; rises from 0
     values: Shaped[np.ndarray, "L ..."]
@@ -28,7 +31,10 @@ class Ragged:
         return np.diff(self.starts)
 
     def take(self, rows: Int64[np.ndarray, "B"]) -> "Ragged":
-        """These rows, in this order; a row may be taken twice. Costs what their values cost; a run of rows is a view."""
+        """These rows, in this order; a row may be taken twice.
+
+        Costs what their values cost; a run of rows is a view.
+        """
         return self._spans(self.starts[:-1][rows], self.lengths[rows])
 
     def slice(self, start: int, stop: int) -> "Ragged":
@@ -51,7 +57,9 @@ class Ragged:
 
 
 def starts_of(lengths: Int64[np.ndarray, "B"]) -> Int64[np.ndarray, "B+1"]:
-    """Where rows of these lengths start when they are laid one after the other, and where the last one ends."""
+    """Where rows of these lengths start when they are laid one after the other, and where the last
+    one ends.
+    """
     starts = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=starts[1:])
     return starts
@@ -60,9 +68,11 @@ def starts_of(lengths: Int64[np.ndarray, "B"]) -> Int64[np.ndarray, "B+1"]:
 def spans(
     first: Int64[np.ndarray, "B"], lengths: Int64[np.ndarray, "B"]
 ) -> tuple[Int64[np.ndarray, "B+1"], Int64[np.ndarray, "N"] | slice]:
-    """How to lay the spans first[i] … first[i] + lengths[i] − 1 of an array one after the other: their new starts, and which values.
+    """How to lay the spans first[i] … first[i] + lengths[i] − 1 of an array one after the other:
+    their new starts, and which values.
 
-    The values are a slice (so that taking them copies nothing) where each span begins at the end of the one before it.
+    The values are a slice (so that taking them copies nothing) where each span begins at the end
+    of the one before it.
     """
     starts = starts_of(lengths)
     some = lengths > 0

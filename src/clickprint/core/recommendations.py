@@ -1,4 +1,6 @@
-"""Recommendations: a ranked list a user, and the one table that holds them: user, item, rank, score."""
+"""Recommendations: a ranked list a user, and the one table that holds them: user, item, rank,
+score.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +23,12 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Recommendations:
-    """Row u is what user u is shown, best first; NONE (with score −∞) fills lists that are shorter than the longest.
+    """Row u is what user u is shown, best first;
 
-    Raises DataError for a user twice, an item twice in a list, a gap inside one, scores that rise, or no number.
+    NONE (with score −∞) fills lists that are shorter than the longest.
+
+    Raises DataError for a user twice, an item twice in a list, a gap inside one, scores that rise,
+    or no number.
     """
 
     users: Int64[np.ndarray, "U"]
@@ -38,7 +43,8 @@ class Recommendations:
             or self.items.shape != self.scores.shape
         ):
             faults.append(
-                f"found {len(self.users)} users, items {self.items.shape} and scores {self.scores.shape}; they must be of one size"
+                f"found {len(self.users)} users, items {self.items.shape} and scores"
+                f" {self.scores.shape}; they must be of one size"
             )
         else:
             ordered = np.sort(self.items, axis=1)
@@ -81,32 +87,34 @@ class Recommendations:
 
     @staticmethod
     def load(path: Path | str) -> "Recommendations":
-        """What `save` wrote, users sorted; a user whose list was empty is not in it. Raises DataError."""
+        """What `save` wrote, users sorted; a user whose list was empty is not in it.
+
+        Raises DataError.
+        """
         try:
             table = pq.read_table(path, schema=SCHEMA)
         except (OSError, pa.ArrowException) as fault:
             raise DataError(
-                str(path), [f"not a table of recommendations ({str(fault).splitlines()[0]})"]
+                path, f"not a table of recommendations ({str(fault).splitlines()[0]})"
             ) from None
         if any(table.column(c).null_count for c in SCHEMA.names):
-            raise DataError(str(path), ["some rows have no user, item, rank or score"])
+            raise DataError(path, "some rows have no user, item, rank or score")
         user, item, rank, score = (table.column(c).to_numpy() for c in SCHEMA.names)
         if len(rank) and (rank.min() < 1 or rank.max() > len(rank)):
             raise DataError(
-                str(path),
-                [f"found ranks from {rank.min()} to {rank.max()}, expected 1, 2, … for each user"],
+                path,
+                f"found ranks from {rank.min()} to {rank.max()}, expected 1, 2, … for each user",
             )
         users, row = np.unique(user, return_inverse=True)
         shape = len(users), int(rank.max(initial=0))
         if shape[0] * shape[1] > CELLS + 100 * len(rank):
             raise DataError(
-                str(path),
-                [
-                    f"found a list of {shape[1]:,} items among {shape[0]:,} users with {len(rank) // shape[0]:,} each: a wrong rank?"
-                ],
+                path,
+                f"found a list of {shape[1]:,} items among {shape[0]:,} users with"
+                f" {len(rank) // shape[0]:,} each: a wrong rank?",
             )
         items, scores = np.full(shape, NONE, np.int64), np.full(shape, -np.inf, np.float32)
         if len(np.unique(row.astype(np.int64) * (shape[1] + 1) + rank)) < len(rank):
-            raise DataError(str(path), ["a user has two items of one rank"])
+            raise DataError(path, "a user has two items of one rank")
         items[row, rank - 1], scores[row, rank - 1] = item, score
         return Recommendations(users, items, scores)

@@ -1,4 +1,5 @@
-"""The promises of everything that recommends: encoders, baselines, next-basket methods, retrievers, generators and rankers.
+"""The promises of everything that recommends: encoders, baselines, next-basket methods,
+retrievers, generators and rankers.
 
 What a fitted thing can do is asked by these protocols, never by its class or its name.
 """
@@ -60,7 +61,10 @@ class Ranker(Protocol):
         ...
 
     def rank(self, requests: Requests) -> Ragged:
-        """A score for each of `requests.candidates`, higher is better. Raises DataError without candidates."""
+        """A score for each of `requests.candidates`, higher is better.
+
+        Raises DataError without candidates.
+        """
         ...
 
 
@@ -73,14 +77,18 @@ class ItemVectors(NamedTuple):
 
 @runtime_checkable
 class HasItemVectors(Protocol):
-    """A fitted thing that compares users and items by vectors: what an index of neighbours asks for."""
+    """A fitted thing that compares users and items by vectors: what an index of neighbours asks
+    for.
+    """
 
     def item_vectors(self) -> ItemVectors: ...
 
 
 @runtime_checkable
 class Recommends(Protocol):
-    """A recipe whose fitted form is a Recommender: a baseline, a retriever, an encoder of next items."""
+    """A recipe whose fitted form is a Recommender: a baseline, a retriever, an encoder of next
+    items.
+    """
 
     @property
     def recommends(self) -> bool:

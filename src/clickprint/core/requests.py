@@ -49,11 +49,14 @@ class Requests:
 
     @property
     def times(self) -> Int64[np.ndarray, "B"]:
-        """When each user asks: `time`, or else the cutoff. Raises DataError where neither is known."""
+        """When each user asks:
+
+        `time`, or else the cutoff. Raises DataError where neither is known.
+        """
         if self.time is not None:
             return self.time
         if self.histories.cutoff is None:
-            raise DataError("requests", ["no time, and histories that were not cut"])
+            raise DataError("requests", "no time, and histories that were not cut")
         return np.full(len(self), self.histories.cutoff, np.int64)
 
     def take(self, rows: Int64[np.ndarray, "N"]) -> "Requests":

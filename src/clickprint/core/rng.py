@@ -1,4 +1,6 @@
-"""Randomness is passed, never set: one seed, and named child streams that do not depend on call order."""
+"""Randomness is passed, never set: one seed, and named child streams that do not depend on call
+order.
+"""
 
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -9,7 +11,10 @@ from jaxtyping import UInt64
 
 @dataclass(frozen=True, slots=True)
 class RNG:
-    """A seed and the path of names below it. Equal seed and path: equal numbers, on every machine."""
+    """A seed and the path of names below it.
+
+    Equal seed and path: equal numbers, on every machine.
+    """
 
     seed: int = 0
     path: tuple[str, ...] = ()
@@ -32,7 +37,9 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # splitmix64's step from one state to th
 
 
 def mix(x: UInt64[np.ndarray, "..."]) -> UInt64[np.ndarray, "..."]:
-    """The finaliser of splitmix64, in place; gives `x` back. For numbers that depend on what they are for, not on who was drawn before.
+    """The finaliser of splitmix64, in place; gives `x` back.
+
+    For numbers that depend on what they are for, not on who was drawn before.
 
     Source: Steele, Lea and Flood 2014. Whole numbers wrap at 2**64.
     """

@@ -1,4 +1,6 @@
-"""New days for a dataset: only the new source is read, and the result is what a reading of all would have given."""
+"""New days for a dataset: only the new source is read, and the result is what a reading of all
+would have given.
+"""
 
 import os
 import shutil
@@ -36,16 +38,20 @@ def append(
     engine: Engine,
     progress: Progress = silent,
 ) -> Dataset:
-    """Adds what the reader `source` finds at `path` to the dataset in `folder`, and gives the dataset back opened.
+    """Adds what the reader `source` finds at `path` to the dataset in `folder`, and gives the
+    dataset back opened.
 
-    The events must be of days after the dataset's last one. Old events are not read: their files are linked into the new folder, which
-    then takes the old one's place, whole or not at all. Fingerprint, counts, catalogue, ids and histories are those of one reading of all
-    the files together: a timeless catalogue row gives way to the new source's, rows with known_from come after those that are there.
-    Who is in either population is in the new one. Memory holds the catalogue, users, items and one id map.
+    The events must be of days after the dataset's last one. Old events are not read: their files
+    are linked into the new folder, which then takes the old one's place, whole or not at all.
+    Fingerprint, counts, catalogue, ids and histories are those of one reading of all the files
+    together: a timeless catalogue row gives way to the new source's, rows with known_from come
+    after those that are there. Who is in either population is in the new one. Memory holds the
+    catalogue, users, items and one id map.
 
-    Raises ConfigError where the dataset stores an order instead of times, and DataError, with every fault, where days overlap, kinds,
-    columns or attributes differ, ids would change (numbers here, texts there), two texts share an id, only one of the two says whose
-    profiles are wanted, or the new catalogue tells an item's past otherwise; and what the reader raises.
+    Raises ConfigError where the dataset stores an order instead of times, and DataError, with
+    every fault, where days overlap, kinds, columns or attributes differ, ids would change (numbers
+    here, texts there), two texts share an id, only one of the two says whose profiles are wanted,
+    or the new catalogue tells an item's past otherwise; and what the reader raises.
     """
     folder = Path(folder).resolve()
     restore(folder)
@@ -89,7 +95,9 @@ def append(
 
 @contextmanager
 def _room(folder: Path) -> Iterator[Path]:
-    """A place beside the dataset for the new source's own; what a killed process left there is removed."""
+    """A place beside the dataset for the new source's own; what a killed process left there is
+    removed.
+    """
     room = folder.with_name(f".{folder.name}.append")
     shutil.rmtree(room, ignore_errors=True)
     room.mkdir()
@@ -108,7 +116,10 @@ def _read(
     engine: Engine,
     progress: Progress,
 ) -> Dataset:
-    """The new source as a dataset of its own. Columns that were texts stay texts, where the reader can be told so."""
+    """The new source as a dataset of its own.
+
+    Columns that were texts stay texts, where the reader can be told so.
+    """
     read: Callable[..., Dataset] = reader(source)
     arguments: list[Any] = [] if path is None else [Path(path)]
     if source == "table" and path is not None:
@@ -124,11 +135,13 @@ def _differences(old: Manifest, new: Manifest) -> list[str]:
     here, there = ([f"{k.name} ({k.role.value})" for k in m.kinds] for m in (old, new))
     if fresh := [k for k in there if k not in here]:
         faults.append(
-            f"the new source has kinds of event that the dataset has not: {', '.join(fresh)}; read everything again"
+            f"the new source has kinds of event that the dataset has not: {', '.join(fresh)}; read"
+            " everything again"
         )
     elif here != there:
         faults.append(
-            f"the kinds of event are {', '.join(here)}, in the new source {', '.join(there)}; read it with the same options"
+            f"the kinds of event are {', '.join(here)}, in the new source {', '.join(there)}; read"
+            " it with the same options"
         )
     for what, a, b in (
         ("columns", sorted(old.columns), sorted(new.columns)),
@@ -136,19 +149,22 @@ def _differences(old: Manifest, new: Manifest) -> list[str]:
     ):
         if a != b:
             faults.append(
-                f"the {what} are {', '.join(a) or 'none'}, in the new source {', '.join(b) or 'none'}; they must be equal"
+                f"the {what} are {', '.join(a) or 'none'}, in the new source"
+                f" {', '.join(b) or 'none'}; they must be equal"
             )
     if old.beside != new.beside:
         other = sorted(
             n for n in {**old.beside, **new.beside} if old.beside.get(n) != new.beside.get(n)
         )
         faults.append(
-            f"{', '.join(other)}: the new source says otherwise than the dataset; read everything again"
+            f"{', '.join(other)}: the new source says otherwise than the dataset; read everything"
+            " again"
         )
     for what, ours, theirs in (("time", old.time, new.time), ("query", old.query, new.query)):
         if ours != theirs:
             faults.append(
-                f"{what} is {ours!r} in the dataset and {theirs!r} in the new source; they must be equal"
+                f"{what} is {ours!r} in the dataset and {theirs!r} in the new source; they must be"
+                " equal"
             )
     return faults
 
@@ -166,7 +182,8 @@ def _overlap(old: Manifest, new: Manifest) -> list[str]:
     if all(old.days.get(day) == found for day, found in new.days.items()):
         span = early[0] if len(early) == 1 else f"{early[0]} to {early[-1]}"
         return [
-            f"these events are there already, every one of the new source ({span}); there is nothing to append"
+            f"these events are there already, every one of the new source ({span}); there is"
+            " nothing to append"
         ]
 
     def told(day: str) -> str:
@@ -177,7 +194,8 @@ def _overlap(old: Manifest, new: Manifest) -> list[str]:
         f" and {len(early) - SHOWN} more" if len(early) > SHOWN else ""
     )
     return [
-        f"the new source has events of days up to {last}, the dataset's last day: {some}; append only days after it"
+        f"the new source has events of days up to {last}, the dataset's last day: {some}; append"
+        " only days after it"
     ]
 
 
@@ -186,7 +204,9 @@ def _maps(dataset: Dataset) -> dict[str, list[Path]]:
 
 
 def _ids(old: Dataset, new: Dataset, engine: Engine) -> list[str]:
-    """Columns of texts here and of numbers there; two texts with one id are found when the maps are written."""
+    """Columns of texts here and of numbers there; two texts with one id are found when the maps
+    are written.
+    """
     here, there = _maps(old), _maps(new)
     categories = [
         n
@@ -200,14 +220,16 @@ def _ids(old: Dataset, new: Dataset, engine: Engine) -> list[str]:
     ):
         if (column in here) == (column in there):
             continue
-        # A side without any value agrees with both; the old events are not looked at, but who and what is in them is known.
+        # A side without any value agrees with both; the old events are not looked at, but who and
+        # what is in them is known.
         known = {"user": old.users, "item": old.items}.get(column)
         if column in categories:
             known = _values(old.catalogue.table, column)
         if (known is None or len(known)) and _any(new, column, engine, column in categories):
             a, b = ("texts", "whole numbers") if column in here else ("whole numbers", "texts")
             faults.append(
-                f"column {column} holds {a} in the dataset and {b} in the new source, so ids would change; read everything again"
+                f"column {column} holds {a} in the dataset and {b} in the new source, so ids would"
+                " change; read everything again"
             )
     return faults
 
@@ -221,7 +243,8 @@ def _any(dataset: Dataset, column: str, engine: Engine, attribute: bool) -> bool
     if attribute:
         return bool(len(_values(dataset.catalogue.table, column)))
     found = engine.table(
-        f"SELECT 1 FROM {engine.scan(dataset.event_files)} WHERE {name(column)} IS NOT NULL LIMIT 1"
+        f"SELECT 1 FROM {engine.scan(dataset.event_files)} WHERE {name(column)} IS NOT NULL"
+        " LIMIT 1"
     )
     return bool(found.num_rows)
 
@@ -234,7 +257,9 @@ def _texts(files: Iterable[Path], engine: Engine) -> Batches:
 
 
 def _catalogues(old: pa.Table, new: pa.Table, manifest: Manifest) -> tuple[pa.Table, list[str]]:
-    """Both catalogues in one, and the faults: rows of the new one that change what was known of an item before."""
+    """Both catalogues in one, and the faults: rows of the new one that change what was known of an
+    item before.
+    """
     null = pc.is_null(new.column("known_from"))
     gone = pc.and_(
         pc.is_in(old.column("item"), new.filter(null).column("item")),
@@ -265,17 +290,21 @@ def _catalogues(old: pa.Table, new: pa.Table, manifest: Manifest) -> tuple[pa.Ta
         items = np.unique(early.column("item").to_numpy())
         some = ", ".join(map(str, items[:SHOWN].tolist())) + (", …" if len(items) > SHOWN else "")
         return old, [
-            f"catalogue: the new source tells the past of {len(items)} items otherwise ({some}); read everything again"
+            f"catalogue: the new source tells the past of {len(items)} items otherwise ({some});"
+            " read everything again"
         ]
     return canonical(rows.drop_columns(["new"]), manifest), []
 
 
 def _population(old: Dataset, new: Dataset) -> tuple[Int64[np.ndarray, "U"] | None, list[str]]:
-    """Whose profiles are wanted: those of the dataset in their order, then whom only the new source names."""
+    """Whose profiles are wanted: those of the dataset in their order, then whom only the new
+    source names.
+    """
     here, there = old.population, new.population
     if here is None and there is not None:
         return None, [
-            f"the dataset wants the profiles of all users, the new source names {len(there)}; read everything again"
+            f"the dataset wants the profiles of all users, the new source names {len(there)}; read"
+            " everything again"
         ]
     if here is None or there is None:
         return here, []

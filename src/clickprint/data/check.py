@@ -1,4 +1,6 @@
-"""Looking at files before they are read: what is missing, what has the wrong type, and which rows cannot be used, by reason."""
+"""Looking at files before they are read: what is missing, what has the wrong type, and which rows
+cannot be used, by reason.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,29 +31,31 @@ EARLIEST, LATEST = parse("1900-01-01") + 1, parse("2200-01-01")
 
 
 def arrow_schema(path: Path) -> pa.Schema:
-    """The columns of a Parquet file, from its footer. Raises DataError when there is none to read."""
+    """The columns of a Parquet file, from its footer.
+
+    Raises DataError when there is none to read.
+    """
     if not path.is_file():
         raise DataError(
-            str(path),
-            ["not found" if not path.exists() else "this is a folder, expected a Parquet file"],
+            path,
+            ("not found" if not path.exists() else "this is a folder, expected a Parquet file"),
         )
     if not path.stat().st_size:
-        raise DataError(str(path), ["the file is empty"])
+        raise DataError(path, "the file is empty")
     try:
         return pq.read_schema(path)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as fault:
         raise DataError(
-            str(path),
-            [
-                f"not a whole Parquet file ({str(fault).splitlines()[0]}); copy or download it again"
-            ],
+            path,
+            f"not a whole Parquet file ({str(fault).splitlines()[0]}); copy or download it again",
         ) from None
 
 
 def parquet_problems(
     path: Path, needs: Mapping[str, Need], *, full: Sequence[str] = ()
 ) -> list[str]:
-    """What is wrong with one Parquet file: unreadable, columns missing or of the wrong type, or nulls in the columns named in `full`.
+    """What is wrong with one Parquet file: unreadable, columns missing or of the wrong type, or
+    nulls in the columns named in `full`.
 
     Reads the footer only. One sentence a fault, each starting with the file's name.
     """
@@ -71,7 +75,8 @@ def parquet_problems(
             )
         elif not fits(found.field(column).type, need):
             faults.append(
-                f"{path.name}: column {column} holds {found.field(column).type}, expected {SAID[need]}"
+                f"{path.name}: column {column} holds {found.field(column).type}, expected"
+                f" {SAID[need]}"
             )
         elif column in full and (nulls := _nulls(path, column)):
             faults.append(f"{path.name}: {nulls} rows have no {column}")
@@ -122,26 +127,30 @@ def _nulls(path: Path, column: str) -> int:
 def refuse(where: Path | str, faults: Sequence[str]) -> None:
     """Raises one DataError with all faults, if there are any."""
     if faults:
-        raise DataError(str(where), faults)
+        raise DataError(where, faults)
 
 
 @contextmanager
 def blaming(where: Path | str) -> Iterator[None]:
-    """What the engine finds wrong inside is said of `where`: damaged pages, texts that are not UTF-8, no room on the disk."""
+    """What the engine finds wrong inside is said of `where`: damaged pages, texts that are not
+    UTF-8, no room on the disk.
+    """
     try:
         yield
     except DataError as fault:
         if fault.where != "engine":
             raise
-        raise DataError(str(where), fault.problems) from None
+        raise DataError(where, fault.problems) from None
 
 
 def sift(
     engine: Engine, sql: str, reasons: Sequence[tuple[str, str]], prefix: str = ""
 ) -> tuple[str, int, dict[str, int]]:
-    """The usable rows of `sql`, their number, and the others counted by reason (the first condition that is true).
+    """The usable rows of `sql`, their number, and the others counted by reason (the first
+    condition that is true).
 
-    `reasons` are (SQL condition over the columns of `sql`, what it means); `prefix` names the file in the counts.
+    `reasons` are (SQL condition over the columns of `sql`, what it means); `prefix` names the file
+    in the counts.
     """
     if not reasons:
         return sql, int(engine.one(f"SELECT COUNT(*) FROM ({sql}) AS s")[0]), {}
@@ -149,7 +158,8 @@ def sift(
         f"WHEN {condition} THEN {place}" for place, (condition, _) in enumerate(reasons)
     )
     found = engine.table(
-        f"SELECT reason, COUNT(*) AS n FROM (SELECT CASE {cases} ELSE -1 END AS reason FROM ({sql}) AS s) AS r GROUP BY reason"
+        f"SELECT reason, COUNT(*) AS n FROM (SELECT CASE {cases} ELSE -1 END AS reason FROM"
+        f" ({sql}) AS s) AS r GROUP BY reason"
     )
     counts = dict(
         zip(found.column("reason").to_pylist(), found.column("n").to_pylist(), strict=True)

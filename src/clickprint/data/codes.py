@@ -1,4 +1,7 @@
-"""Code vectors as numbers: `[148 50 … 31]` is what the challenge says instead of an item's name or a search's text."""
+"""Code vectors as numbers:
+
+`[148 50 … 31]` is what the challenge says instead of an item's name or a search's text.
+"""
 
 import numpy as np
 import pyarrow as pa
@@ -12,10 +15,11 @@ WORDS = 1 << 25  # words are below it, so that the number is an int32
 
 
 def code_values(texts: pa.ChunkedArray, where: str) -> Int32[np.ndarray, "N C"]:
-    """Each text's words as word · PLACES + place; −1 behind its last word, and everywhere for null. C is the longest one's
-    length, at least 1.
+    """Each text's words as word · PLACES + place; −1 behind its last word, and everywhere for
+    null. C is the longest one's length, at least 1.
 
-    Words are whole numbers from 0, between white space or commas, in brackets or not. Raises DataError for any other text.
+    Words are whole numbers from 0, between white space or commas, in brackets or not. Raises
+    DataError for any other text.
     """
     joined = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
     plain = pc.utf8_trim(
@@ -33,8 +37,11 @@ def code_values(texts: pa.ChunkedArray, where: str) -> Int32[np.ndarray, "N C"]:
     )
     if len(bad):
         text, some = joined[int(bad.min())].as_py(), len(np.unique(bad))
-        said = f"{some} of {len(joined)} code vectors are not up to {PLACES} whole numbers below {WORDS:,} like [148 50 31]: {text[:80]!r}"
-        raise DataError(where, [said])
+        said = (
+            f"{some} of {len(joined)} code vectors are not up to {PLACES} whole numbers below"
+            f" {WORDS:,} like [148 50 31]: {text[:80]!r}"
+        )
+        raise DataError(where, said)
     place = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     out = np.full((len(joined), int(lengths.max(initial=1))), -1, np.int32)
     out[row, place] = number * PLACES + place

@@ -1,4 +1,7 @@
-"""The one file that knows which engine runs: DuckDB here, Spark in data.spark. The texts they are given are the ANSI subset of both."""
+"""The one file that knows which engine runs:
+
+DuckDB here, Spark in data.spark. The texts they are given are the ANSI subset of both.
+"""
 
 import os
 import shutil
@@ -40,7 +43,9 @@ def text_id_sql(expression: str) -> str:
 
 
 def keyed_id_sql(expression: str, key: bytes) -> str:
-    """The id of a text that only who has the key can compute: the first 60 bits of its HMAC-SHA256 (RFC 2104)."""
+    """The id of a text that only who has the key can compute: the first 60 bits of its HMAC-SHA256
+    (RFC 2104).
+    """
     block = (sha256(key).digest() if len(key) > 64 else key).ljust(64, b"\0")
     inner, outer = (bytes(b ^ pad for b in block).hex() for pad in (0x36, 0x5C))
     hashed = f"sha256(unhex('{outer}') || unhex(sha256(unhex('{inner}') || encode({expression}))))"
@@ -53,12 +58,16 @@ def clock_sql(expression: str) -> str:
 
 
 def micros_sql(expression: str) -> str:
-    """Microseconds since 1970 UTC of a timestamp, with or without a time zone (without one it is UTC)."""
+    """Microseconds since 1970 UTC of a timestamp, with or without a time zone (without one it is
+    UTC).
+    """
     return f"epoch_us({expression})"
 
 
 def timestamp_sql(expression: str, form: str, *, strict: bool = False) -> str:
-    """The timestamp in a text of one strptime format; anything else is null, or an error when `strict`."""
+    """The timestamp in a text of one strptime format; anything else is null, or an error when
+    `strict`.
+    """
     return f"{'' if strict else 'try_'}strptime({expression}, {quote(form)})"
 
 
@@ -68,17 +77,23 @@ def zoned_sql(expression: str, zone: str) -> str:
 
 
 def iso_sql(expression: str, zone: str) -> str:
-    """Microseconds of an ISO 8601 text, `2022-09-04`, `2022-09-04T13:30:00.5` or with an offset (Z, UTC, +02:00); null for others.
+    """Microseconds of an ISO 8601 text, `2022-09-04`, `2022-09-04T13:30:00.5` or with an offset
+    (Z, UTC, +02:00); null for others.
 
-    An offset is honoured; without one the text is a clock of `zone`. The form is checked first, because a cast to a timestamp reads
-    an offset or a zone and drops it.
+    An offset is honoured; without one the text is a clock of `zone`. The form is checked first,
+    because a cast to a timestamp reads an offset or a zone and drops it.
     """
     plain = r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d([.]\d+)?)?)?"
     offset = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d([.]\d+)?)? ?(Z|z|UTC|GMT|[+-]\d\d(:?\d\d)?)"
-    shifted = rf"regexp_replace(regexp_replace({expression}, ' ?(Z|z|UTC|GMT)$', '+00'), ' ([+-][0-9:]+)$', '\1')"
+    shifted = (
+        rf"regexp_replace(regexp_replace({expression}, ' ?(Z|z|UTC|GMT)$', '+00'), '"
+        r" ([+-][0-9:]+)$', '\1')"
+    )
     return (
-        f"CASE WHEN {matches_sql(expression, plain)} THEN {micros_sql(zoned_sql(f'TRY_CAST({expression} AS TIMESTAMP)', zone))} "
-        f"WHEN {matches_sql(expression, offset)} THEN {micros_sql(f'TRY_CAST({shifted} AS TIMESTAMPTZ)')} END"
+        f"CASE WHEN {matches_sql(expression, plain)} THEN"
+        f" {micros_sql(zoned_sql(f'TRY_CAST({expression} AS TIMESTAMP)', zone))} WHEN"
+        f" {matches_sql(expression, offset)} THEN"
+        f" {micros_sql(f'TRY_CAST({shifted} AS TIMESTAMPTZ)')} END"
     )
 
 
@@ -88,22 +103,32 @@ def matches_sql(expression: str, pattern: str) -> str:
 
 
 def json_kind_sql(text: str) -> str:
-    """What a text of JSON holds: OBJECT, ARRAY, VARCHAR, DOUBLE, …; null where it is none. NaN and a comma at the end are let pass."""
+    """What a text of JSON holds:
+
+    OBJECT, ARRAY, VARCHAR, DOUBLE, …; null where it is none. NaN and a comma at the end are let
+    pass.
+    """
     return f"CASE WHEN json_valid({text}) THEN json_type({text}) END"
 
 
 def json_texts_sql(text: str, keys: Sequence[str]) -> str:
-    """A list: for each key of a JSON object its value as text, that of a list or object as JSON; null for null or none."""
+    """A list: for each key of a JSON object its value as text, that of a list or object as JSON;
+    null for null or none.
+    """
     return f"json_extract_string({text}, {_paths(keys)})"
 
 
 def json_kinds_sql(text: str, keys: Sequence[str]) -> str:
-    """A list: for each key of a JSON object what sort of value it has, as `json_kind_sql` calls it, NULL for null; null for none."""
+    """A list: for each key of a JSON object what sort of value it has, as `json_kind_sql` calls
+    it, NULL for null; null for none.
+    """
     return f"json_type({text}, {_paths(keys)})"
 
 
 def json_records_sql(text: str, columns: Sequence[str]) -> str:
-    """A list of structs of texts, from the JSON of a list of objects; an entry that is none has nulls. Null where it is no list."""
+    """A list of structs of texts, from the JSON of a list of objects; an entry that is none has
+    nulls. Null where it is no list.
+    """
     form = ", ".join(f'"{c}":"VARCHAR"' for c in columns)
     return f"json_transform({text}, {quote('[{' + form + '}]')})"
 
@@ -130,17 +155,24 @@ def entries_sql(list_: str) -> str:
 
 
 def unnested_sql(source: str, columns: Sequence[str], list_: str, entry: str) -> str:
-    """SQL: one row an entry of the list column `list_` of the query `source`, called `entry`, beside these columns; none for an empty
-    list."""
-    return f"SELECT {', '.join(map(name, columns))}, UNNEST({name(list_)}) AS {name(entry)} FROM ({source}) AS n"
+    """SQL: one row an entry of the list column `list_` of the query `source`, called `entry`,
+    beside these columns; none for an empty list.
+    """
+    return (
+        f"SELECT {', '.join(map(name, columns))}, UNNEST({name(list_)}) AS {name(entry)} FROM"
+        f" ({source}) AS n"
+    )
 
 
 @runtime_checkable
 class Engine(Protocol):
-    """What runs the SQL texts. `DuckDB` on one machine, `data.spark.Spark` beyond it; a text is the same for both.
+    """What runs the SQL texts.
 
-    Answers that come back to this process (`table`, `arrays`, `one`, `batches`) are small or come in pieces; whatever has a row an event
-    or a user is written where it is made, by `write_parts`, and made into arrays there, by `map_shards`.
+    `DuckDB` on one machine, `data.spark.Spark` beyond it; a text is the same for both.
+
+    Answers that come back to this process (`table`, `arrays`, `one`, `batches`) are small or come
+    in pieces; whatever has a row an event or a user is written where it is made, by `write_parts`,
+    and made into arrays there, by `map_shards`.
     """
 
     def __enter__(self) -> "Engine": ...
@@ -190,7 +222,9 @@ def open_engine(
     master: str | None = None,
     session: Any = None,
 ) -> Engine:
-    """The engine of that name; close it, or use it in a `with`. `spill` is DuckDB's, `master` and `session` are Spark's.
+    """The engine of that name; close it, or use it in a `with`.
+
+    `spill` is DuckDB's, `master` and `session` are Spark's.
 
     Raises ConfigError for another name, an option of the other engine, or what the engine refuses.
     """
@@ -213,10 +247,12 @@ def open_engine(
 
 
 class DuckDB:
-    """A DuckDB connection with a bound on its memory; what does not fit spills to `spill` (a temporary folder of its own by default).
+    """A DuckDB connection with a bound on its memory; what does not fit spills to `spill` (a
+    temporary folder of its own by default).
 
-    `memory` is what the engine's operators may hold ("2GB"; or the variable CLICKPRINT_MEMORY), `threads` how many cores it uses (all;
-    or CLICKPRINT_THREADS). Use it in a `with`, or call `close`. Raises ConfigError for a setting that the engine refuses.
+    `memory` is what the engine's operators may hold ("2GB"; or the variable CLICKPRINT_MEMORY),
+    `threads` how many cores it uses (all; or CLICKPRINT_THREADS). Use it in a `with`, or call
+    `close`. Raises ConfigError for a setting that the engine refuses.
     """
 
     def __init__(
@@ -227,7 +263,8 @@ class DuckDB:
             threads = threads or int(os.environ.get("CLICKPRINT_THREADS") or 0) or None
         except ValueError:
             raise ConfigError(
-                f"CLICKPRINT_THREADS: found {os.environ['CLICKPRINT_THREADS']!r}, expected a whole number"
+                f"CLICKPRINT_THREADS: found {os.environ['CLICKPRINT_THREADS']!r}, expected a whole"
+                " number"
             ) from None
         if spill is not None:
             spill.mkdir(parents=True, exist_ok=True)
@@ -244,7 +281,8 @@ class DuckDB:
         except (duckdb.Error, ValueError) as fault:
             shutil.rmtree(self._spill, ignore_errors=True)
             raise ConfigError(
-                f"the engine refuses memory={memory!r}, threads={threads!r} ({_short(fault)}); write memory like 2GB"
+                f"the engine refuses memory={memory!r}, threads={threads!r} ({_short(fault)});"
+                " write memory like 2GB"
             ) from None
         self._connection.execute(
             "SET TimeZone='UTC'; SET preserve_insertion_order=false; SET enable_progress_bar=false"
@@ -270,7 +308,10 @@ class DuckDB:
         return Path(tempfile.mkdtemp(prefix="scratch-", dir=self._spill))
 
     def scan(self, files: Sequence[Path], *, numbered: bool = False) -> str:
-        """A FROM item over Parquet files with equal columns; `numbered` adds file_row_number, a row's place in its file."""
+        """A FROM item over Parquet files with equal columns.
+
+        `numbered` adds file_row_number, a row's place in its file.
+        """
         return (
             "read_parquet(["
             + ", ".join(quote(str(f)) for f in files)
@@ -286,7 +327,9 @@ class DuckDB:
         return view
 
     def keep(self, sql: str | pa.Table) -> str:
-        """Runs a query (or takes an Arrow table) and keeps its rows as a temporary table, within the memory bound."""
+        """Runs a query (or takes an Arrow table) and keeps its rows as a temporary table, within
+        the memory bound.
+        """
         self._views += 1
         kept = f"t{self._views}"
         if isinstance(sql, str):
@@ -309,7 +352,10 @@ class DuckDB:
             raise _data_error(fault) from None
 
     def batches(self, sql: str, rows: int = 262_144) -> Iterator[pa.RecordBatch]:
-        """The answer in pieces of about `rows`, in its order. The engine does nothing else until the last piece is taken or dropped."""
+        """The answer in pieces of about `rows`, in its order.
+
+        The engine does nothing else until the last piece is taken or dropped.
+        """
         try:
             with self._connection.sql(sql).to_arrow_reader(
                 rows
@@ -331,7 +377,10 @@ class DuckDB:
         return rows[0]
 
     def write(self, sql: str, path: Path, *, in_order: bool = False) -> int:
-        """Writes the answer to one Parquet file, whole or not at all; the number of rows. `in_order` keeps the order of its rows."""
+        """Writes the answer to one Parquet file, whole or not at all; the number of rows.
+
+        `in_order` keeps the order of its rows.
+        """
         with whole(path) as part:
             self._run(f"SET preserve_insertion_order={str(in_order).lower()}")
             try:
@@ -343,15 +392,20 @@ class DuckDB:
         return int(rows[0][0])
 
     def write_parts(self, sql: str, folder: Path, *, shard: str, order: Sequence[str] = ()) -> int:
-        """Writes the answer to folder/<shard>=<value>/*.parquet, one folder a value of the whole-number column `shard` (which is not in
-        the files), whole or not at all; the number of rows.
+        """Writes the answer to folder/<shard>=<value>/*.parquet, one folder a value of the
+        whole-number column `shard` (which is not in the files), whole or not at all; the number of
+        rows.
 
-        Inside a shard the rows are in the `order` of these columns, nulls first, file after file in the order of names.
+        Inside a shard the rows are in the `order` of these columns, nulls first, file after file
+        in the order of names.
         """
         with whole(folder) as part:
             part.mkdir(parents=True)
             if not order:
-                form = f"FORMAT parquet, COMPRESSION zstd, PARTITION_BY ({name(shard)}), OVERWRITE_OR_IGNORE"
+                form = (
+                    f"FORMAT parquet, COMPRESSION zstd, PARTITION_BY ({name(shard)}),"
+                    " OVERWRITE_OR_IGNORE"
+                )
                 return int(self._rows(f"COPY ({sql}) TO {quote(str(part))} ({form})")[0][0])
             # The engine's own partitioned writing forgets the order of the rows.
             by = ", ".join(f"{name(c)} NULLS FIRST" for c in (shard, *order))
@@ -360,7 +414,10 @@ class DuckDB:
             )
 
     def map_shards(self, function: Callable[[T], R], shards: Sequence[T]) -> list[R]:
-        """What `function` gives for each shard, in their order. It reads and writes files, and gives back something small."""
+        """What `function` gives for each shard, in their order.
+
+        It reads and writes files, and gives back something small.
+        """
         return [function(shard) for shard in shards]
 
     def explain(self, sql: str) -> str:
@@ -432,4 +489,4 @@ def _data_error(fault: Exception) -> DataError:
         if isinstance(fault, duckdb.OutOfMemoryException)
         else ""
     )
-    return DataError("engine", [f"DuckDB says: {_short(fault)}{help_}"])
+    return DataError("engine", f"DuckDB says: {_short(fault)}{help_}")

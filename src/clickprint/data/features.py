@@ -1,8 +1,9 @@
 """Tables of features: SQL texts of the portable subset, and the relations that they read.
 
-Every text aggregates whole numbers only (counts, or sums of scaled integers), so the same events give the same bytes however many threads
-run it and in whatever order the files are read. What needs a float (decay, means, entropy's logarithm of a mean) is done in numpy on a
-roll-up that comes back in a fixed order.
+Every text aggregates whole numbers only (counts, or sums of scaled integers), so the same events
+give the same bytes however many threads run it and in whatever order the files are read. What
+needs a float (decay, means, entropy's logarithm of a mean) is done in numpy on a roll-up that
+comes back in a fixed order.
 """
 
 from collections.abc import Iterator, Sequence
@@ -47,7 +48,10 @@ STEPS = {
 
 
 def log_of(past: Past) -> EventLog:
-    """The EventLog that a past reads. Raises ConfigError for a past of another make: its rows cannot be aggregated by SQL."""
+    """The EventLog that a past reads.
+
+    Raises ConfigError for a past of another make: its rows cannot be aggregated by SQL.
+    """
     if not isinstance(past.log, EventLog):
         raise ConfigError(
             f"these features are made by SQL and need an EventLog, found {type(past.log).__name__}"
@@ -56,15 +60,19 @@ def log_of(past: Past) -> EventLog:
 
 
 def kind_order(log: EventLog) -> tuple[int, ...]:
-    """The kind codes in the organisers' order of blocks; kinds of one role in the manifest's order."""
+    """The kind codes in the organisers' order of blocks; kinds of one role in the manifest's
+    order.
+    """
     kinds = log.manifest.kinds
     return tuple(sorted(range(len(kinds)), key=lambda code: (ORDER.index(kinds[code].role), code)))
 
 
 def value_columns(log: EventLog) -> tuple[str, ...]:
-    """What an event can be counted by, in the organisers' order: those of item, category, price, url and query that the log has.
+    """What an event can be counted by, in the organisers' order: those of item, category, price,
+    url and query that the log has.
 
-    price is the catalogue's price bucket, or else the bucket of the event's own price. query is left out where it is a code vector.
+    price is the catalogue's price bucket, or else the bucket of the event's own price. query is
+    left out where it is a code vector.
     """
     manifest = log.manifest
     kinds = set(manifest.attributes.values())
@@ -85,10 +93,12 @@ def has_codes(log: EventLog) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """What the texts read: the log's events, its catalogue (one row an item), and whose features are wanted.
+    """What the texts read: the log's events, its catalogue (one row an item), and whose features
+    are wanted.
 
-    `wanted` is (user, place): the row of each user in the answer; None where everyone is wanted and a user's place is the user.
-    `price_edges` are the lower edges of the event-price buckets 1, 2, ….
+    `wanted` is (user, place): the row of each user in the answer; None where everyone is wanted
+    and a user's place is the user. `price_edges` are the lower edges of the event-price buckets 1,
+    2, ….
     """
 
     log: EventLog
@@ -113,7 +123,11 @@ class Tables:
     def events(
         self, picks: Sequence[str], where: str = "1 = 1", *, place: bool = True, join: str = ""
     ) -> str:
-        """SQL: SELECT these expressions of the wanted users' events (e), their items (c) and places (w), in no order."""
+        """SQL:
+
+        SELECT these expressions of the wanted users' events (e), their items (c) and places (w),
+        in no order.
+        """
         catalogue = (
             f" LEFT JOIN {self.items} AS c ON e.item = c.item"
             if any("c." in p for p in (*picks, where))
@@ -132,8 +146,8 @@ def tables(
 ) -> Iterator[Tables]:
     """The relations for one job; what they keep in the engine is dropped at the end.
 
-    Places are those of the array `users`. Where users are too many to hold, `users` is SQL (user, each once), or None for everyone with an
-    event, and a user's place is the user.
+    Places are those of the array `users`. Where users are too many to hold, `users` is SQL (user,
+    each once), or None for everyone with an event, and a user's place is the user.
     """
     engine = log.engine
     with ExitStack() as stack:
@@ -160,43 +174,73 @@ def bucket_sql(value: str, edges: Sequence[float]) -> str:
         if low == high:
             return str(low)
         middle = (low + high) // 2
-        return f"CASE WHEN {value} < {edges[middle]!r} THEN {between(low, middle)} ELSE {between(middle + 1, high)} END"
+        return (
+            f"CASE WHEN {value} < {edges[middle]!r} THEN {between(low, middle)} ELSE"
+            f" {between(middle + 1, high)} END"
+        )
 
     return f"CASE WHEN {value} IS NULL THEN NULL ELSE {between(0, len(edges))} END"
 
 
-# ---------------------------------------------------------------------------------------------------------------- texts
+# ---- texts
 def lasts_sql(log: EventLog) -> str:
-    """The last time of each kind, of all users: a user's features do not depend on who else is asked for."""
+    """The last time of each kind, of all users: a user's features do not depend on who else is
+    asked for.
+    """
     return f"SELECT kind, MAX(time) AS last FROM {log.events} GROUP BY kind"
 
 
 def prices_sql(log: EventLog, buckets: int = PRICE_BUCKETS) -> str:
-    """The prices that cut the log's events into quantile buckets, and its lowest (`edge` 0); fewer where prices repeat.
+    """The prices that cut the log's events into quantile buckets, and its lowest (`edge` 0); fewer
+    where prices repeat.
 
     Price i is the lowest at or below which i / `buckets` of the events lie.
     """
     counted = (
         f"SELECT price, COUNT(*) AS n FROM {log.events} WHERE price IS NOT NULL GROUP BY price"
     )
-    running = f"SELECT price, n, SUM(n) OVER (ORDER BY price) AS upto, SUM(n) OVER () AS total FROM ({counted}) AS c"
+    running = (
+        "SELECT price, n, SUM(n) OVER (ORDER BY price) AS upto, SUM(n) OVER () AS total FROM"
+        f" ({counted}) AS c"
+    )
     share = "CAST({} AS DOUBLE) / CAST(total AS DOUBLE)"
-    shares = f"SELECT price, upto = n AS lowest, {share.format('upto - n')} AS below, {share.format('upto')} AS here FROM ({running}) AS r"
+    shares = (
+        f"SELECT price, upto = n AS lowest, {share.format('upto - n')} AS below,"
+        f" {share.format('upto')} AS here FROM ({running}) AS r"
+    )
     cuts = (np.arange(1, buckets) / buckets).tolist()
-    edges = f"SELECT price, lowest, {bucket_sql('below', cuts)} AS before, {bucket_sql('here', cuts)} AS edge FROM ({shares}) AS s"
-    return f"SELECT price, CASE WHEN lowest THEN 0 ELSE edge END AS edge FROM ({edges}) AS e WHERE lowest OR edge > before ORDER BY price"
+    edges = (
+        f"SELECT price, lowest, {bucket_sql('below', cuts)} AS before, {bucket_sql('here', cuts)}"
+        f" AS edge FROM ({shares}) AS s"
+    )
+    return (
+        f"SELECT price, CASE WHEN lowest THEN 0 ELSE edge END AS edge FROM ({edges}) AS e WHERE"
+        " lowest OR edge > before ORDER BY price"
+    )
 
 
 def totals_sql(t: Tables) -> str:
     """How many events of each kind a wanted user has."""
-    return f"SELECT place, kind, COUNT(*) AS n FROM ({t.events(['e.kind AS kind'])}) AS r GROUP BY place, kind"
+    return (
+        f"SELECT place, kind, COUNT(*) AS n FROM ({t.events(['e.kind AS kind'])}) AS r GROUP BY"
+        " place, kind"
+    )
 
 
 def tops_sql(t: Tables, column: str, top: int) -> str:
-    """The `top` most frequent values of a column, for each kind, over the wanted users' events. Ties: the smaller value first."""
+    """The `top` most frequent values of a column, for each kind, over the wanted users' events.
+
+    Ties: the smaller value first.
+    """
     rows = t.events(["e.kind AS kind", f"{t.value(column)} AS value"], place=False)
-    counted = f"SELECT kind, value, COUNT(*) AS n FROM ({rows}) AS r WHERE value IS NOT NULL GROUP BY kind, value"
-    ranked = f"SELECT kind, value, ROW_NUMBER() OVER (PARTITION BY kind ORDER BY n DESC, value) AS turn FROM ({counted}) AS g"
+    counted = (
+        f"SELECT kind, value, COUNT(*) AS n FROM ({rows}) AS r WHERE value IS NOT NULL GROUP BY"
+        " kind, value"
+    )
+    ranked = (
+        "SELECT kind, value, ROW_NUMBER() OVER (PARTITION BY kind ORDER BY n DESC, value) AS turn"
+        f" FROM ({counted}) AS g"
+    )
     return f"SELECT kind, value, turn FROM ({ranked}) AS o WHERE turn <= {top} ORDER BY kind, turn"
 
 
@@ -209,7 +253,8 @@ def presence_sql(t: Tables, value: str) -> str:
 def windows_sql(
     t: Tables, column: str, values: Sequence[int], edges: str, windows: int, since: Time
 ) -> str:
-    """How often a wanted user's events of a kind had one of these values at or after each of the kind's edges.
+    """How often a wanted user's events of a kind had one of these values at or after each of the
+    kind's edges.
 
     `edges` is a relation (kind, e0, e1, …); `since` is its smallest edge.
     """
@@ -227,7 +272,9 @@ def windows_sql(
 
 
 def codes_sql(texts: str) -> str:
-    """The 16 numbers of each code vector `[148 50 … 31]` (any white space, commas allowed); null where it is not that."""
+    """The 16 numbers of each code vector `[148 50 … 31]` (any white space, commas allowed); null
+    where it is not that.
+    """
     plain = "replace(replace(replace(text, '[', ' '), ']', ' '), ',', ' ')"
     for _ in range(4):  # up to sixteen spaces become one
         plain = f"replace({plain}, '  ', ' ')"
@@ -251,7 +298,8 @@ def code_sums_sql(t: Tables, codes: str) -> str:
 
 
 def hours_sql(t: Tables, spend: bool) -> str:
-    """The roll-up by wanted user, kind and clock hour: events, and the money in them (ten-thousandths of price × quantity).
+    """The roll-up by wanted user, kind and clock hour: events, and the money in them
+    (ten-thousandths of price × quantity).
 
     An amount beyond ±LARGEST_AMOUNT counts as that.
     """
@@ -262,18 +310,26 @@ def hours_sql(t: Tables, spend: bool) -> str:
     rows = t.events(
         ["e.kind AS kind", f"e.time - MOD(e.time, {HOUR}) AS hour", f"{money} AS money"]
     )
-    return f"SELECT place, kind, hour, COUNT(*) AS n, CAST(SUM(money) AS BIGINT) AS money FROM ({rows}) AS r GROUP BY place, kind, hour"
+    return (
+        "SELECT place, kind, hour, COUNT(*) AS n, CAST(SUM(money) AS BIGINT) AS money FROM"
+        f" ({rows}) AS r GROUP BY place, kind, hour"
+    )
 
 
 def rhythm_sql(hours: str, weights: str, columns: Sequence[str], money: Sequence[str]) -> str:
-    """From the roll-up, for each user and kind: events, active hours, first and last hour; sums of events, and of money, weighed by hour.
+    """From the roll-up, for each user and kind: events, active hours, first and last hour; sums of
+    events, and of money, weighed by hour.
 
-    `weights` is a relation (hour, columns: whole numbers). The sums come as w_<column> and m_<column>.
+    `weights` is a relation (hour, columns: whole numbers). The sums come as w_<column> and
+    m_<column>.
     """
     sums = [f"CAST(SUM(h.n * w.{c}) AS DOUBLE) AS w_{c}" for c in columns] + [
         f"CAST(SUM(h.money * w.{c}) AS DOUBLE) AS m_{c}" for c in money
     ]
-    first = "CAST(SUM(h.n) AS BIGINT) AS n, COUNT(*) AS hours, MIN(h.hour) AS first, MAX(h.hour) AS last, CAST(SUM(h.money) AS DOUBLE) AS money"
+    first = (
+        "CAST(SUM(h.n) AS BIGINT) AS n, COUNT(*) AS hours, MIN(h.hour) AS first, MAX(h.hour) AS"
+        " last, CAST(SUM(h.money) AS DOUBLE) AS money"
+    )
     return (
         f"SELECT h.place AS place, h.kind AS kind, {', '.join([first, *sums])} "
         f"FROM {hours} AS h JOIN {weights} AS w ON h.hour = w.hour GROUP BY h.place, h.kind"
@@ -281,42 +337,70 @@ def rhythm_sql(hours: str, weights: str, columns: Sequence[str], money: Sequence
 
 
 def gaps_sql(hours: str, kind: str) -> str:
-    """Active days of each user and kind, the gaps between them in days, summed and squared. `kind`: SQL; a constant merges kinds."""
-    days = f"SELECT DISTINCT place, {kind} AS kind, CAST((hour - MOD(hour, {DAY})) / {DAY} AS BIGINT) AS day FROM {hours}"
-    gaps = f"SELECT place, kind, day - LAG(day) OVER (PARTITION BY place, kind ORDER BY day) AS gap FROM ({days}) AS d"
-    sums = "COUNT(*) AS days, CAST(SUM(COALESCE(gap, 0)) AS BIGINT) AS total, CAST(SUM(COALESCE(gap * gap, 0)) AS DOUBLE) AS squares"
+    """Active days of each user and kind, the gaps between them in days, summed and squared.
+
+    `kind`: SQL; a constant merges kinds.
+    """
+    days = (
+        f"SELECT DISTINCT place, {kind} AS kind, CAST((hour - MOD(hour, {DAY})) / {DAY} AS BIGINT)"
+        f" AS day FROM {hours}"
+    )
+    gaps = (
+        "SELECT place, kind, day - LAG(day) OVER (PARTITION BY place, kind ORDER BY day) AS gap"
+        f" FROM ({days}) AS d"
+    )
+    sums = (
+        "COUNT(*) AS days, CAST(SUM(COALESCE(gap, 0)) AS BIGINT) AS total, CAST(SUM(COALESCE(gap *"
+        " gap, 0)) AS DOUBLE) AS squares"
+    )
     return f"SELECT place, kind, {sums} FROM ({gaps}) AS g GROUP BY place, kind"
 
 
 def active_hours_sql(hours: str) -> str:
     """How many clock hours each user was active in, by any kind."""
-    return f"SELECT place, COUNT(*) AS hours FROM (SELECT DISTINCT place, hour FROM {hours}) AS d GROUP BY place"
+    return (
+        f"SELECT place, COUNT(*) AS hours FROM (SELECT DISTINCT place, hour FROM {hours}) AS d"
+        " GROUP BY place"
+    )
 
 
 def sessions_sql(t: Tables) -> str:
     """How many sessions each wanted user had."""
     rows = t.events(["e.session AS session"], "e.session IS NOT NULL")
-    return f"SELECT place, COUNT(*) AS sessions FROM (SELECT DISTINCT place, session FROM ({rows}) AS r) AS d GROUP BY place"
+    return (
+        f"SELECT place, COUNT(*) AS sessions FROM (SELECT DISTINCT place, session FROM ({rows}) AS"
+        " r) AS d GROUP BY place"
+    )
 
 
 def variety_sql(t: Tables, column: str) -> str:
-    """For each wanted user and kind: events with a value, distinct values, the top value's events, values seen again, Σ n·ln n (scaled)."""
+    """For each wanted user and kind: events with a value, distinct values, the top value's events,
+    values seen again, Σ n·ln n (scaled).
+    """
     rows = t.events(["e.kind AS kind", f"{t.value(column)} AS value"])
-    counted = f"SELECT place, kind, value, COUNT(*) AS n FROM ({rows}) AS r WHERE value IS NOT NULL GROUP BY place, kind, value"
+    counted = (
+        f"SELECT place, kind, value, COUNT(*) AS n FROM ({rows}) AS r WHERE value IS NOT NULL"
+        " GROUP BY place, kind, value"
+    )
     return (
-        "SELECT place, kind, CAST(SUM(n) AS BIGINT) AS n, COUNT(*) AS distinct_values, MAX(n) AS most, "
-        "CAST(SUM(CASE WHEN n > 1 THEN 1 ELSE 0 END) AS BIGINT) AS again, "
-        f"CAST(SUM(CAST(ROUND(n * LN(n) * {SCALE}) AS BIGINT)) AS DOUBLE) AS nlogn FROM ({counted}) AS g GROUP BY place, kind"
+        "SELECT place, kind, CAST(SUM(n) AS BIGINT) AS n, COUNT(*) AS distinct_values, MAX(n) AS"
+        " most, CAST(SUM(CASE WHEN n > 1 THEN 1 ELSE 0 END) AS BIGINT) AS again,"
+        f" CAST(SUM(CAST(ROUND(n * LN(n) * {SCALE}) AS BIGINT)) AS DOUBLE) AS nlogn FROM"
+        f" ({counted}) AS g GROUP BY place, kind"
     )
 
 
 def funnel_sql(t: Tables) -> str:
-    """For each wanted user: how many items were viewed, carted, bought, and how many of the earlier step reached the later one."""
+    """For each wanted user: how many items were viewed, carted, bought, and how many of the
+    earlier step reached the later one.
+    """
     codes = {step: t.log.manifest.codes(*roles) for step, roles in STEPS.items()}
     flags = [
-        f"MAX(CASE WHEN kind IN ({', '.join(map(str, c))}) THEN 1 ELSE 0 END) AS {step}"
-        if c
-        else f"0 AS {step}"
+        (
+            f"MAX(CASE WHEN kind IN ({', '.join(map(str, c))}) THEN 1 ELSE 0 END) AS {step}"
+            if c
+            else f"0 AS {step}"
+        )
         for step, c in codes.items()
     ]
     rows = t.events(["e.kind AS kind", "e.item AS item"], "e.item IS NOT NULL")
@@ -330,20 +414,22 @@ def funnel_sql(t: Tables) -> str:
 
 
 def price_sql(t: Tables, own: bool) -> str:
-    """For each wanted user and kind: how many events have a price, its sum, sum of squares, least and largest.
+    """For each wanted user and kind: how many events have a price, its sum, sum of squares, least
+    and largest.
 
     The price is the event's own in ten-thousandths, or else its bucket.
     """
     price = "e.price" if own else t.value("price")
-    # Asked of the price itself: GREATEST passes over a null, so a scaled one would be the least price that there can be.
+    # Asked of the price itself: GREATEST passes over a null, so a scaled one would be the least
+    # price that there can be.
     rows = t.events(
         ["e.kind AS kind", f"{_scaled(price) if own else price} AS price"], f"{price} IS NOT NULL"
     )
     wide = "CAST(price AS DECIMAL(19, 0))"
     return (
-        "SELECT place, kind, COUNT(*) AS n, CAST(SUM(price) AS DOUBLE) AS total, "
-        f"CAST(SUM({wide} * {wide}) AS DOUBLE) AS squares, MIN(price) AS least, MAX(price) AS most "
-        f"FROM ({rows}) AS r GROUP BY place, kind"
+        f"SELECT place, kind, COUNT(*) AS n, CAST(SUM(price) AS DOUBLE) AS total, CAST(SUM({wide}"
+        f" * {wide}) AS DOUBLE) AS squares, MIN(price) AS least, MAX(price) AS most FROM ({rows})"
+        " AS r GROUP BY place, kind"
     )
 
 
@@ -356,7 +442,10 @@ def taste_sql(
     columns: Sequence[str],
 ) -> str:
     """For each wanted user and one of these values: the events of these kinds, weighed by hour."""
-    where = f"e.kind IN ({', '.join(map(str, kinds))}) AND {t.value(column)} IN ({', '.join(map(str, values))})"
+    where = (
+        f"e.kind IN ({', '.join(map(str, kinds))}) AND {t.value(column)} IN"
+        f" ({', '.join(map(str, values))})"
+    )
     rows = t.events(
         [f"{t.value(column)} AS value", *(f"k.{c} AS {c}" for c in columns)],
         where,
@@ -368,10 +457,13 @@ def taste_sql(
 
 def _scaled(amount: str) -> str:
     """SQL: an amount as whole ten-thousandths, within bounds whose squares and sums still fit."""
-    return f"CAST(ROUND(LEAST(GREATEST({amount}, -{LARGEST_AMOUNT}), {LARGEST_AMOUNT}) * {SCALE}) AS BIGINT)"
+    return (
+        f"CAST(ROUND(LEAST(GREATEST({amount}, -{LARGEST_AMOUNT}), {LARGEST_AMOUNT}) * {SCALE}) AS"
+        " BIGINT)"
+    )
 
 
-# -------------------------------------------------------------------------------------------------------------- answers
+# ---- answers
 def lasts(log: EventLog) -> dict[int, Time]:
     """The last time of each kind that has an event."""
     found = log.engine.arrays(lasts_sql(log))
@@ -379,7 +471,10 @@ def lasts(log: EventLog) -> dict[int, Time]:
 
 
 def price_edges(log: EventLog, buckets: int = PRICE_BUCKETS) -> tuple[float, ...]:
-    """Edges that cut the log's event prices into quantile buckets; fewer where prices repeat. Empty when the catalogue has buckets."""
+    """Edges that cut the log's event prices into quantile buckets; fewer where prices repeat.
+
+    Empty when the catalogue has buckets.
+    """
     if (
         AttributeKind.PRICE_BUCKET in log.manifest.attributes.values()
         or "price" not in log.manifest.columns
@@ -391,14 +486,16 @@ def price_edges(log: EventLog, buckets: int = PRICE_BUCKETS) -> tuple[float, ...
 
 @contextmanager
 def query_codes(log: EventLog) -> Iterator[str]:
-    """A relation (id, c0 … c15) of the log's query texts. Raises DataError where a text is no code vector."""
+    """A relation (id, c0 … c15) of the log's query texts.
+
+    Raises DataError where a text is no code vector.
+    """
     engine = log.engine
     if "query" not in log.texts:
         raise DataError(
             log.manifest.name,
-            [
-                "its queries are said to be code vectors, but ids/query.parquet is missing; read the source again"
-            ],
+            "its queries are said to be code vectors, but ids/query.parquet is missing; read the"
+            " source again",
         )
     codes = engine.keep(codes_sql(log.texts["query"]))
     try:
@@ -409,7 +506,7 @@ def query_codes(log: EventLog) -> Iterator[str]:
         if bad:
             raise DataError(
                 log.manifest.name,
-                [f"{bad} of {of} query texts are not {CODES} whole numbers like [148 50 … 31]"],
+                f"{bad} of {of} query texts are not {CODES} whole numbers like [148 50 … 31]",
             )
         yield codes
     finally:
@@ -417,7 +514,10 @@ def query_codes(log: EventLog) -> Iterator[str]:
 
 
 def scatter(engine: Engine, sql: str) -> Iterator[dict[str, np.ndarray]]:
-    """The answer in pieces, as numpy columns. The engine makes the next piece while the caller has this one."""
+    """The answer in pieces, as numpy columns.
+
+    The engine makes the next piece while the caller has this one.
+    """
     batches = engine.batches(sql)
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(next, batches, None)
@@ -433,12 +533,16 @@ def scatter(engine: Engine, sql: str) -> Iterator[dict[str, np.ndarray]]:
 
 
 def active(past: Past) -> Int64[np.ndarray, "U"]:
-    """Those of the past's users who did anything before the cutoff; the organisers' files hold only them."""
+    """Those of the past's users who did anything before the cutoff; the organisers' files hold
+    only them.
+    """
     return np.intersect1d(past.users, past.log.users())
 
 
 def tops_of(t: Tables, column: str, kinds: Sequence[int], top: int) -> tuple[int, ...]:
-    """The most frequent values of a column over several kinds together, the most frequent first; ties: the smaller first."""
+    """The most frequent values of a column over several kinds together, the most frequent first;
+    ties: the smaller first.
+    """
     if not kinds:
         return ()
     rows = t.events(
@@ -454,7 +558,9 @@ def tops_of(t: Tables, column: str, kinds: Sequence[int], top: int) -> tuple[int
 
 
 def tops(t: Tables, column: str, top: int) -> dict[int, tuple[int, ...]]:
-    """kind → its most frequent values, the most frequent first; kinds whose events never have the column are left out."""
+    """kind → its most frequent values, the most frequent first; kinds whose events never have the
+    column are left out.
+    """
     found = t.log.engine.arrays(tops_sql(t, column, top))
     return {
         int(k): tuple(int(v) for v in found["value"][found["kind"] == k])

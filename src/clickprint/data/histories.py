@@ -44,12 +44,15 @@ def build(
     users: Int64[np.ndarray, "U"] | None = None,
     progress: Progress = silent,
 ) -> Histories:
-    """Writes the histories of `users` (sorted, each once; None: everyone with an event) to `folder`, whole or not at all, and opens them.
+    """Writes the histories of `users` (sorted, each once;
 
-    `fields` are event columns, numeric attributes and code vectors of the catalogue, as known at the log's end, and `query_codes` where
-    searches are code vectors; a code vector is a row of numbers an event (data.codes). All events of the log are taken: cut it first.
-    Memory holds the engine's sort, two pieces of ROWS, the users, and the wanted attributes of the catalogue (of the searches).
-    Raises ConfigError, and DataError for a code vector that is none.
+    None: everyone with an event) to `folder`, whole or not at all, and opens them.
+
+    `fields` are event columns, numeric attributes and code vectors of the catalogue, as known at
+    the log's end, and `query_codes` where searches are code vectors; a code vector is a row of
+    numbers an event (data.codes). All events of the log are taken: cut it first. Memory holds the
+    engine's sort, two pieces of ROWS, the users, and the wanted attributes of the catalogue (of
+    the searches). Raises ConfigError, and DataError for a code vector that is none.
     """
     fields = _checked(log, fields)
     with ExitStack() as stack:
@@ -83,14 +86,19 @@ def build(
 
 
 def rows_sql(log: EventLog, fields: Collection[str], wanted: str | None = None) -> str:
-    """user, time, kind, item and what `fields` need of every event (of the users in the relation `wanted`, which has each once), in order.
+    """user, time, kind, item and what `fields` need of every event (of the users in the relation
+    `wanted`, which has each once), in order.
 
-    Every column that is read is a key: a sort that carries nothing else is the cheapest. Attributes of items are not joined here: either
-    the sort has to carry them, or the join forgets the order.
+    Every column that is read is a key: a sort that carries nothing else is the cheapest.
+    Attributes of items are not joined here: either the sort has to carry them, or the join forgets
+    the order.
     """
     picks = [f"e.{name(c)}" for c in needed(log, fields)]
     chosen = f" JOIN {wanted} AS w ON e.{name('user')} = w.{name('user')}" if wanted else ""
-    return f"SELECT {', '.join(picks)} FROM {log.events} AS e{chosen} ORDER BY {', '.join(f'{p} NULLS FIRST' for p in picks)}"
+    return (
+        f"SELECT {', '.join(picks)} FROM {log.events} AS e{chosen} ORDER BY"
+        f" {', '.join(f'{p} NULLS FIRST' for p in picks)}"
+    )
 
 
 def tie_order(log: EventLog) -> list[str]:
@@ -99,7 +107,9 @@ def tie_order(log: EventLog) -> list[str]:
 
 
 def needed(log: EventLog, fields: Collection[str]) -> list[str]:
-    """`tie_order` up to the last of `fields`: what the columns behind it tell apart looks the same."""
+    """`tie_order` up to the last of `fields`: what the columns behind it tell apart looks the
+    same.
+    """
     columns = tie_order(log)
     read = [QUERY if f in _of_queries(log) else f for f in fields]
     return columns[: max([len(TIES), *(columns.index(f) + 1 for f in read if f in columns)])]
@@ -127,7 +137,9 @@ def _of_queries(log: EventLog) -> tuple[str, ...]:
 
 
 def default_fields(log: EventLog) -> tuple[str, ...]:
-    """time, kind, item, and the url, query, first category and first price bucket that the log has."""
+    """time, kind, item, and the url, query, first category and first price bucket that the log
+    has.
+    """
     columns = tie_order(log)
     firsts = [
         next(
@@ -164,7 +176,8 @@ def _checked(log: EventLog, fields: Collection[str]) -> tuple[str, ...]:
         )
     if bad := [f for f in fields if unfit(f)]:
         raise ConfigError(
-            f"fields of histories: {', '.join(map(repr, bad))} cannot be the name of a file of theirs"
+            f"fields of histories: {', '.join(map(repr, bad))} cannot be the name of a file of"
+            " theirs"
         )
     return fields
 
@@ -232,9 +245,11 @@ def _pieces(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 @dataclass(frozen=True, slots=True)
 class _Lookup:
-    """What is said of ids (items, searches), by an id's place in `ids`; the last value of each is that of an id which nobody knows.
+    """What is said of ids (items, searches), by an id's place in `ids`; the last value of each is
+    that of an id which nobody knows.
 
-    Where ids are close together `dense` holds the place of each id from the lowest on: a tenth of the time of a hash table.
+    Where ids are close together `dense` holds the place of each id from the lowest on: a tenth of
+    the time of a hash table.
     """
 
     ids: Int64[np.ndarray, "V"]
@@ -312,7 +327,8 @@ class _Growing:
             bytes_ = bytes_[self._file.write(bytes_) :]
         self._count += len(values)
         if self._count * self._size - self._kept > KEPT and hasattr(os, "posix_fadvise"):
-            # To the disk, and the system's pages back: a large file would push the log out of the cache, and new pages cost more.
+            # To the disk, and the system's pages back: a large file would push the log out of the
+            # cache, and new pages cost more.
             os.fdatasync(self._file.fileno())
             os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             self._kept = self._count * self._size

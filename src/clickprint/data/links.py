@@ -1,4 +1,6 @@
-"""Users who are one person: where a source says so, each has what all of them did, as far as it was known at the cutoff."""
+"""Users who are one person: where a source says so, each has what all of them did, as far as it
+was known at the cutoff.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -22,9 +24,11 @@ MOST = 20  # users of one person; more of them share an account of the shop's ow
 
 @dataclass(frozen=True, slots=True)
 class Linked:
-    """A past in which the users of one person have one history, that of them all; its log has each of their events once a user.
+    """A past in which the users of one person have one history, that of them all; its log has each
+    of their events once a user.
 
-    What is learned from everybody should be learned from `past` itself: here an event counts as often as its person has users.
+    What is learned from everybody should be learned from `past` itself: here an event counts as
+    often as its person has users.
     """
 
     past: LogPast
@@ -61,21 +65,26 @@ def linked(past: LogPast) -> Linked:
     pairs = log.engine.keep(pa.table({"user": groups[:, 0], "other": groups[:, 1]}))
     columns = [c for c in COLUMNS if c in REQUIRED or c in log.manifest.columns]
     picks = ", ".join(
-        f"COALESCE(p.{name('user')}, e.{name('user')}) AS {name('user')}"
-        if c == "user"
-        else f"e.{name(c)}"
+        (
+            f"COALESCE(p.{name('user')}, e.{name('user')}) AS {name('user')}"
+            if c == "user"
+            else f"e.{name(c)}"
+        )
         for c in columns
     )
     events = log.engine.view(
-        f"SELECT {picks} FROM {log.events} AS e LEFT JOIN {pairs} AS p ON e.{name('user')} = p.other"
+        f"SELECT {picks} FROM {log.events} AS e LEFT JOIN {pairs} AS p ON e.{name('user')} ="
+        " p.other"
     )
     return Linked(past, LogPast(replace(log, events=events, links=None), past.cutoff, past.users))
 
 
 def people(log: EventLog) -> Int64[np.ndarray, "P 2"]:
-    """Every (user, user of the same person), a user with himself too, of persons of two users to MOST; in order.
+    """Every (user, user of the same person), a user with himself too, of persons of two users to
+    MOST; in order.
 
-    Links are passed on: who shares a person with a user has all persons of that user. Raises ConfigError where the log has no links.
+    Links are passed on: who shares a person with a user has all persons of that user. Raises
+    ConfigError where the log has no links.
     """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components

@@ -1,4 +1,7 @@
-"""EventLog: a log that can be asked by column, role and time. Dataset is where it lies, EventLog is how it is read."""
+"""EventLog: a log that can be asked by column, role and time.
+
+Dataset is where it lies, EventLog is how it is read.
+"""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,8 +21,10 @@ NUMERIC = (AttributeKind.CATEGORY, AttributeKind.PRICE_BUCKET, AttributeKind.NUM
 
 @dataclass(frozen=True, slots=True)
 class EventLog:
-    """Relations in an engine: `events` (columns of core.events), `items` (item, known_from, attributes), `texts` (id, text a column),
-    `links` (user, person, known_from) where the source says which users are one person.
+    """Relations in an engine:
+
+    `events` (columns of core.events), `items` (item, known_from, attributes), `texts` (id, text a
+    column), `links` (user, person, known_from) where the source says which users are one person.
 
     `end` is the time before which everything in it happened, None where nothing was cut.
     """
@@ -81,7 +86,10 @@ class EventLog:
         """SQL: one row an item, the latest known before `time` (None: of all that this log knows)."""
         columns = ", ".join(name(c) for c in ("item", "known_from", *self.manifest.attributes))
         known = "" if time is None else f"WHERE known_from IS NULL OR known_from < {time}"
-        ranked = f"SELECT *, ROW_NUMBER() OVER (PARTITION BY item ORDER BY known_from DESC NULLS LAST) AS turn FROM {self.items} {known}"
+        ranked = (
+            "SELECT *, ROW_NUMBER() OVER (PARTITION BY item ORDER BY known_from DESC NULLS LAST)"
+            f" AS turn FROM {self.items} {known}"
+        )
         return f"SELECT {columns} FROM ({ranked}) AS ranked WHERE turn = 1"
 
     def where(
@@ -104,7 +112,9 @@ class EventLog:
         roles: Collection[Role] | None = None,
         window: Window | None = None,
     ) -> str:
-        """SQL: these columns (of events or of the catalogue as known at the window's end) of the events asked for, in no order."""
+        """SQL: these columns (of events or of the catalogue as known at the window's end) of the
+        events asked for, in no order.
+        """
         picked, join = [], False
         for column in columns:
             if column in REQUIRED or column in self.manifest.columns:
@@ -119,14 +129,18 @@ class EventLog:
                     *(a for a, k in self.manifest.attributes.items() if k in NUMERIC),
                 ]
                 raise ConfigError(
-                    f"{self.manifest.name} has no column {column!r} to read by row; it has {', '.join(known)}"
+                    f"{self.manifest.name} has no column {column!r} to read by row; it has"
+                    f" {', '.join(known)}"
                 )
         catalogue = (
             f" LEFT JOIN ({self.known(window.end if window else None)}) AS c ON e.item = c.item"
             if join
             else ""
         )
-        return f"SELECT {', '.join(picked)} FROM {self.events} AS e{catalogue} WHERE {self.where(roles, window, 'e.')}"
+        return (
+            f"SELECT {', '.join(picked)} FROM {self.events} AS e{catalogue} WHERE"
+            f" {self.where(roles, window, 'e.')}"
+        )
 
     def rows(
         self,
@@ -136,7 +150,10 @@ class EventLog:
         window: Window | None = None,
         ordered: bool = True,
     ) -> dict[str, np.ndarray]:
-        """See core.past.Table. The whole answer is in memory: ask for a window or a role that fits."""
+        """See core.past.Table.
+
+        The whole answer is in memory: ask for a window or a role that fits.
+        """
         columns = list(dict.fromkeys(columns))
         if not ordered:
             return self.engine.arrays(self.select(columns, roles=roles, window=window))
@@ -151,7 +168,8 @@ class EventLog:
         order = ", ".join(f"{name(t)} NULLS FIRST" for t in ties)
         picked = ", ".join(name(c) for c in columns)
         return self.engine.arrays(
-            f"SELECT {picked} FROM ({self.select(wanted, roles=roles, window=window)}) AS r ORDER BY {order}"
+            f"SELECT {picked} FROM ({self.select(wanted, roles=roles, window=window)}) AS r ORDER"
+            f" BY {order}"
         )
 
     def users(

@@ -1,4 +1,6 @@
-"""What a log looks like before anything is learned from it: a few hundred numbers from SQL aggregates, for the report's pictures."""
+"""What a log looks like before anything is learned from it: a few hundred numbers from SQL
+aggregates, for the report's pictures.
+"""
 
 import json
 from dataclasses import asdict, dataclass
@@ -40,7 +42,9 @@ class AttributeCount:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One part of the split: times in microseconds, its events, and the users among `Overview.asked` who did something in it."""
+    """One part of the split: times in microseconds, its events, and the users among
+    `Overview.asked` who did something in it.
+    """
 
     name: str
     start: Time
@@ -53,9 +57,10 @@ class Span:
 class Overview:
     """Aggregates of one log.
 
-    `days` are the midnights of days with events, `by_day[k][d]` the events of kind k. `per_user` and `per_item` are (n, how many have at
-    least n events), n rising. `by_hour[w]` are the events of hour w of the week, Monday 00:00 UTC first. Empty where the log has
-    no clock, and `spans` also where there is no split.
+    `days` are the midnights of days with events, `by_day[k][d]` the events of kind k. `per_user`
+    and `per_item` are (n, how many have at least n events), n rising. `by_hour[w]` are the events
+    of hour w of the week, Monday 00:00 UTC first. Empty where the log has no clock, and `spans`
+    also where there is no split.
     """
 
     name: str
@@ -93,12 +98,14 @@ class Overview:
             return Overview(**raw)
         except (ValueError, KeyError, TypeError) as fault:
             raise DataError(
-                where, [f"not an overview of a log ({fault!r}); delete it, it will be made again"]
+                where, f"not an overview of a log ({fault!r}); delete it, it will be made again"
             ) from None
 
 
 def overview(log: EventLog, split: Split | None = None) -> Overview:
-    """Reads the whole log a few times by aggregates; what is in memory here is at most a number for each day and kind."""
+    """Reads the whole log a few times by aggregates; what is in memory here is at most a number
+    for each day and kind.
+    """
     engine, events, clock = log.engine, log.events, log.manifest.time == "clock"
     kinds = engine.arrays(f"SELECT kind, COUNT(*) AS n FROM {events} GROUP BY kind")
     by_kind = dict(zip(kinds["kind"].tolist(), kinds["n"].tolist(), strict=True))
@@ -136,7 +143,9 @@ def _count(log: EventLog, sql: str) -> int:
 
 
 def _distinct(log: EventLog, column: str) -> dict[int, int]:
-    """How many different values of a column each kind of event has; in two stages, which is twice as fast as COUNT(DISTINCT)."""
+    """How many different values of a column each kind of event has; in two stages, which is twice
+    as fast as COUNT(DISTINCT).
+    """
     c = name(column)
     inner = f"SELECT DISTINCT kind, {c} FROM {log.events} WHERE {c} IS NOT NULL"
     found = log.engine.arrays(f"SELECT kind, COUNT(*) AS n FROM ({inner}) AS d GROUP BY kind")
@@ -147,7 +156,10 @@ def _listed(log: EventLog) -> tuple[int, int]:
     """Items of the catalogue, and items with events that are not in it."""
     listed = f"SELECT DISTINCT item FROM {log.items}"
     seen = f"SELECT DISTINCT item FROM {log.events} WHERE item IS NOT NULL"
-    lost = f"SELECT s.item FROM ({seen}) AS s LEFT JOIN ({listed}) AS l ON s.item = l.item WHERE l.item IS NULL"
+    lost = (
+        f"SELECT s.item FROM ({seen}) AS s LEFT JOIN ({listed}) AS l ON s.item = l.item WHERE"
+        " l.item IS NULL"
+    )
     return _count(log, listed), _count(log, lost)
 
 
@@ -168,7 +180,8 @@ def _floor(unit: int) -> str:
 
 def _by_day(log: EventLog) -> tuple[tuple[Time, ...], tuple[tuple[int, ...], ...]]:
     found = log.engine.arrays(
-        f"SELECT {_floor(DAY)} AS day, kind, COUNT(*) AS n FROM {log.events} GROUP BY {_floor(DAY)}, kind"
+        f"SELECT {_floor(DAY)} AS day, kind, COUNT(*) AS n FROM {log.events} GROUP BY"
+        f" {_floor(DAY)}, kind"
     )
     days, place = np.unique(found["day"], return_inverse=True)
     table = np.zeros((len(log.manifest.kinds), len(days)), np.int64)
@@ -188,7 +201,9 @@ def _by_hour(log: EventLog) -> tuple[int, ...]:
 
 
 def _at_least(log: EventLog, column: str) -> tuple[tuple[int, int], ...]:
-    """(n, how many values of the column are in at least n events), at no more than POINTS values of n."""
+    """(n, how many values of the column are in at least n events), at no more than POINTS values
+    of n.
+    """
     c = name(column)
     each = f"SELECT {c}, COUNT(*) AS n FROM {log.events} WHERE {c} IS NOT NULL GROUP BY {c}"
     found = log.engine.arrays(f"SELECT n, COUNT(*) AS m FROM ({each}) AS e GROUP BY n ORDER BY n")
@@ -212,7 +227,10 @@ def _spans(log: EventLog, split: Split) -> tuple[Span, ...]:
         inside = f"time >= {begin} AND time < {end}"
         events = _count(log, f"SELECT 1 AS one FROM {log.events} WHERE {inside}")
         u = name("user")
-        did = f"SELECT DISTINCT e.{u} FROM {log.events} AS e JOIN {asked} AS a ON e.{u} = a.{u} WHERE {inside}"
+        did = (
+            f"SELECT DISTINCT e.{u} FROM {log.events} AS e JOIN {asked} AS a ON e.{u} = a.{u}"
+            f" WHERE {inside}"
+        )
         found.append(Span(part, begin, end, events, _count(log, did)))
     log.engine.drop(asked)
     return tuple(found)

@@ -1,12 +1,15 @@
-"""Tables partitioned by user, for data beyond one machine: what has a row a user or an event is written where it is made.
+"""Tables partitioned by user, for data beyond one machine: what has a row a user or an event is
+written where it is made.
 
-FOLDER/shard=<k>/…   the users with ((user mod S) + S) mod S = k, for every k below S (also where nobody is)
+FOLDER/shard=<k>/…   the users with ((user mod S) + S) mod S = k, for every k below S (also where
+                     nobody is)
 
 profiles   client_ids.npy, embeddings.npy, blocks.json: `Profiles.load` of a shard's folder
 histories  what `Histories.open` opens in a shard's folder
 targets    *.parquet (only where somebody is), the rows that the tasks of purchases are made of
 
-A shard is one bounded job: one task of Spark, one loader's share, one inference. Here nothing knows which engine runs.
+A shard is one bounded job: one task of Spark, one loader's share, one inference. Here nothing
+knows which engine runs.
 """
 
 import shutil
@@ -60,9 +63,11 @@ def profiles(
     shards: int,
     progress: Progress = silent,
 ) -> int:
-    """Writes the vectors of `users` (SQL: user, each once) that the pieces fill, a shard a folder, whole or not at all; how many.
+    """Writes the vectors of `users` (SQL: user, each once) that the pieces fill, a shard a folder,
+    whole or not at all; how many.
 
-    A piece's place is the user. Each piece is written by shard first; then a shard's pieces are put together, in memory for its users.
+    A piece's place is the user. Each piece is written by shard first; then a shard's pieces are
+    put together, in memory for its users.
     """
     _check(shards)
     with whole(folder) as part:
@@ -90,20 +95,27 @@ def histories(
     users: str | None = None,
     progress: Progress = silent,
 ) -> int:
-    """Writes the histories of `users` (SQL: user, each once; None: everyone with an event) in a log, a shard a folder, whole or not at
-    all; the number of events. Each shard is what data.histories.build makes of its users, but users without an event have no row.
+    """Writes the histories of `users` (SQL: user, each once;
+
+    None: everyone with an event) in a log, a shard a folder, whole or not at all; the number of
+    events. Each shard is what data.histories.build makes of its users, but users without an event
+    have no row.
 
     Sorted by the engine; then a shard's events are put together, in memory.
     """
     _check(shards)
     if coded := [f for f in fields if f in code_fields(log)]:
         raise ConfigError(
-            f"fields of histories: {', '.join(coded)} holds code vectors, which are looked up on one machine only"
+            f"fields of histories: {', '.join(coded)} holds code vectors, which are looked up on"
+            " one machine only"
         )
     ties = needed(log, fields)
     sql = log.select(list(dict.fromkeys([*ties, *fields])))
     if users is not None:
-        sql = f"SELECT h.* FROM ({sql}) AS h JOIN ({users}) AS w ON h.{name('user')} = w.{name('user')}"
+        sql = (
+            f"SELECT h.* FROM ({sql}) AS h JOIN ({users}) AS w ON h.{name('user')} ="
+            f" w.{name('user')}"
+        )
     kinds = {
         f: (COLUMNS[f] if f in ties else ARROW[log.manifest.attributes[f]]).to_pandas_dtype()
         for f in fields
@@ -128,9 +140,9 @@ def targets(
     shards: int,
     roles: Collection[Role] = (Role.BUY,),
 ) -> int:
-    """Writes the window's events with these roles and what tasks ask of them (user, time, kind, item, price, quantity,
-    categories, price buckets and numbers as known at the window's end), a shard a folder, in the order (user, time, kind, item, rest);
-    the number of rows.
+    """Writes the window's events with these roles and what tasks ask of them (user, time, kind,
+    item, price, quantity, categories, price buckets and numbers as known at the window's end), a
+    shard a folder, in the order (user, time, kind, item, rest); the number of rows.
     """
     _check(shards)
     sql, order = purchases_sql(log, window, roles)
@@ -153,7 +165,7 @@ def _check(shards: int) -> None:
         raise ConfigError(f"shards: found {shards}, expected at least 1")
 
 
-# ------------------------------------------------------------------------------------------- on the executors: files to files
+# ---- on the executors: files to files
 def _batches(folder: Path, shard: int) -> Iterator[pa.RecordBatch]:
     """The rows of a shard, in the order of its files."""
     for file in sorted(shard_folder(folder, shard).glob("*.parquet")):

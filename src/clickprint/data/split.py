@@ -38,16 +38,19 @@ class LogPast:
         return self._catalogue[0]
 
     def histories(self, fields: Collection[str]) -> Histories:
-        """See core.past.Past. Built beside the engine's spilled data, once for equal fields; gone with the engine.
+        """See core.past.Past.
 
-        Raises ConfigError for a field that the log does not have, and for an engine that keeps nothing on this machine: there
-        data.parts.histories writes them.
+        Built beside the engine's spilled data, once for equal fields; gone with the engine.
+
+        Raises ConfigError for a field that the log does not have, and for an engine that keeps
+        nothing on this machine: there data.parts.histories writes them.
         """
         engine, wanted = self.log.engine, tuple(dict.fromkeys(fields))
         if wanted not in self._histories:
             if not isinstance(engine, DuckDB):
                 raise ConfigError(
-                    "histories on this machine need the engine duckdb; elsewhere data.parts.histories writes them by shard"
+                    "histories on this machine need the engine duckdb; elsewhere"
+                    " data.parts.histories writes them by shard"
                 )
             self._histories[wanted] = build(
                 self.log, engine.scratch() / "histories", wanted, users=self.users
@@ -72,7 +75,9 @@ class Split(NamedTuple):
 
 
 def past_of(log: EventLog, cutoff: Time, users: Int64[np.ndarray, "U"] | None = None) -> LogPast:
-    """What happened before `cutoff`; profiles are wanted of `users`, or of everyone with an event before it."""
+    """What happened before `cutoff`; profiles are wanted of `users`, or of everyone with an event
+    before it.
+    """
     log.manifest.need_clock("a cutoff")
     before = log.before(cutoff)
     return LogPast(
@@ -87,21 +92,22 @@ def split(
     users: Int64[np.ndarray, "U"] | None = None,
     anchor: Role = Role.BUY,
 ) -> Split:
-    """The challenge's rule for any horizon h: the two last windows of h days before the last purchase, at midnights.
+    """The challenge's rule for any horizon h: the two last windows of h days before the last
+    purchase, at midnights.
 
-    end = the last event with the role `anchor`; train starts at midnight(end − (2h − 1) days), validation h days later and holds its
-    end, which is the last microsecond that counts. Ties in time: an event at a cutoff is after it. Raises ConfigError for a horizon
-    below one day or a log in order form, DataError where the log has no such event or nothing before the cutoff.
-    Source: spec/challenge-protocol.md, "Split".
+    end = the last event with the role `anchor`; train starts at midnight(end − (2h − 1) days),
+    validation h days later and holds its end, which is the last microsecond that counts. Ties in
+    time: an event at a cutoff is after it. Raises ConfigError for a horizon below one day or a log
+    in order form, DataError where the log has no such event or nothing before the cutoff. Source:
+    spec/challenge-protocol.md, "Split".
     """
     train, valid = anchored(log, horizon_days, anchor)
     past = past_of(log, train.start, users)
     if not len(past.users):
         raise DataError(
             log.manifest.name,
-            [
-                f"nothing happened before {show(train.start)}; the log is too short for windows of {horizon_days} days"
-            ],
+            f"nothing happened before {show(train.start)}; the log is too short for windows of"
+            f" {horizon_days} days",
         )
     return Split(past, train, valid)
 
@@ -117,7 +123,7 @@ def anchored(
     if span is None:
         raise DataError(
             log.manifest.name,
-            [f"no event has the role {anchor.value}, so there is nothing to anchor the split on"],
+            f"no event has the role {anchor.value}, so there is nothing to anchor the split on",
         )
     return windows(span[1], horizon_days)
 

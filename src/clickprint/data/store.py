@@ -1,4 +1,6 @@
-"""Writing the canonical form: events stream in, in their stored order, and a whole dataset folder stands at the end, or nothing."""
+"""Writing the canonical form: events stream in, in their stored order, and a whole dataset folder
+stands at the end, or nothing.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -43,16 +45,19 @@ def store(
     expected: int = 0,
     progress: Progress = silent,
 ) -> Dataset:
-    """Writes `folder` whole or not at all, replacing a dataset that stands there, and gives it back opened.
+    """Writes `folder` whole or not at all, replacing a dataset that stands there, and gives it
+    back opened.
 
-    `events` have the columns of `core.events.schema(manifest.columns)` in the order of all columns, nulls first (only that time never
-    goes back is checked). `catalogue` has item, attributes of the manifest and perhaps known_from, in any order; of an item's rows in a
-    row that say the same the first is kept. `texts` are the maps
-    (id, text) of id columns and categories; a stream of batches must be sorted by id. The manifest's counts, days and catalogue digest
-    are filled in here. `beside` are further files (.parquet or .npy) of the dataset: a name, and what writes such a file when the events
-    are stored. `expected` is the number of events to come, for `progress`. Memory holds one row group, the catalogue and one map.
-    Raises DataError (time goes back, a null where none may be, an item twice in the catalogue, two texts with one id) and ConfigError
-    where `folder` holds something that is no dataset.
+    `events` have the columns of `core.events.schema(manifest.columns)` in the order of all
+    columns, nulls first (only that time never goes back is checked). `catalogue` has item,
+    attributes of the manifest and perhaps known_from, in any order; of an item's rows in a row
+    that say the same the first is kept. `texts` are the maps (id, text) of id columns and
+    categories; a stream of batches must be sorted by id. The manifest's counts, days and catalogue
+    digest are filled in here. `beside` are further files (.parquet or .npy) of the dataset: a
+    name, and what writes such a file when the events are stored. `expected` is the number of
+    events to come, for `progress`. Memory holds one row group, the catalogue and one map. Raises
+    DataError (time goes back, a null where none may be, an item twice in the catalogue, two texts
+    with one id) and ConfigError where `folder` holds something that is no dataset.
     """
     _spare(folder)
     with whole(folder) as part, ExitStack() as stack:
@@ -90,7 +95,10 @@ def finish(
     items: Int64[np.ndarray, "V"],
     population: Int64[np.ndarray, "P"] | None,
 ) -> None:
-    """Writes all of a dataset but its events, the manifest last; `catalogue` is canonical, users and items are sorted."""
+    """Writes all of a dataset but its events, the manifest last.
+
+    `catalogue` is canonical, users and items are sorted.
+    """
     pq.write_table(catalogue, folder / "catalogue.parquet", compression="zstd")
     (folder / "ids").mkdir(exist_ok=True)
     for column, pieces in texts.items():
@@ -132,9 +140,10 @@ def gather(
 ) -> Dataset:
     """Orders the events of several SQL texts in the engine (it spills to disk) and stores them.
 
-    Each of `selects` gives time, user, kind, item and `columns` by these names. `catalogue` is SQL (or a table) with item, the
-    attributes and perhaps known_from; each of `texts` SQL with id and text, in any order, repeats allowed. Rejected counts of zero
-    are left out. `expected` spares a scan where the number of events is known. Raises DataError where no event is left, and what
+    Each of `selects` gives time, user, kind, item and `columns` by these names. `catalogue` is SQL
+    (or a table) with item, the attributes and perhaps known_from; each of `texts` SQL with id and
+    text, in any order, repeats allowed. Rejected counts of zero are left out. `expected` spares a
+    scan where the number of events is known. Raises DataError where no event is left, and what
     `store` raises.
     """
     _spare(folder)
@@ -160,13 +169,16 @@ def gather(
     if catalogue is None:
         catalogue = pa.table({"item": pa.array([], pa.int64())})
     maps: dict[str, pa.Table | Batches] = {
-        column: engine.batches(f"SELECT DISTINCT id, text FROM ({sql}) AS t ORDER BY id, text")
-        if isinstance(sql, str)
-        else sql
+        column: (
+            engine.batches(f"SELECT DISTINCT id, text FROM ({sql}) AS t ORDER BY id, text")
+            if isinstance(sql, str)
+            else sql
+        )
         for column, sql in (texts or {}).items()
     }
     progress("sort", 0, expected)
-    # A sort by two columns takes half of the time, and much less memory, of one by all; the few ties are put in order on the way.
+    # A sort by two columns takes half of the time, and much less memory, of one by all; the few
+    # ties are put in order on the way.
     rows = engine.batches(
         f"SELECT * FROM ({union}) AS u ORDER BY {_quoted('time')}, {_quoted('user')}", GROUP_ROWS
     )
@@ -191,7 +203,8 @@ def _spare(folder: Path) -> None:
         folder.is_dir() and any(folder.iterdir()) and not (folder / "manifest.json").is_file()
     ) or folder.is_file():
         raise ConfigError(
-            f"{folder} holds something that is no clickprint dataset; name a new folder, or empty it first"
+            f"{folder} holds something that is no clickprint dataset; name a new folder, or empty"
+            " it first"
         )
 
 
@@ -212,7 +225,7 @@ def _events(
             if time[0] < last or (time[1:] < time[:-1]).any():
                 raise DataError(
                     manifest.name,
-                    ["the events are not in the order of time; sort them before they are stored"],
+                    "the events are not in the order of time; sort them before they are stored",
                 )
             last, done = time[-1], done + len(time)
             day = time // DAY if clock else np.zeros(len(time), np.int64)
@@ -243,18 +256,18 @@ def _conform(batch: pa.RecordBatch | pa.Table, wanted: pa.Schema, manifest: Mani
     except (KeyError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as fault:
         raise DataError(
             manifest.name,
-            [f"the events do not have the columns {', '.join(wanted.names)} ({fault})"],
+            f"the events do not have the columns {', '.join(wanted.names)} ({fault})",
         ) from None
     for place, (field_, values) in enumerate(zip(wanted, columns, strict=True)):
         if pa.types.is_floating(field_.type):
             columns[place] = pc.if_else(pc.is_finite(values), values, None)
         elif values.null_count and field_.name in REQUIRED[:3]:
-            raise DataError(manifest.name, [f"{values.null_count} events have no {field_.name}"])
+            raise DataError(manifest.name, f"{values.null_count} events have no {field_.name}")
     low, high = (s.as_py() for s in pc.min_max(columns[REQUIRED.index("kind")]).values())
     if low < 0 or high >= len(manifest.kinds):
         raise DataError(
             manifest.name,
-            [f"found the kind codes {low} to {high}, expected 0 to {len(manifest.kinds) - 1}"],
+            f"found the kind codes {low} to {high}, expected 0 to {len(manifest.kinds) - 1}",
         )
     return pa.table(columns, schema=wanted)
 
@@ -276,7 +289,8 @@ class _Parts:
         if self.writer is None or (self.rows >= PART_ROWS and (day != self.day or not self.clock)):
             self.close()
             label = day if self.clock else f"{self.count:06d}"
-            # Differences, because ids repeat too seldom for a dictionary: a third of the time to write, half of the bytes.
+            # Differences, because ids repeat too seldom for a dictionary: a third of the time to
+            # write, half of the bytes.
             ids = [f.name for f in self.schema if f.type == pa.int64()]
             self.writer = pq.ParquetWriter(
                 self.folder / f"part-{label}.parquet",
@@ -311,7 +325,8 @@ class _Parts:
 
 
 def canonical(table: pa.Table, manifest: Manifest) -> pa.Table:
-    """A catalogue sorted by (item, known_from), in the canonical types, without rows that only repeat what the item's row before says.
+    """A catalogue sorted by (item, known_from), in the canonical types, without rows that only
+    repeat what the item's row before says.
 
     Raises DataError for an item twice at one time, or none, or a column too few.
     """
@@ -326,12 +341,12 @@ def canonical(table: pa.Table, manifest: Manifest) -> pa.Table:
     try:
         columns = {n: table.column(n).cast(t) for n, t in types.items()}
     except (KeyError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as fault:
-        raise DataError(where, [f"expected the columns {', '.join(types)} ({fault})"]) from None
+        raise DataError(where, f"expected the columns {', '.join(types)} ({fault})") from None
     for n, values in columns.items():
         if pa.types.is_floating(values.type):
             columns[n] = pc.if_else(pc.is_finite(values), values, None)
     if columns["item"].null_count:
-        raise DataError(where, [f"{columns['item'].null_count} rows have no item"])
+        raise DataError(where, f"{columns['item'].null_count} rows have no item")
     table = pa.table(columns)
     table = table.take(
         pc.sort_indices(
@@ -348,13 +363,15 @@ def canonical(table: pa.Table, manifest: Manifest) -> pa.Table:
         some = ", ".join(map(str, twice[:10].tolist()))
         raise DataError(
             where,
-            [f"{len(twice)} items are there more than once at the same time, among them {some}"],
+            f"{len(twice)} items are there more than once at the same time, among them {some}",
         )
     return table.filter(pa.array(~repeats(table)))
 
 
 def repeats(table: pa.Table) -> Bool[np.ndarray, "L"]:
-    """Which rows of a sorted catalogue are of the same item as the row before, and say the same of it."""
+    """Which rows of a sorted catalogue are of the same item as the row before, and say the same of
+    it.
+    """
     same = np.ones(len(table), bool)
     same[:1] = False
     for column in (c for c in table.column_names if c != "known_from"):
@@ -381,9 +398,8 @@ def _texts(path: Path, column: str, pieces: pa.Table | Batches) -> None:
                 clash = int(ids[same[0]]) if len(same) else last
                 raise DataError(
                     f"column {column}",
-                    [
-                        f"two different texts have the id {clash}; give this column whole numbers, or change one text"
-                    ],
+                    f"two different texts have the id {clash}; give this column whole numbers, or"
+                    " change one text",
                 )
             last = int(ids[-1])
             writer.write_table(piece.cast(TEXTS))
@@ -404,7 +420,8 @@ def _distinct(engine: Engine, files: Sequence[Path], column: str) -> Int64[np.nd
     if not files:
         return np.zeros(0, np.int64)
     found = engine.arrays(
-        f"SELECT DISTINCT {_quoted(column)} AS id FROM {engine.scan(files)} WHERE {_quoted(column)} IS NOT NULL"
+        f"SELECT DISTINCT {_quoted(column)} AS id FROM {engine.scan(files)} WHERE"
+        f" {_quoted(column)} IS NOT NULL"
     )["id"]
     return np.sort(found.astype(np.int64))
 

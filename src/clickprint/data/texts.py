@@ -1,4 +1,6 @@
-"""Item vectors from what the catalogue says: words and categories, weighed by how rare they are, projected to a few axes."""
+"""Item vectors from what the catalogue says: words and categories, weighed by how rare they are,
+projected to a few axes.
+"""
 
 import numpy as np
 import pyarrow as pa
@@ -15,11 +17,13 @@ DENSE = 512  # items or words up to which a full decomposition is the simplest o
 def item_vectors(
     catalogue: Catalogue, width: int
 ) -> tuple[Int64[np.ndarray, "V"], Float32[np.ndarray, "V D"]]:
-    """Items, sorted, and their latent semantic vectors: directions of length 1, or zeros for an item of which nothing is said.
+    """Items, sorted, and their latent semantic vectors: directions of length 1, or zeros for an
+    item of which nothing is said.
 
-    Terms are the words of texts (letters and digits, lower case) and the values of categories; tf-idf with each term once an item, rows
-    of length 1, the `width` largest singular axes scaled by the square root of their value. Equal input: equal bytes on one machine.
-    Source: Deerwester et al. 1990. Raises ConfigError where the catalogue has neither texts nor categories.
+    Terms are the words of texts (letters and digits, lower case) and the values of categories;
+    tf-idf with each term once an item, rows of length 1, the `width` largest singular axes scaled
+    by the square root of their value. Equal input: equal bytes on one machine. Source: Deerwester
+    et al. 1990. Raises ConfigError where the catalogue has neither texts nor categories.
     """
     names = [
         n
@@ -32,7 +36,8 @@ def item_vectors(
             or "no attribute"
         )
         raise ConfigError(
-            f"item vectors from texts need an attribute that is a text or a category; this catalogue has {known}"
+            "item vectors from texts need an attribute that is a text or a category; this"
+            f" catalogue has {known}"
         )
     from scipy import sparse
     from scipy.sparse.linalg import svds

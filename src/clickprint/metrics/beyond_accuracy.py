@@ -1,6 +1,8 @@
-"""What the challenge rewards beside accuracy: predictions that are not of the popular (novelty), and not all of one label (diversity).
+"""What the challenge rewards beside accuracy: predictions that are not of the popular (novelty),
+and not all of one label (diversity).
 
-Both are means over users; the values a user (`..._of_users`) are public so that resamples can weigh them.
+Both are means over users; the values a user (`..._of_users`) are public so that resamples can
+weigh them.
 """
 
 from collections.abc import Iterator
@@ -16,10 +18,12 @@ _ROWS = 65_536
 def novelty_of_users(
     prediction: Float[np.ndarray, "U T"], popularity: Float64[np.ndarray, "T"], *, top: int = TOP
 ) -> Float64[np.ndarray, "U"]:
-    """Each user's sum, over the `top` highest probabilities, of probability × popularity (as a share of the `top` largest popularities).
+    """Each user's sum, over the `top` highest probabilities, of probability × popularity (as a
+    share of the `top` largest popularities).
 
-    All labels count where there are fewer than `top`. Of equal probabilities at the edge the labels with the lower index are taken (the
-    organisers leave it open). 0 for everyone where no label has any popularity.
+    All labels count where there are fewer than `top`. Of equal probabilities at the edge the
+    labels with the lower index are taken (the organisers leave it open). 0 for everyone where no
+    label has any popularity.
     """
     labels = prediction.shape[1]
     edge = max(labels - top, 0)
@@ -39,7 +43,9 @@ def novelty_of_users(
 def novelty(
     prediction: Float[np.ndarray, "U T"], popularity: Float64[np.ndarray, "T"], *, top: int = TOP
 ) -> float:
-    """1 where nothing popular is predicted, near 0 where everybody is promised the most popular. Probabilities, not logits.
+    """1 where nothing popular is predicted, near 0 where everybody is promised the most popular.
+
+    Probabilities, not logits.
 
     Source: spec/challenge-protocol.md, "Metrics".
     """
@@ -49,7 +55,8 @@ def novelty(
 def diversity_of_users(prediction: Float[np.ndarray, "U T"]) -> Float64[np.ndarray, "U"]:
     """Each user's entropy of the probabilities, made to sum to 1, as a share of log2(labels).
 
-    Differs from the source where that divides by zero: one label, or a user whose probabilities are all 0, counts as flat (1).
+    Differs from the source where that divides by zero: one label, or a user whose probabilities
+    are all 0, counts as flat (1).
     """
     labels = prediction.shape[1]
     found = np.ones(len(prediction))
@@ -64,7 +71,9 @@ def diversity_of_users(prediction: Float[np.ndarray, "U T"]) -> Float64[np.ndarr
 
 
 def diversity(prediction: Float[np.ndarray, "U T"]) -> float:
-    """1 for flat predictions, near 0 where all of a user's probability is on one label. Probabilities, not logits.
+    """1 for flat predictions, near 0 where all of a user's probability is on one label.
+
+    Probabilities, not logits.
 
     Source: spec/challenge-protocol.md, "Metrics".
     """

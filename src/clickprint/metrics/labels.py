@@ -11,10 +11,12 @@ def degenerate(truth: Shaped[np.ndarray, "U T"]) -> Bool[np.ndarray, "T"]:
 
 
 def auroc(truth: Shaped[np.ndarray, "U"], score: Num[np.ndarray, "U"]) -> float:
-    """The share of (positive, negative) pairs that `score` puts in the right order; a tie is half a pair.
+    """The share of (positive, negative) pairs that `score` puts in the right order; a tie is half
+    a pair.
 
-    0 where there is no positive or no negative, as torchmetrics has it. Ties are between the values given: the challenge ranks
-    float32 sigmoids, so logits that saturate there must come as sigmoids. One sort of the scores, one search of the rarer class.
+    0 where there is no positive or no negative, as torchmetrics has it. Ties are between the
+    values given: the challenge ranks float32 sigmoids, so logits that saturate there must come as
+    sigmoids. One sort of the scores, one search of the rarer class.
     """
     positive = np.asarray(truth, bool)
     count = np.count_nonzero(positive)
@@ -28,7 +30,9 @@ def auroc(truth: Shaped[np.ndarray, "U"], score: Num[np.ndarray, "U"]) -> float:
 def macro_auroc(
     truth: Shaped[np.ndarray, "U T"], score: Num[np.ndarray, "U T"], *, live: bool = False
 ) -> float:
-    """The mean of `auroc` over labels, column by column. A degenerate label counts 0 (the challenge), or is left out when `live`.
+    """The mean of `auroc` over labels, column by column.
+
+    A degenerate label counts 0 (the challenge), or is left out when `live`.
 
     With `live`, NaN where every label is degenerate.
     """
@@ -44,7 +48,9 @@ def macro_auroc(
 
 
 def _share_below(everyone: Num[np.ndarray, "U"], some: Num[np.ndarray, "P"]) -> np.float64:
-    """Of all pairs (one of `some`, one of the rest of `everyone`; both sorted), the share whose first is the higher. Exact sums."""
+    """Of all pairs (one of `some`, one of the rest of `everyone`; both sorted), the share whose
+    first is the higher. Exact sums.
+    """
     twice = (
         np.searchsorted(everyone, some, "left").sum()
         + np.searchsorted(everyone, some, "right").sum()

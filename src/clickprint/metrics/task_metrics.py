@@ -1,4 +1,6 @@
-"""Metrics as values that a task can hold: called for a number, resampled for an interval. They fit `tasks.task.Mark`.
+"""Metrics as values that a task can hold: called for a number, resampled for an interval.
+
+They fit `tasks.task.Mark`.
 
 Of several labels or columns every mark but novelty and diversity is the mean.
 """
@@ -28,7 +30,9 @@ Weights = Float32[np.ndarray, "R U"]
 
 @dataclass(frozen=True, slots=True)
 class MacroAUROC:
-    """The mean area over labels: one without a positive or a negative counts 0, or is left out when `live`. In resamples first order."""
+    """The mean area over labels: one without a positive or a negative counts 0, or is left out
+    when `live`. In resamples first order.
+    """
 
     def __call__(self, truth: Truth, prediction: Prediction, *, live: bool = False) -> float:
         return macro_auroc(truth, prediction, live=live)
@@ -41,7 +45,10 @@ class MacroAUROC:
 
 @dataclass(frozen=True, slots=True)
 class AUROC:
-    """The area of one label. Raises ValueError where there are several: that would be MacroAUROC."""
+    """The area of one label.
+
+    Raises ValueError where there are several: that would be MacroAUROC.
+    """
 
     def __call__(self, truth: Truth, prediction: Prediction, *, live: bool = False) -> float:
         return macro_auroc(_one(truth), prediction, live=live)
@@ -54,7 +61,10 @@ class AUROC:
 
 @dataclass(frozen=True, slots=True)
 class Novelty:
-    """`beyond.novelty`, whose `popularity` stands in the order of the labels. Needs no truth: `live` changes nothing."""
+    """`beyond.novelty`, whose `popularity` stands in the order of the labels.
+
+    Needs no truth: `live` changes nothing.
+    """
 
     popularity: tuple[float, ...]
     top: int = TOP
@@ -75,7 +85,8 @@ class Novelty:
     def _popularity(self, prediction: Prediction) -> Float64[np.ndarray, "T"]:
         if len(self.popularity) != prediction.shape[1]:
             raise ValueError(
-                f"novelty knows the popularity of {len(self.popularity)} labels, but {prediction.shape[1]} were predicted"
+                f"novelty knows the popularity of {len(self.popularity)} labels, but"
+                f" {prediction.shape[1]} were predicted"
             )
         return np.array(self.popularity, np.float64)
 
@@ -95,7 +106,9 @@ class Diversity:
 
 @dataclass(frozen=True, slots=True)
 class Spearman:
-    """The mean rank correlation of columns: one whose truth is constant counts 0, or is left out when `live`. In resamples first order."""
+    """The mean rank correlation of columns: one whose truth is constant counts 0, or is left out
+    when `live`. In resamples first order.
+    """
 
     def __call__(self, truth: Truth, prediction: Prediction, *, live: bool = False) -> float:
         return _everyone(self, truth, prediction, live)
@@ -108,7 +121,8 @@ class Spearman:
 
 @dataclass(frozen=True, slots=True)
 class R2:
-    """The mean explained variance over columns: one whose truth is constant counts 0, or is left out when `live`.
+    """The mean explained variance over columns: one whose truth is constant counts 0, or is left
+    out when `live`.
 
     Spend is heavy tailed: a task should ask for its logarithm, or a few users decide.
     """

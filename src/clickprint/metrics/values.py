@@ -1,4 +1,7 @@
-"""How well numbers are predicted: by order (Spearman) and by size (R²). For targets such as spend in the next window."""
+"""How well numbers are predicted: by order (Spearman) and by size (R²).
+
+For targets such as spend in the next window.
+"""
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Num
@@ -26,7 +29,8 @@ def spearman(
 ) -> Float64[np.ndarray, "R"]:
     """The correlation of ranks, in each resample; 0 where either side is constant there.
 
-    The ranks are those among all users, also in a resample: a first-order shortcut that spares R sorts.
+    The ranks are those among all users, also in a resample: a first-order shortcut that spares R
+    sorts.
     """
     a, b = ranks(truth), ranks(prediction)
     a, b = (
@@ -44,7 +48,10 @@ def r2(
     prediction: Num[np.ndarray, "U"],
     weights: Float32[np.ndarray, "R U"],
 ) -> Float64[np.ndarray, "R"]:
-    """1 − squared error / variance, in each resample, exact; 0 where the truth is constant there. Below 0 when worse than the mean."""
+    """1 − squared error / variance, in each resample, exact; 0 where the truth is constant there.
+
+    Below 0 when worse than the mean.
+    """
     y, p = np.asarray(truth, np.float64), np.asarray(prediction, np.float64)
     around = y - y.mean()
     sums = weighted_sums(

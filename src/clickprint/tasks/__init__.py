@@ -1,4 +1,7 @@
-"""Profiles to scores. A score cannot depend on how a profile was made: this package must not import encoders."""
+"""Profiles to scores.
+
+A score cannot depend on how a profile was made: this package must not import encoders.
+"""
 
 from importlib import import_module
 
@@ -8,7 +11,8 @@ from clickprint.core.rng import RNG
 from clickprint.core.time import Window
 from clickprint.tasks.task import TaskSet
 
-# Sets of tasks by name: each is called (past, log, train, rng=…, and options of its own) and gives a TaskSet.
+# Sets of tasks by name: each is called (past, log, train, rng=…, and options of its own) and gives
+# a TaskSet.
 TASKS = {
     "ubm25": "clickprint.tasks.ubm25:ubm25",
     "examples": "clickprint.tasks.examples:examples",
@@ -19,7 +23,10 @@ TASKS = {
 def task_set(
     name: str, past: Past, log: Table, train: Window, *, rng: RNG, **options: object
 ) -> TaskSet:
-    """The tasks that `name` (of TASKS) has for this log, fitted to nothing after the train window. Raises ConfigError for another name."""
+    """The tasks that `name` (of TASKS) has for this log, fitted to nothing after the train window.
+
+    Raises ConfigError for another name.
+    """
     if name not in TASKS:
         raise ConfigError(f"tasks: found {name!r}, expected one of {', '.join(TASKS)}")
     module, function = TASKS[name].split(":")

@@ -42,7 +42,10 @@ SPEND = Task(
     target=spend(),
     loss=mse,
     metrics={"spearman": (1.0, Spearman())},
-    about="How much does a user spend in the window (its logarithm: lifetime value, one window ahead)?",
+    about=(
+        "How much does a user spend in the window (its logarithm: lifetime value, one window"
+        " ahead)?"
+    ),
 )
 
 
@@ -58,9 +61,11 @@ def buys_over(amount: int | float) -> Task:
 
 
 def examples(past: Past, log: Table, train: Window, *, rng: RNG | None = None) -> TaskSet:
-    """The tasks above that this log can be asked; the amount of `buys_over` is half of the buyers' in the train window, in two digits.
+    """The tasks above that this log can be asked; the amount of `buys_over` is half of the buyers'
+    in the train window, in two digits.
 
-    A task that has one answer only in the train window is left out, with the reason. `rng` is not used.
+    A task that has one answer only in the train window is left out, with the reason. `rng` is not
+    used.
     """
     rows = Rows(log)
     tasks, left_out = [RETURNS, BUYS_TWICE, WON_BACK], {}
@@ -76,7 +81,8 @@ def examples(past: Past, log: Table, train: Window, *, rng: RNG | None = None) -
         truth = task.target(rows, train, users)
         if not len(users) or (truth == truth[:1]).all():
             left_out[task.name] = (
-                f"all {len(users)} users of its population have the same answer in the train window"
+                f"all {len(users)} users of its population have the same answer in the train"
+                " window"
             )
         else:
             asked[task.name] = task

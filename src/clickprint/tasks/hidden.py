@@ -1,4 +1,5 @@
-"""Tasks that nobody designed for: drawn at random from one log, to measure whether a profile generalises. No recipe can name them.
+"""Tasks that nobody designed for: drawn at random from one log, to measure whether a profile
+generalises. No recipe can name them.
 
 They are judged by the train window alone: what happens in the validation window decides nothing.
 """
@@ -54,7 +55,9 @@ WEIGHTS = (
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """One drawn task in words: what is asked, of which events and values, in how many days, of whom."""
+    """One drawn task in words: what is asked, of which events and values, in how many days, of
+    whom.
+    """
 
     what: str
     role: Role | None
@@ -66,7 +69,9 @@ class Draw:
 
     @property
     def name(self) -> str:
-        """`any_buy_category20_h7_buyers_1f2a3b`: what, of which events, how many values or how much, horizon, population, digest."""
+        """`any_buy_category20_h7_buyers_1f2a3b`: what, of which events, how many values or how
+        much, horizon, population, digest.
+        """
         kept = repr(
             (self.what, self.role, self.days, self.who, self.column, self.values, self.level)
         )
@@ -135,12 +140,15 @@ class Draw:
 def sample(
     past: Past, log: Table, train: Window, *, count: int = 50, rng: RNG | None = None
 ) -> TaskSet:
-    """`count` distinct tasks: another attribute, role, horizon (3 days to the window's), population and question in each.
+    """`count` distinct tasks: another attribute, role, horizon (3 days to the window's),
+    population and question in each.
 
-    Same log, window and stream `rng`: same tasks. Each can be learned from the train window: of at least 50 users asked, 5 to 20 (a
-    hundredth of them) or more are positive and as many negative, and 3 to 5 of every label; in a regression as many are above zero. Two
-    tasks asked of the same users are not nearly one: their answers correlate at most 0.95, either way round, and of a column's
-    labels they share at most half. Raises DataError, with the reasons, where the log does not yield that many.
+    Same log, window and stream `rng`: same tasks. Each can be learned from the train window: of at
+    least 50 users asked, 5 to 20 (a hundredth of them) or more are positive and as many negative,
+    and 3 to 5 of every label; in a regression as many are above zero. Two tasks asked of the same
+    users are not nearly one: their answers correlate at most 0.95, either way round, and of a
+    column's labels they share at most half. Raises DataError, with the reasons, where the log does
+    not yield that many.
     """
     if count < 1:
         raise ConfigError(f"hidden tasks: found a count of {count}, expected at least 1")
@@ -160,9 +168,8 @@ def sample(
     reasons = "; ".join(f"{n} draws refused: {reason}" for reason, n in refused.most_common(5))
     raise DataError(
         log.manifest.name,
-        [
-            f"found {len(tasks)} distinct hidden tasks, expected {count} ({reasons}); ask for fewer, or take a longer or larger log"
-        ],
+        f"found {len(tasks)} distinct hidden tasks, expected {count} ({reasons}); ask for fewer,"
+        " or take a longer or larger log",
     )
 
 
@@ -185,7 +192,7 @@ class _Shop:
         if not self.roles:
             raise DataError(
                 rows.manifest.name,
-                ["nothing happened in the train window, so there is nothing to ask"],
+                "nothing happened in the train window, so there is nothing to ask",
             )
         kinds = (AttributeKind.CATEGORY, AttributeKind.PRICE_BUCKET)
         self.columns = [
@@ -212,7 +219,10 @@ class _Shop:
         self._taken: dict[bytes, list[tuple[Draw, np.ndarray]]] = {}
 
     def pick_population(self, generator: np.random.Generator) -> str:
-        """The name of a population, drawn; `populations` then holds it. Raises _Refused where it is too small."""
+        """The name of a population, drawn.
+
+        `populations` then holds it. Raises _Refused where it is too small.
+        """
         who = str(generator.choice([*self.usual, "met"]))
         if who != "met":
             self.populations[who] = self.usual[who]
@@ -226,7 +236,10 @@ class _Shop:
         return who
 
     def draw(self, generator: np.random.Generator, who: str) -> Draw:
-        """A question for `who`, not yet judged. Where events have no price, questions of money become questions of values."""
+        """A question for `who`, not yet judged.
+
+        Where events have no price, questions of money become questions of values.
+        """
         what = str(
             generator.choice(
                 ["any", "back", "away", "count", "variety", "activity", "spend", "over"], p=WEIGHTS
@@ -305,7 +318,9 @@ class _Shop:
         return self._asked[who]
 
     def _met(self, generator: np.random.Generator) -> tuple[Role, str, Int64[np.ndarray, "V"]]:
-        """A role and a column, drawn among those whose events have values that many met, and these values. Raises _Refused."""
+        """A role and a column, drawn among those whose events have values that many met, and these
+        values. Raises _Refused.
+        """
         pairs = [(r, c) for r in self.roles for c in self.columns]
         for n in generator.permutation(len(pairs)):
             values = self._frequent(*pairs[n])
@@ -314,7 +329,9 @@ class _Shop:
         raise _Refused("no value of any column was met by three users")
 
     def _frequent(self, role: Role, column: str) -> Int64[np.ndarray, "V"]:
-        """The values of `column` that at least three users met in the train window: at most `VALUES`, most users first."""
+        """The values of `column` that at least three users met in the train window: at most
+        `VALUES`, most users first.
+        """
         key = role, column
         if key not in self._values:
             found = self.rows.rows(
@@ -332,7 +349,9 @@ class _Shop:
     def _level(
         self, generator: np.random.Generator, draw: Draw, measure: Callable[[Draw], Target]
     ) -> float:
-        """A random quantile, in two digits, of what those who did anything of the kind did in the train window."""
+        """A random quantile, in two digits, of what those who did anything of the kind did in the
+        train window.
+        """
         amounts = np.expm1(
             measure(draw)(self.rows, self.train, self.users)[:, 0].astype(np.float64)
         )

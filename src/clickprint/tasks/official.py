@@ -1,7 +1,10 @@
-"""The organisers' probe, exact: a score made here is the score that their pipeline gives. Needs torch; import it where it is used.
+"""The organisers' probe, exact: a score made here is the score that their pipeline gives.
 
-Source: spec/challenge-protocol.md, "Model and training". Differs only in speed: the fused AdamW, batches cut from arrays instead of a
-DataLoader, and weight gradients written where the last ones were; losses stay equal to 1e-6.
+Needs torch; import it where it is used.
+
+Source: spec/challenge-protocol.md, "Model and training". Differs only in speed: the fused AdamW,
+batches cut from arrays instead of a DataLoader, and weight gradients written where the last ones
+were; losses stay equal to 1e-6.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,7 +37,9 @@ class Shape:
 
 
 class Probed(NamedTuple):
-    """What a training gave: the marks after each epoch (and the mean training loss as `loss`), the best epoch, its predictions."""
+    """What a training gave: the marks after each epoch (and the mean training loss as `loss`), the
+    best epoch, its predictions.
+    """
 
     epochs: tuple[dict[str, float], ...]
     best: int
@@ -44,7 +49,8 @@ class Probed(NamedTuple):
 class Network(nn.Module):
     """Linear → LayerNorm → layers × [x + thin(GELU(wide(LayerNorm(x))))] → LayerNorm → Linear.
 
-    Parameters are made in the organisers' order (that is what a seed fixes), with PyTorch's default initialisation.
+    Parameters are made in the organisers' order (that is what a seed fixes), with PyTorch's
+    default initialisation.
     """
 
     def __init__(self, columns: int, labels: int, shape: Shape) -> None:
@@ -76,7 +82,11 @@ class Linear(nn.Linear):
 
 
 class _Product(torch.autograd.Function):
-    """x Wᵀ + b. PyTorch gives each step 200 MB of new gradients, and the system clears those pages every time: a tenth of a CPU step."""
+    """x Wᵀ + b.
+
+    PyTorch gives each step 200 MB of new gradients, and the system clears those pages every time:
+    a tenth of a CPU step.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -119,7 +129,9 @@ def steps(
     loss: Loss,
     batch: int = BATCH,
 ) -> Iterator[float]:
-    """One epoch in the order of the rows, the last batch however short; yields the loss of each batch, before its step."""
+    """One epoch in the order of the rows, the last batch however short; yields the loss of each
+    batch, before its step.
+    """
     small = [p for p in model.parameters() if p.ndim == 1]
     for weight in (p for p in model.parameters() if p.ndim > 1 and p.grad is None):
         weight.grad = torch.zeros_like(weight)
@@ -154,16 +166,20 @@ def train(
     name: str = "official probe",
     progress: Progress = silent,
 ) -> Probed:
-    """Trains a new network on `target` and asks `evaluate` after each epoch what its predictions for all the same users are worth.
+    """Trains a new network on `target` and asks `evaluate` after each epoch what its predictions
+    for all the same users are worth.
 
-    `evaluate` gets probabilities (`bce`) or values (`mse`) and returns marks, among them `score`; the highest score is the best epoch, the
-    earlier one of equals. Row order matters: nothing is shuffled. Both arrays may be memory maps; they are cast a batch at a time. Reports
-    to `progress` as `name`, in rows trained on and predicted. Raises DataError, under `name`, where the loss or a prediction is not finite.
+    `evaluate` gets probabilities (`bce`) or values (`mse`) and returns marks, among them `score`;
+    the highest score is the best epoch, the earlier one of equals. Row order matters: nothing is
+    shuffled. Both arrays may be memory maps; they are cast a batch at a time. Reports to
+    `progress` as `name`, in rows trained on and predicted. Raises DataError, under `name`, where
+    the loss or a prediction is not finite.
     """
     users = len(vectors)
     if not users or len(target) != users or not target.shape[1]:
         raise ValueError(
-            f"found vectors {vectors.shape} and target {target.shape}, expected the same users (at least one) and a label"
+            f"found vectors {vectors.shape} and target {target.shape}, expected the same users (at"
+            " least one) and a label"
         )
     model = network(vectors.shape[1], target.shape[1], shape=shape, seed=seed).to(device)
     optimise = optimiser(model)
@@ -199,7 +215,10 @@ def train(
 def predict(
     model: Network, vectors: Float16[np.ndarray, "B D"], *, loss: Loss
 ) -> Float32[np.ndarray, "B T"]:
-    """Probabilities (float32 sigmoids, as the organisers rank them) for `bce`, values for `mse`. One pass: keep B in the thousands."""
+    """Probabilities (float32 sigmoids, as the organisers rank them) for `bce`, values for `mse`.
+
+    One pass: keep B in the thousands.
+    """
     with torch.inference_mode():
         out = model(torch.from_numpy(vectors.astype(np.float32)).to(model.leave.weight.device))
         return (torch.sigmoid(out) if loss.name == "bce" else out).cpu().numpy()
@@ -208,7 +227,6 @@ def predict(
 def _diverged(name: str, what: str, found: float) -> DataError:
     return DataError(
         name,
-        [
-            f"{what} is {found}: the network diverged; are the profiles huge? scale them (the `joined` profile does), then score again"
-        ],
+        f"{what} is {found}: the network diverged; are the profiles huge? scale them (the `joined`"
+        " profile does), then score again",
     )

@@ -1,4 +1,7 @@
-"""The quick probe: one ridge regression for all labels, in numpy, in seconds. Not the organisers' probe; never on one board with it."""
+"""The quick probe: one ridge regression for all labels, in numpy, in seconds.
+
+Not the organisers' probe; never on one board with it.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,7 +24,9 @@ _ROWS = (
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """What the fits of many targets over the same vectors share: standardised columns, their Gram matrix taken apart. See `design`."""
+    """What the fits of many targets over the same vectors share: standardised columns, their Gram
+    matrix taken apart. See `design`.
+    """
 
     vectors: Float16[np.ndarray, "U D"] = field(repr=False)
     centre: Float32[np.ndarray, "D"] = field(repr=False)
@@ -48,7 +53,8 @@ class Design:
         users = len(self.vectors)
         if len(target) != users or not target.shape[1]:
             raise ValueError(
-                f"found {users} users and a target {target.shape}, expected as many rows and a label"
+                f"found {users} users and a target {target.shape}, expected as many rows and a"
+                " label"
             )
         done, mean = 0, np.zeros(target.shape[1])
         for start in range(0, users, _ROWS):
@@ -74,7 +80,8 @@ class Design:
         turned: Float64[np.ndarray, "D T"],
         mean: Float64[np.ndarray, "T"],
     ) -> Float64[np.ndarray, "T"]:
-        """Each label's penalty with the least squared error when a user's own row is left out of the fit (exact, without a refit).
+        """Each label's penalty with the least squared error when a user's own row is left out of
+        the fit (exact, without a refit).
 
         The intercept's share of a row, 1 / U, is part of it. Source: Allen 1974 (PRESS).
         """
@@ -99,7 +106,8 @@ class Design:
 def design(
     vectors: Float16[np.ndarray, "U D"], *, name: str = "quick probe", progress: Progress = silent
 ) -> Design:
-    """Columns as signed log(1 + |x|), standardised over all users, bounded at ±`BOUND`; constant ones are 0. `vectors` may be a memory map.
+    """Columns as signed log(1 + |x|), standardised over all users, bounded at ±`BOUND`; constant
+    ones are 0. `vectors` may be a memory map.
 
     Costs U · D² and one eigendecomposition of D × D.
     """
@@ -141,10 +149,11 @@ def fit_predict(
 ) -> Float32[np.ndarray, "U T"]:
     """Fits `target` linearly in the columns that `design` makes, and predicts the same users.
 
-    Each label has, of `PENALTIES`, the one with the least leave-one-out error on the target that is given, the train window's. More columns
-    than users are fine. For `mse` the prediction is the regression's; for `bce` it is squeezed into (0, 1) in its own order, its
-    mean at most the label's share of positives: a straight line does not know its bounds, and cutting there would tie half of
-    the users. Deterministic for one machine and thread count.
+    Each label has, of `PENALTIES`, the one with the least leave-one-out error on the target that
+    is given, the train window's. More columns than users are fine. For `mse` the prediction is the
+    regression's; for `bce` it is squeezed into (0, 1) in its own order, its mean at most the
+    label's share of positives: a straight line does not know its bounds, and cutting there would
+    tie half of the users. Deterministic for one machine and thread count.
     """
     return design(vectors, name=name, progress=progress).fit_predict(
         target, loss=loss, name=name, progress=progress
@@ -175,9 +184,11 @@ def _standard(
 def _probabilities(
     prediction: Float32[np.ndarray, "U T"], mean: Float64[np.ndarray, "T"]
 ) -> Float32[np.ndarray, "U T"]:
-    """p = g(x) / (g(x) + g(1 − x)) with g(x) = (x + √(x² + s²)) / 2: x itself well inside (0, 1), never 0 or 1, and always rising.
+    """p = g(x) / (g(x) + g(1 − x)) with g(x) = (x + √(x² + s²)) / 2: x itself well inside (0, 1),
+    never 0 or 1, and always rising.
 
-    s is half the label's variance. Where that lifts a label's mean above its share of positives it is scaled down to it. In place.
+    s is half the label's variance. Where that lifts a label's mean above its share of positives it
+    is scaled down to it. In place.
     """
     s2 = np.maximum(mean * (1 - mean) / 2, 1e-6).astype(np.float32) ** 2
     total = np.zeros(len(mean))

@@ -18,11 +18,13 @@ _Key = tuple[frozenset[Role] | None, Window | None, bool]
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Reads through to `table`, and keeps every answer in memory, read-only, for as long as it lives. Answers are the table's own.
+    """Reads through to `table`, and keeps every answer in memory, read-only, for as long as it
+    lives. Answers are the table's own.
 
-    What is asked for purchases, or for more than (user, time), is read at once with everything that a target may want of such rows (item,
-    price, quantity, the catalogue's categories, buckets and numbers), because the next target will. Rows of other roles can be many:
-    (user, time) of them is read alone.
+    What is asked for purchases, or for more than (user, time), is read at once with everything
+    that a target may want of such rows (item, price, quantity, the catalogue's categories, buckets
+    and numbers), because the next target will. Rows of other roles can be many: (user, time) of
+    them is read alone.
     """
 
     table: Table
@@ -48,7 +50,8 @@ class Rows:
             wanted = dict.fromkeys([*known, *columns, *NARROW])
             if set(wanted) != NARROW or key[0] == frozenset({Role.BUY}):
                 wanted = dict.fromkeys([*wanted, *_wide(self.manifest)])
-            # In no order, columns of two readings need not be of the same rows: all of them are read anew, together.
+            # In no order, columns of two readings need not be of the same rows: all of them are
+            # read anew, together.
             known = dict(
                 self.table.rows(list(wanted), roles=roles, window=window, ordered=ordered)
             )

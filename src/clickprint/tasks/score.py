@@ -1,4 +1,6 @@
-"""Profiles to scores: a task, a log and two windows make a question; profiles and a probe make an answer."""
+"""Profiles to scores: a task, a log and two windows make a question; profiles and a probe make an
+answer.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -33,9 +35,11 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A task put to a log: whom it asks, in the order in which they are trained on, and what is true of them in both windows.
+    """A task put to a log: whom it asks, in the order in which they are trained on, and what is
+    true of them in both windows.
 
-    `digest` is of users (in any order), targets, loss and marks, not of names: tasks that happen to ask the same have the same.
+    `digest` is of users (in any order), targets, loss and marks, not of names: tasks that happen
+    to ask the same have the same.
     """
 
     task: Task
@@ -55,23 +59,27 @@ def ask(
     *,
     hidden: bool = False,
 ) -> Question:
-    """The question that `task` is for those of `users` that are in its population, in the order of `users`.
+    """The question that `task` is for those of `users` that are in its population, in the order of
+    `users`.
 
-    That order is the order of training, which the official probe's score depends on; the challenge has its profiles' file order. For
-    several tasks of one log give a `Rows` of it, and the windows are read once. Raises DataError where nobody is left to ask, or where
-    a target is not what its loss needs; ConfigError where the windows overlap.
+    That order is the order of training, which the official probe's score depends on; the challenge
+    has its profiles' file order. For several tasks of one log give a `Rows` of it, and the windows
+    are read once. Raises DataError where nobody is left to ask, or where a target is not what its
+    loss needs; ConfigError where the windows overlap.
     """
     if valid.start < train.end:
         raise ConfigError(
-            f"the validation window starts at {show(valid.start)}, before the train window ends at {show(train.end)}"
+            f"the validation window starts at {show(valid.start)}, before the train window ends at"
+            f" {show(train.end)}"
         )
     rising = bool((users[1:] > users[:-1]).all())
     order = np.arange(len(users)) if rising else np.argsort(users, kind="stable")
-    # Targets are made of sorted users and put in order at the end: searches in sorted arrays stay in the processor's caches.
+    # Targets are made of sorted users and put in order at the end: searches in sorted arrays stay
+    # in the processor's caches.
     order = order[places(users[order], task.population(log, train))[1]]
     if not len(order):
         raise DataError(
-            f"task {task.name}", [f"none of the {len(users)} users is in its population"]
+            f"task {task.name}", f"none of the {len(users)} users is in its population"
         )
     truth = [task.target(log, window, users[order]) for window in (train, valid)]
     faults = [
@@ -81,7 +89,8 @@ def ask(
     ]
     if not faults and truth[0].shape != truth[1].shape:
         faults.append(
-            f"found {truth[0].shape[1]} labels in the train window and {truth[1].shape[1]} in the validation window"
+            f"found {truth[0].shape[1]} labels in the train window and {truth[1].shape[1]} in the"
+            " validation window"
         )
     if faults:
         raise DataError(f"task {task.name}", faults)
@@ -105,10 +114,12 @@ def answer(
     designs: "Designs | None" = None,
     progress: Progress = silent,
 ) -> TaskScore:
-    """How well a probe, trained on these profiles and the train window, foresees the validation window. `seed` is the resamples' alone.
+    """How well a probe, trained on these profiles and the train window, foresees the validation
+    window. `seed` is the resamples' alone.
 
-    `official` needs torch and trains on `device`; `quick` needs neither, and with the same `designs` in every call it prepares the
-    same vectors once. Raises DataError where a user of the question has no profile, ConfigError for an unknown probe.
+    `official` needs torch and trains on `device`; `quick` needs neither, and with the same
+    `designs` in every call it prepares the same vectors once. Raises DataError where a user of the
+    question has no profile, ConfigError for an unknown probe.
     """
     task, name = question.task, f"{probe} {question.task.name}"
     epochs: tuple[dict[str, float], ...] = ()
@@ -177,10 +188,11 @@ def score(
     device: str = "cpu",
     progress: Progress = silent,
 ) -> list[TaskScore]:
-    """The score of each task, in their order, asked of `users` (the profiles' own, in their order, by default).
+    """The score of each task, in their order, asked of `users` (the profiles' own, in their order,
+    by default).
 
-    A window's rows are read once for all tasks, and equal questions (churn and conversion where everybody has bought before) are
-    trained once.
+    A window's rows are read once for all tasks, and equal questions (churn and conversion where
+    everybody has bought before) are trained once.
     """
     rows, designs = Rows(log), Designs()
     found: dict[str, TaskScore] = {}
@@ -206,7 +218,9 @@ def score(
 
 @dataclass(slots=True)
 class Designs:
-    """The quick probe's preparation of the last few vectors, because many tasks ask the same users."""
+    """The quick probe's preparation of the last few vectors, because many tasks ask the same
+    users.
+    """
 
     keep: int = 4
     _kept: dict[tuple[int, bytes], tuple[Profiles, quick.Design]] = field(
@@ -216,7 +230,10 @@ class Designs:
     def of(
         self, profiles: Profiles, users: Int64[np.ndarray, "U"], name: str, progress: Progress
     ) -> quick.Design:
-        """The design of these users' vectors. The profiles are held too, so that their id stays theirs."""
+        """The design of these users' vectors.
+
+        The profiles are held too, so that their id stays theirs.
+        """
         key = id(profiles), blake2b(users.tobytes(), digest_size=16).digest()
         made = self._kept.pop(key, None) or (
             profiles,
@@ -229,9 +246,11 @@ class Designs:
 
 
 def save(found: TaskScore, path: Path) -> None:
-    """Writes `path` (JSON, NaN as null) and, beside it under the same name, the replicates as .npy; equal scores give equal bytes.
+    """Writes `path` (JSON, NaN as null) and, beside it under the same name, the replicates as
+    .npy; equal scores give equal bytes.
 
-    The JSON comes last and holds the replicates' digest, so a pair that a killed process left halfway is never taken for whole.
+    The JSON comes last and holds the replicates' digest, so a pair that a killed process left
+    halfway is never taken for whole.
     """
     replicates = np.stack([found.replicates, found.live_replicates]).astype(np.float64)
     plain = {
@@ -250,18 +269,21 @@ def save(found: TaskScore, path: Path) -> None:
 
 
 def load(path: Path) -> TaskScore:
-    """The score that `save` wrote. Raises DataError naming what is missing, damaged or of another format."""
+    """The score that `save` wrote.
+
+    Raises DataError naming what is missing, damaged or of another format.
+    """
     try:
         raw: dict[str, Any] = json.loads(path.read_text("utf-8"))
         if raw.pop("format") != FORMAT:
-            raise DataError(str(path), ["a score of another format; score again"])
+            raise DataError(path, "a score of another format; score again")
         replicates = np.load(_array(path), allow_pickle=False)
         if (
             replicates.ndim != 2
             or len(replicates) != 2
             or _of_bytes(replicates) != raw.pop("replicates")
         ):
-            raise DataError(str(path), [f"{_array(path).name} does not belong to it; score again"])
+            raise DataError(path, f"{_array(path).name} does not belong to it; score again")
         for key in ("score", "live"):
             raw[key] = _nan(raw[key])
         for key in ("metrics", "live_marks"):
@@ -269,7 +291,7 @@ def load(path: Path) -> TaskScore:
         raw["epochs"] = tuple({n: _nan(v) for n, v in epoch.items()} for epoch in raw["epochs"])
         return TaskScore(**raw, replicates=replicates[0], live_replicates=replicates[1])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as fault:
-        raise DataError(str(path), [f"not a saved score ({fault}); score again"]) from None
+        raise DataError(path, f"not a saved score ({fault}); score again") from None
 
 
 def _official() -> ModuleType:
@@ -278,7 +300,8 @@ def _official() -> ModuleType:
         return import_module("clickprint.tasks.official")
     except ModuleNotFoundError as fault:
         raise ConfigError(
-            f"the official probe needs torch, which is not here ({fault}); install clickprint[probe], or use the quick probe"
+            f"the official probe needs torch, which is not here ({fault}); install"
+            " clickprint[probe], or use the quick probe"
         ) from None
 
 

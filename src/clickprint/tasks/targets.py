@@ -1,7 +1,10 @@
-"""What is true of users in a window. Each function returns a Target: called with a table, a window and users, it gives users × labels.
+"""What is true of users in a window.
 
-All of them are a search and a scatter over the window's rows, so a million users cost what their rows cost. `days` looks at the window's
-first days only; attributes are always those known at the window's end. A row without a value (`ids.NONE`, NaN) has no label.
+Each function returns a Target: called with a table, a window and users, it gives users × labels.
+
+All of them are a search and a scatter over the window's rows, so a million users cost what their
+rows cost. `days` looks at the window's first days only; attributes are always those known at the
+window's end. A row without a value (`ids.NONE`, NaN) has no label.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,7 +37,10 @@ def comes_back(*roles: Role, days: int | float | None = None) -> Target:
 
 
 def stays_away(*roles: Role, days: int | float | None = None) -> Target:
-    """One column: the user did nothing with these roles. With BUY: the challenge's churn and conversion."""
+    """One column: the user did nothing with these roles.
+
+    With BUY: the challenge's churn and conversion.
+    """
     back = comes_back(*roles, days=days)
 
     def target(
@@ -98,7 +104,8 @@ def buys_any(
     *,
     days: int | float | None = None,
 ) -> Target:
-    """A column a value: the user has an event with one of these roles whose `column` (item, url, a category, …) is the value.
+    """A column a value: the user has an event with one of these roles whose `column` (item, url, a
+    category, …) is the value.
 
     Raises ConfigError for an empty list, a value that stands twice, or NONE.
     """
@@ -122,8 +129,9 @@ def buys_price(
 ) -> Target:
     """A column a bucket of the event's price per unit: the user has an event with a price in it.
 
-    Bucket b holds edges[b − 1] ≤ price < edges[b], so there is one more bucket than edges. `values` picks buckets, in that order; None
-    takes all. Raises ConfigError for edges that do not rise.
+    Bucket b holds edges[b − 1] ≤ price < edges[b], so there is one more bucket than edges.
+    `values` picks buckets, in that order; None takes all. Raises ConfigError for edges that do not
+    rise.
     """
     cuts = np.asarray(edges, np.float64)
     if cuts.ndim != 1 or np.isnan(cuts).any() or (cuts[1:] <= cuts[:-1]).any():
@@ -141,10 +149,11 @@ def buys_price(
 
 
 def spend(days: int | float | None = None, roles: Sequence[Role] = (Role.BUY,)) -> Target:
-    """One float column: log(1 + the sum of price × quantity); a row without a quantity counts once, one without a price not at all.
+    """One float column: log(1 + the sum of price × quantity); a row without a quantity counts
+    once, one without a price not at all.
 
-    A sum below zero (more returned than bought) counts as 0. Like all that reads money, raises ConfigError where the events have no
-    price.
+    A sum below zero (more returned than bought) counts as 0. Like all that reads money, raises
+    ConfigError where the events have no price.
     """
 
     def target(
@@ -182,7 +191,9 @@ def price_buckets(
 def places(
     values: Shaped[np.ndarray, "N"], among: Shaped[np.ndarray, "M"]
 ) -> tuple[Int64[np.ndarray, "N"], Bool[np.ndarray, "N"]]:
-    """Where in `among` (each once, in any order) each value stands, and whether it stands there at all; if not, its place means nothing."""
+    """Where in `among` (each once, in any order) each value stands, and whether it stands there at
+    all; if not, its place means nothing.
+    """
     if not len(among):
         return np.zeros(len(values), np.int64), np.zeros(len(values), bool)
     ordered = bool((among[1:] > among[:-1]).all())
@@ -227,7 +238,8 @@ def _need_price(table: Table) -> None:
     """A catalogue may have an attribute of that name, in buckets: it is no money."""
     if "price" not in table.manifest.columns:
         raise ConfigError(
-            f"the events of {table.manifest.name} have no price, so nothing can be summed or cut by it"
+            f"the events of {table.manifest.name} have no price, so nothing can be summed or cut"
+            " by it"
         )
 
 
@@ -235,7 +247,8 @@ def _labels(values: Sequence[int] | np.ndarray, where: str) -> Int64[np.ndarray,
     labels = np.asarray(values)
     if labels.ndim != 1 or not len(labels) or labels.dtype.kind not in "iu":
         raise ConfigError(
-            f"{where}: found labels of shape {labels.shape} and type {labels.dtype}, expected a list of whole numbers"
+            f"{where}: found labels of shape {labels.shape} and type {labels.dtype}, expected a"
+            " list of whole numbers"
         )
     labels = labels.astype(np.int64)
     if len(np.unique(labels)) < len(labels) or (labels == NONE).any():
@@ -250,7 +263,10 @@ def _read(
     roles: Sequence[Role],
     days: int | float | None,
 ) -> Mapping[str, np.ndarray]:
-    """The rows of the window's first `days`. The whole window is asked for, so that targets of any length share one reading."""
+    """The rows of the window's first `days`.
+
+    The whole window is asked for, so that targets of any length share one reading.
+    """
     end = window.end if days is None else window.first(days).end
     if end == window.end:
         return table.rows(columns, roles=tuple(roles) or None, window=window, ordered=False)

@@ -16,7 +16,9 @@ Target = Callable[[Table, Window, Int64[np.ndarray, "U"]], Shaped[np.ndarray, "U
 
 @runtime_checkable
 class Metric(Protocol):
-    """A metric of one task: a number from what is true and what was predicted, and the same number in many resamples of the users."""
+    """A metric of one task: a number from what is true and what was predicted, and the same number
+    in many resamples of the users.
+    """
 
     def __call__(
         self,
@@ -25,7 +27,10 @@ class Metric(Protocol):
         *,
         live: bool = False,
     ) -> float:
-        """`prediction` is a probability for `bce`, a value for `mse`. `live` leaves out labels without a positive or a negative."""
+        """`prediction` is a probability for `bce`, a value for `mse`.
+
+        `live` leaves out labels without a positive or a negative.
+        """
         ...
 
     def resample(
@@ -42,7 +47,10 @@ class Metric(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What the probe's last layer is trained with. `bce`: logits, sigmoid, many labels; `mse`: values as they are."""
+    """What the probe's last layer is trained with.
+
+    `bce`: logits, sigmoid, many labels; `mse`: values as they are.
+    """
 
     name: Literal["bce", "mse"]
 
@@ -53,11 +61,12 @@ mse = Loss("mse")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """One question about every user of a population, asked of the train window to learn and of the validation window to score.
+    """One question about every user of a population, asked of the train window to learn and of the
+    validation window to score.
 
-    `population(table, window)` is called once, with the train window, and may look only at what lies before it. `target(table, window,
-    users)` is called for both windows; T columns, bool for `bce` and float for `mse`. `metrics`: name → (weight, mark); the score is the
-    weighted sum.
+    `population(table, window)` is called once, with the train window, and may look only at what
+    lies before it. `target(table, window, users)` is called for both windows; T columns, bool for
+    `bce` and float for `mse`. `metrics`: name → (weight, mark); the score is the weighted sum.
     """
 
     name: str
@@ -103,9 +112,10 @@ class TaskSet(NamedTuple):
 class TaskScore:
     """How one profile did on one task under one probe.
 
-    `question` is a digest of users, targets, loss and marks of both windows: only scores with equal questions may be compared.
-    `replicates` are the score, and the score over live labels, in resamples of the users; resample r weighs a user by (seed, r, user id)
-    alone, so every profile in every run shares it.
+    `question` is a digest of users, targets, loss and marks of both windows: only scores with
+    equal questions may be compared. `replicates` are the score, and the score over live labels, in
+    resamples of the users; resample r weighs a user by (seed, r, user id) alone, so every profile
+    in every run shares it.
     """
 
     task: str

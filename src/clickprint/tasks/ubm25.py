@@ -1,4 +1,7 @@
-"""The six tasks of RecSys Challenge 2025, for any log. Source: spec/challenge-protocol.md, "Targets" and "Metrics"."""
+"""The six tasks of RecSys Challenge 2025, for any log.
+
+Source: spec/challenge-protocol.md, "Targets" and "Metrics".
+"""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -49,14 +52,17 @@ def ubm25(
     top: int = TOP,
     rng: RNG | None = None,
 ) -> TaskSet:
-    """churn, conversion and four propensities, as far as the log has what they ask about; others are left out, with the reason.
+    """churn, conversion and four propensities, as far as the log has what they ask about; others
+    are left out, with the reason.
 
-    `labels` (task → label values and popularity, as label files hold them) and `active` (whom churn is asked of) stand where given.
-    Else labels are the `top` values most bought in the train window (equal counts: the smaller value first), a label's popularity is
-    its share of the window's purchases, and churn is asked of those who bought before the window. new_sku: the same over skus
-    outside the past's `top` most bought, popularity among the purchases of such skus. Price: the catalogue's price bucket, or
-    without one `top` quantile buckets of the price per unit, fitted on the past's purchases. The past and the train window are all
-    that is read. `rng` is not used. Raises DataError for label files that are not lists of one length.
+    `labels` (task → label values and popularity, as label files hold them) and `active` (whom
+    churn is asked of) stand where given. Else labels are the `top` values most bought in the train
+    window (equal counts: the smaller value first), a label's popularity is its share of the
+    window's purchases, and churn is asked of those who bought before the window. new_sku: the same
+    over skus outside the past's `top` most bought, popularity among the purchases of such skus.
+    Price: the catalogue's price bucket, or without one `top` quantile buckets of the price per
+    unit, fitted on the past's purchases. The past and the train window are all that is read. `rng`
+    is not used. Raises DataError for label files that are not lists of one length.
     """
     asked = everyone(past.users)
     given = _checked(labels or {})
@@ -98,7 +104,10 @@ def ubm25(
 
 
 def most_bought(values: Int64[np.ndarray, "L"], top: int) -> Labels:
-    """The `top` most frequent values (equal counts: the smaller first; NONE is no value) and their share of all rows that have a value."""
+    """The `top` most frequent values (equal counts: the smaller first;
+
+    NONE is no value) and their share of all rows that have a value.
+    """
     found, counts = np.unique(values[values != NONE], return_counts=True)
     order = np.lexsort((found, -counts))[:top]
     return Labels(found[order].astype(np.int64), counts[order] / max(counts.sum(), 1))
@@ -178,7 +187,9 @@ def _price(past: Past, log: Table, train: Window, given: Labels | None, top: int
 
 
 def price_edges(past: Past, buckets: int = TOP) -> Float64[np.ndarray, "E"]:
-    """The inner edges of quantile buckets of the past's purchase prices per unit: fewer where prices repeat, none without a price."""
+    """The inner edges of quantile buckets of the past's purchase prices per unit: fewer where
+    prices repeat, none without a price.
+    """
     prices = past.log.rows(("price",), roles=(Role.BUY,), ordered=False)["price"]
     prices = np.sort(prices[np.isfinite(prices)])
     if not len(prices):
@@ -192,7 +203,10 @@ def _bought(log: Table, train: Window, column: str) -> np.ndarray:
 
 
 def _attribute(log: Table, kind: AttributeKind, favourite: str) -> str | None:
-    """The attribute of this kind, the one called `favourite` where there are several. An event's own column of that name hides it."""
+    """The attribute of this kind, the one called `favourite` where there are several.
+
+    An event's own column of that name hides it.
+    """
     names = [
         n
         for n, k in log.manifest.attributes.items()
@@ -210,7 +224,8 @@ def _checked(labels: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, L
         elif v.ndim != 1 or v.dtype.kind not in "iu" or p.shape != v.shape:
             found_ = f"values {v.dtype}{v.shape} and popularity {p.shape}"
             faults.append(
-                f"{task}: found {found_}, expected two lists of one length, the first of whole numbers"
+                f"{task}: found {found_}, expected two lists of one length, the first of whole"
+                " numbers"
             )
         elif len(np.unique(v)) < len(v) or not np.isfinite(p).all() or (p < 0).any():
             faults.append(

@@ -1,4 +1,6 @@
-"""TaskContract: what every task promises. Subclass it in a test file, set `task`, and pytest runs it.
+"""TaskContract: what every task promises.
+
+Subclass it in a test file, set `task`, and pytest runs it.
 
 class TestReturns(TaskContract):
     task = RETURNS
@@ -28,11 +30,13 @@ Events = Mapping[str, np.ndarray]
 
 
 class TaskContract:
-    """A subclass sets `task`, or overrides `make` where the task depends on a log. Where the log below has not what the task asks about,
-    it overrides `events` too (28 days of past, two windows of 14 days from `TRAIN.start`).
+    """A subclass sets `task`, or overrides `make` where the task depends on a log.
 
-    `by_hand`: what one user does in a window, as (days after its start, role) or (days, role, {column: value}), and the row of
-    answers that follows from it alone.
+    Where the log below has not what the task asks about, it overrides `events` too (28 days of
+    past, two windows of 14 days from `TRAIN.start`).
+
+    `by_hand`: what one user does in a window, as (days after its start, role) or (days, role,
+    {column: value}), and the row of answers that follows from it alone.
     """
 
     task: Task
@@ -43,7 +47,9 @@ class TaskContract:
         return self.task
 
     def events(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """The columns of a log in which every role and every column of core.events occurs, in no order."""
+        """The columns of a log in which every role and every column of core.events occurs, in no
+        order.
+        """
         n = 3_000
         return {
             "time": START + rng.integers(0, 56 * DAY, n),
@@ -82,7 +88,8 @@ class TaskContract:
             }.items():
                 found = task.population(self.log(engine, other), TRAIN)
                 assert np.array_equal(np.sort(found), np.sort(asked)), (
-                    f"{task.name}: its population changes {name}, the events from the window's start on"
+                    f"{task.name}: its population changes {name}, the events from the window's"
+                    " start on"
                 )
 
     def test_the_target_has_the_form_that_its_loss_needs(self) -> None:
@@ -92,7 +99,8 @@ class TaskContract:
             found = [task.target(log, window, users) for window in (TRAIN, VALID)]
             for truth in found:
                 assert truth.ndim == 2, (
-                    f"{task.name}: a target has a row a user and a column a label, found shape {truth.shape}"
+                    f"{task.name}: a target has a row a user and a column a label, found shape"
+                    f" {truth.shape}"
                 )
                 assert len(truth) == len(users), (
                     f"{task.name}: found {len(truth)} rows for {len(users)} users"
@@ -171,7 +179,9 @@ class TaskContract:
                 )
 
     def test_the_marks_can_be_trusted(self) -> None:
-        """A weight each, the truth itself scores best, and a resample that draws everybody once is the mark."""
+        """A weight each, the truth itself scores best, and a resample that draws everybody once is
+        the mark.
+        """
         with DuckDB(threads=1) as engine:
             log, _, task = self._world(engine)
             truth = task.target(log, VALID, task.population(log, TRAIN))

@@ -46,11 +46,13 @@ def memory_log(
     name: str = "memory",
     **columns: Sequence | np.ndarray,
 ) -> EventLog:
-    """A log of these arrays, kept in `engine`: one value an event in each, `ids.NONE` or NaN where there is none.
+    """A log of these arrays, kept in `engine`: one value an event in each, `ids.NONE` or NaN where
+    there is none.
 
-    `columns` are optional columns of core.events. `catalogue` holds item, known_from (optional; NONE = always) and one array for each of
-    `attributes` (those that it names, of category and price_bucket, by default). `texts`: column → {id: text}. `codes`: the
-    query texts are code vectors, `[148 50 … 31]`.
+    `columns` are optional columns of core.events. `catalogue` holds item, known_from (optional;
+    NONE = always) and one array for each of `attributes` (those that it names, of category and
+    price_bucket, by default). `texts`: column → {id: text}. `codes`: the query texts are code
+    vectors, `[148 50 … 31]`.
     """
     attributes = (
         {n: k for n, k in ATTRIBUTES.items() if catalogue and n in catalogue}
@@ -151,18 +153,24 @@ def random_arrays(
 
 
 def random_log(engine: Engine, rng: np.random.Generator, **dials: Any) -> EventLog:
-    """A log without sense in the challenge's form: few distinct times (multiples of `tick` from START), so that many events tie.
+    """A log without sense in the challenge's form: few distinct times (multiples of `tick` from
+    START), so that many events tie.
 
-    Dials: users=12, events=200, days=40, items=30, tick=6 hours, kinds=KINDS. Users are −20, −13, −6, …; views carry a url and no item,
-    searches a query whose text is a code vector; items have a category and a price bucket, and a tenth of those touched is in no
-    catalogue. `users=0` or `events=0` give an empty log.
+    Dials: users=12, events=200, days=40, items=30, tick=6 hours, kinds=KINDS. Users are −20, −13,
+    −6, …; views carry a url and no item, searches a query whose text is a code vector; items have
+    a category and a price bucket, and a tenth of those touched is in no catalogue. `users=0` or
+    `events=0` give an empty log.
     """
     return memory_log(engine, **random_arrays(rng, **dials))
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A log whose answers are known: `truth[u, t]` is what user u of `past.users` does in `window`, which starts at the past's cutoff."""
+    """A log whose answers are known:
+
+    `truth[u, t]` is what user u of `past.users` does in `window`, which starts at the past's
+    cutoff.
+    """
 
     name: str
     log: EventLog
@@ -189,7 +197,10 @@ def _world(
 
 
 def clockwork(engine: Engine, *, users: int = 200, days: int = 84, horizon: int = 14) -> World:
-    """Even users buy every 7 days for ever; odd users did so for 4 weeks and stopped. Truth: one column, who buys in the window."""
+    """Even users buy every 7 days for ever; odd users did so for 4 weeks and stopped.
+
+    Truth: one column, who buys in the window.
+    """
     cutoff = START + (days - horizon) * DAY
     beat = np.arange(0, days, 7)
     everyone = np.arange(users)
@@ -216,7 +227,10 @@ def clockwork(engine: Engine, *, users: int = 200, days: int = 84, horizon: int 
 def checkerboard(
     engine: Engine, *, users: int = 240, groups: int = 4, days: int = 56, horizon: int = 14
 ) -> World:
-    """User u views and buys items of category u % groups and nothing else. Truth: a column a category, who buys of it in the window."""
+    """User u views and buys items of category u % groups and nothing else.
+
+    Truth: a column a category, who buys of it in the window.
+    """
     cutoff = START + (days - horizon) * DAY
     everyone = np.arange(users)
     user, day = (a.ravel() for a in np.meshgrid(everyone, np.arange(0, days, 4), indexing="ij"))
@@ -255,7 +269,9 @@ def dice(
     days: int = 42,
     horizon: int = 14,
 ) -> World:
-    """Everyone buys at random in the past; a fair coin that knows nothing of it says who buys in the window."""
+    """Everyone buys at random in the past; a fair coin that knows nothing of it says who buys in
+    the window.
+    """
     cutoff = START + (days - horizon) * DAY
     everyone = np.arange(users)
     n = users * 8

@@ -1,5 +1,6 @@
-"""One module a source, each with a CARD and a `read(…, out, *, engine, progress)` that writes the canonical form. docs/datasets.md says how
-to add one."""
+"""One module a source, each with a CARD and a `read(…, out, *, engine, progress)` that writes the
+canonical form. docs/datasets.md says how to add one.
+"""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -31,14 +32,20 @@ DATASETS: dict[str, str] = {
 
 
 def reader(name: str) -> Callable[..., Dataset]:
-    """The `read` function of a source. Raises ConfigError, with the known names, for an unknown one."""
+    """The `read` function of a source.
+
+    Raises ConfigError, with the known names, for an unknown one.
+    """
     module, attribute = _place(name)
     read: Callable[..., Dataset] = getattr(import_module(module), attribute)
     return read
 
 
 def card(name: str) -> Card:
-    """The source card of a reader. Raises ConfigError, with the known names, for an unknown one."""
+    """The source card of a reader.
+
+    Raises ConfigError, with the known names, for an unknown one.
+    """
     found: Card = import_module(_place(name)[0]).CARD
     return found
 

@@ -58,33 +58,70 @@ ATTRIBUTES = {
 }
 AMOUNT = r"\s*[$]?\s*[0-9][0-9,]*([.][0-9]+)?\s*"
 CARD = Card(
-    title="Amazon reviews, one file a category, of 2014, 2018 and 2023, with the items' metadata (McAuley lab, UCSD)",
+    title=(
+        "Amazon reviews, one file a category, of 2014, 2018 and 2023, with the items' metadata"
+        " (McAuley lab, UCSD)"
+    ),
     files={
-        "reviews_NAME_5.json.gz": "2014: reviewerID, asin, overall (1 to 5), unixReviewTime (seconds); also reviews_NAME.json.gz",
+        "reviews_NAME_5.json.gz": (
+            "2014: reviewerID, asin, overall (1 to 5), unixReviewTime (seconds); also"
+            " reviews_NAME.json.gz"
+        ),
         "NAME_5.json.gz": "2018: the same and verified; also NAME.json.gz",
-        "NAME.jsonl.gz": "2023: user_id, parent_asin, asin, rating, timestamp (milliseconds), verified_purchase",
-        "meta_NAME.json.gz, meta_NAME.jsonl.gz": "beside it, may be missing: asin or parent_asin, title, price, brand or store, "
-        "categories or category, description; 2014's lines are Python dicts, the others JSON",
+        "NAME.jsonl.gz": (
+            "2023: user_id, parent_asin, asin, rating, timestamp (milliseconds), verified_purchase"
+        ),
+        "meta_NAME.json.gz, meta_NAME.jsonl.gz": (
+            "beside it, may be missing: asin or parent_asin, title, price, brand or store, "
+            "categories or category, description; 2014's lines are Python dicts, the others JSON"
+        ),
     },
     licence="research; with a reference to the papers named on the pages",
-    where="https://jmcauley.ucsd.edu/data/amazon/ (2014), https://nijianmo.github.io/amazon/ (2018), "
-    "https://amazon-reviews-2023.github.io (2023)",
+    where=(
+        "https://jmcauley.ucsd.edu/data/amazon/ (2014), https://nijianmo.github.io/amazon/ (2018),"
+        " https://amazon-reviews-2023.github.io (2023)"
+    ),
     dropped=(
         "lines that are no JSON object, not UTF-8 or longer than 16 MiB",
-        "reviews without a user, an item, a readable time or a rating from 1 to 5; with the option verified those of no verified purchase",
-        "lines of metadata without an item, or of an item that was named before (2018 has thousands)",
+        (
+            "reviews without a user, an item, a readable time or a rating from 1 to 5; with the"
+            " option verified those of no verified purchase"
+        ),
+        (
+            "lines of metadata without an item, or of an item that was named before (2018 has"
+            " thousands)"
+        ),
     ),
     notes=(
-        "a review stands for a purchase, as everywhere in this field: its role is buy whatever the rating, and each rating is a kind of "
-        "its own, `review 1` to `review 5`, so that none is lost; it tells when somebody wrote, not when something was bought",
-        "times of 2014 and 2018 are days, at 00:00 UTC: ties are the rule, and the order within a day is not known",
-        "an item is its parent_asin where there is one (2023: colours and sizes are one item), else its asin",
-        "metadata have no time: title, brand, categories, price are as the crawler saw them after the last review, and known always; "
-        "what was computed from all reviews (also_buy, also_viewed, related, salesRank, rank, average_rating, rating_number) is left out, "
-        "since it would tell the future; pictures, features, details and the reviews' texts are left out too",
-        "a price is a number or $1.99; of a range or anything else there is none, counted as `catalogue prices`, and the item stays",
+        (
+            "a review stands for a purchase, as everywhere in this field: its role is buy whatever"
+            " the rating, and each rating is a kind of its own, `review 1` to `review 5`, so that"
+            " none is lost; it tells when somebody wrote, not when something was bought"
+        ),
+        (
+            "times of 2014 and 2018 are days, at 00:00 UTC: ties are the rule, and the order"
+            " within a day is not known"
+        ),
+        (
+            "an item is its parent_asin where there is one (2023: colours and sizes are one item),"
+            " else its asin"
+        ),
+        (
+            "metadata have no time: title, brand, categories, price are as the crawler saw them"
+            " after the last review, and known always; what was computed from all reviews"
+            " (also_buy, also_viewed, related, salesRank, rank, average_rating, rating_number) is"
+            " left out, since it would tell the future; pictures, features, details and the"
+            " reviews' texts are left out too"
+        ),
+        (
+            "a price is a number or $1.99; of a range or anything else there is none, counted as"
+            " `catalogue prices`, and the item stays"
+        ),
         "categories is the item's (first) path, its parts joined by ` > `",
-        "of a key that stands twice in an object the first one counts; 2014's metadata go line by line through Python's parser of literals",
+        (
+            "of a key that stands twice in an object the first one counts; 2014's metadata go line"
+            " by line through Python's parser of literals"
+        ),
     ),
 )
 
@@ -92,10 +129,12 @@ CARD = Card(
 def read(
     path: Path, out: Path, *, verified: bool = False, engine: Engine, progress: Progress = silent
 ) -> Dataset:
-    """One category's file of reviews, or a folder with the files of one or more, in the canonical form at `out`.
+    """One category's file of reviews, or a folder with the files of one or more, in the canonical
+    form at `out`.
 
-    The metadata of a category are looked for beside its reviews. `verified` keeps verified purchases only (2018 and 2023). Raises
-    DataError with every fault of the files, where a folder holds one category twice, and where no review can be used.
+    The metadata of a category are looked for beside its reviews. `verified` keeps verified
+    purchases only (2018 and 2023). Raises DataError with every fault of the files, where a folder
+    holds one category twice, and where no review can be used.
     """
     path, out = Path(path), Path(out)
     reviews, metas = _files(path)
@@ -164,10 +203,8 @@ def _files(path: Path) -> tuple[list[Path], list[Path]]:
         if not reviews:
             there = ", ".join(sorted(p.name for p in path.iterdir())[:10]) or "nothing"
             raise DataError(
-                str(path),
-                [
-                    f"holds {there}; expected reviews_NAME_5.json.gz, NAME_5.json.gz or NAME.jsonl.gz"
-                ],
+                path,
+                f"holds {there}; expected reviews_NAME_5.json.gz, NAME_5.json.gz or NAME.jsonl.gz",
             )
     else:
         reviews = [path]
@@ -176,7 +213,8 @@ def _files(path: Path) -> tuple[list[Path], list[Path]]:
     refuse(
         path,
         [
-            f"{', '.join(r.name for r in reviews if _category(r) == c)} hold the same reviews; name one of them"
+            f"{', '.join(r.name for r in reviews if _category(r) == c)} hold the same reviews;"
+            " name one of them"
             for c in twice
         ],
     )
@@ -200,9 +238,10 @@ def _reviews(
         for key in ("verified", "verified_purchase")
     )
     rows = (
-        f"SELECT COALESCE({id_('reviewerID')}, {id_('user_id')}) AS {name('user')}, COALESCE({id_('parent_asin')}, {id_('asin')}) AS item, "
-        f"COALESCE(overall, rating) AS rating, COALESCE({seconds}, {id_('timestamp')}) AS ts, COALESCE({true}, FALSE) AS verified "
-        f"FROM ({jsonlines.fields(good, REVIEW)}) AS f"
+        f"SELECT COALESCE({id_('reviewerID')}, {id_('user_id')}) AS {name('user')},"
+        f" COALESCE({id_('parent_asin')}, {id_('asin')}) AS item, COALESCE(overall, rating) AS"
+        f" rating, COALESCE({seconds}, {id_('timestamp')}) AS ts, COALESCE({true}, FALSE) AS"
+        f" verified FROM ({jsonlines.fields(good, REVIEW)}) AS f"
     )
     bad: dict[str, int] = {}
     if verified:
@@ -220,14 +259,22 @@ def _items(
     text = jsonlines.text_sql
 
     def joined(key: str, between: str) -> str:
-        return f"CASE WHEN {name(f'{key} sort')} = 'ARRAY' THEN {json_joined_sql(name(key), between)} ELSE {text(key)} END"
+        return (
+            f"CASE WHEN {name(f'{key} sort')} = 'ARRAY' THEN {json_joined_sql(name(key), between)}"
+            f" ELSE {text(key)} END"
+        )
 
-    amount = f"CASE WHEN {matches_sql('price', AMOUNT)} THEN TRY_CAST(replace(replace(trim(price), '$', ''), ',', '') AS DOUBLE) END"
+    amount = (
+        f"CASE WHEN {matches_sql('price', AMOUNT)} THEN TRY_CAST(replace(replace(trim(price), '$',"
+        " ''), ',', '') AS DOUBLE) END"
+    )
     engine.write(
-        f"SELECT {name(ROW)}, COALESCE({jsonlines.id_sql('parent_asin')}, {jsonlines.id_sql('asin')}) AS item, {text('title')} AS title, "
-        f"{joined('description', ' ')} AS description, COALESCE({text('brand')}, {text('store')}) AS brand, "
-        f"COALESCE({joined('categories', ' > ')}, {joined('category', ' > ')}) AS categories, {amount} AS price, "
-        f"NULLIF(price, '') AS {name('given price')} FROM ({jsonlines.fields(good, ITEM)}) AS f",
+        f"SELECT {name(ROW)}, COALESCE({jsonlines.id_sql('parent_asin')},"
+        f" {jsonlines.id_sql('asin')}) AS item, {text('title')} AS title,"
+        f" {joined('description', ' ')} AS description, COALESCE({text('brand')}, {text('store')})"
+        f" AS brand, COALESCE({joined('categories', ' > ')}, {joined('category', ' > ')}) AS"
+        f" categories, {amount} AS price, NULLIF(price, '') AS {name('given price')} FROM"
+        f" ({jsonlines.fields(good, ITEM)}) AS f",
         read_,
     )
     lines.unlink()
@@ -236,7 +283,8 @@ def _items(
     reasons = [("item IS NULL", "no item"), ("turn > 1", "an item that was named before")]
     good, _, bad = sift(engine, rows, reasons, "catalogue: ")
     (odd,) = engine.one(
-        f"SELECT COUNT(*) FROM ({good}) AS g WHERE price IS NULL AND {name('given price')} IS NOT NULL"
+        f"SELECT COUNT(*) FROM ({good}) AS g WHERE price IS NULL AND {name('given price')} IS NOT"
+        " NULL"
     )
     engine.write(f"SELECT item, {', '.join(map(name, ATTRIBUTES))} FROM ({good}) AS g", staged)
     return staged, rejected | bad | {"catalogue prices: no single amount (the item stays)": odd}

@@ -1,4 +1,6 @@
-"""Amazon reviews as sequences without times, with the items' texts: two Parquet files side by side."""
+"""Amazon reviews as sequences without times, with the items' texts: two Parquet files side by
+side.
+"""
 
 from pathlib import Path
 
@@ -30,26 +32,44 @@ ATTRIBUTES = {
 }
 ENDING = "_sequences.parquet"
 CARD = Card(
-    title="Amazon reviews as sequences with texts: 5-core Beauty of 2014 (S3-Rec, P5, TIGER), Scientific of 2018 (UniSRec's form)",
+    title=(
+        "Amazon reviews as sequences with texts: 5-core Beauty of 2014 (S3-Rec, P5, TIGER),"
+        " Scientific of 2018 (UniSRec's form)"
+    ),
     files={
-        "NAME_sequences.parquet": "user, items: what a user reviewed, in the order of time; or user, item: one row an event, in order",
-        "NAME_items.parquet": "beside it: item, and of title, description, brand, categories those that are known",
+        "NAME_sequences.parquet": (
+            "user, items: what a user reviewed, in the order of time; or user, item: one row an"
+            " event, in order"
+        ),
+        "NAME_items.parquet": (
+            "beside it: item, and of title, description, brand, categories those that are known"
+        ),
     },
     licence="Amazon review data (McAuley lab, UCSD): research",
-    where="https://jmcauley.ucsd.edu/data/amazon/ and https://nijianmo.github.io/amazon/ have the reviews: see amazon_reviews",
+    where=(
+        "https://jmcauley.ucsd.edu/data/amazon/ and https://nijianmo.github.io/amazon/ have the"
+        " reviews: see amazon_reviews"
+    ),
     dropped=("entries without a user or an item", "rows of items without an item"),
     notes=(
-        "there are no times: time is the place in the sequence, and whatever needs a clock refuses the log; the usual evaluation is "
-        "leave-one-out, the last item as test and the one before as validation",
+        (
+            "there are no times: time is the place in the sequence, and whatever needs a clock"
+            " refuses the log; the usual evaluation is leave-one-out, the last item as test and"
+            " the one before as validation"
+        ),
         "a review stands for a purchase, as everywhere in this field",
         "items have no time at which they became known: their texts are always known",
-        "two files of the field are called Beauty: this one has 12,101 items, BERT4Rec's 54,542; never mix their numbers",
+        (
+            "two files of the field are called Beauty: this one has 12,101 items, BERT4Rec's"
+            " 54,542; never mix their numbers"
+        ),
     ),
 )
 
 
 def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) -> Dataset:
-    """NAME_sequences.parquet, with NAME_items.parquet beside it, in the canonical form at `out`; the dataset is called NAME.
+    """NAME_sequences.parquet, with NAME_items.parquet beside it, in the canonical form at `out`;
+    the dataset is called NAME.
 
     Raises DataError with every fault of both files.
     """
@@ -60,9 +80,7 @@ def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) 
             if path.is_dir()
             else "not a name that this reader knows"
         )
-        raise DataError(
-            str(path), [f"{said}, expected NAME{ENDING} with NAME_items.parquet beside it"]
-        )
+        raise DataError(path, f"{said}, expected NAME{ENDING} with NAME_items.parquet beside it")
     beside = path.with_name(path.name.removesuffix(ENDING) + "_items.parquet")
     faults, columns = [], dict[Path, list[str]]()
     for file in (path, beside):

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Card:
-    """What somebody must know of a source before reading it; every reader's module has one, called CARD.
+    """What somebody must know of a source before reading it; every reader's module has one, called
+    CARD.
 
-    `files`: what stands in the folder that is read → its columns, in words. `dropped`: the rows that are left out, each with its reason;
-    they are counted in the manifest by that reason. `notes`: what was decided where the source leaves something open (zones, prices).
+    `files`: what stands in the folder that is read → its columns, in words. `dropped`: the rows
+    that are left out, each with its reason; they are counted in the manifest by that reason.
+    `notes`: what was decided where the source leaves something open (zones, prices).
     """
 
     title: str

@@ -1,6 +1,7 @@
 """RecSys Challenge 2025: the organisers' directory, read, opened as it lies, and split in place.
 
-Source: spec/challenge-protocol.md, "Directory" and "Split"; the data are at https://recsys.synerise.com/data-set (CC BY-NC 4.0).
+Source: spec/challenge-protocol.md, "Directory" and "Split"; the data are at
+https://recsys.synerise.com/data-set (CC BY-NC 4.0).
 """
 
 from collections.abc import Mapping
@@ -67,9 +68,14 @@ TIME_FORM = "%Y-%m-%d %H:%M:%S"
 
 
 CARD = Card(
-    title="RecSys Challenge 2025 (Synerise): half a year of a shop's purchases, carts, page visits and searches",
+    title=(
+        "RecSys Challenge 2025 (Synerise): half a year of a shop's purchases, carts, page visits"
+        " and searches"
+    ),
     files={
-        "product_buy.parquet, add_to_cart.parquet, remove_from_cart.parquet": "client_id, timestamp, sku",
+        "product_buy.parquet, add_to_cart.parquet, remove_from_cart.parquet": (
+            "client_id, timestamp, sku"
+        ),
         "page_visit.parquet": "client_id, timestamp, url",
         "search_query.parquet": "client_id, timestamp, query: 16 codes from 0 to 255",
         "product_properties.parquet": "sku, category, price (a bucket), name (16 codes)",
@@ -99,9 +105,10 @@ class SplitFacts:
 def read(folder: Path, out: Path, *, engine: Engine, progress: Progress = silent) -> Dataset:
     """The whole log in `folder` (before any split) in the canonical form at `out`.
 
-    Rows without a client, a readable time, a sku or sixteen codes are counted in the manifest; a page visit without a url is kept.
-    A query's id is that of its text, and the map is kept. Who is in input/relevant_clients.npy becomes the population. Raises
-    DataError with every fault of every file.
+    Rows without a client, a readable time, a sku or sixteen codes are counted in the manifest; a
+    page visit without a url is kept. A query's id is that of its text, and the map is kept. Who is
+    in input/relevant_clients.npy becomes the population. Raises DataError with every fault of
+    every file.
     """
     folder = Path(folder)
     faults, population = _problems(folder, full=False), None
@@ -135,9 +142,15 @@ def read(folder: Path, out: Path, *, engine: Engine, progress: Progress = silent
             rejected |= bad
             expected += count
             source[f"{file}.parquet"] = f"{count + sum(bad.values())} rows"
-        properties = f"SELECT sku AS item, category, price, name FROM {engine.scan([folder / f'{PROPERTIES}.parquet'])}"
+        properties = (
+            "SELECT sku AS item, category, price, name FROM"
+            f" {engine.scan([folder / f'{PROPERTIES}.parquet'])}"
+        )
         catalogue, _, bad = sift(engine, properties, [no_id("item", "sku")], f"{PROPERTIES}: ")
-        searches = f"SELECT DISTINCT {text_id_sql('query')} AS id, query AS text FROM {engine.scan([folder / 'search_query.parquet'])}"
+        searches = (
+            f"SELECT DISTINCT {text_id_sql('query')} AS id, query AS text FROM"
+            f" {engine.scan([folder / 'search_query.parquet'])}"
+        )
         return gather(
             Path(out),
             engine=engine,
@@ -160,7 +173,8 @@ def read(folder: Path, out: Path, *, engine: Engine, progress: Progress = silent
 def open_raw(folder: Path, engine: Engine, *, unsplit: bool) -> EventLog:
     """The log as it lies, nothing converted: the whole one, or what `split` left in input/.
 
-    Footers are looked at, rows are not: a time that cannot be read is an error when it is met. The manifest's counts are not known.
+    Footers are looked at, rows are not: a time that cannot be read is an error when it is met. The
+    manifest's counts are not known.
     """
     folder = Path(folder)
     events = folder if unsplit else folder / "input"
@@ -170,10 +184,14 @@ def open_raw(folder: Path, engine: Engine, *, unsplit: bool) -> EventLog:
         _canonical(place, about, engine.scan([paths[file]]), _micros(paths[file], strict=True))
         for place, (file, (_, about)) in enumerate(FILES.items())
     ]
-    searches = f"SELECT DISTINCT {text_id_sql('query')} AS id, query AS text FROM {engine.scan([paths['search_query']])}"
+    searches = (
+        f"SELECT DISTINCT {text_id_sql('query')} AS id, query AS text FROM"
+        f" {engine.scan([paths['search_query']])}"
+    )
     properties = (
-        f"SELECT CAST(sku AS BIGINT) AS item, CAST(NULL AS BIGINT) AS known_from, CAST(category AS BIGINT) AS category, "
-        f"CAST(price AS BIGINT) AS price, name FROM {engine.scan([folder / f'{PROPERTIES}.parquet'])}"
+        "SELECT CAST(sku AS BIGINT) AS item, CAST(NULL AS BIGINT) AS known_from, CAST(category AS"
+        " BIGINT) AS category, CAST(price AS BIGINT) AS price, name FROM"
+        f" {engine.scan([folder / f'{PROPERTIES}.parquet'])}"
     )
     manifest = Manifest(
         name=folder.resolve().name,
@@ -194,11 +212,12 @@ def open_raw(folder: Path, engine: Engine, *, unsplit: bool) -> EventLog:
 
 
 def split(folder: Path, engine: Engine, *, progress: Progress = silent) -> SplitFacts:
-    """The organisers' split, in place: input/<event>.parquet and target/{train,validation}_target.parquet.
+    """The organisers' split, in place: input/<event>.parquet and
+    target/{train,validation}_target.parquet.
 
-    Rows keep their columns and the order of their file; times become timestamps, as the organisers' own files have them. Nothing is
-    written before all is checked, then each file whole or not at all. Raises DataError with every fault, among them a bought sku
-    without properties.
+    Rows keep their columns and the order of their file; times become timestamps, as the
+    organisers' own files have them. Nothing is written before all is checked, then each file whole
+    or not at all. Raises DataError with every fault, among them a bought sku without properties.
     """
     folder = Path(folder)
     refuse(folder, _problems(folder, full=True) + _twice(folder, engine))
@@ -208,7 +227,7 @@ def split(folder: Path, engine: Engine, *, progress: Progress = silent) -> Split
             0
         ]
         if last is None:
-            raise DataError(str(buys), ["nothing was bought, so there is no end to split from"])
+            raise DataError(buys, "nothing was bought, so there is no end to split from")
         train, valid = windows(int(last), DAYS_IN_TARGET)
         targets = {"train": (train.start, train.end), "validation": (valid.start, valid.end)}
         _all_known(folder, engine, train.start)
@@ -220,7 +239,10 @@ def split(folder: Path, engine: Engine, *, progress: Progress = silent) -> Split
         }
         for label, (start, end) in targets.items():
             cut = _cut(buys, engine, start, end, numbered=True)
-            joined = f"SELECT {wanted}, p.category, p.price, p.name FROM ({cut}) AS b JOIN {known} AS p ON b.sku = p.sku"
+            joined = (
+                f"SELECT {wanted}, p.category, p.price, p.name FROM ({cut}) AS b JOIN {known} AS p"
+                " ON b.sku = p.sku"
+            )
             jobs[f"target/{label}_target.parquet"] = f"{joined} ORDER BY b.file_row_number"
         rows = {}
         for place, (file, sql) in enumerate(jobs.items()):
@@ -230,7 +252,9 @@ def split(folder: Path, engine: Engine, *, progress: Progress = silent) -> Split
 
 
 def labels(folder: Path, task: str) -> tuple[Int64[np.ndarray, "T"], Float64[np.ndarray, "T"]]:
-    """The label values of a propensity task (`propensity_sku`, …) and their popularity, in the files' order. Raises DataError."""
+    """The label values of a propensity task (`propensity_sku`, …) and their popularity, in the
+    files' order. Raises DataError.
+    """
     target = Path(folder) / "target"
     values, popularity = (
         integers(target / f"{task}.npy"),
@@ -239,7 +263,8 @@ def labels(folder: Path, task: str) -> tuple[Int64[np.ndarray, "T"], Float64[np.
     faults = []
     if len(values) != len(popularity):
         faults.append(
-            f"{task}.npy has {len(values)} labels and popularity_{task}.npy {len(popularity)}; they must be equal"
+            f"{task}.npy has {len(values)} labels and popularity_{task}.npy {len(popularity)};"
+            " they must be equal"
         )
     if len(np.unique(values)) != len(values):
         faults.append(
@@ -262,7 +287,9 @@ def relevant_clients(folder: Path) -> Int64[np.ndarray, "U"]:
 
 
 def target_rows(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """What was bought in the train and in the validation window: client_id, sku, category and price, int64, row by row."""
+    """What was bought in the train and in the validation window: client_id, sku, category and
+    price, int64, row by row.
+    """
     paths = [
         Path(folder) / "target" / f"{label}_target.parquet" for label in ("train", "validation")
     ]
@@ -287,7 +314,7 @@ def _table(path: Path) -> pa.Table:
         table = pq.read_table(path, columns=list(TARGET_NEEDS))
     except (OSError, pa.ArrowException) as fault:
         raise DataError(
-            str(path), [f"cannot be read ({str(fault).splitlines()[0]}); split again"]
+            path, f"cannot be read ({str(fault).splitlines()[0]}); split again"
         ) from None
     refuse(
         path,
@@ -301,12 +328,17 @@ def _table(path: Path) -> pa.Table:
 
 
 def _problems(folder: Path, events: Path | None = None, *, full: bool) -> list[str]:
-    """Every fault that the footers of the event files and the properties show; `full` refuses rows without what every row needs."""
+    """Every fault that the footers of the event files and the properties show.
+
+    `full` refuses rows without what every row needs.
+    """
     if not folder.is_dir():
         return [
-            "not found"
-            if not folder.exists()
-            else "this is a file, expected the challenge's directory"
+            (
+                "not found"
+                if not folder.exists()
+                else "this is a file, expected the challenge's directory"
+            )
         ]
     faults = []
     for file, (_, about) in FILES.items():
@@ -325,7 +357,9 @@ def _problems(folder: Path, events: Path | None = None, *, full: bool) -> list[s
 
 
 def _twice(folder: Path, engine: Engine) -> list[str]:
-    """Names skus with more than one row of properties; they would multiply the rows they are joined to."""
+    """Names skus with more than one row of properties; they would multiply the rows they are
+    joined to.
+    """
     path = folder / f"{PROPERTIES}.parquet"
     if parquet_problems(path, PROPERTY_NEEDS):
         return []
@@ -337,19 +371,27 @@ def _twice(folder: Path, engine: Engine) -> list[str]:
 
 
 def _all_known(folder: Path, engine: Engine, start: Time) -> None:
-    """Refuses purchases in the target windows whose sku has no properties, or no category or price."""
-    bought = f"SELECT DISTINCT sku FROM ({_cut(folder / 'product_buy.parquet', engine, start, None)}) AS c"
-    known = f"SELECT sku FROM {engine.scan([folder / f'{PROPERTIES}.parquet'])} WHERE category IS NOT NULL AND price IS NOT NULL"
+    """Refuses purchases in the target windows whose sku has no properties, or no category or
+    price.
+    """
+    bought = (
+        f"SELECT DISTINCT sku FROM ({_cut(folder / 'product_buy.parquet', engine, start, None)})"
+        " AS c"
+    )
+    known = (
+        f"SELECT sku FROM {engine.scan([folder / f'{PROPERTIES}.parquet'])} WHERE category IS NOT"
+        " NULL AND price IS NOT NULL"
+    )
     found = engine.arrays(
-        f"SELECT b.sku FROM ({bought}) AS b LEFT JOIN ({known}) AS k ON b.sku = k.sku WHERE k.sku IS NULL ORDER BY b.sku"
+        f"SELECT b.sku FROM ({bought}) AS b LEFT JOIN ({known}) AS k ON b.sku = k.sku WHERE k.sku"
+        " IS NULL ORDER BY b.sku"
     )["sku"]
     if len(found):
         path = f"{PROPERTIES}.parquet"
         raise DataError(
-            str(folder),
-            [
-                f"{path}: {_some(found, 'bought sku')} no row with category and price, expected one for every sku bought since {show(start)}"
-            ],
+            folder,
+            f"{path}: {_some(found, 'bought sku')} no row with category and price, expected one"
+            f" for every sku bought since {show(start)}",
         )
 
 
@@ -357,7 +399,10 @@ def _some(found: Int64[np.ndarray, "V"], what: str) -> str:
     """`sku 5 has`, or `3 skus (5, 6, 7) have`, ten at most."""
     if len(found) == 1:
         return f"{what} {found[0]} has"
-    return f"{len(found)} {what}s ({', '.join(map(str, found[:10].tolist()))}{', …' if len(found) > 10 else ''}) have"
+    return (
+        f"{len(found)} {what}s"
+        f" ({', '.join(map(str, found[:10].tolist()))}{', …' if len(found) > 10 else ''}) have"
+    )
 
 
 def _moment(path: Path, *, strict: bool = False) -> str:
@@ -382,15 +427,18 @@ def _canonical(kind: int, about: str, source: str, moment: str) -> str:
         )
     )
     return (
-        f"SELECT {moment} AS {name('time')}, CAST(client_id AS BIGINT) AS {name('user')}, CAST({kind} AS SMALLINT) AS kind, "
-        f"{item} AS item, {query} AS query, {url} AS url FROM {source}"
+        f"SELECT {moment} AS {name('time')}, CAST(client_id AS BIGINT) AS {name('user')},"
+        f" CAST({kind} AS SMALLINT) AS kind, {item} AS item, {query} AS query, {url} AS url FROM"
+        f" {source}"
     )
 
 
 def _cut(
     path: Path, engine: Engine, start: Time | None, end: Time | None, numbered: bool = False
 ) -> str:
-    """SQL: the rows of an event file with start ≤ t < end, its columns as they are but the time, which becomes a timestamp."""
+    """SQL: the rows of an event file with start ≤ t < end, its columns as they are but the time,
+    which becomes a timestamp.
+    """
     moment = f"{_moment(path, strict=True)} AS {name('timestamp')}"
     columns = [moment if c == "timestamp" else name(c) for c in arrow_schema(path).names] + (
         ["file_row_number"] if numbered else []
@@ -399,4 +447,7 @@ def _cut(
     bounds = ([f"{time} >= {start}"] if start is not None else []) + (
         [f"{time} < {end}"] if end is not None else []
     )
-    return f"SELECT * FROM (SELECT {', '.join(columns)} FROM {engine.scan([path], numbered=numbered)}) AS r WHERE {' AND '.join(bounds)}"
+    return (
+        f"SELECT * FROM (SELECT {', '.join(columns)} FROM"
+        f" {engine.scan([path], numbered=numbered)}) AS r WHERE {' AND '.join(bounds)}"
+    )

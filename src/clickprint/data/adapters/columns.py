@@ -1,4 +1,6 @@
-"""A log's files as something to select from, and SQL for one value of a column: what readers of CSV files share."""
+"""A log's files as something to select from, and SQL for one value of a column: what readers of
+CSV files share.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -59,7 +61,8 @@ def missing(files: Files, wanted: Collection[str], sequence: str = "") -> list[s
                     column == sequence and is_list(type_) and sort_of(type_.value_type) is not None
                 ):
                     faults.append(
-                        f"{path.name}: column {column} holds {type_}, expected texts, numbers or times"
+                        f"{path.name}: column {column} holds {type_}, expected texts, numbers or"
+                        " times"
                     )
                 elif sort_of(type_) != sort_of(other) or is_list(type_) != is_list(other):
                     faults.append(
@@ -96,7 +99,7 @@ def sort_of(type_: pa.DataType) -> Sort | None:
     return "time" if is_time(type_) else None
 
 
-# --- one column at a time: SQL for its value, which is null where it cannot be read ---------------------------------------------
+# --- one column at a time: SQL for its value, which is null where it cannot be read --------------
 
 
 def given_sql(source: Source, column: str) -> str:
@@ -105,13 +108,18 @@ def given_sql(source: Source, column: str) -> str:
         case "text":
             return f"NULLIF({name(column)}, '')"
         case "float":
-            return f"CASE WHEN CAST({name(column)} AS DOUBLE) BETWEEN -{LARGEST} AND {LARGEST} THEN {name(column)} END"
+            return (
+                f"CASE WHEN CAST({name(column)} AS DOUBLE) BETWEEN -{LARGEST} AND {LARGEST} THEN"
+                f" {name(column)} END"
+            )
         case _:
             return name(column)
 
 
 def whole_sql(text: str) -> str:
-    """Whether a text is a whole number within int64 in its one spelling (no sign +, no leading zero, no space)."""
+    """Whether a text is a whole number within int64 in its one spelling (no sign +, no leading
+    zero, no space).
+    """
     number = f"TRY_CAST({text} AS BIGINT)"
     return f"{number} IS NOT NULL AND CAST({number} AS VARCHAR) = {text} AND {number} > {NONE}"
 
@@ -143,7 +151,10 @@ def moment_sql(source: Source, clock: Clock) -> str:
     if clock.form in UNITS:
         if sort == "whole":  # as below, an order of magnitude faster
             most = (2**63 - 1) // UNITS[clock.form]
-            return f"CASE WHEN {given} BETWEEN -{most} AND {most} THEN TRY_CAST({given} AS BIGINT) * {UNITS[clock.form]} END"
+            return (
+                f"CASE WHEN {given} BETWEEN -{most} AND {most} THEN TRY_CAST({given} AS BIGINT) *"
+                f" {UNITS[clock.form]} END"
+            )
         return f"TRY_CAST(TRY_CAST({given} AS DECIMAL(22, 6)) * {UNITS[clock.form]} AS BIGINT)"
     if sort == "time":
         aware = (

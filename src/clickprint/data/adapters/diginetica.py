@@ -1,4 +1,6 @@
-"""Diginetica: searches, clicks, item views and purchases of a shop, by session; the data of the CIKM Cup 2016, track 2."""
+"""Diginetica: searches, clicks, item views and purchases of a shop, by session; the data of the
+CIKM Cup 2016, track 2.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,30 +59,56 @@ RENAMED = {
 }  # as SR-GNN's copies of the views have it
 LONGEST = 31 * DAY // 1000  # ms; more after the start of a session is a wrong unit
 CARD = Card(
-    title="Diginetica: searches, clicks on results, item views and purchases of 574,000 sessions, 2016 (CIKM Cup 2016, track 2)",
+    title=(
+        "Diginetica: searches, clicks on results, item views and purchases of 574,000 sessions,"
+        " 2016 (CIKM Cup 2016, track 2)"
+    ),
     files={
         "train-item-views.csv": "sessionId;userId;itemId;timeframe;eventdate",
         "train-purchases.csv": "sessionId;userId;timeframe;eventdate;ordernumber;itemId",
-        "train-queries.csv": "queryId;sessionId;userId;timeframe;duration;eventdate;searchstring.tokens;categoryId;items;is.test",
+        "train-queries.csv": (
+            "queryId;sessionId;userId;timeframe;duration;eventdate;searchstring.tokens;categoryId;items;is.test"
+        ),
         "train-clicks.csv": "queryId;timeframe;itemId",
         "products.csv": "itemId;pricelog2;product.name.tokens",
         "product-categories.csv": "itemId;categoryId",
     },
     licence="not stated; given out for research",
-    where="https://competitions.codalab.org/competitions/11161 (dataset-train-diginetica.zip; unpack it)",
+    where=(
+        "https://competitions.codalab.org/competitions/11161 (dataset-train-diginetica.zip;"
+        " unpack it)"
+    ),
     dropped=(
-        "lines with too many or too few columns; rows without a session, an item (but of queries), a date or a timeframe from 0 to 31 days",
+        (
+            "lines with too many or too few columns; rows without a session, an item (but of"
+            " queries), a date or a timeframe from 0 to 31 days"
+        ),
         "clicks whose query is not there",
         "rows of the catalogue without an item, a second category of a product",
     ),
     notes=(
-        "most userId are NA. user = session (the default) makes every session a user, as the field's papers do; with the option "
-        "user = user the rows that have a userId belong to it, and the others to the user -1 - sessionId",
-        "time is eventdate (a date without a zone, taken as UTC) plus timeframe, the milliseconds since the session's first query",
-        "a query with words is a search, one without is a browse (a category's page, whose categoryId is the scenario); a click has its "
-        "query's words and category, date and user; purchases have no price",
-        "not kept: the lists of shown items, durations, order numbers; is.test marks queries whose clicks are not public",
-        "the catalogue has no times, so it is always known: price_log2, category, and title, which are ids of tokens",
+        (
+            "most userId are NA. user = session (the default) makes every session a user, as the"
+            " field's papers do; with the option user = user the rows that have a userId belong to"
+            " it, and the others to the user -1 - sessionId"
+        ),
+        (
+            "time is eventdate (a date without a zone, taken as UTC) plus timeframe, the"
+            " milliseconds since the session's first query"
+        ),
+        (
+            "a query with words is a search, one without is a browse (a category's page, whose"
+            " categoryId is the scenario); a click has its query's words and category, date and"
+            " user; purchases have no price"
+        ),
+        (
+            "not kept: the lists of shown items, durations, order numbers; is.test marks queries"
+            " whose clicks are not public"
+        ),
+        (
+            "the catalogue has no times, so it is always known: price_log2, category, and title,"
+            " which are ids of tokens"
+        ),
     ),
 )
 ATTRIBUTES = {
@@ -101,9 +129,10 @@ def read(
 ) -> Dataset:
     """The events and products, each file plain or .gz, in the canonical form at `out`.
 
-    `user` says who a user is where most rows have no userId: the session, or the userId where there is one (else -1 - sessionId).
-    `views_only` reads train-item-views.csv alone, without a catalogue. Raises DataError with every fault of every file, a product twice
-    among them, and where no event can be used; ConfigError for another `user`.
+    `user` says who a user is where most rows have no userId: the session, or the userId where
+    there is one (else -1 - sessionId). `views_only` reads train-item-views.csv alone, without a
+    catalogue. Raises DataError with every fault of every file, a product twice among them, and
+    where no event can be used; ConfigError for another `user`.
     """
     if user not in ("session", "user"):
         raise ConfigError(f"user: found {user!r}, expected session or user")
@@ -185,20 +214,27 @@ def _events(
             "session": "session",
             **(nothing | more),
         }
-        return f"SELECT {', '.join(f'{sql} AS {name(c)}' for c, sql in picks.items())} FROM ({good}) AS g"
+        return (
+            f"SELECT {', '.join(f'{sql} AS {name(c)}' for c, sql in picks.items())} FROM ({good})"
+            " AS g"
+        )
 
     def base(file: str) -> str:
         s, c = sources[file], columns[file]
         given = given_sql(s, c["userId"])
         day = iso_sql(given_sql(s, c["eventdate"]), "UTC")
         return (
-            f"{id_sql(s, c['sessionId'], False)} AS session, {id_sql(s, c['userId'], False)} AS user_id, {given} AS given_user, "
-            f"{day} AS day, {day} + {_elapsed(s, c['timeframe'])} AS {name('time')}"
+            f"{id_sql(s, c['sessionId'], False)} AS session, {id_sql(s, c['userId'], False)} AS"
+            f" user_id, {given} AS given_user, {day} AS day, {day} + {_elapsed(s, c['timeframe'])}"
+            f" AS {name('time')}"
         )
 
     for file, kind in ((VIEWS, VIEW), ("train-purchases", PURCHASE)):
         if file in sources:
-            rows = f"SELECT {base(file)}, {id_sql(sources[file], columns[file]['itemId'], False)} AS item FROM {sources[file].scan}"
+            rows = (
+                f"SELECT {base(file)}, {id_sql(sources[file], columns[file]['itemId'], False)} AS"
+                f" item FROM {sources[file].scan}"
+            )
             good, n, bad = sift(
                 engine,
                 rows,
@@ -211,8 +247,9 @@ def _events(
     asked, clicked = sources["train-queries"], sources["train-clicks"]
     given = given_sql(asked, TOKENS)
     rows = (
-        f"SELECT {id_sql(asked, 'queryId', False)} AS query_id, {base('train-queries')}, {text_id_sql(given)} AS words, "
-        f"{id_sql(asked, 'categoryId', False)} AS category FROM {asked.scan}"
+        f"SELECT {id_sql(asked, 'queryId', False)} AS query_id, {base('train-queries')},"
+        f" {text_id_sql(given)} AS words, {id_sql(asked, 'categoryId', False)} AS category FROM"
+        f" {asked.scan}"
     )
     good, n, bad = sift(
         engine, rows, [no_id("session"), *whose, no_time(name("time"))], "train-queries: "
@@ -222,11 +259,23 @@ def _events(
         (select(good, which, "CAST(NULL AS BIGINT)", scenario="category", query="words"), n, bad)
     )
     # A query that stands there twice must not make two clicks of one.
-    by = "ROW_NUMBER() OVER (PARTITION BY query_id ORDER BY session, day, user_id NULLS LAST, words NULLS LAST, category NULLS LAST) AS turn"
-    once = f"SELECT * FROM (SELECT *, {by} FROM ({good}) AS q WHERE query_id IS NOT NULL) AS t WHERE turn = 1"
-    clicks = f"SELECT {id_sql(clicked, 'queryId', False)} AS query_id, {id_sql(clicked, 'itemId', False)} AS item, "
+    by = (
+        "ROW_NUMBER() OVER (PARTITION BY query_id ORDER BY session, day, user_id NULLS LAST, words"
+        " NULLS LAST, category NULLS LAST) AS turn"
+    )
+    once = (
+        f"SELECT * FROM (SELECT *, {by} FROM ({good}) AS q WHERE query_id IS NOT NULL) AS t WHERE"
+        " turn = 1"
+    )
+    clicks = (
+        f"SELECT {id_sql(clicked, 'queryId', False)} AS query_id,"
+        f" {id_sql(clicked, 'itemId', False)} AS item, "
+    )
     clicks += f"{_elapsed(clicked, 'timeframe')} AS elapsed FROM {clicked.scan}"
-    both = f"SELECT c.item, q.session, q.user_id, q.words, q.category, q.day + c.elapsed AS {name('time')} "
+    both = (
+        "SELECT c.item, q.session, q.user_id, q.words, q.category, q.day + c.elapsed AS"
+        f" {name('time')} "
+    )
     both += f"FROM ({clicks}) AS c LEFT JOIN ({once}) AS q ON c.query_id = q.query_id"
     orphan = ("session IS NULL", "its query is not there")
     good, n, bad = sift(
@@ -244,18 +293,25 @@ def _elapsed(source: Source, column: str) -> str:
 
 def _words(queries: Source) -> str:
     given = given_sql(queries, TOKENS)
-    return f"SELECT {text_id_sql(given)} AS id, {given} AS text FROM {queries.scan} WHERE {given} IS NOT NULL"
+    return (
+        f"SELECT {text_id_sql(given)} AS id, {given} AS text FROM {queries.scan} WHERE {given} IS"
+        " NOT NULL"
+    )
 
 
 def _catalogue(engine: Engine, products: Source, categories: Source) -> tuple[str, dict[str, int]]:
     """SQL of the products, and the rows that are left out by reason."""
     listed = (
-        f"SELECT {id_sql(products, 'itemId', False)} AS item, {number_sql(products, 'pricelog2')} AS price_log2, "
-        f"{given_sql(products, 'pricelog2')} AS given, {given_sql(products, 'product.name.tokens')} AS title FROM {products.scan}"
+        f"SELECT {id_sql(products, 'itemId', False)} AS item, {number_sql(products, 'pricelog2')}"
+        f" AS price_log2, {given_sql(products, 'pricelog2')} AS given,"
+        f" {given_sql(products, 'product.name.tokens')} AS title FROM {products.scan}"
     )
     dear = ("given IS NOT NULL AND price_log2 IS NULL", "pricelog2 is no finite number")
     good, _, rejected = sift(engine, listed, [no_id("item"), dear], "products: ")
-    filed = f"SELECT {id_sql(categories, 'itemId', False)} AS item, {id_sql(categories, 'categoryId', False)} AS category "
+    filed = (
+        f"SELECT {id_sql(categories, 'itemId', False)} AS item,"
+        f" {id_sql(categories, 'categoryId', False)} AS category "
+    )
     filed += f"FROM {categories.scan}"
     filed, rows, bad = sift(
         engine, filed, [no_id("item"), no_id("category")], "product-categories: "
@@ -264,7 +320,9 @@ def _catalogue(engine: Engine, products: Source, categories: Source) -> tuple[st
     others = rows - int(engine.one(f"SELECT COUNT(*) FROM ({one}) AS o")[0])
     more = {"product-categories: another category of a product; the smallest counts": others}
     return (
-        "SELECT COALESCE(p.item, c.item) AS item, c.category, p.price_log2, p.title "
-        f"FROM ({good}) AS p FULL OUTER JOIN ({one}) AS c ON p.item = c.item",
+        (
+            "SELECT COALESCE(p.item, c.item) AS item, c.category, p.price_log2, p.title "
+            f"FROM ({good}) AS p FULL OUTER JOIN ({one}) AS c ON p.item = c.item"
+        ),
         rejected | bad | more,
     )

@@ -1,4 +1,6 @@
-"""One flat table of events → the canonical form: what readers of public logs share where a mapping file cannot say enough."""
+"""One flat table of events → the canonical form: what readers of public logs share where a mapping
+file cannot say enough.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +26,10 @@ def staged(
     where: Path,
     stem: str = "events",
 ) -> Source:
-    """These columns of all files as something to select from; DataError with every file that cannot be read and every column too few."""
+    """These columns of all files as something to select from;
+
+    DataError with every file that cannot be read and every column too few.
+    """
     refuse(where, missing(files, set(columns)))
     return open_source(engine, files, columns, room / f"{stem}.parquet")
 
@@ -65,17 +70,21 @@ def write(
 ) -> Dataset:
     """Sifts, orders and stores the rows of `source`.
 
-    `picks` is SQL over the source's columns for each canonical column, each attribute that is known from the events only, and whatever
-    else `reasons` ask about. `texts` is SQL of the text of those whose ids are made of texts: they need no pick; `maps` are further maps
-    (id, text) that are there already. Without a `catalogue`
-    the attributes are those seen in the events: a row where an item's values change, known from then on; of several values at one time
-    the smallest counts. Raises what `sift` and `gather` raise.
+    `picks` is SQL over the source's columns for each canonical column, each attribute that is
+    known from the events only, and whatever else `reasons` ask about. `texts` is SQL of the text
+    of those whose ids are made of texts: they need no pick; `maps` are further maps (id, text)
+    that are there already. Without a `catalogue` the attributes are those seen in the events: a
+    row where an item's values change, known from then on; of several values at one time the
+    smallest counts. Raises what `sift` and `gather` raise.
     """
     picks = dict(picks) | {
         column: text_id_sql(text) for column, text in texts.items() if column not in picks
     }
     progress("look", 0, 0)
-    rows = f"SELECT {', '.join(f'{sql} AS {name(column)}' for column, sql in picks.items())} FROM {source.scan}"
+    rows = (
+        f"SELECT {', '.join(f'{sql} AS {name(column)}' for column, sql in picks.items())} FROM"
+        f" {source.scan}"
+    )
     good, expected, bad = sift(engine, rows, reasons, "events: ")
     bad = ({"events: too many or too few columns": source.skipped} if source.skipped else {}) | bad
     columns = [c for c in COLUMNS if c in picks]
@@ -83,7 +92,8 @@ def write(
     for column, text in texts.items():
         distinct = f"SELECT DISTINCT {text} AS text FROM {source.scan}"
         all_maps[column] = (
-            f"SELECT {text_id_sql('text')} AS id, text FROM ({distinct}) AS t WHERE text IS NOT NULL"
+            f"SELECT {text_id_sql('text')} AS id, text FROM ({distinct}) AS t WHERE text IS NOT"
+            " NULL"
         )
     return gather(
         out,
@@ -107,14 +117,25 @@ def write(
 
 
 def _seen(good: str, attributes: Sequence[str]) -> str:
-    """SQL: an item's attributes from the time on at which an event showed them, where they differ from what was shown before."""
+    """SQL: an item's attributes from the time on at which an event showed them, where they differ
+    from what was shown before.
+    """
     values = ", ".join(map(name, attributes))
     ties = ", ".join(f"{name(a)} NULLS LAST" for a in attributes)
     some = " OR ".join(f"{name(a)} IS NOT NULL" for a in attributes)
     turn = f"ROW_NUMBER() OVER (PARTITION BY item, {name('time')} ORDER BY {ties}) AS turn"
-    rows = f"SELECT item, {name('time')} AS known_from, {values}, {turn} FROM ({good}) AS g WHERE item IS NOT NULL AND ({some})"
+    rows = (
+        f"SELECT item, {name('time')} AS known_from, {values}, {turn} FROM ({good}) AS g WHERE"
+        f" item IS NOT NULL AND ({some})"
+    )
     by = "OVER (PARTITION BY item ORDER BY known_from)"
     last = ", ".join(f"LAG({name(a)}) {by} AS {name(f'last {a}')}" for a in attributes)
-    before = f"SELECT item, known_from, {values}, LAG(known_from) {by} AS earlier, {last} FROM ({rows}) AS r WHERE turn = 1"
+    before = (
+        f"SELECT item, known_from, {values}, LAG(known_from) {by} AS earlier, {last} FROM ({rows})"
+        " AS r WHERE turn = 1"
+    )
     differs = " OR ".join(f"{name(a)} IS DISTINCT FROM {name(f'last {a}')}" for a in attributes)
-    return f"SELECT item, known_from, {values} FROM ({before}) AS b WHERE earlier IS NULL OR {differs}"
+    return (
+        f"SELECT item, known_from, {values} FROM ({before}) AS b WHERE earlier IS NULL OR"
+        f" {differs}"
+    )

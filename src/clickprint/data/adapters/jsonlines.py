@@ -1,4 +1,6 @@
-"""JSON lines as something to select from: line by line, so that one broken line is one counted line, in bounded memory."""
+"""JSON lines as something to select from: line by line, so that one broken line is one counted
+line, in bounded memory.
+"""
 
 import ast
 import json
@@ -30,10 +32,12 @@ def objects(
     *,
     loose: bool = False,
 ) -> tuple[str, dict[str, int]]:
-    """SQL (`line`, ROW) of the lines that are one JSON object each, and the others counted by reason; empty lines are none.
+    """SQL (`line`, ROW) of the lines that are one JSON object each, and the others counted by
+    reason; empty lines are none.
 
-    The lines go to the Parquet file `target`, in blocks of a few MB; .gz, .bz2 and .zst are unpacked. `loose`: a line that starts with
-    `{'` is the text of a Python dict, as metadata of 2014 has them. Raises DataError with each file that is missing, empty or damaged.
+    The lines go to the Parquet file `target`, in blocks of a few MB; .gz, .bz2 and .zst are
+    unpacked. `loose`: a line that starts with `{'` is the text of a Python dict, as metadata of
+    2014 has them. Raises DataError with each file that is missing, empty or damaged.
     """
     faults = [f"{p.name}: {fault}" for p in paths if (fault := _fault(p))]
     refuse(where, faults)
@@ -54,7 +58,8 @@ def objects(
             except FaultsOfArrow as fault:
                 said = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
                 faults.append(
-                    f"{path.name}: cannot be unpacked to its end ({said}); copy or download it again"
+                    f"{path.name}: cannot be unpacked to its end ({said}); copy or download it"
+                    " again"
                 )
     refuse(where, faults)
     kind = json_kind_sql("line")
@@ -68,12 +73,17 @@ def objects(
 
 
 def fields(rows: str, keys: Sequence[str]) -> str:
-    """SQL: of each line of `objects` the values of these keys (of one that stands twice the first), and ROW.
+    """SQL: of each line of `objects` the values of these keys (of one that stands twice the
+    first), and ROW.
 
-    A column `key` holds the text of a value, that of a list or object as JSON; `key sort` what sort of value it is, in the engine's words.
-    Both are null where the key is missing; of a JSON null the sort is the text NULL.
+    A column `key` holds the text of a value, that of a list or object as JSON; `key sort` what
+    sort of value it is, in the engine's words. Both are null where the key is missing; of a JSON
+    null the sort is the text NULL.
     """
-    both = f"SELECT {name(ROW)}, {json_texts_sql('line', keys)} AS v, {json_kinds_sql('line', keys)} AS s FROM ({rows}) AS o"
+    both = (
+        f"SELECT {name(ROW)}, {json_texts_sql('line', keys)} AS v, {json_kinds_sql('line', keys)}"
+        f" AS s FROM ({rows}) AS o"
+    )
     picks = ", ".join(
         f"v[{n}] AS {name(k)}, s[{n}] AS {name(f'{k} sort')}" for n, k in enumerate(keys, 1)
     )
@@ -97,7 +107,9 @@ def _fault(path: Path) -> str:
 
 
 def _lines(path: Path, bad: dict[str, int]) -> Iterator[list[bytes]]:
-    """A block's whole lines, without the empty ones; what is longer than LONGEST is counted and never held."""
+    """A block's whole lines, without the empty ones; what is longer than LONGEST is counted and
+    never held.
+    """
     rest, skipping, first = b"", False, True
     with pa.input_stream(str(path), compression="detect") as file:
         while raw := file.read(BLOCK):
@@ -140,9 +152,11 @@ def _is_text(line: bytes) -> bool:
 
 
 def _strict(line: bytes) -> bytes:
-    """A Python dict's text as JSON; the line itself where it is none, so that it is counted as no JSON.
+    """A Python dict's text as JSON; the line itself where it is none, so that it is counted as no
+    JSON.
 
-    No library reads this form, so each line goes through Python's own parser of literals, which runs nothing.
+    No library reads this form, so each line goes through Python's own parser of literals, which
+    runs nothing.
     """
     try:
         return json.dumps(ast.literal_eval(line.strip().decode()), allow_nan=False).encode()

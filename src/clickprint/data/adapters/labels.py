@@ -1,4 +1,7 @@
-"""The challenge's .npy files. Some were saved with dtype object, that is, as a pickle; they are read without running it."""
+"""The challenge's .npy files.
+
+Some were saved with dtype object, that is, as a pickle; they are read without running it.
+"""
 
 import io
 import pickle
@@ -17,17 +20,20 @@ LARGEST_FILE = 256 << 20
 
 
 def integers(path: Path) -> Int64[np.ndarray, "T"]:
-    """A one-dimensional .npy of whole numbers within int64, of any whole dtype or of dtype object. Raises DataError."""
+    """A one-dimensional .npy of whole numbers within int64, of any whole dtype or of dtype object.
+
+    Raises DataError.
+    """
     found = _array(path)
     if found.dtype.kind == "O":
         found = _of_objects(path, found, int)
     if found.dtype.kind == "u" and found.size and found.max() > np.iinfo(np.int64).max:
-        raise DataError(str(path), [f"found {found.max()}, which does not fit in int64"])
+        raise DataError(path, f"found {found.max()}, which does not fit in int64")
     if found.dtype.kind not in "iu":
-        raise DataError(str(path), [f"found dtype {found.dtype}, expected whole numbers"])
+        raise DataError(path, f"found dtype {found.dtype}, expected whole numbers")
     found = found.astype(np.int64)
     if (found == NONE).any():
-        raise DataError(str(path), [f"found {NONE}, which stands for no id"])
+        raise DataError(path, f"found {NONE}, which stands for no id")
     return found
 
 
@@ -37,20 +43,20 @@ def floats(path: Path) -> Float64[np.ndarray, "T"]:
     if found.dtype.kind == "O":
         found = _of_objects(path, found, float)
     if found.dtype.kind not in "iuf":
-        raise DataError(str(path), [f"found dtype {found.dtype}, expected numbers"])
+        raise DataError(path, f"found dtype {found.dtype}, expected numbers")
     found = found.astype(np.float64)
     if not np.isfinite(found).all():
         raise DataError(
-            str(path), [f"found {(~np.isfinite(found)).sum()} values that are NaN or infinite"]
+            path, f"found {(~np.isfinite(found)).sum()} values that are NaN or infinite"
         )
     return found
 
 
 def _array(path: Path) -> np.ndarray:
     if not path.is_file():
-        raise DataError(str(path), ["not found"])
+        raise DataError(path, "not found")
     if not path.stat().st_size:
-        raise DataError(str(path), ["the file is empty"])
+        raise DataError(path, "the file is empty")
     try:
         with path.open("rb") as file:
             version = np.lib.format.read_magic(file)
@@ -64,9 +70,9 @@ def _array(path: Path) -> np.ndarray:
                 return _unpickled(path, file, shape)
         found = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as fault:
-        raise DataError(str(path), [f"not a numpy array ({str(fault).splitlines()[0]})"]) from None
+        raise DataError(path, f"not a numpy array ({str(fault).splitlines()[0]})") from None
     if found.ndim != 1:
-        raise DataError(str(path), [f"found {found.ndim} dimensions, expected 1"])
+        raise DataError(path, f"found {found.ndim} dimensions, expected 1")
     return found
 
 
@@ -113,7 +119,8 @@ _NAMES: dict[str, Callable[..., Any]] = {
 _MODULES = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray")
 
 
-# What the pickles of arrays of numbers are made of (protocols 2 to 5); none of these runs anything by itself but REDUCE.
+# What the pickles of arrays of numbers are made of (protocols 2 to 5); none of these runs anything
+# by itself but REDUCE.
 _OPCODES = """
 PROTO FRAME STOP MARK GLOBAL STACK_GLOBAL REDUCE BUILD NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT
 BINUNICODE SHORT_BINUNICODE SHORT_BINBYTES BINBYTES EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST APPEND APPENDS
@@ -124,14 +131,15 @@ MEMOIZE BINPUT LONG_BINPUT BINGET LONG_BINGET
 class _Reader(pickle._Unpickler):
     """Reads a pickle of an array of numbers, and nothing else.
 
-    Every name that the pickle can call is one of ours above, which keep what they are given; numpy never sees its bytes. The pure
-    Python reader is used because the C one allocates whatever memory index a file claims.
+    Every name that the pickle can call is one of ours above, which keep what they are given; numpy
+    never sees its bytes. The pure Python reader is used because the C one allocates whatever
+    memory index a file claims.
     """
 
     dispatch = {
         getattr(pickle, o)[0]: pickle._Unpickler.dispatch[getattr(pickle, o)[0]]
         for o in _OPCODES.split()
-    }  # noqa: RUF012
+    }
 
     def find_class(self, module: str, name: str) -> Callable[..., Any]:
         if module in _MODULES and name in _NAMES:
@@ -151,17 +159,15 @@ def _unpickled(path: Path, file: io.BufferedReader, shape: tuple[int, ...]) -> n
     """The array of objects after a .npy header, or DataError."""
     if path.stat().st_size > LARGEST_FILE:
         raise DataError(
-            str(path),
-            [
-                f"a pickled array of {path.stat().st_size} bytes; expected at most {LARGEST_FILE}, or a plain int64 array"
-            ],
+            path,
+            f"a pickled array of {path.stat().st_size} bytes; expected at most {LARGEST_FILE}, or"
+            " a plain int64 array",
         )
     try:
         found = _Reader(io.BytesIO(file.read())).load()
     except pickle.UnpicklingError as fault:
         raise DataError(
-            str(path),
-            [f"a pickle that is more than an array of numbers ({fault}); it was not run"],
+            path, f"a pickle that is more than an array of numbers ({fault}); it was not run"
         ) from None
     except (
         AttributeError,
@@ -172,17 +178,16 @@ def _unpickled(path: Path, file: io.BufferedReader, shape: tuple[int, ...]) -> n
         ArithmeticError,
         struct.error,
     ) as fault:
-        # What a damaged pickle, or an operation not listed above, makes Python's own reader stumble over.
-        raise DataError(
-            str(path), [f"a damaged pickle ({type(fault).__name__}: {fault})"]
-        ) from None
+        # What a damaged pickle, or an operation not listed above, makes Python's own reader
+        # stumble over.
+        raise DataError(path, f"a damaged pickle ({type(fault).__name__}: {fault})") from None
     values = (
         found.state[4]
         if isinstance(found, _Array) and isinstance(found.state, tuple) and len(found.state) == 5
         else None
     )
     if not isinstance(values, list) or len(shape) != 1 or len(values) != shape[0]:
-        raise DataError(str(path), ["a pickle that is not a one-dimensional array of numbers"])
+        raise DataError(path, "a pickle that is not a one-dimensional array of numbers")
     array = np.empty(len(values), object)
     array[:] = values
     return array
@@ -195,12 +200,11 @@ def _of_objects(path: Path, found: np.ndarray, kind: type) -> np.ndarray:
     )
     if strange:
         raise DataError(
-            str(path),
-            [
-                f"found values of type {', '.join(strange)}, expected {'whole numbers' if kind is int else 'numbers'}"
-            ],
+            path,
+            f"found values of type {', '.join(strange)}, expected"
+            f" {'whole numbers' if kind is int else 'numbers'}",
         )
     try:
         return np.array(found.tolist(), np.int64 if kind is int else np.float64)
     except OverflowError:
-        raise DataError(str(path), ["found a whole number that does not fit in int64"]) from None
+        raise DataError(path, "found a whole number that does not fit in int64") from None

@@ -1,4 +1,6 @@
-"""The mapping file of the table reader: which column is what. docs/datasets.md explains it by example."""
+"""The mapping file of the table reader: which column is what. docs/datasets.md explains it by
+example.
+"""
 
 import codecs
 import os
@@ -23,7 +25,11 @@ ROLES = ", ".join(r.value for r in Role)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Files:
-    """Files of one kind; `header` names the columns of a CSV that has no header line, `missing` the texts of a CSV that stand for none."""
+    """Files of one kind.
+
+    `header` names the columns of a CSV that has no header line, `missing` the texts of a CSV that
+    stand for none.
+    """
 
     paths: tuple[Path, ...]
     format: Literal["csv", "parquet"]
@@ -43,7 +49,11 @@ class Id:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """A column of times: `iso`, a unit since 1970, `order` (a position) or a strptime format; without a column, the order of the rows."""
+    """A column of times:
+
+    `iso`, a unit since 1970, `order` (a position) or a strptime format; without a column, the
+    order of the rows.
+    """
 
     column: str
     form: str = "iso"
@@ -66,8 +76,11 @@ class Kinds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventTable:
-    """Files of events that have the same columns; `key` is where the mapping tells of them (`events`, `events[1]`), `name` what counts of
-    rejected rows call them."""
+    """Files of events that have the same columns.
+
+    `key` is where the mapping tells of them (`events`, `events[1]`), `name` what counts of
+    rejected rows call them.
+    """
 
     key: str
     name: str
@@ -90,7 +103,10 @@ class Items:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableMapping:
-    """A whole mapping file. `kinds` are those of all tables in funnel order, which breaks ties in time."""
+    """A whole mapping file.
+
+    `kinds` are those of all tables in funnel order, which breaks ties in time.
+    """
 
     where: Path
     name: str
@@ -111,7 +127,10 @@ class TableMapping:
 
 
 def load(path: Path) -> TableMapping:
-    """The mapping in a TOML file. Raises one ConfigError with every fault, each with the path of its key."""
+    """The mapping in a TOML file.
+
+    Raises one ConfigError with every fault, each with the path of its key.
+    """
     path = Path(path)
     try:
         raw = tomllib.loads(path.read_text("utf-8"))
@@ -125,7 +144,9 @@ def load(path: Path) -> TableMapping:
 
 
 def parse(raw: Mapping[str, Any], where: Path) -> TableMapping:
-    """The mapping in a table of keys as a TOML file has them; `where` names it in messages, and relative paths start at its folder.
+    """The mapping in a table of keys as a TOML file has them.
+
+    `where` names it in messages, and relative paths start at its folder.
 
     Raises one ConfigError with every fault, each with the path of its key.
     """
@@ -142,7 +163,8 @@ def parse(raw: Mapping[str, Any], where: Path) -> TableMapping:
                 r"[A-Za-z_][A-Za-z0-9_]*", name
             ):
                 form.fault(
-                    f"catalogue.attributes.{name}: this name is taken or no plain word; give it another name = {{ column = {name!r} }}"
+                    f"catalogue.attributes.{name}: this name is taken or no plain word; give it"
+                    f" another name = {{ column = {name!r} }}"
                 )
     name = form.text(raw.get("name", where.stem), "name")
     query = raw.get("query", "text")
@@ -177,7 +199,8 @@ class _Form:
         for key in raw:
             if key not in keys:
                 self.fault(
-                    f"{path + '.' if path else ''}{key}: unknown key, the known ones are {', '.join(keys)}"
+                    f"{path + '.' if path else ''}{key}: unknown key, the known ones are"
+                    f" {', '.join(keys)}"
                 )
 
     def table(self, raw: Mapping[str, Any], key: str, path: str) -> dict[str, Any]:
@@ -185,7 +208,8 @@ class _Form:
         if isinstance(found, dict):
             return found
         self.fault(
-            f"{path + '.' if path else ''}{key}: {'missing' if found is None else f'found {found!r}'}, expected a table [{key}]"
+            f"{path + '.' if path else ''}{key}:"
+            f" {'missing' if found is None else f'found {found!r}'}, expected a table [{key}]"
         )
         return {}
 
@@ -203,11 +227,13 @@ class _Form:
         for table in made[1:]:
             if (table.time.form == "order") != (made[0].time.form == "order"):
                 self.fault(
-                    f"{table.key}.time: {table.time.form}, but {made[0].time.form} in {made[0].key}; all tables have times, or none"
+                    f"{table.key}.time: {table.time.form}, but {made[0].time.form} in"
+                    f" {made[0].key}; all tables have times, or none"
                 )
         if len(made) > 1 and not all(t.time.column for t in made):
             self.fault(
-                "events.time: the rows of several tables have no common order; name a column of positions in each"
+                "events.time: the rows of several tables have no common order; name a column of"
+                " positions in each"
             )
         return made
 
@@ -242,8 +268,8 @@ class _Form:
             for kind in table.kinds.kinds:
                 if role_of.setdefault(kind.name, kind.role) != kind.role:
                     self.fault(
-                        f"{table.key}.kind: {kind.name!r} has the role {kind.role.value}, and {role_of[kind.name].value} too; "
-                        "one name has two roles"
+                        f"{table.key}.kind: {kind.name!r} has the role {kind.role.value}, and"
+                        f" {role_of[kind.name].value} too; one name has two roles"
                     )
         return tuple(
             sorted((Kind(*k) for k in role_of.items()), key=lambda k: roles.index(k.role))
@@ -270,7 +296,8 @@ class _Form:
             or not all(isinstance(p, str) and p for p in patterns)
         ):
             self.fault(
-                f"{path}.files: {'missing' if found is None else f'found {found!r}'}, expected a path or a list of paths"
+                f"{path}.files: {'missing' if found is None else f'found {found!r}'}, expected a"
+                " path or a list of paths"
             )
             return None
         paths = [p for pattern in patterns for p in self.paths(pattern, f"{path}.files")]
@@ -285,7 +312,8 @@ class _Form:
         }.get(suffix)
         if "format" not in raw and guess is None:
             self.fault(
-                f"{path}.format: missing, and the name {patterns[0]!r} does not say it; expected 'csv' or 'parquet'"
+                f"{path}.format: missing, and the name {patterns[0]!r} does not say it; expected"
+                " 'csv' or 'parquet'"
             )
         form = self.choice(raw.get("format", guess or "csv"), f"{path}.format", ("csv", "parquet"))
         if form == "parquet":
@@ -297,14 +325,16 @@ class _Form:
         )
         if len(delimiter.encode()) != 1 or delimiter in '"\n\r':
             self.fault(
-                f"{path}.delimiter: found {delimiter!r}, expected one ASCII character such as ',' ';' or '\\t'"
+                f"{path}.delimiter: found {delimiter!r}, expected one ASCII character such as ','"
+                " ';' or '\\t'"
             )
         encoding = self.text(raw.get("encoding", "utf-8"), f"{path}.encoding")
         try:
             codecs.lookup(encoding)
         except LookupError:
             self.fault(
-                f"{path}.encoding: found {encoding!r}, expected one that Python knows, such as utf-8, latin-1 or cp1252"
+                f"{path}.encoding: found {encoding!r}, expected one that Python knows, such as"
+                " utf-8, latin-1 or cp1252"
             )
         header = raw.get("header", [])
         if (
@@ -313,13 +343,15 @@ class _Form:
             or len(set(header)) < len(header)
         ):
             self.fault(
-                f"{path}.header: found {header!r}, expected the names of the columns, each once, of a file without a header line"
+                f"{path}.header: found {header!r}, expected the names of the columns, each once,"
+                " of a file without a header line"
             )
             header = []
         missing = raw.get("missing", [])
         if not isinstance(missing, list) or not all(isinstance(m, str) for m in missing):
             self.fault(
-                f"{path}.missing: found {missing!r}, expected the texts that stand for no value, such as ['NA']"
+                f"{path}.missing: found {missing!r}, expected the texts that stand for no value,"
+                " such as ['NA']"
             )
             missing = []
         return Files(
@@ -332,7 +364,9 @@ class _Form:
         )
 
     def paths(self, pattern: str, path: str) -> list[Path]:
-        """Variables are filled in, relative paths are seen from the mapping's folder, * ? [ ] and ** match in the order of names."""
+        """Variables are filled in, relative paths are seen from the mapping's folder, * ? [ ] and
+        ** match in the order of names.
+        """
 
         def value(match: re.Match[str]) -> str:
             name = match[1] or match[2]
@@ -365,7 +399,8 @@ class _Form:
             return Clock("", "order")
         if found is None:
             self.fault(
-                f"{path}: missing, expected the name of a column{', or order where there are no times' if order else ''}"
+                f"{path}: missing, expected the name of a"
+                f" column{', or order where there are no times' if order else ''}"
             )
             return Clock("?")
         if not isinstance(found, dict):
@@ -375,7 +410,8 @@ class _Form:
         forms = ("iso", *UNITS, *(("order",) if order else ()))
         if form not in forms and "%" not in form:
             self.fault(
-                f"{path}.format: found {form!r}, expected one of {', '.join(forms)}, or a strptime format such as %d/%m/%Y %H:%M"
+                f"{path}.format: found {form!r}, expected one of {', '.join(forms)}, or a strptime"
+                " format such as %d/%m/%Y %H:%M"
             )
         zone = self.text(found.get("zone", "UTC"), f"{path}.zone")
         if form in (*UNITS, "order") and "zone" in found:
@@ -385,7 +421,8 @@ class _Form:
     def kinds(self, found: object, path: str) -> Kinds:
         if found is None:
             self.fault(
-                f"{path}: missing, expected a role for all rows ({ROLES}), or a table with column and values"
+                f"{path}: missing, expected a role for all rows ({ROLES}), or a table with column"
+                " and values"
             )
             return Kinds()
         if not isinstance(found, dict) or "column" not in found:
@@ -428,11 +465,13 @@ class _Form:
             for key in (k for k in raw if k not in ("attributes",)):
                 if key in (*FILE_KEYS, "item", "known_from"):
                     self.fault(
-                        f"{path}.{key}: only a catalogue with files of its own has it; name them in {path}.files or leave it out"
+                        f"{path}.{key}: only a catalogue with files of its own has it; name them"
+                        f" in {path}.files or leave it out"
                     )
         if item is None:
             self.fault(
-                f"{path}.item: missing, expected the name of the column of items (and {'events.item' if own is None else 'no other'})"
+                f"{path}.item: missing, expected the name of the column of items (and"
+                f" {'events.item' if own is None else 'no other'})"
             )
         attributes = {}
         for name, found in self.table(raw, "attributes", path).items():

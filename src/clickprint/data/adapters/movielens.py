@@ -48,23 +48,47 @@ ATTRIBUTES = {
 CARD = Card(
     title="MovieLens 100k, 1M, 10M, 20M, 25M, 32M: ratings of films (GroupLens)",
     files={
-        "u.data, u.item": "100k: user, item, rating, seconds, by tabs; item|title|…|19 flags of genres, latin-1",
-        "ratings.dat, movies.dat": "1M (latin-1), 10M (UTF-8): user::item::rating::seconds; item::title::genre|genre",
-        "ratings.csv, movies.csv": "20M, 25M, 32M: userId,movieId,rating,timestamp; movieId,title,genres",
+        "u.data, u.item": (
+            "100k: user, item, rating, seconds, by tabs; item|title|…|19 flags of genres, latin-1"
+        ),
+        "ratings.dat, movies.dat": (
+            "1M (latin-1), 10M (UTF-8): user::item::rating::seconds; item::title::genre|genre"
+        ),
+        "ratings.csv, movies.csv": (
+            "20M, 25M, 32M: userId,movieId,rating,timestamp; movieId,title,genres"
+        ),
     },
     licence="GroupLens: research; not to be passed on or sold without permission",
     where="https://grouplens.org/datasets/movielens/",
     dropped=(
-        "rows without a user, a film or a readable time; ids that are no whole numbers within int64",
+        (
+            "rows without a user, a film or a readable time; ids that are no whole numbers within"
+            " int64"
+        ),
         "ratings other than 1 to 5 (10M and the CSVs: 0.5 to 5 in halves)",
-        "lines with too many or too few columns; lines of the films' file without a whole number and a title, or of a film named before",
+        (
+            "lines with too many or too few columns; lines of the films' file without a whole"
+            " number and a title, or of a film named before"
+        ),
     ),
     notes=(
-        "each rating is a kind of its own, `rated 1` to `rated 5`, so that none is lost; its role is like from 4 on, view below: who "
-        "rated a film low has seen it, but did not like it",
-        "ties in time are common: many films are rated within one second, and their order is not known",
-        "films have no time at which they became known, so their attributes are always known; the release year is in the title",
-        "the film's file may be missing: then nothing is known of the films. Users' ages and jobs, tags and links are left out",
+        (
+            "each rating is a kind of its own, `rated 1` to `rated 5`, so that none is lost; its"
+            " role is like from 4 on, view below: who rated a film low has seen it, but did not"
+            " like it"
+        ),
+        (
+            "ties in time are common: many films are rated within one second, and their order is"
+            " not known"
+        ),
+        (
+            "films have no time at which they became known, so their attributes are always known;"
+            " the release year is in the title"
+        ),
+        (
+            "the film's file may be missing: then nothing is known of the films. Users' ages and"
+            " jobs, tags and links are left out"
+        ),
         "a rating tells when somebody said something on the site, not when the film was watched",
     ),
 )
@@ -73,7 +97,8 @@ CARD = Card(
 def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) -> Dataset:
     """The folder (or zip) of one edition, or its file of ratings, in the canonical form at `out`.
 
-    `genres` is one category, all of a film's genres joined by |. Raises DataError with every fault of the files.
+    `genres` is one category, all of a film's genres joined by |. Raises DataError with every fault
+    of the files.
     """
     path, out = Path(path), Path(out)
     with unpacked(path, out) as place, workplace(out) as room, blaming(path):
@@ -122,13 +147,15 @@ def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) 
             texts={},
             attributes=ATTRIBUTES if films is not None else {},
             catalogue=films.drop_columns(["text"]) if films is not None else None,
-            maps={
-                "genres": films.select(["genres", "text"])
-                .rename_columns(["id", "text"])
-                .drop_null()
-            }
-            if films is not None
-            else {},
+            maps=(
+                {
+                    "genres": (
+                        films.select(["genres", "text"]).rename_columns(["id", "text"]).drop_null()
+                    )
+                }
+                if films is not None
+                else {}
+            ),
             rejected=bad,
             where=path,
             progress=progress,
@@ -143,10 +170,12 @@ def _kinds(halves: bool) -> tuple[list[Kind], dict[str, int]]:
 
 
 def _films(folder: Path, where: Path) -> tuple[pa.Table | None, dict[str, int]]:
-    """The films' file beside the ratings: item, title, year, genres (an id) and their text; and its lines that cannot be used, counted.
+    """The films' file beside the ratings: item, title, year, genres (an id) and their text; and
+    its lines that cannot be used, counted.
 
-    None where there is no such file. A file of films is small (90,000 lines): it is read line by line, as none of its forms is a CSV
-    that a library reads (`::`, flags). Raises DataError where it cannot be read.
+    None where there is no such file. A file of films is small (90,000 lines): it is read line by
+    line, as none of its forms is a CSV that a library reads (`::`, flags). Raises DataError where
+    it cannot be read.
     """
     path = next(
         (
@@ -159,7 +188,7 @@ def _films(folder: Path, where: Path) -> tuple[pa.Table | None, dict[str, int]]:
     if path is None:
         return None, {}
     if not path.stat().st_size:
-        raise DataError(str(where), [f"{path.name}: the file is empty"])
+        raise DataError(where, f"{path.name}: the file is empty")
     films: dict[int, tuple[str, str]] = {}
     bad = twice = 0
     try:
@@ -171,7 +200,7 @@ def _films(folder: Path, where: Path) -> tuple[pa.Table | None, dict[str, int]]:
             else:
                 films[int(item)] = (title, genres)
     except (OSError, csv.Error, UnicodeDecodeError) as fault:
-        raise DataError(str(where), [f"{path.name}: cannot be read ({fault})"]) from None
+        raise DataError(where, f"{path.name}: cannot be read ({fault})") from None
     titles, genres_ = [t for t, _ in films.values()], [g or None for _, g in films.values()]
     years = [re.search(r"[(](\d{4})[)]\s*$", t) for t in titles]
     ids = dict(

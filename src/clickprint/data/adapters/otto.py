@@ -1,4 +1,6 @@
-"""OTTO: five weeks of 14.6 million sessions of a German shop, clicks, baskets and orders (RecSys challenge on Kaggle, 2022)."""
+"""OTTO: five weeks of 14.6 million sessions of a German shop, clicks, baskets and orders (RecSys
+challenge on Kaggle, 2022).
+"""
 
 from pathlib import Path
 
@@ -19,23 +21,43 @@ KINDS = (Kind("clicks", Role.CLICK), Kind("carts", Role.CART), Kind("orders", Ro
 COLUMNS = ("aid", "ts", "type")
 SECONDS = 100_000_000_000  # times below are seconds: as milliseconds they would be of 1973
 CARD = Card(
-    title="OTTO: 12.9 million sessions of four weeks with 220 million clicks, baskets and orders, and a test week, 2022",
+    title=(
+        "OTTO: 12.9 million sessions of four weeks with 220 million clicks, baskets and orders,"
+        " and a test week, 2022"
+    ),
     files={
-        "otto-recsys-train.jsonl": 'or train.jsonl; a line is {"session": 1, "events": [{"aid": 2, "ts": 3, "type": "clicks"}]}, '
-        "ts in milliseconds, type one of clicks, carts, orders; also .gz",
-        "otto-recsys-test.jsonl": "or test.jsonl: the same of the week after; read with the option test",
-        "train.parquet, test.parquet": "as Kaggle's notebooks share them: session, aid, ts (seconds or milliseconds), type (a name, or "
-        "0, 1, 2); also several in a folder train_parquet or test_parquet",
+        "otto-recsys-train.jsonl": (
+            'or train.jsonl; a line is {"session": 1, "events": [{"aid": 2, "ts": 3, "type":'
+            ' "clicks"}]}, ts in milliseconds, type one of clicks, carts, orders; also .gz'
+        ),
+        "otto-recsys-test.jsonl": (
+            "or test.jsonl: the same of the week after; read with the option test"
+        ),
+        "train.parquet, test.parquet": (
+            "as Kaggle's notebooks share them: session, aid, ts (seconds or milliseconds), type (a"
+            " name, or 0, 1, 2); also several in a folder train_parquet or test_parquet"
+        ),
     },
     licence="CC BY 4.0 (OTTO)",
-    where="https://www.kaggle.com/datasets/otto/recsys-dataset (https://github.com/otto-de/recsys-dataset)",
+    where=(
+        "https://www.kaggle.com/datasets/otto/recsys-dataset"
+        " (https://github.com/otto-de/recsys-dataset)"
+    ),
     dropped=(
-        "lines that are no JSON object, not UTF-8 or longer than 16 MiB; lines without a list of events, or with an empty one",
-        "events without an item, a readable time or a known type; ids that are no whole numbers within int64",
+        (
+            "lines that are no JSON object, not UTF-8 or longer than 16 MiB; lines without a list"
+            " of events, or with an empty one"
+        ),
+        (
+            "events without an item, a readable time or a known type; ids that are no whole"
+            " numbers within int64"
+        ),
     ),
     notes=(
-        "a session is all that a user did in the weeks of its file, so user = session, and session says nothing more; "
-        "sessions of the test file are other users",
+        (
+            "a session is all that a user did in the weeks of its file, so user = session, and"
+            " session says nothing more; sessions of the test file are other users"
+        ),
         "there is no catalogue and there are no prices",
         "Kaggle's test file is cut: what came after a random moment is what was to be predicted",
         "of a key that stands twice in an object the first one counts",
@@ -46,7 +68,8 @@ CARD = Card(
 def read(
     path: Path, out: Path, *, test: bool = False, engine: Engine, progress: Progress = silent
 ) -> Dataset:
-    """The training sessions (a file, the folder or zip that holds it) in the canonical form at `out`; `test` reads the test file's too.
+    """The training sessions (a file, the folder or zip that holds it) in the canonical form at
+    `out`; `test` reads the test file's too.
 
     Raises DataError with every fault of every file, and where no event can be used.
     """

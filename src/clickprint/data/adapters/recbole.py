@@ -1,4 +1,7 @@
-"""RecBole's atomic files: tab-separated, the type of each field in the header. Source: recbole.io, "Atomic Files"."""
+"""RecBole's atomic files: tab-separated, the type of each field in the header.
+
+Source: recbole.io, "Atomic Files".
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,7 +33,8 @@ from clickprint.data.engine import Engine
 PACKAGE = "recbole==1.2.1"
 PARTS = ("train", "valid", "test")
 TYPES = ("token", "token_seq", "float", "float_seq")
-# Names of fields that say what kind of event a row is, and of lists of tokens that are one category.
+# Names of fields that say what kind of event a row is, and of lists of tokens that are one
+# category.
 KIND, LISTS = "event", ("class", "categories", "genre", "genres")
 MOST = 100  # kinds of event; a field with more values is no kind
 # What an export of ours, and many logs, call their kinds.
@@ -59,26 +63,49 @@ KINDS_OF = {
 CARD = Card(
     title="RecBole's atomic files, such as its own ml-100k",
     files={
-        "NAME.inter": "a header such as user_id:token, item_id:token, rating:float, timestamp:float, by tabs; a row is an event",
-        "NAME.train.inter, NAME.valid.inter, NAME.test.inter": "instead, where somebody has split it",
+        "NAME.inter": (
+            "a header such as user_id:token, item_id:token, rating:float, timestamp:float, by"
+            " tabs; a row is an event"
+        ),
+        "NAME.train.inter, NAME.valid.inter, NAME.test.inter": (
+            "instead, where somebody has split it"
+        ),
         "NAME.item": "may be missing: item_id:token, then attributes",
     },
     licence="that of the log; ml-100k is GroupLens's: research",
-    where=f"clickprint fetch recbole DIR (ml-100k, in the package {PACKAGE}); https://recbole.io/dataset_list.html has dozens",
+    where=(
+        f"clickprint fetch recbole DIR (ml-100k, in the package {PACKAGE});"
+        " https://recbole.io/dataset_list.html has dozens"
+    ),
     dropped=(
         "rows without a user, an item or a readable time; lines with too many or too few columns",
         "rows of items without an item",
     ),
     notes=(
-        "the field event says the kind of a row, where there is one (the option kind names another); its role is that of its name (view, "
-        "cart, buy, purchase …), other for an unknown one; without it every row is an interaction with the role that the option role says, "
-        "buy, as RecBole takes every row for a positive one",
-        "ratings are left out, as RecBole does unless its threshold is set; the reader movielens keeps those of MovieLens",
-        "timestamp is in seconds (the option unit: milliseconds, microseconds or order, for places in a sequence); without such a field "
-        "the order of the rows counts, and whatever needs a clock refuses the log",
-        "session_id, scenario, price and quantity are read where they are; other fields of events are left out",
-        "of an item a token is a category, a float a number, a token_seq a text (class, categories, genre, genres: one category); a "
-        "float_seq is left out. Items have no time at which they became known: always known",
+        (
+            "the field event says the kind of a row, where there is one (the option kind names"
+            " another); its role is that of its name (view, cart, buy, purchase …), other for an"
+            " unknown one; without it every row is an interaction with the role that the option"
+            " role says, buy, as RecBole takes every row for a positive one"
+        ),
+        (
+            "ratings are left out, as RecBole does unless its threshold is set; the reader"
+            " movielens keeps those of MovieLens"
+        ),
+        (
+            "timestamp is in seconds (the option unit: milliseconds, microseconds or order, for"
+            " places in a sequence); without such a field the order of the rows counts, and"
+            " whatever needs a clock refuses the log"
+        ),
+        (
+            "session_id, scenario, price and quantity are read where they are; other fields of"
+            " events are left out"
+        ),
+        (
+            "of an item a token is a category, a float a number, a token_seq a text (class,"
+            " categories, genre, genres: one category); a float_seq is left out. Items have no"
+            " time at which they became known: always known"
+        ),
         "NAME.user, NAME.kg, NAME.link and NAME.net are left out: users have no attributes here",
         "the parts of a split are read as one log; the option parts names some of them",
     ),
@@ -99,10 +126,11 @@ def read(
     engine: Engine,
     progress: Progress = silent,
 ) -> Dataset:
-    """The folder (or zip) of one log, or its NAME.inter, in the canonical form at `out`; the dataset is called NAME.
+    """The folder (or zip) of one log, or its NAME.inter, in the canonical form at `out`; the
+    dataset is called NAME.
 
-    `user`, `item`, `time` and `kind` name the fields, without their types. Raises ConfigError for an option that is none, DataError with
-    every fault of the files.
+    `user`, `item`, `time` and `kind` name the fields, without their types. Raises ConfigError for
+    an option that is none, DataError with every fault of the files.
     """
     folder, out = Path(folder), Path(out)
     _check(unit, role, parts)
@@ -118,7 +146,8 @@ def read(
         refuse(folder, faults)
         events, same = fields[0], set(fields[0])
         faults += [
-            f"{p.name}: the fields {', '.join(map(str, f))}, but {', '.join(events)} in {inters[0].name}"
+            f"{p.name}: the fields {', '.join(map(str, f))}, but {', '.join(events)} in"
+            f" {inters[0].name}"
             for p, f in zip(inters[1:], fields[1:], strict=False)
             if set(f) != same
         ]
@@ -173,9 +202,11 @@ def read(
                 name=called,
                 query="text",
                 tables=(table,),
-                kinds=tuple(sorted(kinds.values(), key=lambda k: order.index(k.role)))
-                if kinds
-                else (one,),
+                kinds=(
+                    tuple(sorted(kinds.values(), key=lambda k: order.index(k.role)))
+                    if kinds
+                    else (one,)
+                ),
                 items=catalogue,
             ),
             out,
@@ -186,8 +217,10 @@ def read(
 
 
 def fetch(folder: Path) -> Path:
-    """Brings RecBole's own ml-100k to `folder` with pip (2 MB, nothing is installed or run), whole or not at all; where it is, nothing is
-    done. Raises ConfigError, with what to do, when pip cannot."""
+    """Brings RecBole's own ml-100k to `folder` with pip (2 MB, nothing is installed or run), whole
+    or not at all; where it is, nothing is done. Raises ConfigError, with what to do, when pip
+    cannot.
+    """
     files = ("ml-100k.inter", "ml-100k.item", "ml-100k.user")
     return package.fetch(
         PACKAGE, {f"recbole/dataset_example/ml-100k/{file}": file for file in files}, folder
@@ -206,11 +239,14 @@ def _check(unit: str, role: str, parts: Sequence[str]) -> None:
 
 
 def _inters(place: Path, asked: Path, parts: Sequence[str]) -> tuple[str, list[Path]]:
-    """NAME and its files of events. Raises DataError where there are none, or those of several logs."""
+    """NAME and its files of events.
+
+    Raises DataError where there are none, or those of several logs.
+    """
     if place.is_file():
         return place.name.removesuffix(".inter"), [place]
     if not place.is_dir():
-        raise DataError(str(asked), ["not found; expected a folder with NAME.inter"])
+        raise DataError(asked, "not found; expected a folder with NAME.inter")
     below = sorted(p for glob in ("*.inter", "*/*.inter") for p in place.glob(glob) if p.is_file())
     split = {p: _part(p) for p in below}
     called = sorted({(p.parent, head) for p, (head, _) in split.items()})
@@ -221,10 +257,9 @@ def _inters(place: Path, asked: Path, parts: Sequence[str]) -> tuple[str, list[P
             or "nothing"
         )
         raise DataError(
-            str(asked),
-            [
-                f"holds {said}; expected NAME.inter, or NAME.train.inter, NAME.valid.inter, NAME.test.inter of one NAME"
-            ],
+            asked,
+            f"holds {said}; expected NAME.inter, or NAME.train.inter, NAME.valid.inter,"
+            " NAME.test.inter of one NAME",
         )
     plain = [p for p, (_, part) in split.items() if not part]
     chosen = plain or [
@@ -265,7 +300,8 @@ def _fields(path: Path, faults: list[str]) -> list[str]:
     if odd:
         some = ", ".join(map(repr, odd[:5]))
         faults.append(
-            f"{path.name}: the header has {some}; expected name:type by tabs, the types being {', '.join(TYPES)}"
+            f"{path.name}: the header has {some}; expected name:type by tabs, the types being"
+            f" {', '.join(TYPES)}"
         )
     return found
 
@@ -277,15 +313,15 @@ def _kinds(
     source = open_source(engine, files, [field], target)
     given = given_sql(source, field)
     rows = engine.table(
-        f"SELECT DISTINCT {given} AS v FROM {source.scan} WHERE {given} IS NOT NULL ORDER BY v LIMIT {MOST + 1}"
+        f"SELECT DISTINCT {given} AS v FROM {source.scan} WHERE {given} IS NOT NULL ORDER BY v"
+        f" LIMIT {MOST + 1}"
     )
     values = rows.column("v").to_pylist()
     if len(values) > MOST:
         raise DataError(
-            str(where),
-            [
-                f"{field} has more than {MOST} values, so it is no kind of event; name another with the option kind"
-            ],
+            where,
+            f"{field} has more than {MOST} values, so it is no kind of event; name another with"
+            " the option kind",
         )
     return {value: Kind(value, ROLES.get(value.lower(), Role.OTHER)) for value in values}
 

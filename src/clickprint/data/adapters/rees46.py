@@ -1,4 +1,6 @@
-"""REES46's shops: five months of a cosmetics shop, or seven of a multi-category store, one CSV a month (Kaggle)."""
+"""REES46's shops: five months of a cosmetics shop, or seven of a multi-category store, one CSV a
+month (Kaggle).
+"""
 
 from collections import Counter
 from pathlib import Path
@@ -35,31 +37,52 @@ KINDS = (
     Kind("purchase", Role.BUY),
 )
 CARD = Card(
-    title="REES46: 20 million events of a cosmetics shop, 2019-10 to 2020-02; the multi-category store's files have the same columns",
+    title=(
+        "REES46: 20 million events of a cosmetics shop, 2019-10 to 2020-02; the multi-category"
+        " store's files have the same columns"
+    ),
     files={
-        "2019-Oct.csv …": ", ".join(COLUMNS)
-        + "; one file a month, as .csv, .csv.gz or together in a .zip"
+        "2019-Oct.csv …": (
+            ", ".join(COLUMNS) + "; one file a month, as .csv, .csv.gz or together in a .zip"
+        )
     },
     licence="free to use with a reference to REES46 Marketing Platform and its page on Kaggle",
-    where="https://www.kaggle.com/datasets/mkechinov/ecommerce-events-history-in-cosmetics-shop (an account is needed)",
+    where=(
+        "https://www.kaggle.com/datasets/mkechinov/ecommerce-events-history-in-cosmetics-shop (an"
+        " account is needed)"
+    ),
     dropped=(
-        "rows without a user, a product, a readable time or a known event_type; ids that are no whole numbers within int64",
-        "a price that is negative or no number: such rows are corrections, nobody looked at or bought a product for it",
+        (
+            "rows without a user, a product, a readable time or a known event_type; ids that are"
+            " no whole numbers within int64"
+        ),
+        (
+            "a price that is negative or no number: such rows are corrections, nobody looked at or"
+            " bought a product for it"
+        ),
         "lines with too many or too few columns",
     ),
     notes=(
         "times are UTC, as the source says, to the second: ties within a session are common",
-        "a purchase has no quantity; the price is that of one product, in a currency that the source does not name",
-        "category, category_code and brand are known from the first event that shows them, and change where an event shows others",
+        (
+            "a purchase has no quantity; the price is that of one product, in a currency that the"
+            " source does not name"
+        ),
+        (
+            "category, category_code and brand are known from the first event that shows them, and"
+            " change where an event shows others"
+        ),
         "rows that stand there twice are kept: `clickprint audit` counts them",
     ),
 )
 
 
 def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) -> Dataset:
-    """One month's file, or all of a folder's or zip's *.csv (else *.csv.gz), in the canonical form at `out`.
+    """One month's file, or all of a folder's or zip's *.csv (else *.csv.gz), in the canonical form
+    at `out`.
 
-    `user_session` becomes the session; it may be missing. Raises DataError with every fault of every file.
+    `user_session` becomes the session; it may be missing. Raises DataError with every fault of
+    every file.
     """
     path, out = Path(path), Path(out)
     with unpacked(path, out) as place, workplace(out) as room, blaming(path):
@@ -107,7 +130,10 @@ def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) 
 
 
 def _months(place: Path, path: Path) -> list[Path]:
-    """The one file, or those of all months in a folder; DataError for a month that is there both packed and unpacked."""
+    """The one file, or those of all months in a folder;
+
+    DataError for a month that is there both packed and unpacked.
+    """
     paths = (
         [p for glob in ("*.csv", "*.csv.gz") for p in sorted(place.glob(glob))]
         if place.is_dir()
@@ -120,7 +146,6 @@ def _months(place: Path, path: Path) -> list[Path]:
     ]
     if twice:
         raise DataError(
-            str(path),
-            [f"{month} is there twice, also as {month}.gz; leave one" for month in twice],
+            path, [f"{month} is there twice, also as {month}.gz; leave one" for month in twice]
         )
     return paths

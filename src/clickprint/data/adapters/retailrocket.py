@@ -1,4 +1,6 @@
-"""RetailRocket: four and a half months of views, carts and purchases of a shop, with the weekly history of its items' properties."""
+"""RetailRocket: four and a half months of views, carts and purchases of a shop, with the weekly
+history of its items' properties.
+"""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -34,28 +36,52 @@ TREE = ("categoryid", "parentid")
 PARTS = ("item_properties_part1.csv", "item_properties_part2.csv")
 PRICE = "790"
 CARD = Card(
-    title="RetailRocket: 2.8 million views, carts and purchases of 1.4 million visitors, 2015-05-03 to 2015-09-18",
+    title=(
+        "RetailRocket: 2.8 million views, carts and purchases of 1.4 million visitors, 2015-05-03"
+        " to 2015-09-18"
+    ),
     files={
         "events.csv": ", ".join(EVENTS),
         " and ".join(PARTS): ", ".join(PROPERTIES),
         "category_tree.csv": ", ".join(TREE),
-        "or a file.parquet": "user, item, event (view, cart, buy), ts (seconds): a sample of the same log, without properties",
+        "or a file.parquet": (
+            "user, item, event (view, cart, buy), ts (seconds): a sample of the same log, without"
+            " properties"
+        ),
     },
     licence="CC BY-NC-SA 4.0 (Retailrocket)",
     where="https://www.kaggle.com/datasets/retailrocket/ecommerce-dataset (unpack it)",
     dropped=(
-        "event rows without a visitor, an item, a readable time or one of the three events; ids that are no whole numbers",
-        "property rows without an item or a readable time, or whose value is no number where it must be one",
+        (
+            "event rows without a visitor, an item, a readable time or one of the three events;"
+            " ids that are no whole numbers"
+        ),
+        (
+            "property rows without an item or a readable time, or whose value is no number where"
+            " it must be one"
+        ),
         f"all properties but categoryid, available and {PRICE}: their names and values are hashed",
         "rows of the category tree without a category",
     ),
     notes=(
-        "times are milliseconds since 1970 UTC; transactionid is the session of a purchase, other events have none",
-        "a row of the catalogue holds all that was known of the item at its time: values stay until the next one (weekly snapshots); of "
-        "two values of one property at one time the smallest counts",
-        f"price is property {PRICE}: the publisher hashed its name, the field takes it for the price (the only one that every item has, "
-        "as a number that varies in time), in an unknown unit",
-        "the category tree has no times: parent_category and root_category are those of the one published tree",
+        (
+            "times are milliseconds since 1970 UTC; transactionid is the session of a purchase,"
+            " other events have none"
+        ),
+        (
+            "a row of the catalogue holds all that was known of the item at its time: values stay"
+            " until the next one (weekly snapshots); of two values of one property at one time the"
+            " smallest counts"
+        ),
+        (
+            f"price is property {PRICE}: the publisher hashed its name, the field takes it for the"
+            " price (the only one that every item has, as a number that varies in time), in an"
+            " unknown unit"
+        ),
+        (
+            "the category tree has no times: parent_category and root_category are those of the"
+            " one published tree"
+        ),
     ),
 )
 ATTRIBUTES = {
@@ -74,10 +100,12 @@ VIEW, CART, BUY = (
 def read(
     path: Path, out: Path, *, catalogue: bool = True, engine: Engine, progress: Progress = silent
 ) -> Dataset:
-    """The log in the public folder, each file plain or .gz, or in a small Parquet file, in the canonical form at `out`.
+    """The log in the public folder, each file plain or .gz, or in a small Parquet file, in the
+    canonical form at `out`.
 
-    Without `catalogue` the events alone are read and the other files may be absent. Raises DataError with every fault of every file, a
-    category with two parents and a circle in the tree among them, and where no event can be used.
+    Without `catalogue` the events alone are read and the other files may be absent. Raises
+    DataError with every fault of every file, a category with two parents and a circle in the tree
+    among them, and where no event can be used.
     """
     path, out = Path(path), Path(out)
     if path.is_file():
@@ -174,9 +202,10 @@ def _catalogue(
     whole = id_sql(source, "value", False)
     known = moment_sql(source, Clock("timestamp", "milliseconds"))
     rows = (
-        f"SELECT {id_sql(source, 'itemid', False)} AS item, {known} AS known_from, property, "
-        f"CASE WHEN property = 'categoryid' THEN {whole} END AS category, CASE WHEN property = 'available' THEN {whole} END AS available, "
-        f"CASE WHEN property = '{PRICE}' THEN {number} END AS price FROM {source.scan}"
+        f"SELECT {id_sql(source, 'itemid', False)} AS item, {known} AS known_from, property, CASE"
+        f" WHEN property = 'categoryid' THEN {whole} END AS category, CASE WHEN property ="
+        f" 'available' THEN {whole} END AS available, CASE WHEN property = '{PRICE}' THEN {number}"
+        f" END AS price FROM {source.scan}"
     )
     hashed = (
         f"property IS NULL OR property NOT IN ('categoryid', 'available', '{PRICE}')",
@@ -190,17 +219,24 @@ def _catalogue(
         engine, rows, [no_id("item"), no_time("known_from"), hashed, nothing], "item_properties: "
     )
     families, left = _tree(folder, tree, room, engine)
-    at = "SELECT item, known_from, MIN(category) AS category, MIN(available) AS available, MIN(price) AS price "
+    at = (
+        "SELECT item, known_from, MIN(category) AS category, MIN(available) AS available,"
+        " MIN(price) AS price "
+    )
     at += f"FROM ({good}) AS g GROUP BY item, known_from"
-    over = "OVER (PARTITION BY item ORDER BY known_from ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
+    over = (
+        "OVER (PARTITION BY item ORDER BY known_from ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT"
+        " ROW)"
+    )
     filled = ", ".join(
         f"LAST_VALUE({c} IGNORE NULLS) {over} AS {c}" for c in ("category", "available", "price")
     )
     kept = engine.keep(families)
     try:
         engine.write(
-            f"SELECT item, known_from, f.category, parent_category, root_category, available, price "
-            f"FROM (SELECT item, known_from, {filled} FROM ({at}) AS a) AS f LEFT JOIN {kept} AS t ON f.category = t.category",
+            "SELECT item, known_from, f.category, parent_category, root_category, available,"
+            f" price FROM (SELECT item, known_from, {filled} FROM ({at}) AS a) AS f LEFT JOIN"
+            f" {kept} AS t ON f.category = t.category",
             room / "catalogue.parquet",
         )
     finally:
@@ -212,9 +248,14 @@ def _catalogue(
 def _tree(
     folder: Path, files: Files, room: Path, engine: Engine
 ) -> tuple[pa.Table, dict[str, int]]:
-    """Each category with its parent and its root (itself, where it has no parent); rows that were left out, by reason."""
+    """Each category with its parent and its root (itself, where it has no parent); rows that were
+    left out, by reason.
+    """
     source = open_source(engine, files, TREE, room / "tree.parquet")
-    rows = f"SELECT {id_sql(source, 'categoryid', False)} AS category, {id_sql(source, 'parentid', False)} AS parent, "
+    rows = (
+        f"SELECT {id_sql(source, 'categoryid', False)} AS category,"
+        f" {id_sql(source, 'parentid', False)} AS parent, "
+    )
     rows += f"{given_sql(source, 'parentid')} AS given FROM {source.scan}"
     odd = ("given IS NOT NULL AND parent IS NULL", "a parent that is no whole number")
     good, _, rejected = sift(engine, rows, [no_id("category"), odd], "category_tree: ")
@@ -225,10 +266,9 @@ def _tree(
     if len(pairs) > len(categories):
         twice = [c for (c, _), (d, _) in pairwise(pairs) if c == d]
         raise DataError(
-            str(folder),
-            [
-                f"category_tree.csv: {len(set(twice))} categories have two parents, among them {twice[0]}"
-            ],
+            folder,
+            f"category_tree.csv: {len(set(twice))} categories have two parents, among them"
+            f" {twice[0]}",
         )
     roots = []
     for category in categories:
@@ -237,8 +277,7 @@ def _tree(
             root, steps = parents[root], steps + 1
             if steps > len(parents):
                 raise DataError(
-                    str(folder),
-                    [f"category_tree.csv: category {category} is in a circle of parents"],
+                    folder, f"category_tree.csv: category {category} is in a circle of parents"
                 )
         roots.append(root)
     columns = {

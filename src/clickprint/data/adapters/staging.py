@@ -1,4 +1,6 @@
-"""Files as they come → Parquet that the engine can scan as often as it likes: texts for a CSV, and the number of a row where asked for."""
+"""Files as they come → Parquet that the engine can scan as often as it likes: texts for a CSV, and
+the number of a row where asked for.
+"""
 
 import codecs
 import io
@@ -29,11 +31,10 @@ def header(files: Files, path: Path) -> list[str]:
         return list(arrow_schema(path).names)
     if not path.is_file():
         raise DataError(
-            str(path),
-            ["not found" if not path.exists() else "this is a folder, expected a CSV file"],
+            path, ("not found" if not path.exists() else "this is a folder, expected a CSV file")
         )
     if not path.stat().st_size:
-        raise DataError(str(path), ["the file is empty"])
+        raise DataError(path, "the file is empty")
     if files.header:
         return list(files.header)
     try:
@@ -43,7 +44,7 @@ def header(files: Files, path: Path) -> list[str]:
         ):
             return list(reader.schema.names)
     except FaultsOfArrow as fault:
-        raise DataError(str(path), [_said(fault, files)]) from None
+        raise DataError(path, _said(fault, files)) from None
 
 
 def there(path: Path) -> Path:
@@ -53,10 +54,12 @@ def there(path: Path) -> Path:
 
 
 def stage(files: Files, columns: Sequence[str], target: Path, *, sequence: str = "") -> int:
-    """Writes these columns of all files, and ROW, to one Parquet file; the number of rows that had too many or too few columns.
+    """Writes these columns of all files, and ROW, to one Parquet file; the number of rows that had
+    too many or too few columns.
 
-    A CSV's values are texts; an empty one, and what the files' `missing` names, is null. Where the Parquet column `sequence` holds
-    lists, each entry becomes a row. Holds one block in memory. Raises DataError with one fault a file.
+    A CSV's values are texts; an empty one, and what the files' `missing` names, is null. Where the
+    Parquet column `sequence` holds lists, each entry becomes a row. Holds one block in memory.
+    Raises DataError with one fault a file.
     """
     writer, start, skipped, faults = None, 0, [0], []
     try:
@@ -78,7 +81,7 @@ def stage(files: Files, columns: Sequence[str], target: Path, *, sequence: str =
         if writer is not None:
             writer.close()
     if faults:
-        raise DataError(str(files.paths[0].parent), faults)
+        raise DataError(files.paths[0].parent, faults)
     if writer is None:
         pq.write_table(
             pa.table(
@@ -137,7 +140,9 @@ def is_list(type_: pa.DataType) -> bool:
 
 @contextmanager
 def workplace(out: Path) -> Iterator[Path]:
-    """A folder beside `out` for what is only needed while reading; removed, also what a killed process left."""
+    """A folder beside `out` for what is only needed while reading; removed, also what a killed
+    process left.
+    """
     room = out.with_name(f".{out.name}.stage")
     made = [p for p in (out.parent, *out.parent.parents) if not p.exists()]
     shutil.rmtree(room, ignore_errors=True)
@@ -152,7 +157,10 @@ def workplace(out: Path) -> Iterator[Path]:
 
 
 class _Text(io.RawIOBase):
-    """The bytes of a file, unpacked (.gz, .bz2, .zst), checked and turned into UTF-8 on the way. Without its byte order mark."""
+    """The bytes of a file, unpacked (.gz, .bz2, .zst), checked and turned into UTF-8 on the way.
+
+    Without its byte order mark.
+    """
 
     def __init__(self, path: Path, encoding: str) -> None:
         self._file: IO[bytes] = pa.input_stream(str(path), compression="detect")
@@ -180,6 +188,9 @@ class _Text(io.RawIOBase):
 
 def _said(fault: Exception, files: Files) -> str:
     if isinstance(fault, UnicodeError):
-        return f"not {files.encoding} ({fault}); name the file's encoding, such as encoding = 'latin-1'"
+        return (
+            f"not {files.encoding} ({fault}); name the file's encoding, such as encoding ="
+            " 'latin-1'"
+        )
     said = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
     return f"not a whole {'CSV' if files.format == 'csv' else 'Parquet'} file ({said})"

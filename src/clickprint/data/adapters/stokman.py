@@ -1,6 +1,8 @@
-"""The Stokman shop: three weeks of what visitors did, the catalogue with its prices, and a vector of every title.
+"""The Stokman shop: three weeks of what visitors did, the catalogue with its prices, and a vector
+of every title.
 
-Source: the task "Рекомендательный ИИ для интернет-магазина" (which 25 products will be bought in the next three days).
+Source: the task "Рекомендательный ИИ для интернет-магазина" (which 25 products will be bought in
+the next three days).
 """
 
 import shutil
@@ -59,7 +61,8 @@ class Action(NamedTuple):
     needs_product: bool
 
 
-# In funnel order, which breaks ties in time. A basket page lists what is in it, which may be nothing.
+# In funnel order, which breaks ties in time. A basket page lists what is in it, which may be
+# nothing.
 ACTIONS = (
     Action(7, Kind("visit", Role.VIEW), False),
     Action(8, Kind("visitCategory", Role.VIEW), False),
@@ -82,29 +85,62 @@ ATTRIBUTES = {
     "title": AttributeKind.TEXT,
 }
 CARD = Card(
-    title="the Stokman shop: three weeks of views, baskets and orders, a catalogue with prices, vectors of the titles",
+    title=(
+        "the Stokman shop: three weeks of views, baskets and orders, a catalogue with prices,"
+        " vectors of the titles"
+    ),
     files={
-        ACTIONS_FILE: "user_id, loc_user_id, action (0 to 9), date, products (a list of product ids), pageId",
-        CATALOGUE_FILE: "add_date, shop_id, product_id, category_id, price, title (token numbers), old_price",
+        ACTIONS_FILE: (
+            "user_id, loc_user_id, action (0 to 9), date, products (a list of product ids), pageId"
+        ),
+        CATALOGUE_FILE: (
+            "add_date, shop_id, product_id, category_id, price, title (token numbers), old_price"
+        ),
         MAPPING_FILE: "product_id, vector_id",
         VECTORS_FILE: "arr_0: one row a vector_id",
     },
     licence="not public: given to those who took part in the task",
-    where="the organisers of the task; `write_stokman` in clickprint.data.synthetic.stokman makes files of the same form",
+    where=(
+        "the organisers of the task; `write_stokman` in clickprint.data.synthetic.stokman makes"
+        " files of the same form"
+    ),
     dropped=(
-        "actions without a user, with the junk user_id /*, without a readable date, an action from 0 to 9 or a whole pageId",
+        (
+            "actions without a user, with the junk user_id /*, without a readable date, an action"
+            " from 0 to 9 or a whole pageId"
+        ),
         "view, like, addB, delB and order without a product",
-        "entries of products that are empty, the junk id /* or no whole number (an entry each, its row's others stay)",
-        "catalogue rows without a product_id and an add_date, with the junk id /* or a negative price",
-        "of the catalogue's rows of one product and date all but one: exact repeats, and others (smallest shop, category, price, "
-        "old price and title stay)",
-        "of a product's vectors all but the smallest vector_id; vectors that are not in vectors.npz",
+        (
+            "entries of products that are empty, the junk id /* or no whole number (an entry each,"
+            " its row's others stay)"
+        ),
+        (
+            "catalogue rows without a product_id and an add_date, with the junk id /* or a"
+            " negative price"
+        ),
+        (
+            "of the catalogue's rows of one product and date all but one: exact repeats, and"
+            " others (smallest shop, category, price, old price and title stay)"
+        ),
+        (
+            "of a product's vectors all but the smallest vector_id; vectors that are not in"
+            " vectors.npz"
+        ),
     ),
     notes=(
         "a row with n products is n events, which the session (pageId) keeps together",
-        "an item's row is known from its add_date; events that come before it are kept (the manifest's source says how many)",
-        "links.parquet says which loc_user_id (person) a user had and from when on; item vectors are in vectors.npy",
-        "times have no zone and are taken as UTC; prices are the catalogue's, orders have none of their own",
+        (
+            "an item's row is known from its add_date; events that come before it are kept (the"
+            " manifest's source says how many)"
+        ),
+        (
+            "links.parquet says which loc_user_id (person) a user had and from when on; item"
+            " vectors are in vectors.npy"
+        ),
+        (
+            "times have no zone and are taken as UTC; prices are the catalogue's, orders have none"
+            " of their own"
+        ),
     ),
 )
 NEEDS: dict[str, dict[str, Need]] = {
@@ -164,12 +200,14 @@ class _Table:
 
 
 def read(folder: Path, out: Path, *, engine: Engine, progress: Progress = silent) -> Dataset:
-    """The four files in `folder` in the canonical form at `out`, with links.parquet and the item vectors beside it.
+    """The four files in `folder` in the canonical form at `out`, with links.parquet and the item
+    vectors beside it.
 
-    An action with n products is n events, which its session (pageId) keeps together; visits, searches, emptied baskets and basket pages
-    without products are events without item. A catalogue row is known from its add_date. links.parquet has user, person (the
-    loc_user_id) and known_from, when the two were first seen together. What is left out is counted: CARD.dropped. Raises DataError with
-    every fault of every file.
+    An action with n products is n events, which its session (pageId) keeps together; visits,
+    searches, emptied baskets and basket pages without products are events without item. A
+    catalogue row is known from its add_date. links.parquet has user, person (the loc_user_id) and
+    known_from, when the two were first seen together. What is left out is counted: CARD.dropped.
+    Raises DataError with every fault of every file.
     """
     folder = Path(folder)
     faults = (
@@ -195,7 +233,10 @@ def read(folder: Path, out: Path, *, engine: Engine, progress: Progress = silent
         about, n, junk = sift(
             engine, *_about(tables[ACTIONS_FILE], rows), f"{ACTIONS_FILE} products: "
         )
-        alone = f"SELECT time, {name('user')}, kind, CAST(NULL AS BIGINT) AS item, session FROM ({rows}) AS r WHERE entries = 0"
+        alone = (
+            f"SELECT time, {name('user')}, kind, CAST(NULL AS BIGINT) AS item, session FROM"
+            f" ({rows}) AS r WHERE entries = 0"
+        )
         progress("check catalogue", 0, 0)
         catalogue, k, odd = _catalogue(engine, tables[CATALOGUE_FILE])
         source[CATALOGUE_FILE] = f"{k + sum(odd.values())} rows"
@@ -207,8 +248,8 @@ def read(folder: Path, out: Path, *, engine: Engine, progress: Progress = silent
         }
         # Users and people are hashed once a pair, not once an action.
         people = (
-            "SELECT user_id, loc_user_id, MIN(time) AS known_from, SUM(CASE WHEN entries = 0 THEN 1 ELSE 0 END) AS alone "
-            f"FROM ({rows}) AS r GROUP BY user_id, loc_user_id"
+            "SELECT user_id, loc_user_id, MIN(time) AS known_from, SUM(CASE WHEN entries = 0 THEN"
+            f" 1 ELSE 0 END) AS alone FROM ({rows}) AS r GROUP BY user_id, loc_user_id"
         )
         with _kept(engine, people) as pairs:
             m = int(engine.one(f"SELECT COALESCE(SUM(alone), 0) FROM {pairs}")[0])
@@ -249,7 +290,7 @@ def _kept(engine: Engine, sql: str) -> Iterator[str]:
         engine.drop(kept)
 
 
-# --- looking at the files ---------------------------------------------------------------------------------------------------------
+# --- looking at the files ------------------------------------------------------------------------
 
 
 def _problems(path: Path) -> list[str]:
@@ -267,7 +308,8 @@ def _problems(path: Path) -> list[str]:
                 else f"{found.names.count(column)} columns"
             )
             faults.append(
-                f"{path.name}: {what} {column!r}, expected one; found {', '.join(found.names) or 'none'}"
+                f"{path.name}: {what} {column!r}, expected one; found"
+                f" {', '.join(found.names) or 'none'}"
             )
             continue
         type_ = found.field(column).type
@@ -294,19 +336,29 @@ def _is_list(type_: pa.DataType) -> bool:
 
 
 def _whole(value: str, type_: pa.DataType) -> str:
-    """SQL: a whole number within int64, from a number or from a text in its one spelling; null for anything else."""
+    """SQL: a whole number within int64, from a number or from a text in its one spelling; null for
+    anything else.
+    """
     if is_text(type_):
-        return f"CASE WHEN {matches_sql(value, '0|-?[1-9][0-9]{0,18}')} THEN NULLIF(TRY_CAST({value} AS BIGINT), {NONE}) END"
+        return (
+            f"CASE WHEN {matches_sql(value, '0|-?[1-9][0-9]{0,18}')} THEN NULLIF(TRY_CAST({value}"
+            f" AS BIGINT), {NONE}) END"
+        )
     if pa.types.is_floating(type_):
-        return f"CASE WHEN {value} = FLOOR({value}) AND {value} BETWEEN -{2**53} AND {2**53} THEN CAST({value} AS BIGINT) END"
+        return (
+            f"CASE WHEN {value} = FLOOR({value}) AND {value} BETWEEN -{2**53} AND {2**53} THEN"
+            f" CAST({value} AS BIGINT) END"
+        )
     return f"NULLIF(TRY_CAST({value} AS BIGINT), {NONE})"
 
 
-# --- the actions ------------------------------------------------------------------------------------------------------------------
+# --- the actions ---------------------------------------------------------------------------------
 
 
 def _actions(table: _Table) -> tuple[str, list[tuple[str, str]]]:
-    """SQL: every action with its canonical columns and its list of products, and the reasons to reject one."""
+    """SQL: every action with its canonical columns and its list of products, and the reasons to
+    reject one.
+    """
     kind = " ".join(f"WHEN {a.code} THEN {place}" for place, a in enumerate(ACTIONS))
     needy = ", ".join(str(place) for place, a in enumerate(ACTIONS) if a.needs_product)
     picks = {
@@ -352,7 +404,10 @@ def _about(table: _Table, rows: str) -> tuple[str, list[tuple[str, str]]]:
     )
     picked = ", ".join(name(c) for c in kept)
     given = "NULLIF(CAST(product AS VARCHAR), '')"
-    sql = f"SELECT {picked}, {given} AS given_item, {_whole('product', type_)} AS item FROM ({entries}) AS e"
+    sql = (
+        f"SELECT {picked}, {given} AS given_item, {_whole('product', type_)} AS item FROM"
+        f" ({entries}) AS e"
+    )
     return sql, _product_reasons("given_item")
 
 
@@ -367,7 +422,10 @@ def _product_reasons(given: str) -> list[tuple[str, str]]:
 def _maps(table: _Table, pairs: str) -> dict[str, str]:
     """SQL: the map (id, text) of user and person, where these are texts."""
     return {
-        ours: f"SELECT {table.id(theirs)} AS id, {theirs} AS text FROM {pairs} WHERE {table.given(theirs)} <> '{JUNK}'"
+        ours: (
+            f"SELECT {table.id(theirs)} AS id, {theirs} AS text FROM {pairs} WHERE"
+            f" {table.given(theirs)} <> '{JUNK}'"
+        )
         for ours, theirs in (("user", "user_id"), ("person", "loc_user_id"))
         if table.is_text(theirs)
     }
@@ -384,7 +442,7 @@ def _links(engine: Engine, table: _Table, pairs: str) -> Callable[[Path], None]:
     return write
 
 
-# --- the catalogue ----------------------------------------------------------------------------------------------------------------
+# --- the catalogue -------------------------------------------------------------------------------
 
 
 def _catalogue(engine: Engine, table: _Table) -> tuple[str, int, dict[str, int]]:
@@ -400,7 +458,10 @@ def _catalogue(engine: Engine, table: _Table) -> tuple[str, int, dict[str, int]]
         "given_shop": table.given("shop_id"),
         # What is not finite is missing, as pandas writes it.
         **{
-            c: f"CASE WHEN CAST({c} AS DOUBLE) BETWEEN -1e300 AND 1e300 THEN CAST({c} AS DOUBLE) END"
+            c: (
+                f"CASE WHEN CAST({c} AS DOUBLE) BETWEEN -1e300 AND 1e300 THEN CAST({c} AS"
+                " DOUBLE) END"
+            )
             for c in ("price", "old_price")
         },
         "title": "NULLIF(title, '')",
@@ -424,7 +485,10 @@ def _catalogue(engine: Engine, table: _Table) -> tuple[str, int, dict[str, int]]
     ties = ", ".join(
         f"{c} NULLS LAST" for c in ("shop", "category", "price", "old_price", "title")
     )
-    ranked = f"SELECT *, ROW_NUMBER() OVER (PARTITION BY item, known_from ORDER BY {ties}) AS turn FROM ({different}) AS d"
+    ranked = (
+        f"SELECT *, ROW_NUMBER() OVER (PARTITION BY item, known_from ORDER BY {ties}) AS turn FROM"
+        f" ({different}) AS d"
+    )
     once, first = engine.one(
         f"SELECT COUNT(*), COUNT(*) FILTER (WHERE turn = 1) FROM ({ranked}) AS r"
     )
@@ -440,8 +504,8 @@ def _strangers(engine: Engine, about: str, catalogue: str) -> dict[str, str]:
     """How many events are about an item that the catalogue does not know, or not yet."""
     first = f"SELECT item, MIN(known_from) AS known_from FROM ({catalogue}) AS c GROUP BY item"
     unknown, early = engine.one(
-        "SELECT COUNT(*) FILTER (WHERE f.item IS NULL), COUNT(*) FILTER (WHERE f.known_from > a.time) "
-        f"FROM ({about}) AS a LEFT JOIN ({first}) AS f ON a.item = f.item"
+        "SELECT COUNT(*) FILTER (WHERE f.item IS NULL), COUNT(*) FILTER (WHERE f.known_from >"
+        f" a.time) FROM ({about}) AS a LEFT JOIN ({first}) AS f ON a.item = f.item"
     )
     return {
         "events on a product without a catalogue row": str(unknown),
@@ -449,7 +513,7 @@ def _strangers(engine: Engine, about: str, catalogue: str) -> dict[str, str]:
     }
 
 
-# --- the vectors ------------------------------------------------------------------------------------------------------------------
+# --- the vectors ---------------------------------------------------------------------------------
 
 
 def _mapping(
@@ -457,8 +521,8 @@ def _mapping(
 ) -> tuple[Int64[np.ndarray, "V"], Int64[np.ndarray, "V"], dict[str, int]]:
     """Items, ascending, the row of vectors.npz that each has, and the rows left out by reason."""
     raw = (
-        f"SELECT {table.whole('product_id')} AS item, {table.given('product_id')} AS given_item, {table.whole('vector_id')} AS vector "
-        f"FROM {table.scan}"
+        f"SELECT {table.whole('product_id')} AS item, {table.given('product_id')} AS given_item,"
+        f" {table.whole('vector_id')} AS vector FROM {table.scan}"
     )
     outside = (
         f"vector IS NULL OR NOT vector BETWEEN 0 AND {vectors - 1}",
@@ -483,20 +547,22 @@ def _mapping(
 
 
 def _vectors_shape(path: Path) -> tuple[int, int]:
-    """Rows and width of the array, of which every byte was read. Raises DataError: no npz, a pickle, no finite float matrix."""
+    """Rows and width of the array, of which every byte was read.
+
+    Raises DataError: no npz, a pickle, no finite float matrix.
+    """
     if not path.is_file():
         raise DataError(
-            str(path),
-            ["not found" if not path.exists() else "this is a folder, expected an .npz file"],
+            path, ("not found" if not path.exists() else "this is a folder, expected an .npz file")
         )
     if not path.stat().st_size:
-        raise DataError(str(path), ["the file is empty"])
+        raise DataError(path, "the file is empty")
     try:
         with zipfile.ZipFile(path) as archive:
             names = [n.removesuffix(".npy") for n in archive.namelist()]
             if VECTORS_ARRAY not in names:
                 raise DataError(
-                    str(path), [f"no array {VECTORS_ARRAY!r}; found {', '.join(names) or 'none'}"]
+                    path, f"no array {VECTORS_ARRAY!r}; found {', '.join(names) or 'none'}"
                 )
             with archive.open(f"{VECTORS_ARRAY}.npy") as file:
                 version = np.lib.format.read_magic(file)
@@ -508,10 +574,9 @@ def _vectors_shape(path: Path) -> tuple[int, int]:
                 shape, _, dtype = header(file)
                 if dtype.kind != "f" or len(shape) != 2 or not shape[0] or not shape[1]:
                     raise DataError(
-                        str(path),
-                        [
-                            f"{VECTORS_ARRAY} holds {dtype} of shape {shape}, expected floats, one row a vector_id"
-                        ],
+                        path,
+                        f"{VECTORS_ARRAY} holds {dtype} of shape {shape}, expected floats, one row"
+                        " a vector_id",
                     )
                 left, finite = shape[0] * shape[1] * dtype.itemsize, True
                 while block := file.read(min(BLOCK * dtype.itemsize, left)):
@@ -526,20 +591,20 @@ def _vectors_shape(path: Path) -> tuple[int, int]:
                         break
     except ZipFaults as fault:
         raise DataError(
-            str(path),
-            [f"not a whole .npz file ({str(fault) or type(fault).__name__}); copy it again"],
+            path, f"not a whole .npz file ({str(fault) or type(fault).__name__}); copy it again"
         ) from None
     if left:
-        raise DataError(str(path), [f"{VECTORS_ARRAY} ends {left} bytes too early; copy it again"])
+        raise DataError(path, f"{VECTORS_ARRAY} ends {left} bytes too early; copy it again")
     if not finite:
-        raise DataError(
-            str(path), [f"{VECTORS_ARRAY} holds NaN or infinity, expected finite numbers"]
-        )
+        raise DataError(path, f"{VECTORS_ARRAY} holds NaN or infinity, expected finite numbers")
     return int(shape[0]), int(shape[1])
 
 
 def _write_vectors(source: Path, places: Int64[np.ndarray, "V"], path: Path) -> None:
-    """The rows of the array at `places` as float32; holds a block. The array is unpacked beside `path` for that time."""
+    """The rows of the array at `places` as float32; holds a block.
+
+    The array is unpacked beside `path` for that time.
+    """
     unpacked = path.with_name(f".{path.name}.unpacked")
     with (
         zipfile.ZipFile(source) as archive,

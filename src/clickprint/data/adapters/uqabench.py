@@ -1,6 +1,8 @@
-"""UQABench: click sequences of Taobao users with what is known of each item, and questions about the users.
+"""UQABench: click sequences of Taobao users with what is known of each item, and questions about
+the users.
 
-Source: arXiv 2502.19178; the loader of its repository (OpenStellarTeam/UQABench) says what the columns are.
+Source: arXiv 2502.19178; the loader of its repository (OpenStellarTeam/UQABench) says what the
+columns are.
 """
 
 import json
@@ -31,7 +33,8 @@ from clickprint.data.check import blaming, is_text, refuse
 from clickprint.data.engine import Engine, name
 from clickprint.data.store import gather
 
-# In this order: the place of a file is the scenario of its events, and the billions of its users' ids.
+# In this order: the place of a file is the scenario of its events, and the billions of its users'
+# ids.
 FILES = ("pretrain_data_train", "pretrain_data_eval", "align_data_train", "align_data_eval")
 USERS = 1_000_000_000  # ids that a file has
 ITEM = "uni_seq_item_id"
@@ -66,36 +69,63 @@ ITEMS = pa.schema(
 )
 QUESTIONS = pa.schema([("user", pa.int64()), ("question", pa.string()), ("answer", pa.string())])
 CARD = Card(
-    title="UQABench: 31 million clicks of 184,520 Taobao users as sequences, and questions about the users",
+    title=(
+        "UQABench: 31 million clicks of 184,520 Taobao users as sequences, and questions about the"
+        " users"
+    ),
     files={
-        "datas/pretrain_data_train.arrow, datas/pretrain_data_eval.arrow": f"a row is a user; lists of lists of ids: {', '.join(FEATURES)}",
-        "datas/align_data_train.arrow, datas/align_data_eval.arrow": "the same, and text: a question and its answer, as JSON chat turns",
+        "datas/pretrain_data_train.arrow, datas/pretrain_data_eval.arrow": (
+            f"a row is a user; lists of lists of ids: {', '.join(FEATURES)}"
+        ),
+        "datas/align_data_train.arrow, datas/align_data_eval.arrow": (
+            "the same, and text: a question and its answer, as JSON chat turns"
+        ),
     },
     licence="that on the page of the data: read it before use",
     where="https://www.kaggle.com/datasets/liulangmingliu/uqabench",
     dropped=(
         "sequences whose ten columns are not equally long, or in which no event has an item",
         "events without an item id (a position of its own stays empty)",
-        "texts that are no JSON list with a user's turn and then an assistant's; questions about a sequence that is left out",
+        (
+            "texts that are no JSON list with a user's turn and then an assistant's; questions"
+            " about a sequence that is left out"
+        ),
     ),
     notes=(
-        "there are no times: time is the place in the sequence, and whatever needs a clock refuses the log",
-        "there are no user ids: a user is 1,000,000,000 times the file's place (0 to 3, in the order above) plus the row; scenario is that "
-        "place, which keeps the source's own train and eval sets apart; a person who is in several files is several users",
-        "where an event has several ids of a feature the first one counts, as in the source's labels (the manifest's source counts them)",
-        "category, brand, shop, seller and the five token lists are attributes of the item as it was first seen; the manifest's source "
-        "counts the items of which another event says otherwise",
-        "questions.parquet has user, question, answer; the tokens are those of Qwen2.5's vocabulary",
+        (
+            "there are no times: time is the place in the sequence, and whatever needs a clock"
+            " refuses the log"
+        ),
+        (
+            "there are no user ids: a user is 1,000,000,000 times the file's place (0 to 3, in the"
+            " order above) plus the row; scenario is that place, which keeps the source's own"
+            " train and eval sets apart; a person who is in several files is several users"
+        ),
+        (
+            "where an event has several ids of a feature the first one counts, as in the source's"
+            " labels (the manifest's source counts them)"
+        ),
+        (
+            "category, brand, shop, seller and the five token lists are attributes of the item as"
+            " it was first seen; the manifest's source counts the items of which another event"
+            " says otherwise"
+        ),
+        (
+            "questions.parquet has user, question, answer; the tokens are those of Qwen2.5's"
+            " vocabulary"
+        ),
     ),
 )
 
 
 def read(folder: Path, out: Path, *, engine: Engine, progress: Progress = silent) -> Dataset:
-    """The four Arrow files in `folder` (or in folder/datas) as a log without times at `out`, with questions.parquet beside it.
+    """The four Arrow files in `folder` (or in folder/datas) as a log without times at `out`, with
+    questions.parquet beside it.
 
-    An event is one place of a sequence: its item is the first inner id, its time the place. Record batches are mapped, not read, and
-    looked at some hundred sequences at a time; memory also holds nine numbers an item. What is left out is counted: CARD.dropped.
-    Raises DataError with every fault of every file, also where a file is in Arrow's stream format.
+    An event is one place of a sequence: its item is the first inner id, its time the place. Record
+    batches are mapped, not read, and looked at some hundred sequences at a time; memory also holds
+    nine numbers an item. What is left out is counted: CARD.dropped. Raises DataError with every
+    fault of every file, also where a file is in Arrow's stream format.
     """
     folder = Path(folder)
     faults = (
@@ -117,7 +147,8 @@ def read(folder: Path, out: Path, *, engine: Engine, progress: Progress = silent
             kinds=(Kind("click", Role.CLICK),),
             columns=("scenario",),
             selects=[
-                f"SELECT time, {name('user')}, CAST(0 AS SMALLINT) AS kind, item, scenario FROM {events}"
+                f"SELECT time, {name('user')}, CAST(0 AS SMALLINT) AS kind, item, scenario FROM"
+                f" {events}"
             ],
             catalogue=f"SELECT * FROM {items}",
             attributes=ATTRIBUTES,
@@ -139,7 +170,7 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-# --- the files --------------------------------------------------------------------------------------------------------------------
+# --- the files -----------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -150,14 +181,13 @@ def _blamed(path: Path) -> Iterator[None]:
     except FaultsOfArrow as fault:
         if _is_stream(path):
             raise DataError(
-                str(path),
-                [
-                    "found Arrow's stream format, expected its file format; write the same batches again with pyarrow.ipc.new_file"
-                ],
+                path,
+                "found Arrow's stream format, expected its file format; write the same batches"
+                " again with pyarrow.ipc.new_file",
             ) from None
         raise DataError(
-            str(path),
-            [f"not a whole Arrow file ({str(fault).splitlines()[0]}); copy or download it again"],
+            path,
+            f"not a whole Arrow file ({str(fault).splitlines()[0]}); copy or download it again",
         ) from None
 
 
@@ -167,7 +197,10 @@ def _schema(path: Path) -> pa.Schema:
 
 
 def _pieces(path: Path, progress: Progress) -> Iterator[pa.RecordBatch]:
-    """Some rows after the other, of mapped batches. A batch has a map of its own, or all of the file would stay mapped to the end."""
+    """Some rows after the other, of mapped batches.
+
+    A batch has a map of its own, or all of the file would stay mapped to the end.
+    """
     with _blamed(path), pa.memory_map(str(path)) as mapped:
         places = pa.ipc.open_file(mapped).num_record_batches
     for place in range(places):
@@ -205,7 +238,8 @@ def _problems(path: Path) -> list[str]:
         if (times := found.names.count(column)) != 1:
             what = f"{times} columns" if times else "no column"
             faults.append(
-                f"{path.name}: {what} {column!r}, expected one; found {', '.join(found.names) or 'none'}"
+                f"{path.name}: {what} {column!r}, expected one; found"
+                f" {', '.join(found.names) or 'none'}"
             )
             continue
         type_ = found.field(column).type
@@ -225,7 +259,7 @@ def _is_id(type_: pa.DataType) -> bool:
     return pa.types.is_integer(type_) and type_ != pa.uint64()
 
 
-# --- sequences into events, some hundred at a time ----------------------------------------------------------------------------------
+# --- sequences into events, some hundred at a time -----------------------------------------------
 
 
 @dataclass(slots=True)
@@ -254,7 +288,9 @@ class _Staged:
 
 @dataclass(slots=True)
 class _Known:
-    """The items that were seen, ascending, what each attribute was at first (an id, a hash of tokens), and whether another came later."""
+    """The items that were seen, ascending, what each attribute was at first (an id, a hash of
+    tokens), and whether another came later.
+    """
 
     items: Int64[np.ndarray, "V"] = field(default_factory=lambda: np.zeros(0, np.int64))
     first: Int64[np.ndarray, "V 9"] = field(
@@ -410,7 +446,11 @@ def _questions(
     prefix: str,
     rejected: Counter[str],
 ) -> pa.Table:
-    """One question a user. The standard library's parser, text by text: Arrow's reads lines of one schema, and stops at a bad one."""
+    """One question a user.
+
+    The standard library's parser, text by text: Arrow's reads lines of one schema, and stops at a
+    bad one.
+    """
     rows: list[tuple[int, str, str]] = []
     for text, user, there in zip(texts, users, alive, strict=True):
         found = _turns(text)

@@ -1,4 +1,6 @@
-"""Yoochoose: half a year of clicks and purchases of a European shop, by session; the data of the RecSys Challenge 2015."""
+"""Yoochoose: half a year of clicks and purchases of a European shop, by session; the data of the
+RecSys Challenge 2015.
+"""
 
 from pathlib import Path
 
@@ -23,11 +25,17 @@ from clickprint.data.engine import Engine
 CLICKS, BUYS, TEST = "yoochoose-clicks.dat", "yoochoose-buys.dat", "yoochoose-test.dat"
 CLICK, BUY = Kind("click", Role.CLICK), Kind("buy", Role.BUY)
 CARD = Card(
-    title="Yoochoose: 33 million clicks and 1.2 million purchases in 9.2 million sessions of a shop, 2014 (RecSys Challenge 2015)",
+    title=(
+        "Yoochoose: 33 million clicks and 1.2 million purchases in 9.2 million sessions of a shop,"
+        " 2014 (RecSys Challenge 2015)"
+    ),
     files={
         CLICKS: "no header line: session, time (ISO 8601 with Z), item, category",
         BUYS: "no header line: session, time, item, price, quantity",
-        TEST: "as the clicks: 2.3 million sessions of the challenge's test set; read with the option test",
+        TEST: (
+            "as the clicks: 2.3 million sessions of the challenge's test set; read with the option"
+            " test"
+        ),
     },
     licence="CC BY-NC-ND 4.0 (YOOCHOOSE GmbH)",
     where="https://www.kaggle.com/datasets/chadgostopp/recsys-challenge-2015",
@@ -38,10 +46,20 @@ CARD = Card(
     ),
     notes=(
         "there are no users: a session is one, so nobody comes back, and session = user",
-        "category is where the item was clicked, so it is the event's scenario: S a special offer, 1 to 12 a category, a longer number a "
-        "brand, 0 unknown (null); the catalogue's category is that of the item's last click with a known one, known from that click on",
-        "price 0 and quantity 0 stand for unknown ones and become null; a price is of one unit, in the source's own unit",
-        "the test set has clicks of sessions whose purchases are not public: keep it out where purchases are predicted",
+        (
+            "category is where the item was clicked, so it is the event's scenario: S a special"
+            " offer, 1 to 12 a category, a longer number a brand, 0 unknown (null); the"
+            " catalogue's category is that of the item's last click with a known one, known from"
+            " that click on"
+        ),
+        (
+            "price 0 and quantity 0 stand for unknown ones and become null; a price is of one"
+            " unit, in the source's own unit"
+        ),
+        (
+            "the test set has clicks of sessions whose purchases are not public: keep it out where"
+            " purchases are predicted"
+        ),
     ),
 )
 
@@ -49,7 +67,9 @@ CARD = Card(
 def read(
     folder: Path, out: Path, *, test: bool = False, engine: Engine, progress: Progress = silent
 ) -> Dataset:
-    """The clicks and purchases, each file plain or .gz, in the canonical form at `out`; `test` reads the test set's clicks too.
+    """The clicks and purchases, each file plain or .gz, in the canonical form at `out`.
+
+    `test` reads the test set's clicks too.
 
     Raises DataError with every fault of every file, and where no row can be used.
     """

@@ -1,4 +1,6 @@
-"""Public data come as a file, a folder or a zip of either: finding the files, unpacking where it must be."""
+"""Public data come as a file, a folder or a zip of either: finding the files, unpacking where it
+must be.
+"""
 
 import zlib
 from collections.abc import Iterator, Sequence
@@ -20,7 +22,10 @@ Broken = (
 
 @contextmanager
 def unpacked(path: Path, out: Path) -> Iterator[Path]:
-    """`path`; of a .zip a folder beside `out` that holds its files, and is removed again. Raises DataError for a damaged zip."""
+    """`path`; of a .zip a folder beside `out` that holds its files, and is removed again.
+
+    Raises DataError for a damaged zip.
+    """
     if path.suffix.lower() != ".zip" or not path.is_file():
         yield path
         return
@@ -30,23 +35,26 @@ def unpacked(path: Path, out: Path) -> Iterator[Path]:
                 packed.extractall(room)
         except Broken as fault:
             raise DataError(
-                str(path), [f"not a whole zip file ({fault}); copy or download it again"]
+                path, f"not a whole zip file ({fault}); copy or download it again"
             ) from None
         yield room
 
 
 def found(path: Path, patterns: Sequence[str], asked: Path | None = None) -> list[Path]:
-    """The files of a source: `path` itself, or those of the first pattern that matches in this folder or the folders right below.
+    """The files of a source:
 
-    `asked` is what messages name (a zip rather than where it is unpacked). Raises DataError when there is none.
+    `path` itself, or those of the first pattern that matches in this folder or the folders right
+    below.
+
+    `asked` is what messages name (a zip rather than where it is unpacked). Raises DataError when
+    there is none.
     """
     where = str(asked or path)
     if path.is_file():
         return [path]
     if not path.is_dir():
         raise DataError(
-            where,
-            [f"not found; expected {' or '.join(patterns)}, a folder or a .zip that holds it"],
+            where, f"not found; expected {' or '.join(patterns)}, a folder or a .zip that holds it"
         )
     for pattern in patterns:
         for glob in (pattern, f"*/{pattern}"):
@@ -58,4 +66,4 @@ def found(path: Path, patterns: Sequence[str], asked: Path | None = None) -> lis
             if files:
                 return files
     there = ", ".join(sorted(p.name for p in path.iterdir())[:10]) or "nothing"
-    raise DataError(where, [f"holds {there}; expected {' or '.join(patterns)}"])
+    raise DataError(where, f"holds {there}; expected {' or '.join(patterns)}")

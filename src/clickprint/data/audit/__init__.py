@@ -1,4 +1,5 @@
-"""What is wrong with a log, a split or a profile: faults are counted by SQL where the data lies, and said in plain words.
+"""What is wrong with a log, a split or a profile: faults are counted by SQL where the data lies,
+and said in plain words.
 
 docs/audit.md names every finding, its rule and its thresholds.
 """

@@ -1,4 +1,6 @@
-"""Splits that another tool made, as files: the challenge's directory and RecBole's benchmark files. Unlike our own they can be wrong."""
+"""Splits that another tool made, as files: the challenge's directory and RecBole's benchmark
+files. Unlike our own they can be wrong.
+"""
 
 import re
 from collections.abc import Sequence
@@ -38,31 +40,34 @@ MILLISECONDS = (
 
 
 def open_files(folder: Path, engine: Engine, scratch: Path) -> tuple[Parts, list[Finding]]:
-    """The split that lies in a folder, and what its files alone show. `scratch` is an empty folder for what has to be converted.
+    """The split that lies in a folder, and what its files alone show.
 
-    Raises DataError where the folder holds no split, or files that cannot be read, with every fault.
+    `scratch` is an empty folder for what has to be converted.
+
+    Raises DataError where the folder holds no split, or files that cannot be read, with every
+    fault.
     """
     if not folder.is_dir():
         raise DataError(
-            str(folder),
-            [
+            folder,
+            (
                 "not found"
                 if not folder.exists()
                 else "this is a file, expected the folder of a split"
-            ],
+            ),
         )
     if (folder / "input").is_dir() or (folder / "target").is_dir():
         return _challenge(folder, engine)
     if any(RECBOLE.fullmatch(p.name) for p in folder.iterdir()):
         return _recbole(folder, engine, scratch)
     hint = (
-        "expected the challenge's directory after a split (input/, target/) or RecBole's NAME.train.inter, "
-        "NAME.valid.inter and NAME.test.inter"
+        "expected the challenge's directory after a split (input/, target/) or RecBole's"
+        " NAME.train.inter, NAME.valid.inter and NAME.test.inter"
     )
-    raise DataError(str(folder), [f"no split is here; {hint}"])
+    raise DataError(folder, f"no split is here; {hint}")
 
 
-# -- the challenge's directory ----------------------------------------------------------------------------------------------------
+# -- the challenge's directory --------------------------------------------------------------------
 
 
 def is_split(folder: Path) -> bool:
@@ -71,7 +76,10 @@ def is_split(folder: Path) -> bool:
 
 
 def labels_of(folder: Path) -> tuple[LabelList, ...]:
-    """The label files of a challenge directory, those that are there. Raises DataError with every fault."""
+    """The label files of a challenge directory, those that are there.
+
+    Raises DataError with every fault.
+    """
     found, faults = [], []
     for task, column in TASKS.items():
         values, popularity = (
@@ -93,7 +101,7 @@ def labels_of(folder: Path) -> tuple[LabelList, ...]:
             else:
                 listed = LabelList(task=task, column=column, values=integers(values))
                 if len(np.unique(listed.values)) < len(listed.values):
-                    raise DataError(str(values), ["a label is there more than once"])
+                    raise DataError(values, "a label is there more than once")
             found.append(listed)
         except DataError as fault:
             faults += [f"{Path(fault.where).name}: {p}" for p in fault.problems]
@@ -138,9 +146,9 @@ def _challenge(folder: Path, engine: Engine) -> tuple[Parts, list[Finding]]:
         buys=f"kind = {BUY}",
         bounds=bounds,
         items=log.known(None),
-        population=None
-        if lists["relevant_clients"] is None
-        else np.unique(lists["relevant_clients"]),
+        population=(
+            None if lists["relevant_clients"] is None else np.unique(lists["relevant_clients"])
+        ),
         active=lists["active_clients"],
         labels=labels_of(folder),
     )
@@ -157,15 +165,18 @@ def _target(path: Path, engine: Engine) -> str:
     )
     none = f"CAST(NULL AS BIGINT) AS {name('query')}, CAST(NULL AS BIGINT) AS url"
     return (
-        f"SELECT {micros_sql(moment)} AS {name('time')}, CAST(client_id AS BIGINT) AS {name('user')}, CAST({BUY} AS SMALLINT) AS kind, "
-        f"CAST(sku AS BIGINT) AS item, {none} FROM {engine.scan([path])}"
+        f"SELECT {micros_sql(moment)} AS {name('time')}, CAST(client_id AS BIGINT) AS"
+        f" {name('user')}, CAST({BUY} AS SMALLINT) AS kind, CAST(sku AS BIGINT) AS item, {none}"
+        f" FROM {engine.scan([path])}"
     )
 
 
 def _bounds(
     engine: Engine, train: str, valid: str
 ) -> tuple[tuple[Time, Time, Time] | None, list[Finding]]:
-    """The cuts that the target files were made by: the challenge's rule where most rows agree with it, else their first rows' times."""
+    """The cuts that the target files were made by: the challenge's rule where most rows agree with
+    it, else their first rows' times.
+    """
     spans = [
         engine.one(f"SELECT MIN(time), MAX(time), COUNT(*) FROM {part}") for part in (train, valid)
     ]
@@ -188,8 +199,9 @@ def _bounds(
         return (rule[0].start, rule[1].start, rule[1].end), []
     starts = int(spans[0][0]), int(spans[1][0])
     said = (
-        f"The target files do not follow the challenge's rule (windows of 14 days from {show(rule[0].start)} and {show(rule[1].start)}): "
-        f"their first purchases, {show(starts[0])} and {show(starts[1])}, are taken for the cuts."
+        "The target files do not follow the challenge's rule (windows of 14 days from"
+        f" {show(rule[0].start)} and {show(rule[1].start)}): their first purchases,"
+        f" {show(starts[0])} and {show(starts[1])}, are taken for the cuts."
     )
     note = Finding(
         "other-rule",
@@ -202,16 +214,18 @@ def _bounds(
 
 
 def audit_complete(parts: Parts, log: EventLog) -> list[Finding]:
-    """Whether the files hold all that their own unsplit log has before the cutoff and in the windows."""
+    """Whether the files hold all that their own unsplit log has before the cutoff and in the
+    windows.
+    """
     if parts.bounds is None:
         return []
     train, valid, end = parts.bounds
     buys = f"kind IN ({', '.join(map(str, log.manifest.codes(Role.BUY)))})"
     wanted = log.engine.one(
-        f"SELECT SUM(CASE WHEN time < {train} THEN 1 ELSE 0 END), SUM(CASE WHEN {buys} AND time >= "
-        f"{train} AND time < {valid} THEN 1 ELSE 0 END), "
-        f"SUM(CASE WHEN {buys} AND time >= {valid} AND time < {end} THEN 1 ELSE 0 END), SUM(CASE WHEN "
-        f"{buys} AND time >= {end} THEN 1 ELSE 0 END) FROM {log.events}"
+        f"SELECT SUM(CASE WHEN time < {train} THEN 1 ELSE 0 END), SUM(CASE WHEN {buys} AND time >="
+        f" {train} AND time < {valid} THEN 1 ELSE 0 END), SUM(CASE WHEN {buys} AND time >= {valid}"
+        f" AND time < {end} THEN 1 ELSE 0 END), SUM(CASE WHEN {buys} AND time >= {end} THEN 1 ELSE"
+        f" 0 END) FROM {log.events}"
     )
     has = [int(log.engine.one(f"SELECT COUNT(*) FROM {p}")[0]) for p in parts.three]
     lost = [int(w or 0) - h for w, h in zip(wanted[:3], has, strict=True)]
@@ -219,14 +233,19 @@ def audit_complete(parts: Parts, log: EventLog) -> list[Finding]:
     if not any(lost) and not later:
         return []
     said = ", ".join(
-        f"{-n:,} rows more than the log in the {c}"
-        if n < 0
-        else f"{count(n, 'row')} of the log missing in the {c}"
+        (
+            f"{-n:,} rows more than the log in the {c}"
+            if n < 0
+            else f"{count(n, 'row')} of the log missing in the {c}"
+        )
         for n, c in zip(lost, parts.called, strict=True)
         if n
     )
     if later:
-        said += f"{', ' if said else ''}{count(later, 'purchase')} of the log later than the last in the validation window"
+        said += (
+            f"{', ' if said else ''}{count(later, 'purchase')} of the log later than the last in"
+            " the validation window"
+        )
     numbers = dict(zip((f"{p}_missing" for p in PARTS), lost, strict=True)) | {"later": later}
     return [
         Finding(
@@ -238,7 +257,7 @@ def audit_complete(parts: Parts, log: EventLog) -> list[Finding]:
     ]
 
 
-# -- RecBole ----------------------------------------------------------------------------------------------------------------------
+# -- RecBole --------------------------------------------------------------------------------------
 
 
 def _recbole(folder: Path, engine: Engine, scratch: Path) -> tuple[Parts, list[Finding]]:
@@ -246,10 +265,9 @@ def _recbole(folder: Path, engine: Engine, scratch: Path) -> tuple[Parts, list[F
     names = sorted({m[1] for m in matches})
     if len(names) > 1:
         raise DataError(
-            str(folder),
-            [
-                f"found the benchmark files of {len(names)} data sets ({', '.join(names)}), expected one"
-            ],
+            folder,
+            f"found the benchmark files of {len(names)} data sets ({', '.join(names)}),"
+            " expected one",
         )
     files = {
         part: Files(paths=(folder / f"{names[0]}.{part}.inter",), format="csv", delimiter="\t")
@@ -265,7 +283,8 @@ def _recbole(folder: Path, engine: Engine, scratch: Path) -> tuple[Parts, list[F
         for need in ("user_id", "item_id"):
             if need not in columns[part]:
                 faults.append(
-                    f"{one.paths[0].name}: no column {need}:token; found {', '.join(columns[part].values())}"
+                    f"{one.paths[0].name}: no column {need}:token; found"
+                    f" {', '.join(columns[part].values())}"
                 )
     refuse(folder, faults)
     dated = all("timestamp" in c for c in columns.values())
@@ -281,7 +300,10 @@ def _recbole(folder: Path, engine: Engine, scratch: Path) -> tuple[Parts, list[F
         unread += lost
     found = []
     if skipped + unread:
-        said = f"{count(skipped + unread, 'row')} of the files cannot be read (columns missing, no user, item or time) and are left out."
+        said = (
+            f"{count(skipped + unread, 'row')} of the files cannot be read (columns missing, no"
+            " user, item or time) and are left out."
+        )
         found.append(Finding("rejected", "warning", said, {"columns": skipped, "values": unread}))
     parts = Parts(
         name=folder.name,
@@ -303,8 +325,14 @@ def _inter(engine: Engine, path: Path, columns: Sequence[str], dated: bool) -> t
         most = engine.one(f"SELECT MAX({stamp}) FROM {scan}")[0] or 0
         time = f"CAST({stamp} * {SECOND // 1000 if most > MILLISECONDS else SECOND} AS BIGINT)"
     user, item = (text_id_sql(name(c)) for c in columns[:2])
-    sql = f"SELECT {time} AS {name('time')}, {user} AS {name('user')}, CAST(0 AS SMALLINT) AS kind, {item} AS item FROM {scan}"
-    good = f"SELECT * FROM ({sql}) AS r WHERE {name('time')} IS NOT NULL AND {name('user')} IS NOT NULL AND item IS NOT NULL"
+    sql = (
+        f"SELECT {time} AS {name('time')}, {user} AS {name('user')}, CAST(0 AS SMALLINT) AS kind,"
+        f" {item} AS item FROM {scan}"
+    )
+    good = (
+        f"SELECT * FROM ({sql}) AS r WHERE {name('time')} IS NOT NULL AND {name('user')} IS NOT"
+        " NULL AND item IS NOT NULL"
+    )
     kept = engine.view(good)
     total, usable = (int(engine.one(f"SELECT COUNT(*) FROM {r}")[0]) for r in (scan, kept))
     return kept, total - usable
@@ -317,12 +345,15 @@ def _order(parts: Parts, dated: bool) -> list[Finding]:
     for one, other in ((0, 1), (0, 2), (1, 2)):
         a, b = parts.three[one], parts.three[other]
         pairs = (
-            f"SELECT COUNT(*) FROM (SELECT DISTINCT {u}, item FROM {b}) AS b JOIN (SELECT DISTINCT {u}, "
-            f"item FROM {a}) AS a ON a.{u} = b.{u} AND a.item = b.item"
+            f"SELECT COUNT(*) FROM (SELECT DISTINCT {u}, item FROM {b}) AS b JOIN (SELECT DISTINCT"
+            f" {u}, item FROM {a}) AS a ON a.{u} = b.{u} AND a.item = b.item"
         )
         n = int(engine.one(pairs)[0])
         if n:
-            said = f"{count(n, 'pair')} of user and item in the {called[other]} {'is' if n == 1 else 'are'} in the {called[one]} too."
+            said = (
+                f"{count(n, 'pair')} of user and item in the {called[other]}"
+                f" {'is' if n == 1 else 'are'} in the {called[one]} too."
+            )
             said += (
                 ""
                 if dated
@@ -341,7 +372,8 @@ def _order(parts: Parts, dated: bool) -> list[Finding]:
             Finding(
                 "no-times",
                 "warning",
-                "The files have no timestamp: whether a history holds its own future cannot be told.",
+                "The files have no timestamp: whether a history holds its own future cannot be"
+                " told.",
                 {},
             )
         )
@@ -355,8 +387,8 @@ def _order(parts: Parts, dated: bool) -> list[Finding]:
             for p, f in ((one, "MAX"), (other, "MIN"))
         )
         sql = (
-            f"SELECT SUM(CASE WHEN l.edge > f.edge THEN 1 ELSE 0 END), SUM(CASE WHEN l.edge = f.edge THEN "
-            f"1 ELSE 0 END) FROM ({last}) AS l JOIN ({first}) AS f ON l.{u} = f.{u}"
+            "SELECT SUM(CASE WHEN l.edge > f.edge THEN 1 ELSE 0 END), SUM(CASE WHEN l.edge ="
+            f" f.edge THEN 1 ELSE 0 END) FROM ({last}) AS l JOIN ({first}) AS f ON l.{u} = f.{u}"
         )
         late, tied = (int(v or 0) for v in engine.one(sql))
         numbers = {
@@ -367,15 +399,15 @@ def _order(parts: Parts, dated: bool) -> list[Finding]:
         }
         if late:
             said = (
-                f"{count(late, 'user has', 'users have')} events in the {called[one]} later than their first "
-                f"in the {called[other]} ({share(late, users)} of those tested): a history that holds its own "
-                f"future."
+                f"{count(late, 'user has', 'users have')} events in the {called[one]} later than"
+                f" their first in the {called[other]} ({share(late, users)} of those tested): a"
+                " history that holds its own future."
             )
             found.append(Finding("future-in-history", "leak", said, numbers))
         if tied:
             said = (
-                f"For {count(tied, 'user')} the last time in the {called[one]} is the first in the {called[other]}: "
-                f"which event is asked about was chosen by the order of rows."
+                f"For {count(tied, 'user')} the last time in the {called[one]} is the first in the"
+                f" {called[other]}: which event is asked about was chosen by the order of rows."
             )
             found.append(
                 Finding(
@@ -390,14 +422,15 @@ def _order(parts: Parts, dated: bool) -> list[Finding]:
         late, total = (
             int(v or 0)
             for v in engine.one(
-                f"SELECT SUM(CASE WHEN time >= {first} THEN 1 ELSE 0 END), COUNT(*) FROM {parts.past}"
+                f"SELECT SUM(CASE WHEN time >= {first} THEN 1 ELSE 0 END), COUNT(*) FROM"
+                f" {parts.past}"
             )
         )
         if late:
             said = (
-                f"{share(late, total)} of the {called[0]} ({late:,} of {total:,} rows) happened after the first "
-                f"row of the {called[2]} ({show(int(first))}): a split by user and not by time, so popularity "
-                f"and neighbours know other users' future."
+                f"{share(late, total)} of the {called[0]} ({late:,} of {total:,} rows) happened"
+                f" after the first row of the {called[2]} ({show(int(first))}): a split by user"
+                " and not by time, so popularity and neighbours know other users' future."
             )
             found.append(
                 Finding(

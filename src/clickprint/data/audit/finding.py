@@ -12,8 +12,9 @@ LISTED = 10  # ids named in a finding, at most
 class Finding:
     """What was found, how bad it is, and its numbers.
 
-    A `leak` makes every score that rests on it worthless, a `warning` can mislead, a `note` is good to know. `said` is one or two plain
-    sentences; `numbers` are JSON values that `said` rests on; `picture` names the picture of the report that shows it.
+    A `leak` makes every score that rests on it worthless, a `warning` can mislead, a `note` is
+    good to know. `said` is one or two plain sentences; `numbers` are JSON values that `said` rests
+    on; `picture` names the picture of the report that shows it.
     """
 
     name: str

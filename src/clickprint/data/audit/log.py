@@ -1,4 +1,7 @@
-"""The audit of a log: duplicates, ties, bursts, times that cannot be, items that nobody knows. SQL aggregates, nothing event-sized here."""
+"""The audit of a log: duplicates, ties, bursts, times that cannot be, items that nobody knows.
+
+SQL aggregates, nothing event-sized here.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -16,7 +19,8 @@ from clickprint.data.log import EventLog
 
 MINUTE = 60 * SECOND
 WEEK = 7 * DAY
-# What looks like a bot. A moment is one time at which a user did something, however many events it holds: a basket of 500 lines is one.
+# What looks like a bot. A moment is one time at which a user did something, however many events it
+# holds: a basket of 500 lines is one.
 FAST_MOMENTS, FAST_MINUTES = (
     30,
     5,
@@ -69,9 +73,10 @@ FIRST, LATER, BY_KIND, BY_ITEM, BY_REST, EQUAL = range(
 class Shape:
     """Small aggregates for pictures.
 
-    `gaps` are (upper end in words, how many gaps between a user's neighbouring events); `popularity` are (rank of the item, share of
-    all events about items up to it), rising; `retention[c][a]` users of the cohort that first came in week `weeks[c]` (its Monday) and
-    did something a weeks later. Empty where there is nothing, or no clock.
+    `gaps` are (upper end in words, how many gaps between a user's neighbouring events);
+    `popularity` are (rank of the item, share of all events about items up to it), rising;
+    `retention[c][a]` users of the cohort that first came in week `weeks[c]` (its Monday) and did
+    something a weeks later. Empty where there is nothing, or no clock.
     """
 
     gaps: tuple[tuple[str, int], ...]
@@ -93,7 +98,10 @@ class _Day:
 def audit_log(
     log: EventLog, *, written: Time | None = None, progress: Progress = silent
 ) -> tuple[list[Finding], Shape]:
-    """Every finding of a log, and what its pictures show. `written` is when its files were written: nothing can have happened later."""
+    """Every finding of a log, and what its pictures show.
+
+    `written` is when its files were written: nothing can have happened later.
+    """
     total, users = _sizes(log)
     if not total:
         return [
@@ -144,15 +152,18 @@ def _without(log: EventLog, *roles: Role) -> str:
     return f"kind NOT IN ({', '.join(map(str, codes))})" if codes else "1 = 1"
 
 
-# -- neighbours: duplicates, ties, gaps -------------------------------------------------------------------------------------------
+# -- neighbours: duplicates, ties, gaps -----------------------------------------------------------
 
 
 def _neighbours(log: EventLog, total: int) -> tuple[list[Finding], tuple[tuple[str, int], ...]]:
-    """One pass over each user's events in the canonical order: how an event differs from the one before it."""
+    """One pass over each user's events in the canonical order: how an event differs from the one
+    before it.
+    """
     rest = [name(c) for c in COLUMNS if c in log.manifest.columns]
     order = ", ".join(f"{c} NULLS FIRST" for c in ("time", "kind", "item", *rest))
     before = ", ".join(
-        f"LAG({c}) OVER (PARTITION BY {name('user')} ORDER BY {order}) AS {name('before ' + str(i))}"
+        f"LAG({c}) OVER (PARTITION BY {name('user')} ORDER BY {order}) AS"
+        f" {name('before ' + str(i))}"
         for i, c in enumerate(("time", "kind", "item", *rest))
     )
     other = (
@@ -163,8 +174,9 @@ def _neighbours(log: EventLog, total: int) -> tuple[list[Finding], tuple[tuple[s
     )
     t, k, v = (name(f"before {i}") for i in range(3))
     step = (
-        f"CASE WHEN {t} IS NULL THEN {FIRST} WHEN time > {t} THEN {LATER} WHEN kind <> {k} THEN {BY_KIND} "
-        f"WHEN item IS DISTINCT FROM {v} THEN {BY_ITEM} WHEN {other} THEN {BY_REST} ELSE {EQUAL} END"
+        f"CASE WHEN {t} IS NULL THEN {FIRST} WHEN time > {t} THEN {LATER} WHEN kind <> {k} THEN"
+        f" {BY_KIND} WHEN item IS DISTINCT FROM {v} THEN {BY_ITEM} WHEN {other} THEN {BY_REST}"
+        f" ELSE {EQUAL} END"
     )
     gap = (
         f"CASE WHEN {t} IS NULL THEN -1 "
@@ -172,8 +184,8 @@ def _neighbours(log: EventLog, total: int) -> tuple[list[Finding], tuple[tuple[s
         + " END"
     )
     pairs = (
-        f"SELECT kind, {step} AS step, COALESCE({gap}, {len(GAPS) - 1}) AS gap FROM (SELECT kind, time, "
-        f"item{''.join(', ' + c for c in rest)}, "
+        f"SELECT kind, {step} AS step, COALESCE({gap}, {len(GAPS) - 1}) AS gap FROM (SELECT kind,"
+        f" time, item{''.join(', ' + c for c in rest)}, "
     )
     pairs += f"{before} FROM {log.events}) AS w"
     table = log.engine.arrays(
@@ -198,8 +210,8 @@ def _neighbours(log: EventLog, total: int) -> tuple[list[Finding], tuple[tuple[s
             Finding(
                 "duplicates",
                 "warning" if acts > MANY_DUPLICATES * total else "note",
-                f"{count(sums[EQUAL], 'event')} ({share(sums[EQUAL], total)}) repeat another event in every column, {_list(kinds)}. "
-                "Counts and popularity count them twice.",
+                f"{count(sums[EQUAL], 'event')} ({share(sums[EQUAL], total)}) repeat another event"
+                f" in every column, {_list(kinds)}. Counts and popularity count them twice.",
                 {"events": sums[EQUAL], "share": sums[EQUAL] / total, "kinds": kinds},
             )
         )
@@ -210,8 +222,9 @@ def _neighbours(log: EventLog, total: int) -> tuple[list[Finding], tuple[tuple[s
             Finding(
                 "near-duplicates",
                 "note",
-                f"{count(sums[BY_REST], 'event')} ({share(sums[BY_REST], total)}) have the user, time, kind and item of another one and "
-                f"differ only in {' or '.join(columns)}, {_list(kinds)}.",
+                f"{count(sums[BY_REST], 'event')} ({share(sums[BY_REST], total)}) have the user,"
+                f" time, kind and item of another one and differ only in {' or '.join(columns)},"
+                f" {_list(kinds)}.",
                 {
                     "events": sums[BY_REST],
                     "share": sums[BY_REST] / total,
@@ -232,10 +245,12 @@ def _neighbours(log: EventLog, total: int) -> tuple[list[Finding], tuple[tuple[s
             Finding(
                 "ties",
                 "warning" if tied > MANY_TIES * pairs_ else "note",
-                f"{share(tied, pairs_)} of the neighbouring events of a user ({tied:,} of {pairs_:,} pairs) "
-                f"stand at one time. The order rule "
-                f"settles {resolved['kind']:,} by kind, {resolved['item']:,} by item and {resolved['rest']:,} by the other columns; "
-                f"{count(resolved['equal'], 'pair is', 'pairs are')} wholly equal. The order inside a tie is the rule's, not the shop's.",
+                f"{share(tied, pairs_)} of the neighbouring events of a user ({tied:,} of"
+                f" {pairs_:,} pairs) stand at one time. The order rule settles"
+                f" {resolved['kind']:,} by kind, {resolved['item']:,} by item and"
+                f" {resolved['rest']:,} by the other columns;"
+                f" {count(resolved['equal'], 'pair is', 'pairs are')} wholly equal. The order"
+                " inside a tie is the rule's, not the shop's.",
                 {"pairs": pairs_, "tied": tied, "share": tied / pairs_, "resolved": resolved},
                 "gaps",
             )
@@ -243,9 +258,11 @@ def _neighbours(log: EventLog, total: int) -> tuple[list[Finding], tuple[tuple[s
     gaps = np.bincount(
         table["gap"][table["gap"] >= 0].astype(np.int64), n[table["gap"] >= 0], len(GAPS)
     ).astype(np.int64)
-    return found, tuple(
-        (said, int(c)) for (_, said), c in zip(GAPS, gaps.tolist(), strict=True)
-    ) if pairs_ else ()
+    return found, (
+        tuple((said, int(c)) for (_, said), c in zip(GAPS, gaps.tolist(), strict=True))
+        if pairs_
+        else ()
+    )
 
 
 def _list(counts: dict[str, int]) -> str:
@@ -258,14 +275,14 @@ def _list(counts: dict[str, int]) -> str:
     )
 
 
-# -- times ------------------------------------------------------------------------------------------------------------------------
+# -- times ----------------------------------------------------------------------------------------
 
 
 def _days(log: EventLog) -> list[_Day]:
     day = floor_sql("time", DAY)
     sql = (
-        f"SELECT {day} AS day, kind, COUNT(*) AS n, SUM(CASE WHEN time = {day} THEN 1 ELSE 0 END) AS "
-        f"m FROM {log.events} GROUP BY {day}, kind"
+        f"SELECT {day} AS day, kind, COUNT(*) AS n, SUM(CASE WHEN time = {day} THEN 1 ELSE 0 END)"
+        f" AS m FROM {log.events} GROUP BY {day}, kind"
     )
     found = log.engine.arrays(f"SELECT * FROM ({sql}) AS d ORDER BY day, kind")
     rows = zip(*(found[c].tolist() for c in ("day", "kind", "n", "m")), strict=True)
@@ -302,9 +319,10 @@ def _closed(days: list[_Day]) -> list[Finding]:
         Finding(
             "gap-days",
             "warning" if longest >= CLOSED_DAYS and len(lost) else "note",
-            f"{count(int((~has).sum()), 'day')} between the first and the last event have none ({len(lost):,} "
-            f"of them are weekdays that usually "
-            f"have some); the longest hole is {count(longest, 'day')} from {show(start)[:10]}. A window over a hole asks about nothing.",
+            f"{count(int((~has).sum()), 'day')} between the first and the last event have none"
+            f" ({len(lost):,} of them are weekdays that usually have some); the longest hole is"
+            f" {count(longest, 'day')} from {show(start)[:10]}. A window over a hole asks about"
+            " nothing.",
             numbers,
             "days",
         )
@@ -328,7 +346,8 @@ def _midnights(log: EventLog, days: list[_Day]) -> list[Finding]:
             Finding(
                 "midnight",
                 "note",
-                "Every kind of event stands at midnight: the log has dates and no clock. Inside a day the order is the rule's for ties.",
+                "Every kind of event stands at midnight: the log has dates and no clock. Inside a"
+                " day the order is the rule's for ties.",
                 {"kinds": dated},
                 "days",
             )
@@ -338,9 +357,9 @@ def _midnights(log: EventLog, days: list[_Day]) -> list[Finding]:
             Finding(
                 "midnight",
                 "warning",
-                f"Events of the {'kind' if len(dated) == 1 else 'kinds'} {', '.join(dated)} stand at midnight "
-                f"only, others have a clock: they come "
-                "before everything else of their day, so a history shows them up to a day before they happened.",
+                f"Events of the {'kind' if len(dated) == 1 else 'kinds'} {', '.join(dated)} stand"
+                " at midnight only, others have a clock: they come before everything else of"
+                " their day, so a history shows them up to a day before they happened.",
                 {"kinds": dated},
                 "days",
             )
@@ -356,7 +375,10 @@ def _future(log: EventLog, written: Time | None) -> list[Finding]:
     )
     if not n:
         return []
-    said = f"{count(int(n), 'event')} happened after the files were written ({show(written)}), the last at {show(int(last))}: a wrong clock."
+    said = (
+        f"{count(int(n), 'event')} happened after the files were written ({show(written)}), the"
+        f" last at {show(int(last))}: a wrong clock."
+    )
     return [
         Finding(
             "future",
@@ -368,36 +390,59 @@ def _future(log: EventLog, written: Time | None) -> list[Finding]:
     ]
 
 
-# -- bursts -----------------------------------------------------------------------------------------------------------------------
+# -- bursts ---------------------------------------------------------------------------------------
 
 
 def _bots(log: EventLog, total: int, users: int) -> list[Finding]:
-    """Users whom no hand can have moved. What is only shown to a user (role expose) does not count."""
+    """Users whom no hand can have moved.
+
+    What is only shown to a user (role expose) does not count.
+    """
     u, engine = name("user"), log.engine
     moments = f"SELECT DISTINCT {u}, time FROM {log.events} WHERE {_without(log, Role.EXPOSE)}"
     minute = floor_sql("time", MINUTE)
     minutes = engine.keep(
-        f"SELECT {u}, {minute} AS minute, COUNT(*) AS n FROM ({moments}) AS m GROUP BY {u}, {minute}"
+        f"SELECT {u}, {minute} AS minute, COUNT(*) AS n FROM ({moments}) AS m GROUP BY {u},"
+        f" {minute}"
     )
     fast = (
-        f"SELECT {u}, COUNT(*) AS times, MAX(n) AS most FROM {minutes} WHERE n >= {FAST_MOMENTS} GROUP "
-        f"BY {u} HAVING COUNT(*) >= {FAST_MINUTES}"
+        f"SELECT {u}, COUNT(*) AS times, MAX(n) AS most FROM {minutes} WHERE n >= {FAST_MOMENTS}"
+        f" GROUP BY {u} HAVING COUNT(*) >= {FAST_MINUTES}"
     )
     hour, day = floor_sql("minute", HOUR), floor_sql("hour", DAY)
     hours = f"SELECT DISTINCT {u}, {hour} AS hour FROM {minutes}"
-    long = f"SELECT {u}, {day} AS day, COUNT(*) AS hours FROM ({hours}) AS h GROUP BY {u}, {day} HAVING COUNT(*) >= {AWAKE_HOURS}"
-    awake = f"SELECT {u}, COUNT(*) AS times, MAX(hours) AS most FROM ({long}) AS l GROUP BY {u} HAVING COUNT(*) >= {AWAKE_DAYS}"
-    gap = f"SELECT {u}, time - LAG(time) OVER (PARTITION BY {u} ORDER BY time) AS gap FROM {log.events}"
-    seconds = f"SELECT {u}, gap - MOD(gap, {SECOND}) AS gap, COUNT(*) AS n FROM ({gap}) AS g WHERE gap >= {SECOND} AND gap < {DAY}"
-    each = f"SELECT {u}, gap, n, SUM(n) OVER (PARTITION BY {u}) AS gaps FROM ({seconds} GROUP BY {u}, gap - MOD(gap, {SECOND})) AS s"
-    periodic = f"SELECT {u}, gaps AS times, gap AS most FROM ({each}) AS e WHERE gaps >= {PERIODIC_GAPS} AND n >= {PERIODIC_SHARE} * gaps"
+    long = (
+        f"SELECT {u}, {day} AS day, COUNT(*) AS hours FROM ({hours}) AS h GROUP BY {u}, {day}"
+        f" HAVING COUNT(*) >= {AWAKE_HOURS}"
+    )
+    awake = (
+        f"SELECT {u}, COUNT(*) AS times, MAX(hours) AS most FROM ({long}) AS l GROUP BY {u} HAVING"
+        f" COUNT(*) >= {AWAKE_DAYS}"
+    )
+    gap = (
+        f"SELECT {u}, time - LAG(time) OVER (PARTITION BY {u} ORDER BY time) AS gap FROM"
+        f" {log.events}"
+    )
+    seconds = (
+        f"SELECT {u}, gap - MOD(gap, {SECOND}) AS gap, COUNT(*) AS n FROM ({gap}) AS g WHERE gap"
+        f" >= {SECOND} AND gap < {DAY}"
+    )
+    each = (
+        f"SELECT {u}, gap, n, SUM(n) OVER (PARTITION BY {u}) AS gaps FROM ({seconds} GROUP BY {u},"
+        f" gap - MOD(gap, {SECOND})) AS s"
+    )
+    periodic = (
+        f"SELECT {u}, gaps AS times, gap AS most FROM ({each}) AS e WHERE gaps >= {PERIODIC_GAPS}"
+        f" AND n >= {PERIODIC_SHARE} * gaps"
+    )
     found = []
     rows = _top(log, fast)
     if rows:
         said = (
-            f"{rows['many']:,} of {count(users, 'user')} did something at {FAST_MOMENTS} or more different "
-            f"moments of one minute, in {FAST_MINUTES} or more minutes; the busiest, user {rows['ids'][0]}, "
-            f"in {rows['times']:,} of them, up to {rows['most']:,} a minute."
+            f"{rows['many']:,} of {count(users, 'user')} did something at {FAST_MOMENTS} or more"
+            f" different moments of one minute, in {FAST_MINUTES} or more minutes; the busiest,"
+            f" user {rows['ids'][0]}, in {rows['times']:,} of them, up to {rows['most']:,} a"
+            " minute."
         )
         found.append(
             Finding("bots-fast", "warning", f"{said} No hand is so fast.", _who(rows), "activity")
@@ -405,8 +450,9 @@ def _bots(log: EventLog, total: int, users: int) -> list[Finding]:
     rows = _top(log, awake)
     if rows:
         said = (
-            f"{rows['many']:,} of {count(users, 'user')} did something in {AWAKE_HOURS} or more different "
-            f"hours of a day, on {AWAKE_DAYS} or more days; user {rows['ids'][0]} on {rows['times']:,}."
+            f"{rows['many']:,} of {count(users, 'user')} did something in {AWAKE_HOURS} or more"
+            f" different hours of a day, on {AWAKE_DAYS} or more days; user {rows['ids'][0]} on"
+            f" {rows['times']:,}."
         )
         found.append(
             Finding(
@@ -420,9 +466,10 @@ def _bots(log: EventLog, total: int, users: int) -> list[Finding]:
     rows = _top(log, periodic)
     if rows:
         said = (
-            f"{rows['many']:,} of {count(users, 'user')} act like a clock: {100 * PERIODIC_SHARE:g} % of their "
-            f"gaps (of {PERIODIC_GAPS} or more) are equal to the second; user {rows['ids'][0]} every {rows['most'] // SECOND:,} "
-            f"seconds, {rows['times']:,} gaps."
+            f"{rows['many']:,} of {count(users, 'user')} act like a clock:"
+            f" {100 * PERIODIC_SHARE:g} % of their gaps (of {PERIODIC_GAPS} or more) are equal to"
+            f" the second; user {rows['ids'][0]} every {rows['most'] // SECOND:,} seconds,"
+            f" {rows['times']:,} gaps."
         )
         found.append(Finding("bots-periodic", "warning", said, _who(rows), "gaps"))
     engine.drop(minutes)
@@ -432,15 +479,18 @@ def _bots(log: EventLog, total: int, users: int) -> list[Finding]:
 def _heavy(log: EventLog, total: int, users: int) -> list[Finding]:
     u = name("user")
     least = max(HEAVY_SHARE * total, HEAVY_TIMES * total / max(users, 1))
-    sql = f"SELECT {u}, COUNT(*) AS times, COUNT(*) AS most FROM {log.events} GROUP BY {u} HAVING COUNT(*) > {int(least)}"
+    sql = (
+        f"SELECT {u}, COUNT(*) AS times, COUNT(*) AS most FROM {log.events} GROUP BY {u} HAVING"
+        f" COUNT(*) > {int(least)}"
+    )
     rows = _top(log, sql)
     if not rows:
         return []
     said = (
-        f"{count(rows['many'], 'user makes', 'users make')} each more than {100 * HEAVY_SHARE:g} % of all "
-        f"events and more than {HEAVY_TIMES} times the mean; "
-        f"user {rows['ids'][0]} makes {share(rows['times'], total)} ({rows['times']:,} events): a script, "
-        f"a till or an account of many people."
+        f"{count(rows['many'], 'user makes', 'users make')} each more than {100 * HEAVY_SHARE:g} %"
+        f" of all events and more than {HEAVY_TIMES} times the mean; user {rows['ids'][0]} makes"
+        f" {share(rows['times'], total)} ({rows['times']:,} events): a script, a till or an"
+        " account of many people."
     )
     return [
         Finding(
@@ -456,27 +506,33 @@ def _heavy(log: EventLog, total: int, users: int) -> list[Finding]:
 def _sessions(log: EventLog) -> list[Finding]:
     if "session" not in log.manifest.columns:
         return []
-    moments = f"SELECT DISTINCT session AS {name('user')}, time FROM {log.events} WHERE session IS NOT NULL AND {_without(log, Role.EXPOSE)}"
+    moments = (
+        f"SELECT DISTINCT session AS {name('user')}, time FROM {log.events} WHERE session IS NOT"
+        f" NULL AND {_without(log, Role.EXPOSE)}"
+    )
     sql = (
-        f"SELECT {name('user')}, COUNT(*) AS times, COUNT(*) AS most FROM ({moments}) AS m GROUP BY "
-        f"{name('user')} HAVING COUNT(*) >= {LONG_SESSION}"
+        f"SELECT {name('user')}, COUNT(*) AS times, COUNT(*) AS most FROM ({moments}) AS m GROUP"
+        f" BY {name('user')} HAVING COUNT(*) >= {LONG_SESSION}"
     )
     rows = _top(log, sql)
     if not rows:
         return []
     said = (
-        f"{count(rows['many'], 'session has', 'sessions have')} {LONG_SESSION} or more different moments; "
-        f"session {rows['ids'][0]} has {rows['times']:,}."
+        f"{count(rows['many'], 'session has', 'sessions have')} {LONG_SESSION} or more different"
+        f" moments; session {rows['ids'][0]} has {rows['times']:,}."
     )
     numbers = {"sessions": rows["many"], "ids": rows["ids"], "most": rows["most"]}
     return [Finding("sessions-long", "warning", said, numbers, "activity")]
 
 
 def _top(log: EventLog, sql: str) -> dict[str, Any]:
-    """How many rows (user, times, most) there are, and the first few users; empty where there is none."""
+    """How many rows (user, times, most) there are, and the first few users; empty where there is
+    none.
+    """
     u = name("user")
     found = log.engine.arrays(
-        f"SELECT *, COUNT(*) OVER () AS many FROM ({sql}) AS s ORDER BY times DESC, {u} LIMIT {LISTED}"
+        f"SELECT *, COUNT(*) OVER () AS many FROM ({sql}) AS s ORDER BY times DESC, {u} LIMIT"
+        f" {LISTED}"
     )
     if not len(found["user"]):
         return {}
@@ -497,7 +553,7 @@ def _who(rows: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-# -- items ------------------------------------------------------------------------------------------------------------------------
+# -- items ----------------------------------------------------------------------------------------
 
 
 def _unlisted(log: EventLog, total: int) -> list[Finding]:
@@ -513,8 +569,8 @@ def _unlisted(log: EventLog, total: int) -> list[Finding]:
         ]
     each = f"SELECT item, COUNT(*) AS n FROM {log.events} WHERE item IS NOT NULL GROUP BY item"
     sql = (
-        f"SELECT COUNT(*), COALESCE(SUM(CASE WHEN l.item IS NULL THEN 1 ELSE 0 END), 0), COALESCE(SUM(CASE "
-        f"WHEN l.item IS NULL THEN n ELSE 0 END), 0) FROM ({each}) AS e"
+        "SELECT COUNT(*), COALESCE(SUM(CASE WHEN l.item IS NULL THEN 1 ELSE 0 END), 0),"
+        f" COALESCE(SUM(CASE WHEN l.item IS NULL THEN n ELSE 0 END), 0) FROM ({each}) AS e"
     )
     items, lost, events = (
         int(v) for v in log.engine.one(f"{sql} LEFT JOIN ({listed}) AS l ON e.item = l.item")
@@ -522,8 +578,8 @@ def _unlisted(log: EventLog, total: int) -> list[Finding]:
     if not lost:
         return []
     said = (
-        f"{lost:,} of {count(items, 'item')} with events are not in the catalogue ({count(events, 'event')}, "
-        f"{share(events, total)}): nothing is known of them."
+        f"{lost:,} of {count(items, 'item')} with events are not in the catalogue"
+        f" ({count(events, 'event')}, {share(events, total)}): nothing is known of them."
     )
     return [
         Finding(
@@ -539,8 +595,14 @@ def _too_early(log: EventLog) -> list[Finding]:
     codes = log.manifest.codes(Role.BUY)
     if not codes or log.manifest.time != "clock":
         return []
-    known = f"SELECT item, MIN(known_from) AS known FROM {log.items} GROUP BY item HAVING COUNT(*) = COUNT(known_from)"
-    sql = f"SELECT COUNT(*) AS n, COUNT(DISTINCT e.item) AS items FROM {log.events} AS e JOIN ({known}) AS k ON e.item = k.item "
+    known = (
+        f"SELECT item, MIN(known_from) AS known FROM {log.items} GROUP BY item HAVING COUNT(*) ="
+        " COUNT(known_from)"
+    )
+    sql = (
+        f"SELECT COUNT(*) AS n, COUNT(DISTINCT e.item) AS items FROM {log.events} AS e JOIN"
+        f" ({known}) AS k ON e.item = k.item "
+    )
     n, items = (
         int(v)
         for v in log.engine.one(
@@ -550,25 +612,28 @@ def _too_early(log: EventLog) -> list[Finding]:
     if not n:
         return []
     said = (
-        f"{count(n, 'purchase')} of {count(items, 'item')} happened before the catalogue knows the "
-        f"item (known_from): a cut there has no attributes of it."
+        f"{count(n, 'purchase')} of {count(items, 'item')} happened before the catalogue knows the"
+        " item (known_from): a cut there has no attributes of it."
     )
     return [Finding("bought-before-known", "warning", said, {"events": n, "items": items})]
 
 
 def _unrepeated(log: EventLog, users: int) -> list[Finding]:
     """A log that keeps one event a user, item and kind: what was repeated is gone."""
-    each = f"SELECT kind, COUNT(*) AS n FROM {log.events} WHERE item IS NOT NULL GROUP BY {name('user')}, kind, item"
+    each = (
+        f"SELECT kind, COUNT(*) AS n FROM {log.events} WHERE item IS NOT NULL GROUP BY"
+        f" {name('user')}, kind, item"
+    )
     pairs, events = (
         int(v or 0) for v in log.engine.one(f"SELECT COUNT(*), SUM(n) FROM ({each}) AS e")
     )
     if events != pairs or events < UNREPEATED_EVENTS or events < UNREPEATED_EACH * users:
         return []
     said = (
-        f"In {count(events, 'event')} about items no user does the same with the same item twice. Either "
-        f"nobody can (ratings), or the log was "
-        "thinned to one event a user, item and kind: repurchase and churn cannot be asked of it, and "
-        "if the last one was kept, its past knows its future."
+        f"In {count(events, 'event')} about items no user does the same with the same item twice."
+        " Either nobody can (ratings), or the log was thinned to one event a user, item and kind:"
+        " repurchase and churn cannot be asked of it, and if the last one was kept, its past"
+        " knows its future."
     )
     return [Finding("no-repeats", "warning", said, {"events": events}, "gaps")]
 
@@ -582,7 +647,10 @@ def _manifest(log: EventLog, total: int) -> list[Finding]:
             f"{n:,} {reason}"
             for reason, n in sorted(log.manifest.rejected.items(), key=lambda r: (-r[1], r[0]))[:4]
         )
-        said = f"{count(rejected, 'row')} of the source could not be read: {reasons}{', …' if len(log.manifest.rejected) > 4 else ''}."
+        said = (
+            f"{count(rejected, 'row')} of the source could not be read:"
+            f" {reasons}{', …' if len(log.manifest.rejected) > 4 else ''}."
+        )
         found.append(
             Finding(
                 "rejected",
@@ -610,13 +678,15 @@ def _kinds(names: Collection[str]) -> str:
     return "kind" if len(names) == 1 else "kinds"
 
 
-# -- pictures ---------------------------------------------------------------------------------------------------------------------
+# -- pictures -------------------------------------------------------------------------------------
 
 POINTS = 150  # of the curve
 
 
 def _popularity(log: EventLog) -> tuple[tuple[int, float], ...]:
-    """From how many items have n events: the share of all events about items that the r most frequent items make."""
+    """From how many items have n events: the share of all events about items that the r most
+    frequent items make.
+    """
     each = f"SELECT item, COUNT(*) AS n FROM {log.events} WHERE item IS NOT NULL GROUP BY item"
     found = log.engine.arrays(
         f"SELECT n, COUNT(*) AS m FROM ({each}) AS e GROUP BY n ORDER BY n DESC"
@@ -640,7 +710,8 @@ def _retention(log: EventLog) -> tuple[tuple[Time, ...], tuple[tuple[int, ...], 
     weeks = f"SELECT DISTINCT {u}, {week} AS week FROM {log.events}"
     each = f"SELECT {u}, week, MIN(week) OVER (PARTITION BY {u}) AS first FROM ({weeks}) AS w"
     found = log.engine.arrays(
-        f"SELECT first, week, COUNT(*) AS n FROM ({each}) AS e GROUP BY first, week ORDER BY first, week"
+        f"SELECT first, week, COUNT(*) AS n FROM ({each}) AS e GROUP BY first, week ORDER BY"
+        " first, week"
     )
     cohorts, row = np.unique(found["first"], return_inverse=True)
     age = (found["week"] - found["first"]) // WEEK

@@ -1,4 +1,6 @@
-"""The audit of profiles: columns that say nothing, columns that are an id, and columns that know what happens next."""
+"""The audit of profiles: columns that say nothing, columns that are an id, and columns that know
+what happens next.
+"""
 
 from pathlib import Path
 
@@ -34,9 +36,12 @@ def audit_profiles(
     *,
     progress: Progress = silent,
 ) -> list[Finding]:
-    """Findings of the profiles in a folder. Without windows (no clock, no purchase) only the columns themselves are looked at.
+    """Findings of the profiles in a folder.
 
-    Raises DataError where the files cannot be read at all; NaN, infinite values and what else the challenge refuses are findings.
+    Without windows (no clock, no purchase) only the columns themselves are looked at.
+
+    Raises DataError where the files cannot be read at all; NaN, infinite values and what else the
+    challenge refuses are findings.
     """
     faults = problems(folder, None)
     users, vectors = _open(folder, faults)
@@ -73,13 +78,15 @@ def _open(folder: Path, faults: list[str]) -> tuple[Int64[np.ndarray, "U"], np.n
         shaped = False
     if not shaped:
         raise DataError(
-            str(folder), faults or ["not profiles: expected whole numbers (U) and floats (U, D)"]
+            folder, faults or ["not profiles: expected whole numbers (U) and floats (U, D)"]
         )
     return users.astype(np.int64), vectors
 
 
 def _columns(users: Int64[np.ndarray, "U"], vectors: np.ndarray) -> list[Finding]:
-    """Constant columns, values that are no numbers, and columns in the order of the ids or of the file."""
+    """Constant columns, values that are no numbers, and columns in the order of the ids or of the
+    file.
+    """
     constant, ordered = [], []
     nan = infinite = 0
     orders = {"user id": np.argsort(users, kind="stable"), "file order": np.arange(len(users))}
@@ -105,7 +112,10 @@ def _columns(users: Int64[np.ndarray, "U"], vectors: np.ndarray) -> list[Finding
             )
         )
     if constant:
-        said = f"{len(constant):,} of {count(vectors.shape[1], 'column')} hold one value for every user: {_some(constant)}."
+        said = (
+            f"{len(constant):,} of {count(vectors.shape[1], 'column')} hold one value for every"
+            f" user: {_some(constant)}."
+        )
         found.append(
             Finding(
                 "constant-columns",
@@ -118,9 +128,9 @@ def _columns(users: Int64[np.ndarray, "U"], vectors: np.ndarray) -> list[Finding
         columns = [c for c, w in ordered if w == what]
         if columns:
             said = (
-                f"{count(len(columns), 'column')} ({_some(columns)}) {'is' if len(columns) == 1 else 'are'} "
-                f"the {what}, rounded: it says nothing of a shopper, unless ids or rows were dealt out by what "
-                f"happened later."
+                f"{count(len(columns), 'column')} ({_some(columns)})"
+                f" {'is' if len(columns) == 1 else 'are'} the {what}, rounded: it says nothing of"
+                " a shopper, unless ids or rows were dealt out by what happened later."
             )
             found.append(
                 Finding(
@@ -134,11 +144,14 @@ def _columns(users: Int64[np.ndarray, "U"], vectors: np.ndarray) -> list[Finding
 
 
 def _follows(column: Float64[np.ndarray, "U"]) -> bool:
-    """Whether a column in some order only ever rises, or only falls, and takes as many values as rounding leaves of that."""
+    """Whether a column in some order only ever rises, or only falls, and takes as many values as
+    rounding leaves of that.
+    """
     step = np.diff(column)
     if not ((step >= 0).all() or (step <= 0).all()):
         return False
-    # A column that is 0 for the first half and 1 for the rest follows too, but is no id: an id differs nearly everywhere.
+    # A column that is 0 for the first half and 1 for the rest follows too, but is no id: an id
+    # differs nearly everywhere.
     return bool(np.count_nonzero(step) >= 0.5 * min(len(step), 1_000))
 
 
@@ -146,7 +159,7 @@ def _some(columns: list[int]) -> str:
     return ", ".join(map(str, columns[:LISTED])) + (", …" if len(columns) > LISTED else "")
 
 
-# -- label leaks ------------------------------------------------------------------------------------------------------------------
+# -- label leaks ----------------------------------------------------------------------------------
 
 
 def _leaks(
@@ -157,10 +170,12 @@ def _leaks(
     attributes: tuple[str, ...],
     progress: Progress,
 ) -> list[Finding]:
-    """Single columns that separate who will from who will not, and did not separate who had from who had not.
+    """Single columns that separate who will from who will not, and did not separate who had from
+    who had not.
 
-    The same targets are asked of the days just before the cutoff, as many as a window has: a feature of the past is at its best
-    there. Only knowledge of a window makes a column nearly perfect in the window and clearly worse before.
+    The same targets are asked of the days just before the cutoff, as many as a window has: a
+    feature of the past is at its best there. Only knowledge of a window makes a column nearly
+    perfect in the window and clearly worse before.
     """
     asked = []
     for place, window in enumerate(windows):
@@ -216,10 +231,10 @@ def _blame(name_: str, severity: str, rows: list[dict], verdict: str) -> Finding
     best = max(rows, key=lambda r: (r["auroc"], -r["column"]))
     columns = sorted({r["column"] for r in rows})
     said = (
-        f"Column {best['column']} alone separates {best['target']} in the {best['window']} with AUROC "
-        f"{best['auroc']:.4f} ({best['positives']:,} positives), "
-        f"and only with {best['auroc_before']:.4f} in the days before the cutoff: {verdict}. {count(len(columns), 'column')} "
-        f"in all: {_some(columns)}."
+        f"Column {best['column']} alone separates {best['target']} in the {best['window']} with"
+        f" AUROC {best['auroc']:.4f} ({best['positives']:,} positives), and only with"
+        f" {best['auroc_before']:.4f} in the days before the cutoff: {verdict}."
+        f" {count(len(columns), 'column')} in all: {_some(columns)}."
     )
     assert severity in ("leak", "warning")
     return Finding(
@@ -241,8 +256,8 @@ def _targets(
     wanted: list[_Target] = [("", 0, "who buys"), ("*", 0, "who does anything")]
     for column in ("item", *attributes):
         sql = (
-            f"SELECT value, COUNT(*) AS n FROM ({_bought(log, column, window, buys)}) AS b GROUP BY value "
-            f"ORDER BY n DESC, value LIMIT {TARGETS}"
+            f"SELECT value, COUNT(*) AS n FROM ({_bought(log, column, window, buys)}) AS b GROUP"
+            f" BY value ORDER BY n DESC, value LIMIT {TARGETS}"
         )
         wanted += [
             (column, int(v), f"who buys {column} {v}")
@@ -262,8 +277,8 @@ def _bought(log: EventLog, column: str, window: Window, which: str) -> str:
     join = "" if column == "item" else f" JOIN ({log.known(None)}) AS c ON e.item = c.item"
     inside = f"e.time >= {window.start} AND e.time < {window.end}"
     return (
-        f"SELECT DISTINCT e.{name('user')} AS who, {value} AS value FROM {log.events} AS e{join} WHERE "
-        f"{which} AND {inside} AND {value} IS NOT NULL"
+        f"SELECT DISTINCT e.{name('user')} AS who, {value} AS value FROM {log.events} AS e{join}"
+        f" WHERE {which} AND {inside} AND {value} IS NOT NULL"
     )
 
 
@@ -274,14 +289,23 @@ def _did(
     if column in ("", "*"):
         which = _buys(log) if column == "" else "1 = 1"
         inside = f"e.time >= {window.start} AND e.time < {window.end}"
-        sql = f"SELECT DISTINCT e.{name('user')} AS who FROM {log.events} AS e WHERE {which} AND {inside}"
+        sql = (
+            f"SELECT DISTINCT e.{name('user')} AS who FROM {log.events} AS e WHERE {which} AND"
+            f" {inside}"
+        )
     else:
-        sql = f"SELECT who FROM ({_bought(log, column, window, _buys(log))}) AS b WHERE value = {value}"
+        sql = (
+            f"SELECT who FROM ({_bought(log, column, window, _buys(log))}) AS b WHERE value ="
+            f" {value}"
+        )
     return np.isin(users, log.engine.arrays(sql)["who"])
 
 
 def _mid_ranks(column: np.ndarray) -> Float64[np.ndarray, "U"] | None:
-    """Each value's rank among all, the mean rank for ties; None for a column that is constant or not finite."""
+    """Each value's rank among all, the mean rank for ties;
+
+    None for a column that is constant or not finite.
+    """
     half = np.ascontiguousarray(column)
     if half.dtype != np.float16:
         values, key = np.unique(half, return_inverse=True)

@@ -1,4 +1,6 @@
-"""The audit of a split: what crosses its cuts, what only one window knows, labels and popularity chosen on the future; its fingerprint."""
+"""The audit of a split: what crosses its cuts, what only one window knows, labels and popularity
+chosen on the future; its fingerprint.
+"""
 
 import json
 from collections.abc import Sequence
@@ -29,7 +31,9 @@ LATE_HISTORY = 0.1  # of the histories lie after the first target
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelList:
-    """What a propensity task asks about: values of `column` (item, or an attribute) and, where a file gives it, their popularity."""
+    """What a propensity task asks about: values of `column` (item, or an attribute) and, where a
+    file gives it, their popularity.
+    """
 
     task: str
     column: str
@@ -39,11 +43,13 @@ class LabelList:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """A split as three relations with the columns of events: what models may see, the window they learn from, the window that counts.
+    """A split as three relations with the columns of events: what models may see, the window they
+    learn from, the window that counts.
 
-    `bounds` are the starts of the two windows and the end of the second, where the split is by time. `buys` is the SQL condition of a
-    purchase. `items` is SQL with one row an item and its attributes; `known` has (item, known_from), where the source dates its
-    catalogue. `called` are the names of the parts in words.
+    `bounds` are the starts of the two windows and the end of the second, where the split is by
+    time. `buys` is the SQL condition of a purchase. `items` is SQL with one row an item and its
+    attributes; `known` has (item, known_from), where the source dates its catalogue. `called` are
+    the names of the parts in words.
     """
 
     name: str
@@ -101,7 +107,10 @@ def of_time(log: EventLog, split: Split, name_: str) -> Parts:
 def audit_parts(
     parts: Parts, *, made_elsewhere: bool, progress: Progress = silent
 ) -> tuple[list[Finding], dict[str, str]]:
-    """Every finding of a split, and its fingerprint by part. What only files can have wrong is asked only of `made_elsewhere`."""
+    """Every finding of a split, and its fingerprint by part.
+
+    What only files can have wrong is asked only of `made_elsewhere`.
+    """
     steps = 5
     stage = f"audit split {parts.name}"
     progress(stage, 0, steps)
@@ -126,7 +135,10 @@ def _sizes(parts: Parts, sizes: Sequence[int]) -> Finding:
     where = ""
     if parts.bounds:
         first, second, end = (show(t) for t in parts.bounds)
-        where = f" The {parts.called[1]} starts at {first}, the {parts.called[2]} at {second} and ends before {end}."
+        where = (
+            f" The {parts.called[1]} starts at {first}, the {parts.called[2]} at {second} and ends"
+            f" before {end}."
+        )
     empty = [called for called, n in zip(parts.called, sizes, strict=True) if not n]
     said = (
         ", ".join(
@@ -148,7 +160,7 @@ def _sizes(parts: Parts, sizes: Sequence[int]) -> Finding:
     )
 
 
-# -- what crosses a cut -----------------------------------------------------------------------------------------------------------
+# -- what crosses a cut ---------------------------------------------------------------------------
 
 
 def _after(parts: Parts) -> list[Finding]:
@@ -158,13 +170,14 @@ def _after(parts: Parts) -> list[Finding]:
     train, valid, end = parts.bounds
     found = []
     late = parts.engine.arrays(
-        f"SELECT kind, COUNT(*) AS n, MAX(time) AS last FROM {parts.past} WHERE time >= {train} GROUP BY kind"
+        f"SELECT kind, COUNT(*) AS n, MAX(time) AS last FROM {parts.past} WHERE time >= {train}"
+        " GROUP BY kind"
     )
     if n := int(late["n"].sum()):
         last = show(int(late["last"].max()))
         said = (
-            f"{count(n, 'event')} of the {parts.called[0]} happened at or after its cutoff {show(train)}, the last at {last}: "
-            "whatever is made from it knows the answers."
+            f"{count(n, 'event')} of the {parts.called[0]} happened at or after its cutoff"
+            f" {show(train)}, the last at {last}: whatever is made from it knows the answers."
         )
         found.append(
             Finding(
@@ -180,14 +193,14 @@ def _after(parts: Parts) -> list[Finding]:
     ):
         called = parts.called[place + 1]
         sides = (
-            f"SUM(CASE WHEN time < {train} THEN 1 ELSE 0 END), SUM(CASE WHEN time >= {train} AND (time "
-            f"< {start} OR time >= {stop}) THEN 1 ELSE 0 END)"
+            f"SUM(CASE WHEN time < {train} THEN 1 ELSE 0 END), SUM(CASE WHEN time >= {train} AND"
+            f" (time < {start} OR time >= {stop}) THEN 1 ELSE 0 END)"
         )
         before, across = (int(v or 0) for v in parts.engine.one(f"SELECT {sides} FROM {relation}"))
         if before:
             said = (
-                f"{count(before, 'row')} of the {called} happened before the cutoff {show(train)}, in the {parts.called[0]}'s "
-                f"time: answers that are no future."
+                f"{count(before, 'row')} of the {called} happened before the cutoff {show(train)},"
+                f" in the {parts.called[0]}'s time: answers that are no future."
             )
             found.append(
                 Finding(
@@ -201,8 +214,8 @@ def _after(parts: Parts) -> list[Finding]:
         if across:
             other = parts.called[2 - place]
             said = (
-                f"{count(across, 'row')} of the {called} lie in the time of the {other}: the windows overlap, "
-                f"so what is learned from is scored."
+                f"{count(across, 'row')} of the {called} lie in the time of the {other}: the"
+                " windows overlap, so what is learned from is scored."
             )
             found.append(
                 Finding(
@@ -222,14 +235,17 @@ def _shared(parts: Parts) -> list[Finding]:
     for one, other in ((0, 1), (0, 2), (1, 2)):
         a, b = parts.three[one], parts.three[other]
         keys = f"SELECT DISTINCT {u}, item, time FROM"
-        sql = f"SELECT COUNT(*) FROM (SELECT {u}, item, time FROM {b} WHERE item IS NOT NULL) AS b JOIN ({keys} {a} WHERE {parts.buys}) AS a"
+        sql = (
+            f"SELECT COUNT(*) FROM (SELECT {u}, item, time FROM {b} WHERE item IS NOT NULL) AS b"
+            f" JOIN ({keys} {a} WHERE {parts.buys}) AS a"
+        )
         n = int(
             parts.engine.one(f"{sql} ON a.{u} = b.{u} AND a.item = b.item AND a.time = b.time")[0]
         )
         if n:
             said = (
-                f"{count(n, 'row')} of the {parts.called[other]} (user, item and time) also stand in the {parts.called[one]}: "
-                f"the answer is in what is learned from."
+                f"{count(n, 'row')} of the {parts.called[other]} (user, item and time) also stand"
+                f" in the {parts.called[one]}: the answer is in what is learned from."
             )
             numbers = {"rows": n, "part": PARTS[other], "also_in": PARTS[one]}
             found.append(
@@ -240,7 +256,7 @@ def _shared(parts: Parts) -> list[Finding]:
     return found
 
 
-# -- who and what only one window knows -------------------------------------------------------------------------------------------
+# -- who and what only one window knows -----------------------------------------------------------
 
 
 def _cold(parts: Parts, column: str) -> Finding:
@@ -250,7 +266,8 @@ def _cold(parts: Parts, column: str) -> Finding:
         for bit, p in zip((1, 2, 4), parts.three, strict=True)
     )
     table = parts.engine.arrays(
-        f"SELECT bits, COUNT(*) AS n FROM (SELECT {c}, SUM(bit) AS bits FROM ({each}) AS e GROUP BY {c}) AS s GROUP BY bits"
+        f"SELECT bits, COUNT(*) AS n FROM (SELECT {c}, SUM(bit) AS bits FROM ({each}) AS e GROUP"
+        f" BY {c}) AS s GROUP BY bits"
     )
     n = np.zeros(8, np.int64)
     n[table["bits"].astype(np.int64)] = table["n"].astype(np.int64)
@@ -263,11 +280,14 @@ def _cold(parts: Parts, column: str) -> Finding:
             numbers[f"{part}_cold"] = int(n[inside & (bits & 1 == 0)].sum())
         numbers[f"{part}_only"] = int(n[1 << place])
     said = "; ".join(
-        f"of {count(numbers[p], column)} in the {called} {numbers[p + '_cold']:,} ({share(numbers[p + '_cold'], numbers[p])}) "
-        f"are not in the {parts.called[0]}"
+        f"of {count(numbers[p], column)} in the {called} {numbers[p + '_cold']:,}"
+        f" ({share(numbers[p + '_cold'], numbers[p])}) are not in the {parts.called[0]}"
         for p, called in zip(PARTS[1:], parts.called[1:], strict=True)
     )
-    only = f"in one part only: {numbers['past_only']:,}, {numbers['train_only']:,} and {numbers['valid_only']:,}"
+    only = (
+        f"in one part only: {numbers['past_only']:,}, {numbers['train_only']:,} and"
+        f" {numbers['valid_only']:,}"
+    )
     return Finding(f"cold-{column}s", "note", f"{said[0].upper()}{said[1:]}; {only}.", numbers)
 
 
@@ -286,9 +306,9 @@ def _asked(parts: Parts) -> list[Finding]:
         )
         if n in (0, len(parts.population)):
             said = (
-                f"{'None' if not n else 'Every one'} of {count(len(parts.population), 'asked user')} bought "
-                f"in the {called}: churn and conversion have one answer, and the challenge counts their AUROC "
-                f"0."
+                f"{'None' if not n else 'Every one'} of"
+                f" {count(len(parts.population), 'asked user')} bought in the {called}: churn and"
+                " conversion have one answer, and the challenge counts their AUROC 0."
             )
             found.append(
                 Finding(
@@ -302,18 +322,26 @@ def _asked(parts: Parts) -> list[Finding]:
     return found
 
 
-# -- labels and popularity --------------------------------------------------------------------------------------------------------
+# -- labels and popularity ------------------------------------------------------------------------
 
 
 def _bought(parts: Parts, relation: str, column: str, asked: str = "") -> str:
-    """SQL: (value, n purchases, users, users who are asked) of a column among the purchases of a part; `asked` is a table of users."""
+    """SQL: (value, n purchases, users, users who are asked) of a column among the purchases of a
+    part; `asked` is a table of users.
+    """
     u = name("user")
     value = "e.item" if column == "item" else f"c.{name(column)}"
     join = "" if column == "item" else f" JOIN ({parts.items}) AS c ON e.item = c.item"
     bought = f"(SELECT {u}, item FROM {relation} WHERE {parts.buys})"
-    each = f"SELECT {value} AS value, e.{u} AS who, COUNT(*) AS n FROM {bought} AS e{join} WHERE {value} IS NOT NULL GROUP BY {value}, e.{u}"
+    each = (
+        f"SELECT {value} AS value, e.{u} AS who, COUNT(*) AS n FROM {bought} AS e{join} WHERE"
+        f" {value} IS NOT NULL GROUP BY {value}, e.{u}"
+    )
     if not asked:
-        return f"SELECT value, SUM(n) AS n, COUNT(*) AS users, COUNT(*) AS asked FROM ({each}) AS w GROUP BY value"
+        return (
+            f"SELECT value, SUM(n) AS n, COUNT(*) AS users, COUNT(*) AS asked FROM ({each}) AS w"
+            " GROUP BY value"
+        )
     return (
         f"SELECT value, SUM(n) AS n, COUNT(*) AS users, COUNT(a.{u}) AS asked "
         f"FROM ({each}) AS w LEFT JOIN {asked} AS a ON w.who = a.{u} GROUP BY value"
@@ -325,7 +353,8 @@ def _most(
 ) -> tuple[Int64[np.ndarray, "T"], Int64[np.ndarray, "T"]]:
     """The `top` values most bought (equal counts: the smaller first), and how often."""
     found = parts.engine.arrays(
-        f"SELECT value, n FROM ({_bought(parts, relation, column)}) AS b ORDER BY n DESC, value LIMIT {top}"
+        f"SELECT value, n FROM ({_bought(parts, relation, column)}) AS b ORDER BY n DESC, value"
+        f" LIMIT {top}"
     )
     return found["value"].astype(np.int64), found["n"].astype(np.int64)
 
@@ -385,16 +414,18 @@ def _chosen(parts: Parts, labels: LabelList, n: Int64[np.ndarray, "3 T"]) -> lis
     ):
         some = ", ".join(map(str, labels.values[future][:LISTED].tolist()))
         said = (
-            f"{labels.task}: {future.sum():,} of {count(len(labels.values), 'label')} were bought in the "
-            f"{parts.called[2]} and never before{f' ({some})' if some else ''}; {share(overlap['valid'], 1)} "
-            f"of the list are among the most bought there, {share(overlap['train'], 1)} in the {parts.called[1]}, "
-            f"{share(overlap['past'], 1)} in the {parts.called[0]}: the list was chosen on the future."
+            f"{labels.task}: {future.sum():,} of {count(len(labels.values), 'label')} were bought"
+            f" in the {parts.called[2]} and never before{f' ({some})' if some else ''};"
+            f" {share(overlap['valid'], 1)} of the list are among the most bought there,"
+            f" {share(overlap['train'], 1)} in the {parts.called[1]}, {share(overlap['past'], 1)}"
+            f" in the {parts.called[0]}: the list was chosen on the future."
         )
         return [Finding("labels-from-future", "leak", said, numbers)]
     if unseen.any():
         said = (
-            f"{labels.task}: {unseen.sum():,} of {count(len(labels.values), 'label')} are bought in the "
-            f"{parts.called[2]} and not in the {parts.called[1]}: a probe cannot learn them."
+            f"{labels.task}: {unseen.sum():,} of {count(len(labels.values), 'label')} are bought"
+            f" in the {parts.called[2]} and not in the {parts.called[1]}: a probe cannot learn"
+            " them."
         )
         return [Finding("labels-not-in-train", "warning", said, numbers)]
     return []
@@ -408,10 +439,11 @@ def _degenerate(parts: Parts, labels: LabelList, asked: Int64[np.ndarray, "3 T"]
         return []
     charge = dead / len(labels.values)
     said = (
-        f"{labels.task}: {dead:,} of {count(len(labels.values), 'label')} are degenerate in the {parts.called[2]} "
-        f"({none[2]:,} without a buyer, {all_[2]:,} bought by all). "
-        f"The challenge counts each 0: the AUROC can reach {1 - charge:.3f} at most, {WEIGHT * charge:.3f} "
-        f"of the score is lost whatever the profile; give the score over live labels beside."
+        f"{labels.task}: {dead:,} of {count(len(labels.values), 'label')} are degenerate in the"
+        f" {parts.called[2]} ({none[2]:,} without a buyer, {all_[2]:,} bought by all). The"
+        f" challenge counts each 0: the AUROC can reach {1 - charge:.3f} at most,"
+        f" {WEIGHT * charge:.3f} of the score is lost whatever the profile; give the score over"
+        " live labels beside."
     )
     numbers = {
         "task": labels.task,
@@ -428,7 +460,9 @@ def _degenerate(parts: Parts, labels: LabelList, asked: Int64[np.ndarray, "3 T"]
 def _popularity(
     labels: LabelList, n: Int64[np.ndarray, "3 T"], users: Int64[np.ndarray, "3 T"]
 ) -> Finding:
-    """Which counts a popularity file was made from, by the distance of the shares; sums of parts that leave out the future come first."""
+    """Which counts a popularity file was made from, by the distance of the shares; sums of parts
+    that leave out the future come first.
+    """
     assert labels.popularity is not None
     given = labels.popularity / max(labels.popularity.sum(), 1e-300)
     sums = {
@@ -461,21 +495,22 @@ def _popularity(
         )
     if future[far] <= EQUAL or future[far] < honest[near] / 4:
         said = (
-            f"{labels.task}: the popularity equals the counts on {far} (shares differ by {future[far]:.4f} "
-            f"in sum; {honest[near]:.4f} from {near}): it was computed on the future."
+            f"{labels.task}: the popularity equals the counts on {far} (shares differ by"
+            f" {future[far]:.4f} in sum; {honest[near]:.4f} from {near}): it was computed on the"
+            " future."
         )
         return Finding(
             "popularity-from-future", "leak", said, numbers | {"matches": far}, "popularity"
         )
     closest = min(distances, key=lambda k: distances[k])
     said = (
-        f"{labels.task}: the popularity equals no counts of this split; the nearest are those on {closest} "
-        f"(shares differ by {distances[closest]:.3f} in sum)."
+        f"{labels.task}: the popularity equals no counts of this split; the nearest are those on"
+        f" {closest} (shares differ by {distances[closest]:.3f} in sum)."
     )
     return Finding("popularity", "note", said, numbers | {"matches": None}, "popularity")
 
 
-# -- lists of users, attributes ---------------------------------------------------------------------------------------------------
+# -- lists of users, attributes -------------------------------------------------------------------
 
 
 def _active(parts: Parts) -> list[Finding]:
@@ -491,9 +526,9 @@ def _active(parts: Parts) -> list[Finding]:
         )
     )
     sql = (
-        f"SELECT SUM(CASE WHEN b.{u} IS NULL AND f.{u} IS NOT NULL THEN 1 ELSE 0 END), SUM(CASE WHEN "
-        f"b.{u} IS NULL AND f.{u} IS NULL THEN 1 ELSE 0 END) "
-        f"FROM {asked} AS a LEFT JOIN ({before}) AS b ON a.{u} = b.{u} LEFT JOIN ({after}) AS f ON a.{u} = f.{u}"
+        f"SELECT SUM(CASE WHEN b.{u} IS NULL AND f.{u} IS NOT NULL THEN 1 ELSE 0 END), SUM(CASE"
+        f" WHEN b.{u} IS NULL AND f.{u} IS NULL THEN 1 ELSE 0 END) FROM {asked} AS a LEFT JOIN"
+        f" ({before}) AS b ON a.{u} = b.{u} LEFT JOIN ({after}) AS f ON a.{u} = f.{u}"
     )
     future, never = (int(v or 0) for v in parts.engine.one(sql))
     parts.engine.drop(asked)
@@ -501,12 +536,15 @@ def _active(parts: Parts) -> list[Finding]:
     total = len(np.unique(parts.active))
     if future:
         said = (
-            f"{future:,} of {count(total, 'active client')} bought nothing before the cutoff and something "
-            f"after: who is asked about churn was chosen on the future."
+            f"{future:,} of {count(total, 'active client')} bought nothing before the cutoff and"
+            " something after: who is asked about churn was chosen on the future."
         )
         found.append(Finding("active-from-future", "leak", said, {"users": future, "of": total}))
     if never:
-        said = f"{never:,} of {count(total, 'active client')} never bought: churn means nothing for them."
+        said = (
+            f"{never:,} of {count(total, 'active client')} never bought: churn means nothing for"
+            " them."
+        )
         found.append(
             Finding("active-never-bought", "warning", said, {"users": never, "of": total})
         )
@@ -514,13 +552,24 @@ def _active(parts: Parts) -> list[Finding]:
 
 
 def _known_late(parts: Parts, made_elsewhere: bool) -> list[Finding]:
-    """Items with a history whose attributes the catalogue knows only from the cutoff on; files that list those attributes leak them."""
+    """Items with a history whose attributes the catalogue knows only from the cutoff on; files
+    that list those attributes leak them.
+    """
     if not parts.known or parts.bounds is None:
         return []
-    late = f"SELECT item FROM {parts.known} GROUP BY item HAVING COUNT(*) = COUNT(known_from) AND MIN(known_from) >= {parts.bounds[0]}"
+    late = (
+        f"SELECT item FROM {parts.known} GROUP BY item HAVING COUNT(*) = COUNT(known_from) AND"
+        f" MIN(known_from) >= {parts.bounds[0]}"
+    )
     if made_elsewhere:
-        late = f"SELECT l.item FROM ({late}) AS l JOIN (SELECT DISTINCT item FROM ({parts.items}) AS i) AS i ON l.item = i.item"
-    sql = f"SELECT COUNT(DISTINCT e.item), COUNT(*) FROM {parts.past} AS e JOIN ({late}) AS l ON e.item = l.item"
+        late = (
+            f"SELECT l.item FROM ({late}) AS l JOIN (SELECT DISTINCT item FROM ({parts.items}) AS"
+            " i) AS i ON l.item = i.item"
+        )
+    sql = (
+        f"SELECT COUNT(DISTINCT e.item), COUNT(*) FROM {parts.past} AS e JOIN ({late}) AS l ON"
+        " e.item = l.item"
+    )
     items, events = (int(v) for v in parts.engine.one(sql))
     if not items:
         return []
@@ -530,9 +579,8 @@ def _known_late(parts: Parts, made_elsewhere: bool) -> list[Finding]:
         else "A cut catalogue is without them."
     )
     said = (
-        f"{count(items, 'item')} with {count(events, 'event')} in the {parts.called[0]} have attributes "
-        f"that are known only from the cutoff on "
-        f"(known_from). {so}"
+        f"{count(items, 'item')} with {count(events, 'event')} in the {parts.called[0]} have"
+        f" attributes that are known only from the cutoff on (known_from). {so}"
     )
     return [
         Finding(
@@ -544,16 +592,24 @@ def _known_late(parts: Parts, made_elsewhere: bool) -> list[Finding]:
     ]
 
 
-# -- leave-one-out ----------------------------------------------------------------------------------------------------------------
+# -- leave-one-out --------------------------------------------------------------------------------
 
 
 def of_last(log: EventLog) -> Parts:
-    """Leave-one-out: of each user's events about items, in the canonical order, the last is the test and the one before the validation."""
+    """Leave-one-out: of each user's events about items, in the canonical order, the last is the
+    test and the one before the validation.
+    """
     rest = [name(c) for c in COLUMNS if c in log.manifest.columns]
     columns = ", ".join([*(name(c) for c in REQUIRED), *rest])
     order = ", ".join(f"{c} DESC NULLS LAST" for c in ("time", "kind", "item", *rest))
-    turns = f"SELECT {columns}, ROW_NUMBER() OVER (PARTITION BY {name('user')} ORDER BY {order}) AS turn, "
-    turns += f"COUNT(*) OVER (PARTITION BY {name('user')}) AS length FROM {log.events} WHERE item IS NOT NULL"
+    turns = (
+        f"SELECT {columns}, ROW_NUMBER() OVER (PARTITION BY {name('user')} ORDER BY {order}) AS"
+        " turn, "
+    )
+    turns += (
+        f"COUNT(*) OVER (PARTITION BY {name('user')}) AS length FROM {log.events} WHERE item IS"
+        " NOT NULL"
+    )
     kept = log.engine.keep(f"SELECT * FROM ({turns}) AS t WHERE length >= 3")
     past, valid, test = (
         log.engine.view(f"SELECT {columns} FROM {kept} WHERE turn {cut}")
@@ -571,7 +627,9 @@ def of_last(log: EventLog) -> Parts:
 
 
 def audit_last(parts: Parts, *, clock: bool) -> list[Finding]:
-    """What is particular to leave-one-out: repeated targets, targets that a tie chose, histories later than other users' targets."""
+    """What is particular to leave-one-out: repeated targets, targets that a tie chose, histories
+    later than other users' targets.
+    """
     u, engine, found = name("user"), parts.engine, []
     users = int(engine.one(f"SELECT COUNT(*) FROM {parts.valid}")[0])
     for place, (relation, histories) in enumerate(
@@ -580,15 +638,16 @@ def audit_last(parts: Parts, *, clock: bool) -> list[Finding]:
         before = " UNION ".join(f"SELECT {u}, item FROM {h}" for h in histories)
         n = int(
             engine.one(
-                f"SELECT COUNT(*) FROM {relation} AS t JOIN (SELECT DISTINCT {u}, item FROM ({before}) AS b) "
-                f"AS d ON t.{u} = d.{u} AND t.item = d.item"
+                f"SELECT COUNT(*) FROM {relation} AS t JOIN (SELECT DISTINCT {u}, item FROM"
+                f" ({before}) AS b) AS d ON t.{u} = d.{u} AND t.item = d.item"
             )[0]
         )
         if n:
             called = parts.called[place + 1]
             said = (
-                f"{n:,} of {users:,} {called} ({share(n, users)}) stand in their user's history: a method that "
-                f"repeats is right there, one that leaves out what was seen cannot be."
+                f"{n:,} of {users:,} {called} ({share(n, users)}) stand in their user's history: a"
+                " method that repeats is right there, one that leaves out what was seen"
+                " cannot be."
             )
             found.append(
                 Finding(
@@ -602,14 +661,15 @@ def audit_last(parts: Parts, *, clock: bool) -> list[Finding]:
         return found
     tied = int(
         engine.one(
-            f"SELECT COUNT(*) FROM {parts.valid} AS t JOIN {parts.train} AS v ON t.{u} = v.{u} AND t.time = v.time"
+            f"SELECT COUNT(*) FROM {parts.valid} AS t JOIN {parts.train} AS v ON t.{u} = v.{u} AND"
+            " t.time = v.time"
         )[0]
     )
     if tied:
         said = (
-            f"For {tied:,} of {count(users, 'user')} ({share(tied, users)}) the last event and the one "
-            f"before stand at one time: the tie rule, not the user, chose the test item. Another reader "
-            f"of this log has other targets."
+            f"For {tied:,} of {count(users, 'user')} ({share(tied, users)}) the last event and the"
+            " one before stand at one time: the tie rule, not the user, chose the test item."
+            " Another reader of this log has other targets."
         )
         found.append(
             Finding(
@@ -621,14 +681,15 @@ def audit_last(parts: Parts, *, clock: bool) -> list[Finding]:
             )
         )
     late, total, first = engine.one(
-        f"SELECT SUM(CASE WHEN p.time >= f.first THEN 1 ELSE 0 END), COUNT(*), MAX(f.first) FROM {parts.past} "
-        f"AS p CROSS JOIN (SELECT MIN(time) AS first FROM {parts.valid}) AS f"
+        "SELECT SUM(CASE WHEN p.time >= f.first THEN 1 ELSE 0 END), COUNT(*), MAX(f.first) FROM"
+        f" {parts.past} AS p CROSS JOIN (SELECT MIN(time) AS first FROM {parts.valid}) AS f"
     )
     if late and total:
         said = (
-            f"{share(late, total)} of the histories ({int(late):,} of {int(total):,} events) happened after "
-            f"the first test item ({show(int(first))}): leave-one-out is no split by time, and popularity "
-            f"or neighbours learned from them know the future of other users."
+            f"{share(late, total)} of the histories ({int(late):,} of {int(total):,} events)"
+            f" happened after the first test item ({show(int(first))}): leave-one-out is no split"
+            " by time, and popularity or neighbours learned from them know the future of other"
+            " users."
         )
         numbers = {
             "events": int(late),
@@ -648,13 +709,15 @@ def audit_last(parts: Parts, *, clock: bool) -> list[Finding]:
     return found
 
 
-# -- fingerprint ------------------------------------------------------------------------------------------------------------------
+# -- fingerprint ----------------------------------------------------------------------------------
 
 
 def fingerprint(parts: Parts) -> dict[str, str]:
-    """`split` is one text over the three parts, the bounds and the population; each part's own beside it. Equal splits have equal ones.
+    """`split` is one text over the three parts, the bounds and the population; each part's own
+    beside it. Equal splits have equal ones.
 
-    A part's is the sum of a hash of each row, so no order and no file counts. Prices and quantities count to a millionth.
+    A part's is the sum of a hash of each row, so no order and no file counts. Prices and
+    quantities count to a millionth.
     """
     found = {
         part: _digest(parts, relation) for part, relation in zip(PARTS, parts.three, strict=True)
@@ -675,12 +738,15 @@ def fingerprint(parts: Parts) -> dict[str, str]:
     return found
 
 
-# Two primes below 2**31, so that no product leaves int64: engines disagree about texts and hashes, not about whole numbers.
+# Two primes below 2**31, so that no product leaves int64: engines disagree about texts and hashes,
+# not about whole numbers.
 PRIMES = (2_147_483_647, 2_147_483_629)
 
 
 def _digest(parts: Parts, relation: str) -> str:
-    """For each prime p: a row is a sum of its columns times constants, mixed by three squarings and products mod p; rows are added."""
+    """For each prime p: a row is a sum of its columns times constants, mixed by three squarings
+    and products mod p; rows are added.
+    """
     columns = [*REQUIRED, *(c for c in COLUMNS if c in parts.columns)]
     sums = []
     for p in PRIMES:

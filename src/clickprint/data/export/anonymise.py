@@ -14,11 +14,13 @@ SHORTEST = 16  # bytes of a key
 
 @dataclass(frozen=True, slots=True)
 class Anonymise:
-    """`key` makes the ids: the same key gives the same ids again, another key other ones; keep it secret, or throw it away.
+    """`key` makes the ids: the same key gives the same ids again, another key other ones; keep it
+    secret, or throw it away.
 
-    An id becomes the first 60 bits of HMAC-SHA256(key, "<column>:<id>"), so that users, items, urls and categories do not share numbers.
-    Events of the items in `deny` and their catalogue rows are left out, and counted. Raises ConfigError for a key below 16 bytes.
-    What this does not hide: times, how often and in which order somebody did something. Source: RFC 2104.
+    An id becomes the first 60 bits of HMAC-SHA256(key, "<column>:<id>"), so that users, items,
+    urls and categories do not share numbers. Events of the items in `deny` and their catalogue
+    rows are left out, and counted. Raises ConfigError for a key below 16 bytes. What this does not
+    hide: times, how often and in which order somebody did something. Source: RFC 2104.
     """
 
     key: bytes = field(repr=False)
@@ -27,7 +29,8 @@ class Anonymise:
     def __post_init__(self) -> None:
         if len(self.key) < SHORTEST:
             raise ConfigError(
-                f"key: found {len(self.key)} bytes, expected at least {SHORTEST} that nobody can guess"
+                f"key: found {len(self.key)} bytes, expected at least {SHORTEST} that nobody can"
+                " guess"
             )
 
     @property
@@ -36,6 +39,8 @@ class Anonymise:
         return int.from_bytes(hmac.digest(self.key, b"seed", "sha256")[:7], "big")
 
     def ids_sql(self, column: str, ids: str) -> str:
-        """SQL: id, anew: for each id of this column that the SQL `ids` gives (each once), the one that takes its place."""
+        """SQL: id, anew: for each id of this column that the SQL `ids` gives (each once), the one
+        that takes its place.
+        """
         anew = keyed_id_sql(f"{quote(column + ':')} || CAST(id AS VARCHAR)", self.key)
         return f"SELECT id, {anew} AS anew FROM ({ids}) AS i"

@@ -1,4 +1,5 @@
-"""A log as the directory of RecSys Challenge 2025: the organisers' tools, and `clickprint challenge`, run on it.
+"""A log as the directory of RecSys Challenge 2025: the organisers' tools, and `clickprint
+challenge`, run on it.
 
 Source: spec/challenge-protocol.md, "Directory" and "Split".
 """
@@ -49,7 +50,9 @@ LABELLED = {
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What an export did: rows of each file, events left out and gaps filled by reason, and the windows that the labels are from."""
+    """What an export did: rows of each file, events left out and gaps filled by reason, and the
+    windows that the labels are from.
+    """
 
     rows: dict[str, int]
     left_out: dict[str, int]
@@ -70,29 +73,32 @@ def export_challenge(
 ) -> Exported:
     """Writes `log` to `folder`, whole or not at all; the folder must be new or empty.
 
-    Kinds go by their role: buy, cart, remove, view and search become the five files, several kinds of one role become one, events of
-    other roles are left out and counted. Times are cut to the second, rows are in the order of (time, client, third column). A view's
-    url is the event's, or its item where the log has no urls.
+    Kinds go by their role: buy, cart, remove, view and search become the five files, several kinds
+    of one role become one, events of other roles are left out and counted. Times are cut to the
+    second, rows are in the order of (time, client, third column). A view's url is the event's, or
+    its item where the log has no urls.
 
-    An item's properties are those known at the training window's start, or for a later item its first ones; without a category or price
-    it gets 0. Where the catalogue has no price buckets, an item's price (the median of its events in the past; of all, for a later
-    item) is cut at the 100-quantiles of the past's event prices. Texts that are no 16 codes are quantised: `vectors` (by default
-    hashed groups of characters) of the text, and books learned from the past's texts.
+    An item's properties are those known at the training window's start, or for a later item its
+    first ones; without a category or price it gets 0. Where the catalogue has no price buckets, an
+    item's price (the median of its events in the past; of all, for a later item) is cut at the
+    100-quantiles of the past's event prices. Texts that are no 16 codes are quantised: `vectors`
+    (by default hashed groups of characters) of the text, and books learned from the past's texts.
 
-    relevant_clients are `relevant`, or all with an event before the training window; active_clients those with a purchase before it.
-    Label values are the 100 most bought of the training window (ties: the smaller first), new_sku without the past's 100 most bought.
-    The organisers' tools always split at 14 days; with another `horizon_days` clients and labels are of the other window.
+    relevant_clients are `relevant`, or all with an event before the training window;
+    active_clients those with a purchase before it. Label values are the 100 most bought of the
+    training window (ties: the smaller first), new_sku without the past's 100 most bought. The
+    organisers' tools always split at 14 days; with another `horizon_days` clients and labels are
+    of the other window.
 
-    Raises ConfigError for a log without a clock or a folder that is not empty, DataError where nothing was bought or the log is too short.
+    Raises ConfigError for a log without a clock or a folder that is not empty, DataError where
+    nothing was bought or the log is too short.
     """
     folder = Path(folder)
     refuse_full(folder)
     log.manifest.need_clock("the challenge's directory")
     span = log.span(roles=(Role.BUY,))
     if span is None:
-        raise DataError(
-            log.manifest.name, ["nothing was bought, so there is no end to split from"]
-        )
+        raise DataError(log.manifest.name, "nothing was bought, so there is no end to split from")
     train, valid = windows(span[1], horizon_days)
     with ExitStack() as stack:
 
@@ -114,9 +120,11 @@ def export_challenge(
         ids = {} if anonymise is None else _ids(good, items, wanted)
         anew = _Anew(
             log.engine,
-            {column: keep(anonymise.ids_sql(column, sql)) for column, sql in ids.items()}
-            if anonymise
-            else {},
+            (
+                {column: keep(anonymise.ids_sql(column, sql)) for column, sql in ids.items()}
+                if anonymise
+                else {}
+            ),
         )
         anew.check()
         written = {}
@@ -135,9 +143,12 @@ def export_challenge(
         if not len(past):
             raise DataError(
                 log.manifest.name,
-                [f"nothing happened before {show(train.start)}; the log is too short"],
+                f"nothing happened before {show(train.start)}; the log is too short",
             )
-        buyers = f"SELECT DISTINCT {USER} FROM ({good}) AS g WHERE {name('time')} < {train.start} AND file = {BUY}"
+        buyers = (
+            f"SELECT DISTINCT {USER} FROM ({good}) AS g WHERE {name('time')} < {train.start} AND"
+            f" file = {BUY}"
+        )
         np.save(
             part / "input" / "relevant_clients.npy",
             past if wanted is None else anew.users(f"SELECT {USER} FROM {wanted}"),
@@ -164,27 +175,35 @@ class _Source:
 def _quantiser(
     source: _Source, vectors: Vectors | None, anonymise: Anonymise | None
 ) -> Quantiser | None:
-    """What turns texts to codes, learned from those of the past; None where the log has no texts that need it."""
+    """What turns texts to codes, learned from those of the past;
+
+    None where the log has no texts that need it.
+    """
     log, engine = source.log, source.log.engine
     samples = []
     if _has_texts(log):
-        searches = f"SELECT DISTINCT query FROM {log.events} WHERE {log.where((Role.SEARCH,), None)} AND {name('time')} < {source.cutoff}"
+        searches = (
+            f"SELECT DISTINCT query FROM {log.events} WHERE {log.where((Role.SEARCH,), None)} AND"
+            f" {name('time')} < {source.cutoff}"
+        )
         samples.append(
-            f"SELECT t.text FROM {log.texts['query']} AS t JOIN ({searches}) AS s ON t.id = s.query"
+            f"SELECT t.text FROM {log.texts['query']} AS t JOIN ({searches}) AS s ON t.id ="
+            " s.query"
         )
     if (title := _title(source)) is not None:
         known = f"known_from IS NULL OR known_from < {source.cutoff}"
         samples.append(
-            f"SELECT DISTINCT {name(title)} AS text FROM {log.items} WHERE {name(title)} IS NOT NULL AND ({known})"
+            f"SELECT DISTINCT {name(title)} AS text FROM {log.items} WHERE {name(title)} IS NOT"
+            f" NULL AND ({known})"
         )
     if not samples:
         return None
     texts = [
         t
         for sql in samples
-        for t in engine.table(f"{sql} ORDER BY md5(text) LIMIT {SAMPLE}")
-        .column("text")
-        .to_pylist()
+        for t in (
+            engine.table(f"{sql} ORDER BY md5(text) LIMIT {SAMPLE}").column("text").to_pylist()
+        )
     ]
     rng = RNG(0 if anonymise is None else anonymise.seed).child("codes")
     return Quantiser.fit(texts, vectors or Characters(rng.child("characters").integer()), rng)
@@ -221,7 +240,9 @@ def _coded(engine: Engine, texts: str, quantiser: Quantiser, path: Path) -> str:
 def _events(
     source: _Source, quantiser: Quantiser | None, progress: Progress
 ) -> tuple[str, int, dict[str, int]]:
-    """SQL of the events that the challenge has a place for (time, user, file, item, url, query), their number, and the others by reason."""
+    """SQL of the events that the challenge has a place for (time, user, file, item, url, query),
+    their number, and the others by reason.
+    """
     log, columns = source.log, source.log.manifest.columns
     queries = "SELECT CAST(NULL AS BIGINT) AS id, CAST(NULL AS VARCHAR) AS codes"
     if _has_texts(log):
@@ -235,7 +256,10 @@ def _events(
         )
         queries = f"SELECT t.id, c.codes FROM {texts} AS t JOIN {coded} AS c ON t.text = c.text"
     elif "query" in columns and "query" in log.texts:
-        queries = f"SELECT id, text AS codes FROM {log.texts['query']} WHERE {matches_sql('text', SIXTEEN_CODES)}"
+        queries = (
+            f"SELECT id, text AS codes FROM {log.texts['query']} WHERE"
+            f" {matches_sql('text', SIXTEEN_CODES)}"
+        )
     places = {role: place for place, (role, _) in enumerate(FILES.values())}
     kinds = log.manifest.kinds
     file = " ".join(
@@ -271,11 +295,19 @@ def _events(
 
 
 def _items(source: _Source, quantiser: Quantiser | None) -> tuple[str, dict[str, int]]:
-    """SQL of every item (item, category, price, name) but those denied; how many gaps are filled, by reason. A null category stays one."""
+    """SQL of every item (item, category, price, name) but those denied; how many gaps are filled,
+    by reason. A null category stays one.
+    """
     log, engine, cutoff = source.log, source.log.engine, source.cutoff
     early = f"known_from IS NULL OR known_from < {cutoff}"
-    order = f"CASE WHEN {early} THEN 0 ELSE 1 END, CASE WHEN {early} THEN -known_from ELSE known_from END NULLS LAST"
-    known = f"SELECT *, ROW_NUMBER() OVER (PARTITION BY item ORDER BY {order}) AS turn FROM {log.items}"
+    order = (
+        f"CASE WHEN {early} THEN 0 ELSE 1 END, CASE WHEN {early} THEN -known_from ELSE known_from"
+        " END NULLS LAST"
+    )
+    known = (
+        f"SELECT *, ROW_NUMBER() OVER (PARTITION BY item ORDER BY {order}) AS turn FROM"
+        f" {log.items}"
+    )
     every = (
         f"SELECT item FROM {log.items} UNION SELECT item FROM {log.events} WHERE item IS NOT NULL"
     )
@@ -287,8 +319,14 @@ def _items(source: _Source, quantiser: Quantiser | None) -> tuple[str, dict[str,
     price, joins = (f"k.{name(bucket)}" if bucket else "CAST(NULL AS BIGINT)"), ""
     if bucket is None and "price" in log.manifest.columns:
         price = bucket_sql("COALESCE(p.past, p.ever)", price_edges(log.before(cutoff), LABELS))
-        past = f"MEDIAN(CASE WHEN {name('time')} < {cutoff} THEN price END) AS past, MEDIAN(price) AS ever"
-        joins += f" LEFT JOIN (SELECT item, {past} FROM {log.events} GROUP BY item) AS p ON i.item = p.item"
+        past = (
+            f"MEDIAN(CASE WHEN {name('time')} < {cutoff} THEN price END) AS past, MEDIAN(price) AS"
+            " ever"
+        )
+        joins += (
+            f" LEFT JOIN (SELECT item, {past} FROM {log.events} GROUP BY item) AS p ON i.item ="
+            " p.item"
+        )
     elif bucket is None and source.attribute(AttributeKind.NUMBER, "price") == "price":
         found = engine.arrays(
             f"SELECT price FROM ({known}) AS k WHERE turn = 1 AND ({early}) AND price IS NOT NULL"
@@ -301,23 +339,34 @@ def _items(source: _Source, quantiser: Quantiser | None) -> tuple[str, dict[str,
         )
     elif title is not None:
         assert quantiser is not None
-        titles = f"SELECT DISTINCT {name(title)} AS text FROM {log.items} WHERE {name(title)} IS NOT NULL"
-        joins += f" LEFT JOIN {_coded(engine, titles, quantiser, source.room / 'titles.parquet')} AS c ON k.{name(title)} = c.text"
+        titles = (
+            f"SELECT DISTINCT {name(title)} AS text FROM {log.items} WHERE {name(title)} IS NOT"
+            " NULL"
+        )
+        joins += (
+            f" LEFT JOIN {_coded(engine, titles, quantiser, source.room / 'titles.parquet')} AS c"
+            f" ON k.{name(title)} = c.text"
+        )
         text = "c.codes"
     given = engine.view(
-        f"SELECT i.item, {f'k.{name(category)}' if category else 'CAST(NULL AS BIGINT)'} AS category, CAST({price} AS BIGINT) AS price, "
-        f"{text} AS name FROM ({every}) AS i LEFT JOIN (SELECT * FROM ({known}) AS r WHERE turn = 1) AS k ON i.item = k.item{joins} "
-        f"LEFT JOIN {source.deny} AS d ON i.item = d.item WHERE d.item IS NULL"
+        f"SELECT i.item, {f'k.{name(category)}' if category else 'CAST(NULL AS BIGINT)'} AS"
+        f" category, CAST({price} AS BIGINT) AS price, {text} AS name FROM ({every}) AS i LEFT"
+        f" JOIN (SELECT * FROM ({known}) AS r WHERE turn = 1) AS k ON i.item = k.item{joins} LEFT"
+        f" JOIN {source.deny} AS d ON i.item = d.item WHERE d.item IS NULL"
     )
     gaps = engine.one(
-        f"SELECT COUNT(*) - COUNT(category), COUNT(*) - COUNT(price), COUNT(*) - COUNT(name) FROM {given}"
+        "SELECT COUNT(*) - COUNT(category), COUNT(*) - COUNT(price), COUNT(*) - COUNT(name) FROM"
+        f" {given}"
     )
     said = (
         f"items without a category: {MISSING}",
         f"items without a price: bucket {MISSING}",
         f"items without a text: {EMPTY}",
     )
-    filled = f"SELECT item, category, COALESCE(price, {MISSING}) AS price, COALESCE(name, {quote(EMPTY)}) AS name FROM {given}"
+    filled = (
+        f"SELECT item, category, COALESCE(price, {MISSING}) AS price, COALESCE(name,"
+        f" {quote(EMPTY)}) AS name FROM {given}"
+    )
     return filled, {what: int(n) for what, n in zip(said, gaps, strict=True) if n}
 
 
@@ -336,13 +385,17 @@ def _ids(good: str, items: str, wanted: str | None) -> dict[str, str]:
         "user": f"SELECT DISTINCT id FROM (SELECT {USER} AS id FROM ({good}) AS g{more}) AS u",
         "item": f"SELECT item AS id FROM {items}",
         "category": f"SELECT DISTINCT category AS id FROM {items} WHERE category IS NOT NULL",
-        "url": f"SELECT DISTINCT url AS id FROM ({good}) AS g WHERE file = {VIEW} AND url IS NOT NULL",
+        "url": (
+            f"SELECT DISTINCT url AS id FROM ({good}) AS g WHERE file = {VIEW} AND url IS NOT NULL"
+        ),
     }
 
 
 @dataclass(frozen=True, slots=True)
 class _Anew:
-    """The ids as they are written: from the maps (column → a relation id, anew), or as they are where there is none."""
+    """The ids as they are written: from the maps (column → a relation id, anew), or as they are
+    where there is none.
+    """
 
     engine: Engine
     maps: Mapping[str, str]
@@ -354,7 +407,7 @@ class _Anew:
             if rows != different:
                 raise DataError(
                     f"column {column}",
-                    [f"{rows - different} ids become the id of another; use another key"],
+                    f"{rows - different} ids become the id of another; use another key",
                 )
 
     def of_column(self, column: str, value: str) -> tuple[str, str]:
@@ -371,7 +424,10 @@ class _Anew:
         user, join = self.of_column("user", f"g.{USER}")
         column = "item" if about == "sku" else about
         third, other = self.of_column(column, f"g.{column}")
-        picks = f"{user} AS client_id, {clock_sql('g.' + name('time'))} AS {name('timestamp')}, {third} AS {about}"
+        picks = (
+            f"{user} AS client_id, {clock_sql('g.' + name('time'))} AS {name('timestamp')},"
+            f" {third} AS {about}"
+        )
         return (
             f"SELECT {picks} FROM ({good}) AS g{join}{other} WHERE g.file = {place} "
             f"ORDER BY {name('timestamp')}, client_id, {about} NULLS FIRST"
@@ -394,12 +450,17 @@ class _Anew:
 
 
 def _labels(engine: Engine, folder: Path, train: Window) -> dict[str, np.ndarray]:
-    """The label files by the rule of the challenge, from the files that were written: values, and their share of the window's purchases."""
+    """The label files by the rule of the challenge, from the files that were written: values, and
+    their share of the window's purchases.
+    """
     buys, items = (
         engine.scan([folder / f"{file}.parquet"]) for file in ("product_buy", PROPERTIES)
     )
     start, end = (quote(show(time)) for time in (train.start, train.end))
-    bought = f"SELECT b.sku, p.category, p.price, b.{name('timestamp')} AS moment FROM {buys} AS b JOIN {items} AS p ON b.sku = p.sku"
+    bought = (
+        f"SELECT b.sku, p.category, p.price, b.{name('timestamp')} AS moment FROM {buys} AS b JOIN"
+        f" {items} AS p ON b.sku = p.sku"
+    )
     inside = engine.view(
         f"SELECT * FROM ({bought}) AS b WHERE moment >= {start} AND moment < {end}"
     )

@@ -1,4 +1,7 @@
-"""Texts as sixteen codes from 0 to 255: vectors of their characters, product-quantised. What the challenge's texts look like."""
+"""Texts as sixteen codes from 0 to 255: vectors of their characters, product-quantised.
+
+What the challenge's texts look like.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,9 +25,11 @@ Vectors = Callable[[list[str]], np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class Characters:
-    """Vectors of hashed groups of three bytes (lower case, with the text's ends), thrown to 64 dimensions at random, of length 1.
+    """Vectors of hashed groups of three bytes (lower case, with the text's ends), thrown to 64
+    dimensions at random, of length 1.
 
-    Needs no model. Texts that share parts of words are near each other; an empty text is all zeros.
+    Needs no model. Texts that share parts of words are near each other; an empty text is all
+    zeros.
     """
 
     seed: int
@@ -66,7 +71,9 @@ def _sums(texts: list[str], table: Float32[np.ndarray, "H D"]) -> Float32[np.nda
 
 @dataclass(frozen=True, slots=True)
 class Quantiser:
-    """A vector is cut into sixteen parts, and each part is the number of the nearest of at most 256 words of that part's book."""
+    """A vector is cut into sixteen parts, and each part is the number of the nearest of at most
+    256 words of that part's book.
+    """
 
     vectors: Vectors
     books: tuple[Float32[np.ndarray, "_ _"], ...]  # (words, columns) of each part

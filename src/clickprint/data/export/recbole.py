@@ -1,4 +1,7 @@
-"""A log as RecBole's atomic files: tab-separated, each column's type in the header. Source: recbole.io, "Atomic Files"."""
+"""A log as RecBole's atomic files: tab-separated, each column's type in the header.
+
+Source: recbole.io, "Atomic Files".
+"""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -63,20 +66,25 @@ def export_recbole(
     anchor: Role = Role.BUY,
     progress: Progress = silent,
 ) -> Exported:
-    """Writes DATASET.inter and DATASET.item to `folder`, whole or not at all; the folder must be new or empty.
+    """Writes DATASET.inter and DATASET.item to `folder`, whole or not at all; the folder must be
+    new or empty.
 
-    DATASET is by default the folder's name, as RecBole wants it. Interactions are the events about an item (with one of `roles`), in the
-    order of (time, user, the rest); timestamp is in seconds since 1970, or the place in the user's history where the log has no clock.
-    With a split they are in DATASET.train.inter, .valid.inter and .test.inter instead (RecBole's benchmark_filename):
+    DATASET is by default the folder's name, as RecBole wants it. Interactions are the events about
+    an item (with one of `roles`), in the order of (time, user, the rest); timestamp is in seconds
+    since 1970, or the place in the user's history where the log has no clock. With a split they
+    are in DATASET.train.inter, .valid.inter and .test.inter instead (RecBole's
+    benchmark_filename):
 
-    - leave-one-out: each user's last event is test, the one before validation; who has fewer than three is all in train. Ties in time
-      go by kind, item and the rest, as everywhere.
-    - time: train is before the cutoff, valid the window after it, test the window after that: `data.split.split` for `horizon_days` and
-      `anchor`. What is later still is left out.
+    - leave-one-out: each user's last event is test, the one before validation; who has fewer than
+      three is all in train. Ties in time go by kind, item and the rest, as everywhere.
+    - time: train is before the cutoff, valid the window after it, test the window after that:
+      `data.split.split` for `horizon_days` and `anchor`. What is later still is left out.
 
-    Items are all of the catalogue and of the events, with what was known at the cutoff of a split by time, else at the log's end. Tabs,
-    line ends and double quotes in texts become spaces, because RecBole reads such files without escapes. Queries and urls have no place.
-    Raises ConfigError for a folder that is not empty and a split by time of a log without times, DataError where no event is left.
+    Items are all of the catalogue and of the events, with what was known at the cutoff of a split
+    by time, else at the log's end. Tabs, line ends and double quotes in texts become spaces,
+    because RecBole reads such files without escapes. Queries and urls have no place. Raises
+    ConfigError for a folder that is not empty and a split by time of a log without times,
+    DataError where no event is left.
     """
     folder = Path(folder)
     refuse_full(folder)
@@ -95,7 +103,10 @@ def export_recbole(
     if split == "leave-one-out":
         order = ", ".join(f"{name(c)} DESC NULLS LAST" for c in tie_order(log) if c != "user")
         turn = f"ROW_NUMBER() OVER (PARTITION BY {name('user')} ORDER BY {order}) AS turn"
-        rows = f"SELECT *, {turn}, COUNT(*) OVER (PARTITION BY {name('user')}) AS many FROM ({rows}) AS l"
+        rows = (
+            f"SELECT *, {turn}, COUNT(*) OVER (PARTITION BY {name('user')}) AS many FROM ({rows})"
+            " AS l"
+        )
         part = f"CASE WHEN many < {LEAST} OR turn > 2 THEN 0 WHEN turn = 2 THEN 1 ELSE 2 END"
     elif split == "time":
         log.manifest.need_clock("a split by time")
@@ -103,9 +114,8 @@ def export_recbole(
         if span is None:
             raise DataError(
                 log.manifest.name,
-                [
-                    f"no event has the role {anchor.value}, so there is nothing to anchor the split on"
-                ],
+                f"no event has the role {anchor.value}, so there is nothing to anchor the"
+                " split on",
             )
         train, valid = windows(span[1], horizon_days)
         cutoff, time = train.start, name("time")
@@ -141,7 +151,9 @@ def export_recbole(
 def _interactions(
     log: EventLog, roles: Collection[Role] | None
 ) -> tuple[str, int, dict[str, int]]:
-    """SQL of the events about an item with one of the roles, their number, and the others by reason."""
+    """SQL of the events about an item with one of the roles, their number, and the others by
+    reason.
+    """
     reasons = [
         (f"kind = {code}", f"{kind.name}: not asked for")
         for code, kind in enumerate(log.manifest.kinds)
@@ -162,14 +174,21 @@ def _inter_sql(log: EventLog, columns: Sequence[str], rows: str) -> str:
         value = f"e.{name(column)}"
         if column in log.texts:
             joins.append(
-                f" LEFT JOIN {log.texts[column]} AS {name(f't {column}')} ON {value} = {name(f't {column}')}.id"
+                f" LEFT JOIN {log.texts[column]} AS {name(f't {column}')} ON {value} ="
+                f" {name(f't {column}')}.id"
             )
             value = f"COALESCE({_plain(name(f't {column}') + '.text')}, CAST({value} AS VARCHAR))"
         elif column == "kind":
-            value = f"CASE e.kind {' '.join(f'WHEN {code} THEN {_literal(k.name)}' for code, k in enumerate(log.manifest.kinds))} END"
+            value = (
+                "CASE e.kind"
+                f" {' '.join(f'WHEN {code} THEN {_literal(k.name)}' for code, k in enumerate(log.manifest.kinds))} END"
+            )
         elif column == "time" and log.manifest.time == "clock":
             whole_ = f"CAST(({value} - {value} % {SECOND}) / {SECOND} AS BIGINT)"
-            exact = f"CAST(CAST({value} AS DECIMAL(19, 0)) * CAST('0.000001' AS DECIMAL(7, 6)) AS VARCHAR)"
+            exact = (
+                f"CAST(CAST({value} AS DECIMAL(19, 0)) * CAST('0.000001' AS DECIMAL(7, 6)) AS"
+                " VARCHAR)"
+            )
             value = (
                 f"CASE WHEN {value} % {SECOND} = 0 THEN CAST({whole_} AS VARCHAR) ELSE {exact} END"
             )
@@ -193,7 +212,8 @@ def _item_sql(log: EventLog, cutoff: Time | None) -> str:
         kind = log.manifest.attributes.get(column)
         if column in log.texts:
             joins.append(
-                f" LEFT JOIN {log.texts[column]} AS {name(f't {column}')} ON {value} = {name(f't {column}')}.id"
+                f" LEFT JOIN {log.texts[column]} AS {name(f't {column}')} ON {value} ="
+                f" {name(f't {column}')}.id"
             )
             value = f"COALESCE({_plain(name(f't {column}') + '.text')}, CAST({value} AS VARCHAR))"
         elif kind in (AttributeKind.TEXT, AttributeKind.CODES):

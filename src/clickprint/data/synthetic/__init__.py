@@ -1,4 +1,5 @@
-"""A synthetic shop of any size: the challenge's five kinds of event, exposures, clicks and sessions, with planted structure.
+"""A synthetic shop of any size: the challenge's five kinds of event, exposures, clicks and
+sessions, with planted structure.
 
 What is planted, and how the best reachable scores are computed: docs/synthetic.md.
 """
@@ -14,7 +15,10 @@ CARD = Card(
     title="a made-up shop of any size, whose best reachable scores are known",
     files={},
     licence="yours",
-    where="nothing to get: it is made by `clickprint read synthetic --out DIR`; docs/synthetic.md says what is planted",
+    where=(
+        "nothing to get: it is made by `clickprint read synthetic --out DIR`; docs/synthetic.md"
+        " says what is planted"
+    ),
 )
 
 __all__ = ["CARD", "Latent", "Oracle", "Shop", "batches", "read", "shop_of", "write_challenge"]

@@ -1,4 +1,7 @@
-"""The log of a synthetic shop, part of a day by part of a day, in the stored order. No loop over users or events."""
+"""The log of a synthetic shop, part of a day by part of a day, in the stored order.
+
+No loop over users or events.
+"""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -55,9 +58,11 @@ LAST_LAG = (
 
 
 class Piece(NamedTuple):
-    """Events of one kind, before they are put in order: session (its place in the part), second of the day, what it is about, quantity.
+    """Events of one kind, before they are put in order: session (its place in the part), second of
+    the day, what it is about, quantity.
 
-    `about` is a place in the one list of items' pages, categories' pages, pages that say nothing, queries.
+    `about` is a place in the one list of items' pages, categories' pages, pages that say nothing,
+    queries.
     """
 
     kind: int
@@ -68,7 +73,9 @@ class Piece(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """From `about` to the columns of the log (where they apply), and the seconds between which the parts of a day lie."""
+    """From `about` to the columns of the log (where they apply), and the seconds between which the
+    parts of a day lie.
+    """
 
     item: Int64[np.ndarray, "A"]
     url: Int64[np.ndarray, "A"]
@@ -80,8 +87,9 @@ class Tables(NamedTuple):
 def batches(latent: Latent) -> Iterator[pa.RecordBatch]:
     """Every event in the order (time, user, kind, item, rest), nulls first.
 
-    How a day is cut into parts depends on the dials alone and each part has a random stream of its own. A session starts and ends
-    within a part. Memory: a part (about 400,000 events) and the latent state, whatever the number of days.
+    How a day is cut into parts depends on the dials alone and each part has a random stream of its
+    own. A session starts and ends within a part. Memory: a part (about 400,000 events) and the
+    latent state, whatever the number of days.
     """
     shop = latent.shop
     tables = _tables(latent)
@@ -131,7 +139,8 @@ def _part(
     """All events of one part of a day."""
     users, shop = latent.users, latent.shop
     n = rng.poisson(ladder[-1])
-    # Poisson splitting: draw the number of sessions, then the user of each. Sorted, so that the search walks through memory once.
+    # Poisson splitting: draw the number of sessions, then the user of each. Sorted, so that the
+    # search walks through memory once.
     who = np.searchsorted(ladder, np.sort(rng.random(n)) * ladder[-1], side="right").astype(
         np.int32
     )
@@ -251,7 +260,8 @@ def _ordered(
         [np.zeros(len(p.session), np.int8) if p.quantity is None else p.quantity for p in pieces]
     )
     user = who[session]
-    # Second, user and kind in one number: 17 + 27 + 3 bits. What is left of the order is needed for the few ties only.
+    # Second, user and kind in one number: 17 + 27 + 3 bits. What is left of the order is needed
+    # for the few ties only.
     key = (second.astype(np.int64) << 30 | user) << 3 | kind
     order = np.argsort(key)
     sorted_ = key[order]
@@ -259,7 +269,8 @@ def _ordered(
     ties = np.flatnonzero(np.append(same, False) | np.append(False, same))
     rows = order[ties]
     item = np.where((kind[rows] == VIEW) | (kind[rows] == SEARCH), 0, tables.item[about[rows]])
-    # Session numbers ascend with their place; one session has one scenario; price follows the item.
+    # Session numbers ascend with their place; one session has one scenario; price follows the
+    # item.
     order[ties] = rows[
         np.lexsort(
             (

@@ -1,4 +1,6 @@
-"""What the log of a synthetic shop does not show: what its items and users are like, and how users change from day to day."""
+"""What the log of a synthetic shop does not show: what its items and users are like, and how users
+change from day to day.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -50,9 +52,11 @@ FINE = 8  # cells of a lookup table for each item in it
 
 
 class Lookup(NamedTuple):
-    """Draws from many discrete distributions with one memory access: distribution d owns the cells starts[d] … starts[d + 1].
+    """Draws from many discrete distributions with one memory access: distribution d owns the cells
+    starts[d] … starts[d + 1].
 
-    The chances are multiples of one over its number of cells, and the oracle counts cells: what is drawn and what is computed are equal.
+    The chances are multiples of one over its number of cells, and the oracle counts cells: what is
+    drawn and what is computed are equal.
     """
 
     cells: Int32[np.ndarray, "N"]
@@ -66,7 +70,9 @@ class Lookup(NamedTuple):
 
 
 def lookup(weights: np.ndarray, starts: np.ndarray, cells: np.ndarray) -> Lookup:
-    """Distribution d is over starts[d] ≤ value < starts[d + 1], by weight, in cells[d] cells (systematic sampling of its quantiles)."""
+    """Distribution d is over starts[d] ≤ value < starts[d + 1], by weight, in cells[d] cells
+    (systematic sampling of its quantiles).
+    """
     sizes = np.diff(starts)
     which = np.repeat(np.arange(len(sizes)), sizes)
     total = np.cumsum(weights)
@@ -86,7 +92,10 @@ def lookup(weights: np.ndarray, starts: np.ndarray, cells: np.ndarray) -> Lookup
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """The items in the order of their category; the other arrays follow that order. `id` has no order of its own."""
+    """The items in the order of their category; the other arrays follow that order.
+
+    `id` has no order of its own.
+    """
 
     id: Int64[np.ndarray, "V"]
     category: Int32[np.ndarray, "V"]  # its number, not its id
@@ -133,7 +142,10 @@ class Users:
 
 
 class State(NamedTuple):
-    """Where every user is on one day. Users who have not arrived are GONE too (see Users.arrives)."""
+    """Where every user is on one day.
+
+    Users who have not arrived are GONE too (see Users.arrives).
+    """
 
     mood: Int8[np.ndarray, "U"]
     focus: Int8[np.ndarray, "U"]
@@ -141,7 +153,10 @@ class State(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Latent:
-    """A shop with everything about it that was drawn once. Memory: about 100 bytes a user and 250 an item."""
+    """A shop with everything about it that was drawn once.
+
+    Memory: about 100 bytes a user and 250 an item.
+    """
 
     shop: Shop
     items: Items
@@ -153,7 +168,10 @@ class Latent:
         return Latent(shop, items, _users(shop, items))
 
     def states(self, days: int) -> Iterator[State]:
-        """The state of each of the first `days` days, from the first on. A day costs about 30 ns a user."""
+        """The state of each of the first `days` days, from the first on.
+
+        A day costs about 30 ns a user.
+        """
         users, n = self.users, self.shop.users
         mood, focus = np.full(n, GONE, np.int8), np.zeros(n, np.int8)
         ladder = np.cumsum(MOODS, axis=1)[:, :2].astype(np.float32)
@@ -225,7 +243,8 @@ def _items(shop: Shop) -> Items:
     place[np.argsort(level, kind="stable")] = (np.arange(n) + 0.5) / n
     away = (place[:, None] - (np.arange(TIERS) + 0.5) / TIERS) / TIER_WIDTH
     weights = fame[:, None] * (np.exp(-0.5 * away**2) + 1e-3)
-    # One distribution a category and tier: lay the items out category by category, in it tier by tier.
+    # One distribution a category and tier: lay the items out category by category, in it tier by
+    # tier.
     lay = np.argsort(category[:, None] * TIERS + np.arange(TIERS), axis=None, kind="stable")
     tiers = lookup(
         weights.ravel()[lay],
@@ -283,7 +302,8 @@ def _users(shop: Shop, items: Items) -> Users:
             slots[:, slot].astype(np.int64) * TIERS + tier, rng.random(n)
         )
     pace = rng.lognormal(0, PACE_SPREAD, n)
-    # Scaled so that the expected number of events is users · days · rate: a user's expected days as a customer are a geometric sum.
+    # Scaled so that the expected number of events is users · days · rate: a user's expected days
+    # as a customer are a geometric sum.
     left = np.float64(leaves)
     stay = (1 - (1 - left) ** (shop.days - arrives)) / left
     expected = float((pace * stay).sum() * (resting_moods() * PACE * session_events()).sum())

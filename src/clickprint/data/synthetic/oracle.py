@@ -1,12 +1,16 @@
-"""The best that any profile can know: each user's true chance of each label in a window, given all that is hidden before a cutoff.
+"""The best that any profile can know: each user's true chance of each label in a window, given all
+that is hidden before a cutoff.
 
-A user's sessions are a Poisson process whose rate depends on mood and focus, which change once a day. For a label (a set of items) the
-sessions with at least one buy of it are such a process too, with rate
+A user's sessions are a Poisson process whose rate depends on mood and focus, which change once a
+day. For a label (a set of items) the sessions with at least one buy of it are such a process too,
+with rate
 
-    pace · PACE[mood] · weekday · Σ over slots  P(slot | focus) · (1 − (1 − p) · exp(−LOOKS · p)),   p = P(a look ends in such a buy)
+    pace · PACE[mood] · weekday · Σ over slots  P(slot | focus) · (1 − (1 − p) · exp(−LOOKS · p)),
+                                                p = P(a look ends in such a buy)
 
-so the chance of none on a day, given mood and focus, is exp(−rate), and that of none in the window is a sum over all ways that mood
-and focus can go from the cutoff on: a backward recursion over the days, exact up to rounding (float32).
+so the chance of none on a day, given mood and focus, is exp(−rate), and that of none in the window
+is a sum over all ways that mood and focus can go from the cutoff on: a backward recursion over the
+days, exact up to rounding (float32).
 """
 
 from collections.abc import Sequence
@@ -41,7 +45,9 @@ BLOCK = 2_000_000  # numbers in one array of the recursion
 
 @dataclass(frozen=True, slots=True)
 class Oracle:
-    """Knows the state of every user at the end of the day before `cutoff`, and nothing of what happens after."""
+    """Knows the state of every user at the end of the day before `cutoff`, and nothing of what
+    happens after.
+    """
 
     latent: Latent
     state: State
@@ -53,7 +59,8 @@ class Oracle:
         day = latent.shop.day(cutoff)
         if midnight(cutoff) != cutoff or not 1 <= day <= latent.shop.days:
             raise ConfigError(
-                f"cutoff: found {show(cutoff)}, expected a midnight after the first and up to the end of the log's last day"
+                f"cutoff: found {show(cutoff)}, expected a midnight after the first and up to the"
+                " end of the log's last day"
             )
         return Oracle(latent, latent.state(day - 1), day)
 
@@ -68,7 +75,9 @@ class Oracle:
         attribute: str,
         values: Sequence[int] | Int64[np.ndarray, "L"],
     ) -> Float32[np.ndarray, "U L"]:
-        """The chance that each user buys an item whose `attribute` (item, category or price_bucket) is the label's value."""
+        """The chance that each user buys an item whose `attribute` (item, category or
+        price_bucket) is the label's value.
+        """
         items = self.latent.items
         columns = {
             "item": items.id,
@@ -81,7 +90,8 @@ class Oracle:
         order = np.argsort(values)
         if not len(values) or (np.diff(values[order]) == 0).any():
             raise ConfigError(
-                f"values: found {len(values)} of which {len(np.unique(values))} are different, expected different ones"
+                f"values: found {len(values)} of which {len(np.unique(values))} are different,"
+                " expected different ones"
             )
         place = np.minimum(
             np.searchsorted(values, columns[attribute], sorter=order), len(values) - 1
@@ -92,19 +102,24 @@ class Oracle:
     def _chances(
         self, window: Window, users: np.ndarray, label: Int[np.ndarray, "V"], labels: int
     ) -> Float32[np.ndarray, "U L"]:
-        """`label` is each item's label, or -1. The window's last day counts in full: a log ends with its last event."""
+        """`label` is each item's label, or -1.
+
+        The window's last day counts in full: a log ends with its last event.
+        """
         shop = self.latent.shop
         days = range(shop.day(window.start), shop.day(window.end - 1) + 1)
         if midnight(window.start) != window.start or days[0] < self.day:
             raise ConfigError(
-                f"window: found {window}, expected one that starts at a midnight, on the cutoff or after it"
+                f"window: found {window}, expected one that starts at a midnight, on the cutoff or"
+                " after it"
             )
         known = self.latent.users.id
         rows = np.minimum(np.searchsorted(known, users), len(known) - 1)
         strangers = int((known[rows] != users).sum())
         if strangers:
             raise ConfigError(
-                f"users: {strangers} of {len(users)} are no users of this shop; ask about users of its log"
+                f"users: {strangers} of {len(users)} are no users of this shop; ask about users of"
+                " its log"
             )
         shelf = self._shelves(label, labels)
         anywhere = self._anywhere(shelf)
@@ -183,13 +198,15 @@ class Oracle:
             new = arrives == day
             if new.any() and day >= self.day:
                 out[new] = np.einsum("m,mukl,k->ul", rest_moods, beta[:, new], taste)
-        # Who arrives after the cutoff and before the window: moods and focus are at rest from the start.
+        # Who arrives after the cutoff and before the window: moods and focus are at rest from the
+        # start.
         between = np.flatnonzero((arrives >= self.day) & (arrives < days[0]))
         staying = stays[between, 0] ** (days[0] - arrives[between])[:, None]
         out[between] = (
             1 - staying + staying * np.einsum("m,mukl,k->ul", rest_moods, beta[:, between], taste)
         )
-        # The others: from the first day of the window back to the last day before the cutoff, in one step.
+        # The others: from the first day of the window back to the last day before the cutoff, in
+        # one step.
         beta = _yesterday(beta, days[0] - self.day + 1, stays)
         mood, focus = self.state.mood[rows], self.state.focus[rows]
         out[arrives < self.day] = 1.0
@@ -199,12 +216,16 @@ class Oracle:
 
 
 def in_session(p: np.ndarray) -> np.ndarray:
-    """P(a session has at least one such look), when each of 1 + Poisson(LOOKS) looks is one with chance p."""
+    """P(a session has at least one such look), when each of 1 + Poisson(LOOKS) looks is one with
+    chance p.
+    """
     return -np.expm1(np.log1p(-p) - LOOKS * p)
 
 
 def _yesterday(beta: np.ndarray, days: int, stays: np.ndarray) -> np.ndarray:
-    """Expected value of beta, `days` days later, given mood and focus now; those who have left buy no more (value 1)."""
+    """Expected value of beta, `days` days later, given mood and focus now; those who have left buy
+    no more (value 1).
+    """
     moods = np.linalg.matrix_power(MOODS, days).astype(np.float32)
     keep, stay = np.float32(KEEP_FOCUS**days), stays**days
     mixed = np.tensordot(moods, beta, 1)

@@ -20,7 +20,8 @@ KINDS = (
 )
 EXPOSE, CLICK, VIEW, SEARCH, CART, REMOVE, BUY = range(len(KINDS))
 
-# How a user lives. Each day someone who is still a customer leaves for good with a chance of their own, else changes mood and focus.
+# How a user lives. Each day someone who is still a customer leaves for good with a chance of their
+# own, else changes mood and focus.
 ASLEEP, BROWSING, HUNTING, GONE = range(4)  # moods; only the first three are left again
 MOODS = np.array(
     [[0.95, 0.04, 0.01], [0.05, 0.89, 0.06], [0.03, 0.11, 0.86]]
@@ -35,7 +36,8 @@ NEWCOMERS = (
     0.2  # share of the users who arrive during the log; the others were there before it began
 )
 
-# What a user likes. SLOTS categories (they may repeat), the first most; one of them is today's focus.
+# What a user likes. SLOTS categories (they may repeat), the first most; one of them is today's
+# focus.
 SLOTS = 6
 TASTE = (
     0.75 ** np.arange(SLOTS) / (0.75 ** np.arange(SLOTS)).sum()
@@ -98,9 +100,12 @@ COLUMNS = ("session", "scenario", "query", "url", "price", "quantity")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shop:
-    """A shop that can be generated. Equal dials give equal bytes. Raises ConfigError naming every dial that cannot be honoured.
+    """A shop that can be generated.
 
-    `rate` is the number of events a user and day, averaged over everybody and the whole log, newcomers and leavers included.
+    Equal dials give equal bytes. Raises ConfigError naming every dial that cannot be honoured.
+
+    `rate` is the number of events a user and day, averaged over everybody and the whole log,
+    newcomers and leavers included.
     """
 
     users: int = 5_000
@@ -126,15 +131,18 @@ class Shop:
             or not 0 < rate <= MOST_RATE
         ):  # NaN is not above 0
             faults.append(
-                f"rate: found {rate!r}, expected a number above 0 and at most {MOST_RATE} (events a user and day)"
+                f"rate: found {rate!r}, expected a number above 0 and at most {MOST_RATE} (events"
+                " a user and day)"
             )
         if not faults and self.items < self.categories:
             faults.append(
-                f"items: found {self.items}, expected at least one item for each of the {self.categories} categories"
+                f"items: found {self.items}, expected at least one item for each of the"
+                f" {self.categories} categories"
             )
         if not faults and self.users * self.rate > MOST_A_DAY:
             faults.append(
-                f"users, rate: found {self.users * self.rate:.0f} events a day, expected at most {MOST_A_DAY}; lower one of them"
+                f"users, rate: found {self.users * self.rate:.0f} events a day, expected at most"
+                f" {MOST_A_DAY}; lower one of them"
             )
         start: object = self.start
         if not isinstance(start, str):
@@ -144,7 +152,8 @@ class Shop:
                 first = parse(start)
                 if not faults and not EARLIEST <= first <= LATEST - self.days * DAY:
                     faults.append(
-                        f"start, days: found {self.days} days from {start}, expected a log between 1900 and 2200"
+                        f"start, days: found {self.days} days from {start}, expected a log between"
+                        " 1900 and 2200"
                     )
             except ConfigError as fault:
                 faults.append(f"start: {fault}")

@@ -1,7 +1,9 @@
-"""Files in the form of the Stokman shop's, made up: every quirk that the real ones are known for, and habits that can be learned.
+"""Files in the form of the Stokman shop's, made up: every quirk that the real ones are known for,
+and habits that can be learned.
 
-Planted habits: a person buys from three categories, most from the first, and goes back to two favourites in each; what is bought was
-viewed and put into the basket before, sometimes on an earlier day; a few products sell most.
+Planted habits: a person buys from three categories, most from the first, and goes back to two
+favourites in each; what is bought was viewed and put into the basket before, sometimes on an
+earlier day; a few products sell most.
 """
 
 from pathlib import Path
@@ -33,8 +35,9 @@ START, DAYS, FEED = (
 )  # the catalogue's feed runs at 03:07:08
 SLOTS, FAVOURITES, WIDTH = 3, 2, 32
 SLOT_CHANCES, TITLE_TOKENS = (0.6, 0.3, 0.1), 60_000
-# Chances: of a look at a favourite, of a category page, a search, a like, a basket (of any look, and more of a favourite's), a removal,
-# a basket page; of an order at once, of one some days later, of an emptied basket.
+# Chances: of a look at a favourite, of a category page, a search, a like, a basket (of any look,
+# and more of a favourite's), a removal, a basket page; of an order at once, of one some days
+# later, of an emptied basket.
 AT_FAVOURITE, PAGES, SEARCHES, LIKES, BASKETS, MORE, REMOVALS, LISTS = (
     0.45,
     0.4,
@@ -51,7 +54,9 @@ LEAST_ROWS = 20  # a user
 
 
 class Rows(NamedTuple):
-    """Actions: user, second since START, code, page, and how many of the flat products are each one's."""
+    """Actions: user, second since START, code, page, and how many of the flat products are each
+    one's.
+    """
 
     user: Int64[np.ndarray, "N"]
     second: Int64[np.ndarray, "N"]
@@ -77,7 +82,9 @@ class Rows(NamedTuple):
 
 
 class Shelf(NamedTuple):
-    """Items in the order of their category, whose first item is at starts[category]; the day each was added (below 0: before the log)."""
+    """Items in the order of their category, whose first item is at starts[category]; the day each
+    was added (below 0: before the log).
+    """
 
     category: Int64[np.ndarray, "V"]
     starts: Int64[np.ndarray, "C+1"]
@@ -88,15 +95,18 @@ class Shelf(NamedTuple):
 def write_stokman(
     folder: Path, *, users: int = 3_500, actions: int = 200_000, seed: int = 7
 ) -> dict[str, int]:
-    """Writes the four files to `folder`, whole or not at all; gives back the rows that a reader has to leave out, by reason.
+    """Writes the four files to `folder`, whole or not at all; gives back the rows that a reader
+    has to leave out, by reason.
 
-    There are exactly `actions` rows in the actions file, of exactly `users` users and 24 days. Equal arguments: equal bytes in the arrays,
-    equal rows in the tables. Raises ConfigError where there are fewer than 20 actions a user or fewer than 10 users.
+    There are exactly `actions` rows in the actions file, of exactly `users` users and 24 days.
+    Equal arguments: equal bytes in the arrays, equal rows in the tables. Raises ConfigError where
+    there are fewer than 20 actions a user or fewer than 10 users.
     """
     folder = Path(folder)
     if users < 10 or actions < LEAST_ROWS * users:
         raise ConfigError(
-            f"users, actions: found {users} and {actions}, expected 10 or more users and {LEAST_ROWS} or more actions a user"
+            f"users, actions: found {users} and {actions}, expected 10 or more users and"
+            f" {LEAST_ROWS} or more actions a user"
         )
     if folder.is_file() or (
         folder.is_dir() and any(folder.iterdir()) and not (folder / ACTIONS_FILE).is_file()
@@ -118,7 +128,7 @@ def write_stokman(
     return planted
 
 
-# --- who and what ---------------------------------------------------------------------------------------------------------------
+# --- who and what --------------------------------------------------------------------------------
 
 
 def _shelf(items: int, rng: np.random.Generator) -> Shelf:
@@ -130,7 +140,8 @@ def _shelf(items: int, rng: np.random.Generator) -> Shelf:
             rng.choice(categories, items - categories, p=share / share.sum()),
         )
     )
-    # One in ten is added while the log runs, one in twenty gets a new date at its end though it was sold all along.
+    # One in ten is added while the log runs, one in twenty gets a new date at its end though it
+    # was sold all along.
     fate = rng.random(items)
     day = np.where(fate < 0.1, rng.integers(2, DAYS - 3, items), -rng.integers(1, 400, items))
     day[
@@ -156,7 +167,7 @@ def _pick(
     return first + (size * uniform**2.5).astype(np.int64)
 
 
-# --- what they do ---------------------------------------------------------------------------------------------------------------
+# --- what they do --------------------------------------------------------------------------------
 
 
 def _rows(
@@ -265,7 +276,7 @@ def _rows(
     return rows.take(keep[np.lexsort((keep, rows.second[keep]))])
 
 
-# --- the files, with their quirks -------------------------------------------------------------------------------------------------
+# --- the files, with their quirks ----------------------------------------------------------------
 
 
 def _write_actions(
@@ -315,8 +326,10 @@ def _write_actions(
             "user_id": _spoiled(names[rows.user], no_user, junk_user),
             "loc_user_id": _spoiled(people[person[rows.user]], no_person, junk_person),
             "action": pa.array(action),
-            "date": pa.array(START + rows.second * SECOND, mask=_at(no_date, n)).cast(
-                pa.timestamp("us")
+            "date": (
+                pa.array(START + rows.second * SECOND, mask=_at(no_date, n)).cast(
+                    pa.timestamp("us")
+                )
             ),
             "products": pa.ListArray.from_arrays(offsets, texts, mask=pa.array(null)),
             "pageId": pa.array(rows.page * 2_654_435_761 % 2**32),  # each number once, in no order
@@ -335,7 +348,9 @@ def _write_actions(
 
 
 def _write_catalogue(path: Path, shelf: Shelf, rng: np.random.Generator) -> dict[str, int]:
-    """One row for most items, a second for those whose price changed, and rows that say the same product and date again."""
+    """One row for most items, a second for those whose price changed, and rows that say the same
+    product and date again.
+    """
     v = len(shelf.id)
     few = max(2, v // 100)
     fate = rng.permutation(v)
@@ -391,7 +406,10 @@ def _titles(shelf: Shelf, rng: np.random.Generator) -> pa.Array:
 
 
 def _write_vectors(folder: Path, shelf: Shelf, rng: np.random.Generator) -> dict[str, int]:
-    """Vectors of titles: near to those of the same category. Some items have none, some mappings are wrong."""
+    """Vectors of titles: near to those of the same category.
+
+    Some items have none, some mappings are wrong.
+    """
     v = len(shelf.id)
     few = max(2, v // 200)
     centre = rng.normal(size=(len(shelf.starts) - 1, WIDTH))

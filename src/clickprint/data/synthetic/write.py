@@ -43,7 +43,10 @@ def shop_of(
     start: str = "2022-06-20",
     seed: int = 0,
 ) -> Shop:
-    """The shop with these dials; `events` (how many are expected in all) stands for a rate. Raises ConfigError."""
+    """The shop with these dials.
+
+    `events` (how many are expected in all) stands for a rate. Raises ConfigError.
+    """
     if events is None:
         return Shop(
             users=users,
@@ -63,7 +66,8 @@ def shop_of(
     shop = Shop(users=users, items=items, categories=categories, days=days, start=start, seed=seed)
     if events / users / days > 1_000:
         raise ConfigError(
-            f"events: found {events}, expected at most 1000 a user and day ({users * days * 1_000}); raise users or days"
+            f"events: found {events}, expected at most 1000 a user and day"
+            f" ({users * days * 1_000}); raise users or days"
         )
     return Shop(
         users=users,
@@ -84,13 +88,16 @@ def read(
     progress: Progress = silent,
     **dials: int | float | str | None,
 ) -> Dataset:
-    """Writes the log of a shop (or of the shop that `shop_of` makes of the dials) to `out` in the canonical form, and opens it.
+    """Writes the log of a shop (or of the shop that `shop_of` makes of the dials) to `out` in the
+    canonical form, and opens it.
 
-    Users without an event are in the shop, not in the log. Raises ConfigError for a dial that cannot be honoured.
+    Users without an event are in the shop, not in the log. Raises ConfigError for a dial that
+    cannot be honoured.
     """
     if shop is not None and dials:
         raise ConfigError(
-            f"shop: found a shop and dials of another ({', '.join(dials)}), expected one of the two"
+            f"shop: found a shop and dials of another ({', '.join(dials)}), expected one of"
+            " the two"
         )
     shop = shop or shop_of(**dials)  # type: ignore[arg-type]
     latent = Latent.of(shop)
@@ -115,20 +122,24 @@ def read(
 
 
 def write_challenge(out: Path, shop: Shop, *, progress: Progress = silent) -> None:
-    """Writes the same log as the challenge's directory: five event files, the properties, relevant clients, label files.
+    """Writes the same log as the challenge's directory: five event files, the properties, relevant
+    clients, label files.
 
-    Exposures, clicks, sessions, prices and quantities have no place there. Relevant clients are all with an event in these files, the
-    active ones those with a purchase before the training window. Label values are the 100 most bought of the training-target window
-    (ties: the smaller id first), popularity is their share there; new_sku leaves out the past's 100 most bought, and its shares are
-    of what is left. The folder is written whole or not at all. Raises ConfigError where the log is too short for the two windows.
-    Source: spec/challenge-protocol.md, "Directory".
+    Exposures, clicks, sessions, prices and quantities have no place there. Relevant clients are
+    all with an event in these files, the active ones those with a purchase before the training
+    window. Label values are the 100 most bought of the training-target window (ties: the smaller
+    id first), popularity is their share there; new_sku leaves out the past's 100 most bought, and
+    its shares are of what is left. The folder is written whole or not at all. Raises ConfigError
+    where the log is too short for the two windows. Source: spec/challenge-protocol.md,
+    "Directory".
     """
     out = Path(out)
     if out.is_file() or (
         out.is_dir() and any(out.iterdir()) and not (out / "product_properties.parquet").is_file()
     ):
         raise ConfigError(
-            f"{out} holds something that is no challenge directory; name a new folder, or empty it first"
+            f"{out} holds something that is no challenge directory; name a new folder, or empty it"
+            " first"
         )
     latent = Latent.of(shop)
     with whole(out) as folder:
@@ -147,7 +158,9 @@ def write_challenge(out: Path, shop: Shop, *, progress: Progress = silent) -> No
 
 
 class _Tally:
-    """What the label files need, in memory that does not grow with the days: the last 28 days' sales by item, the sum of those before."""
+    """What the label files need, in memory that does not grow with the days: the last 28 days'
+    sales by item, the sum of those before.
+    """
 
     def __init__(self, latent: Latent) -> None:
         self.latent = latent
@@ -181,7 +194,10 @@ class _Tally:
             self.before += self.days.popleft()[1]
 
     def labels(self) -> dict[str, np.ndarray]:
-        """The files of target/ by name. Raises ConfigError where the training window sold nothing or starts before the log."""
+        """The files of target/ by name.
+
+        Raises ConfigError where the training window sold nothing or starts before the log.
+        """
         shop, items = self.latent.shop, self.latent.items
         train, valid = windows(self.end, HORIZON_DAYS)
         first, middle = shop.day(train.start), shop.day(valid.start)
@@ -191,8 +207,9 @@ class _Tally:
                 sold += sales
         if first < 1 or not sold.any():
             raise ConfigError(
-                f"days, rate: found a log whose last purchase is on {show(self.end)}, expected purchases in the {HORIZON_DAYS} days from "
-                f"{show(train.start)} on and at least a day before; make it longer or busier"
+                f"days, rate: found a log whose last purchase is on {show(self.end)}, expected"
+                f" purchases in the {HORIZON_DAYS} days from {show(train.start)} on and at least a"
+                " day before; make it longer or busier"
             )
         others = sold.copy()
         others[top(self.before, LABELS)] = 0
