@@ -15,3 +15,8 @@ class Progress(Protocol):
 
 def silent(stage: str, done: int, total: int) -> None:
     """Says nothing."""
+
+
+def labelled(progress: Progress, label: str) -> Progress:
+    """A progress whose stages begin with a label, as in `label: stage`."""
+    return lambda stage, done, total: progress(f"{label}: {stage}", done, total)

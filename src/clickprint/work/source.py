@@ -11,7 +11,7 @@ from typing import Any
 
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError
-from clickprint.core.options import options as typed_options
+from clickprint.core.typed import options as typed_options
 from clickprint.core.progress import Progress, silent
 from clickprint.data.adapters import DATASETS, reader
 from clickprint.data.engine import DuckDB, Engine

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from clickprint.core.options import fit, part, read_text, refuse, show, toml, unknown, unknown_name
-from clickprint.core.options import options as typed_options
+from clickprint.core.typed import options as typed_options
 from clickprint.core.past import Encoder, Fitted
 from clickprint.data.adapters import DATASETS
 from clickprint.encoders import ENCODERS, encoder
