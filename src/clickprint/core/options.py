@@ -325,10 +325,10 @@ class Faults:
                 pairs = enumerate(zip(found, inner, strict=True))
                 return tuple(self.value(v, a, f"{path}[{i}]") for i, (v, a) in pairs)
         elif hint is float:
-            if isinstance(found, Real) and type(found) is not bool and isfinite(found):
+            if _numeric(found, Real) and isfinite(found):
                 return float(found)
         elif hint is int:
-            if isinstance(found, Integral) and type(found) is not bool:
+            if _numeric(found, Integral):
                 return int(found)
         elif hint is Path:
             if isinstance(found, str | Path) and str(found):
@@ -524,6 +524,11 @@ def _rules(hint: Any) -> tuple[Any, tuple[Rule, ...]]:
         return hint, ()
     kind, *notes = get_args(hint)
     return kind, tuple(n for n in notes if isinstance(n, Rule))
+
+
+def _numeric(found: object, kind: type) -> bool:
+    """Whether a value is a number of this kind; True and False are none."""
+    return isinstance(found, kind) and found is not True and found is not False
 
 
 def _subclass(kind: Any, of: type) -> bool:
