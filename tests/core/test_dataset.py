@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from clickprint.core.dataset import Dataset, Day, Manifest
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Kind, Role
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 
 MANIFEST = Manifest(
     name="shop",
     kinds=(Kind("kauf", Role.BUY), Kind("blick", Role.VIEW), Kind("click", Role.CLICK)),
     columns=("price", "session"),
-    attributes={"shelf": AttributeKind.CATEGORY, "größe": AttributeKind.NUMBER},
+    attributes={"shelf": AttributeType.CATEGORY, "größe": AttributeType.NUMBER},
     users=3,
     items=2,
     events=5,

@@ -5,9 +5,9 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clickprint.core.items import ARROW, AttributeKind, Catalogue
+from clickprint.core.items import ARROW, AttributeType, Catalogue
 
-KINDS = {"shelf": AttributeKind.CATEGORY, "name": AttributeKind.TEXT}
+KINDS = {"shelf": AttributeType.CATEGORY, "name": AttributeType.TEXT}
 
 
 def catalogue(rows) -> Catalogue:
@@ -18,8 +18,8 @@ def catalogue(rows) -> Catalogue:
         {
             "item": pa.array(columns[0], pa.int64()),
             "known_from": pa.array(columns[1], pa.int64()),
-            "shelf": pa.array(columns[2], ARROW[AttributeKind.CATEGORY]),
-            "name": pa.array(["x"] * len(rows), ARROW[AttributeKind.TEXT]),
+            "shelf": pa.array(columns[2], ARROW[AttributeType.CATEGORY]),
+            "name": pa.array(["x"] * len(rows), ARROW[AttributeType.TEXT]),
         }
     )
     return Catalogue(table, KINDS)
@@ -53,6 +53,6 @@ def test_what_is_known_from_a_time_is_not_known_at_it():
 
 
 def test_first_attribute_of_a_kind():
-    assert catalogue([]).first(AttributeKind.CATEGORY) == "shelf"
-    assert catalogue([]).first(AttributeKind.NUMBER) is None
+    assert catalogue([]).first(AttributeType.CATEGORY) == "shelf"
+    assert catalogue([]).first(AttributeType.NUMBER) is None
     assert np.array_equal(catalogue([]).at(3).table.column("item").to_numpy(), [])

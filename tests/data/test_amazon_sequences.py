@@ -11,7 +11,7 @@ import pytest
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.ids import text_id
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.data.adapters import amazon_sequences
 from clickprint.data.engine import Engine
 
@@ -74,8 +74,8 @@ def test_texts_and_kinds(small: Path, tmp_path: Path, engine: Engine) -> None:
     made = amazon_sequences.read(small, tmp_path / "out", engine=engine)
     assert made.manifest.kinds == (Kind("buy", Role.BUY),)
     assert made.manifest.attributes == {
-        "title": AttributeKind.TEXT,
-        "categories": AttributeKind.CATEGORY,
+        "title": AttributeType.TEXT,
+        "categories": AttributeType.CATEGORY,
     }
     assert [tuple(r.values()) for r in made.catalogue.table.to_pylist()] == [
         (10, None, "Soap", text_id("Beauty > Soap")),

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from clickprint.core.dataset import Dataset, Manifest
 from clickprint.core.errors import DataError
 from clickprint.core.events import Kind, Role
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.profiles import Profiles
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY, HOUR, SECOND, parse
@@ -95,7 +95,7 @@ def stored(
         columns=("session",),
         selects=[f"SELECT * FROM {table}"],
         catalogue=catalogue,
-        attributes={"category": AttributeKind.CATEGORY}
+        attributes={"category": AttributeType.CATEGORY}
         if "category" in catalogue.column_names
         else {},
         time=time,

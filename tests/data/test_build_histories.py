@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.time import DAY
 from clickprint.data import histories, parts
 from clickprint.data.codes import PLACES
@@ -148,7 +148,7 @@ def test_attributes_are_as_they_were_known_at_the_cutoff(engine, tmp_path: Path)
             "known_from": [START - 9, START + 2 * DAY, START + 2 * DAY],
             "weight": [1.5, 9.0, 7.0],
         },
-        attributes={"weight": AttributeKind.NUMBER},
+        attributes={"weight": AttributeType.NUMBER},
     )
     assert build(log, tmp_path / "whole", ("weight",)).fields["weight"].tolist() == [9.0, 7.0]
     early = build(log.before(START + 2 * DAY), tmp_path / "early", ("weight",)).fields["weight"]
@@ -172,7 +172,7 @@ def test_code_vectors_of_items_and_searches(
         "item": np.array(list(names)) * spread,
         "name": [str(v) if v else None for v in names.values()],
     }
-    log = memory_log(engine, **arrays, attributes={"name": AttributeKind.CODES})
+    log = memory_log(engine, **arrays, attributes={"name": AttributeType.CODES})
     found = build(log, tmp_path / "h", ("item", "name", "query", "query_codes", "time"))
     assert found.fields["name"].shape == (found.events, 3)
     assert found.fields["query_codes"].shape == (found.events, 16)
@@ -240,7 +240,7 @@ def test_fields_that_are_none(engine, tmp_path: Path) -> None:
         user=[1],
         kind=[0],
         catalogue={"item": [1], "starts": [2]},
-        attributes={"starts": AttributeKind.CATEGORY},
+        attributes={"starts": AttributeType.CATEGORY},
     )
     with pytest.raises(ConfigError, match="'starts' cannot be the name of a file"):
         build(odd, tmp_path / "h", ("starts",))

@@ -13,7 +13,7 @@ import pytest
 from clickprint.apps.cli.main import main
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Kind, Role
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY, show
 from clickprint.data.adapters import challenge as reader
@@ -340,7 +340,7 @@ def shop(engine: Engine, **more: object) -> EventLog:
         engine,
         kinds=SHOP,
         catalogue=catalogue,
-        attributes={"brand": AttributeKind.CATEGORY, "title": AttributeKind.TEXT},
+        attributes={"brand": AttributeType.CATEGORY, "title": AttributeType.TEXT},
         texts={"query": texts},
         **{**columns, **more},
     )
@@ -512,7 +512,7 @@ def named(engine: Engine) -> EventLog:
             "colour": [1, 2, 1],
             "title": ['a "b"\tc', "old", None],
         },
-        attributes={"colour": AttributeKind.CATEGORY, "title": AttributeKind.TEXT},
+        attributes={"colour": AttributeType.CATEGORY, "title": AttributeType.TEXT},
         texts={"item": {7: "A7", 8: 'B"8', 9: "C9"}, "colour": {1: "red", 2: "blue"}},
         name="named",
     )
@@ -737,7 +737,7 @@ def test_the_commands(
             ["export", "challenge", "shop", "--out", "x", "--key", "key", "--deny", "key"],
             "this dataset's items are whole numbers",
         ),
-        (["export", "challenge", "shop", "--out", "x", "--horizon", "0"], "--horizon: found 0"),
+        (["export", "challenge", "shop", "--out", "x", "--horizon-days", "0"], "--horizon-days: found 0"),
         (
             ["export", "recbole", "shop", "--out", "x", "--roles", "boss"],
             "--roles: found 'boss', expected one of expose",

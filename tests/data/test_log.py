@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from clickprint.core.errors import ConfigError
 from clickprint.core.events import Kind, Role
 from clickprint.core.ids import NONE
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.past import Table
 from clickprint.core.time import DAY, Window
 from clickprint.data.engine import DuckDB
@@ -69,7 +69,7 @@ def test_nothing_is_a_number_of_its_own(engine):
         item=[NONE, 99],
         price=[np.nan, 2.5],
         catalogue={"item": [1], "category": [3], "weight": [1.5]},
-        attributes={"category": AttributeKind.CATEGORY, "weight": AttributeKind.NUMBER},
+        attributes={"category": AttributeType.CATEGORY, "weight": AttributeType.NUMBER},
     )
     rows = log.rows(["item", "price", "category", "weight"])
     assert rows["item"].tolist() == [NONE, 99]
@@ -128,7 +128,7 @@ def test_texts_are_not_read_by_row(engine):
         user=[1],
         kind=[0],
         catalogue={"item": [1], "name": ["x"]},
-        attributes={"name": AttributeKind.TEXT},
+        attributes={"name": AttributeType.TEXT},
     )
     assert log.catalogue.table.column("name").to_pylist() == ["x"]
     with pytest.raises(ConfigError, match="has no column 'name'"):
@@ -205,6 +205,6 @@ def test_names_with_quotes_are_only_names(engine):
         item=[5],
         kinds=(Kind("it's", Role.BUY),),
         catalogue={"item": [5], odd: [7]},
-        attributes={odd: AttributeKind.CATEGORY},
+        attributes={odd: AttributeType.CATEGORY},
     )
     assert log.rows([odd])[odd].tolist() == [7]

@@ -9,7 +9,7 @@ from malformed import Case, add, everywhere, first_line_again, judge, replace
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.ids import text_id
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.time import SECOND
 from clickprint.data.adapters import recbole, table
 from clickprint.data.engine import Engine
@@ -89,10 +89,10 @@ def test_what_stands_in_the_files(small: Path, tmp_path: Path, engine: Engine) -
     ]
     assert made.manifest.kinds == (Kind("interaction", Role.BUY),)
     assert made.manifest.attributes == {
-        "movie_title": AttributeKind.TEXT,
-        "release_year": AttributeKind.CATEGORY,
-        "class": AttributeKind.CATEGORY,
-        "score": AttributeKind.NUMBER,
+        "movie_title": AttributeType.TEXT,
+        "release_year": AttributeType.CATEGORY,
+        "class": AttributeType.CATEGORY,
+        "score": AttributeType.NUMBER,
     }
     assert [tuple(r.values()) for r in made.catalogue.table.to_pylist()] == [
         (242, None, "Toy Story", 1995, text_id("Animation Children's Comedy"), 4.5),

@@ -16,7 +16,7 @@ from clickprint.core.dataset import Dataset, Manifest
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import COLUMNS, Kind, Role, schema
 from clickprint.core.ids import text_id
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.time import DAY
 from clickprint.data import digest, store
 from clickprint.data.engine import DuckDB, Engine
@@ -191,7 +191,7 @@ def test_the_catalogue_is_sorted_and_timeless_rows_come_first(tmp_path: Path) ->
     )
     made = store.store(
         tmp_path / "d",
-        manifest(attributes={"brand": AttributeKind.CATEGORY}),
+        manifest(attributes={"brand": AttributeType.CATEGORY}),
         [ordered(events(7, 5))],
         catalogue,
     )

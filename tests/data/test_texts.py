@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from clickprint.core.errors import ConfigError
-from clickprint.core.items import AttributeKind, Catalogue
+from clickprint.core.items import AttributeType, Catalogue
 from clickprint.data import texts
 from clickprint.data.texts import item_vectors
 
@@ -21,9 +21,9 @@ def catalogue(titles: list[str | None], groups: list[int | None] | None = None) 
         "known_from": pa.nulls(len(titles), pa.int64()),
     }
     columns |= {"title": pa.array(titles, pa.string())}
-    kinds = {"title": AttributeKind.TEXT}
+    kinds = {"title": AttributeType.TEXT}
     if groups is not None:
-        columns["group"], kinds["group"] = pa.array(groups, pa.int64()), AttributeKind.CATEGORY
+        columns["group"], kinds["group"] = pa.array(groups, pa.int64()), AttributeType.CATEGORY
     return Catalogue(pa.table(columns), kinds)
 
 
@@ -87,4 +87,4 @@ def test_a_catalogue_without_texts() -> None:
         {"item": pa.array([1], pa.int64()), "known_from": pa.nulls(1, pa.int64()), "price": [1.0]}
     )
     with pytest.raises(ConfigError, match="price \\(number\\)"):
-        item_vectors(Catalogue(table, {"price": AttributeKind.NUMBER}), 4)
+        item_vectors(Catalogue(table, {"price": AttributeType.NUMBER}), 4)

@@ -89,24 +89,24 @@ def test_coverage() -> None:
     assert ranking.coverage(np.array([[NONE]]), 8) == ranking.coverage(np.array([[1]]), 0) == 0
 
 
-def test_surprise() -> None:
+def test_novelty() -> None:
     items, share = np.array([1, 2, 5]), np.array([0.5, 0.125, 0.0])
-    found = ranking.surprise(np.array([[1, 2], [5, NONE], [9, 1], [NONE, NONE]]), items, share)
+    found = ranking.novelty(np.array([[1, 2], [5, NONE], [9, 1], [NONE, NONE]]), items, share)
     assert found[:3].tolist() == [2.0, 3.0, 2.0]
     assert np.isnan(found[3])
     nothing = np.array([], np.int64), np.array([])
-    assert ranking.surprise(np.array([[1]]), *nothing).tolist() == [0.0]
+    assert ranking.novelty(np.array([[1]]), *nothing).tolist() == [0.0]
 
 
 @pytest.mark.parametrize("cells", [1, 1 << 24])
 def test_spread(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranking, "CELLS", cells)
     items, vectors = np.array([1, 2, 3, 4]), np.array([[1.0, 0], [0, 2], [3, 0], [0, 0]])
-    found = ranking.spread(
+    found = ranking.intra_list_diversity(
         np.array([[1, 2, 3], [1, 3, NONE], [1, 4, NONE], [1, 9, NONE]]), items, vectors
     )
     assert found[:3].tolist() == pytest.approx([2 / 3, 0, 1])
     assert np.isnan(found[3])
     assert np.isnan(
-        ranking.spread(np.array([[1, 2]]), np.array([], np.int64), np.zeros((0, 2)))
+        ranking.intra_list_diversity(np.array([[1, 2]]), np.array([], np.int64), np.zeros((0, 2)))
     ).all()

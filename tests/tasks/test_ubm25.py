@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
 from clickprint.core.ids import NONE
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY, Window, parse
 from clickprint.data.adapters import challenge
@@ -213,7 +213,7 @@ def test_an_attribute_called_like_an_event_column_is_not_mixed_up() -> None:
             engine,
             **columns,
             catalogue={"item": ITEMS, "price": ITEMS % 3},
-            attributes={"price": AttributeKind.PRICE_BUCKET},
+            attributes={"price": AttributeType.PRICE_BUCKET},
         )
         past = past_of(log, TRAIN.start)
         tasks = ubm25(past, log, TRAIN)

@@ -1,18 +1,18 @@
-"""A log on disk in the one canonical form, and its manifest.
+"""A log on disk in the canonical form, and its manifest.
 
-DATASET/manifest.json            what is inside (Manifest)
-DATASET/events/part-<day>.parquet  events in the order of core.events.COLUMNS, cut at midnights
-DATASET/catalogue.parquet        item, known_from, attributes
-DATASET/ids/<name>.parquet       id, text: the map of every column or attribute whose values were
-                                 not whole numbers
-DATASET/users.npy, items.npy     who, and what, has an event: sorted, so that days can be appended
-                                 without reading the old ones
-DATASET/population.npy           whose profiles are wanted, where the source says so
-DATASET/<other>.parquet, .npy    what else the source says (Manifest.beside): links, questions,
-                                 item vectors
+DATASET/manifest.json                what is inside (Manifest)
+DATASET/events/part-<day>.parquet    events in the order of core.events.COLUMNS, cut at midnights
+DATASET/catalogue.parquet            item, known_from, attributes
+DATASET/ids/<name>.parquet           (id, text) of a column or attribute whose values were texts
+DATASET/users.npy, items.npy         users and items that have an event, sorted, so that days can
+                                     be appended without reading the old ones
+DATASET/population.npy               whose profiles are wanted, where the source says so
+DATASET/<other>.parquet, .npy        what else the source gives (Manifest.beside)
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -24,17 +24,16 @@ import pyarrow.parquet as pq
 from jaxtyping import Float32, Int64
 
 from clickprint.core.errors import ConfigError, DataError
-from clickprint.core.events import Kind, Role
-from clickprint.core.items import AttributeKind, Catalogue
+from clickprint.core.events import COLUMNS, REQUIRED, Kind, Role
+from clickprint.core.items import AttributeType, Catalogue
 
 FORMAT = 2  # 2: users.npy and items.npy
+AGAIN = "read the source again"
 
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """One UTC day of a log: its number of events and the digest of their multiset (order-free;
-    hexadecimal).
-    """
+    """One UTC day of a log: its number of events, and a digest of them that ignores order."""
 
     events: int
     digest: str
@@ -42,12 +41,20 @@ class Day:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What a dataset holds. `rejected` counts rows that could not be read, by reason."""
+    """What a dataset holds.
+
+    - `kinds`: the kinds of event; a kind's code is its position.
+    - `columns`: the optional columns of events, in the order of core.events.COLUMNS.
+    - `time`: "order" where the log stores positions instead of times.
+    - `query`: "codes" where searches are code vectors.
+    - `rejected`: rows of the source that could not be used, by reason.
+    - `beside`: the other files, each with the digest of its content.
+    """
 
     name: str
     kinds: tuple[Kind, ...]
     columns: tuple[str, ...] = ()
-    attributes: dict[str, AttributeKind] = field(default_factory=dict)
+    attributes: dict[str, AttributeType] = field(default_factory=dict)
     time: Literal["clock", "order"] = "clock"
     query: Literal["codes", "text"] = "text"
     users: int = 0
@@ -57,21 +64,25 @@ class Manifest:
     days: dict[str, Day] = field(default_factory=dict)
     catalogue: str = ""
     source: dict[str, str] = field(default_factory=dict)
-    beside: dict[str, str] = field(
-        default_factory=dict
-    )  # a file's name → the digest of its content
+    beside: dict[str, str] = field(default_factory=dict)
 
     def codes(self, *roles: Role) -> tuple[int, ...]:
-        """The kind codes that have one of these roles."""
+        """The codes of the kinds that have one of these roles."""
         return tuple(code for code, kind in enumerate(self.kinds) if kind.role in roles)
+
+    def of_type(self, *types: AttributeType) -> tuple[str, ...]:
+        """The attributes of these types, in the catalogue's order."""
+        return tuple(name for name, type_ in self.attributes.items() if type_ in types)
+
+    @property
+    def tie_order(self) -> tuple[str, ...]:
+        """The columns of its events, in the order that settles ties of a user."""
+        optional = (c for c in COLUMNS if c in self.columns and c not in REQUIRED)
+        return ("user", "time", "kind", "item", *optional)
 
     @property
     def fingerprint(self) -> str:
-        """One text for the whole content: the schema, each day's digest, the catalogue's, those of
-        what lies beside it.
-
-        Independent of file order.
-        """
+        """A digest of the whole content: schema, days, catalogue and the files beside them."""
         form = (
             [[k.name, k.role.value] for k in self.kinds],
             sorted(self.columns),
@@ -82,8 +93,8 @@ class Manifest:
             json.dumps(form),
             *(f"{day} {d.events} {d.digest}" for day, d in sorted(self.days.items())),
             self.catalogue,
+            *(f"{file} {digest}" for file, digest in sorted(self.beside.items())),
         ]
-        lines += [f"{file} {found}" for file, found in sorted(self.beside.items())]
         return sha256("\n".join(lines).encode()).hexdigest()[:32]
 
     def need_clock(self, what: str) -> None:
@@ -95,56 +106,47 @@ class Manifest:
             )
 
     def to_json(self) -> str:
-        return json.dumps(
-            {"format": FORMAT, "fingerprint": self.fingerprint, **asdict(self)},
-            indent=1,
-            ensure_ascii=False,
-        )
+        raw = {"format": FORMAT, "fingerprint": self.fingerprint, **asdict(self)}
+        return json.dumps(raw, indent=1, ensure_ascii=False)
 
     @staticmethod
     def from_json(text: str, where: str) -> "Manifest":
         """Raises DataError when the text is not a manifest of this format."""
         try:
             raw: dict[str, Any] = json.loads(text)
-            found = raw.pop("format")
-            if found != FORMAT:
-                raise DataError(
-                    where,
-                    f"found format {found}, expected {FORMAT}; read the source again with this"
-                    " version",
-                )
-            print_ = raw.pop("fingerprint")
+            if (format_ := raw.pop("format")) != FORMAT:
+                said = f"found format {format_}, expected {FORMAT}; {AGAIN} with this version"
+                raise DataError(where, said)
+            fingerprint = raw.pop("fingerprint")
             raw["kinds"] = tuple(Kind(k["name"], Role(k["role"])) for k in raw["kinds"])
             raw["columns"] = tuple(raw["columns"])
-            raw["attributes"] = {n: AttributeKind(k) for n, k in raw["attributes"].items()}
+            raw["attributes"] = {n: AttributeType(t) for n, t in raw["attributes"].items()}
             raw["days"] = {n: Day(**d) for n, d in raw["days"].items()}
             manifest = Manifest(**raw)
         except (ValueError, KeyError, TypeError, AttributeError) as fault:
-            raise DataError(
-                where, f"not a clickprint manifest ({fault!r}); read the source again"
-            ) from None
-        if manifest.fingerprint != print_:
+            raise DataError(where, f"not a clickprint manifest ({fault!r}); {AGAIN}") from None
+        if manifest.fingerprint != fingerprint:
             raise DataError(
                 where,
-                f"the fingerprint says {print_} but its days give {manifest.fingerprint}: the"
-                " manifest was edited",
+                f"the fingerprint says {fingerprint} but its days give {manifest.fingerprint}:"
+                " the manifest was edited",
             )
         return manifest
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A folder in the canonical form. Cheap to hold: nothing is read until asked for."""
+    """A folder in the canonical form. Nothing is read until asked for.
+
+    Every property raises DataError where its file is missing or damaged.
+    """
 
     folder: Path
     manifest: Manifest
 
     @staticmethod
     def open(folder: Path | str) -> "Dataset":
-        """The dataset in `folder`.
-
-        Raises DataError when it is absent, unfinished or of another format.
-        """
+        """The dataset in `folder`. Raises DataError: absent, unfinished or of another format."""
         folder = Path(folder)
         path = folder / "manifest.json"
         if not path.is_file():
@@ -153,17 +155,12 @@ class Dataset:
                 "no manifest.json here, so this is no clickprint dataset; make one with"
                 " `clickprint read`",
             )
-        try:
+        with _reading(path):
             text = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as fault:
-            raise DataError(path, f"cannot be read ({fault}); read the source again") from None
         dataset = Dataset(folder, Manifest.from_json(text, str(path)))
         if dataset.manifest.events and not dataset.event_files:
-            raise DataError(
-                folder,
-                f"the manifest promises {dataset.manifest.events} events but events/ is empty;"
-                " read the source again",
-            )
+            promised = f"the manifest promises {dataset.manifest.events} events"
+            raise DataError(folder, f"{promised} but events/ is empty; {AGAIN}")
         return dataset
 
     @property
@@ -172,81 +169,66 @@ class Dataset:
 
     @property
     def population(self) -> Int64[np.ndarray, "U"] | None:
-        """Whose profiles are wanted, where the source says so;
-
-        None means everyone seen before the cutoff. Raises DataError.
-        """
+        """Whose profiles are wanted; None where the source does not say (everyone seen)."""
         path = self.folder / "population.npy"
         return _ids(path) if path.is_file() else None
 
     @property
     def users(self) -> Int64[np.ndarray, "U"]:
-        """Who has an event: sorted, each once.
-
-        Raises DataError when the file is missing or damaged.
-        """
+        """Users who have an event: sorted, each once."""
         return _ids(self.folder / "users.npy")
 
     @property
     def items(self) -> Int64[np.ndarray, "V"]:
-        """What some event is about: sorted, each once (the catalogue may hold others).
-
-        Raises DataError.
-        """
+        """Items that have an event: sorted, each once. The catalogue may hold others."""
         return _ids(self.folder / "items.npy")
 
     @property
     def item_vectors(self) -> tuple[Int64[np.ndarray, "V"], Float32[np.ndarray, "V D"]] | None:
-        """Items, ascending, and the vector that the source gives each (a map of the file);
+        """The source's vectors: items, ascending, and a map of the file; None where it has none.
 
-        None where it gives none.
-
-        A vector has no time: use those of items that the catalogue knows. Raises DataError.
+        A vector has no time: use those of items that the catalogue knows.
         """
         path = self.folder / "vectors.npy"
         if path.name not in self.manifest.beside:
             return None
         items = _ids(self.folder / "vector_items.npy")
-        try:
+        with _reading(path):
             vectors = np.load(path, mmap_mode="r" if len(items) else None, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as fault:
-            raise DataError(path, f"cannot be read ({fault}); read the source again") from None
         if vectors.dtype != np.float32 or vectors.ndim != 2 or len(vectors) != len(items):
             raise DataError(
-                path,
-                f"not one float32 vector for each of {len(items)} items; read the source again",
+                path, f"not one float32 vector for each of {len(items)} items; {AGAIN}"
             )
         return items, vectors
 
     def beside(self, name: str) -> pa.Table | None:
-        """A table that the source gives beside its log, `links` or `questions`;
-
-        None where it gives none. Raises DataError.
-        """
+        """A table that the source gives beside its log (`links`, `questions`), or None."""
         path = self.folder / f"{name}.parquet"
         if path.name not in self.manifest.beside:
             return None
-        try:
+        with _reading(path):
             return pq.read_table(path)
-        except (OSError, pa.ArrowInvalid) as fault:
-            raise DataError(path, f"cannot be read ({fault}); read the source again") from None
 
     @property
     def catalogue(self) -> Catalogue:
-        """The whole catalogue, all times. Raises DataError when its file is missing or damaged."""
+        """The whole catalogue, all times."""
         path = self.folder / "catalogue.parquet"
-        try:
-            table = pq.read_table(path)
-        except (OSError, pa.ArrowInvalid) as fault:
-            raise DataError(path, f"cannot be read ({fault}); read the source again") from None
-        return Catalogue(table, self.manifest.attributes)
+        with _reading(path):
+            return Catalogue(pq.read_table(path), self.manifest.attributes)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What goes wrong inside is raised as a DataError about the file."""
+    try:
+        yield
+    except (OSError, ValueError, EOFError, pa.ArrowInvalid) as fault:
+        raise DataError(path, f"cannot be read ({fault}); {AGAIN}") from None
 
 
 def _ids(path: Path) -> Int64[np.ndarray, "N"]:
-    try:
-        found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as fault:
-        raise DataError(path, f"cannot be read ({fault}); read the source again") from None
-    if not isinstance(found, np.ndarray) or found.dtype != np.int64 or found.ndim != 1:
-        raise DataError(path, "not a list of int64 ids; read the source again")
-    return found
+    with _reading(path):
+        ids = np.load(path, allow_pickle=False)
+    if not isinstance(ids, np.ndarray) or ids.dtype != np.int64 or ids.ndim != 1:
+        raise DataError(path, f"not a list of int64 ids; {AGAIN}")
+    return ids

@@ -13,16 +13,14 @@ import numpy as np
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A temporary path for a file or folder; on a clean exit it takes `path`'s place, else it is
-    removed.
+    """A temporary path for a file or folder, which replaces `path` on a clean exit.
 
-    A folder that stands at `path` is replaced: at every moment the old one or the new one is
-    there, where the system can exchange two names (Linux); elsewhere for a moment none, and
-    `restore` brings the old one back. What a killed process left behind is removed by the next
-    call.
+    After an error the temporary one is removed. A folder at `path` is replaced in one step where
+    the system can exchange two names (Linux). Elsewhere `path` is absent for a moment; `restore`
+    brings the old one back after a crash. The next call removes what a killed process left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part, old = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.old")
+    part, old = _beside(path)
     restore(path)
     try:
         yield part
@@ -37,34 +35,30 @@ def whole(path: Path) -> Iterator[Path]:
         _remove(part)
 
 
+def _beside(path: Path) -> tuple[Path, Path]:
+    """The names of a new and of an old version, beside `path`."""
+    return path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.old")
+
+
 def _exchange(one: Path, other: Path) -> bool:
     """Swaps what two names stand for, in one step; False where the system cannot."""
-    swap = (
-        getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-        if os.name == "posix"
-        else None
-    )
+    library = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
+    swap = getattr(library, "renameat2", None)
     if swap is None:
         return False
     here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
     if swap(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0:
         return True
     fault = ctypes.get_errno()
-    if fault in (
-        errno.EINVAL,
-        errno.ENOSYS,
-        errno.ENOTSUP,
-        errno.EXDEV,
-    ):  # what file systems without it say
+    # What file systems say that cannot exchange names.
+    if fault in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EXDEV):
         return False
     raise OSError(fault, os.strerror(fault), str(one), None, str(other))
 
 
 def restore(path: Path) -> None:
-    """Puts a folder back that a killed process was about to replace with `whole`, and removes what
-    it left beside.
-    """
-    part, old = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.old")
+    """Puts a folder back that a killed `whole` was replacing, and removes what it left beside."""
+    part, old = _beside(path)
     if old.exists() and not path.exists():
         os.replace(old, path)
     _remove(part)

@@ -1,16 +1,15 @@
-"""Histories: what each user did, in order, as flat arrays on disk that all fields share the cuts
-of.
+"""Histories: what each user did, in order, as flat arrays that share the cuts between users.
 
 FOLDER/users.npy        int64 [U], sorted, each once
 FOLDER/starts.npy       int64 [U+1]: user r's events are starts[r] … starts[r+1] − 1 of every field
-FOLDER/<field>.npy      [L], one value an event ([L, C] where it is a code vector), users one after
-the other, in the order (time, kind, item, rest) within a user
+FOLDER/<field>.npy      [L], a value an event ([L, C] for a code vector), user after user, in the
+                        order (time, kind, item, rest) within a user
 FOLDER/histories.json   format, fields, cutoff, fingerprint of the log, events
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from jaxtyping import Bool, Int64, Shaped
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import write_array, write_text
 from clickprint.core.ids import NONE
+from clickprint.core.lookup import positions_in_any_order
 from clickprint.core.ragged import Ragged, spans, starts_of
 from clickprint.core.time import Time
 
@@ -32,11 +32,12 @@ AGAIN = "make the histories again"
 class Histories:
     """The events of each user, oldest first.
 
-    `fields` share `starts`. Fields of a folder are memory-mapped: nothing is read until used.
+    Fields of a folder are memory-mapped: nothing is read until it is used.
 
-    Ids, categories and buckets are int64 with `ids.NONE` where there is none, numbers float64 with
-    NaN, kind int16, time int64 (µs); a code vector is a row of int32 (data.codes). `cutoff` is
-    None where the log was not cut; `fingerprint` is the dataset's.
+    - ids, categories and buckets: int64, `ids.NONE` where there is none; numbers: float64 with
+      NaN; kind: int16; time: int64 (µs); a code vector: a row of int32 (data.codes).
+    - `cutoff`: None where the log was not cut.
+    - `fingerprint`: the dataset's.
     """
 
     users: Int64[np.ndarray, "U"]
@@ -62,35 +63,23 @@ class Histories:
         return int(self.starts[-1] - self.starts[0])
 
     def digest(self) -> str:
-        """Of the log, the cutoff, the users and all of their events: what differs in any of it has
-        another one. Reads everything.
-        """
-        found = sha256(f"{self.fingerprint} {self.cutoff}".encode())
+        """A digest of the log, the cutoff, the users and all events. Reads everything."""
+        digest = sha256(f"{self.fingerprint} {self.cutoff}".encode())
         for name, values in {"": self.users, "starts": self.starts, **self.fields}.items():
-            found.update(f"{name} {values.dtype} {len(values)}".encode())
-            found.update(np.ascontiguousarray(values).data.cast("B") if len(values) else b"")
-        return found.hexdigest()
+            digest.update(f"{name} {values.dtype} {len(values)}".encode())
+            digest.update(np.ascontiguousarray(values).data.cast("B") if len(values) else b"")
+        return digest.hexdigest()
 
     def ragged(self, field: str) -> Ragged:
         """One field. Raises ConfigError for one that is not here."""
         if field not in self.fields:
-            raise ConfigError(
-                f"these histories have no field {field!r}; they have {', '.join(self.fields)}"
-            )
+            have = ", ".join(self.fields)
+            raise ConfigError(f"these histories have no field {field!r}; they have {have}")
         return Ragged(self.starts, self.fields[field])
 
     def rows(self, users: Int64[np.ndarray, "B"]) -> Int64[np.ndarray, "B"]:
-        """Where each of `users` stands, −1 for a user who is not here."""
-        if not len(self.users):
-            return np.full(len(users), -1, np.int64)
-        order = (
-            None
-            if (self.users[1:] >= self.users[:-1]).all()
-            else np.argsort(self.users, kind="stable")
-        )
-        place = np.minimum(np.searchsorted(self.users, users, sorter=order), len(self.users) - 1)
-        place = place if order is None else order[place]
-        return np.where(self.users[place] == users, place, -1)
+        """The row of each of `users`, −1 for a user who is not here."""
+        return positions_in_any_order(self.users, users)
 
     def of(self, users: Int64[np.ndarray, "B"]) -> "Histories":
         """The histories of `users`, in their order; an empty one for a user who is not here.
@@ -98,11 +87,10 @@ class Histories:
         Needs memory for their events, unless they follow one another as they do here.
         """
         rows = self.rows(users)
-        first, lengths = (
-            self.starts[rows],
-            self.lengths[rows] if len(self.users) else np.zeros(len(rows), np.int64),
-        )
-        return self._spans(users, first, np.where(rows < 0, 0, lengths))
+        known = rows >= 0
+        lengths = np.zeros(len(rows), np.int64)
+        lengths[known] = self.lengths[rows[known]]
+        return self._spans(users, self.starts[rows], lengths)
 
     def take(self, rows: Int64[np.ndarray, "B"]) -> "Histories":
         """These rows, in this order.
@@ -117,7 +105,7 @@ class Histories:
         return self._spans(self.users, self.starts[1:] - keep, keep)
 
     def but_last(self, n: int) -> "Histories":
-        """Each user's events but the last `n`; none of a shorter one."""
+        """Each user's events but the last `n`; none of a shorter history."""
         return self._spans(self.users, self.starts[:-1], np.maximum(self.lengths - n, 0))
 
     def where(self, keep: Bool[np.ndarray, "L"]) -> "Histories":
@@ -126,23 +114,11 @@ class Histories:
             return self
         row = np.repeat(np.arange(len(self)), self.lengths)[keep]
         starts = starts_of(np.bincount(row, minlength=len(self)))
-        return Histories(
-            self.users,
-            starts,
-            {f: v[keep] for f, v in self.fields.items()},
-            self.cutoff,
-            self.fingerprint,
-        )
+        return replace(self, starts=starts, fields={f: v[keep] for f, v in self.fields.items()})
 
     def only(self, *fields: str) -> "Histories":
         """The same with these fields alone. Raises ConfigError."""
-        return Histories(
-            self.users,
-            self.starts,
-            {f: self.ragged(f).values for f in fields},
-            self.cutoff,
-            self.fingerprint,
-        )
+        return replace(self, fields={f: self.ragged(f).values for f in fields})
 
     def _spans(
         self,
@@ -150,19 +126,12 @@ class Histories:
         first: Int64[np.ndarray, "B"],
         lengths: Int64[np.ndarray, "B"],
     ) -> "Histories":
-        starts, places = spans(first, lengths)
-        return Histories(
-            users,
-            starts,
-            {f: v[places] for f, v in self.fields.items()},
-            self.cutoff,
-            self.fingerprint,
-        )
+        starts, chosen = spans(first, lengths)
+        fields = {f: v[chosen] for f, v in self.fields.items()}
+        return replace(self, users=users, starts=starts, fields=fields)
 
     def save(self, folder: Path) -> None:
-        """Writes the files of a folder, which must be there; the caller makes the folder whole
-        (core.files.whole).
-        """
+        """Writes the files to a folder that exists; the caller makes it whole (core.files)."""
         for field, values in self.fields.items():
             write_array(folder / f"{field}.npy", np.ascontiguousarray(values))
         write_about(
@@ -177,13 +146,10 @@ class Histories:
         faults: list[str] = []
         users, starts = (_load(folder / file, faults) for file in (USERS_FILE, STARTS_FILE))
         fields = {field: _load(folder / f"{field}.npy", faults) for field in about["fields"]}
-        if not faults:
-            faults = _problems(users, starts, fields, sorted_users=True)
-            if not faults and starts[-1] != about["events"]:
-                faults = [
-                    f"{ABOUT_FILE} promises {about['events']} events, {STARTS_FILE} ends at"
-                    f" {starts[-1]}"
-                ]
+        faults = faults or _problems(users, starts, fields, sorted_users=True)
+        if not faults and starts[-1] != about["events"]:
+            promised = f"{ABOUT_FILE} promises {about['events']} events"
+            faults = [f"{promised}, {STARTS_FILE} ends at {starts[-1]}"]
         if faults:
             raise DataError(folder, [f"{fault}; {AGAIN}" for fault in faults])
         return Histories(users, starts, fields, about["cutoff"], about["fingerprint"])
@@ -216,14 +182,10 @@ def write_about(
 
 
 def unfit(field: object) -> bool:
-    """Whether a field's name cannot be a file's name here."""
-    named = (
-        isinstance(field, str)
-        and field
-        and not field.startswith(".")
-        and not set(field) & set("/\\\0")
-    )
-    return not named or f"{field}.npy" in (USERS_FILE, STARTS_FILE)
+    """Whether a field's name cannot be the name of a file here."""
+    if not isinstance(field, str) or not field or field.startswith("."):
+        return True
+    return bool(set(field) & set("/\\\0")) or f"{field}.npy" in (USERS_FILE, STARTS_FILE)
 
 
 def _about(folder: Path) -> dict:
@@ -231,8 +193,8 @@ def _about(folder: Path) -> dict:
     if not path.is_file():
         raise DataError(
             folder,
-            f"no {ABOUT_FILE} here, so these are no histories; make them with `clickprint"
-            " prepare`",
+            f"no {ABOUT_FILE} here, so these are no histories; make them with"
+            " `clickprint prepare`",
         )
     try:
         about = json.loads(path.read_text("utf-8"))
@@ -245,24 +207,25 @@ def _about(folder: Path) -> dict:
             and isinstance(about["fingerprint"], str)
             and isinstance(about["events"], int)
         )
+        why = "a value of a wrong type"
     except (OSError, ValueError, KeyError, TypeError) as fault:
-        raise DataError(path, f"does not describe histories ({fault!r}); {AGAIN}") from None
+        good, why = False, repr(fault)
     if not good:
-        raise DataError(path, f"does not describe histories (a value of a wrong type); {AGAIN}")
+        raise DataError(path, f"does not describe histories ({why}); {AGAIN}")
     return dict(about)
 
 
 def _load(path: Path, faults: list[str]) -> np.ndarray:
-    """A mapped array (one without values cannot be mapped)."""
+    """A mapped array. One without values cannot be mapped."""
     try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         faults.append(f"{path.name} is missing")
     except (OSError, ValueError, EOFError) as fault:
         faults.append(f"{path.name} cannot be read ({fault})")
     else:
-        if isinstance(found, np.ndarray):
-            return np.asarray(found)  # still mapped, but what is taken from it is no memmap
+        if isinstance(array, np.ndarray):
+            return np.asarray(array)  # still mapped, but what is taken from it is no memmap
         faults.append(f"{path.name} is not one array")
     return np.zeros(0, np.int64)
 
@@ -274,25 +237,21 @@ def _problems(
     *,
     sorted_users: bool = False,
 ) -> list[str]:
-    faults = []
-    for name, values in (("users", users), ("starts", starts)):
-        if values.dtype != np.int64 or values.ndim != 1:
-            faults.append(
-                f"{name}: found {values.dtype} with {values.ndim} dimensions, expected a list of"
-                " int64"
-            )
-    if faults:
+    if faults := [
+        f"{name}: found {v.dtype} with {v.ndim} dimensions, expected a list of int64"
+        for name, v in (("users", users), ("starts", starts))
+        if v.dtype != np.int64 or v.ndim != 1
+    ]:
         return faults
     if len(starts) != len(users) + 1:
-        return [
-            f"found {len(users)} users and {len(starts)} starts, expected one start more than"
-            " users"
-        ]
+        sizes = f"found {len(users)} users and {len(starts)} starts"
+        return [f"{sizes}, expected one start more than users"]
     if starts[0] != 0 or (starts[1:] < starts[:-1]).any():
         return ["the starts do not rise from 0"]
     if sorted_users and (users[1:] <= users[:-1]).any():
         faults.append("the users are not sorted, or one stands there twice")
-    for name, values in fields.items():
-        if values.ndim < 1 or len(values) != starts[-1]:
-            faults.append(f"{name}: found {values.shape}, expected {starts[-1]} events")
-    return faults
+    return faults + [
+        f"{name}: found {values.shape}, expected {starts[-1]} events"
+        for name, values in fields.items()
+        if values.ndim < 1 or len(values) != starts[-1]
+    ]

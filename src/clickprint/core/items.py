@@ -10,10 +10,14 @@ import pyarrow.compute as pc
 from clickprint.core.time import Time
 
 
-class AttributeKind(StrEnum):
-    """What an attribute's values are.
+class AttributeType(StrEnum):
+    """What the values of an attribute are.
 
-    A code vector is kept as its text, `[148 50 … 31]`; a category's texts are ids (core.ids).
+    - `category`: ids; those of texts follow core.ids.
+    - `price_bucket`: the rank of a price class.
+    - `number`: any finite number.
+    - `codes`: a code vector, kept as its text, `[148 50 … 31]`.
+    - `text`: words.
     """
 
     CATEGORY = "category"
@@ -23,28 +27,29 @@ class AttributeKind(StrEnum):
     TEXT = "text"
 
 
-ARROW: dict[AttributeKind, pa.DataType] = {
-    AttributeKind.CATEGORY: pa.int64(),
-    AttributeKind.PRICE_BUCKET: pa.int64(),
-    AttributeKind.NUMBER: pa.float64(),
-    AttributeKind.CODES: pa.string(),
-    AttributeKind.TEXT: pa.string(),
+CATEGORICAL = (AttributeType.CATEGORY, AttributeType.PRICE_BUCKET)
+NUMERIC = (*CATEGORICAL, AttributeType.NUMBER)
+ARROW: dict[AttributeType, pa.DataType] = {
+    AttributeType.CATEGORY: pa.int64(),
+    AttributeType.PRICE_BUCKET: pa.int64(),
+    AttributeType.NUMBER: pa.float64(),
+    AttributeType.CODES: pa.string(),
+    AttributeType.TEXT: pa.string(),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """One row an item and time from which the row is known (`known_from`, null = always), sorted
-    by (item, known_from).
+    """One row for each item and time from which the row is known, sorted by both.
+
+    The time is `known_from`; null means always.
     """
 
     table: pa.Table
-    attributes: dict[str, AttributeKind]
+    attributes: dict[str, AttributeType]
 
     def at(self, time: Time) -> "Catalogue":
-        """What was known before `time`: each item's latest row with known_from < time, or its
-        timeless row.
-        """
+        """What was known before `time`: each item's latest row with known_from < time."""
         known = self.table.column("known_from")
         table = self.table.filter(pc.or_kleene(pc.is_null(known), pc.less(known, time)))
         item = table.column("item").to_numpy()
@@ -52,6 +57,6 @@ class Catalogue:
         last = np.append(item[1:] != item[:-1], True)[: len(item)]
         return Catalogue(table.filter(pa.array(last)), self.attributes)
 
-    def first(self, kind: AttributeKind) -> str | None:
-        """The name of the first attribute of this kind, or None."""
-        return next((n for n, k in self.attributes.items() if k is kind), None)
+    def first(self, type_: AttributeType) -> str | None:
+        """The name of the first attribute of this type, or None."""
+        return next((n for n, t in self.attributes.items() if t is type_), None)

@@ -1,4 +1,4 @@
-"""Finding ids in sorted arrays, and one number for a pair of ids: the only place that does either."""
+"""Finding ids in arrays, and one number for a pair of positions. No other module does either."""
 
 import numpy as np
 from jaxtyping import Bool, Int64, Shaped
@@ -10,19 +10,19 @@ def positions(
     """The position of each value in `known` (sorted, each once), −1 where it is not there."""
     if not len(known):
         return np.full(values.shape, -1, np.int64)
-    place = np.minimum(np.searchsorted(known, values), len(known) - 1)
-    return np.where(known[place] == values, place, -1)
+    nearest = np.minimum(np.searchsorted(known, values), len(known) - 1)
+    return np.where(known[nearest] == values, nearest, -1)
 
 
 def positions_in_any_order(
     known: Shaped[np.ndarray, "V"], values: Shaped[np.ndarray, "..."]
 ) -> Int64[np.ndarray, "..."]:
-    """The same for `known` in any order; of equal ones the first."""
+    """The position of each value in `known`, in any order; of equal ones the first; else −1."""
     if (known[1:] >= known[:-1]).all():
         return positions(known, values)
     order = np.argsort(known, kind="stable")
-    place = positions(known[order], values)
-    return np.where(place < 0, -1, order[place])
+    position = positions(known[order], values)
+    return np.where(position < 0, -1, order[position])
 
 
 def among(
@@ -33,10 +33,11 @@ def among(
 
 
 def pair_keys(
-    first: Int64[np.ndarray, "N"], second: Int64[np.ndarray, "N"], size: int
-) -> Int64[np.ndarray, "N"]:
-    """One number a pair of positions, in the order of (first, second); every `second` is below
-    `size`.
+    first: Int64[np.ndarray, "..."], second: Int64[np.ndarray, "..."], size: int
+) -> Int64[np.ndarray, "..."]:
+    """One number for each pair of positions, in the order of (first, second).
+
+    Every `second` is from 0 to below `size`, and `first` times `size` fits in int64.
     """
     return first * np.int64(max(size, 1)) + second
 

@@ -12,15 +12,18 @@ from jaxtyping import Float16, Int64
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import write_array, write_text
+from clickprint.core.lookup import positions_in_any_order
 
 MAX_WIDTH = 2048
 LARGEST = float(np.finfo(np.float16).max)  # 65504
+ROWS = 65_536  # looked at together: a million users by 2,048 columns are 4 GB
 USERS_FILE, VECTORS_FILE, BLOCKS_FILE = "client_ids.npy", "embeddings.npy", "blocks.json"
 
 
 def to_float16(values: np.ndarray) -> Float16[np.ndarray, "..."]:
-    """Casts and saturates at ±65504, so that no value becomes infinite; above 2048 whole numbers
-    lose their last digits. NaN stays.
+    """Casts to float16 and saturates at ±65504, so that no value becomes infinite.
+
+    Whole numbers above 2048 lose their last digits. NaN stays.
     """
     return np.clip(values, -LARGEST, LARGEST).astype(np.float16)
 
@@ -38,8 +41,7 @@ class Profiles:
 
     def __post_init__(self) -> None:
         faults = _users_problems(self.users, None) + _vectors_problems(self.vectors)
-        if not faults and len(self.users) != len(self.vectors):
-            faults.append(_lengths(self.users, self.vectors))
+        faults = faults or _lengths(self.users, self.vectors)
         if not faults and self.blocks and sum(w for _, w in self.blocks) != self.vectors.shape[1]:
             faults.append(
                 f"the blocks {list(self.blocks)} do not add up to {self.vectors.shape[1]} columns"
@@ -48,121 +50,86 @@ class Profiles:
             raise DataError("profiles", faults)
 
     def save(self, folder: Path | str) -> None:
-        """Writes client_ids.npy and embeddings.npy (and blocks.json where there are blocks), each
-        whole or not at all.
+        """Writes client_ids.npy, embeddings.npy and, where there are blocks, blocks.json.
+
+        Each file is written whole or not at all.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_array(folder / USERS_FILE, self.users)
         write_array(folder / VECTORS_FILE, self.vectors)
-        (
+        if self.blocks:
             write_text(folder / BLOCKS_FILE, json.dumps([list(b) for b in self.blocks]))
-            if self.blocks
-            else (folder / BLOCKS_FILE).unlink(missing_ok=True)
-        )
+        else:
+            (folder / BLOCKS_FILE).unlink(missing_ok=True)
 
     @staticmethod
     def load(folder: Path | str) -> "Profiles":
         """The profiles in `folder`, validated. Raises DataError with every fault."""
         folder = Path(folder)
-        faults = problems(folder, None)
-        if faults:
+        if faults := problems(folder, None):
             raise DataError(folder, faults)
+        path = folder / BLOCKS_FILE
         try:
-            blocks = tuple(
-                (str(n), int(w)) for n, w in json.loads((folder / BLOCKS_FILE).read_text("utf-8"))
-            )
-        except FileNotFoundError:
-            blocks = ()
+            raw = json.loads(path.read_text("utf-8")) if path.exists() else []
+            blocks = tuple((str(name), int(width)) for name, width in raw)
         except (ValueError, TypeError) as fault:
-            raise DataError(
-                folder / BLOCKS_FILE, f"not a list of [name, width] ({fault})"
-            ) from None
-        return Profiles(
-            np.load(folder / USERS_FILE, allow_pickle=False),
-            np.load(folder / VECTORS_FILE, allow_pickle=False),
-            blocks,
+            raise DataError(path, f"not a list of [name, width] ({fault})") from None
+        users, vectors = (
+            np.load(folder / file, allow_pickle=False) for file in (USERS_FILE, VECTORS_FILE)
         )
+        return Profiles(users, vectors, blocks)
 
     def of(self, users: Int64[np.ndarray, "B"]) -> Float16[np.ndarray, "B D"]:
         """The vectors of `users`, in their order. Raises DataError naming how many have none."""
-        order = np.argsort(self.users, kind="stable")
-        place = np.minimum(
-            np.searchsorted(self.users, users, sorter=order), max(len(order) - 1, 0)
-        )
-        rows = order[place] if len(order) else np.zeros(len(users), np.int64)
-        missing = np.ones(len(users), bool) if not len(order) else self.users[rows] != users
-        if missing.any():
-            raise DataError(
-                "profiles",
-                f"{missing.sum()} of {len(users)} users have no profile, the first is user"
-                f" {users[missing][0]}",
-            )
+        rows = positions_in_any_order(self.users, users)
+        strangers = users[rows < 0]
+        if len(strangers):
+            lost = f"{len(strangers)} of {len(users)} users have no profile"
+            raise DataError("profiles", f"{lost}, the first is user {strangers[0]}")
         return self.vectors[rows]
 
     def without(self, block: str) -> "Profiles":
-        """The same profiles less one block's columns.
-
-        Raises ConfigError for a block that is not here.
-        """
-        if block not in (names := [b for b, _ in self.blocks]):
-            raise ConfigError(
-                f"found no block {block!r}, expected one of"
-                f" {', '.join(names) or 'none: these profiles have no blocks'}"
-            )
-        starts = np.cumsum([0] + [w for _, w in self.blocks])
-        keep = np.ones(self.vectors.shape[1], bool)
-        for (name, width), start in zip(self.blocks, starts, strict=False):
-            if name == block:
-                keep[start : start + width] = False
-        return Profiles(
-            self.users,
-            np.ascontiguousarray(self.vectors[:, keep]),
-            tuple(b for b in self.blocks if b[0] != block),
-        )
+        """The profiles without one block's columns. Raises ConfigError for an unknown block."""
+        names = [name for name, _ in self.blocks]
+        if block not in names:
+            known = ", ".join(names) or "none: these profiles have no blocks"
+            raise ConfigError(f"found no block {block!r}, expected one of {known}")
+        keep = np.repeat([n != block for n in names], [width for _, width in self.blocks])
+        blocks = tuple(b for b in self.blocks if b[0] != block)
+        return Profiles(self.users, np.ascontiguousarray(self.vectors[:, keep]), blocks)
 
 
 def problems(folder: Path, relevant: Int64[np.ndarray, "U"] | None) -> list[str]:
-    """What the challenge's validator refuses, one message a file; empty when the profiles are
-    valid.
+    """What the challenge's validator refuses, one message a file; empty for valid profiles.
 
     `relevant` are the users that must be there, each once; None switches that check off.
     Source: spec/challenge-protocol.md, "Validator".
     """
-    users, user_fault = _load(folder / USERS_FILE)
-    vectors, vector_fault = _load(folder / VECTORS_FILE)
-    faults = [
-        f"{USERS_FILE}: {f}"
-        for f in ([user_fault] if user_fault else _users_problems(users, relevant))[:1]
-    ]
-    faults += [
-        f"{VECTORS_FILE}: {f}"
-        for f in ([vector_fault] if vector_fault else _vectors_problems(vectors))[:1]
-    ]
-    if not faults and users is not None and vectors is not None and len(users) != len(vectors):
-        faults.append(_lengths(users, vectors))
-    return faults
+    users, vectors = (_load(folder / file) for file in (USERS_FILE, VECTORS_FILE))
+    of_users = [users] if isinstance(users, str) else _users_problems(users, relevant)
+    of_vectors = [vectors] if isinstance(vectors, str) else _vectors_problems(vectors)
+    faults = [f"{USERS_FILE}: {f}" for f in of_users[:1]]
+    faults += [f"{VECTORS_FILE}: {f}" for f in of_vectors[:1]]
+    return faults or _lengths(users, vectors)
 
 
-def _load(path: Path) -> tuple[np.ndarray | None, str]:
+def _load(path: Path) -> np.ndarray | str:
+    """An array, mapped, or what is wrong with its file."""
     if not path.is_file():
-        return None, f"not found in {path.parent}"
+        return f"not found in {path.parent}"
     if path.stat().st_size == 0:
-        return None, "the file is empty"
+        return "the file is empty"
     try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as fault:
-        return None, f"not a numpy array ({fault})"
-    if not isinstance(found, np.ndarray):
-        return (
-            None,
-            f"not one numpy array but {type(found).__name__} (was it saved with np.savez?)",
-        )
-    return found, ""
+        return f"not a numpy array ({fault})"
+    if isinstance(array, np.ndarray):
+        return array
+    return f"not one numpy array but {type(array).__name__} (was it saved with np.savez?)"
 
 
-def _users_problems(users: np.ndarray | None, relevant: np.ndarray | None) -> list[str]:
-    assert users is not None
+def _users_problems(users: np.ndarray, relevant: np.ndarray | None) -> list[str]:
     if users.ndim != 1:
         return [f"found {users.ndim} dimensions, expected 1"]
     if users.dtype != np.int64:
@@ -172,15 +139,12 @@ def _users_problems(users: np.ndarray | None, relevant: np.ndarray | None) -> li
         return [f"{len(users) - len(unique)} of {len(users)} ids are there more than once"]
     if relevant is not None and not np.array_equal(unique, np.unique(relevant)):
         extra, lost = np.setdiff1d(unique, relevant), np.setdiff1d(relevant, unique)
-        return [
-            f"not the relevant clients: {len(lost)} of them are missing and {len(extra)} others"
-            " are there"
-        ]
+        which = f"{len(lost)} of them are missing and {len(extra)} others are there"
+        return [f"not the relevant clients: {which}"]
     return []
 
 
-def _vectors_problems(vectors: np.ndarray | None) -> list[str]:
-    assert vectors is not None
+def _vectors_problems(vectors: np.ndarray) -> list[str]:
     if vectors.ndim != 2:
         return [f"found {vectors.ndim} dimensions, expected 2"]
     if vectors.shape[1] > MAX_WIDTH:
@@ -188,19 +152,17 @@ def _vectors_problems(vectors: np.ndarray | None) -> list[str]:
     if vectors.dtype != np.float16:
         return [f"found dtype {vectors.dtype}, expected float16"]
     nan = infinite = 0
-    for start in range(
-        0, len(vectors), 65_536
-    ):  # a view at a time: a million users by 2,048 columns are 4 GB
-        chunk = vectors[start : start + 65_536]
-        nan += int(np.isnan(chunk).sum())
-        infinite += int(np.isinf(chunk).sum())
+    for start in range(0, len(vectors), ROWS):
+        rows = vectors[start : start + ROWS]
+        nan += int(np.isnan(rows).sum())
+        infinite += int(np.isinf(rows).sum())
     if nan or infinite:
         return [f"found {nan} NaN and {infinite} infinite values, expected finite numbers"]
     return []
 
 
-def _lengths(users: np.ndarray, vectors: np.ndarray) -> str:
-    return (
-        f"{USERS_FILE} has {len(users)} rows and {VECTORS_FILE} has {len(vectors)}; they must be"
-        " equal"
-    )
+def _lengths(users: np.ndarray | str, vectors: np.ndarray | str) -> list[str]:
+    if len(users) == len(vectors):
+        return []
+    sizes = f"{USERS_FILE} has {len(users)} rows and {VECTORS_FILE} has {len(vectors)}"
+    return [f"{sizes}; they must be equal"]

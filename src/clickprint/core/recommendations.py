@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float32, Int64
 
-from clickprint.core.errors import DataError
+from clickprint.core.errors import DataError, first_line
 from clickprint.core.files import whole
 from clickprint.core.ids import NONE
+from clickprint.core.lookup import pair_keys
 
 CELLS = 1 << 26  # places for items that a table may need beyond a hundred for each it has
 
@@ -23,12 +24,11 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Recommendations:
-    """Row u is what user u is shown, best first;
+    """A list of items for each user, best first.
 
-    NONE (with score −∞) fills lists that are shorter than the longest.
-
-    Raises DataError for a user twice, an item twice in a list, a gap inside one, scores that rise,
-    or no number.
+    Row u is the list of `users[u]`; NONE (with score −∞) fills a list that is shorter than the
+    longest. Raises DataError for a user twice, an item twice in a list, a gap inside one, scores
+    that rise, or a score that is no number.
     """
 
     users: Int64[np.ndarray, "U"]
@@ -36,32 +36,24 @@ class Recommendations:
     scores: Float32[np.ndarray, "_ _"]
 
     def __post_init__(self) -> None:
+        users, shape = len(self.users), self.items.shape
+        if not users == len(self.items) == len(self.scores) or shape != self.scores.shape:
+            sizes = f"found {users} users, items {shape} and scores {self.scores.shape}"
+            raise DataError("recommendations", f"{sizes}; they must be of one size")
         there = self.items != NONE
-        faults = []
-        if (
-            not (len(self.users) == len(self.items) == len(self.scores))
-            or self.items.shape != self.scores.shape
-        ):
-            faults.append(
-                f"found {len(self.users)} users, items {self.items.shape} and scores"
-                f" {self.scores.shape}; they must be of one size"
-            )
-        else:
-            ordered = np.sort(self.items, axis=1)
-            shown = np.where(there, self.scores, -np.inf)
-            checks = {
-                "users are there twice": len(self.users) - len(np.unique(self.users)),
-                "lists hold an item twice": int(
-                    ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != NONE)).any(1).sum()
-                ),
-                "lists have a gap": int((there[:, 1:] & ~there[:, :-1]).any(1).sum()),
-                "scores are no number": int(np.isnan(self.scores[there]).sum()),
-                "lists are not in the order of their scores": int(
-                    (shown[:, 1:] > shown[:, :-1]).any(1).sum()
-                ),
-            }
-            faults += [f"{n} {what}" for what, n in checks.items() if n]
-        if faults:
+        ordered = np.sort(self.items, axis=1)
+        twice = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != NONE)
+        shown = np.where(there, self.scores, -np.inf)
+        checks = {
+            "users are there twice": users - len(np.unique(self.users)),
+            "lists hold an item twice": twice.any(1).sum(),
+            "lists have a gap": (there[:, 1:] & ~there[:, :-1]).any(1).sum(),
+            "scores are no number": np.isnan(self.scores[there]).sum(),
+            "lists are not in the order of their scores": (shown[:, 1:] > shown[:, :-1])
+            .any(1)
+            .sum(),
+        }
+        if faults := [f"{n} {what}" for what, n in checks.items() if n]:
             raise DataError("recommendations", faults)
 
     @property
@@ -71,14 +63,9 @@ class Recommendations:
 
     def table(self) -> pa.Table:
         """One row a user and item; rank starts at 1. A user with an empty list has no row."""
-        row, place = np.nonzero(self.items != NONE)
-        columns = [
-            self.users[row],
-            self.items[row, place],
-            (place + 1).astype(np.int32),
-            self.scores[row, place],
-        ]
-        return pa.table(columns, schema=SCHEMA)
+        row, column = np.nonzero(self.items != NONE)
+        rank, score = (column + 1).astype(np.int32), self.scores[row, column]
+        return pa.table([self.users[row], self.items[row, column], rank, score], schema=SCHEMA)
 
     def save(self, path: Path | str) -> None:
         """Writes the table to one Parquet file, whole or not at all."""
@@ -87,34 +74,31 @@ class Recommendations:
 
     @staticmethod
     def load(path: Path | str) -> "Recommendations":
-        """What `save` wrote, users sorted; a user whose list was empty is not in it.
-
-        Raises DataError.
-        """
+        """What `save` wrote, users sorted, those with an empty list left out. Raises DataError."""
+        path = Path(path)
         try:
             table = pq.read_table(path, schema=SCHEMA)
         except (OSError, pa.ArrowException) as fault:
-            raise DataError(
-                path, f"not a table of recommendations ({str(fault).splitlines()[0]})"
-            ) from None
+            said = f"not a table of recommendations ({first_line(fault)})"
+            raise DataError(path, said) from None
         if any(table.column(c).null_count for c in SCHEMA.names):
             raise DataError(path, "some rows have no user, item, rank or score")
         user, item, rank, score = (table.column(c).to_numpy() for c in SCHEMA.names)
         if len(rank) and (rank.min() < 1 or rank.max() > len(rank)):
-            raise DataError(
-                path,
-                f"found ranks from {rank.min()} to {rank.max()}, expected 1, 2, … for each user",
-            )
+            said = f"found ranks from {rank.min()} to {rank.max()}, expected 1, 2, … for each user"
+            raise DataError(path, said)
         users, row = np.unique(user, return_inverse=True)
-        shape = len(users), int(rank.max(initial=0))
-        if shape[0] * shape[1] > CELLS + 100 * len(rank):
+        longest = int(rank.max(initial=0))
+        if len(users) * longest > CELLS + 100 * len(rank):
             raise DataError(
                 path,
-                f"found a list of {shape[1]:,} items among {shape[0]:,} users with"
-                f" {len(rank) // shape[0]:,} each: a wrong rank?",
+                f"found a list of {longest:,} items among {len(users):,} users with"
+                f" {len(rank) // len(users):,} each: a wrong rank?",
             )
-        items, scores = np.full(shape, NONE, np.int64), np.full(shape, -np.inf, np.float32)
-        if len(np.unique(row.astype(np.int64) * (shape[1] + 1) + rank)) < len(rank):
+        keys = pair_keys(row.astype(np.int64), rank.astype(np.int64), longest + 1)
+        if len(np.unique(keys)) < len(rank):
             raise DataError(path, "a user has two items of one rank")
+        items = np.full((len(users), longest), NONE, np.int64)
+        scores = np.full((len(users), longest), -np.inf, np.float32)
         items[row, rank - 1], scores[row, rank - 1] = item, score
         return Recommendations(users, items, scores)

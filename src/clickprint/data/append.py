@@ -19,7 +19,7 @@ from jaxtyping import Int64
 from clickprint.core.dataset import Dataset, Manifest
 from clickprint.core.events import ID_COLUMNS
 from clickprint.core.files import restore, whole
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress, silent
 from clickprint.data.adapters import mapping, reader, table
 from clickprint.data.check import refuse
@@ -211,7 +211,7 @@ def _ids(old: Dataset, new: Dataset, engine: Engine) -> list[str]:
     categories = [
         n
         for n, k in old.manifest.attributes.items()
-        if k in (AttributeKind.CATEGORY, AttributeKind.PRICE_BUCKET)
+        if k in (AttributeType.CATEGORY, AttributeType.PRICE_BUCKET)
     ]
     faults = []
     for column in (

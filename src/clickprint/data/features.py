@@ -17,7 +17,7 @@ from jaxtyping import Float64, Int64
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.past import Past
 from clickprint.core.time import DAY, HOUR, Time
 from clickprint.data.engine import Engine, name
@@ -78,8 +78,8 @@ def value_columns(log: EventLog) -> tuple[str, ...]:
     kinds = set(manifest.attributes.values())
     has = {
         "item": True,
-        "category": AttributeKind.CATEGORY in kinds,
-        "price": AttributeKind.PRICE_BUCKET in kinds or "price" in manifest.columns,
+        "category": AttributeType.CATEGORY in kinds,
+        "price": AttributeType.PRICE_BUCKET in kinds or "price" in manifest.columns,
         "url": "url" in manifest.columns,
         "query": "query" in manifest.columns and manifest.query == "text",
     }
@@ -111,12 +111,12 @@ class Tables:
         attributes = self.log.manifest.attributes
         first = {
             kind: next((n for n, k in attributes.items() if k is kind), None)
-            for kind in AttributeKind
+            for kind in AttributeType
         }
         if column == "category":
-            return f"c.{name(first[AttributeKind.CATEGORY] or '')}"
+            return f"c.{name(first[AttributeType.CATEGORY] or '')}"
         if column == "price":
-            bucket = first[AttributeKind.PRICE_BUCKET]
+            bucket = first[AttributeType.PRICE_BUCKET]
             return f"c.{name(bucket)}" if bucket else bucket_sql("e.price", self.price_edges)
         return f"e.{name(column)}"
 
@@ -476,7 +476,7 @@ def price_edges(log: EventLog, buckets: int = PRICE_BUCKETS) -> tuple[float, ...
     Empty when the catalogue has buckets.
     """
     if (
-        AttributeKind.PRICE_BUCKET in log.manifest.attributes.values()
+        AttributeType.PRICE_BUCKET in log.manifest.attributes.values()
         or "price" not in log.manifest.columns
     ):
         return ()

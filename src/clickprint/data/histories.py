@@ -16,7 +16,7 @@ from clickprint.core.errors import ConfigError
 from clickprint.core.events import COLUMNS
 from clickprint.core.files import whole
 from clickprint.core.histories import Histories, unfit, write_about
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress, silent
 from clickprint.core.ragged import starts_of
 from clickprint.data.codes import code_values
@@ -121,7 +121,7 @@ def code_fields(log: EventLog) -> tuple[str, ...]:
         *(
             a
             for a, k in log.manifest.attributes.items()
-            if k is AttributeKind.CODES and a not in tie_order(log)
+            if k is AttributeType.CODES and a not in tie_order(log)
         ),
         *_of_queries(log),
     )
@@ -150,7 +150,7 @@ def default_fields(log: EventLog) -> tuple[str, ...]:
             ),
             None,
         )
-        for kind in (AttributeKind.CATEGORY, AttributeKind.PRICE_BUCKET)
+        for kind in (AttributeType.CATEGORY, AttributeType.PRICE_BUCKET)
     ]
     return (
         "time",

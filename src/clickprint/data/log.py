@@ -12,11 +12,11 @@ from jaxtyping import Float32, Int64
 from clickprint.core.dataset import Dataset, Manifest
 from clickprint.core.errors import ConfigError
 from clickprint.core.events import COLUMNS, REQUIRED, Role
-from clickprint.core.items import AttributeKind, Catalogue
+from clickprint.core.items import AttributeType, Catalogue
 from clickprint.core.time import Time, Window
 from clickprint.data.engine import Engine, name
 
-NUMERIC = (AttributeKind.CATEGORY, AttributeKind.PRICE_BUCKET, AttributeKind.NUMBER)
+NUMERIC = (AttributeType.CATEGORY, AttributeType.PRICE_BUCKET, AttributeType.NUMBER)
 
 
 @dataclass(frozen=True, slots=True)

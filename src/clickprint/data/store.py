@@ -17,7 +17,7 @@ from clickprint.core.dataset import Dataset, Day, Manifest
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import COLUMNS, REQUIRED, Kind, schema
 from clickprint.core.files import whole, write_array, write_text
-from clickprint.core.items import ARROW, AttributeKind
+from clickprint.core.items import ARROW, AttributeType
 from clickprint.core.progress import Progress, silent
 from clickprint.core.time import DAY
 from clickprint.data import digest
@@ -127,7 +127,7 @@ def gather(
     columns: Sequence[str] = (),
     selects: Sequence[str],
     catalogue: str | pa.Table | None = None,
-    attributes: Mapping[str, AttributeKind] | None = None,
+    attributes: Mapping[str, AttributeType] | None = None,
     texts: Mapping[str, str | pa.Table] | None = None,
     time: str = "clock",
     query: str = "text",

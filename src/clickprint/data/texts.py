@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from jaxtyping import Float32, Int64
 
 from clickprint.core.errors import ConfigError
-from clickprint.core.items import AttributeKind, Catalogue
+from clickprint.core.items import AttributeType, Catalogue
 
 LEAST = 3  # items that a word must be in
 DENSE = 512  # items or words up to which a full decomposition is the simplest one
@@ -28,7 +28,7 @@ def item_vectors(
     names = [
         n
         for n, k in catalogue.attributes.items()
-        if k in (AttributeKind.TEXT, AttributeKind.CATEGORY)
+        if k in (AttributeType.TEXT, AttributeType.CATEGORY)
     ]
     if not names:
         known = (
@@ -73,11 +73,11 @@ def item_vectors(
 
 
 def _terms(
-    column: pa.ChunkedArray, kind: AttributeKind
+    column: pa.ChunkedArray, kind: AttributeType
 ) -> tuple[Int64[np.ndarray, "N"], Int64[np.ndarray, "N"], int]:
     """(row, number of the term) of every term, and how many terms there are."""
     values = column.combine_chunks()
-    if kind is AttributeKind.TEXT:
+    if kind is AttributeType.TEXT:
         words = pc.split_pattern_regex(pc.fill_null(pc.utf8_lower(values), ""), r"[^\p{L}\p{N}]+")
         row, value = pc.list_parent_indices(words), pc.list_flatten(words)
         there = pc.not_equal(value, "")

@@ -15,7 +15,7 @@ from jaxtyping import Int64, Shaped
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
 from clickprint.core.ids import NONE
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.past import Past, Table
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY, Window
@@ -194,7 +194,7 @@ class _Shop:
                 rows.manifest.name,
                 "nothing happened in the train window, so there is nothing to ask",
             )
-        kinds = (AttributeKind.CATEGORY, AttributeKind.PRICE_BUCKET)
+        kinds = (AttributeType.CATEGORY, AttributeType.PRICE_BUCKET)
         self.columns = [
             "item",
             *(c for c in rows.manifest.columns if c in ("url", "query", "scenario")),

@@ -1,8 +1,4 @@
-"""One evaluation for all who rank items: what is asked, of whom, and how good lists are, with intervals and paired differences.
-
-Two protocols: leave-one-out (everyone's last item; known to leak the future's popularity between users, but the field's published numbers
-are of it) and a global cut in time (what users did in a window after a cutoff). Lists come from anywhere (core.recommendations).
-"""
+"""Ranked items against what users did: who is asked, which items are right, and the scores."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +10,7 @@ from clickprint.core.errors import DataError
 from clickprint.core.events import Role
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
+from clickprint.core.lookup import positions_in_any_order
 from clickprint.core.past import Table
 from clickprint.core.ragged import Ragged, starts_of
 from clickprint.core.recommendations import Recommendations
@@ -23,11 +20,12 @@ from clickprint.metrics import compare, ranking
 
 RESAMPLES = 1_000
 KS = (5, 10, 20)
+METRICS = (ranking.recall, ranking.ndcg, ranking.mrr)
 
 
 @dataclass(frozen=True, slots=True)
 class RankingTest:
-    """What is known of each user (`given`), and the items that are right, each once, in the order of `given.users`."""
+    """Users who are asked: what is known of each, and the items that are right, each once."""
 
     given: Histories
     relevant: Ragged
@@ -39,7 +37,10 @@ class RankingTest:
 
 @dataclass(frozen=True, slots=True)
 class RankingScore:
-    """Each metric of each user (NaN where the user has nothing that is right), their means and intervals, and what lists are like."""
+    """Each metric of each user, and what the lists are like.
+
+    `values` has NaN for a user who has nothing that is right.
+    """
 
     users: Int64[np.ndarray, "U"]
     values: Mapping[str, Float64[np.ndarray, "U"]]
@@ -49,13 +50,8 @@ class RankingScore:
     def mean(self, metric: str) -> float:
         return float(np.nanmean(self.values[metric]))
 
-    def interval(self, metric: str) -> tuple[float, float]:
-        """The 95 % interval of the mean over users."""
-        low, high = compare.intervals(self.replicates(metric))
-        return float(low), float(high)
-
     def replicates(self, metric: str) -> Float64[np.ndarray, "R"]:
-        """The mean in each resample of users; equal users and seed: equal resamples, whoever is scored."""
+        """The mean in each resample of users; equal users and seed have equal resamples."""
         there = ~np.isnan(self.values[metric])
         return compare.resampled_mean(
             self.values[metric][there],
@@ -64,22 +60,12 @@ class RankingScore:
             self.rng.child("users").integer(),
         )
 
-    def above(self, other: "RankingScore", metric: str) -> compare.Difference:
-        """How much this is above another on the same users: interval of the paired difference, share of resamples. Raises DataError."""
-        if not np.array_equal(self.users, other.users):
-            raise DataError(
-                "ranking",
-                [
-                    f"found scores of {len(self.users)} and {len(other.users)} users; a paired test needs the same users"
-                ],
-            )
-        return compare.difference(self.replicates(metric), other.replicates(metric))
-
 
 def leave_one_out(histories: Histories, *, back: int = 0) -> RankingTest:
-    """Everyone's last event about an item is to be ranked from those before it; `back` = 1: the one before the last (validation).
+    """Ask everyone for their last event about an item, given those before it.
 
-    Users with fewer than back + 2 such events are not asked.
+    `back` = 1 asks for the one before the last (validation). Users with fewer than back + 2 such
+    events are not asked.
     """
     events = histories.where(histories.fields["item"] != NONE)
     asked = events.take(np.flatnonzero(events.lengths >= back + 2))
@@ -92,9 +78,10 @@ def leave_one_out(histories: Histories, *, back: int = 0) -> RankingTest:
 def in_window(
     given: Histories, log: Table, window: Window, *, roles: Collection[Role] = (Role.BUY,)
 ) -> RankingTest:
-    """What users did with these roles in a window, each item once; `given` is what was known before it, for whoever is in it.
+    """Ask for the items of events with these roles in a window, each once.
 
-    Users without such an item in the window are not asked; one without a history is, if `given` has a (then empty) row for him.
+    `given` is what was known before the window, a row for each user who may be asked. Users
+    without such an item in the window are not asked; users with an empty history are.
     """
     rows = log.rows(("user", "item"), roles=roles, window=window, ordered=False)
     there = (rows["item"] != NONE) & np.isin(rows["user"], given.users)
@@ -110,26 +97,27 @@ def score(
     ks: Sequence[int] = KS,
     rng: RNG,
     items: Int64[np.ndarray, "V"] | None = None,
-    vectors: Float64[np.ndarray, "V D"] | None = None,
+    category: Int64[np.ndarray, "V"] | None = None,
 ) -> RankingScore:
-    """recall, ndcg and mrr at each k (of items: a code that two items share is no hit), and what the lists are like beside that.
+    """recall, ndcg and mrr at each k, and what the lists are like at the largest k.
 
-    `items` is the catalogue (sorted); without it, what anybody had or was given. coverage: the share of it that is in any list; surprise:
-    the mean −log2 of the share of users who had an item; spread: the mean distance of a list's items by `vectors`. All at the largest k.
-    Raises DataError where a user who is asked has no row, or the lists are shorter than the largest k and the catalogue is not.
+    - `items`: the catalogue, sorted; None means what anybody had or was given.
+    - `category`: the category of each of `items`, NONE where there is none.
+
+    The score's `lists` have coverage (the share of the catalogue that is in any list), novelty
+    (the mean −log2 of the share of users who had an item) and, with categories,
+    category_diversity. Hits are of items: a code that two items share is no hit.
+
+    Raises DataError where a user who is asked has no row, and where lists are shorter than the
+    largest k although the catalogue is not.
     """
-    order = np.argsort(lists.users, kind="stable")
-    place = np.minimum(
-        np.searchsorted(lists.users, test.users, sorter=order), max(len(order) - 1, 0)
-    )
-    rows = order[place] if len(order) else np.zeros(len(test.users), np.int64)
-    missing = lists.users[rows] != test.users if len(order) else np.ones(len(test.users), bool)
-    if missing.any():
+    rows = positions_in_any_order(lists.users, test.users)
+    if (missing := rows < 0).any():
+        first = test.users[missing][0]
         raise DataError(
             "ranking",
-            [
-                f"{missing.sum()} of {len(test.users)} users who are asked have no list, the first is {test.users[missing][0]}"
-            ],
+            f"{missing.sum()} of {len(test.users)} users who are asked have no list, the first is"
+            f" {first}",
         )
     had_user = np.repeat(np.arange(len(test.given)), test.given.lengths)
     had = test.given.fields["item"]
@@ -138,23 +126,21 @@ def score(
     shown = lists.items[rows]
     catalogue = np.union1d(known, shown[shown != NONE]) if items is None else items
     if shown.shape[1] < min(max(ks), len(catalogue)):
-        raise DataError("ranking", [f"the lists hold {shown.shape[1]} items, expected {max(ks)}"])
+        raise DataError("ranking", f"the lists hold {shown.shape[1]} items, expected {max(ks)}")
     many = np.diff(test.relevant.starts)
     hit = ranking.hits(shown, test.relevant.starts, test.relevant.values)
-    values = {
-        f"{f.__name__}@{k}": f(hit, many, k)
-        for f in (ranking.recall, ranking.ndcg, ranking.mrr)
-        for k in ks
-    }
+    values = {f"{f.__name__}@{k}": f(hit, many, k) for f in METRICS for k in ks}
     top = shown[:, : max(ks)]
+    share = counts / max(len(test.given), 1)
     about = {
         "coverage": ranking.coverage(top, len(catalogue)),
-        "surprise": _mean(ranking.surprise(top, known, counts / max(len(test.given), 1))),
+        "novelty": _mean(ranking.novelty(top, known, share)),
     }
-    if vectors is not None:
-        about["spread"] = _mean(ranking.spread(top, known if items is None else items, vectors))
+    if category is not None:
+        about["category_diversity"] = _mean(ranking.category_diversity(top, catalogue, category))
     return RankingScore(test.users, values, about, rng)
 
 
 def _mean(values: Float64[np.ndarray, "U"]) -> float:
-    return float(np.nanmean(values)) if (~np.isnan(values)).any() else float("nan")
+    there = values[~np.isnan(values)]
+    return float(np.mean(there)) if len(there) else float("nan")

@@ -8,7 +8,7 @@ from jaxtyping import Int64
 
 from clickprint.core.dataset import Manifest
 from clickprint.core.events import REQUIRED, Role
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.past import Table
 from clickprint.core.time import Window
 
@@ -76,7 +76,7 @@ class Rows:
 
 
 def _wide(manifest: Manifest) -> list[str]:
-    kinds = (AttributeKind.CATEGORY, AttributeKind.PRICE_BUCKET, AttributeKind.NUMBER)
+    kinds = (AttributeType.CATEGORY, AttributeType.PRICE_BUCKET, AttributeType.NUMBER)
     return [
         *(c for c in (*REQUIRED, *manifest.columns) if c in ("item", "price", "quantity")),
         *(n for n, k in manifest.attributes.items() if k in kinds),

@@ -13,7 +13,7 @@ from jaxtyping import Float64, Int64
 from clickprint.core.errors import DataError
 from clickprint.core.events import Role
 from clickprint.core.ids import NONE
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.past import Past, Table
 from clickprint.core.rng import RNG
 from clickprint.core.time import Window
@@ -137,7 +137,7 @@ def _propensity(name: str, asked: Population, choice: _Choice) -> Task:
 def _category(
     past: Past, log: Table, train: Window, given: Labels | None, top: int
 ) -> _Choice | str:
-    column = _attribute(log, AttributeKind.CATEGORY, "category")
+    column = _attribute(log, AttributeType.CATEGORY, "category")
     if column is None:
         return "the catalogue has no category"
     labels = given or most_bought(_bought(log, train, column), top)
@@ -172,7 +172,7 @@ def _new_sku(
 
 def _price(past: Past, log: Table, train: Window, given: Labels | None, top: int) -> _Choice | str:
     about = "In which price buckets will a user buy?"
-    column = _attribute(log, AttributeKind.PRICE_BUCKET, "price")
+    column = _attribute(log, AttributeType.PRICE_BUCKET, "price")
     if column is not None:
         return _Choice(
             given or most_bought(_bought(log, train, column), top),
@@ -202,7 +202,7 @@ def _bought(log: Table, train: Window, column: str) -> np.ndarray:
     return log.rows(("user", column), roles=(Role.BUY,), window=train, ordered=False)[column]
 
 
-def _attribute(log: Table, kind: AttributeKind, favourite: str) -> str | None:
+def _attribute(log: Table, kind: AttributeType, favourite: str) -> str | None:
     """The attribute of this kind, the one called `favourite` where there are several.
 
     An event's own column of that name hides it.

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Int64, Shaped
 from clickprint.core.dataset import Manifest
 from clickprint.core.events import COLUMNS, REQUIRED, Kind, Role, schema
 from clickprint.core.ids import NONE
-from clickprint.core.items import ARROW, AttributeKind
+from clickprint.core.items import ARROW, AttributeType
 from clickprint.core.time import DAY, Time, Window
 from clickprint.data.engine import Engine
 from clickprint.data.log import EventLog
@@ -27,7 +27,7 @@ KINDS = (
     Kind("search", Role.SEARCH),
 )
 BUY, CART, REMOVE, VIEW, SEARCH = range(5)
-ATTRIBUTES = {"category": AttributeKind.CATEGORY, "price_bucket": AttributeKind.PRICE_BUCKET}
+ATTRIBUTES = {"category": AttributeType.CATEGORY, "price_bucket": AttributeType.PRICE_BUCKET}
 
 
 def memory_log(
@@ -39,7 +39,7 @@ def memory_log(
     item: Sequence[int] | np.ndarray | None = None,
     kinds: tuple[Kind, ...] = KINDS,
     catalogue: Mapping[str, Sequence | np.ndarray] | None = None,
-    attributes: Mapping[str, AttributeKind] | None = None,
+    attributes: Mapping[str, AttributeType] | None = None,
     texts: Mapping[str, Mapping[int, str]] | None = None,
     codes: bool = False,
     clock: bool = True,

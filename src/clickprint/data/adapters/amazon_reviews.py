@@ -5,7 +5,7 @@ from pathlib import Path
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import DataError
 from clickprint.core.events import Kind, Role
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress, silent
 from clickprint.data.adapters import jsonlines
 from clickprint.data.adapters.card import Card
@@ -50,11 +50,11 @@ ITEM = (
     "description",
 )
 ATTRIBUTES = {
-    "title": AttributeKind.TEXT,
-    "description": AttributeKind.TEXT,
-    "brand": AttributeKind.CATEGORY,
-    "categories": AttributeKind.CATEGORY,
-    "price": AttributeKind.NUMBER,
+    "title": AttributeType.TEXT,
+    "description": AttributeType.TEXT,
+    "brand": AttributeType.CATEGORY,
+    "categories": AttributeType.CATEGORY,
+    "price": AttributeType.NUMBER,
 }
 AMOUNT = r"\s*[$]?\s*[0-9][0-9,]*([.][0-9]+)?\s*"
 CARD = Card(

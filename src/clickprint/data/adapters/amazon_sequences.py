@@ -7,7 +7,7 @@ from pathlib import Path
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import DataError
 from clickprint.core.events import Kind, Role
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress, silent
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.mapping import (
@@ -25,10 +25,10 @@ from clickprint.data.engine import Engine
 
 BUY = Kind("buy", Role.BUY)
 ATTRIBUTES = {
-    "title": AttributeKind.TEXT,
-    "description": AttributeKind.TEXT,
-    "brand": AttributeKind.CATEGORY,
-    "categories": AttributeKind.CATEGORY,
+    "title": AttributeType.TEXT,
+    "description": AttributeType.TEXT,
+    "brand": AttributeType.CATEGORY,
+    "categories": AttributeType.CATEGORY,
 }
 ENDING = "_sequences.parquet"
 CARD = Card(

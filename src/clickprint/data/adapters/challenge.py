@@ -16,7 +16,7 @@ from jaxtyping import Float64, Int64
 from clickprint.core.dataset import Dataset, Manifest
 from clickprint.core.errors import DataError
 from clickprint.core.events import Kind, Role
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress, silent
 from clickprint.core.time import Time, show
 from clickprint.data.adapters.card import Card
@@ -57,9 +57,9 @@ FILES: dict[str, tuple[Role, str]] = {
 KINDS = tuple(Kind(file, role) for file, (role, _) in FILES.items())
 COLUMNS = ("query", "url")
 ATTRIBUTES = {
-    "category": AttributeKind.CATEGORY,
-    "price": AttributeKind.PRICE_BUCKET,
-    "name": AttributeKind.CODES,
+    "category": AttributeType.CATEGORY,
+    "price": AttributeType.PRICE_BUCKET,
+    "name": AttributeType.CODES,
 }
 PROPERTIES = "product_properties"
 PROPERTY_NEEDS: dict[str, Need] = {"sku": "id", "category": "id", "price": "id", "name": "text"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from clickprint.core.dataset import Dataset
 from clickprint.core.events import Kind, Role
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress, silent
 from clickprint.core.time import DAY
 from clickprint.data.adapters import package
@@ -85,9 +85,9 @@ TEXTS = {
     "product_type": "product_type",
 }
 ATTRIBUTES = {
-    **dict.fromkeys((*TEXTS, "manufacturer"), AttributeKind.CATEGORY),
-    "package_size": AttributeKind.TEXT,
-    "title": AttributeKind.TEXT,
+    **dict.fromkeys((*TEXTS, "manufacturer"), AttributeType.CATEGORY),
+    "package_size": AttributeType.TEXT,
+    "title": AttributeType.TEXT,
 }
 
 

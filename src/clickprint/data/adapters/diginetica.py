@@ -8,7 +8,7 @@ from pathlib import Path
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Kind, Role
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress, silent
 from clickprint.core.time import DAY
 from clickprint.data.adapters.card import Card
@@ -112,9 +112,9 @@ CARD = Card(
     ),
 )
 ATTRIBUTES = {
-    "category": AttributeKind.CATEGORY,
-    "price_log2": AttributeKind.NUMBER,
-    "title": AttributeKind.TEXT,
+    "category": AttributeType.CATEGORY,
+    "price_log2": AttributeType.NUMBER,
+    "title": AttributeType.TEXT,
 }
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from clickprint.core.dataset import Dataset
 from clickprint.core.events import COLUMNS, REQUIRED, Kind
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress
 from clickprint.data.adapters.columns import Source, missing, open_source, whole_sql
 from clickprint.data.adapters.mapping import Files
@@ -61,7 +61,7 @@ def write(
     picks: Mapping[str, str],
     reasons: Sequence[tuple[str, str]],
     texts: Mapping[str, str],
-    attributes: Mapping[str, AttributeKind],
+    attributes: Mapping[str, AttributeType],
     catalogue: pa.Table | None = None,
     maps: Mapping[str, pa.Table] | None = None,
     rejected: Mapping[str, int] | None = None,

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from clickprint.core.errors import ConfigError
 from clickprint.core.events import COLUMNS, ID_COLUMNS, REQUIRED, Kind, Role
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 
 OPTIONAL = tuple(c for c in COLUMNS if c not in REQUIRED)
 NUMBERS = ("price", "quantity")
@@ -98,7 +98,7 @@ class Items:
     files: Files | None
     item: Id
     known_from: Clock | None
-    attributes: Mapping[str, tuple[str, AttributeKind]]
+    attributes: Mapping[str, tuple[str, AttributeType]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -480,10 +480,10 @@ class _Form:
                 self.known(found, f"{path}.attributes.{name}", ("column", "kind"))
                 column, found = found.get("column", name), found.get("kind")
             kind = self.choice(
-                found, f"{path}.attributes.{name}", tuple(k.value for k in AttributeKind)
+                found, f"{path}.attributes.{name}", tuple(k.value for k in AttributeType)
             )
             attributes[name] = (
                 self.text(column, f"{path}.attributes.{name}.column"),
-                AttributeKind(kind),
+                AttributeType(kind),
             )
         return Items(files=own, item=item or Id("?"), known_from=known, attributes=attributes)

@@ -11,7 +11,7 @@ from clickprint.core.dataset import Dataset
 from clickprint.core.errors import DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.ids import text_ids
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress, silent
 from clickprint.data.adapters import flat
 from clickprint.data.adapters.card import Card
@@ -41,9 +41,9 @@ GENRES = (
     *("Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
 )
 ATTRIBUTES = {
-    "title": AttributeKind.TEXT,
-    "year": AttributeKind.NUMBER,
-    "genres": AttributeKind.CATEGORY,
+    "title": AttributeType.TEXT,
+    "year": AttributeType.NUMBER,
+    "genres": AttributeType.CATEGORY,
 }
 CARD = Card(
     title="MovieLens 100k, 1M, 10M, 20M, 25M, 32M: ratings of films (GroupLens)",

@@ -9,7 +9,7 @@ from pathlib import Path
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Kind, Role
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress, silent
 from clickprint.data.adapters import package
 from clickprint.data.adapters.card import Card
@@ -56,9 +56,9 @@ ROLES = {
 OTHERS = {"session": "session_id:token", "scenario": "scenario:token"}
 NUMBERS = {"price": "price:float", "quantity": "quantity:float"}
 KINDS_OF = {
-    "token": AttributeKind.CATEGORY,
-    "float": AttributeKind.NUMBER,
-    "token_seq": AttributeKind.TEXT,
+    "token": AttributeType.CATEGORY,
+    "float": AttributeType.NUMBER,
+    "token_seq": AttributeType.TEXT,
 }
 CARD = Card(
     title="RecBole's atomic files, such as its own ml-100k",
@@ -326,11 +326,11 @@ def _kinds(
     return {value: Kind(value, ROLES.get(value.lower(), Role.OTHER)) for value in values}
 
 
-def _attributes(fields: Sequence[str], item: str) -> dict[str, tuple[str, AttributeKind]]:
+def _attributes(fields: Sequence[str], item: str) -> dict[str, tuple[str, AttributeType]]:
     """A field's name → the field with its type, and the kind of attribute."""
     found = {}
     for field in fields:
         called, _, type_ = field.rpartition(":")
         if called != item and type_ in KINDS_OF:
-            found[called] = (field, AttributeKind.CATEGORY if called in LISTS else KINDS_OF[type_])
+            found[called] = (field, AttributeType.CATEGORY if called in LISTS else KINDS_OF[type_])
     return found

@@ -8,7 +8,7 @@ from pathlib import Path
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import DataError
 from clickprint.core.events import Kind, Role
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress, silent
 from clickprint.data.adapters import flat
 from clickprint.data.adapters.card import Card
@@ -122,7 +122,7 @@ def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) 
                 "brand": given_sql(rows, "brand"),
             },
             attributes=dict.fromkeys(
-                ("category", "category_code", "brand"), AttributeKind.CATEGORY
+                ("category", "category_code", "brand"), AttributeType.CATEGORY
             ),
             where=path,
             progress=progress,

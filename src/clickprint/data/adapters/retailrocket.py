@@ -12,7 +12,7 @@ from clickprint.core.dataset import Dataset
 from clickprint.core.errors import DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.ids import NONE
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress, silent
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.columns import given_sql, id_sql, missing, moment_sql, open_source
@@ -86,9 +86,9 @@ CARD = Card(
 )
 ATTRIBUTES = {
     **dict.fromkeys(
-        ("category", "parent_category", "root_category", "available"), AttributeKind.CATEGORY
+        ("category", "parent_category", "root_category", "available"), AttributeType.CATEGORY
     ),
-    "price": AttributeKind.NUMBER,
+    "price": AttributeType.NUMBER,
 }
 VIEW, CART, BUY = (
     Kind("view", Role.VIEW),

@@ -23,7 +23,7 @@ from clickprint.core.errors import DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.files import write_array
 from clickprint.core.ids import NONE
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress, silent
 from clickprint.data.adapters.card import Card
 from clickprint.data.check import (
@@ -77,12 +77,12 @@ ACTIONS = (
 )
 KINDS = tuple(a.kind for a in ACTIONS)
 ATTRIBUTES = {
-    "category": AttributeKind.CATEGORY,
-    "shop": AttributeKind.CATEGORY,
-    "price": AttributeKind.NUMBER,
-    "old_price": AttributeKind.NUMBER,
-    "discount": AttributeKind.NUMBER,
-    "title": AttributeKind.TEXT,
+    "category": AttributeType.CATEGORY,
+    "shop": AttributeType.CATEGORY,
+    "price": AttributeType.NUMBER,
+    "old_price": AttributeType.NUMBER,
+    "discount": AttributeType.NUMBER,
+    "title": AttributeType.TEXT,
 }
 CARD = Card(
     title=(

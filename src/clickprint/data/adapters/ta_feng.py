@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clickprint.core.dataset import Dataset
 from clickprint.core.events import Kind, Role
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress, silent
 from clickprint.core.time import DAY
 from clickprint.data.adapters import flat, package
@@ -114,7 +114,7 @@ def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) 
                 "item": given_sql(rows, "PRODUCT_ID"),
                 "session": f"{customer} || ' ' || {day}",
             },
-            attributes={"category": AttributeKind.CATEGORY},
+            attributes={"category": AttributeType.CATEGORY},
             where=path,
             progress=progress,
         )

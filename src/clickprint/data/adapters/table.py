@@ -8,7 +8,7 @@ from pathlib import Path
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import ID_COLUMNS, Role
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress, silent
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.columns import (
@@ -48,7 +48,7 @@ from clickprint.data.store import gather
 # Kinds of event that are about an item: without one they are rejected, where the mapping names a
 # column of items at all.
 ABOUT_ITEMS = (Role.EXPOSE, Role.CLICK, Role.CART, Role.REMOVE, Role.LIKE, Role.BUY, Role.CANCEL)
-CATEGORIES = (AttributeKind.CATEGORY, AttributeKind.PRICE_BUCKET)
+CATEGORIES = (AttributeType.CATEGORY, AttributeType.PRICE_BUCKET)
 CARD = Card(
     title="any log in CSV or Parquet files, by a mapping file that says which column is what",
     files={
@@ -335,7 +335,7 @@ def _unfit(spec: TableMapping, sources: _Sources) -> list[str]:
                 clock(sources.items, "catalogue.known_from", spec.items.known_from)
         for source in sources.attributes():
             for attribute, (theirs, kind) in spec.items.attributes.items():
-                if kind in (*CATEGORIES, AttributeKind.NUMBER):
+                if kind in (*CATEGORIES, AttributeType.NUMBER):
                     check(
                         source,
                         f"catalogue.attributes.{attribute}",
@@ -372,7 +372,7 @@ def _text_columns(
     `known` are texts unless the mapping says otherwise.
     """
     others = (
-        {n for n, (_, k) in spec.items.attributes.items() if k is not AttributeKind.CATEGORY}
+        {n for n, (_, k) in spec.items.attributes.items() if k is not AttributeType.CATEGORY}
         if spec.items
         else set()
     )
@@ -504,11 +504,11 @@ def _maps(spec: TableMapping, sources: _Sources, texts: set[str]) -> dict[str, s
 # --- the catalogue -------------------------------------------------------------------------------
 
 
-def _attribute(source: Source, column: str, kind: AttributeKind, as_text: bool) -> str:
+def _attribute(source: Source, column: str, kind: AttributeType, as_text: bool) -> str:
     match kind:
-        case AttributeKind.CATEGORY | AttributeKind.PRICE_BUCKET:
+        case AttributeType.CATEGORY | AttributeType.PRICE_BUCKET:
             return id_sql(source, column, as_text)
-        case AttributeKind.NUMBER:
+        case AttributeType.NUMBER:
             return number_sql(source, column)
         case _:
             return f"CAST({given_sql(source, column)} AS VARCHAR)"
@@ -537,7 +537,7 @@ def _catalogue(
         )
     for attribute, (column, kind) in spec.items.attributes.items():
         picks[attribute] = _attribute(items, column, kind, attribute in texts)
-        if kind in (*CATEGORIES, AttributeKind.NUMBER):
+        if kind in (*CATEGORIES, AttributeType.NUMBER):
             picks[f"given {attribute}"] = given_sql(items, column)
             reasons.append(
                 (

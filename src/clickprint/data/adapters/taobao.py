@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clickprint.core.dataset import Dataset
 from clickprint.core.events import Kind, Role
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress, silent
 from clickprint.core.time import Window, parse
 from clickprint.data.adapters import flat
@@ -102,7 +102,7 @@ def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) 
                 flat.odd("given category", "category", "whole number within int64"),
             ],
             texts={},
-            attributes={"category": AttributeKind.CATEGORY},
+            attributes={"category": AttributeType.CATEGORY},
             where=path,
             progress=progress,
         )

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Kind, Role
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress, silent
 from clickprint.core.time import DAY
 from clickprint.data.adapters import flat
@@ -162,7 +162,7 @@ def read(
                 no_amount("price"),
             ],
             texts=texts,
-            attributes={"description": AttributeKind.TEXT},
+            attributes={"description": AttributeType.TEXT},
             where=path,
             progress=progress,
         )

@@ -24,7 +24,7 @@ from clickprint.core.dataset import Dataset
 from clickprint.core.errors import DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.ids import NONE
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import GOLDEN, mix
 from clickprint.data.adapters.card import Card
@@ -57,8 +57,8 @@ TOKENS = {
 FEATURES = (ITEM, *IDS.values(), *TOKENS.values())
 TEXT = "text"
 ATTRIBUTES = {
-    **dict.fromkeys(IDS, AttributeKind.CATEGORY),
-    **dict.fromkeys(TOKENS, AttributeKind.TEXT),
+    **dict.fromkeys(IDS, AttributeType.CATEGORY),
+    **dict.fromkeys(TOKENS, AttributeType.TEXT),
 }
 ROWS = 256  # sequences that are looked at together
 EVENTS = pa.schema(

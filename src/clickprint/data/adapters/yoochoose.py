@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clickprint.core.dataset import Dataset
 from clickprint.core.events import Kind, Role
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress, silent
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.mapping import (
@@ -119,7 +119,7 @@ def read(
                 files=None,
                 item=item,
                 known_from=None,
-                attributes={"category": ("category", AttributeKind.CATEGORY)},
+                attributes={"category": ("category", AttributeType.CATEGORY)},
             ),
         ),
         out,

@@ -12,7 +12,7 @@ import pyarrow as pa
 from jaxtyping import Float64, Int64
 
 from clickprint.core.events import COLUMNS, REQUIRED, Role
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress, silent
 from clickprint.core.time import Time, show
 from clickprint.data.audit.finding import LISTED, Finding, count, share
@@ -95,7 +95,7 @@ def of_time(log: EventLog, split: Split, name_: str) -> Parts:
         known=log.items,
         population=split.past.users,
     )
-    kinds = (AttributeKind.CATEGORY, AttributeKind.PRICE_BUCKET)
+    kinds = (AttributeType.CATEGORY, AttributeType.PRICE_BUCKET)
     columns = ["item", *(a for a, k in log.manifest.attributes.items() if k in kinds)]
     lists = [
         LabelList(task=f"propensity_{c}", column=c, values=_most(parts, parts.train, c, TOP)[0])

@@ -17,7 +17,7 @@ from jaxtyping import Float64, Int64
 from clickprint.core.errors import DataError
 from clickprint.core.events import Role
 from clickprint.core.files import whole
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
 from clickprint.core.time import Time, Window, show
@@ -166,7 +166,7 @@ class _Source:
     cutoff: Time
     deny: str  # a kept relation of items
 
-    def attribute(self, kind: AttributeKind, *favourites: str) -> str | None:
+    def attribute(self, kind: AttributeType, *favourites: str) -> str | None:
         """The catalogue's attribute of this kind: the first favourite that it has, else the first."""
         names = [n for n, k in self.log.manifest.attributes.items() if k is kind]
         return next((n for n in (*favourites, *names) if n in names), None)
@@ -220,8 +220,8 @@ def _title(source: _Source) -> str | None:
     """The attribute with the item's text, where no attribute has its codes."""
     return (
         None
-        if source.attribute(AttributeKind.CODES)
-        else source.attribute(AttributeKind.TEXT, "title", "name")
+        if source.attribute(AttributeType.CODES)
+        else source.attribute(AttributeType.TEXT, "title", "name")
     )
 
 
@@ -312,10 +312,10 @@ def _items(source: _Source, quantiser: Quantiser | None) -> tuple[str, dict[str,
         f"SELECT item FROM {log.items} UNION SELECT item FROM {log.events} WHERE item IS NOT NULL"
     )
     category, bucket = (
-        source.attribute(AttributeKind.CATEGORY, "category"),
-        source.attribute(AttributeKind.PRICE_BUCKET, "price"),
+        source.attribute(AttributeType.CATEGORY, "category"),
+        source.attribute(AttributeType.PRICE_BUCKET, "price"),
     )
-    codes, title = source.attribute(AttributeKind.CODES, "name"), _title(source)
+    codes, title = source.attribute(AttributeType.CODES, "name"), _title(source)
     price, joins = (f"k.{name(bucket)}" if bucket else "CAST(NULL AS BIGINT)"), ""
     if bucket is None and "price" in log.manifest.columns:
         price = bucket_sql("COALESCE(p.past, p.ever)", price_edges(log.before(cutoff), LABELS))
@@ -327,7 +327,7 @@ def _items(source: _Source, quantiser: Quantiser | None) -> tuple[str, dict[str,
             f" LEFT JOIN (SELECT item, {past} FROM {log.events} GROUP BY item) AS p ON i.item ="
             " p.item"
         )
-    elif bucket is None and source.attribute(AttributeKind.NUMBER, "price") == "price":
+    elif bucket is None and source.attribute(AttributeType.NUMBER, "price") == "price":
         found = engine.arrays(
             f"SELECT price FROM ({known}) AS k WHERE turn = 1 AND ({early}) AND price IS NOT NULL"
         )["price"]

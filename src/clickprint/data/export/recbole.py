@@ -14,7 +14,7 @@ import pyarrow.csv as csv
 from clickprint.core.errors import DataError
 from clickprint.core.events import Role
 from clickprint.core.files import whole
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress, silent
 from clickprint.core.time import SECOND, Time
 from clickprint.data.check import sift
@@ -39,11 +39,11 @@ FIELDS = {
     "quantity": "quantity:float",
 }
 ATTRIBUTES = {
-    AttributeKind.CATEGORY: "token",
-    AttributeKind.PRICE_BUCKET: "token",
-    AttributeKind.NUMBER: "float",
-    AttributeKind.CODES: "token_seq",
-    AttributeKind.TEXT: "token_seq",
+    AttributeType.CATEGORY: "token",
+    AttributeType.PRICE_BUCKET: "token",
+    AttributeType.NUMBER: "float",
+    AttributeType.CODES: "token_seq",
+    AttributeType.TEXT: "token_seq",
 }
 
 
@@ -216,7 +216,7 @@ def _item_sql(log: EventLog, cutoff: Time | None) -> str:
                 f" {name(f't {column}')}.id"
             )
             value = f"COALESCE({_plain(name(f't {column}') + '.text')}, CAST({value} AS VARCHAR))"
-        elif kind in (AttributeKind.TEXT, AttributeKind.CODES):
+        elif kind in (AttributeType.TEXT, AttributeType.CODES):
             value = _plain(value)
         picks.append(f"CAST({value} AS VARCHAR) AS {name(column)}")
     known = f" LEFT JOIN ({log.known(cutoff)}) AS k ON i.item = k.item"

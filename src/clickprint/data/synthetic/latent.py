@@ -11,7 +11,7 @@ import pyarrow as pa
 from jaxtyping import Float, Int, Int8, Int16, Int32, Int64
 
 from clickprint.core.ids import text_ids
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.data.synthetic.shop import (
     AT_HOME,
     BUYS,
@@ -44,9 +44,9 @@ from clickprint.data.synthetic.shop import (
 )
 
 ATTRIBUTES = {
-    "category": AttributeKind.CATEGORY,
-    "price_bucket": AttributeKind.PRICE_BUCKET,
-    "name": AttributeKind.CODES,
+    "category": AttributeType.CATEGORY,
+    "price_bucket": AttributeType.PRICE_BUCKET,
+    "name": AttributeType.CODES,
 }
 FINE = 8  # cells of a lookup table for each item in it
 
