@@ -1,6 +1,7 @@
-"""clickprint: one log of what shoppers did, one profile per shopper, every prediction a shop needs.
+"""One log of what shoppers did, one profile per shopper, every prediction a shop needs.
 
-The public verbs are those of `clickprint.api`; they are imported when they are first asked for, so that `import clickprint` is light.
+The public names are those of `clickprint.api`. They are imported when they are first asked for,
+so that `import clickprint` is light.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,13 @@ __version__ = VERSION
 __all__ = [
     "RNG",
     "Board",
+    "ClickprintError",
+    "ConfigError",
+    "DataError",
+    "EventLog",
     "Profiles",
+    "Resources",
+    "Tables",
     "Task",
     "encoder",
     "load",
@@ -27,7 +34,13 @@ if TYPE_CHECKING:
     from clickprint.api import (
         RNG,
         Board,
+        ClickprintError,
+        ConfigError,
+        DataError,
+        EventLog,
         Profiles,
+        Resources,
+        Tables,
         Task,
         encoder,
         load,

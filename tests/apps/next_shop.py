@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from clickprint.apps.cli.main import main
-from clickprint.apps.cli.next_commands import perform
+from clickprint.apps.cli.next_purchase import perform
 from clickprint.apps.next.recipe import load
 from clickprint.apps.next.stages import Run
 from clickprint.core.progress import Progress, silent

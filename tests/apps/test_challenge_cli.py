@@ -154,7 +154,7 @@ def test_scores_are_written_as_the_organisers_write_them(
     scores = tmp_path / "scores.json"
     scores.write_text('{"propensity_sku": 0.5, "hidden1": 0.25, "placeholder": -1}')
     assert (
-        score(small, scores, "--tasks", "hidden1", "--num-workers", "1", "--log-name", "mine") == 0
+        score(small, scores, "--tasks", "hidden1", "--threads", "1", "--log-name", "mine") == 0
     )
     text = scores.read_text()
     found = json.loads(text)
@@ -182,7 +182,7 @@ def test_scores_are_written_as_the_organisers_write_them(
             tmp_path / "plain" / "scores.json",
             "--tasks",
             "conversion",
-            "--num-workers",
+            "--threads",
             "1",
         )
         == 0
@@ -196,7 +196,7 @@ def test_scores_are_written_as_the_organisers_write_them(
 def test_two_processes_give_the_same_scores(small: Path, tmp_path: Path) -> None:
     """--devices shares tasks out; a network is never split."""
     one, two = tmp_path / "one.json", tmp_path / "two.json"
-    words = ["--tasks", "churn", "hidden1", "--num-workers"]
+    words = ["--tasks", "churn", "hidden1", "--threads"]
     assert score(small, one, *words, "1", "--devices", "1") == 0
     assert score(small, two, *words, "2", "--devices", "2") == 0  # two threads, one a process
     assert json.loads(one.read_text()) == json.loads(two.read_text())

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from clickprint.apps.cli.next_commands import STAGES
+from clickprint.apps.cli.next_purchase import STAGES
 from clickprint.apps.next.stages import FOLDERS, READS
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from next_shop import EVIL, STAGES, Place, files, leftovers
 
-from clickprint.apps.cli.next_commands import STAGES as VERBS
-from clickprint.apps.cli.next_commands import perform
+from clickprint.apps.cli.next_purchase import STAGES as VERBS
+from clickprint.apps.cli.next_purchase import perform
 from clickprint.apps.next.stages import READS, Run, examples, pairs_of
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ClickprintError, ConfigError, DataError

@@ -1,4 +1,4 @@
-"""Is this installation well? Versions, extras, memory, and a small shop all the way from log to board, with the core parts alone."""
+"""Checks of an installation: versions, extras, memory, and a small shop from log to board."""
 
 import importlib.util
 import os
@@ -34,14 +34,14 @@ HORIZON_DAYS = 7
 
 @contextmanager
 def small_shop() -> Iterator[tuple[EventLog, Split]]:
-    """A shop of 400 users and its split, for a look at everything in two seconds; gone afterwards."""
+    """A shop of 400 users and its split, made in two seconds; it is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="clickprint-") as folder, DuckDB() as engine:
         log = EventLog.open(synthetic.read(Path(folder) / "shop", SHOP, engine=engine), engine)
         yield log, split(log, horizon_days=HORIZON_DAYS)
 
 
 def doctor() -> int:
-    """Prints one line a finding; 1 if one of them is a fault."""
+    """Print a line for each finding; return 1 if one of them is a fault."""
     lines = [*_python(), *_extras(), *_memory(), *_check()]
     for well, line in lines:
         print(f"{'ok ' if well else 'BAD'} {line}")
@@ -69,7 +69,7 @@ def _python() -> Iterator[tuple[bool, str]]:
 
 
 def _extras() -> Iterator[tuple[bool, str]]:
-    """A missing extra is no fault: it says what it is for."""
+    """A missing extra is no fault: its line says what it is for."""
     for extra, (modules, what) in EXTRAS.items():
         there = all(importlib.util.find_spec(m) for m in modules)
         yield (
@@ -87,25 +87,23 @@ def _memory() -> Iterator[tuple[bool, str]]:
         yield False, str(fault)
         return
     size = f"{gib:.1f} GiB of memory" if gib else "memory unknown"
-    yield (
-        not gib or gib >= 1,
-        f"{size}, {facts.cores()} cores; the engine may hold {limit} (--memory or CLICKPRINT_MEMORY)",
-    )
+    line = f"{size}, {facts.cores()} cores; the engine may hold {limit} (CLICKPRINT_MEMORY)"
+    yield not gib or gib >= 1, line
 
 
 def _check() -> Iterator[tuple[bool, str]]:
-    """A small shop from log to board by the quick probe: aggregated features have to beat random ones."""
-    from clickprint.api import score
+    """A small shop from log to board by the quick probe: counts have to beat random vectors."""
     from clickprint.encoders import encoder
+    from clickprint.work.scoring import score
 
     try:
         with small_shop() as (log, parts):
             rng = RNG(0)
-            found = {
+            profiles = {
                 n: encoder(n).fit(parts.past, rng=rng.child(n)).encode(parts.past)
                 for n in ("counts", "joined", "random")
             }
-            board = score(found, log, train=parts.train, valid=parts.valid, resamples=20)
+            board = score(profiles, log, train=parts.train, valid=parts.valid, resamples=20)
             totals = {name: board.total(name).value for name in board.profiles}
     except ClickprintError as fault:
         yield False, f"self check: {fault}"

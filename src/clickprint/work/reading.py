@@ -1,0 +1,52 @@
+"""A log in one call: of a reader, whose dataset is kept, or of a dataset's folder."""
+
+from pathlib import Path
+from typing import Any
+
+from clickprint.core.dataset import Dataset
+from clickprint.core.errors import ConfigError
+from clickprint.core.progress import Progress, silent
+from clickprint.data.engine import DuckDB
+from clickprint.data.log import EventLog
+from clickprint.work.resources import Tables
+from clickprint.work.source import dataset
+
+
+def read(
+    source: str | Path,
+    path: str | Path | None = None,
+    *,
+    out: str | Path | None = None,
+    resources: Tables = Tables(),
+    progress: Progress = silent,
+    **options: Any,
+) -> EventLog:
+    """Read a log, ready to be split. It keeps an engine open: close it with `log.engine.close()`.
+
+    - `source`: a reader (`"synthetic"`, `"complete_journey"`, …), or a dataset's folder.
+    - `path`: what the reader reads; `options` are its own.
+    - `out`: where the dataset is written; without it, it is kept in the cache (CLICKPRINT_CACHE,
+      or ~/.cache/clickprint) and found there the next time.
+
+    Raises ConfigError and DataError.
+    """
+    engine = DuckDB(memory=resources.memory, threads=resources.threads)
+    try:
+        if isinstance(source, Path) or (Path(source) / "manifest.json").is_file():
+            if path is not None or options or out is not None:
+                raise ConfigError(
+                    f"{source} is a dataset already: it takes no path, out or options"
+                )
+            return EventLog.open(Dataset.open(source), engine)
+        made = dataset(
+            source,
+            None if path is None else Path(path),
+            options,
+            out=None if out is None else Path(out),
+            engine=engine,
+            progress=progress,
+        )
+        return EventLog.open(made, engine)
+    except BaseException:
+        engine.close()
+        raise
