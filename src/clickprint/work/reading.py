@@ -6,7 +6,6 @@ from typing import Any
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError
 from clickprint.core.progress import Progress, silent
-from clickprint.data.engine import DuckDB
 from clickprint.data.log import EventLog
 from clickprint.work.resources import Tables
 from clickprint.work.source import dataset
@@ -30,7 +29,7 @@ def read(
 
     Raises ConfigError and DataError.
     """
-    engine = DuckDB(memory=resources.memory, threads=resources.threads)
+    engine = resources.engine()
     try:
         if isinstance(source, Path) or (Path(source) / "manifest.json").is_file():
             if path is not None or options or out is not None:

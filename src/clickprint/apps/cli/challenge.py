@@ -4,6 +4,7 @@ Options have our names. What is read and written has the organisers' names: clie
 the tasks, and `--log-name`, which names the epochs' log as their scripts do.
 """
 
+from dataclasses import asdict
 from pathlib import Path
 
 from cyclopts import App
@@ -41,7 +42,7 @@ def challenge_split(data: Path, /, *, machine: OnTables = Tables()) -> None:
     from clickprint.apps.challenge import stages
 
     with progress_bars() as progress:
-        stages.split(data, **machine.given(), progress=progress)
+        stages.split(data, **asdict(machine), progress=progress)
 
 
 @challenge_app.command(name="baseline")
@@ -77,7 +78,7 @@ def challenge_baseline(
             top=top,
             all_clients=all_clients,
             all_events=all_events,
-            **machine.given(),
+            **asdict(machine),
             progress=progress,
         )
 
@@ -138,6 +139,6 @@ def challenge_score(
             any_clients=any_clients,
             devices=",".join(devices),
             log_name=log_name,
-            **machine.given(),
+            **asdict(machine),
             progress=progress,
         )

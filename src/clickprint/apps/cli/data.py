@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -42,10 +43,9 @@ def read(
         out: The folder of the new dataset.
         options: The reader's options, such as --set users=20000 seed=7.
     """
-    from clickprint.data.engine import DuckDB
     from clickprint.work import source as sources
 
-    with DuckDB(**machine.given()) as engine, progress_bars() as progress:
+    with machine.engine() as engine, progress_bars() as progress:
         dataset = sources.dataset(
             name, source, _options(name, options), out=out, engine=engine, progress=progress
         )
@@ -71,11 +71,10 @@ def append(
         options: The reader's options, as for `clickprint read`.
     """
     from clickprint.core.dataset import Dataset
-    from clickprint.data.engine import DuckDB
     from clickprint.work import source as sources
 
     before = Dataset.open(dataset).manifest
-    with DuckDB(**machine.given()) as engine, progress_bars() as progress:
+    with machine.engine() as engine, progress_bars() as progress:
         longer = sources.append(
             dataset, name, source, _options(name, options), engine=engine, progress=progress
         )
@@ -226,7 +225,7 @@ def audit(
             profiles=profiles,
             out=out,
             json_file=json,
-            **machine.given(),
+            **asdict(machine),
             progress=progress,
         )
 
@@ -277,7 +276,7 @@ def prepare(
             days=days,
             top=top,
             fields=fields,
-            **machine.given(),
+            **asdict(machine),
             progress=progress,
         )
     print(summary(facts, out))
@@ -316,7 +315,7 @@ def export_challenge(
             horizon=horizon_days,
             key=key,
             deny=deny,
-            **machine.given(),
+            **asdict(machine),
             progress=progress,
         )
 
@@ -357,6 +356,6 @@ def export_recbole(
             roles=roles,
             horizon=horizon_days,
             anchor=anchor,
-            **machine.given(),
+            **asdict(machine),
             progress=progress,
         )

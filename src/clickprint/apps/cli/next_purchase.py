@@ -1,7 +1,7 @@
 """Commands of next purchase: each stage by itself, all of them, and the evaluation."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -91,7 +91,7 @@ def _run(place: Place, machine: Tables, work: Callable[[Any], str]) -> None:
     recipe = load(place.params, log=place.log)
     with progress_bars() as progress:
         run = Run(
-            recipe, place.out, str(place.params), place.log, **machine.given(), progress=progress
+            recipe, place.out, str(place.params), place.log, **asdict(machine), progress=progress
         )
         print(work(run))
 

@@ -1,7 +1,7 @@
 """Commands on profiles: run, board, encoders, tasks, doctor."""
 
 import inspect
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -49,7 +49,7 @@ def run(
             loaded,
             folder,
             fresh=fresh,
-            **machine.given(),
+            **asdict(machine),
             devices=",".join(devices),
             skip_official=skip_official,
             progress=progress,

@@ -1,5 +1,6 @@
 """Commands that rank items: rank compares recommenders, scale compares sizes of one."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 from clickprint.apps.cli.shared import (
@@ -53,7 +54,7 @@ def rank(
             only=only,
             seeds=seeds,
             data=data,
-            **machine.given(),
+            **asdict(machine),
             progress=progress,
         )
     show(table)
@@ -85,6 +86,6 @@ def scale(
     loaded = load(recipe)
     folder = out or Path("runs") / loaded.name
     with progress_bars() as progress:
-        ladder = study(loaded, folder, fresh=fresh, **machine.given(), progress=progress)
+        ladder = study(loaded, folder, fresh=fresh, **asdict(machine), progress=progress)
     show(ladder)
     print(f"table: {folder / 'scaling.csv'}\npicture: {folder / 'scaling.svg'}")
