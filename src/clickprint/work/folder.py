@@ -1,18 +1,160 @@
-"""Folders that commands share: the cache, locks, and outputs that know what they were made from."""
+"""Folders of runs: claimed for one process, with outputs that know what they were made from."""
 
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from clickprint.core.errors import ConfigError
 from clickprint.core.files import whole, write_text
 
-INPUTS = "inputs.json"
+INPUTS, RECIPE, LOCK, TRAINING = "inputs.json", "recipe.toml", ".lock", "training"
+SPILL = ".spill-"  # and the number of the process
+
+
+class HasText(Protocol):
+    """A recipe that knows the text of its file."""
+
+    @property
+    def text(self) -> str: ...
+
+
+R = TypeVar("R", bound=HasText)
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The folder in which a product works.
+
+    - `what`: what the folder holds, for messages: "run", "study".
+    - `marker`: the file in it that tells it from a folder of something else.
+    """
+
+    folder: Path
+    what: str
+    marker: str = RECIPE
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+    def check(self) -> None:
+        """Raises ConfigError where something stands at the folder that is no `what`."""
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ConfigError(f"{self.folder} is a file; name another --out")
+        inside = {p.name for p in self.folder.iterdir()} if self.folder.is_dir() else set()
+        ours = (LOCK, f".{self.marker}.part", SPILL)
+        strange = sorted(name for name in inside if not name.startswith(ours))
+        if strange and self.marker not in inside:
+            raise ConfigError(
+                f"{self.folder} holds something that is no {self.what}"
+                f" ({', '.join(strange[:3])}); name another --out"
+            )
+
+    @contextmanager
+    def lock(self, *, wait: bool = False) -> Iterator[None]:
+        """Holds the folder for this process. Raises ConfigError where another one holds it."""
+        with locked(self.folder / LOCK, wait=wait):
+            yield
+
+    @contextmanager
+    def claim(
+        self,
+        recipe: R | None = None,
+        load: Callable[[Path], R] | None = None,
+        *,
+        fresh: bool = False,
+    ) -> Iterator[None]:
+        """Holds the folder for a recipe, and removes what an interrupted run left half-written.
+
+        `load` reads the recipe that stands there; comments and order aside it must be this one.
+        `fresh` empties the folder first. Raises ConfigError for a folder of something else or of
+        another recipe, and where another process holds it.
+        """
+        self.check()
+        with self.lock():
+            if fresh:
+                self._empty()
+            elif recipe is not None and load is not None and self._holds_another(recipe, load):
+                raise ConfigError(
+                    f"{self.folder} holds the {self.what} of another recipe;"
+                    " name another --out, or empty it with --fresh"
+                )
+            self.sweep()
+            if recipe is not None:
+                write_text(self.folder / self.marker, recipe.text)
+            yield
+
+    def _holds_another(self, recipe: R, load: Callable[[Path], R]) -> bool:
+        file = self.folder / self.marker
+        try:
+            return file.is_file() and load(file) != recipe
+        except ConfigError:
+            return True
+
+    def _empty(self) -> None:
+        for path in self.folder.iterdir():
+            if path.name != LOCK:
+                _remove(path)
+
+    def sweep(self) -> None:
+        """Removes what an interrupted run left half-written.
+
+        Nothing below `training` goes: a checkpoint's only copy may be there, and the training
+        that goes on from it clears up.
+        """
+        for left in [*self.folder.rglob(".*.part"), *self.folder.rglob(".*.old")]:
+            if TRAINING not in left.relative_to(self.folder).parts:
+                _remove(left)
+        self._sweep_spills()
+
+    def _sweep_spills(self) -> None:
+        for left in self.folder.glob(f"{SPILL}*"):
+            try:
+                os.kill(int(left.name.removeprefix(SPILL)), 0)
+            except (ProcessLookupError, ValueError):
+                shutil.rmtree(left, ignore_errors=True)
+            except PermissionError:  # another user's, alive
+                continue
+
+    @contextmanager
+    def spill(self) -> Iterator[Path]:
+        """A folder of this process for the engine; those of processes that are gone go."""
+        self._sweep_spills()
+        own = self.folder / f"{SPILL}{os.getpid()}"
+        try:
+            yield own
+        finally:
+            shutil.rmtree(own, ignore_errors=True)
+
+    def made(self, name: str) -> str:
+        """The digest of what an output folder was made from; empty where it is not made."""
+        found = made_from(self.folder / name)
+        return found["folder"] if found.keys() == {"folder"} else ""
+
+    def make(self, name: str, inputs: str, make: Callable[[Path], None]) -> bool:
+        """Makes an output folder whole, unless it was made from these inputs; whether it was.
+
+        Its training's checkpoint is removed afterwards.
+        """
+        done = make_folder(self.folder / name, inputs, make)
+        shutil.rmtree(self.training(inputs), ignore_errors=True)
+        return done
+
+    def training(self, inputs: str) -> Path:
+        """Where the training of an output keeps its checkpoints."""
+        return self.folder / TRAINING / inputs
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def cache() -> Path:

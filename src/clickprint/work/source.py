@@ -11,12 +11,12 @@ from typing import Any
 
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError
-from clickprint.core.typed import options as typed_options
+from clickprint.core.options import Faults
 from clickprint.core.progress import Progress, silent
 from clickprint.data.adapters import DATASETS, reader
 from clickprint.data.engine import DuckDB, Engine
-from clickprint.work.facts import code
 from clickprint.work.folder import cache, digest, locked, stamp
+from clickprint.work.stages import code_digest
 
 # What a reader is given by its caller; everything else in its signature is an option.
 GIVEN = ("out", "engine", "progress")
@@ -48,13 +48,14 @@ def option_names(name: str) -> list[str]:
     ]
 
 
-def options_of(
-    name: str, given: Mapping[str, Any], path: str, faults: list[str]
-) -> dict[str, Any]:
+def options_of(name: str, given: Mapping[str, Any], path: str, faults: Faults) -> dict[str, Any]:
     """The options of a reader, checked; every fault with its path."""
-    return typed_options(
-        _dials(name), option_names(name), given, path, faults, check=name in DIALS
-    )
+    before, dials = len(faults), _dials(name)
+    skip = set(inspect.signature(dials).parameters) - set(option_names(name))
+    found = faults.options(dials, given, path, skip=skip)
+    if name in DIALS and len(faults) == before:
+        faults.attempt(path, lambda: dials(**found))
+    return found
 
 
 def _dials(name: str) -> Callable[..., Any]:
@@ -107,7 +108,7 @@ def dataset(
                 str(path and path.resolve()),
                 path and [stamp(f) for f in read_files(name, path)],
                 options,
-                code("data"),
+                code_digest(DATASETS[name]),
             )
             out = cache() / "datasets" / f"{name}-{key}"
             stack.enter_context(locked(out.with_suffix(".lock"), wait=True))
@@ -144,10 +145,9 @@ def _checked(
     name: str, path: Path | None, options: Mapping[str, Any], progress: Progress
 ) -> tuple[Path | None, dict[str, Any]]:
     """A reader's path (fetched, where it can be and none is named) and its options."""
-    faults: list[str] = []
+    faults = Faults()
     found = options_of(name, options, name, faults)
-    if faults:
-        raise ConfigError("; ".join(faults))
+    faults.refuse("")
     if takes_path(name):
         if path is None and (fetch := fetcher(name)) is not None:
             path = fetched(name, fetch, progress)

@@ -10,26 +10,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clickprint.core.options import fit, part, read_text, refuse, show, toml, unknown, unknown_name
-from clickprint.core.typed import options as typed_options
+from clickprint.core.options import (
+    Faults,
+    fit,
+    part,
+    read_text,
+    refuse,
+    show,
+    toml,
+    unknown,
+    unknown_name,
+)
 from clickprint.core.past import Encoder, Fitted
-from clickprint.data.adapters import DATASETS
+from clickprint.core.typed import options as typed_options
 from clickprint.encoders import ENCODERS, encoder
-from clickprint.work.source import needs_path, options_of, place, takes_path
+from clickprint.work.recipe import DataPart
+from clickprint.work.source import place
 from clickprint.work.tasksets import OPEN
 
 PROBES = ("quick", "official")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataPart:
-    """Where the log comes from: a reader's name and its options, or the folder of a dataset that is there already."""
-
-    source: str = ""
-    path: str = ""
-    folder: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,29 +165,10 @@ def _seed(found: object, faults: list[str]) -> int:
 
 
 def _data(raw: dict[str, Any], faults: list[str]) -> DataPart:
-    """`source` names a reader, whose parameters are the options; or `folder` alone."""
-    source, folder, path = (
-        fit(raw.get(k, ""), str, f"data.{k}", faults) for k in ("source", "folder", "path")
-    )
-    options = {k: v for k, v in raw.items() if k not in ("source", "folder", "path")}
-    if source is None or folder is None or path is None:
-        return DataPart()
-    if bool(source) == bool(folder):
-        faults.append(
-            "data: expected either source (the name of a reader) or folder (of a dataset that `clickprint read` made)"
-        )
-        return DataPart()
-    if not source:
-        unknown(raw, ("folder",), "data.", faults)
-        return DataPart(folder=folder)
-    if source not in DATASETS:
-        faults.append(f"data.source: {unknown_name(source, DATASETS)}")
-        return DataPart()
-    if path and not takes_path(source):
-        faults.append(f"data.path: {source} reads no files")
-    if not path and needs_path(source):
-        faults.append(f"data.path: missing; {source} reads files: name their folder or file")
-    return DataPart(source=source, path=path, options=options_of(source, options, "data", faults))
+    found = Faults()
+    part = DataPart.read_options(raw, "data", found)
+    faults += map(str, found)
+    return part or DataPart()
 
 
 def _profiles(raw: dict[str, Any], faults: list[str]) -> dict[str, ProfilePart]:
