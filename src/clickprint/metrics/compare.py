@@ -1,4 +1,7 @@
-"""Whether a difference is more than luck: resamples of the users that all profiles share, intervals, Borda counts."""
+"""Whether a difference is more than luck: intervals, paired differences and Borda counts.
+
+All of them rest on resamples of the users that everything compared shares.
+"""
 
 import math
 from typing import NamedTuple
@@ -7,13 +10,88 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int64, Num, Shaped
 
 from clickprint.core.rng import GOLDEN, mix
+from clickprint.core.text import figure
 from clickprint.metrics.labels import degenerate
 
-_ROWS = (
-    16_384  # users at a time: what is between the inputs and the sums stays in tens of megabytes
-)
+_ROWS = 16_384  # users at a time: memory stays in tens of megabytes
 _LABELS = 16  # labels at a time: three columns each, for all users
 _LEVEL = 95.0
+
+
+class Estimate(NamedTuple):
+    """A number and its 95 % interval; NaN bounds where there were no resamples."""
+
+    value: float
+    low: float
+    high: float
+
+    @staticmethod
+    def of(value: float, replicates: Float[np.ndarray, "R"]) -> "Estimate":
+        """A number with the interval of its value in each resample."""
+        low, high = intervals(replicates) if len(replicates) else (np.nan, np.nan)
+        return Estimate(float(value), float(low), float(high))
+
+    @property
+    def half(self) -> float:
+        """Half the width of the interval."""
+        return (self.high - self.low) / 2
+
+    def text(self, digits: int = 4, *, sign: bool = False) -> str:
+        """`.7123 [.7001, .7240]`; without brackets where there is no interval."""
+        return _text(self.value, self.low, self.high, digits, sign)
+
+
+class Gap(NamedTuple):
+    """A paired difference a − b, its 95 % interval, and the share of resamples with a above b."""
+
+    value: float
+    low: float
+    high: float
+    share: float
+
+    @staticmethod
+    def of(
+        a: float,
+        b: float,
+        a_replicates: Float[np.ndarray, "R"],
+        b_replicates: Float[np.ndarray, "R"],
+    ) -> "Gap":
+        """How much `a` is above `b`; replicates at one place must be of the same resample."""
+        return Gap(float(a - b), *difference(a_replicates, b_replicates))
+
+    @property
+    def shown(self) -> int:
+        """1: a is above b, −1: below, 0: neither (the interval holds 0, or there is none)."""
+        return int(self.low > 0) - int(self.high < 0)
+
+    def reversed(self) -> "Gap":
+        """The difference b − a."""
+        return Gap(-self.value, -self.high, -self.low, 1 - self.share)
+
+    def text(self, digits: int = 3, *, sign: bool = True) -> str:
+        """`+.083 [.061, .104]`; without brackets where there is no interval."""
+        return _text(self.value, self.low, self.high, digits, sign)
+
+
+def _text(value: float, low: float, high: float, digits: int, sign: bool) -> str:
+    bounds = f" [{figure(low, digits)}, {figure(high, digits)}]" if np.isfinite(low) else ""
+    return figure(value, digits, sign=sign) + bounds
+
+
+class Line(NamedTuple):
+    """One row of a comparison: what was compared, of which type, and how good it is."""
+
+    name: str
+    type: str
+    estimate: Estimate
+
+
+class Pair(NamedTuple):
+    """A paired difference of two rows of a comparison."""
+
+    one: str
+    other: str
+    gap: Gap
 
 
 def resample_weights(
