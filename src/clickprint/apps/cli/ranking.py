@@ -54,7 +54,7 @@ def rank(
             only=only,
             seeds=seeds,
             data=data,
-            **asdict(machine),
+            resources=machine,
             progress=progress,
         )
     show(table)
