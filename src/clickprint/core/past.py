@@ -14,6 +14,7 @@ from clickprint.core.items import Catalogue
 from clickprint.core.profiles import Profiles
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
+from clickprint.core.session import ALONE, Session
 from clickprint.core.time import Time, Window
 
 
@@ -104,4 +105,6 @@ class Fitted(Protocol):
 class Encoder(Protocol):
     """A frozen dataclass: the configuration is the estimator."""
 
-    def fit(self, past: Past, *, rng: RNG, progress: Progress = silent) -> Fitted: ...
+    def fit(
+        self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
+    ) -> Fitted: ...

@@ -9,7 +9,7 @@ from jaxtyping import Int64
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
-from clickprint.core.histories import Histories
+from clickprint.core.histories import Histories, items_only
 from clickprint.core.ids import each_once
 from clickprint.core.items import Catalogue
 from clickprint.core.time import DAY, Time, Window, midnight, show
@@ -64,6 +64,99 @@ class LogPast:
                 f"this past ends at {show(self.cutoff)}; it cannot be cut at {show(earlier)}"
             )
         return LogPast(self.log.before(earlier), earlier, self.users)
+
+
+@dataclass(frozen=True, slots=True)
+class HistoriesPast:
+    """A Past of histories that are there already; it has no log."""
+
+    given: Histories
+    known: Catalogue | None = None
+
+    @property
+    def cutoff(self) -> Time:
+        """Of the histories. Raises ConfigError where they were not cut."""
+        if self.given.cutoff is None:
+            raise ConfigError("these histories were not cut by time, so they have no cutoff")
+        return self.given.cutoff
+
+    @property
+    def users(self) -> Int64[np.ndarray, "U"]:
+        return self.given.users
+
+    @property
+    def log(self) -> EventLog:
+        raise ConfigError("this past has histories only, and no log; take what needs none")
+
+    @property
+    def catalogue(self) -> Catalogue:
+        if self.known is None:
+            raise ConfigError("this past has histories only, and no catalogue")
+        return self.known
+
+    def histories(self, fields: Collection[str]) -> Histories:
+        """The histories with these fields. Raises ConfigError for one that they do not have."""
+        return self.given.only(*dict.fromkeys(fields))
+
+    def at(self, earlier: Time) -> "HistoriesPast":
+        raise ConfigError(f"this past has histories only; it cannot be cut at {show(earlier)}")
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveOneOutPast:
+    """Everybody's events about items but the `last` ones: what leave-one-out learns from.
+
+    Nothing is cut by time, so it has no cutoff, and its log would show the future. The catalogue is
+    the whole log's.
+    """
+
+    source: EventLog
+    last: int
+    _whole: dict[tuple[str, ...], Histories] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    @property
+    def cutoff(self) -> Time:
+        raise ConfigError("leave-one-out cuts nothing by time, so there is no cutoff")
+
+    @property
+    def users(self) -> Int64[np.ndarray, "U"]:
+        return self.source.users()
+
+    @property
+    def log(self) -> EventLog:
+        raise ConfigError(
+            "leave-one-out hides each user's last events, which the log would show;"
+            " take what learns from histories alone"
+        )
+
+    @property
+    def catalogue(self) -> Catalogue:
+        return self.source.catalogue
+
+    def whole(self, fields: Collection[str]) -> Histories:
+        """The events about items with nothing left out. Built once for equal fields."""
+        engine, wanted = self.source.engine, tuple(dict.fromkeys(("item", *fields)))
+        if wanted not in self._whole:
+            assert isinstance(engine, DuckDB), "leave-one-out is asked on one machine"
+            built = build(self.source, engine.scratch() / "histories", wanted)
+            self._whole[wanted] = items_only(built)
+        return self._whole[wanted]
+
+    def histories(self, fields: Collection[str]) -> Histories:
+        return drop_last(self.whole(fields), self.last)
+
+    def at(self, earlier: Time) -> "LeaveOneOutPast":
+        raise ConfigError(f"leave-one-out cuts nothing by time, so not at {show(earlier)}")
+
+
+def drop_last(histories: Histories, last: int) -> Histories:
+    """Drop each user's last `last` events. Users with so many or fewer keep their first one."""
+    lengths = histories.lengths
+    keep = lengths - np.minimum(last, np.maximum(lengths - 1, 0))
+    place = np.arange(histories.events) - np.repeat(histories.starts[:-1], lengths)
+    return histories.where(place < np.repeat(keep, lengths))
 
 
 class Split(NamedTuple):

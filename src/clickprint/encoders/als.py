@@ -1,9 +1,11 @@
-"""iALS: users and values as vectors whose products tell who had what, by alternating least squares (the library implicit)."""
+"""iALS: users and values as vectors whose products tell who had what.
+
+By alternating least squares, solved by the library implicit.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from dataclasses import fields as dataclass_fields
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +14,36 @@ from jaxtyping import Float32, Int64
 from scipy import sparse
 
 from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.events import Role
 from clickprint.core.histories import Histories
 from clickprint.core.past import Past
 from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
 from clickprint.core.progress import Progress, silent
-from clickprint.core.recommendations import Recommendations
+from clickprint.core.recommender import ItemVectors
+from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
-from clickprint.encoders import interactions, state
-from clickprint.encoders.interactions import WEIGHTS, EventWeights
+from clickprint.core.session import ALONE, Session
+from clickprint.encoders import interactions, of_options, state
+from clickprint.encoders.interactions import WEIGHTS, EventWeights, RanksItems, Roles
 from clickprint.encoders.sequence import number
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ALS:
-    """Minimises Σ c (p − x·y)² + regularization (Σ|x|² + Σ|y|²) over all pairs: p = 1 and c = 1 + alpha · (sum of weights) where the user
-    had the value, p = 0 and c = 1 where not. Hu, Koren & Volinsky, ICDM 2008; each step is solved exactly (Cholesky).
+    """Minimises Σ c (p − x·y)² + regularization (Σ|x|² + Σ|y|²) over all users and values.
 
-    `column`: what users have, items or an attribute of theirs or another column of events (category, url, price_bucket, query).
-    `weights`: role → what one event counts; a role that is not named counts nothing. `half_life`: in days, an event counts half as much
-    that long before the cutoff; 0 is none. `least`: values with fewer events that count are not learned.
-    The library's own alpha multiplies counts and leaves out the 1 of the paper; here c is the paper's.
+    p = 1 and c = 1 + alpha · (sum of weights) where the user had the value, p = 0 and c = 1 where
+    not. Hu, Koren & Volinsky, ICDM 2008; each step is solved exactly (Cholesky).
+
+    - `column`: what users have: items, an attribute of theirs, or another column of events
+      (category, url, price_bucket, query).
+    - `weights`: role → what one event counts; a role that is not named counts nothing. Empty:
+      every event counts 1, and no log is needed.
+    - `half_life`: in days, an event counts half as much that long before the cutoff; 0 is none.
+    - `least`: values with fewer events that count are not learned.
+
+    The library's own alpha multiplies counts and leaves out the 1 of the paper; here c is the
+    paper's.
     """
 
     width: int = 64
@@ -45,11 +57,8 @@ class ALS:
 
     def __post_init__(self) -> None:
         wrong = EventWeights.faults(self.weights, self.half_life)
-        wrong += (
-            [f"width: found {self.width}, expected 1 to {MAX_WIDTH}"]
-            if not 1 <= self.width <= MAX_WIDTH
-            else []
-        )
+        if not 1 <= self.width <= MAX_WIDTH:
+            wrong.append(f"width: found {self.width}, expected 1 to {MAX_WIDTH}")
         wrong += [
             f"{n}: found {getattr(self, n)}, expected at least 1"
             for n in ("iterations", "least")
@@ -63,28 +72,28 @@ class ALS:
         if wrong:
             raise ConfigError("; ".join(wrong))
 
-    def fit(self, past: Past, *, rng: RNG, progress: Progress = silent) -> "FittedALS":
-        """Raises ConfigError for a column that the log does not have or that holds numbers, DataError where no event counts."""
-        histories = past.histories(interactions.fields(self.column, self.half_life))
-        return self._fit(
-            histories, EventWeights.in_past(self.weights, self.half_life, past), rng, progress
-        )
+    @property
+    def recommends(self) -> bool:
+        return self.column == "item"
 
-    def fit_histories(
-        self, histories: Histories, *, rng: RNG = RNG(), progress: Progress = silent
-    ) -> "FittedALS":  # noqa: B008
-        """From histories alone, where every event counts 1."""
-        return self._fit(
-            histories, EventWeights.in_histories(self.half_life, histories), rng, progress
-        )
+    @property
+    def stochastic(self) -> bool:
+        return True
 
-    def _fit(
-        self, histories: Histories, weighing: EventWeights, rng: RNG, progress: Progress
+    def fit(
+        self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
     ) -> "FittedALS":
-        values = interactions.learned(histories, self.column, weighing, self.least, "als")
-        fitted = FittedALS(
-            self, values, np.zeros((len(values), self.width), np.float32), weighing.now
-        )
+        """Solves for the vectors; `session` has nothing for it.
+
+        Raises ConfigError for a column that the log does not have or that holds numbers, DataError
+        where no event counts.
+        """
+        histories = past.histories(interactions.fields(self))
+        weighing = interactions.weights_at_fit(self, past, histories)
+        values = interactions.learned(histories, self, weighing, "als")
+        now = int(weighing.now)
+        empty = np.zeros((len(values), self.width), np.float32)
+        fitted = _class(self)(self, values, empty, weighing.roles, now)
         with solver(self) as model:
             model.random_state = rng.child("start").generator()
             progress("als", 0, self.iterations)
@@ -101,10 +110,11 @@ class ALS:
         raw = state.read(folder, "als")
         values, vectors = state.array(folder, "values"), state.array(folder, "vectors")
         try:
-            recipe, now = ALS(**raw["options"]), int(raw["now"])
+            recipe, now = of_options(ALS, raw["options"]), int(raw["now"])
+            roles = None if raw["roles"] is None else tuple(Role(r) for r in raw["roles"])
         except (KeyError, TypeError, ValueError, ConfigError) as fault:
             raise DataError(
-                str(folder), [f"not a fitted `als` ({fault}); fit and save it again"]
+                folder, f"not a fitted `als` ({fault}); fit and save it again"
             ) from None
         if (
             values.dtype != np.int64
@@ -112,60 +122,55 @@ class ALS:
             or vectors.shape != (len(values), recipe.width)
         ):
             raise DataError(
-                str(folder),
-                [
-                    f"found {len(values)} values and vectors {vectors.shape} of {vectors.dtype}; fit and save it again"
-                ],
+                folder,
+                f"found {len(values)} values and vectors {vectors.shape} of {vectors.dtype};"
+                " fit and save it again",
             )
         if not np.isfinite(vectors).all():
-            raise DataError(
-                str(folder), ["found vectors with no numbers in them; fit and save it again"]
-            )
-        return FittedALS(recipe, values, vectors, now)
+            raise DataError(folder, "found vectors with no numbers in them; fit and save it again")
+        return _class(recipe)(recipe, values, vectors, roles, now)
 
 
 @dataclass(frozen=True, slots=True)
 class FittedALS:
-    """The values' vectors. A user's is solved for when it is asked for, from his own events and these vectors alone."""
+    """The values' vectors, from which a user's is solved for when it is asked for.
+
+    `roles`: of each kind of event at fit; None where they do not count. `now`: the end of what was
+    learned.
+    """
 
     recipe: ALS
     values: Int64[np.ndarray, "V"]
     vectors: Float32[np.ndarray, "V D"]
+    roles: Roles
     now: int
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """What histories must have."""
+        return interactions.fields(self.recipe)
+
     def encode(self, past: Past) -> Profiles:
-        """The users' vectors, as the last step of `fit` would make them; zeros for who has nothing that was learned."""
-        histories = past.histories(
-            interactions.fields(self.recipe.column, self.recipe.half_life)
-        ).of(past.users)
-        weighing = EventWeights.in_past(self.recipe.weights, self.recipe.half_life, past)
-        return Profiles(past.users, to_float16(self._solved(histories, weighing)))
+        """The users' vectors, as the last step of `fit` would make them.
 
-    def states(self, histories: Histories) -> Float32[np.ndarray, "U D"]:
-        """A vector for each of `histories.users`; every event counts 1, less by its age at their cutoff, or else at the time of `fit`."""
-        now = self.now if histories.cutoff is None else histories.cutoff
-        return self._solved(histories, EventWeights({}, self.recipe.half_life, None, now))
-
-    def recommend(self, histories: Histories, k: int, *, seen: bool = True) -> Recommendations:
-        """The k best items of each user, of the whole catalogue that was learned. `seen`: items of the history may be given again.
-
-        Raises ConfigError where something else than items was learned.
+        Zeros for a user without anything that was learned.
         """
-        if self.recipe.column != "item":
-            raise ConfigError(
-                f"als: column {self.recipe.column!r} was learned, so there are no items to rank"
-            )
-        return interactions.ranked(
-            histories, self.states(histories), self.values, self.vectors, k, seen=seen
-        )
+        histories = past.histories(self.fields).of(past.users)
+        roles = interactions.roles_of(self.recipe, past)
+        vectors = replace(self, roles=roles).user_vectors(Requests(histories))
+        return Profiles(past.users, to_float16(vectors))
 
-    def item_vectors(self) -> tuple[Int64[np.ndarray, "V"], Float32[np.ndarray, "V D"]]:
-        """Items, sorted, and the vectors whose products with a profile rank them. Raises ConfigError where no items were learned."""
-        if self.recipe.column != "item":
-            raise ConfigError(
-                f"als: column {self.recipe.column!r} was learned, so there are no items to rank"
-            )
-        return self.values, self.vectors
+    def user_vectors(self, requests: Requests) -> Float32[np.ndarray, "B D"]:
+        """A vector for each request, of the events before it."""
+        histories, weighing = requests.histories, interactions.weights_of(self, requests)
+        out = np.zeros((len(histories), self.recipe.width), np.float32)
+        with solver(self.recipe) as model:
+            model.item_factors = self.vectors
+            for start in range(0, len(histories), interactions.USERS):
+                rows = np.arange(start, min(start + interactions.USERS, len(histories)))
+                some = self.confidences(histories.take(rows), weighing.take(rows))
+                out[rows] = model.recalculate_user(np.arange(len(rows)), some)
+        return out
 
     def confidences(self, histories: Histories, weighing: EventWeights) -> sparse.csr_matrix:
         """c of each user and value, where it is not 1."""
@@ -178,40 +183,38 @@ class FittedALS:
         counts.data = 1 + np.float32(self.recipe.alpha) * counts.data
         return counts
 
-    def _solved(self, histories: Histories, weighing: EventWeights) -> Float32[np.ndarray, "U D"]:
-        out = np.zeros((len(histories), self.recipe.width), np.float32)
-        with solver(self.recipe) as model:
-            model.item_factors = self.vectors
-            for start in range(0, len(histories), interactions.USERS):
-                rows = np.arange(start, min(start + interactions.USERS, len(histories)))
-                some = self.confidences(histories.take(rows), weighing)
-                out[rows] = model.recalculate_user(np.arange(len(rows)), some)
-        return out
-
     def save(self, folder: Path) -> None:
-        options = {f.name: getattr(self.recipe, f.name) for f in dataclass_fields(ALS)} | {
-            "weights": dict(self.recipe.weights)
-        }
-        state.write(
-            folder,
-            "als",
-            {"options": options, "now": self.now},
-            {"values": self.values, "vectors": self.vectors},
-        )
+        about = {"options": asdict(self.recipe), "roles": self.roles, "now": self.now}
+        state.write(folder, "als", about, {"values": self.values, "vectors": self.vectors})
+
+
+@dataclass(frozen=True, slots=True)
+class FittedItemALS(FittedALS, RanksItems):
+    """Fitted on items, so that it ranks them by the product with a user's vector."""
+
+    def item_vectors(self) -> ItemVectors:
+        return ItemVectors(self.values, self.vectors)
+
+
+def _class(recipe: ALS) -> type[FittedALS]:
+    return FittedItemALS if recipe.recommends else FittedALS
 
 
 @contextmanager
 def solver(recipe: ALS) -> Iterator[Any]:
-    """The library's model while its BLAS has one thread (rows are solved side by side; more only get in each other's way).
+    """The library's model while its BLAS has one thread.
 
-    Its own threads change no byte: each row is solved alone. Raises ConfigError where a row has no solution, and without the library.
+    Rows are solved side by side, so more threads only get in each other's way; the library's own
+    change no byte, since each row is solved alone. Raises ConfigError where a row has no solution,
+    and without the library.
     """
     try:
         from implicit.als import AlternatingLeastSquares
         from threadpoolctl import threadpool_limits
     except ImportError as fault:
         raise ConfigError(
-            f"als needs the library implicit, which is not here ({fault}); pip install 'clickprint[als]'"
+            f"als needs the library implicit, which is not here ({fault});"
+            " pip install 'clickprint[als]'"
         ) from None
     with threadpool_limits(1, "blas"):
         options = {
@@ -225,5 +228,6 @@ def solver(recipe: ALS) -> Iterator[Any]:
             if "regularization" not in str(fault):
                 raise
             raise ConfigError(
-                f"als: a user's or value's vector cannot be solved for; raise regularization ({recipe.regularization})"
+                "als: a user's or value's vector cannot be solved for;"
+                f" raise regularization ({recipe.regularization})"
             ) from None

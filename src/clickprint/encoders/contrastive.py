@@ -1,48 +1,54 @@
-"""A contrastive two-tower: a user's events up to a cut against the same user's events in the days after it, at many cuts of the past.
+"""A contrastive two-tower: a user's events up to a cut against the events in the days after it.
 
-Source: the first place of RecSys Challenge 2025 (team rec2: "Toward Universal User Representations"; spec/universal-profiles.md 1.8, 1.9).
+Source: the first place of RecSys Challenge 2025 (team rec2: "Toward Universal User
+Representations"; spec/universal-profiles.md 1.8, 1.9).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Int64
 
-from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.errors import DataError
 from clickprint.core.histories import Histories
 from clickprint.core.past import Past
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
+from clickprint.core.session import ALONE, Session
 from clickprint.core.time import DAY
-from clickprint.encoders import of_options, sequence
-from clickprint.encoders.sequence import SECOND, FittedSequence, HistorySpec
+from clickprint.encoders import sequence
+from clickprint.encoders.sequence import SECOND, FittedSequence, HistorySpec, SequenceEncoder
 from clickprint.metrics.labels import auroc
 from clickprint.nn.contrastive import Part, TwoTowers, TwoTowersLoss
 from clickprint.nn.next_item import TIME, Batch
 from clickprint.nn.train import Parts, Rows, Training
 
-NAME, GAP = "contrastive", "gap"
+GAP = "gap"
 MOST = 2_000  # held-out users: each is ranked among all of them
 ROWS = 256  # pairs at a time when they are measured
-LEAST = (
-    8  # held-out users with a future: with fewer there is no measure, and all epochs are trained
-)
+LEAST = 8  # held-out users with a future; with fewer there is no metric: all epochs are trained
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Contrastive:
-    """A user's past before a cut should be found by what he did in the `horizon_days` after it, among other users' futures.
+class Contrastive(SequenceEncoder):
+    """A user's past before a cut should be found by their future among other users' futures.
 
-    The cuts are `cuts` moments, `every_days` apart; the last one is `horizon_days` before the cutoff, so that nothing at or after the
-    cutoff is read. An epoch draws `pairs` of all (user, cut) anew. With patience, `held_out` of the users are not trained on, and training
-    stops when `measure` no longer rises: such training is soon at its best, later states make worse profiles.
-    Differs from the source: both towers have one structure; AdamW; no weights that make the users look like those who are evaluated.
+    - `horizon_days`: how long a future is.
+    - `cuts`, `every_days`: how many moments, and how far apart. The last one is `horizon_days`
+      before the cutoff, so that nothing at or after the cutoff is read.
+    - `pairs`: so many of all (user, cut) an epoch, drawn anew.
+    - `held_out`: with patience, the share of users who are not trained on. Training stops when
+      they are no longer found better: such training is soon at its best, later states make worse
+      profiles.
+
+    Differs from the source: both towers have one structure; AdamW; no weights that make the users
+    look like those who are evaluated.
     """
 
-    width: int = 64
+    name: ClassVar[str] = "contrastive"
     layers: int = 2
     heads: int = 4
     inner: int = 128
@@ -57,45 +63,27 @@ class Contrastive:
     )
     loss: TwoTowersLoss = TwoTowersLoss()
     training: Training = Training(epochs=40, batch=256, patience=4, clip=1.0)
-    pieces: int = 4
 
-    def __post_init__(self) -> None:
-        names = (
-            "width",
-            "layers",
-            "heads",
-            "inner",
-            "horizon_days",
-            "cuts",
-            "every_days",
-            "pairs",
-            "pieces",
-        )
+    def faults(self) -> list[str]:
+        names = ("inner", "horizon_days", "cuts", "every_days", "pairs")
         faults = [
             f"{n}: found {getattr(self, n)}, expected at least 1"
             for n in names
             if getattr(self, n) < 1
         ]
-        faults += (
-            [f"heads: {self.heads} do not divide a width of {self.width} into even parts"]
-            if self.width % (2 * self.heads)
-            else []
-        )
-        faults += (
-            [f"held_out: found {self.held_out}, expected a share above 0 and below 1"]
-            if not 0 < self.held_out < 1
-            else []
-        )
-        faults += (
-            ["history: the towers count time from each cut anyway, leave the field age out"]
-            if "age" in self.history.fields
-            else []
-        )
-        if faults:
-            raise ConfigError("; ".join(faults))
+        if self.width % (2 * max(self.heads, 1)):
+            faults.append(
+                f"heads: {self.heads} do not divide a width of {self.width} into even parts"
+            )
+        if not 0 < self.held_out < 1:
+            faults.append(f"held_out: found {self.held_out}, expected a share above 0 and below 1")
+        if "age" in self.history.fields:
+            faults.append(
+                "history: the towers count time from each cut anyway, leave the field age out"
+            )
+        return faults
 
     def model(self, sizes: Mapping[str, int]) -> TwoTowers:
-        """The network, its weights drawn from torch's present random numbers."""
         return TwoTowers(
             sizes,
             self.width,
@@ -108,35 +96,33 @@ class Contrastive:
         )
 
     def fit(
-        self, past: Past, *, rng: RNG, progress: Progress = silent, accelerator: str = "auto"
+        self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
     ) -> FittedSequence:
-        """Raises DataError where the past is too short, or too few users have a future to be told apart by."""
+        """Trains on pairs of all users but those held out.
+
+        Raises DataError where the past is too short, or too few users have a future to be told
+        apart by.
+        """
         histories = past.histories(sequence.wanted(self.history))
         events = sequence.chosen(self.history, histories)
         pairs = Pairs.of(events, cut_times(past.cutoff, self), self.horizon_days * DAY // SECOND)
         out = hold_out(pairs, self, rng.child("held out")) if len(pairs) else None
         trained = pairs if out is None else pairs.only(~out)
         refuse(trained, self)
-        return sequence.fit(
+        if out is not None and session.metric is None:
+            newest = pairs.only(out & (pairs.cuts == pairs.cuts.max()))
+            session = replace(session, metric=metric_on(newest, events, self))
+        return sequence.train_network(
             self,
-            NAME,
             histories,
-            rng=rng,
-            examples=lambda fields, _: (
+            lambda fields, _: (
                 trained.epochs(self.pairs, rng),
                 trained.batches(fields, self.history.length),
             ),
-            measure=None
-            if out is None
-            else measure_on(pairs.only(out & (pairs.cuts == pairs.cuts.max())), events, self),
+            rng=rng,
             progress=progress,
-            accelerator=accelerator,
+            session=session,
         )
-
-    @staticmethod
-    def load(folder: Path) -> FittedSequence:
-        """What FittedSequence.save wrote. Raises DataError."""
-        return sequence.load(folder, NAME, lambda options: of_options(Contrastive, options))
 
 
 def cut_times(cutoff: int, recipe: Contrastive) -> Int64[np.ndarray, "C"]:
@@ -244,10 +230,10 @@ def refuse(pairs: Pairs, recipe: Contrastive) -> None:
     days = recipe.horizon_days
     if not len(pairs):
         said = f"no user has an event more than {days} days before the cutoff, so no past can be set against a future"
-        raise DataError(NAME, [f"{said}; take a longer log or lower horizon_days"])
+        raise DataError(Contrastive.name, [f"{said}; take a longer log or lower horizon_days"])
     if len(np.unique(pairs.users[pairs.active])) < 2:
         said = f"fewer than two users have events both before a cut and in the {days} days after it, so there is nothing to tell apart"
-        raise DataError(NAME, [f"{said}; raise cuts or horizon_days"])
+        raise DataError(Contrastive.name, [f"{said}; raise cuts or horizon_days"])
 
 
 def hold_out(pairs: Pairs, recipe: Contrastive, rng: RNG) -> Bool[np.ndarray, "P"] | None:
@@ -261,7 +247,7 @@ def hold_out(pairs: Pairs, recipe: Contrastive, rng: RNG) -> Bool[np.ndarray, "P
     return out if recipe.training.patience and (out & last & pairs.active).sum() >= LEAST else None
 
 
-def measure_on(
+def metric_on(
     pairs: Pairs, events: Histories, recipe: Contrastive
 ) -> Callable[[FittedSequence], float]:
     """How often a user's own future fits his past better than another's, plus the AUROC of being active after the cut; 2 is the most.
@@ -273,12 +259,12 @@ def measure_on(
     asked = Pairs.of(held, pairs.cuts[:1], recipe.horizon_days * DAY // SECOND)
     some = np.flatnonzero(asked.active)
 
-    def measure(fitted: FittedSequence) -> float:
+    def metric(fitted: FittedSequence) -> float:
         left, right, logit = vectors(fitted, asked, held)
         scores = left[some] @ right[some].T
         return share_below(scores) + auroc(asked.active, logit)
 
-    return measure
+    return metric
 
 
 def vectors(

@@ -10,6 +10,7 @@ from clickprint.core.past import Past
 from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import GOLDEN, RNG, mix
+from clickprint.core.session import ALONE, Session
 from clickprint.encoders import state
 
 
@@ -26,7 +27,9 @@ class Random:
         if not 1 <= self.width <= MAX_WIDTH:
             raise ConfigError(f"width: found {self.width}, expected 1 to {MAX_WIDTH}")
 
-    def fit(self, past: Past, *, rng: RNG, progress: Progress = silent) -> "FittedRandom":
+    def fit(
+        self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
+    ) -> "FittedRandom":
         return FittedRandom(rng.child("random").integer(), self.width)
 
     @staticmethod
@@ -81,7 +84,9 @@ def _step(x: np.ndarray) -> np.ndarray:
 class Constant:
     """The same one number for everybody."""
 
-    def fit(self, past: Past, *, rng: RNG, progress: Progress = silent) -> "FittedConstant":
+    def fit(
+        self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
+    ) -> "FittedConstant":
         return FittedConstant()
 
     @staticmethod

@@ -16,6 +16,7 @@ from clickprint.core.past import Past
 from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
+from clickprint.core.session import ALONE, Session
 from clickprint.core.time import DAY
 from clickprint.data import features, parts
 from clickprint.data.engine import name
@@ -64,7 +65,12 @@ class Counts:
             raise ConfigError(f"top: found {self.top}, expected at least 1")
 
     def fit(
-        self, past: Past, *, rng: RNG | None = None, progress: Progress = silent
+        self,
+        past: Past,
+        *,
+        rng: RNG | None = None,
+        progress: Progress = silent,
+        session: Session = ALONE,
     ) -> "FittedCounts":
         """Learns which values are the most frequent. Raises ConfigError when that makes more columns than a profile may have."""
         return self.fit_log(features.log_of(past), past.users, progress=progress)

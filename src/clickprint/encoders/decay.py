@@ -15,6 +15,7 @@ from clickprint.core.past import Past
 from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
+from clickprint.core.session import ALONE, Session
 from clickprint.core.time import DAY, Time
 from clickprint.data import features
 from clickprint.data.features import SCALE, STEPS, Tables, log_counts
@@ -72,7 +73,12 @@ class Decay:
             raise ConfigError(f"top: found {self.top}, expected at least 1")
 
     def fit(
-        self, past: Past, *, rng: RNG | None = None, progress: Progress = silent
+        self,
+        past: Past,
+        *,
+        rng: RNG | None = None,
+        progress: Progress = silent,
+        session: Session = ALONE,
     ) -> "FittedDecay":
         """Learns which values are frequent and, for a log with event prices, where price buckets end. Raises ConfigError when too wide."""
         log = features.log_of(past)

@@ -1,8 +1,10 @@
-"""TwHIN-like vectors of the graph between users and items: an edge for each pair and role, no order, no time but what fades."""
+"""TwHIN-like vectors of the graph between users and items: an edge for each pair and role.
+
+The edges have no order, and no time but what fades.
+"""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from dataclasses import fields as dataclass_fields
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +13,17 @@ from jaxtyping import Float32, Int64
 from scipy import sparse
 
 from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.events import Role
 from clickprint.core.histories import Histories
 from clickprint.core.past import Past
 from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
 from clickprint.core.progress import Progress, silent
-from clickprint.core.recommendations import Recommendations
+from clickprint.core.recommender import ItemVectors
+from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
+from clickprint.core.session import ALONE, Session
 from clickprint.encoders import interactions, of_options, state
-from clickprint.encoders.interactions import WEIGHTS, EventWeights
+from clickprint.encoders.interactions import WEIGHTS, EventWeights, RanksItems, Roles
 from clickprint.encoders.sequence import number
 from clickprint.nn.device import device
 from clickprint.nn.graph import Edges, Graph, edge_loss
@@ -29,12 +34,17 @@ ANY = "any"  # the one relation where nothing says what an event's kind means
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TwHIN:
-    """σ(cos(user, item + relation) / temperature) is how likely an edge is; the other edges of a batch are its negatives.
+    """σ(cos(user, item + relation) / temperature) is how likely an edge is.
 
-    An edge is a user, an item and a role with weight; it counts the sum of its events' weights (`weights`: role → what one event counts,
-    `half_life` in days, 0 for none), however often. `column`, `least`: as in `als`.
-    Source: El-Kishky et al., KDD 2022, as the RecSys Challenge 2025's fourth team used it (spec/universal-profiles.md 1.8); item vectors
-    are free here, theirs came from a sequence model. Differs from both in what a user's profile is: see FittedTwHIN.
+    An edge is a user, an item and a role with weight; it counts the sum of its events' weights,
+    however often they happened. The other edges of a batch are its negatives.
+
+    - `column`, `weights`, `half_life`, `least`: as in ALS. With empty `weights` all edges are of
+      one relation.
+
+    Source: El-Kishky et al., KDD 2022, as the RecSys Challenge 2025's fourth team used it
+    (spec/universal-profiles.md 1.8); item vectors are free here, theirs came from a sequence
+    model. Differs from both in what a user's profile is: see FittedTwHIN.
     """
 
     width: int = 64
@@ -47,50 +57,36 @@ class TwHIN:
 
     def __post_init__(self) -> None:
         wrong = EventWeights.faults(self.weights, self.half_life)
-        wrong += (
-            [f"width: found {self.width}, expected 1 to {MAX_WIDTH}"]
-            if not 1 <= self.width <= MAX_WIDTH
-            else []
-        )
-        wrong += [f"least: found {self.least}, expected at least 1"] if self.least < 1 else []
-        wrong += (
-            [f"temperature: found {self.temperature}, expected a number above 0"]
-            if not 0 < self.temperature < float("inf")
-            else []
-        )
+        if not 1 <= self.width <= MAX_WIDTH:
+            wrong.append(f"width: found {self.width}, expected 1 to {MAX_WIDTH}")
+        if self.least < 1:
+            wrong.append(f"least: found {self.least}, expected at least 1")
+        if not 0 < self.temperature < float("inf"):
+            wrong.append(f"temperature: found {self.temperature}, expected a number above 0")
         if wrong:
             raise ConfigError("; ".join(wrong))
 
-    def fit(self, past: Past, *, rng: RNG, progress: Progress = silent) -> "FittedTwHIN":
-        """Raises ConfigError for a column that the log does not have or that holds numbers, DataError where no event counts."""
-        there = {k.role for k in past.log.manifest.kinds}
-        relations = tuple(r for r, w in self.weights.items() if w > 0 and r in there)
-        histories = past.histories(interactions.fields(self.column, self.half_life))
-        return self._fit(
-            histories,
-            EventWeights.in_past(self.weights, self.half_life, past),
-            relations or (ANY,),
-            rng,
-            progress,
-        )
+    @property
+    def recommends(self) -> bool:
+        return self.column == "item"
 
-    def fit_histories(
-        self, histories: Histories, *, rng: RNG = RNG(), progress: Progress = silent
-    ) -> "FittedTwHIN":  # noqa: B008
-        """From histories alone, where every event counts 1 and all edges are of one relation."""
-        return self._fit(
-            histories, EventWeights.in_histories(self.half_life, histories), (ANY,), rng, progress
-        )
+    @property
+    def stochastic(self) -> bool:
+        return True
 
-    def _fit(
-        self,
-        histories: Histories,
-        weighing: EventWeights,
-        relations: tuple[str, ...],
-        rng: RNG,
-        progress: Progress,
+    def fit(
+        self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
     ) -> "FittedTwHIN":
-        values = interactions.learned(histories, self.column, weighing, self.least, "twhin")
+        """Trains the vectors for all epochs.
+
+        Raises ConfigError for a column that the log does not have or that holds numbers, DataError
+        where no event counts.
+        """
+        histories = past.histories(interactions.fields(self))
+        weighing = interactions.weights_at_fit(self, past, histories)
+        there = weighing.roles or ()
+        relations = tuple(r for r, w in self.weights.items() if w > 0 and r in there) or (ANY,)
+        values = interactions.learned(histories, self, weighing, "twhin")
         edges = edges_of(histories, self, values, relations, weighing)
         left = np.repeat(np.arange(edges.shape[0]), np.diff(edges.indptr))
         right, relation = np.divmod(edges.indices.astype(np.int64), len(relations))
@@ -103,14 +99,16 @@ class TwHIN:
                 len(relations),
                 self.width,
                 temperature=self.temperature,
-            ).to(device())
+            ).to(device(session.accelerator))
         where = model.left.weight.device
 
         def parts(rows: Int64[np.ndarray, "B"]) -> Iterator[tuple[Edges, int]]:
             picked = (torch.from_numpy(a[rows]).to(where) for a in (left, right, relation, weight))
             yield Edges(*picked), len(rows)
 
-        key = f"twhin {self} {histories.digest()} {relations} {rng}"
+        key = session.key
+        if session.checkpoints is not None and not key:
+            key = f"twhin {self} {histories.digest()} {relations} {rng}"
         train(
             model,
             shuffled(len(left), rng),
@@ -119,24 +117,24 @@ class TwHIN:
             self.training,
             rng=rng,
             progress=progress,
+            checkpoint=session.checkpoint(key),
             key=key,
         )
         items, moves = (t.weight.detach().cpu().numpy() for t in (model.right, model.relation))
-        fitted = FittedTwHIN(
-            self, relations, values, items, moves, np.zeros(self.width, np.float32), weighing.now
-        )
-        everyone = sparse.csr_matrix(
-            (np.ones(len(right), np.float32), edges.indices, [0, len(right)]), (1, edges.shape[1])
-        )
-        return FittedTwHIN(
+        fitted = _class(self)(
             self,
             relations,
             values,
             items,
             moves,
-            fitted.sums(everyone)[0] / len(right),
-            weighing.now,
+            np.zeros(self.width, np.float32),
+            weighing.roles,
+            int(weighing.now),
         )
+        everyone = sparse.csr_matrix(
+            (np.ones(len(right), np.float32), edges.indices, [0, len(right)]), (1, edges.shape[1])
+        )
+        return replace(fitted, middle=fitted.sums(everyone)[0] / len(right))
 
     @staticmethod
     def load(folder: Path) -> "FittedTwHIN":
@@ -146,14 +144,12 @@ class TwHIN:
             state.array(folder, n) for n in ("values", "items", "moves", "middle")
         )
         try:
-            recipe, relations, now = (
-                of_options(TwHIN, raw["options"]),
-                tuple(map(str, raw["relations"])),
-                int(raw["now"]),
-            )
+            recipe, now = of_options(TwHIN, raw["options"]), int(raw["now"])
+            relations = tuple(map(str, raw["relations"]))
+            roles = None if raw["roles"] is None else tuple(Role(r) for r in raw["roles"])
         except (KeyError, TypeError, ValueError, ConfigError) as fault:
             raise DataError(
-                str(folder), [f"not a fitted `twhin` ({fault}); fit and save it again"]
+                folder, f"not a fitted `twhin` ({fault}); fit and save it again"
             ) from None
         shapes = {
             "items": (len(values), recipe.width),
@@ -168,74 +164,71 @@ class TwHIN:
                 or not np.isfinite(found).all()
             ):
                 faults.append(
-                    f"{name}: found {found.dtype} {found.shape}, expected finite float32 {shapes[name]}"
+                    f"{name}: found {found.dtype} {found.shape},"
+                    f" expected finite float32 {shapes[name]}"
                 )
         if faults:
-            raise DataError(str(folder), [f"{fault}; fit and save it again" for fault in faults])
-        return FittedTwHIN(recipe, relations, values, items, moves, middle, now)
+            raise DataError(folder, [f"{fault}; fit and save it again" for fault in faults])
+        return _class(recipe)(recipe, relations, values, items, moves, middle, roles, now)
 
 
 @dataclass(frozen=True, slots=True)
 class FittedTwHIN:
-    """Vectors of values and relations, and the mean of where all edges point to.
+    """Vectors of values and relations, and the mean of where all edges point to (`middle`).
 
-    The vectors that users had in training are not kept. A user's profile is the sum, by weight, of the ways from that mean to where his own
-    edges point to: the first step that gradient descent on the loss takes from zero (× 2 · temperature). So users who were not there at
-    `fit` have one like all others, and one with ten events more has it at once. TwHIN's own users have a row of a table, and new ones none.
+    The vectors that users had in training are not kept. A user's profile is the sum, by weight, of
+    the ways from that mean to where their own edges point to: the first step that gradient descent
+    on the loss takes from zero (× 2 · temperature). So users who were not there at `fit` have one
+    like all others, and one with ten events more has it at once. TwHIN's own users have a row of a
+    table, and new ones none. `roles`, `now`: as in FittedALS.
     """
 
     recipe: TwHIN
     relations: tuple[str, ...]
     values: Int64[np.ndarray, "V"]
-    items: Float32[np.ndarray, "V D"]
+    vectors: Float32[np.ndarray, "V D"]
     moves: Float32[np.ndarray, "R D"]
     middle: Float32[np.ndarray, "D"]
+    roles: Roles
     now: int
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """What histories must have."""
+        return interactions.fields(self.recipe)
+
     def encode(self, past: Past) -> Profiles:
-        """Where a user's edges lead him, and by its length how many there are; zeros for who has no edge to what was learned."""
-        histories = past.histories(
-            interactions.fields(self.recipe.column, self.recipe.half_life)
-        ).of(past.users)
-        return Profiles(
-            past.users,
-            to_float16(
-                self._towards(
-                    histories,
-                    EventWeights.in_past(self.recipe.weights, self.recipe.half_life, past),
-                )
-            ),
-        )
+        """Where a user's edges lead, and by its length how many there are.
 
-    def states(self, histories: Histories) -> Float32[np.ndarray, "U D"]:
-        """A vector for each of `histories.users`; every event counts 1, less by its age at their cutoff, or else at the time of `fit`.
-
-        All edges are of the relation that weighs most.
+        Zeros for a user without an edge to what was learned.
         """
-        now = self.now if histories.cutoff is None else histories.cutoff
-        return self._towards(histories, EventWeights({}, self.recipe.half_life, None, now))
+        histories = past.histories(self.fields).of(past.users)
+        roles = interactions.roles_of(self.recipe, past)
+        vectors = replace(self, roles=roles).user_vectors(Requests(histories))
+        return Profiles(past.users, to_float16(vectors))
 
-    def recommend(self, histories: Histories, k: int, *, seen: bool = True) -> Recommendations:
-        """The k items that an edge of the heaviest relation is most likely to. `seen`: items of the history may be given again.
-
-        In-batch negatives are drawn as often as they are had, so a score says how much more likely than for anybody, not how likely.
-        Raises ConfigError where something else than items was learned.
-        """
-        if self.recipe.column != "item":
-            raise ConfigError(
-                f"twhin: column {self.recipe.column!r} was learned, so there are no items to rank"
+    def user_vectors(self, requests: Requests) -> Float32[np.ndarray, "B D"]:
+        """A vector for each request, of the events before it."""
+        histories, weighing = requests.histories, interactions.weights_of(self, requests)
+        out = np.zeros((len(histories), self.recipe.width), np.float32)
+        for start in range(0, len(histories), interactions.USERS):
+            rows = np.arange(start, min(start + interactions.USERS, len(histories)))
+            edges = edges_of(
+                histories.take(rows),
+                self.recipe,
+                self.values,
+                self.relations,
+                weighing.take(rows),
             )
-        ends = unit(self.items + self.moves[heaviest(self.recipe, self.relations)])
-        return interactions.ranked(
-            histories, self.states(histories), self.values, ends, k, seen=seen
-        )
+            out[rows] = self.sums(edges) - np.asarray(edges.sum(1), np.float32) * self.middle
+        return out
 
     def sums(self, edges: sparse.csr_matrix) -> Float32[np.ndarray, "U D"]:
         """Where each row's edges point to, by weight and added up; zeros for a row without one."""
         out = np.zeros((edges.shape[0], self.recipe.width), np.float32)
         relation = edges.indices % len(self.relations)
         for r in range(len(self.relations)):  # one table of ends at a time
-            ends = unit(self.items + self.moves[r])
+            ends = unit(self.vectors + self.moves[r])
             data = np.where(relation == r, edges.data, np.float32(0))
             shape = edges.shape[0], len(self.values)
             out += (
@@ -246,37 +239,38 @@ class FittedTwHIN:
             )
         return out
 
-    def _towards(self, histories: Histories, weighing: EventWeights) -> Float32[np.ndarray, "U D"]:
-        out = np.zeros((len(histories), self.recipe.width), np.float32)
-        for start in range(0, len(histories), interactions.USERS):
-            rows = np.arange(start, min(start + interactions.USERS, len(histories)))
-            edges = edges_of(
-                histories.take(rows), self.recipe, self.values, self.relations, weighing
-            )
-            out[rows] = self.sums(edges) - np.asarray(edges.sum(1), np.float32) * self.middle
-        return out
-
     def save(self, folder: Path) -> None:
-        options = {f.name: getattr(self.recipe, f.name) for f in dataclass_fields(TwHIN)}
-        training = {
-            f.name: getattr(self.recipe.training, f.name) for f in dataclass_fields(Training)
-        }
-        raw = {
-            "options": {**options, "weights": dict(self.recipe.weights), "training": training},
+        about = {
+            "options": asdict(self.recipe),
             "relations": self.relations,
+            "roles": self.roles,
             "now": self.now,
         }
-        state.write(
-            folder,
-            "twhin",
-            raw,
-            {
-                "values": self.values,
-                "items": self.items,
-                "moves": self.moves,
-                "middle": self.middle,
-            },
-        )
+        arrays = {
+            "values": self.values,
+            "items": self.vectors,
+            "moves": self.moves,
+            "middle": self.middle,
+        }
+        state.write(folder, "twhin", about, arrays)
+
+
+@dataclass(frozen=True, slots=True)
+class FittedItemTwHIN(FittedTwHIN, RanksItems):
+    """Fitted on items, so that it ranks them.
+
+    In-batch negatives are drawn as often as they are had, so a score says how much more likely an
+    edge is than for anybody, not how likely.
+    """
+
+    def item_vectors(self) -> ItemVectors:
+        """Where edges of the heaviest relation point to."""
+        heavy = heaviest(self.recipe, self.relations)
+        return ItemVectors(self.values, unit(self.vectors + self.moves[heavy]))
+
+
+def _class(recipe: TwHIN) -> type[FittedTwHIN]:
+    return FittedItemTwHIN if recipe.recommends else FittedTwHIN
 
 
 def unit(vectors: Float32[np.ndarray, "N D"]) -> Float32[np.ndarray, "N D"]:
@@ -292,14 +286,12 @@ def edges_of(
     relations: tuple[str, ...],
     weighing: EventWeights,
 ) -> sparse.csr_matrix:
-    """A row a user, a column a value and relation (value · R + relation), and what the edge counts."""
+    """A row a user, a column a value and relation (value · R + relation): what the edge counts."""
     known = {r: i for i, r in enumerate(relations)}
-    of_kind = np.array([known.get(k.role, -1) for k in weighing.kinds or ()], np.int64)
+    of_kind = np.array([known.get(role, -1) for role in weighing.roles or ()], np.int64)
 
     def places(some: Histories) -> Int64[np.ndarray, "L"]:
-        relation = (
-            heaviest(recipe, relations) if weighing.kinds is None else of_kind[some.fields["kind"]]
-        )
+        relation = 0 if weighing.roles is None else of_kind[some.fields["kind"]]
         place = number(values, some.fields[recipe.column]) - 1
         return np.where((place < 0) | (relation < 0), -1, place * len(relations) + relation)
 

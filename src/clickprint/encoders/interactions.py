@@ -1,8 +1,9 @@
-"""Who had what, how much: a log as a sparse matrix, user × value, for encoders that know no order."""
+"""Who had what, how much: a log as a sparse matrix, user × value, for encoders without order."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,34 +11,41 @@ from jaxtyping import Float32, Float64, Int64
 from scipy import sparse
 
 from clickprint.core.errors import ConfigError, DataError
-from clickprint.core.events import Kind, Role
+from clickprint.core.events import Role
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
 from clickprint.core.past import Past
 from clickprint.core.ragged import Ragged
 from clickprint.core.recommendations import Recommendations
+from clickprint.core.recommender import ItemVectors
+from clickprint.core.requests import Requests
 from clickprint.core.time import DAY, Time
 from clickprint.encoders.sequence import known_values, number
-from clickprint.nn.next_item import best
+from clickprint.nn.topk import Allowed, best
 
 USERS = 65_536  # at a time
-# What an event of a role counts. What is not named counts nothing: what was only shown, taken out again or sent back was not chosen.
+# What an event of a role counts. What is not named counts nothing: what was only shown, taken out
+# again or sent back was not chosen.
 WEIGHTS: Mapping[str, int | float] = MappingProxyType(
     {"click": 1, "view": 1, "search": 1, "like": 1, "cart": 1, "buy": 3, "other": 1}
 )
+Roles = tuple[Role, ...] | None  # of each kind of a log; None: they are not asked for
 
 
 @dataclass(frozen=True, slots=True)
 class EventWeights:
-    """What an event counts: by its kind's role (`kinds` of the log; None: every event counts 1), and by how long before `now` it was.
+    """What an event counts: by its kind's role, and by how long before `now` it was.
 
-    With a half-life (days) an event counts half as much that long before; 0 is none.
+    - `weights`: role → what one event counts.
+    - `half_life`: in days, an event counts half as much that long before; 0 is none.
+    - `roles`: of each kind; None: every event counts 1, whatever its kind.
+    - `now`: a moment, or one for each history.
     """
 
     weights: Mapping[str, int | float]
     half_life: int | float
-    kinds: tuple[Kind, ...] | None
-    now: Time
+    roles: Roles
+    now: Time | Int64[np.ndarray, "U"]
 
     @staticmethod
     def faults(weights: Mapping[str, int | float], half_life: int | float) -> list[str]:
@@ -53,69 +61,76 @@ class EventWeights:
             for r, w in weights.items()
             if not 0 <= w <= 1_000_000
         ]
-        wrong += (
-            ["weights: none is above 0, so nothing would count"]
-            if not wrong and not any(weights.values())
-            else []
-        )
-        wrong += (
-            [f"half_life: found {half_life}, expected a number of days, 0 for none"]
-            if not 0 <= half_life < 36_500
-            else []
-        )
+        if not wrong and weights and not any(weights.values()):
+            wrong.append("weights: none is above 0, so nothing would count")
+        if not 0 <= half_life < 36_500:
+            wrong.append(f"half_life: found {half_life}, expected a number of days, 0 for none")
         return wrong
-
-    @staticmethod
-    def in_past(
-        weights: Mapping[str, int | float], half_life: int | float, past: Past
-    ) -> "EventWeights":
-        return EventWeights(weights, half_life, past.log.manifest.kinds, past.cutoff)
-
-    @staticmethod
-    def in_histories(half_life: int | float, histories: Histories) -> "EventWeights":
-        """Histories do not say what their kinds mean. Now is their cutoff, or else the time of their last event."""
-        last = int(histories.fields["time"].max(initial=0)) if "time" in histories.fields else 0
-        return EventWeights(
-            {}, half_life, None, last if histories.cutoff is None else histories.cutoff
-        )
 
     @property
     def by_kind(self) -> Float64[np.ndarray, "K"]:
-        return np.array([self.weights.get(k.role, 0) for k in self.kinds or ()], np.float64)
+        return np.array([self.weights.get(r, 0) for r in self.roles or ()], np.float64)
 
-    def of(self, some: Histories) -> Float64[np.ndarray, "L"]:
+    def of(self, histories: Histories) -> Float64[np.ndarray, "L"]:
         """What each event counts; one after now counts like one of now."""
-        worth = np.ones(some.events) if self.kinds is None else self.by_kind[some.fields["kind"]]
+        worth = np.ones(histories.events)
+        if self.roles is not None:
+            worth = self.by_kind[histories.fields["kind"]]
         if self.half_life:
-            worth = worth * 0.5 ** (
-                np.maximum(self.now - some.fields["time"], 0) / (self.half_life * DAY)
-            )
+            now = np.asarray(self.now)
+            now = np.repeat(now, histories.lengths) if now.ndim else now
+            ago = np.maximum(now - histories.fields["time"], 0)
+            worth = worth * 0.5 ** (ago / (self.half_life * DAY))
         return worth
 
+    def take(self, rows: Int64[np.ndarray, "N"]) -> "EventWeights":
+        """For these histories alone."""
+        now = np.asarray(self.now)
+        return replace(self, now=now[rows]) if now.ndim else self
 
-def fields(column: str, half_life: int | float) -> tuple[str, ...]:
-    """The fields of a past's histories that are needed."""
-    return (column, "kind", "time") if half_life else (column, "kind")
+
+def fields(recipe: Any) -> tuple[str, ...]:
+    """The fields of histories that an encoder of interactions reads."""
+    return (
+        recipe.column,
+        *(("kind",) if recipe.weights else ()),
+        *(("time",) if recipe.half_life else ()),
+    )
+
+
+def roles_of(recipe: Any, past: Past) -> Roles:
+    """The roles of the log's kinds; None where every event counts 1, so that no log is needed."""
+    return tuple(k.role for k in past.log.manifest.kinds) if recipe.weights else None
+
+
+def weights_at_fit(recipe: Any, past: Past, histories: Histories) -> EventWeights:
+    """Now is the histories' cutoff, or else the time of their last event."""
+    now = histories.cutoff
+    if now is None:
+        now = int(histories.fields["time"].max(initial=0)) if recipe.half_life else 0
+    return EventWeights(recipe.weights, recipe.half_life, roles_of(recipe, past), now)
 
 
 def learned(
-    histories: Histories, column: str, weighing: EventWeights, least: int, where: str
+    histories: Histories, recipe: Any, weighing: EventWeights, where: str
 ) -> Int64[np.ndarray, "V"]:
-    """A column's values with at least so many events that count, sorted. Raises ConfigError for a column of numbers, DataError for none."""
-    values = histories.ragged(column).values
+    """The column's values with enough events that count, sorted.
+
+    Raises ConfigError for a column of numbers, DataError where no value has enough.
+    """
+    values = histories.ragged(recipe.column).values
     if values.dtype.kind != "i":
         raise ConfigError(
-            f"{where}: column {column!r} holds numbers, expected ids, categories or buckets"
+            f"{where}: column {recipe.column!r} holds numbers, expected ids, categories or buckets"
         )
-    if weighing.kinds is not None:
+    if weighing.roles is not None:
         values = values[(weighing.by_kind > 0)[histories.fields["kind"]]]
-    known = known_values(values.astype(np.int64), least)
+    known = known_values(values.astype(np.int64), recipe.least)
     if not len(known):
         raise DataError(
             where,
-            [
-                f"no value of {column!r} has {least} or more events that count, so there is nothing to learn"
-            ],
+            f"no value of {recipe.column!r} has {recipe.least} or more events that count,"
+            " so there is nothing to learn",
         )
     return known
 
@@ -126,12 +141,13 @@ def matrix(
     width: int,
     weighing: EventWeights,
 ) -> sparse.csr_matrix:
-    """Row u, column i: the sum of what the user's events of place i count, float32; no entry where that is 0. A place below 0 is none.
+    """Row u, column i: the sum of what the user's events of place i count, float32.
 
-    A row depends on its own user's events alone. Memory: the pairs, and the events of USERS users.
+    No entry where that is 0; a place below 0 is none. A row depends on its own user's events
+    alone. Memory: the pairs, and the events of USERS users.
     """
 
-    def part(some: Histories) -> sparse.csr_matrix:
+    def part(some: Histories, weighing: EventWeights) -> sparse.csr_matrix:
         place, worth = places(some), weighing.of(some)
         counts = (place >= 0) & (worth > 0)
         row = np.repeat(np.arange(len(some)), some.lengths)[counts]
@@ -144,27 +160,63 @@ def matrix(
         return found
 
     made = [
-        part(histories.take(np.arange(start, min(start + USERS, len(histories)))))
+        part(histories.take(rows), weighing.take(rows))
         for start in range(0, len(histories), USERS)
+        for rows in (np.arange(start, min(start + USERS, len(histories))),)
     ]
     return sparse.vstack(made, "csr") if made else sparse.csr_matrix((0, width), dtype=np.float32)
 
 
-def ranked(
-    histories: Histories,
-    states: Float32[np.ndarray, "U D"],
-    items: Int64[np.ndarray, "V"],
-    vectors: Float32[np.ndarray, "V D"],
-    k: int,
-    *,
-    seen: bool,
-) -> Recommendations:
-    """The k items of the largest product with each user's vector; equal ones: the smaller id. `seen`: items of the history may be given."""
-    had = Ragged(histories.starts, number(items, histories.fields["item"]))
-    found, scores = best(
-        torch.from_numpy(states),
-        torch.from_numpy(np.pad(vectors, ((1, 0), (0, 0)))),
-        k,
-        None if seen else had,
-    )
-    return Recommendations(histories.users, np.append(NONE, items)[found], scores)
+class RanksItems:
+    """What a fitted encoder of interactions adds where the column that it learned is items.
+
+    It has `user_vectors` and `item_vectors`.
+    """
+
+    __slots__ = ()
+
+    def user_vectors(self, requests: Requests) -> Float32[np.ndarray, "B D"]:
+        raise NotImplementedError
+
+    def item_vectors(self) -> ItemVectors:
+        """The vectors whose products with a user's rank the items."""
+        raise NotImplementedError
+
+    @property
+    def items(self) -> Int64[np.ndarray, "V"]:
+        """The items that were learned."""
+        return self.item_vectors().items
+
+    def recommend(
+        self,
+        requests: Requests,
+        k: int,
+        *,
+        include_seen: bool = True,
+        allowed: Allowed = None,
+    ) -> Recommendations:
+        """The k items of the largest product with each user's vector; see core.recommender."""
+        items, vectors = self.item_vectors()
+        histories = requests.histories
+        had = Ragged(histories.starts, number(items, histories.fields["item"]))
+        found, scores = best(
+            torch.from_numpy(self.user_vectors(requests)),
+            torch.from_numpy(np.pad(vectors, ((1, 0), (0, 0)))),
+            k,
+            None if include_seen else had,
+            allowed,
+        )
+        return Recommendations(requests.users, np.append(NONE, items)[found], scores)
+
+
+def weights_of(fitted: Any, requests: Requests) -> EventWeights:
+    """What events of requests count: by the roles known at fit, until each asks.
+
+    Where neither the requests nor their histories say when, until the time of `fit`.
+    """
+    now: Any = fitted.now
+    if requests.time is not None:
+        now = requests.time
+    elif requests.histories.cutoff is not None:
+        now = requests.histories.cutoff
+    return EventWeights(fitted.recipe.weights, fitted.recipe.half_life, fitted.roles, now)

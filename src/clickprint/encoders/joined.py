@@ -13,6 +13,7 @@ from clickprint.core.past import Encoder, Fitted, Past
 from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
+from clickprint.core.session import ALONE, Session
 from clickprint.data.features import log_counts
 from clickprint.encoders import encoder, load, state
 
@@ -72,13 +73,17 @@ class Joined:
                 raise ConfigError(f"blocks.{name}: found {given!r}, expected a table of options")
         return found
 
-    def fit(self, past: Past, *, rng: RNG, progress: Progress = silent) -> "FittedJoined":
+    def fit(
+        self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
+    ) -> "FittedJoined":
         """Fits every block and learns its normalisation from the past's users."""
         encoders = self.encoders()
         fitted, scales, made = {}, [], []
         for done, (name, block) in enumerate(encoders.items()):
             progress(f"block {name}", done, len(encoders))
-            fitted[name] = block.fit(past, rng=rng.child(name), progress=progress)
+            fitted[name] = block.fit(
+                past, rng=rng.child(name), progress=progress, session=session.inner(name)
+            )
             vectors = fitted[name].encode(past).vectors
             scales.append(Scale.fit(vectors, self.normalise))
             made.append(vectors)
@@ -122,7 +127,9 @@ class Prefitted:
 
     fitted: Fitted
 
-    def fit(self, past: Past, *, rng: RNG, progress: Progress = silent) -> Fitted:
+    def fit(
+        self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
+    ) -> Fitted:
         return self.fitted
 
 

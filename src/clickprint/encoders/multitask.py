@@ -5,8 +5,8 @@ RecSys Challenge 2025 (spec/universal-profiles.md 1.8, 1.9).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Int64
@@ -14,26 +14,25 @@ from jaxtyping import Bool, Int64
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
 from clickprint.core.histories import Histories
-from clickprint.core.items import Catalogue
 from clickprint.core.past import Past
-from clickprint.core.profiles import MAX_WIDTH
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
+from clickprint.core.session import ALONE, Session
 from clickprint.core.time import DAY
-from clickprint.encoders import of_options, sequence
-from clickprint.encoders.autoencoder import held_out
+from clickprint.encoders import sequence
+from clickprint.encoders.autoencoder import held_out, reordered
 from clickprint.encoders.derived import DERIVED
-from clickprint.encoders.sequence import SECOND, FittedSequence, HistorySpec
+from clickprint.encoders.sequence import SECOND, FittedSequence, HistorySpec, SequenceEncoder
 from clickprint.nn.autoencoder import mean_loss
 from clickprint.nn.multitask import MultiTaskLoss, MultiTaskTransformer, Windows, asked
 from clickprint.nn.next_item import ITEM, TIME
 from clickprint.nn.train import Parts, Rows, Training
 
-NAME, KIND = "multitask", "kind"
+KIND = "kind"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class MultiTask:
+class MultiTask(SequenceEncoder):
     """A causal Transformer over all events, trained to say the next event's fields (`loss.targets`) and the `horizon_days` from a moment.
 
     The moments lie at and between a user's events, wherever the days that follow end by the cutoff: rolling cuts inside the past. Of these
@@ -47,7 +46,7 @@ class MultiTask:
     negatives of the next item are other targets of the part, with logQ; time and price are said in logarithmic bands, not as numbers.
     """
 
-    width: int = 64
+    name: ClassVar[str] = "multitask"
     layers: int = 2
     heads: int = 4
     dropout: float = 0.1
@@ -63,39 +62,19 @@ class MultiTask:
     )
     loss: MultiTaskLoss = field(default_factory=MultiTaskLoss)
     training: Training = Training(epochs=10, batch=64, clip=1.0, patience=2)
-    pieces: int = 4
 
-    def __post_init__(self) -> None:
-        wrong = (
-            [f"width: found {self.width}, expected 1 to {MAX_WIDTH}"]
-            if not 1 <= self.width <= MAX_WIDTH
-            else []
-        )
-        for name, least in (
-            ("layers", 1),
-            ("heads", 1),
-            ("horizon_days", 1),
-            ("top", 1),
-            ("stretches", 0),
-            ("pieces", 1),
-        ):
-            wrong += (
-                [f"{name}: found {getattr(self, name)}, expected at least {least}"]
-                if getattr(self, name) < least
-                else []
+    def faults(self) -> list[str]:
+        wrong = [
+            f"{name}: found {getattr(self, name)}, expected at least {least}"
+            for name, least in (("horizon_days", 1), ("top", 1), ("stretches", 0))
+            if getattr(self, name) < least
+        ]
+        if self.width % (2 * max(self.heads, 1)):
+            wrong.append(
+                f"heads: {self.heads} do not divide a width of {self.width} into even parts"
             )
-        if self.heads > 0 and self.width % (2 * self.heads):
-            wrong += [f"heads: {self.heads} do not divide a width of {self.width} into even parts"]
-        wrong += (
-            [f"dropout: found {self.dropout}, expected 0 to 1"]
-            if not 0 <= self.dropout <= 1
-            else []
-        )
-        wrong += (
-            [f"counts: found {self.counts}, expected whole numbers above 0"]
-            if any(c < 1 for c in self.counts)
-            else []
-        )
+        if any(c < 1 for c in self.counts):
+            wrong.append(f"counts: found {self.counts}, expected whole numbers above 0")
         roles = [r.value for r in Role]
         wrong += [
             f"roles: found {r!r}, expected some of {', '.join(roles)}"
@@ -109,20 +88,16 @@ class MultiTask:
                 for f in found
                 if f not in read
             ]
-        wrong += (
-            ["history: the moments are the cuts here, leave the field age out"]
-            if "age" in self.history.fields
-            else []
-        )
+        if "age" in self.history.fields:
+            wrong.append("history: the moments are the cuts here, leave the field age out")
         if self.loss.windows and not (self.counts or self.tastes):
-            wrong += [
-                "loss.windows: counts and tastes are empty, so there is nothing to say of a window; give some, or a weight of 0"
-            ]
-        if wrong:
-            raise ConfigError("; ".join(wrong))
+            wrong.append(
+                "loss.windows: counts and tastes are empty, so there is nothing to say of a"
+                " window; give some, or a weight of 0"
+            )
+        return wrong
 
     def model(self, sizes: Mapping[str, int]) -> MultiTaskTransformer:
-        """The network, its weights drawn from torch's present random numbers."""
         labels = 2 * len(self.counts) + sum(min(self.top, sizes[f]) for f in self.tastes)
         return MultiTaskTransformer(
             sizes,
@@ -136,72 +111,61 @@ class MultiTask:
             now=self.now,
         )
 
-    def fit(
-        self, past: Past, *, rng: RNG, progress: Progress = silent, accelerator: str = "auto"
-    ) -> FittedSequence:
-        """Raises ConfigError for a field that the log does not have or that holds numbers, DataError where nobody has two events."""
-        kinds = past.log.manifest.kinds
-        bought = [
-            code for code, kind in enumerate(kinds) if kind.role.value in self.roles
-        ] or list(range(len(kinds)))
-        histories = past.histories(dict.fromkeys((*sequence.wanted(self.history), KIND)))
-        catalogue = past.catalogue if self.history.texts else None
-        return self.fit_histories(
-            histories,
-            bought=bought,
-            catalogue=catalogue,
-            rng=rng,
-            progress=progress,
-            accelerator=accelerator,
-        )
+    @property
+    def recommends(self) -> bool:
+        return ITEM in self.loss.wanted
 
-    def fit_histories(
-        self,
-        histories: Histories,
-        *,
-        bought: Sequence[int] | None = None,
-        catalogue: Catalogue | None = None,
-        rng: RNG,
-        checkpoint: Path | None = None,
-        progress: Progress = silent,
-        accelerator: str = "auto",
+    @property
+    def stochastic(self) -> bool:
+        return True
+
+    def fit(
+        self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
     ) -> FittedSequence:
-        """See `fit`. `bought` are the codes of kinds that count as bought, None: all. A killed training goes on from its `checkpoint`."""
+        """Trains on all users but those held out; a FittedNextItem where the item is a target.
+
+        Raises ConfigError for a field that the log does not have or that holds numbers, DataError
+        where nobody has two events.
+        """
+        histories = past.histories(dict.fromkeys((*sequence.wanted(self.history), KIND)))
         self._check(histories)
+        bought = self._bought(past) if self.loss.windows else None
         events = sequence.chosen(self.history, histories)
-        held = held_out(histories, rng) if self.training.patience else np.zeros(0, np.int64)
-        ask = _Asked(
-            self,
-            bought,
-            {f: most_frequent(self, events, f, bought) for f in self.tastes if self.loss.windows},
-        )
+        patient = self.training.patience and session.metric is None
+        held = held_out(histories, rng) if patient else np.zeros(0, np.int64)
+        tastes = self.tastes if self.loss.windows else ()
+        ask = _Asked(self, bought, {f: most_frequent(self, events, f, bought) for f in tastes})
 
         def examples(
             fields: Mapping[str, np.ndarray], starts: Int64[np.ndarray, "U1"]
         ) -> tuple[Rows, Parts]:
             user, parts = ask(fields, events)
-            kept = np.flatnonzero(~np.isin(user, held))
+            return reordered(np.flatnonzero(~np.isin(user, held)), rng), parts
 
-            def rows(epoch: int) -> Int64[np.ndarray, "N"]:
-                return rng.child(f"epoch {epoch}").generator().permutation(kept)
-
-            return rows, parts
-
-        return sequence.fit(
+        if len(held):
+            shown = sequence.chosen(self.history, histories.take(held))
+            session = replace(session, metric=ask.metric(shown))
+        key = session.key
+        if session.checkpoints and not key:
+            key = f"{self.name} {self} {bought} {histories.digest()} {rng}"
+        return sequence.train_network(
             self,
-            NAME,
             histories,
+            examples,
+            catalogue=past.catalogue if self.history.texts else None,
             rng=rng,
-            catalogue=catalogue,
-            examples=examples,
-            measure=ask.measure(sequence.chosen(self.history, histories.take(held)))
-            if len(held)
-            else None,
-            checkpoint=checkpoint,
-            key=f"{NAME} {self} {bought} {histories.digest()} {rng}",
+            key=key,
             progress=progress,
-            accelerator=accelerator,
+            session=session,
         )
+
+    def _bought(self, past: Past) -> list[int] | None:
+        """The codes of kinds that count as bought; None: all."""
+        if not self.roles:
+            return None
+        kinds = past.log.manifest.kinds
+        wanted = [code for code, kind in enumerate(kinds) if kind.role.value in self.roles]
+        return wanted or list(range(len(kinds)))
 
     def _check(self, histories: Histories) -> None:
         sequence.check_fields(histories, (ITEM, TIME, *self.history.fields))
@@ -212,13 +176,8 @@ class MultiTask:
             )
         if (sequence.chosen(self.history, histories).lengths < 2).all():
             raise DataError(
-                NAME, ["no user has two events, so there is no next one to learn from"]
+                self.name, "no user has two events, so there is no next one to learn from"
             )
-
-    @staticmethod
-    def load(folder: Path) -> FittedSequence:
-        """What FittedSequence.save wrote. Raises DataError."""
-        return sequence.load(folder, NAME, lambda options: of_options(MultiTask, options))
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,17 +220,14 @@ class _Asked:
             pieces=recipe.pieces,
         )
 
-    def measure(self, events: Histories) -> Callable[[FittedSequence], float]:
+    def metric(self, events: Histories) -> Callable[[FittedSequence], float]:
         """How well what these users did is said: the mean loss an event, less is better, so negated."""
 
-        def measure(fitted: FittedSequence) -> float:
-            fields: dict[str, np.ndarray] = {
-                f: sequence.number(v, events.fields[f]) for f, v in fitted.values.items()
-            }
-            user, parts = self({**fields, TIME: events.fields[TIME] // SECOND}, events)
+        def metric(fitted: FittedSequence) -> float:
+            user, parts = self(sequence.numbers(fitted.values, events), events)
             return -mean_loss(fitted.network, parts, self.recipe.loss, len(user))
 
-        return measure
+        return metric
 
 
 def is_bought(events: Histories, codes: Sequence[int] | None) -> Bool[np.ndarray, "L"]:

@@ -4,20 +4,23 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Int64
 
 from clickprint.core.errors import ConfigError, DataError
-from clickprint.core.histories import Histories
+from clickprint.core.histories import Histories, items_only
 from clickprint.core.ids import NONE
+from clickprint.core.past import Past
 from clickprint.core.progress import Progress, silent
+from clickprint.core.recommender import Recommender
+from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
+from clickprint.core.session import ALONE, Session
 from clickprint.core.time import DAY, Time
 from clickprint.encoders import sequence
-from clickprint.encoders.sequence import FittedSequence, Recipe, chosen, items_only
+from clickprint.encoders.sequence import FittedNextItem, NextItemEncoder, chosen
 from clickprint.metrics import ranking
 from clickprint.nn.next_item import ITEM, TIME, Batch
 from clickprint.nn.train import Parts, Rows, by_day, processes
@@ -33,37 +36,42 @@ class ScoredDay:
 
 
 def fit_by_day(
-    recipe: Recipe,
-    name: str,
-    histories: Histories,
+    recipe: NextItemEncoder,
+    past: Past,
     *,
     rng: RNG,
     folder: Path | None = None,
     k: int = 10,
-    seen: bool = True,
+    include_seen: bool = True,
     passes: int = 1,
     progress: Progress = silent,
-    accelerator: str = "auto",
-) -> tuple[FittedSequence, list[ScoredDay]]:
-    """Learns the days (UTC) in order, each in `passes` of its shuffled users; the last model, and the score of each day but the first.
+    session: Session = ALONE,
+) -> tuple[FittedNextItem, list[ScoredDay]]:
+    """Learns the days (UTC) in order; the last model, and the score of each day but the first.
 
-    A user's row of a day is his newest `length` + 1 events up to its end, and what happens on the day is predicted. A day is scored by
-    the model of the days before it. All items of the histories can be ranked from the first day on; a vector is random until its item
-    occurs. `training.epochs`, `patience`, `every` and `keep` say nothing here; warm-up and decay run over the days.
+    A user's row of a day is their newest `length` + 1 events up to its end, and what happens on
+    the day is predicted. A day is scored by the model of the days before it. All items of the
+    past can be ranked from the first day on; a vector is random until its item occurs.
 
-    With a `folder`, folder/fitted is the model after each day, while the next is learned, and folder/checkpoint what a killed run goes on
-    from to the same bytes. Raises DataError where no item comes after another one, ConfigError for less than one pass.
+    - `folder`: folder/fitted is the model after each day, while the next is learned, and below
+      folder/checkpoint is what a killed run goes on from to the same bytes.
+    - `k`, `include_seen`: how a day is scored.
+    - `passes`: how often a day's shuffled users are learned.
+
+    `training.epochs`, `patience`, `every` and `keep` have no effect here; warm-up and decay run
+    over the days. Raises DataError where no item comes after another one, ConfigError for less
+    than one pass.
     """
     if passes < 1:
         raise ConfigError(f"passes: found {passes}, expected at least 1")
-    events = chosen(recipe.history, histories)
-    rows = DayRows.of(events)
+    if recipe.history.baskets:
+        raise ConfigError("history.baskets: days are learned event by event, leave it out")
+    histories = past.histories(sequence.wanted(recipe.history))
+    rows = DayRows.of(chosen(recipe.history, histories))
     if not len(rows.day):
         raise DataError(
-            name,
-            [
-                "no history has an item after another event, so there is nothing to learn day by day"
-            ],
+            recipe.name,
+            "no history has an item after another event, so there is nothing to learn day by day",
         )
     orders = [by_day(rows.day, rng.child(f"pass {turn}"))[0] for turn in range(passes)]
     days = np.unique(rows.day)
@@ -79,34 +87,35 @@ def fit_by_day(
     ) -> tuple[Rows, Parts]:
         return in_order, rows.parts(fields, starts, recipe.history.length, recipe.pieces)
 
-    def measure(fitted: FittedSequence) -> float:
+    def metric(fitted: FittedNextItem) -> float:
         if folder is not None and not processes()[0]:
             fitted.save(folder / "fitted")
-        return (
-            score_day(fitted, histories, int(days[now + 1]) * DAY, k=k, seen=seen).ndcg
-            if now + 1 < len(days)
-            else -math.inf
-        )
+        if now + 1 == len(days):
+            return -math.inf
+        day = int(days[now + 1]) * DAY
+        return score_day(fitted, histories, day, k=k, include_seen=include_seen).ndcg
 
-    changed: Any = recipe
     made = replace(
-        changed,
+        recipe,
         training=replace(recipe.training, epochs=len(days), patience=0, every=1, keep="last"),
     )
-    fitted = sequence.fit(
+    key = ""
+    if folder is not None:
+        key = f"{recipe.name} by day, {passes} passes, {k} {include_seen} {made} {rng}"
+        key = f"{key} {histories.digest()}"
+    fitted = sequence.train_network(
         made,
-        name,
         histories,
+        examples,
         rng=rng,
-        examples=examples,
-        measure=measure,
-        checkpoint=None if folder is None else folder / "checkpoint",
-        key=f"{name} by day, {passes} passes, {k} {seen} {made} {histories.digest()} {rng}",
         progress=progress,
-        accelerator=accelerator,
+        session=replace(
+            session, metric=metric, key=key, checkpoints=folder and folder / "checkpoint"
+        ),
     )
+    assert isinstance(fitted, FittedNextItem)
     assert fitted.curve is not None
-    found = [value for _, value in fitted.curve.measures[:-1]]
+    found = [value for _, value in fitted.curve.metrics[:-1]]
     users = [len(_first_items(histories, int(day) * DAY)[0]) for day in days[1:]]
     return fitted, [
         ScoredDay(int(day) * DAY, many, score)
@@ -115,20 +124,23 @@ def fit_by_day(
 
 
 def score_day(
-    fitted: FittedSequence, histories: Histories, day: Time, *, k: int = 10, seen: bool = True
+    fitted: Recommender,
+    histories: Histories,
+    day: Time,
+    *,
+    k: int = 10,
+    include_seen: bool = True,
 ) -> ScoredDay:
-    """Ranks each user's first item of the day that starts at `day` (UTC), by his events before that day."""
+    """Ranks each user's first item of the day that starts at `day`, by the events before it."""
     rows, items = _first_items(histories, day)
     if not len(rows):
         return ScoredDay(day, 0, 0.0)
     whole = histories.take(rows)
-    given = whole.where(whole.fields[TIME] < day)
-    hit = ranking.hits(
-        fitted.recommend(given, k, seen=seen).items, np.arange(len(rows) + 1), items
-    )
-    return ScoredDay(
-        day, len(rows), float(np.mean(ranking.ndcg(hit, np.ones(len(rows), np.int64), k)))
-    )
+    asked = Requests(whole.where(whole.fields[TIME] < day))
+    lists = fitted.recommend(asked, k, include_seen=include_seen)
+    hit = ranking.hits(lists.items, np.arange(len(rows) + 1), items)
+    ndcg = ranking.ndcg(hit, np.ones(len(rows), np.int64), k)
+    return ScoredDay(day, len(rows), float(np.mean(ndcg)))
 
 
 def _first_items(

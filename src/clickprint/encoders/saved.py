@@ -10,6 +10,7 @@ from clickprint.core.past import Past
 from clickprint.core.profiles import Profiles, to_float16
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
+from clickprint.core.session import ALONE, Session
 from clickprint.encoders import state
 
 
@@ -28,7 +29,12 @@ class Saved:
             raise ConfigError(f"missing: found {self.missing!r}, expected 'error' or 'mean'")
 
     def fit(
-        self, past: Past, *, rng: RNG | None = None, progress: Progress = silent
+        self,
+        past: Past,
+        *,
+        rng: RNG | None = None,
+        progress: Progress = silent,
+        session: Session = ALONE,
     ) -> "FittedSaved":
         """Reads and validates the files. Raises DataError with every fault."""
         return FittedSaved(Profiles.load(self.folder), self.missing)

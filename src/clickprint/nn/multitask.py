@@ -119,6 +119,11 @@ class MultiTaskLoss:
             raise ConfigError("; ".join(wrong))
 
     @property
+    def temperature(self) -> float:
+        """Of the next item."""
+        return self.item.temperature
+
+    @property
     def wanted(self) -> tuple[str, ...]:
         """The targets that count."""
         return tuple(n for n, w in self.targets.items() if w)

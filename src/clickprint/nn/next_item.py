@@ -15,10 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clickprint.core.errors import ConfigError
-from clickprint.core.ragged import Ragged, spans
+from clickprint.core.ragged import spans
 from clickprint.nn import losses
 from clickprint.nn.positions import LearnedPositions
-from clickprint.nn.topk import CELLS, top
 
 ITEM, TIME = "item", "time"
 CACHED = 1 << 19  # numbers of a layer's input at a time, on a CPU
@@ -89,11 +88,18 @@ class EventEmbedding(nn.ModuleDict):
 
 
 class HistoryModel(nn.Module):
-    """A network that makes one vector of `width` numbers of each history, and reads at most the last `length` events of it."""
+    """A network that makes one vector of each history's last `length` events.
+
+    - `width`: numbers in the vector.
+    - `from_cut`: whether `time` must be the seconds from an event to the cut, not the moment it
+      happened.
+    - `ranks`: whether the vectors were trained to rank items, so that it is a NextItem.
+    """
 
     length: int
     width: int
-    from_cut: bool = False  # whether `time` must be the seconds from an event to the cut, not the moment it happened
+    from_cut: bool = False
+    ranks: bool = False
 
     def last(self, batch: Batch) -> Float[Tensor, "B D"]:
         """What is known after the newest event; zeros for a user without events."""
@@ -107,6 +113,8 @@ class NextItem(HistoryModel):
     event, so that a longer history does not move the others. `positions` may be left out (recurrent layers, rotary attention).
     `scale` multiplies item vectors by √width as they enter (HSTU). `unit` compares directions only (HSTU's retrieval loss).
     """
+
+    ranks = True
 
     def __init__(
         self,
@@ -371,26 +379,3 @@ def last_states(
             )
         yield rows, states
         at += len(rows)
-
-
-@torch.no_grad()
-def best(
-    states: Float[Tensor, "B D"], items: Float[Tensor, "V1 D"], k: int, seen: Ragged | None = None
-) -> tuple[Int64[np.ndarray, "B K"], Float[np.ndarray, "B K"]]:
-    """The k items of the highest score and their scores, best first; equal scores: the smaller number first. Item 0 is never given.
-
-    `seen`: each row's items that may not be given. Where fewer than k are left the rest are 0, with score −∞. Memory is bounded: users
-    are taken so many at a time that their scores fit in CELLS.
-    """
-    k = min(k, len(items) - 1)
-    found, scores = (
-        np.zeros((len(states), k), np.int64),
-        np.full((len(states), k), -np.inf, np.float32),
-    )
-    many = max(CELLS // max(len(items), 1), 1)
-    for start in range(0, len(states), many):
-        some = slice(start, start + many)
-        found[some], scores[some] = top(
-            states[some] @ items.T, k, None if seen is None else seen.slice(start, start + many)
-        )
-    return found, scores

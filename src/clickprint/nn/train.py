@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -23,7 +23,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from clickprint.core import checkpoints
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import restore, whole
 from clickprint.core.progress import Progress, silent
@@ -108,6 +107,14 @@ class Training:
             raise ConfigError("; ".join(faults))
 
 
+@runtime_checkable
+class Trains(Protocol):
+    """A recipe that says how it is trained."""
+
+    @property
+    def training(self) -> Training: ...
+
+
 @dataclass(slots=True)
 class LearningCurve:
     """Where a training stands, and what it has seen; kept in its checkpoint."""
@@ -119,13 +126,13 @@ class LearningCurve:
     best_epoch: int = -1
     done: bool = False
     loss: list[float] = field(default_factory=list)  # the mean of each epoch
-    measures: list[tuple[int, float]] = field(default_factory=list)
+    metrics: list[tuple[int, float]] = field(default_factory=list)
     epoch_loss: float = 0.0
     epoch_weight: float = 0.0
 
     def kept(self, training: Training) -> int:
         """The epoch whose state stands at the end, 1 the first one; 0 where nothing was trained."""
-        return self.best_epoch if self.measures and training.keep == "best" else self.epoch
+        return self.best_epoch if self.metrics and training.keep == "best" else self.epoch
 
 
 def train(
@@ -136,7 +143,7 @@ def train(
     training: Training,
     *,
     rng: RNG,
-    measure: Callable[[nn.Module], float] | None = None,
+    metric: Callable[[nn.Module], float] | None = None,
     checkpoint: Path | None = None,
     key: str = "",
     progress: Progress = silent,
@@ -153,7 +160,6 @@ def train(
     number; the last good checkpoint stays.
     """
     run, curve = _Run.of(model, training), LearningCurve(done=not training.epochs)
-    checkpoint = checkpoints.place(key) if checkpoint is None else checkpoint
     with torch.random.fork_rng(devices=run.cuda):
         run.seed(rng, 0)
         kept: dict[str, Tensor] = {}
@@ -200,17 +206,17 @@ def train(
                 0.0,
                 0.0,
             )
-            if measure is not None and (
+            if metric is not None and (
                 curve.epoch % training.every == 0 or curve.epoch == training.epochs
             ):
                 model.eval()
                 with torch.no_grad(), torch.random.fork_rng(devices=run.cuda):
-                    found = float(measure(model))
+                    found = float(metric(model))
                 if math.isnan(found):
                     raise FloatingPointError(
                         f"the measure after epoch {curve.epoch} is no number; see what it divides by"
                     )
-                curve.measures.append((curve.epoch, found))
+                curve.metrics.append((curve.epoch, found))
                 if found > curve.best:
                     curve.best, curve.best_epoch = found, curve.epoch
                     if training.keep == "best":
@@ -218,7 +224,7 @@ def train(
                             name: value.detach().cpu().clone()
                             for name, value in model.state_dict().items()
                         }
-            measured = bool(curve.measures) and curve.measures[-1][0] == curve.epoch
+            measured = bool(curve.metrics) and curve.metrics[-1][0] == curve.epoch
             waited = (
                 training.patience
                 and measured
@@ -468,7 +474,7 @@ class _Run:
             )
         try:
             curve = LearningCurve(
-                **{**about, "measures": [(int(e), float(m)) for e, m in about["measures"]]}
+                **{**about, "metrics": [(int(e), float(m)) for e, m in about["metrics"]]}
             )
             if any(
                 type(getattr(curve, n)) is not int or getattr(curve, n) < 0

@@ -1,197 +1,260 @@
-"""Items near to a user's vector: of what the catalogue says of his items, or of an encoder that has users and items in one space."""
+"""Items near to a user's vector: of the texts of their items, or of an encoder's space."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
 from clickprint.core.errors import ConfigError
 from clickprint.core.events import Role
+from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
+from clickprint.core.options import AtLeast, check
 from clickprint.core.past import Past
+from clickprint.core.profiles import to_float16
 from clickprint.core.progress import Progress, silent
 from clickprint.core.recommendations import Recommendations
+from clickprint.core.recommender import HasItemVectors, Recommends
+from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
-from clickprint.core.time import DAY
+from clickprint.core.session import ALONE, Session
+from clickprint.core.time import Time
 from clickprint.data.texts import item_vectors
 from clickprint.encoders import encoder
-from clickprint.recommenders.blocks import best, blocks, together, with_roles
+from clickprint.recommenders.blocks import (
+    Allowed,
+    Choice,
+    Counted,
+    Deterministic,
+    Positive,
+    Roles,
+    best,
+    blocks,
+    end_of,
+    newest_items,
+    request_blocks,
+    together,
+)
 from clickprint.recommenders.pairs import Pairs
 from clickprint.recommenders.retrievers.sentences import sentence_vectors
 
 USERS = 65_536  # whose vectors are single precision at once
 MANY = 200_000  # items from which `auto` searches a graph instead of all
-LINKS, BUILD, LOOK = (
-    32,
-    80,
-    4,
-)  # of the graph: links a node; how many are looked at while it is built, and how many times k when asked
-SEARCHES = ("auto", "exact", "hnsw")
+LINKS, BUILD = 32, 80  # of the graph: links a node, how many are looked at while it is built
+LOOK = 4  # times k that are looked at when it is asked
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Nearest:
-    """Items whose vector is near (cosine) to those of the user's newest `length` items with these roles; one counts half as much
-    `half_life` days before the cutoff.
+class Nearest(Deterministic):
+    """Items whose vector is near (by cosine) to those of the user's newest items.
 
-    The vectors are those that the source brings (the Stokman shop's title vectors), or else latent semantic ones of `width` axes of the
-    catalogue's texts and categories as known at the cutoff (data.texts). `sentences`, the folder or the name of a model for the library
-    sentence-transformers, makes them of the catalogue's texts instead.
+    - `roles`: which events count; without one all.
+    - `length`: how many of the newest are taken.
+    - `half_life`: days in which one comes to count half.
+    - `sentences`: the folder or name of a model for the library sentence-transformers, which makes
+      the vectors of the catalogue's texts; empty: the source's own vectors (Stokman's titles), or
+      else latent semantic ones of texts and categories as known at the cutoff (data.texts).
+    - `width`: axes of the latent semantic vectors.
+    - `search`: "exact", "hnsw" (a graph, by faiss), or "auto": a graph from 200,000 items.
     """
 
-    roles: tuple[str, ...] = ("view", "cart", "like", "buy")
-    length: int = 20
-    half_life: int | float = 14.0
-    width: int = 64
-    search: str = "auto"
+    roles: Roles = (Role.VIEW, Role.CART, Role.LIKE, Role.BUY)
+    length: Annotated[int, AtLeast(1)] = 20
+    half_life: Positive = 14.0
+    width: Annotated[int, AtLeast(1)] = 64
+    search: Literal["auto", "exact", "hnsw"] = "auto"
     sentences: str = ""
 
     def __post_init__(self) -> None:
-        wrong = [r for r in self.roles if r not in list(Role)]
-        faults = (
-            [f"roles: found {', '.join(wrong)}, expected some of {', '.join(Role)}"]
-            if wrong
-            else []
-        )
-        faults += [
-            f"{n}: found {getattr(self, n)}, expected at least 1"
-            for n in ("length", "width")
-            if getattr(self, n) < 1
-        ]
-        faults += (
-            []
-            if self.half_life > 0
-            else [f"half_life: found {self.half_life}, expected days above 0"]
-        )
-        _refuse([*faults, *_search(self.search)])
+        check(self)
+
+    @property
+    def needs_log(self) -> bool:
+        return True
 
     def fit(
-        self, past: Past, *, rng: RNG | None = None, progress: Progress = silent
+        self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
     ) -> "FittedNearest":
-        """Raises ConfigError where there are neither vectors nor texts nor categories, or no texts for a sentence encoder."""
-        catalogue = past.catalogue
-        given = getattr(past.log, "item_vectors", None)  # only logs of files bring any
-        if self.sentences:
-            items, vectors = sentence_vectors(catalogue, self.sentences)
-        elif given is not None:
-            items, vectors = given
-            listed = catalogue.table.column("item").to_numpy()
-            had = [
-                np.unique(events.fields["item"]) for events in blocks(past.histories(("item",)))
-            ]
-            there = np.isin(
-                items, np.concatenate([listed, *had])
-            )  # what is not known yet is no candidate
-            items, vectors = (
-                np.asarray(items)[there].astype(np.int64),
-                np.asarray(vectors, np.float32)[there],
-            )
-        elif any(
-            kind in (AttributeKind.TEXT, AttributeKind.CATEGORY)
-            for kind in catalogue.attributes.values()
-        ):
-            items, vectors = item_vectors(catalogue, self.width)
-        else:
-            raise ConfigError(
-                "nearest: this log brings no item vectors, and its catalogue neither texts nor categories; leave the source out"
-            )
+        """Raises ConfigError without vectors, texts or categories to make them of."""
+        counted = Counted.of(past, self.roles)
+        asked = past.histories(counted.fields)
+        items, vectors = self._vectors(past)
         vectors = np.nan_to_num(vectors, nan=0.0, posinf=0.0, neginf=0.0)
         norm = np.linalg.norm(vectors, axis=1, keepdims=True)
         some = norm[:, 0] > 1e-6  # of the others nothing is said
-        return FittedNearest(self, items[some], (vectors[some] / norm[some]).astype(np.float32))
+        directions = (vectors[some] / norm[some]).astype(np.float32)
+        search = Search.of(items[some], directions, self.search)
+        return FittedNearest(self, counted, end_of(asked), search)
+
+    def _vectors(self, past: Past) -> tuple[Int64[np.ndarray, "V"], Float32[np.ndarray, "V D"]]:
+        catalogue = past.catalogue
+        if self.sentences:
+            return sentence_vectors(catalogue, self.sentences)
+        given = getattr(past.log, "item_vectors", None)  # only logs of files bring any
+        if given is not None:
+            items, vectors = given
+            listed = catalogue.table.column("item").to_numpy()
+            had = [np.unique(some.fields["item"]) for some in blocks(past.histories(("item",)))]
+            # What is not known yet is no candidate.
+            there = np.isin(items, np.concatenate([listed, *had]))
+            return np.asarray(items)[there].astype(np.int64), np.asarray(vectors, np.float32)[
+                there
+            ]
+        if {AttributeType.TEXT, AttributeType.CATEGORY} & {*catalogue.attributes.values()}:
+            return item_vectors(catalogue, self.width)
+        raise ConfigError(
+            "nearest: this log brings no item vectors, and its catalogue neither texts nor"
+            " categories; leave the retriever out"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class FittedNearest:
-    """Items and their directions."""
+    """What searches items by their directions."""
 
-    source: Nearest
-    items: Int64[np.ndarray, "V"]
-    vectors: Float32[np.ndarray, "V D"] = field(repr=False)
+    recipe: Nearest
+    counted: Counted
+    now: Time
+    search: "Search"
 
-    def retrieve(self, past: Past, k: int) -> Recommendations:
-        s, found = self.source, []
-        search = Search.of(self.items, self.vectors, s.search)
-        for events in blocks(past.histories(("item", "time", "kind"))):
-            keep = with_roles(past, events, s.roles) & np.isin(events.fields["item"], self.items)
-            newest = events.where(keep).last(s.length)
-            row = np.repeat(np.arange(len(newest)), newest.lengths)
-            weight = 0.5 ** ((past.cutoff - np.asarray(newest.fields["time"])) / DAY / s.half_life)
-            weight = np.maximum(weight, 1e-30)  # the oldest still point somewhere
-            states = np.zeros((len(newest), self.vectors.shape[1]))
-            np.add.at(
-                states,
-                row,
-                weight[:, None] * self.vectors[np.searchsorted(self.items, newest.fields["item"])],
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return self.counted.fields
+
+    @property
+    def items(self) -> Int64[np.ndarray, "V"]:
+        return self.search.items
+
+    def recommend(
+        self,
+        requests: Requests,
+        k: int,
+        *,
+        include_seen: bool = True,
+        allowed: Allowed = None,
+    ) -> Recommendations:
+        """See core.recommender.Recommender. Nothing for who has no item with a vector."""
+        found, vectors = [], self.search.vectors
+        for rows, some in request_blocks(requests):
+            row, place, age = newest_items(
+                some, self.counted, self.items, self.recipe.length, self.now
             )
+            # The oldest still point somewhere.
+            weight = np.maximum(0.5 ** (age / self.recipe.half_life), 1e-30)
+            states = np.zeros((len(some), vectors.shape[1]))
+            np.add.at(states, row, weight[:, None] * vectors[place])
             norm = np.linalg.norm(states, axis=1, keepdims=True)
-            found.append(
-                search(
-                    events.users, (states / np.where(norm > 0, norm, np.inf)).astype(np.float32), k
-                )
-            )
-        return together(past.users, found, k)
+            states = (states / np.where(norm > 0, norm, np.inf)).astype(np.float32)
+            choice = Choice.of(self.items, some, include_seen, allowed, rows)
+            found.append(self.search(choice, states, k))
+        return together(requests.users, found, min(k, len(self.items)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Encoded:
-    """Items of the largest product with the user's profile, of an encoder that is fitted at each cutoff: `encoder` names one that ranks
-    items by vectors (als, sasrec, hstu, gru4rec, mamba4rec, transformer++), `options` are its own.
+    """Items of the largest product with the user's profile, of an encoder fitted at each cutoff.
+
+    - `encoder`: a name of ENCODERS whose fitted form has vectors of items.
+    - `options`: its own options.
+    - `search`: as of Nearest.
     """
 
     encoder: str = "als"
     options: Mapping[str, Any] = field(default_factory=dict)
-    search: str = "auto"
+    search: Literal["auto", "exact", "hnsw"] = "auto"
 
     def __post_init__(self) -> None:
-        faults = _search(self.search)
+        check(self, self._problems())
+
+    def _problems(self) -> Iterator[tuple[str, str]]:
         try:
-            encoder(self.encoder, **self.options)
+            self._encoder()
         except ConfigError as fault:
-            faults.append(str(fault))
-        _refuse(faults)
+            yield "options", str(fault)
+
+    def _encoder(self) -> Any:
+        return encoder(self.encoder, **self.options)
+
+    @property
+    def recommends(self) -> bool:
+        return True
+
+    @property
+    def stochastic(self) -> bool:
+        made = self._encoder()
+        return isinstance(made, Recommends) and made.stochastic
+
+    @property
+    def needs_log(self) -> bool:
+        return True
 
     def fit(
-        self, past: Past, *, rng: RNG | None = None, progress: Progress = silent
+        self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
     ) -> "FittedEncoded":
         """Raises ConfigError for an encoder that has no vectors of items."""
-        fitted = encoder(self.encoder, **self.options).fit(
-            past, rng=rng or RNG(0), progress=progress
-        )
-        if not hasattr(fitted, "item_vectors"):
+        fitted = self._encoder().fit(past, rng=rng, progress=progress, session=session)
+        if not isinstance(fitted, OneSpace):
             raise ConfigError(
-                f"encoder: {self.encoder!r} has no vectors of items; take als, sasrec, hstu, gru4rec, mamba4rec or transformer++"
+                f"encoder: {self.encoder!r} has no vectors of items; take one that ranks items"
             )
-        return FittedEncoded(self, fitted)
+        return FittedEncoded(fitted, Search.of(*fitted.item_vectors(), self.search))
+
+
+@runtime_checkable
+class OneSpace(HasItemVectors, Protocol):
+    """A fitted encoder that has users and items in one space."""
+
+    @property
+    def fields(self) -> tuple[str, ...]: ...
+
+    def states(self, histories: Histories) -> Float32[np.ndarray, "U D"]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class FittedEncoded:
-    """The fitted encoder."""
+    """The fitted encoder, and what searches its vectors of items."""
 
-    source: Encoded
-    fitted: Any
+    fitted: OneSpace
+    search: "Search"
 
-    def retrieve(self, past: Past, k: int) -> Recommendations:
-        items, vectors = self.fitted.item_vectors()
-        search = Search.of(items, vectors, self.source.search)
-        profiles = self.fitted.encode(past)
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return self.fitted.fields
+
+    @property
+    def items(self) -> Int64[np.ndarray, "V"]:
+        return self.search.items
+
+    def recommend(
+        self,
+        requests: Requests,
+        k: int,
+        *,
+        include_seen: bool = True,
+        allowed: Allowed = None,
+    ) -> Recommendations:
+        """See core.recommender.Recommender."""
         found = []
-        for start in range(0, len(profiles.users), USERS):
-            some = slice(start, start + USERS)
-            found.append(
-                search(profiles.users[some], profiles.vectors[some].astype(np.float32), k)
-            )
-        return together(past.users, found, k)
+        for start in range(0, len(requests), USERS):
+            rows = np.arange(start, min(start + USERS, len(requests)))
+            some = requests.take(rows)
+            # As of a profile, which holds half precision.
+            states = to_float16(self.fitted.states(some.histories)).astype(np.float32)
+            choice = Choice.of(self.items, some, include_seen, allowed, rows)
+            found.append(self.search(choice, states, k))
+        return together(requests.users, found, min(k, len(self.items)))
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """The items of the largest products with a vector. `exact` looks at all; `hnsw` walks a graph of near ones (Malkov & Yashunin 2018, by
-    the library faiss, built by one thread so that it is the same each time), and orders what it found by exact products.
+    """The items of the largest products with a vector.
+
+    - "exact" looks at all.
+    - "hnsw" walks a graph of near ones (Malkov & Yashunin 2018, by the library faiss, built by one
+      thread so that it is the same each time), and orders what it found by exact products.
     """
 
     items: Int64[np.ndarray, "V"]
@@ -217,35 +280,28 @@ class Search:
         return Search(items, vectors, graph)
 
     def __call__(
-        self, users: Int64[np.ndarray, "U"], states: Float32[np.ndarray, "U D"], k: int
+        self, choice: Choice, states: Float32[np.ndarray, "U D"], k: int
     ) -> Recommendations:
-        """Nothing for a user whose vector is 0. Equal products: the smaller item first."""
+        """The k best of each row, which stands for the user; nothing for a vector of zeros.
+
+        Equal products: the smaller item first. Where items are left out all others are looked at.
+        """
+        size = min(k, len(self.items))
         asked = np.flatnonzero(np.any(states != 0, axis=1) & np.all(np.isfinite(states), axis=1))
-        items, scores = (
-            np.full((len(users), k), NONE, np.int64),
-            np.full((len(users), k), -np.inf, np.float32),
-        )
-        lists = (
-            self._graph(users[asked], states[asked], k)
-            if self.graph is not None
-            else self._exact(users[asked], states[asked], k)
-        )
+        items = np.full((len(states), size), NONE, np.int64)
+        scores = np.full((len(states), size), -np.inf, np.float32)
+        if self.graph is not None and choice.everything:
+            lists = self._graph(states[asked], k)
+        else:
+            some = choice.take(asked)
+            lists = best(some, lambda rows: states[asked][rows] @ self.vectors.T, k, above=-np.inf)
         items[asked], scores[asked] = lists.items, lists.scores
-        return Recommendations(users, items, scores)
+        return Recommendations(np.arange(len(states)), items, scores)
 
-    def _exact(
-        self, users: Int64[np.ndarray, "U"], states: Float32[np.ndarray, "U D"], k: int
-    ) -> Recommendations:
-        def score(some: slice) -> Float32[np.ndarray, "B V"]:
-            return states[some] @ self.vectors.T
-
-        return best(users, score, self.items, k, above=-np.inf)
-
-    def _graph(
-        self, users: Int64[np.ndarray, "U"], states: Float32[np.ndarray, "U D"], k: int
-    ) -> Recommendations:
+    def _graph(self, states: Float32[np.ndarray, "U D"], k: int) -> Recommendations:
+        size = min(k, len(self.items))
         self.graph.hnsw.efSearch = LOOK * k
-        _, place = self.graph.search(np.ascontiguousarray(states), min(k, len(self.items)))
+        _, place = self.graph.search(np.ascontiguousarray(states), size)
         row, column = np.nonzero(place >= 0)
         place = place[row, column]
         order = np.lexsort((self.items[place], row))
@@ -253,8 +309,9 @@ class Search:
         scores = np.einsum(
             "pd,pd->p", states[row].astype(np.float64), self.vectors[place].astype(np.float64)
         )
-        starts = np.searchsorted(row, np.arange(len(users) + 1)).astype(np.int64)
-        return Pairs(users, starts, self.items[place]).top(scores.astype(np.float32), k)
+        users = np.arange(len(states))
+        starts = np.searchsorted(row, np.arange(len(states) + 1)).astype(np.int64)
+        return Pairs(users, starts, self.items[place]).top(scores.astype(np.float32), size)
 
 
 def _faiss() -> Any:
@@ -265,16 +322,3 @@ def _faiss() -> Any:
             "search by a graph needs faiss; pip install 'clickprint[ann]', or search = \"exact\""
         ) from None
     return faiss
-
-
-def _search(search: str) -> list[str]:
-    return (
-        []
-        if search in SEARCHES
-        else [f"search: found {search!r}, expected one of {', '.join(SEARCHES)}"]
-    )
-
-
-def _refuse(faults: list[str]) -> None:
-    if faults:
-        raise ConfigError("; ".join(faults))
