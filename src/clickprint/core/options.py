@@ -63,7 +63,7 @@ class AtLeast:
 
     @property
     def expected(self) -> str:
-        return f"at least {self.low:g}"
+        return f"at least {_number(self.low)}"
 
     def holds(self, value: Any) -> bool:
         return bool(value >= self.low)
@@ -75,7 +75,7 @@ class AtMost:
 
     @property
     def expected(self) -> str:
-        return f"at most {self.high:g}"
+        return f"at most {_number(self.high)}"
 
     def holds(self, value: Any) -> bool:
         return bool(value <= self.high)
@@ -87,7 +87,7 @@ class Above:
 
     @property
     def expected(self) -> str:
-        return f"a number above {self.low:g}"
+        return f"a number above {_number(self.low)}"
 
     def holds(self, value: Any) -> bool:
         return bool(value > self.low)
@@ -472,7 +472,7 @@ def shown(found: object) -> str:
 def _number(value: int | float) -> str:
     if isinstance(value, int) and value >= 1 << 31 and (value + 1).bit_count() == 1:
         return f"2**{value.bit_length()} - 1"
-    return f"{value:g}"
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def _unknown(found: object, known: Collection[str]) -> str:

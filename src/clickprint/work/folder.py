@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from clickprint.core.errors import ConfigError
 from clickprint.core.files import whole, write_text
@@ -17,6 +17,7 @@ INPUTS, RECIPE, LOCK, TRAINING = "inputs.json", "recipe.toml", ".lock", "trainin
 SPILL = ".spill-"  # and the number of the process
 
 
+@runtime_checkable
 class HasText(Protocol):
     """A recipe that knows the text of its file."""
 

@@ -6,10 +6,10 @@ repeats everything for each of them (rank, scale).
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
 
 from clickprint.core.dataset import Dataset
 from clickprint.core.options import (
@@ -120,6 +120,7 @@ class DataPart:
         return ("clickprint.core.dataset",) if self.folder else (DATASETS[self.source],)
 
 
+@runtime_checkable
 class Recipe(Protocol):
     """A recipe's dataclass: its options, and the text that they were read from."""
 
@@ -130,7 +131,7 @@ class Recipe(Protocol):
 R = TypeVar("R", bound=Recipe)
 
 
-def load(form: type[R], path: Path | str, *, hint: str) -> R:
+def load(form: Callable[..., R], path: Path | str, *, hint: str) -> R:
     """The recipe in a TOML file.
 
     `hint` says which recipes come with clickprint. Raises ConfigError with every fault.
@@ -138,6 +139,6 @@ def load(form: type[R], path: Path | str, *, hint: str) -> R:
     return parse(form, read_text(path, hint), where=str(path))
 
 
-def parse(form: type[R], text: str, *, where: str = "recipe") -> R:
+def parse(form: Callable[..., R], text: str, *, where: str = "recipe") -> R:
     """The recipe in a TOML text; `where` names the file. Raises ConfigError with every fault."""
     return read(form, toml(text, where), where=where, text=text)

@@ -1,11 +1,14 @@
 """The dials of a synthetic shop, and the constants of how its users behave."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
 from clickprint.core.errors import ConfigError
 from clickprint.core.events import Kind, Role
+from clickprint.core.options import Between, check
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY, Time, midnight, parse
 
@@ -86,13 +89,6 @@ PART_EVENTS, PARTS = (
     400_000,
     96,
 )  # a day is made in parts of about so many events, at most so many parts
-LIMITS = {
-    "users": (1, 100_000_000),
-    "items": (2, 20_000_000),
-    "categories": (2, 100_000),
-    "days": (1, 10_000),
-    "seed": (0, 2**63 - 1),
-}
 MOST_RATE, MOST_A_DAY = 1_000, 100_000_000  # events a user and day; events a day
 EARLIEST, LATEST = parse("1900-01-01"), parse("2200-01-01")
 COLUMNS = ("session", "scenario", "query", "url", "price", "quantity")
@@ -108,57 +104,33 @@ class Shop:
     newcomers and leavers included.
     """
 
-    users: int = 5_000
-    items: int = 800
-    categories: int = 120
-    days: int = 120
-    rate: float = 0.9
+    users: Annotated[int, Between(1, 100_000_000)] = 5_000
+    items: Annotated[int, Between(2, 20_000_000)] = 800
+    categories: Annotated[int, Between(2, 100_000)] = 120
+    days: Annotated[int, Between(1, 10_000)] = 120
+    rate: Annotated[float, Between(0, MOST_RATE, low_open=True)] = 0.9
     start: str = "2022-06-20"
-    seed: int = 0
+    seed: Annotated[int, Between(0, 2**63 - 1)] = 0
 
     def __post_init__(self) -> None:
-        faults = []
-        for dial, (low, high) in LIMITS.items():
-            found = getattr(self, dial)
-            if isinstance(found, bool) or not isinstance(found, int) or not low <= found <= high:
-                faults.append(
-                    f"{dial}: found {found!r}, expected a whole number from {low} to {high}"
-                )
-        rate: object = self.rate
-        if (
-            isinstance(rate, bool)
-            or not isinstance(rate, int | float)
-            or not 0 < rate <= MOST_RATE
-        ):  # NaN is not above 0
-            faults.append(
-                f"rate: found {rate!r}, expected a number above 0 and at most {MOST_RATE} (events"
-                " a user and day)"
-            )
-        if not faults and self.items < self.categories:
-            faults.append(
-                f"items: found {self.items}, expected at least one item for each of the"
-                f" {self.categories} categories"
-            )
-        if not faults and self.users * self.rate > MOST_A_DAY:
-            faults.append(
-                f"users, rate: found {self.users * self.rate:.0f} events a day, expected at most"
-                f" {MOST_A_DAY}; lower one of them"
-            )
-        start: object = self.start
-        if not isinstance(start, str):
-            faults.append(f"start: found {start!r}, expected a date such as 2022-06-20")
+        check(self, self.problems())
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """What the dials cannot be together."""
+        if self.items < self.categories:
+            wanted = f"at least one item for each of the {self.categories} categories"
+            yield "items", f"found {self.items}, expected {wanted}"
+        if self.users * self.rate > MOST_A_DAY:
+            found = f"found {self.users * self.rate:.0f} events a day"
+            yield "users, rate", f"{found}, expected at most {MOST_A_DAY}; lower one of them"
+        try:
+            first = parse(self.start)
+        except ConfigError as fault:
+            yield "start", str(fault)
         else:
-            try:
-                first = parse(start)
-                if not faults and not EARLIEST <= first <= LATEST - self.days * DAY:
-                    faults.append(
-                        f"start, days: found {self.days} days from {start}, expected a log between"
-                        " 1900 and 2200"
-                    )
-            except ConfigError as fault:
-                faults.append(f"start: {fault}")
-        if faults:
-            raise ConfigError("; ".join(faults))
+            if not EARLIEST <= first <= LATEST - self.days * DAY:
+                found = f"found {self.days} days from {self.start}"
+                yield "start, days", f"{found}, expected a log between 1900 and 2200"
 
     @property
     def first(self) -> Time:

@@ -20,7 +20,17 @@ from clickprint.data.split import windows
 from clickprint.data.store import GROUP_ROWS, store
 from clickprint.data.synthetic.events import batches
 from clickprint.data.synthetic.latent import ATTRIBUTES, Latent
-from clickprint.data.synthetic.shop import BUY, CART, COLUMNS, KINDS, REMOVE, SEARCH, VIEW, Shop
+from clickprint.data.synthetic.shop import (
+    BUY,
+    CART,
+    COLUMNS,
+    KINDS,
+    MOST_RATE,
+    REMOVE,
+    SEARCH,
+    VIEW,
+    Shop,
+)
 
 HORIZON_DAYS, LABELS = 14, 100
 CHALLENGE = {
@@ -61,13 +71,12 @@ def shop_of(
         raise ConfigError(
             "events, rate: found both, expected one of them (events = users · days · rate)"
         )
-    if isinstance(events, bool) or not isinstance(events, int) or events < 1:
-        raise ConfigError(f"events: found {events!r}, expected a whole number of at least 1")
     shop = Shop(users=users, items=items, categories=categories, days=days, start=start, seed=seed)
-    if events / users / days > 1_000:
+    most = users * days * MOST_RATE
+    if isinstance(events, bool) or not 1 <= events <= most:
         raise ConfigError(
-            f"events: found {events}, expected at most 1000 a user and day"
-            f" ({users * days * 1_000}); raise users or days"
+            f"events: found {events}, expected 1 to {MOST_RATE} a user and day ({most});"
+            " raise users or days"
         )
     return Shop(
         users=users,
