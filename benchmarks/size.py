@@ -30,19 +30,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clickprint.work.facts import measured
-from clickprint.apps.prepare.stages import write_features, write_split, write_targets
+from clickprint.apps.prepare import features, histories, split, targets
+from clickprint.apps.prepare.job import Job, Options
 from clickprint.core.dataset import Dataset
-from clickprint.core.profiles import USERS_FILE
-from clickprint.core.time import Window
 from clickprint.core.progress import silent
 from clickprint.data.adapters import challenge
 from clickprint.data.engine import DuckDB, Engine
-from clickprint.data.histories import build, default_fields
+from clickprint.data.histories import default_fields
 from clickprint.data.log import EventLog
-from clickprint.data.split import LogPast
 from clickprint.data.synthetic import shop_of, write_challenge
-from clickprint.encoders.counts import Counts
+from clickprint.work.facts import measured
 
 MILLION = 1_000_000
 SHARE = 0.598  # of the synthetic shop's events, how many the challenge's files hold
@@ -78,37 +75,18 @@ def raw_events(folder: Path) -> int:
 
 
 # ----------------------------------------------------------------------------------------------------------------- clickprint
-def opened(folder: Path, engine: Engine) -> tuple[EventLog, LogPast, tuple[Window, Window]]:
-    """What the steps after `split` start from."""
-    log = EventLog.open(Dataset.open(folder / "log"), engine)
-    told = json.loads((folder / "split" / "split.json").read_text())
-    train, valid = Window(*told["train"]), Window(*told["valid"])
-    return (
-        log,
-        LogPast(log.before(train.start), train.start, np.load(folder / "split" / USERS_FILE)),
-        (train, valid),
-    )
-
-
 def ours(step: str, folder: Path, engine: Engine) -> None:
     if step == "read":
         challenge.read(folder / "raw", folder / "log", engine=engine)
     elif step == "challenge split":
         challenge.split(folder / "raw", engine)
-    elif step == "split":
-        data = Dataset.open(folder / "log")
-        write_split(
-            EventLog.open(data, engine), 14, data.population, fresh(folder / "split"), None
-        )
     else:
-        log, past, windows = opened(folder, engine)
-        out = fresh(folder / step)
-        if step == "features":
-            write_features(past, Counts(), out, silent)
-        elif step == "targets":
-            write_targets(log, past.log, windows, out)
-        else:
-            build(past.log, out, default_fields(log), users=past.users)
+        data = Dataset.open(folder / "log")
+        log = EventLog.open(data, engine)
+        options = Options(fields=tuple(default_fields(log)))
+        job = Job(options, log, data.population, folder / "split", silent)
+        write = {"split": split, "features": features, "targets": targets}.get(step, histories)
+        write.write(job, fresh(folder / step))
 
 
 def fresh(folder: Path) -> Path:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from clickprint.apps.cli.main import main
-from clickprint.apps.prepare.stages import GROUP_ROWS, STAGES, prepare, write_rows
+from clickprint.apps.prepare.stages import STAGES, prepare
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
@@ -25,9 +25,13 @@ from clickprint.data.engine import DuckDB
 from clickprint.data.log import EventLog
 from clickprint.data.purchases import most_bought, price_edges
 from clickprint.data.split import past_of, split
+from clickprint.data.targets import GROUP_ROWS, write_rows
 from clickprint.encoders.counts import Counts
 from clickprint.tasks import ubm25
 from clickprint.testing.worlds import random_log
+from clickprint.work.resources import Tables
+
+ONE = Tables(threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +44,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def done(shop: Path) -> Path:
     out = shop.parent / "done"
-    prepare(shop, out, horizon_days=7, days=(1, 7), top=3, threads=1)
+    prepare(shop, out, horizon_days=7, days=(1, 7), top=3, resources=ONE)
     return out
 
 
@@ -142,7 +146,7 @@ def test_what_is_there_stays_and_what_changed_is_made_again(
 
     def made(**options: object) -> set[str]:
         prepare(
-            shop, out, **{"horizon_days": 7, "days": (1, 7), "top": 3, "threads": 1, **options}
+            shop, out, **{"horizon_days": 7, "days": (1, 7), "top": 3, "resources": ONE, **options}
         )
         now = {stage: (out / stage / "inputs.json").stat().st_ino for stage in STAGES}
         changed = {s for s in STAGES if now[s] != before[s]}
@@ -225,7 +229,7 @@ def test_killed_in_every_stage(shop: Path, done: Path, tmp_path: Path) -> None:
 def test_shards(shop: Path, done: Path, tmp_path: Path) -> None:
     """Partitioned by user: the same vectors and histories, in pieces."""
     facts = prepare(
-        shop, tmp_path / "out", horizon_days=7, days=(1, 7), top=3, threads=1, shards=3
+        shop, tmp_path / "out", horizon_days=7, days=(1, 7), top=3, shards=3, resources=ONE
     )
     whole, histories = Profiles.load(done / "features"), Histories.open(done / "histories")
     users = 0
@@ -257,9 +261,15 @@ def test_a_named_population_is_whom_shards_are_made_of(shop: Path, tmp_path: Pat
     )  # in no order, and one of whom nothing is known
     np.save(tmp_path / "shop" / "population.npy", asked)
     prepare(
-        tmp_path / "shop", tmp_path / "out", horizon_days=7, days=(7,), top=3, threads=1, shards=3
+        tmp_path / "shop",
+        tmp_path / "out",
+        horizon_days=7,
+        days=(7,),
+        top=3,
+        shards=3,
+        resources=ONE,
     )
-    prepare(tmp_path / "shop", tmp_path / "whole", horizon_days=7, days=(7,), top=3, threads=1)
+    prepare(tmp_path / "shop", tmp_path / "whole", horizon_days=7, days=(7,), top=3, resources=ONE)
     whole = Profiles.load(tmp_path / "whole" / "features")
     assert np.array_equal(whole.users, np.sort(asked))
     shards = [Profiles.load(tmp_path / "out" / "features" / f"shard={k}") for k in range(3)]
@@ -299,14 +309,14 @@ def test_refusals(shop: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no manifest\.json"):
         prepare(tmp_path, tmp_path / "o")
     with pytest.raises(ConfigError, match="fields of histories: found colour"):
-        prepare(shop, tmp_path / "o", fields=("colour",), threads=1)
+        prepare(shop, tmp_path / "o", fields=("colour",), resources=ONE)
     with pytest.raises(ConfigError, match="shards: found 0"):
         prepare(shop, tmp_path / "o", shards=0)
     with pytest.raises(DataError, match="too short for windows of 40 days"):
-        prepare(shop, tmp_path / "o", horizon_days=40, threads=1)
+        prepare(shop, tmp_path / "o", horizon_days=40, resources=ONE)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
-    with pytest.raises(ConfigError, match=r"something that was not prepared \(thesis\.txt\)"):
+    with pytest.raises(ConfigError, match=r"something that is no prepared log \(thesis\.txt\)"):
         prepare(shop, tmp_path / "mine")
     with pytest.raises(ConfigError, match="is a file"):
         prepare(shop, tmp_path / "mine" / "thesis.txt")

@@ -276,7 +276,7 @@ def prepare(
             days=days,
             top=top,
             fields=fields,
-            **asdict(machine),
+            resources=machine,
             progress=progress,
         )
     print(summary(facts, out))
