@@ -25,7 +25,7 @@ def figure(value: float, digits: int = 4, *, sign: bool = False) -> str:
     return ("−" if negative else "+" if sign else "") + text.removeprefix("0")
 
 
-def count(n: float) -> str:
+def count(n: int | float) -> str:
     """A count with three figures: 950, 9,999, 12.3 k, 1.5 M."""
     for unit, letter in ((10**9, " G"), (10**6, " M"), (10**3, " k")):
         if n >= max(unit, 10**4):

@@ -32,10 +32,10 @@ class KindCount:
 
 @dataclass(frozen=True, slots=True)
 class AttributeCount:
-    """One attribute of the catalogue: its kind, how many items have it, how many values it takes."""
+    """One attribute of the catalogue: its type, how many items have it, how many values it takes."""
 
     name: str
-    kind: str
+    type: str
     items: int
     values: int
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
@@ -77,8 +77,9 @@ def grids(board: Board) -> list[Grid]:
             live = "live labels" if title == "over live labels only" else "dead labels"
             heads, cells, foot = zip(*columns, strict=True)
             rows = [[n, *row] for n, row in zip(names, zip(*cells, strict=True), strict=True)]
-            foot = [live, *foot] if any(f not in ("", EMPTY) for f in foot) else ()
-            found.append(Grid(title, ("profile", *heads), rows, foot=foot))
+            dead_or_live = any(f not in ("", EMPTY) for f in foot)
+            last = (live, *foot) if dead_or_live else ()
+            found.append(Grid(title, ("profile", *heads), rows, foot=last))
     return [*found, *ablation_grids(board)]
 
 
@@ -247,13 +248,17 @@ def _score_panel(ax: "Axes", board: Board, task: str, *, names: bool) -> None:
         for y, profile in enumerate(order):
             (colour, shape), live = looks[profile], board.live(profile, task)
             whisker(ax, y, live, colour, wide=1.0)
-            hollow = {"markersize": 5.5, "markerfacecolor": PAPER}
+            hollow: dict[str, Any] = {"markersize": 5.5, "markerfacecolor": PAPER}
             ax.plot([live.value], [y], shape, color=colour, **hollow)
     said = f"{about.users:,} users"
     if about.labels > 1:
         said = f"{about.labels - about.degenerate} of {about.labels} labels live"
     ax.set_title(short(task, 28), pad=17)
-    place = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom"}
+    place: dict[str, Any] = {
+        "xycoords": "axes fraction",
+        "textcoords": "offset points",
+        "va": "bottom",
+    }
     ax.annotate(said, (0, 1), (0, 5), color=SOFT, fontsize=7.5, **place)
 
 
@@ -343,15 +348,15 @@ def _hidden_panel(ax: "Axes", board: Board) -> None:
         colour, spread = looks[profile][0], spreads[profile]
         values = np.array([board.scores[profile][t].score for t in board.hidden])
         box = spread.upper - spread.lower
-        shade = {"color": colour, "alpha": 0.18, "linewidth": 0}
+        shade: dict[str, Any] = {"color": colour, "alpha": 0.18, "linewidth": 0}
         ax.barh(y, box, left=spread.lower, height=0.56, **shade)
         ax.plot([spread.median] * 2, [y - 0.28, y + 0.28], color=colour, linewidth=2)
         # Golden steps: spread evenly, and the same every time.
         place = values.argsort(kind="stable").argsort(kind="stable")
         jitter = (place * 0.618034 % 1 - 0.5) * 0.5
-        dots = {"markersize": 5, "alpha": 0.75, "markeredgewidth": 0}
+        dots: dict[str, Any] = {"markersize": 5, "alpha": 0.75, "markeredgewidth": 0}
         ax.plot(values, y + jitter, ".", color=colour, **dots)
-        edge = {"markersize": 6, "markeredgecolor": colour, "markeredgewidth": 1.6}
+        edge: dict[str, Any] = {"markersize": 6, "markeredgecolor": colour, "markeredgewidth": 1.6}
         ax.plot([spread.mean.value], [y], "D", color=PAPER, **edge)
     name_axis(ax, order)
     grid_lines(ax)
@@ -370,7 +375,11 @@ def epochs(board: Board) -> "Figure | None":
             (colour, shape), found = looks[profile], board.scores[profile][task]
             line = [e.get("score", np.nan) for e in found.epochs]
             steps = range(1, len(line) + 1)
-            hollow = {"markersize": 5, "markerfacecolor": PAPER, "label": short(profile)}
+            hollow: dict[str, Any] = {
+                "markersize": 5,
+                "markerfacecolor": PAPER,
+                "label": short(profile),
+            }
             ax.plot(steps, line, "-" + shape, color=colour, **hollow)
             if 0 <= found.best_epoch < len(line):
                 kept = found.best_epoch

@@ -89,7 +89,8 @@ def style(salt: str = "") -> Iterator[None]:
     settings: dict[Any, Any] = {
         k: v for k, v in rcParamsDefault.items() if k not in ("backend", "date.epoch")
     }
-    with rc_context({**settings, **STYLE, "svg.hashsalt": salt}):
+    settings |= {**STYLE, "svg.hashsalt": salt}
+    with rc_context(settings):
         yield
 
 
@@ -279,7 +280,7 @@ def dashed_line(ax: "Axes", x: float, colour: str = SOFT) -> None:
 
 def whisker(
     ax: "Axes",
-    place: float,
+    place: int | float,
     found: Estimate | Gap,
     colour: str,
     *,
@@ -346,7 +347,7 @@ def interval_rows(
         )
         told |= {row.label, ""}
         if len(row.each):
-            hollow = {"markersize": 3.5, "markerfacecolor": "none", "alpha": 0.7}
+            hollow: dict[str, Any] = {"markersize": 3.5, "markerfacecolor": "none", "alpha": 0.7}
             ax.plot(row.each, [y] * len(row.each), row.shape, color=row.colour, **hollow)
     name_axis(ax, [row.name for row in rows], show=names, most=most)
     grid_lines(ax)

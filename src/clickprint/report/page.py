@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clickprint.core.files import whole, write_text
 from clickprint.report.figure import Drawn, draw
 from clickprint.report.table import Grid
 
@@ -121,6 +123,22 @@ def _typed(section: Section, markup: Callable[[str], str]) -> list[tuple[str, di
                 shown = {"text": text}
         out.append((type(block).__name__.lower(), shown))
     return out
+
+
+def write_page(
+    file: Path,
+    title: str,
+    sections: Sequence[Section],
+    *,
+    lead: Sequence[str] = (),
+    cards: Sequence[tuple[str, str]] = (),
+) -> None:
+    """Write the page, and its pictures as PNG files into `plots` beside it, each whole."""
+    with whole(file.parent / "plots") as folder:
+        folder.mkdir()
+        for name, content in pngs(sections).items():
+            (folder / name).write_bytes(content)
+    write_text(file, page(title, sections, lead=lead, cards=cards))
 
 
 @cache

@@ -113,7 +113,7 @@ class Board:
         if not any(rows.values()):
             said = "there is nothing to put on a board: no profile has a score"
             raise ConfigError("\n  - ".join([said, *faults]))
-        every: dict[str | Without, dict[str, TaskScore]] = {**rows, **left_out}
+        every: list[_Named] = [*rows.items(), *left_out.items()]
         tasks = _shared_tasks(rows, common, faults)
         _one_value("probe", every, lambda s: s.probe, faults)
         _one_value("number of resamples", every, lambda s: len(s.replicates), faults)
@@ -147,7 +147,7 @@ class Board:
             ablation={n: {t: row[t] for t in tasks if t in row} for n, row in left_out.items()},
         )
 
-    # -- what is on it ----------------------------------------------------------------------------------------------------------
+    # -- what is on it -----------------------------------------------------------------------
 
     @property
     def profiles(self) -> tuple[str, ...]:
@@ -325,7 +325,7 @@ class Board:
         return [said + "."]
 
     def _against(self, profiles: Sequence[str], other: str, brief: bool) -> list[str]:
-        """A sentence a profile; with `brief`, those that are above `other` everywhere share one."""
+        """A sentence a profile; with `brief`, those above `other` everywhere share one."""
         clear = [
             p
             for p in profiles
@@ -397,7 +397,8 @@ class Board:
             same.setdefault(self._first[task].question, []).append(task)
         shared = [tasks for tasks in same.values() if len(tasks) > 1]
         return [
-            f"{listed(t)} are one question here, asked of the same users: it counts {len(t)} times."
+            f"{listed(t)} are one question here, asked of the same users: it counts {len(t)}"
+            " times."
             for t in shared
         ]
 
@@ -450,7 +451,8 @@ class Board:
         """
         places = {s.profile: s for s in self.standings()}
         out = []
-        for name, row in {**self.scores, **self.ablation}.items():
+        every: list[_Named] = [*self.scores.items(), *self.ablation.items()]
+        for name, row in every:
             left_out = name if isinstance(name, Without) else None
             other = left_out.profile if left_out else self.reference
             against = other in self.scores
@@ -558,6 +560,9 @@ def _place(low: float, high: float) -> str:
     return f"{low:g}" + (f" to {high:g}" if low != high else "") + " in 95 % of the resamples"
 
 
+_Named = tuple[str | Without, Mapping[str, TaskScore]]  # a row of the board
+
+
 # -- may they stand together? ----------------------------------------------------------------
 
 
@@ -596,12 +601,12 @@ def _shared_tasks(
 
 def _one_value(
     what: str,
-    rows: Mapping[str | Without, Mapping[str, TaskScore]],
+    rows: Sequence["_Named"],
     of: Callable[[TaskScore], object],
     faults: list[str],
 ) -> None:
     who: dict[object, list[str]] = {}
-    for name, row in rows.items():
+    for name, row in rows:
         for value in dict.fromkeys(of(s) for s in row.values()):
             who.setdefault(value, []).append(str(name))
     if len(who) > 1:
@@ -609,11 +614,9 @@ def _one_value(
         faults.append(f"found more than one {what} ({found}), expected one; make a board for each")
 
 
-def _one_question(
-    task: str, rows: Mapping[str | Without, Mapping[str, TaskScore]], faults: list[str]
-) -> None:
+def _one_question(task: str, rows: Sequence["_Named"], faults: list[str]) -> None:
     groups: dict[tuple[object, ...], list[str]] = {}
-    for name, row in rows.items():
+    for name, row in rows:
         if task in row:
             s = row[task]
             asked = s.question, s.users, s.labels, s.degenerate, s.hidden

@@ -1,11 +1,19 @@
 """Boards as files in run folders, and one board of several runs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.dataset import Manifest
+from clickprint.core.errors import ClickprintError, ConfigError, DataError
 from clickprint.core.files import write_text
+from clickprint.core.profiles import problems
+from clickprint.core.time import show
+from clickprint.data.split import Split
 from clickprint.tasks.board import Board, Without
+from clickprint.tasks.score import load
+from clickprint.work.folder import INPUTS
 
 PROBES = ("quick", "official")
 
@@ -23,7 +31,10 @@ def write_board(folder: Path, board: Board) -> None:
 
 
 def of_run(folder: Path, probe: str) -> Board:
-    """The board of a run. Raises ConfigError where there is none, DataError where it is damaged."""
+    """The board of a run.
+
+    Raises ConfigError where there is none, and DataError where it is damaged.
+    """
     file = board_file(folder, probe)
     if not file.is_file():
         there = [p for p in PROBES if board_file(folder, p).is_file()]
@@ -65,3 +76,46 @@ def of_runs(folders: Sequence[Path], probe: str) -> Board:
         counted=counted,
         common=True,
     )
+
+
+def run_faults(folder: Path) -> list[str]:
+    """What is wrong with the profiles, scores and boards of a run folder."""
+    checks: list[Callable[[], object]] = [
+        partial(of_run, folder, probe) for probe in PROBES if board_file(folder, probe).is_file()
+    ]
+    scores = (f for f in sorted(folder.glob("scores/*/*/*.json")) if f.name != INPUTS)
+    checks += [partial(load, file) for file in scores]
+    faults: list[str] = []
+    for check in checks:
+        try:
+            check()
+        except ClickprintError as fault:
+            faults.append(str(fault))
+    for profile in sorted(p for p in folder.glob("profiles/[!.]*") if p.is_dir()):
+        name = profile.relative_to(folder)
+        faults += [f"{name}/{fault}" for fault in problems(profile, None)]
+    unfinished = not board_file(folder, "quick").is_file()
+    return [*faults, *(["no board yet: the run is not finished"] if unfinished else [])]
+
+
+def log_facts(data: Manifest, parts: Split) -> dict[str, Any]:
+    """What a board rests on: the data and the split, for facts.json."""
+    counts = {k: getattr(data, k) for k in ("users", "items", "events", "rejected")}
+    return {
+        "data": {"name": data.name, "fingerprint": data.fingerprint, **counts},
+        "split": {
+            "cutoff": show(parts.past.cutoff),
+            "train": str(parts.train),
+            "valid": str(parts.valid),
+            "users": len(parts.past.users),
+        },
+    }
+
+
+def log_notes(data: Manifest, parts: Split) -> list[str]:
+    """The same as footnotes of a board."""
+    return [
+        f"{data.name}, fingerprint {data.fingerprint}: {len(parts.past.users):,} users,"
+        f" {data.events:,} events",
+        f"past before {show(parts.past.cutoff)}; train {parts.train}; validation {parts.valid}",
+    ]

@@ -36,6 +36,22 @@ def tasks_of(name: str, past: Past, log: Table, train: Window, *, rng: RNG) -> T
     return TaskSet(tasks, {})
 
 
+def open_tasks(
+    names: Sequence[str], past: Past, log: Table, train: Window, *, rng: RNG
+) -> tuple[dict[str, list[Task]], dict[str, str]]:
+    """Set → its tasks; and the tasks that this log cannot be asked → why.
+
+    Raises ConfigError where two tasks have one name.
+    """
+    made = {name: tasks_of(name, past, log, train, rng=rng) for name in names}
+    tasks = [t.name for found in made.values() for t in found.tasks]
+    if twice := sorted({t for t in tasks if tasks.count(t) > 1}):
+        said = "stands in more than one set; leave one of them out"
+        raise ConfigError(f"tasks.sets: {', '.join(twice)} {said}")
+    left_out = {task: why for found in made.values() for task, why in found.left_out.items()}
+    return {name: list(found.tasks) for name, found in made.items()}, left_out
+
+
 def _own(name: str) -> object:
     here = str(Path.cwd())
     if here not in sys.path:

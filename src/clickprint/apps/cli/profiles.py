@@ -1,15 +1,13 @@
 """Commands on profiles: run, board, encoders, tasks, doctor."""
 
 import inspect
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from clickprint.apps.cli.shared import PRODUCTS, PROFILES, Flag, OnMachine, Words, app
-from clickprint.core.files import write_text
-from clickprint.core.rng import RNG
 from clickprint.work.progress import progress_bars
 from clickprint.work.resources import Resources
 
@@ -40,7 +38,7 @@ def run(
     from clickprint.apps.run.recipe import load
     from clickprint.apps.run.stages import FIRST
     from clickprint.apps.run.stages import run as run_recipe
-    from clickprint.apps.run.terminal import show
+    from clickprint.report.board import show
 
     loaded = load(recipe)
     folder = out or Path("runs") / loaded.name
@@ -49,7 +47,7 @@ def run(
             loaded,
             folder,
             fresh=fresh,
-            **asdict(machine),
+            resources=machine,
             devices=",".join(devices),
             skip_official=skip_official,
             progress=progress,
@@ -77,17 +75,19 @@ def board(
         json: Write the board here too, as JSON.
         html: Write a report here too: one HTML file that opens without a network.
     """
-    from clickprint.apps.run import boards, terminal
     from clickprint.apps.run.stages import report_of
+    from clickprint.core.files import write_text
+    from clickprint.report.board import show
+    from clickprint.work import boards
 
-    shown = boards.of_runs(runs, probe)
-    terminal.show(shown)
+    found = boards.of_runs(runs, probe)
+    show(found)
     if csv:
-        write_text(csv, shown.to_csv())
+        write_text(csv, found.to_csv())
     if json:
-        write_text(json, shown.to_json())
+        write_text(json, found.to_json())
     if html:
-        write_text(html, report_of(runs, shown))
+        report_of(runs, found, html)
     for file in (csv, json, html):
         if file:
             print(file)
@@ -96,11 +96,11 @@ def board(
 @app.command(group=PROFILES)
 def encoders() -> None:
     """List the encoders, with their options and defaults."""
+    from clickprint.core.registry import lookup
     from clickprint.encoders import ENCODERS
-    from clickprint.work.source import place
 
-    for name, where in ENCODERS.items():
-        recipe: Any = place(where)
+    for name in ENCODERS:
+        recipe = lookup(ENCODERS, name, "encoder")
         options = (f"{f.name}={_default(f.default)}" for f in fields(recipe))
         print(f"{name:<18}{' '.join(options)}\n{'':<18}{_first_sentence(inspect.getdoc(recipe))}")
 
@@ -119,6 +119,7 @@ def _first_sentence(text: str | None) -> str:
 def tasks() -> None:
     """List the sets of tasks and what each task asks."""
     from clickprint.apps.doctor.checks import small_shop
+    from clickprint.core.rng import RNG
     from clickprint.work.tasksets import OPEN, tasks_of
 
     with small_shop() as (log, parts):
