@@ -1,10 +1,13 @@
-"""A cache of its own for the tests of a module that read through it; the tiny shop whose next purchases were predicted once."""
+"""A cache for a module's tests, and the tiny shop whose next purchases were predicted once."""
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from next_shop import Place, write_log, write_params
+
+if TYPE_CHECKING:
+    from next_shop import Place
 
 
 @pytest.fixture(scope="module")
@@ -17,8 +20,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def next_shop(tmp_path_factory: pytest.TempPathFactory) -> Place:
+def next_shop(tmp_path_factory: pytest.TempPathFactory) -> "Place":
     """A log and parameters; nothing is made yet."""
+    from next_shop import Place, write_log, write_params
+
     folder = tmp_path_factory.mktemp("next")
     write_log(folder / "shop")
     return Place(
@@ -27,7 +32,7 @@ def next_shop(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 
 @pytest.fixture(scope="session")
-def next_made(next_shop: Place) -> Place:
+def next_made(next_shop: "Place") -> "Place":
     """All stages of it, by the command line. Tests must not change it: `copy` it."""
     for package in ("lightgbm", "mlflow", "pptx"):
         pytest.importorskip(package, reason="next purchase needs clickprint[recommend,track]")
@@ -38,6 +43,6 @@ def next_made(next_shop: Place) -> Place:
 
 
 @pytest.fixture
-def next_copy(next_made: Place, tmp_path: Path) -> Place:
+def next_copy(next_made: "Place", tmp_path: Path) -> "Place":
     """All stages, in a folder of its own."""
     return next_made.copy(tmp_path)

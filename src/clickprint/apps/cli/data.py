@@ -312,10 +312,10 @@ def export_challenge(
         stages.challenge(
             dataset,
             out,
-            horizon=horizon_days,
+            horizon_days=horizon_days,
             key=key,
             deny=deny,
-            **asdict(machine),
+            resources=machine,
             progress=progress,
         )
 
@@ -354,8 +354,8 @@ def export_recbole(
             name=name,
             split=split,
             roles=roles,
-            horizon=horizon_days,
+            horizon_days=horizon_days,
             anchor=anchor,
-            **asdict(machine),
+            resources=machine,
             progress=progress,
         )

@@ -79,13 +79,13 @@ def scale(
         out: The folder of the study [default: runs/<the recipe's name>].
         fresh: Empty that folder first.
     """
-    from clickprint.apps.scale.figures import show
     from clickprint.apps.scale.recipe import load
     from clickprint.apps.scale.stages import study
+    from clickprint.report.ladder import show
 
     loaded = load(recipe)
     folder = out or Path("runs") / loaded.name
     with progress_bars() as progress:
-        ladder = study(loaded, folder, fresh=fresh, **asdict(machine), progress=progress)
+        ladder = study(loaded, folder, fresh=fresh, resources=machine, progress=progress)
     show(ladder)
     print(f"table: {folder / 'scaling.csv'}\npicture: {folder / 'scaling.svg'}")
