@@ -108,7 +108,7 @@ def train_ours(folder: Path, out: Path, told: Mapping[str, Any]) -> None:
         heads=told["heads"],
         dropout=told["dropout"],
         history=HistorySpec(length=told["length"]),
-        loss=Counting(kind="sampled", negatives=told["negatives"]),
+        loss=Counting(name="sampled", negatives=told["negatives"]),
         training=Training(epochs=told["epochs"], batch=told["batch"], lr=told["lr"]),
     )
     start = perf_counter()

@@ -105,7 +105,7 @@ def row(
     recipe = replace(
         recipe,
         loss=NextItemLoss(
-            kind="sampled", negatives=512, shared=True, temperature=recipe.loss.temperature
+            name="sampled", negatives=512, shared=True, temperature=recipe.loss.temperature
         ),
     )
     ends: list[float] = []

@@ -3,9 +3,9 @@
 By alternating least squares, solved by the library implicit.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,17 @@ from scipy import sparse
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
 from clickprint.core.histories import Histories
+from clickprint.core.options import check, plain, read
 from clickprint.core.past import Past
-from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
+from clickprint.core.profiles import Profiles, to_float16
 from clickprint.core.progress import Progress, silent
 from clickprint.core.recommender import ItemVectors
 from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
 from clickprint.core.session import ALONE, Session
-from clickprint.encoders import interactions, of_options, state
+from clickprint.encoders import interactions, state
 from clickprint.encoders.interactions import WEIGHTS, EventWeights, RanksItems, Roles
+from clickprint.encoders.ranges import Count, Days, Positive, Weights, Width
 from clickprint.encoders.sequence import number
 
 
@@ -40,37 +42,23 @@ class ALS:
     - `weights`: role → what one event counts; a role that is not named counts nothing. Empty:
       every event counts 1, and no log is needed.
     - `half_life`: in days, an event counts half as much that long before the cutoff; 0 is none.
-    - `least`: values with fewer events that count are not learned.
+    - `min_count`: values with fewer events that count are not learned.
 
     The library's own alpha multiplies counts and leaves out the 1 of the paper; here c is the
     paper's.
     """
 
-    width: int = 64
+    width: Width = 64
     column: str = "item"
-    weights: Mapping[str, int | float] = field(default_factory=lambda: dict(WEIGHTS))
-    alpha: int | float = 1
-    regularization: int | float = 1
-    iterations: int = 15
-    half_life: int | float = 0
-    least: int = 1
+    weights: Weights = field(default_factory=lambda: dict(WEIGHTS))
+    alpha: Positive = 1
+    regularization: Positive = 1
+    iterations: Count = 15
+    half_life: Days = 0
+    min_count: Count = 1
 
     def __post_init__(self) -> None:
-        wrong = EventWeights.faults(self.weights, self.half_life)
-        if not 1 <= self.width <= MAX_WIDTH:
-            wrong.append(f"width: found {self.width}, expected 1 to {MAX_WIDTH}")
-        wrong += [
-            f"{n}: found {getattr(self, n)}, expected at least 1"
-            for n in ("iterations", "least")
-            if getattr(self, n) < 1
-        ]
-        wrong += [
-            f"{n}: found {getattr(self, n)}, expected a number above 0"
-            for n in ("alpha", "regularization")
-            if not 0 < getattr(self, n) < float("inf")
-        ]
-        if wrong:
-            raise ConfigError("; ".join(wrong))
+        check(self, interactions.problems(self.weights))
 
     @property
     def recommends(self) -> bool:
@@ -110,7 +98,7 @@ class ALS:
         raw = state.read(folder, "als")
         values, vectors = state.array(folder, "values"), state.array(folder, "vectors")
         try:
-            recipe, now = of_options(ALS, raw["options"]), int(raw["now"])
+            recipe, now = read(ALS, raw["options"]), int(raw["now"])
             roles = None if raw["roles"] is None else tuple(Role(r) for r in raw["roles"])
         except (KeyError, TypeError, ValueError, ConfigError) as fault:
             raise DataError(
@@ -184,7 +172,7 @@ class FittedALS:
         return counts
 
     def save(self, folder: Path) -> None:
-        about = {"options": asdict(self.recipe), "roles": self.roles, "now": self.now}
+        about = {"options": plain(self.recipe), "roles": self.roles, "now": self.now}
         state.write(folder, "als", about, {"values": self.values, "vectors": self.vectors})
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from jaxtyping import Int64
@@ -10,19 +10,21 @@ from jaxtyping import Int64
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
+from clickprint.core.options import AtLeast, Between
 from clickprint.core.past import Past
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
 from clickprint.core.session import ALONE, Session
 from clickprint.encoders import sequence
 from clickprint.encoders.derived import DERIVED
+from clickprint.encoders.ranges import Count, OwnWidth, Share
 from clickprint.encoders.sequence import FittedSequence, HistorySpec, SequenceEncoder
 from clickprint.nn.autoencoder import (
     Reconstruction,
     SequenceAutoEncoder,
-    in_stretches,
+    chunks,
+    in_chunks,
     mean_loss,
-    stretches,
 )
 from clickprint.nn.next_item import ITEM, TIME
 from clickprint.nn.train import Parts, Rows, Training
@@ -36,9 +38,9 @@ class AutoEncoder(SequenceEncoder):
     """A GRU reads the last events into a vector, another one reconstructs all their fields.
 
     - `hidden`: the recurrent layers' width; 0 for the vector's.
-    - `hide`: the share of events that the decoder is not shown in training.
-    - `stretches`: how many pieces of `history.length` a user is cut into for training, newest
-      first; 0 takes all events.
+    - `word_dropout`: the share of events that the decoder is not shown in training.
+    - `chunks_per_user`: how many chunks of `history.length` a user is cut into for training,
+      newest first; 0 takes all events.
 
     With patience a tenth of the users is held out, and training stops when their reconstruction
     gets no better; with fewer than 20 of them nobody is held out, and all epochs are run. Without
@@ -50,24 +52,16 @@ class AutoEncoder(SequenceEncoder):
     """
 
     name: ClassVar[str] = "autoencoder"
-    hidden: int = 0
-    layers: int = 1
-    dropout: float = 0.1
-    hide: float = 0.0
-    stretches: int = 0
+    hidden: OwnWidth = 0
+    layers: Count = 1
+    dropout: Share = 0.1
+    word_dropout: Annotated[float, Between(0, 1)] = 0.0
+    chunks_per_user: Annotated[int, AtLeast(0)] = 0
     history: HistorySpec = HistorySpec(
-        length=128, everything=True, fields=("kind", "hour", "weekday", "gap", "age")
+        length=128, all_events=True, fields=("kind", "hour", "weekday", "gap", "age")
     )
     loss: Reconstruction = Reconstruction()
     training: Training = Training(epochs=30, patience=3)
-
-    def faults(self) -> list[str]:
-        wrong = []
-        if self.stretches < 0:
-            wrong.append(f"stretches: found {self.stretches}, expected at least 0")
-        if not 0 <= self.hide <= 1:
-            wrong.append(f"hide: found {self.hide}, expected 0 to 1")
-        return wrong
 
     def model(self, sizes: Mapping[str, int]) -> SequenceAutoEncoder:
         return SequenceAutoEncoder(
@@ -77,7 +71,7 @@ class AutoEncoder(SequenceEncoder):
             self.history.length,
             layers=self.layers,
             dropout=self.dropout,
-            hide=self.hide,
+            word_dropout=self.word_dropout,
         )
 
     def fit(
@@ -98,7 +92,7 @@ class AutoEncoder(SequenceEncoder):
             self,
             histories,
             self._examples(held, rng),
-            catalogue=past.catalogue if self.history.texts else None,
+            catalogue=past.catalogue if self.history.init_from_text else None,
             rng=rng,
             progress=progress,
             session=session,
@@ -114,7 +108,7 @@ class AutoEncoder(SequenceEncoder):
                 " other encoders read them"
             )
         if not (
-            histories.events if self.history.everything else (histories.fields[ITEM] != NONE).any()
+            histories.events if self.history.all_events else (histories.fields[ITEM] != NONE).any()
         ):
             raise DataError(self.name, "no user has an event, so there is no sequence to learn")
 
@@ -122,9 +116,9 @@ class AutoEncoder(SequenceEncoder):
         def examples(
             fields: Mapping[str, np.ndarray], starts: Int64[np.ndarray, "U1"]
         ) -> tuple[Rows, Parts]:
-            row, first, lengths = stretches(starts, self.history.length, self.stretches)
+            row, first, lengths = chunks(starts, self.history.length, self.chunks_per_user)
             kept = np.flatnonzero(~np.isin(row, held))
-            parts = in_stretches(self._read(fields), first, lengths, self.pieces)
+            parts = in_chunks(self._read(fields), first, lengths, self.length_buckets)
             return reordered(kept, rng), parts
 
         return examples
@@ -134,8 +128,8 @@ class AutoEncoder(SequenceEncoder):
 
         def metric(fitted: FittedSequence) -> float:
             events = sequence.chosen(self.history, asked)
-            _, first, lengths = stretches(events.starts, self.history.length, self.stretches)
-            parts = in_stretches(self._read(fitted.numbers(events)), first, lengths)
+            _, first, lengths = chunks(events.starts, self.history.length, self.chunks_per_user)
+            parts = in_chunks(self._read(fitted.numbers(events)), first, lengths)
             return -mean_loss(fitted.network, parts, self.loss, len(first))
 
         return metric

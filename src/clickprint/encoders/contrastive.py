@@ -6,7 +6,7 @@ Representations"; spec/universal-profiles.md 1.8, 1.9).
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -14,13 +14,21 @@ from jaxtyping import Bool, Float32, Int64
 
 from clickprint.core.errors import DataError
 from clickprint.core.histories import Histories
+from clickprint.core.options import Between
 from clickprint.core.past import Past
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
 from clickprint.core.session import ALONE, Session
 from clickprint.core.time import DAY
 from clickprint.encoders import sequence
-from clickprint.encoders.sequence import SECOND, FittedSequence, HistorySpec, SequenceEncoder
+from clickprint.encoders.ranges import Count, Share
+from clickprint.encoders.sequence import (
+    SECOND,
+    FittedSequence,
+    HistorySpec,
+    SequenceEncoder,
+    undivided,
+)
 from clickprint.metrics.labels import auroc
 from clickprint.nn.contrastive import Part, TwoTowers, TwoTowersLoss
 from clickprint.nn.next_item import TIME, Batch
@@ -49,39 +57,28 @@ class Contrastive(SequenceEncoder):
     """
 
     name: ClassVar[str] = "contrastive"
-    layers: int = 2
-    heads: int = 4
-    inner: int = 128
-    dropout: float = 0.1
-    horizon_days: int = 14
-    cuts: int = 8
-    every_days: int = 7
-    pairs: int = 12_800
-    held_out: float = 0.1
+    layers: Count = 2
+    heads: Count = 4
+    inner: Count = 128
+    dropout: Share = 0.1
+    horizon_days: Count = 14
+    cuts: Count = 8
+    every_days: Count = 7
+    pairs: Count = 12_800
+    held_out: Annotated[float, Between(0, 1, low_open=True, high_open=True)] = 0.1
     history: HistorySpec = HistorySpec(
-        length=128, everything=True, fields=("kind", "hour", "weekday", "gap")
+        length=128, all_events=True, fields=("kind", "hour", "weekday", "gap")
     )
     loss: TwoTowersLoss = TwoTowersLoss()
     training: Training = Training(epochs=40, batch=256, patience=4, clip=1.0)
 
-    def faults(self) -> list[str]:
-        names = ("inner", "horizon_days", "cuts", "every_days", "pairs")
-        faults = [
-            f"{n}: found {getattr(self, n)}, expected at least 1"
-            for n in names
-            if getattr(self, n) < 1
-        ]
-        if self.width % (2 * max(self.heads, 1)):
-            faults.append(
-                f"heads: {self.heads} do not divide a width of {self.width} into even parts"
-            )
-        if not 0 < self.held_out < 1:
-            faults.append(f"held_out: found {self.held_out}, expected a share above 0 and below 1")
+    def problems(self) -> Iterator[tuple[str, str]]:
+        yield from undivided(self.width, self.heads, pairs=True)
         if "age" in self.history.fields:
-            faults.append(
-                "history: the towers count time from each cut anyway, leave the field age out"
+            yield (
+                "history.fields",
+                "the towers count time from each cut anyway, leave the field age out",
             )
-        return faults
 
     def model(self, sizes: Mapping[str, int]) -> TwoTowers:
         return TwoTowers(
@@ -92,7 +89,7 @@ class Contrastive(SequenceEncoder):
             heads=self.heads,
             inner=self.inner,
             dropout=self.dropout,
-            pieces=self.pieces,
+            length_buckets=self.length_buckets,
         )
 
     def fit(

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +12,7 @@ from jaxtyping import Int64
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
+from clickprint.core.options import Distinct, NotEmpty, check
 from clickprint.core.past import Past
 from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
 from clickprint.core.progress import Progress, silent
@@ -24,6 +25,7 @@ from clickprint.data.features import CODES, Tables
 from clickprint.data.log import EventLog
 from clickprint.data.parts import Piece
 from clickprint.encoders import state
+from clickprint.encoders.ranges import Count
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +55,11 @@ class Counts:
     Source: spec/challenge-protocol.md, "Baseline profile". Differs: windows do not depend on the order of the files' rows.
     """
 
-    days: tuple[int, ...] = (1, 7, 30)
-    top: int = 10
+    days: Annotated[tuple[Count, ...], NotEmpty(), Distinct()] = (1, 7, 30)
+    top: Count = 10
 
     def __post_init__(self) -> None:
-        if not self.days or any(d < 1 for d in self.days) or len(set(self.days)) != len(self.days):
-            raise ConfigError(
-                f"days: found {list(self.days)}, expected different windows of at least 1 day, such as [1, 7, 30]"
-            )
-        if self.top < 1:
-            raise ConfigError(f"top: found {self.top}, expected at least 1")
+        check(self)
 
     def fit(
         self,

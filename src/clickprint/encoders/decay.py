@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +11,7 @@ from jaxtyping import Float32, Float64, Int64
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Kind, Role
+from clickprint.core.options import Between, Distinct, NotEmpty, check
 from clickprint.core.past import Past
 from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
 from clickprint.core.progress import Progress, silent
@@ -21,16 +22,15 @@ from clickprint.data import features
 from clickprint.data.features import SCALE, STEPS, Tables, log_counts
 from clickprint.data.log import EventLog
 from clickprint.encoders import state
+from clickprint.encoders.ranges import Count, SomeDays
 
 SHARD = 65_536  # users at a time: what is in memory does not grow with the log's users
-ONE = (
-    2**30
-)  # a weight of 1; weights are whole numbers, so that their sums do not depend on the order of the rows
-GROUPS = (
-    "bought",
-    "touched",
-)  # histograms tell what was bought from what was looked at, carted, removed, liked
+# A weight of 1; weights are whole numbers, so that their sums do not depend on the rows' order.
+ONE = 2**30
+# Histograms tell what was bought from what was looked at, carted, removed, liked.
+GROUPS = ("bought", "touched")
 PARTS = 6  # of the day, four hours each
+WholeDays = Annotated[int, Between(1, 36_499)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,26 +51,14 @@ class Decay:
     Source: the winners' handmade blocks, spec/universal-profiles.md 1.8.
     """
 
-    half_lives: tuple[int | float, ...] = (1, 3, 7, 14, 30, 90)
-    windows: tuple[int, ...] = (1, 3, 7, 14, 30, 60, 90)
-    weeks: int = 8
-    taste_half_lives: tuple[int | float, ...] = (60,)
-    top: int = 100
+    half_lives: Annotated[tuple[SomeDays, ...], NotEmpty(), Distinct()] = (1, 3, 7, 14, 30, 90)
+    windows: Annotated[tuple[WholeDays, ...], NotEmpty(), Distinct()] = (1, 3, 7, 14, 30, 60, 90)
+    weeks: Annotated[int, Between(4, 520)] = 8
+    taste_half_lives: Annotated[tuple[SomeDays, ...], NotEmpty(), Distinct()] = (60,)
+    top: Count = 100
 
     def __post_init__(self) -> None:
-        for name, days in (
-            ("half_lives", self.half_lives),
-            ("windows", self.windows),
-            ("taste_half_lives", self.taste_half_lives),
-        ):
-            if not days or not all(0 < d < 36_500 for d in days) or len(set(days)) != len(days):
-                raise ConfigError(
-                    f"{name}: found {list(days)}, expected different numbers of days above 0"
-                )
-        if not 4 <= self.weeks <= 520:
-            raise ConfigError(f"weeks: found {self.weeks}, expected 4 to 520")
-        if self.top < 1:
-            raise ConfigError(f"top: found {self.top}, expected at least 1")
+        check(self)
 
     def fit(
         self,

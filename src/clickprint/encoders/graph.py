@@ -4,8 +4,9 @@ The edges have no order, and no time but what fades.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -15,15 +16,17 @@ from scipy import sparse
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
 from clickprint.core.histories import Histories
+from clickprint.core.options import Above, check, plain, read
 from clickprint.core.past import Past
-from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
+from clickprint.core.profiles import Profiles, to_float16
 from clickprint.core.progress import Progress, silent
 from clickprint.core.recommender import ItemVectors
 from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
 from clickprint.core.session import ALONE, Session
-from clickprint.encoders import interactions, of_options, state
+from clickprint.encoders import interactions, state
 from clickprint.encoders.interactions import WEIGHTS, EventWeights, RanksItems, Roles
+from clickprint.encoders.ranges import Count, Days, Weights, Width
 from clickprint.encoders.sequence import number
 from clickprint.nn.device import device
 from clickprint.nn.graph import Edges, Graph, edge_loss
@@ -39,7 +42,7 @@ class TwHIN:
     An edge is a user, an item and a role with weight; it counts the sum of its events' weights,
     however often they happened. The other edges of a batch are its negatives.
 
-    - `column`, `weights`, `half_life`, `least`: as in ALS. With empty `weights` all edges are of
+    - `column`, `weights`, `half_life`, `min_count`: as in ALS. With empty `weights` all edges are of
       one relation.
 
     Source: El-Kishky et al., KDD 2022, as the RecSys Challenge 2025's fourth team used it
@@ -47,24 +50,16 @@ class TwHIN:
     model. Differs from both in what a user's profile is: see FittedTwHIN.
     """
 
-    width: int = 64
+    width: Width = 64
     column: str = "item"
-    weights: Mapping[str, int | float] = field(default_factory=lambda: dict(WEIGHTS))
-    temperature: float = 0.1
-    half_life: int | float = 0
-    least: int = 1
+    weights: Weights = field(default_factory=lambda: dict(WEIGHTS))
+    temperature: Annotated[float, Above(0)] = 0.1
+    half_life: Days = 0
+    min_count: Count = 1
     training: Training = Training(epochs=10, batch=1024, lr=0.01, betas=(0.9, 0.999))
 
     def __post_init__(self) -> None:
-        wrong = EventWeights.faults(self.weights, self.half_life)
-        if not 1 <= self.width <= MAX_WIDTH:
-            wrong.append(f"width: found {self.width}, expected 1 to {MAX_WIDTH}")
-        if self.least < 1:
-            wrong.append(f"least: found {self.least}, expected at least 1")
-        if not 0 < self.temperature < float("inf"):
-            wrong.append(f"temperature: found {self.temperature}, expected a number above 0")
-        if wrong:
-            raise ConfigError("; ".join(wrong))
+        check(self, interactions.problems(self.weights))
 
     @property
     def recommends(self) -> bool:
@@ -144,7 +139,7 @@ class TwHIN:
             state.array(folder, n) for n in ("values", "items", "moves", "middle")
         )
         try:
-            recipe, now = of_options(TwHIN, raw["options"]), int(raw["now"])
+            recipe, now = read(TwHIN, raw["options"]), int(raw["now"])
             relations = tuple(map(str, raw["relations"]))
             roles = None if raw["roles"] is None else tuple(Role(r) for r in raw["roles"])
         except (KeyError, TypeError, ValueError, ConfigError) as fault:
@@ -241,7 +236,7 @@ class FittedTwHIN:
 
     def save(self, folder: Path) -> None:
         about = {
-            "options": asdict(self.recipe),
+            "options": plain(self.recipe),
             "relations": self.relations,
             "roles": self.roles,
             "now": self.now,
@@ -299,4 +294,6 @@ def edges_of(
 
 
 def heaviest(recipe: TwHIN, relations: tuple[str, ...]) -> int:
-    return int(np.argmax([recipe.weights.get(r, 0) for r in relations]))
+    """The place of the relation that weighs most."""
+    weights: Mapping[str, int | float] = {str(r): w for r, w in recipe.weights.items()}
+    return int(np.argmax([weights.get(r, 0) for r in relations]))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from clickprint.encoders.ranges import Count, OwnWidth
 from clickprint.encoders.sequence import NextItemEncoder
 from clickprint.nn.blocks import GRULayers
 from clickprint.nn.next_item import NextItem
@@ -18,8 +19,8 @@ class GRU4Rec(NextItemEncoder):
     """
 
     name: ClassVar[str] = "gru4rec"
-    layers: int = 1
-    hidden: int = 0
+    layers: Count = 1
+    hidden: OwnWidth = 0
 
     def model(self, sizes: Mapping[str, int]) -> NextItem:
         layer = GRULayers(

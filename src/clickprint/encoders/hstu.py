@@ -1,10 +1,11 @@
 """HSTU: gated attention without softmax, with a bias by place and time. Zhai et al., ICML 2024."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from clickprint.encoders.sequence import NextItemEncoder
+from clickprint.encoders.ranges import Count, OwnWidth
+from clickprint.encoders.sequence import NextItemEncoder, undivided
 from clickprint.nn.blocks import HSTUBlock
 from clickprint.nn.next_item import NextItem, NextItemLoss
 
@@ -22,12 +23,15 @@ class HSTU(NextItemEncoder):
     """
 
     name: ClassVar[str] = "hstu"
-    layers: int = 2
-    heads: int = 1
-    query_width: int = 0
-    value_width: int = 0
+    layers: Count = 2
+    heads: Count = 1
+    query_width: OwnWidth = 0
+    value_width: OwnWidth = 0
     by_time: bool = True
-    loss: NextItemLoss = NextItemLoss(kind="sampled", negatives=512, temperature=0.05)
+    loss: NextItemLoss = NextItemLoss(name="sampled", negatives=512, temperature=0.05)
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        yield from undivided(self.width, self.heads)
 
     def model(self, sizes: Mapping[str, int]) -> NextItem:
         own = self.width // self.heads

@@ -1,6 +1,6 @@
 """Who had what, how much: a log as a sparse matrix, user × value, for encoders without order."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -26,8 +26,16 @@ from clickprint.nn.topk import Allowed, best
 USERS = 65_536  # at a time
 # What an event of a role counts. What is not named counts nothing: what was only shown, taken out
 # again or sent back was not chosen.
-WEIGHTS: Mapping[str, int | float] = MappingProxyType(
-    {"click": 1, "view": 1, "search": 1, "like": 1, "cart": 1, "buy": 3, "other": 1}
+WEIGHTS: Mapping[Role, int | float] = MappingProxyType(
+    {
+        Role.CLICK: 1,
+        Role.VIEW: 1,
+        Role.SEARCH: 1,
+        Role.LIKE: 1,
+        Role.CART: 1,
+        Role.BUY: 3,
+        Role.OTHER: 1,
+    }
 )
 Roles = tuple[Role, ...] | None  # of each kind of a log; None: they are not asked for
 
@@ -42,30 +50,10 @@ class EventWeights:
     - `now`: a moment, or one for each history.
     """
 
-    weights: Mapping[str, int | float]
+    weights: Mapping[Role, int | float]
     half_life: int | float
     roles: Roles
     now: Time | Int64[np.ndarray, "U"]
-
-    @staticmethod
-    def faults(weights: Mapping[str, int | float], half_life: int | float) -> list[str]:
-        """What is wrong with these options of an encoder, a sentence each."""
-        roles = [r.value for r in Role]
-        wrong = [
-            f"weights: found the role {r!r}, expected some of {', '.join(roles)}"
-            for r in weights
-            if r not in roles
-        ]
-        wrong += [
-            f"weights.{r}: found {w}, expected 0 to 1,000,000"
-            for r, w in weights.items()
-            if not 0 <= w <= 1_000_000
-        ]
-        if not wrong and weights and not any(weights.values()):
-            wrong.append("weights: none is above 0, so nothing would count")
-        if not 0 <= half_life < 36_500:
-            wrong.append(f"half_life: found {half_life}, expected a number of days, 0 for none")
-        return wrong
 
     @property
     def by_kind(self) -> Float64[np.ndarray, "K"]:
@@ -87,6 +75,12 @@ class EventWeights:
         """For these histories alone."""
         now = np.asarray(self.now)
         return replace(self, now=now[rows]) if now.ndim else self
+
+
+def problems(weights: Mapping[Any, int | float]) -> Iterator[tuple[str, str]]:
+    """What is wrong with weights of roles that are right one by one."""
+    if weights and not any(weights.values()):
+        yield "weights", "none is above 0, so nothing would count"
 
 
 def fields(recipe: Any) -> tuple[str, ...]:
@@ -125,11 +119,11 @@ def learned(
         )
     if weighing.roles is not None:
         values = values[(weighing.by_kind > 0)[histories.fields["kind"]]]
-    known = known_values(values.astype(np.int64), recipe.least)
+    known = known_values(values.astype(np.int64), recipe.min_count)
     if not len(known):
         raise DataError(
             where,
-            f"no value of {recipe.column!r} has {recipe.least} or more events that count,"
+            f"no value of {recipe.column!r} has {recipe.min_count} or more events that count,"
             " so there is nothing to learn",
         )
     return known

@@ -1,14 +1,15 @@
-"""Several profiles as one: each block normalised, filled where a user is missing, reduced to its share, and put side by side."""
+"""Several profiles as one: each block normalised, reduced to its share, and put side by side."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float16, Float64
 
-from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.errors import DataError
+from clickprint.core.options import Faults, check
 from clickprint.core.past import Encoder, Fitted, Past
 from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
 from clickprint.core.progress import Progress, silent
@@ -16,61 +17,66 @@ from clickprint.core.rng import RNG
 from clickprint.core.session import ALONE, Session
 from clickprint.data.features import log_counts
 from clickprint.encoders import encoder, load, state
+from clickprint.encoders.projection import principal_axes
+from clickprint.encoders.ranges import Width
 
 ROWS = 16_384  # rows at a time in float64
 KNOTS = 129  # quantiles that are remembered of a column
 LIMIT = 10.0  # deviations; what is farther away counts as this far
-NORMALISE = ("standard", "quantile")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Joined:
-    """The blocks side by side, in the order given; Profiles.blocks names their columns, so that each can be left out.
+    """The blocks side by side, in the order given.
 
-    `blocks`: names of encoders, or a table name → options of the encoder of that name (`encoder = "…"` among them names another one), or
-    name → Encoder. `normalise`: "standard" (log(1 + x) with x's sign, less the mean, in deviations, at most 10) or "quantile" (the
-    share of users below, from −1 to 1). A row of zeros in a block means that nothing is known of the user: it gets the block's mean,
-    and where such rows are there at fit a last column says so. Columns that never differ are dropped. `width` columns are shared out
-    evenly, what narrow blocks leave goes to the wide ones; a block wider than its share is replaced by its principal components, which
-    costs scores where columns are sparse and independent (docs/encoders.md). `rows`: each user's part of each block gets the same length.
+    - `blocks`: names of encoders, or a table name → options of the encoder of that name
+      (`encoder = "…"` among them names another one), or name → Encoder. Profiles.blocks names
+      their columns, so that each can be left out.
+    - `width`: columns, shared out evenly; what narrow blocks leave goes to the wide ones. A block
+      wider than its share is replaced by its principal components, which costs scores where
+      columns are sparse and independent (docs/encoders.md).
+    - `normalise`: "standard" (log(1 + x) with x's sign, less the mean, in deviations, at most 10)
+      or "quantile" (the share of users below, from −1 to 1).
+    - `rows`: each user's part of each block gets the same length.
+
+    A row of zeros in a block means that nothing is known of the user: it gets the block's mean, and
+    where such rows are there at fit a last column says so. Columns that never differ are dropped.
     Source: the winners' ensembles, spec/universal-profiles.md 1.8.
     """
 
     blocks: tuple[str, ...] | Mapping[str, Any] = ("counts", "decay")
-    width: int = MAX_WIDTH
-    normalise: str = "standard"
+    width: Width = MAX_WIDTH
+    normalise: Literal["standard", "quantile"] = "standard"
     rows: bool = False
 
     def __post_init__(self) -> None:
-        if not 1 <= self.width <= MAX_WIDTH:
-            raise ConfigError(f"width: found {self.width}, expected 1 to {MAX_WIDTH}")
-        if self.normalise not in NORMALISE:
-            raise ConfigError(
-                f"normalise: found {self.normalise!r}, expected one of {', '.join(NORMALISE)}"
-            )
-        if (
-            not self.blocks
-            or len(set(self.blocks)) != len(self.blocks)
-            or len(self.blocks) > self.width
-        ):
-            raise ConfigError(
-                f"blocks: found {list(self.blocks)}, expected different names, one or more, at most one a column of width"
-            )
+        check(self, self.problems())
         self.encoders()
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        names = list(self.blocks)
+        if not names or len(set(names)) < len(names) or len(names) > self.width:
+            yield (
+                "blocks",
+                f"found {names}, expected different names, one or more, at most one a column of"
+                " width",
+            )
 
     def encoders(self) -> dict[str, Encoder]:
         """The blocks' encoders by name, in order. Raises ConfigError."""
-        if not isinstance(self.blocks, Mapping):
-            return {name: encoder(name) for name in self.blocks}
-        found: dict[str, Encoder] = {}
-        for name, given in self.blocks.items():
-            if isinstance(given, Mapping):
-                options = {k: v for k, v in given.items() if k != "encoder"}
-                found[name] = encoder(given.get("encoder", name), **options)
-            elif isinstance(given, Encoder):
+        faults, found = Faults(), dict[str, Any]()
+        for name in self.blocks:
+            given = self.blocks[name] if isinstance(self.blocks, Mapping) else {}
+            path = f"blocks.{name}"
+            if isinstance(given, Encoder):
                 found[name] = given
+            elif isinstance(given, Mapping):
+                options = {k: v for k, v in given.items() if k != "encoder"}
+                of = given.get("encoder", name)
+                found[name] = faults.attempt(path, lambda: encoder(of, **options))  # noqa: B023
             else:
-                raise ConfigError(f"blocks.{name}: found {given!r}, expected a table of options")
+                faults.add(path, f"found {given!r}, expected a table of options")
+        faults.refuse("")
         return found
 
     def fit(
@@ -112,12 +118,10 @@ class Joined:
                 )
         except (KeyError, TypeError, ValueError) as fault:
             raise DataError(
-                str(folder), [f"not a fitted `joined` ({fault!r}); fit and save it again"]
+                folder, f"not a fitted `joined` ({fault!r}); fit and save it again"
             ) from None
         if not parts:
-            raise DataError(
-                str(folder), ["a fitted `joined` without a block; fit and save it again"]
-            )
+            raise DataError(folder, "a fitted `joined` without a block; fit and save it again")
         return FittedJoined(tuple(parts))
 
 
@@ -134,7 +138,7 @@ class Prefitted:
 
 
 def shares(wanted: list[int], width: int) -> list[int]:
-    """How many of `width` columns each block gets: none more than it wants, the wide ones equally many but for an odd column."""
+    """How many of `width` columns each block gets: at most what it wants, otherwise evenly."""
     given, left = [0] * len(wanted), width
     for turn, i in enumerate(sorted(range(len(wanted)), key=lambda i: (wanted[i], -i))):
         given[i] = min(wanted[i], left // (len(wanted) - turn))
@@ -144,10 +148,15 @@ def shares(wanted: list[int], width: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How a block's columns become numbers of one size: which are kept, where they lie, which axes replace them (none: no column)."""
+    """How a block's columns become numbers of one size.
+
+    - `absent`: whether a last column tells users without a row from others.
+    - `kept`: which columns; `mean`, `deviation`, `knots`: where they lie.
+    - `axes`: which axes replace them; no column: none do.
+    """
 
     normalise: str
-    absent: bool  # whether a last column tells users without a row from others
+    absent: bool
     kept: Bool[np.ndarray, "W"]
     mean: Float64[np.ndarray, "D"]
     deviation: Float64[np.ndarray, "D"]
@@ -160,9 +169,8 @@ class Scale:
         known = vectors.any(1)
         rows = np.flatnonzero(known)
         total, squares = np.zeros(vectors.shape[1]), np.zeros(vectors.shape[1])
-        shift = (
-            log_counts(vectors[rows[0]].astype(np.float64)) if len(rows) else total
-        )  # near the mean: no digits lost in the squares
+        # Near the mean, so that no digits are lost in the squares.
+        shift = log_counts(vectors[rows[0]].astype(np.float64)) if len(rows) else total
         for start in range(0, len(rows), ROWS):
             x = log_counts(vectors[rows[start : start + ROWS]].astype(np.float64)) - shift
             total, squares = total + x.sum(0), squares + (x * x).sum(0)
@@ -193,18 +201,15 @@ class Scale:
         return (self.axes.shape[1] if self.axes.size else len(self.mean)) + self.absent
 
     def reduce(self, vectors: Float16[np.ndarray, "U W"], width: int) -> "Scale":
-        """The same with at most `width` columns: where it has more, the axes along which the users differ most, each pointing to where
-        its largest part is positive."""
+        """The same with at most `width` columns: those, or the first principal axes."""
         if self.width <= width:
             return self
         covariance, n = np.zeros((len(self.mean), len(self.mean))), 0
         for start in range(0, len(vectors), ROWS):
-            x = self.apply(vectors[start : start + ROWS])[
-                :, : len(self.mean)
-            ]  # rows of unknown users are zero, the mean
+            # Rows of unknown users are zero, the mean.
+            x = self.apply(vectors[start : start + ROWS])[:, : len(self.mean)]
             covariance, n = covariance + x.T @ x, n + len(x)
-        axes = np.linalg.eigh(covariance / max(n, 1))[1][:, ::-1][:, : max(width - self.absent, 1)]
-        axes = axes * np.sign(axes[np.abs(axes).argmax(0), np.arange(axes.shape[1])])
+        axes = principal_axes(covariance / max(n, 1), max(width - self.absent, 1))
         return replace(self, axes=np.ascontiguousarray(axes), absent=self.absent and width > 1)
 
     def apply(self, vectors: Float16[np.ndarray, "B W"]) -> Float64[np.ndarray, "B R"]:

@@ -1,9 +1,10 @@
 """Mamba4Rec: selective state spaces over the history. Liu et al., 2024."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+from clickprint.encoders.ranges import Count
 from clickprint.encoders.sequence import NextItemEncoder
 from clickprint.nn.mamba import Mamba1, Mamba2, MambaBlock
 from clickprint.nn.next_item import NextItem
@@ -20,23 +21,20 @@ class Mamba4Rec(NextItemEncoder):
     """
 
     name: ClassVar[str] = "mamba4rec"
-    layers: int = 1
-    mixer: int = 1
-    state: int = 32
-    kernel: int = 4
-    expand: int = 2
-    head_width: int = 64
+    layers: Count = 1
+    mixer: Literal[1, 2] = 1
+    state: Count = 32
+    kernel: Count = 4
+    expand: Count = 2
+    head_width: Count = 64
 
-    def faults(self) -> list[str]:
-        if self.mixer not in (1, 2):
-            return [f"mixer: found {self.mixer}, expected 1 or 2"]
+    def problems(self) -> Iterator[tuple[str, str]]:
         inside = self.expand * self.width
-        if self.mixer == 2 and self.head_width > 0 and inside % self.head_width:
-            return [
-                f"head_width: found {self.head_width}, expected a divisor of expand · width,"
-                f" {inside}"
-            ]
-        return []
+        if self.mixer == 2 and inside % self.head_width:
+            yield (
+                "head_width",
+                f"found {self.head_width}, expected a divisor of expand · width, {inside}",
+            )
 
     def model(self, sizes: Mapping[str, int]) -> NextItem:
         shape = {"state": self.state, "kernel": self.kernel, "expand": self.expand}

@@ -4,9 +4,9 @@ Source: the causal Transformer of the team "ambitious", the next-sku GPT of ai_l
 RecSys Challenge 2025 (spec/universal-profiles.md 1.8, 1.9).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Int64
@@ -14,6 +14,7 @@ from jaxtyping import Bool, Int64
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
 from clickprint.core.histories import Histories
+from clickprint.core.options import AtLeast
 from clickprint.core.past import Past
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
@@ -22,7 +23,14 @@ from clickprint.core.time import DAY
 from clickprint.encoders import sequence
 from clickprint.encoders.autoencoder import held_out, reordered
 from clickprint.encoders.derived import DERIVED
-from clickprint.encoders.sequence import SECOND, FittedSequence, HistorySpec, SequenceEncoder
+from clickprint.encoders.ranges import Count, Share
+from clickprint.encoders.sequence import (
+    SECOND,
+    FittedSequence,
+    HistorySpec,
+    SequenceEncoder,
+    undivided,
+)
 from clickprint.nn.autoencoder import mean_loss
 from clickprint.nn.multitask import MultiTaskLoss, MultiTaskTransformer, Windows, asked
 from clickprint.nn.next_item import ITEM, TIME
@@ -33,69 +41,65 @@ KIND = "kind"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MultiTask(SequenceEncoder):
-    """A causal Transformer over all events, trained to say the next event's fields (`loss.targets`) and the `horizon_days` from a moment.
+    """A causal Transformer trained on the next event and on the days that follow a moment.
 
-    The moments lie at and between a user's events, wherever the days that follow end by the cutoff: rolling cuts inside the past. Of these
-    days it says whether there are at least so many events (`counts`), so many bought ones, and which of the `top` most frequent values of
-    `tastes` are bought. Bought is what has one of `roles`; where no kind of the log has, every event. The profile is the state after the
-    newest event at the cutoff, so it knows how long ago that was; with `now` switched off it does not, and histories without a cutoff
-    are read, too. `targets` and `tastes` are the item or fields of `history`. `stretches`: how many pieces of `length` a user is cut into
-    for training, newest first; 0 takes all of his events. With patience a tenth of the users is held out (as in AutoEncoder), and training
-    stops when their loss gets no better.
-    Differs from the sources: one network for both kinds of targets, and no aggregates go in; ids are not hashed; rotary positions; the
-    negatives of the next item are other targets of the part, with logQ; time and price are said in logarithmic bands, not as numbers.
+    The moments lie at and between a user's events, wherever the days that follow end by the
+    cutoff: rolling cuts inside the past. The profile is the state after the newest event at the
+    cutoff.
+
+    - `loss.targets`: fields of the next event that are predicted, with their weights.
+    - `horizon_days`: how many days that follow are asked about.
+    - `counts`: of these days, whether there are at least so many events, and bought ones.
+    - `tastes`, `top`: and which of the `top` most frequent values of these fields are bought.
+    - `roles`: an event with one of these is bought; every event where no kind of the log has one,
+      and where `roles` is empty.
+    - `time_since_last`: the state knows how long ago the newest event was. Switched off, it does
+      not, and histories without a cutoff are read too.
+    - `chunks_per_user`: how many chunks of `history.length` a user is cut into for training,
+      newest first; 0 takes all events.
+
+    `targets` and `tastes` are the item or fields of `history`. With patience a tenth of the users
+    is held out (as in AutoEncoder), and training stops when their loss gets no better.
+    Differs from the sources: one network for both kinds of targets, and no aggregates go in; ids
+    are not hashed; rotary positions; the negatives of the next item are other targets of the part,
+    with logQ; time and price are said in logarithmic bands, not as numbers.
     """
 
     name: ClassVar[str] = "multitask"
-    layers: int = 2
-    heads: int = 4
-    dropout: float = 0.1
-    now: bool = True
-    horizon_days: int = 14
-    counts: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
+    layers: Count = 2
+    heads: Count = 4
+    dropout: Share = 0.1
+    time_since_last: bool = True
+    horizon_days: Count = 14
+    counts: tuple[Count, ...] = (1, 2, 4, 8, 16, 32)
     tastes: tuple[str, ...] = (ITEM,)
-    top: int = 100
-    roles: tuple[str, ...] = ("buy",)
-    stretches: int = 0
+    top: Count = 100
+    roles: tuple[Role, ...] = (Role.BUY,)
+    chunks_per_user: Annotated[int, AtLeast(0)] = 0
     history: HistorySpec = HistorySpec(
-        length=128, everything=True, fields=("kind", "hour", "weekday", "gap")
+        length=128, all_events=True, fields=("kind", "hour", "weekday", "gap")
     )
     loss: MultiTaskLoss = field(default_factory=MultiTaskLoss)
     training: Training = Training(epochs=10, batch=64, clip=1.0, patience=2)
 
-    def faults(self) -> list[str]:
-        wrong = [
-            f"{name}: found {getattr(self, name)}, expected at least {least}"
-            for name, least in (("horizon_days", 1), ("top", 1), ("stretches", 0))
-            if getattr(self, name) < least
-        ]
-        if self.width % (2 * max(self.heads, 1)):
-            wrong.append(
-                f"heads: {self.heads} do not divide a width of {self.width} into even parts"
-            )
-        if any(c < 1 for c in self.counts):
-            wrong.append(f"counts: found {self.counts}, expected whole numbers above 0")
-        roles = [r.value for r in Role]
-        wrong += [
-            f"roles: found {r!r}, expected some of {', '.join(roles)}"
-            for r in self.roles
-            if r not in roles
-        ]
+    def problems(self) -> Iterator[tuple[str, str]]:
+        yield from undivided(self.width, self.heads, pairs=True)
         read = (ITEM, *self.history.fields)
         for name, found in (("loss.targets", self.loss.targets), ("tastes", self.tastes)):
-            wrong += [
-                f"{name}: {f!r} is not read; expected some of {', '.join(read)} (history.fields)"
-                for f in found
-                if f not in read
-            ]
+            for f in found:
+                if f not in read:
+                    yield (
+                        name,
+                        f"{f!r} is not read; expected some of {', '.join(read)} (history.fields)",
+                    )
         if "age" in self.history.fields:
-            wrong.append("history: the moments are the cuts here, leave the field age out")
+            yield "history.fields", "the moments are the cuts here, leave the field age out"
         if self.loss.windows and not (self.counts or self.tastes):
-            wrong.append(
-                "loss.windows: counts and tastes are empty, so there is nothing to say of a"
-                " window; give some, or a weight of 0"
+            yield (
+                "loss.windows",
+                "counts and tastes are empty, so there is nothing to say of a window; give some,"
+                " or a weight of 0",
             )
-        return wrong
 
     def model(self, sizes: Mapping[str, int]) -> MultiTaskTransformer:
         labels = 2 * len(self.counts) + sum(min(self.top, sizes[f]) for f in self.tastes)
@@ -108,7 +112,7 @@ class MultiTask(SequenceEncoder):
             dropout=self.dropout,
             targets=self.loss.wanted,
             labels=labels if self.loss.windows else 0,
-            now=self.now,
+            time_since_last=self.time_since_last,
         )
 
     @property
@@ -152,7 +156,7 @@ class MultiTask(SequenceEncoder):
             self,
             histories,
             examples,
-            catalogue=past.catalogue if self.history.texts else None,
+            catalogue=past.catalogue if self.history.init_from_text else None,
             rng=rng,
             key=key,
             progress=progress,
@@ -164,7 +168,7 @@ class MultiTask(SequenceEncoder):
         if not self.roles:
             return None
         kinds = past.log.manifest.kinds
-        wanted = [code for code, kind in enumerate(kinds) if kind.role.value in self.roles]
+        wanted = [code for code, kind in enumerate(kinds) if kind.role in self.roles]
         return wanted or list(range(len(kinds)))
 
     def _check(self, histories: Histories) -> None:
@@ -172,7 +176,8 @@ class MultiTask(SequenceEncoder):
         said = dict.fromkeys((*self.loss.wanted, *self.tastes))
         if coded := [f for f in said if f not in DERIVED and histories.fields[f].ndim > 1]:
             raise ConfigError(
-                f"loss.targets, tastes: {', '.join(coded)} holds code vectors, which are read and not said"
+                f"loss.targets, tastes: {', '.join(coded)} holds code vectors,"
+                " which are read and not said"
             )
         if (sequence.chosen(self.history, histories).lengths < 2).all():
             raise DataError(
@@ -215,9 +220,9 @@ class _Asked:
             targets=recipe.loss.wanted,
             until=until,
             windows=windows,
-            now=recipe.now,
-            most=recipe.stretches,
-            pieces=recipe.pieces,
+            time_since_last=recipe.time_since_last,
+            most=recipe.chunks_per_user,
+            buckets=recipe.length_buckets,
         )
 
     def metric(self, events: Histories) -> Callable[[FittedSequence], float]:
@@ -242,7 +247,9 @@ def most_frequent(
 
     Equally frequent ones: the smaller value first.
     """
-    known = sequence.known_values(events.fields[name], recipe.history.least if name == ITEM else 1)
+    known = sequence.known_values(
+        events.fields[name], recipe.history.min_count if name == ITEM else 1
+    )
     numbers = sequence.number(known, events.fields[name])[is_bought(events, codes)]
     often = np.bincount(numbers, minlength=len(known) + 1)[1:]
     best = np.argsort(-often, kind="stable")[: recipe.top]

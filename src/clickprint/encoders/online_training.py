@@ -1,4 +1,4 @@
-"""Training by day, as a shop does it: each day is learned once, in order, and the model meets the next day before it has learned it."""
+"""Training by day, as a shop does it: each day is scored before it is learned, in order."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -22,13 +22,16 @@ from clickprint.core.time import DAY, Time
 from clickprint.encoders import sequence
 from clickprint.encoders.sequence import FittedNextItem, NextItemEncoder, chosen
 from clickprint.metrics import ranking
-from clickprint.nn.next_item import ITEM, TIME, Batch
+from clickprint.nn.next_item import ITEM, TIME, Batch, by_length
 from clickprint.nn.train import Parts, Rows, by_day, processes
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredDay:
-    """How high the first item of a day stood, by what was known before it, for the `users` who had an item before and on that day."""
+    """How high the first item of a day stood, by what was known before it.
+
+    For the `users` who had an item before and on that day.
+    """
 
     day: Time  # its midnight, UTC
     users: int
@@ -64,8 +67,8 @@ def fit_by_day(
     """
     if passes < 1:
         raise ConfigError(f"passes: found {passes}, expected at least 1")
-    if recipe.history.baskets:
-        raise ConfigError("history.baskets: days are learned event by event, leave it out")
+    if recipe.history.basket_targets:
+        raise ConfigError("history.basket_targets: days are learned event by event, leave it out")
     histories = past.histories(sequence.wanted(recipe.history))
     rows = DayRows.of(chosen(recipe.history, histories))
     if not len(rows.day):
@@ -85,7 +88,7 @@ def fit_by_day(
     def examples(
         fields: Mapping[str, np.ndarray], starts: Int64[np.ndarray, "U1"]
     ) -> tuple[Rows, Parts]:
-        return in_order, rows.parts(fields, starts, recipe.history.length, recipe.pieces)
+        return in_order, rows.parts(fields, starts, recipe.history.length, recipe.length_buckets)
 
     def metric(fitted: FittedNextItem) -> float:
         if folder is not None and not processes()[0]:
@@ -146,7 +149,7 @@ def score_day(
 def _first_items(
     histories: Histories, day: Time
 ) -> tuple[Int64[np.ndarray, "B"], Int64[np.ndarray, "B"]]:
-    """The rows of those with an item on this day and before it, and their first item of the day."""
+    """Rows of users with an item on this day and an event before it, and their first item."""
     events = items_only(histories)
     time = events.fields[TIME]
     places = np.flatnonzero((time >= day) & (time < day + DAY))
@@ -158,7 +161,10 @@ def _first_items(
 
 @dataclass(frozen=True, slots=True)
 class DayRows:
-    """What a user did on one day, for all users and days where an item can be predicted: events first … end − 1, counted over all users."""
+    """What a user did on one day, for all users and days where an item can be predicted.
+
+    Events first … end − 1, counted over all users.
+    """
 
     day: Int64[np.ndarray, "N"]
     user: Int64[np.ndarray, "N"]
@@ -167,7 +173,10 @@ class DayRows:
 
     @staticmethod
     def of(events: Histories) -> "DayRows":
-        """The days of these events, users one after the other; days without an item that has an event before it are left out."""
+        """The days of these events, user after user.
+
+        Days without an item that has an event before it are left out.
+        """
         day, row = events.fields[TIME] // DAY, np.repeat(np.arange(len(events)), events.lengths)
         new = np.ones(events.events, bool)
         new[1:] = (day[1:] != day[:-1]) | (row[1:] != row[:-1])
@@ -176,9 +185,8 @@ class DayRows:
         if not len(first):
             return DayRows(*(np.zeros(0, np.int64) for _ in range(4)))
         asked = np.append(0, np.cumsum(events.fields[ITEM] != NONE))
-        after = np.maximum(
-            first, events.starts[row[first]] + 1
-        )  # a user's very first event has none before it
+        # A user's very first event has none before it.
+        after = np.maximum(first, events.starts[row[first]] + 1)
         some = (after < end) & (asked[end] > asked[np.minimum(after, end)])
         return DayRows(day[first[some]], row[first[some]], first[some], end[some])
 
@@ -187,29 +195,23 @@ class DayRows:
         fields: Mapping[str, np.ndarray],
         starts: Int64[np.ndarray, "U1"],
         length: int,
-        pieces: int,
+        buckets: int,
     ) -> Parts:
-        """As nn.next_item.shifted, but a row is a user's day, and only what is on the day is wanted."""
+        """As nn.next_item.shifted, but a row is a user's day, and only that day is wanted."""
         begin = np.maximum(starts[self.user], self.end - length - 1)
         keep = self.end - begin  # 2 or more: the day has an event with one before it
         wanted = {ITEM: fields[ITEM]}
 
         def parts(rows: Int64[np.ndarray, "B"]) -> Iterator[tuple[tuple[Batch, Batch], int]]:
-            for some in np.array_split(rows[np.argsort(keep[rows], kind="stable")], pieces):
-                if len(some):
-                    at, lengths = begin[some], keep[some] - 1
-                    target = Batch.of(wanted, at + 1, lengths)
-                    place = torch.from_numpy(at + 1)[:, None] + torch.arange(
-                        target.fields[ITEM].shape[1]
-                    )
-                    today = torch.where(
-                        place >= torch.from_numpy(self.first[some])[:, None],
-                        target.fields[ITEM],
-                        0,
-                    )
-                    yield (
-                        (Batch.of(fields, at, lengths), Batch({ITEM: today}, target.lengths)),
-                        int((today > 0).sum()),
-                    )
+            for some in by_length(rows, keep, buckets):
+                at, lengths = begin[some], keep[some] - 1
+                target = Batch.of(wanted, at + 1, lengths)
+                place = (
+                    torch.arange(target.fields[ITEM].shape[1]) + torch.from_numpy(at + 1)[:, None]
+                )
+                of_day = place >= torch.from_numpy(self.first[some])[:, None]
+                today = torch.where(of_day, target.fields[ITEM], 0)
+                given = Batch.of(fields, at, lengths)
+                yield (given, Batch({ITEM: today}, target.lengths)), int((today > 0).sum())
 
         return parts

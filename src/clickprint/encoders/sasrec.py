@@ -3,24 +3,23 @@
 Kang & McAuley, ICDM 2018; with softmax losses Klenitskiy & Vasilev, RecSys 2023.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from clickprint.encoders.sequence import NextItemEncoder
+from clickprint.encoders.ranges import Count, OwnWidth
+from clickprint.encoders.sequence import NextItemEncoder, undivided
 from clickprint.nn.blocks import LiGRBlock, PostNormBlock, SASRecBlock
 from clickprint.nn.next_item import NextItem
-
-FORMS = ("sasrec", "ligr", "post")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SASRec(NextItemEncoder):
     """Self-attention with learned places, counted back from the newest event.
 
-    - `form`: the layer. "sasrec" is the authors', "ligr" eSASRec's (gated branches, SwiGLU),
+    - `block`: the layer. "sasrec" is the authors', "ligr" eSASRec's (gated branches, SwiGLU),
       "post" UQABench's (norms after).
-    - `inner`: the width inside the feed-forward part; 0 for the form's own (width, 4 · width,
+    - `inner`: the width inside the feed-forward part; 0 for the block's own (width, 4 · width,
       3 · width).
 
     The state is normalised and compared with item vectors by their inner product.
@@ -29,14 +28,13 @@ class SASRec(NextItemEncoder):
     """
 
     name: ClassVar[str] = "sasrec"
-    layers: int = 1
-    heads: int = 1
-    form: str = "sasrec"
-    inner: int = 0
+    layers: Count = 1
+    heads: Count = 1
+    block: Literal["sasrec", "ligr", "post"] = "sasrec"
+    inner: OwnWidth = 0
 
-    def faults(self) -> list[str]:
-        known = self.form in FORMS
-        return [] if known else [f"form: found {self.form!r}, expected one of {', '.join(FORMS)}"]
+    def problems(self) -> Iterator[tuple[str, str]]:
+        yield from undivided(self.width, self.heads)
 
     def model(self, sizes: Mapping[str, int]) -> NextItem:
         w, h, d = self.width, self.heads, self.dropout
@@ -44,7 +42,7 @@ class SASRec(NextItemEncoder):
             "sasrec": lambda: SASRecBlock(w, h, inner=self.inner or None, dropout=d),
             "ligr": lambda: LiGRBlock(w, h, inner=self.inner or None, dropout=d),
             "post": lambda: PostNormBlock(w, h, inner=self.inner or 3 * w, dropout=d),
-        }[self.form]
+        }[self.block]
         return NextItem(
             sizes, w, self.history.length, [make() for _ in range(self.layers)], dropout=d
         )

@@ -1,11 +1,13 @@
-"""Profiles from anywhere: whoever writes the challenge's two files can be scored, joined and ranked."""
+"""Profiles from anywhere: who writes the challenge's two files can be scored and joined."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.errors import DataError
+from clickprint.core.options import check
 from clickprint.core.past import Past
 from clickprint.core.profiles import Profiles, to_float16
 from clickprint.core.progress import Progress, silent
@@ -16,17 +18,17 @@ from clickprint.encoders import state
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Saved:
-    """The profiles in a folder (client_ids.npy, embeddings.npy). Nobody can check here that they were made of the past alone.
+    """The profiles in a folder (client_ids.npy, embeddings.npy).
 
-    `missing`: what a user without a profile gets: "error" (a DataError that counts them) or "mean" (the mean of all rows).
+    Nobody can check here that they were made of the past alone. `missing`: what a user without a
+    profile gets, "error" (a DataError that counts them) or "mean" (the mean of all rows).
     """
 
     folder: Path
-    missing: str = "error"
+    missing: Literal["error", "mean"] = "error"
 
     def __post_init__(self) -> None:
-        if self.missing not in ("error", "mean"):
-            raise ConfigError(f"missing: found {self.missing!r}, expected 'error' or 'mean'")
+        check(self)
 
     def fit(
         self,
@@ -50,7 +52,7 @@ class Saved:
                 str(raw["missing"]),
             )
         except (KeyError, TypeError, ValueError) as fault:
-            raise DataError(str(folder), [f"not a fitted `saved` ({fault!r})"]) from None
+            raise DataError(folder, f"not a fitted `saved` ({fault!r})") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +63,16 @@ class FittedSaved:
     missing: str
 
     def encode(self, past: Past) -> Profiles:
-        """The rows of the past's users, in their order. Raises DataError where one has none and `missing` is "error"."""
+        """The rows of the past's users, in their order.
+
+        Raises DataError where one has none and `missing` is "error".
+        """
         there = np.isin(past.users, self.profiles.users)
         if there.all() or self.missing == "error":
             return Profiles(past.users, self.profiles.of(past.users), self.profiles.blocks)
         if not len(self.profiles.users):
             raise DataError(
-                "profiles", ["there is no row, so there is no mean to give to users without one"]
+                "profiles", "there is no row, so there is no mean to give to users without one"
             )
         vectors = np.empty((len(past.users), self.profiles.vectors.shape[1]), np.float16)
         vectors[there] = self.profiles.of(past.users[there])

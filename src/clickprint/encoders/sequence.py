@@ -5,10 +5,10 @@ learns is a FittedSequence, which makes profiles, or a FittedNextItem, which ran
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from dataclasses import fields as dataclass_fields
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -22,8 +22,9 @@ from clickprint.core.histories import Histories, items_only
 from clickprint.core.ids import NONE
 from clickprint.core.items import Catalogue
 from clickprint.core.lookup import positions
+from clickprint.core.options import check, plain, read
 from clickprint.core.past import Past
-from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
+from clickprint.core.profiles import Profiles, to_float16
 from clickprint.core.progress import Progress, silent
 from clickprint.core.ragged import Ragged, starts_of
 from clickprint.core.recommendations import Recommendations
@@ -32,8 +33,9 @@ from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
 from clickprint.core.session import ALONE, Session
 from clickprint.data.texts import item_vectors
-from clickprint.encoders import of_options, state
+from clickprint.encoders import state
 from clickprint.encoders.derived import DERIVED, columns, derive
+from clickprint.encoders.ranges import Count, Share, Width
 from clickprint.metrics import ranking
 from clickprint.nn import costs
 from clickprint.nn.device import device
@@ -66,32 +68,28 @@ class HistorySpec:
     - `fields`: of each event these besides the item: columns of events, numeric attributes and
       code vectors of the catalogue, `query_codes` (data.histories), or what encoders.derived
       makes of them (hour, weekday, gap, age, price_band).
-    - `least`: items with fewer events in the training log are treated as unknown, in histories
-      and as targets.
-    - `everything`: events about no item are read too.
-    - `texts`: item vectors start from what the catalogue says of the items (data.texts), not at
-      random.
-    - `baskets`: events of one moment have no order; each predicts an item of the next moment
-      (nn.next_item.next_basket). For networks of the next item only.
+    - `min_count`: items with fewer events in the training log are treated as unknown, in
+      histories and as targets.
+    - `all_events`: events about no item are read too.
+    - `init_from_text`: item vectors start from what the catalogue says of the items (data.texts),
+      not at random.
+    - `basket_targets`: events of one moment have no order; each predicts an item of the next
+      moment (nn.next_item.next_basket). For networks of the next item only.
     """
 
-    length: int = 50
+    length: Count = 50
     fields: tuple[str, ...] = ()
-    least: int = 1
-    everything: bool = False
-    texts: bool = False
-    baskets: bool = False
+    min_count: Count = 1
+    all_events: bool = False
+    init_from_text: bool = False
+    basket_targets: bool = False
 
     def __post_init__(self) -> None:
-        wrong = [
-            f"{n}: found {getattr(self, n)}, expected at least 1"
-            for n in ("length", "least")
-            if getattr(self, n) < 1
-        ]
+        check(self, self.problems())
+
+    def problems(self) -> Iterator[tuple[str, str]]:
         if {ITEM, TIME} & set(self.fields):
-            wrong.append(f"fields: {ITEM} and {TIME} are read anyway, leave them out")
-        if wrong:
-            raise ConfigError("; ".join(wrong))
+            yield "fields", f"{ITEM} and {TIME} are read anyway, leave them out"
 
 
 # -------------------------------------------------------------------------------------- recipes
@@ -108,7 +106,7 @@ class SequenceRecipe(Protocol):
     @property
     def training(self) -> Training: ...
     @property
-    def pieces(self) -> int: ...
+    def length_buckets(self) -> int: ...
     def model(self, sizes: Mapping[str, int]) -> HistoryModel: ...
 
 
@@ -117,28 +115,29 @@ class SequenceEncoder:
     """What our recipes share; a subclass adds its own options, network and `fit`.
 
     - `width`: numbers in a profile.
-    - `pieces`: into how many lengths a batch is sorted, so that little is computed on padding.
+    - `length_buckets`: into how many lengths a batch is sorted, so that little is computed on
+      padding.
     """
 
     name: ClassVar[str]  # in the registry
     predicts_next: ClassVar[bool] = False  # whether the next event is all that is learned
-    width: int = 64
-    dropout: float = 0.2
+    width: Width = 64
+    dropout: Share = 0.2
     history: HistorySpec = HistorySpec()
     loss: Loss = NextItemLoss()
     training: Training = Training(patience=5)
-    pieces: int = 4
+    length_buckets: Count = 4
 
     def __post_init__(self) -> None:
-        faults = [*shape_faults(self), *self.faults()]
-        if self.history.baskets and not self.predicts_next:
-            faults.append("history.baskets: for networks of the next item only, leave it out")
-        if faults:
-            raise ConfigError("; ".join(faults))
+        check(self, chain(self._baskets(), self.problems()))
 
-    def faults(self) -> list[str]:
-        """What is wrong with the options of this recipe alone, a sentence each."""
-        return []
+    def _baskets(self) -> Iterator[tuple[str, str]]:
+        if self.history.basket_targets and not self.predicts_next:
+            yield "history.basket_targets", "for networks of the next item only, leave it out"
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Paths of options that do not fit together, and what is wrong with them."""
+        yield from ()
 
     def model(self, sizes: Mapping[str, int]) -> HistoryModel:
         """The network, its weights drawn from torch's present random numbers.
@@ -152,7 +151,7 @@ class SequenceEncoder:
         """What FittedSequence.save wrote. Raises DataError."""
         raw = state.read(folder, cls.name)
         try:
-            recipe = of_options(cls, raw["options"])
+            recipe = read(cls, raw["options"])
             values = {
                 f: state.array(folder, f"values.{f}") for f in (ITEM, *recipe.history.fields)
             }
@@ -177,29 +176,11 @@ class SequenceEncoder:
         return fitted_class(network)(recipe, values, network)
 
 
-def shape_faults(recipe: SequenceEncoder) -> list[str]:
-    """What is wrong with the numbers that say how large a network is, a sentence each."""
-    found = {f.name: getattr(recipe, f.name) for f in dataclass_fields(recipe)}
-    faults = []
-    if not 1 <= found["width"] <= MAX_WIDTH:
-        faults.append(f"width: found {found['width']}, expected 1 to {MAX_WIDTH}")
-    counts = ("layers", "heads", "pieces", "state", "kernel", "expand", "head_width")
-    faults += [
-        f"{n}: found {found[n]}, expected at least 1"
-        for n in counts
-        if n in found and found[n] < 1
-    ]
-    own = ("inner", "hidden", "query_width", "value_width")
-    faults += [
-        f"{n}: found {found[n]}, expected at least 1, or 0 for the form's own"
-        for n in own
-        if n in found and found[n] < 0
-    ]
-    if not 0 <= found["dropout"] < 1:
-        faults.append(f"dropout: found {found['dropout']}, expected 0 to below 1")
-    if not faults and found["width"] % found.get("heads", 1):
-        faults.append(f"heads: {found['heads']} do not divide a width of {found['width']}")
-    return faults
+def undivided(width: int, heads: int, *, pairs: bool = False) -> Iterator[tuple[str, str]]:
+    """A problem where heads do not divide a width; `pairs`: into parts of an even width."""
+    if width % (heads * (2 if pairs else 1)):
+        parts = " into parts of an even width" if pairs else ""
+        yield "heads", f"{heads} do not divide a width of {width}{parts}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -229,24 +210,26 @@ class NextItemEncoder(SequenceEncoder):
         histories = past.histories(wanted(self.history))
         metric = session.metric
         if metric is None and self.training.patience:
-            kept, users, held = hold_out(histories, baskets=self.history.baskets)
+            kept, users, held = hold_out(histories, baskets=self.history.basket_targets)
             if len(users) >= LEAST:
                 histories = kept
-                metric = last_item_metric(kept, users, held, include_seen=self.history.baskets)
+                metric = last_item_metric(
+                    kept, users, held, include_seen=self.history.basket_targets
+                )
         self._check(histories)
 
         def examples(
             fields: Mapping[str, np.ndarray], starts: Int64[np.ndarray, "U1"]
         ) -> tuple[Rows, Parts]:
             if not fields[ITEM].any():
-                raise DataError(self.name, f"{NO_NEXT}; lower history.least")
+                raise DataError(self.name, f"{NO_NEXT}; lower history.min_count")
             return shuffled(len(histories), rng), predicted(self, fields, starts)
 
         fitted = train_network(
             self,
             histories,
             examples,
-            catalogue=past.catalogue if self.history.texts else None,
+            catalogue=past.catalogue if self.history.init_from_text else None,
             rng=rng,
             progress=progress,
             session=replace(session, metric=metric),
@@ -260,11 +243,11 @@ class NextItemEncoder(SequenceEncoder):
         events = items_only(histories)
         if (events.lengths < 2).all():
             raise DataError(self.name, NO_NEXT)
-        if self.history.baskets and not before_last_moment(events).any():
+        if self.history.basket_targets and not before_last_moment(events).any():
             raise DataError(
                 self.name,
                 "no history has events about items at two moments, so there is no next basket to"
-                " learn; leave out history.baskets",
+                " learn; leave out history.basket_targets",
             )
 
 
@@ -272,8 +255,8 @@ def predicted(
     recipe: SequenceRecipe, fields: Mapping[str, np.ndarray], starts: Int64[np.ndarray, "U1"]
 ) -> Parts:
     """What each event predicts: the event after it, or with `baskets` one of the next moment."""
-    cut = next_basket if recipe.history.baskets else shifted
-    return cut(fields, starts, recipe.history.length, recipe.pieces)
+    cut = next_basket if recipe.history.basket_targets else shifted
+    return cut(fields, starts, recipe.history.length, recipe.length_buckets)
 
 
 # ------------------------------------------------------------------------------------- training
@@ -297,7 +280,7 @@ def train_network(
     """
     events = chosen(recipe.history, histories)
     values = {
-        f: known_values(events.fields[f], recipe.history.least if f == ITEM else 1)
+        f: known_values(events.fields[f], recipe.history.min_count if f == ITEM else 1)
         for f in (ITEM, *recipe.history.fields)
     }
     fields = numbers(values, events)
@@ -305,7 +288,7 @@ def train_network(
         torch.manual_seed(rng.child("start").integer() & 0x7FFF_FFFF_FFFF_FFFF)
         network = recipe.model({f: len(v) for f, v in values.items()})
         network = network.to(device(session.accelerator))
-        if recipe.history.texts:
+        if recipe.history.init_from_text:
             start_from_texts(network, values[ITEM], catalogue, recipe.name)
     fitted = fitted_class(network)(recipe, values, network)
     rows, parts = examples(fields, events.starts)
@@ -342,7 +325,9 @@ def start_from_texts(
 ) -> None:
     """Turns the vectors of items with a text into those of the texts; their lengths stay."""
     if catalogue is None:
-        raise ConfigError(f"{name}: history.texts needs the catalogue of a past; leave it out")
+        raise ConfigError(
+            f"{name}: history.init_from_text needs the catalogue of a past; leave it out"
+        )
     table: torch.Tensor = network.embed[ITEM].weight  # type: ignore[index,union-attr]
     known, vectors = item_vectors(catalogue, table.shape[1])
     places = positions(items, known)
@@ -449,7 +434,7 @@ class FittedSequence:
             state.write(
                 part,
                 self.name,
-                {"options": asdict(self.recipe)},
+                {"options": plain(self.recipe)},
                 {f"values.{f}": v for f, v in self.values.items()},
             )
             weights = self.network.state_dict().items()
@@ -554,7 +539,7 @@ def wanted(spec: HistorySpec) -> tuple[str, ...]:
 def chosen(spec: HistorySpec, histories: Histories) -> Histories:
     """The events that are read, with every field of `spec`. Raises ConfigError as check_fields."""
     check_fields(histories, (ITEM, *spec.fields))
-    return derive(histories if spec.everything else items_only(histories), spec.fields)
+    return derive(histories if spec.all_events else items_only(histories), spec.fields)
 
 
 def check_fields(histories: Histories, fields: Sequence[str]) -> None:
@@ -580,11 +565,11 @@ def check_fields(histories: Histories, fields: Sequence[str]) -> None:
         raise ConfigError("; ".join(faults))
 
 
-def known_values(values: Int[np.ndarray, "L *C"], least: int = 1) -> Int64[np.ndarray, "V"]:
+def known_values(values: Int[np.ndarray, "L *C"], min_count: int = 1) -> Int64[np.ndarray, "V"]:
     """The values that occur at least so often, sorted. Not one: NONE, and −1 of code vectors."""
     found, counts = np.unique(values, return_counts=True)
     nothing = NONE if values.ndim == 1 else -1
-    return found[(counts >= least) & (found != nothing)].astype(np.int64)
+    return found[(counts >= min_count) & (found != nothing)].astype(np.int64)
 
 
 def check_values(field: str, values: np.ndarray) -> None:

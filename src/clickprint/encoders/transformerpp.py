@@ -1,10 +1,11 @@
 """Transformer++: the language models' layer (RMSNorm before, rotary positions, SwiGLU)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from clickprint.encoders.sequence import NextItemEncoder
+from clickprint.encoders.ranges import Count, OwnWidth
+from clickprint.encoders.sequence import NextItemEncoder, undivided
 from clickprint.nn.blocks import TransformerPPBlock
 from clickprint.nn.next_item import NextItem
 
@@ -18,15 +19,12 @@ class TransformerPP(NextItemEncoder):
     """
 
     name: ClassVar[str] = "transformer++"
-    layers: int = 2
-    heads: int = 2
-    inner: int = 0
+    layers: Count = 2
+    heads: Count = 2
+    inner: OwnWidth = 0
 
-    def faults(self) -> list[str]:
-        step = 2 * max(self.heads, 1)  # rotation turns pairs of numbers
-        if self.width % step:
-            return [f"width: found {self.width}, expected a multiple of 2 · heads, {step}"]
-        return []
+    def problems(self) -> Iterator[tuple[str, str]]:
+        yield from undivided(self.width, self.heads, pairs=True)  # rotation turns pairs of numbers
 
     def model(self, sizes: Mapping[str, int]) -> NextItem:
         layers = [

@@ -5,7 +5,7 @@ Values of a field are numbers 1 … V here; 0 is padding, nothing, and what was 
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -13,20 +13,24 @@ from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clickprint.core.errors import ConfigError
+from clickprint.core.options import AtLeast, check
 from clickprint.core.ragged import starts_of
 from clickprint.nn import losses
-from clickprint.nn.next_item import Batch, EventEmbedding, HistoryModel
+from clickprint.nn.next_item import Batch, EventEmbedding, HistoryModel, by_length
 from clickprint.nn.train import Loss, Parts
 
 
 class SequenceAutoEncoder(HistoryModel):
-    """Encoder: a GRU over the sum of the fields' embeddings; the vector is its last state, or a linear map of it where that is not `width`
-    wide or has more layers than one.
+    """A GRU that reads events into a vector, and one that says them again from it.
 
-    Decoder: a GRU that starts from the vector and is given, at place t, event t − 1 (at 0 a learned beginning) + the vector; from its
-    state one linear map a field says event t, number 0 the end. `sizes` are the numbers of values of each field. `hide`: in training
-    this share of the events that the decoder is given is left out, so that it has to ask the vector (Bowman et al., CoNLL 2016).
+    Encoder: a GRU over the sum of the fields' embeddings; the vector is its last state, or a
+    linear map of it where that is not `width` wide or has more layers than one.
+    Decoder: a GRU that starts from the vector and is given, at place t, event t − 1 (at 0 a learned
+    beginning) + the vector; from its state one linear map a field says event t, number 0 the end.
+
+    - `sizes`: how many values each field has.
+    - `word_dropout`: in training this share of the events that the decoder is given is left out,
+      so that it has to ask the vector (Bowman et al., CoNLL 2016).
     """
 
     def __init__(
@@ -38,10 +42,11 @@ class SequenceAutoEncoder(HistoryModel):
         *,
         layers: int = 1,
         dropout: float = 0.1,
-        hide: float = 0.0,
+        word_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.length, self.width, self.hide, self.layers = length, width, hide, layers
+        self.length, self.width, self.layers = length, width, layers
+        self.word_dropout = word_dropout
         self.embed = EventEmbedding(sizes, width, deviation=len(sizes) ** -0.5)
         self.begin = nn.Parameter(torch.zeros(width))
         between = dropout if layers > 1 else 0.0
@@ -56,7 +61,7 @@ class SequenceAutoEncoder(HistoryModel):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, batch: Batch) -> Float[Tensor, "B L1 H"]:
-        """The decoder's states, one place longer than the batch: that at place t says event t, or the end."""
+        """The decoder's states: that at place t says event t, or behind the last one the end."""
         events = self.events(batch)
         return self.decode(self.vector(events, batch.lengths), events)
 
@@ -82,10 +87,12 @@ class SequenceAutoEncoder(HistoryModel):
     ) -> Float[Tensor, "B L1 H"]:
         """See `forward`. The state at place t has seen the vector and the events before t, no other."""
         before = torch.cat([self.begin.expand(len(vector), 1, -1), events], 1)
-        if self.training and self.hide:
+        if self.training and self.word_dropout:
             before = (
                 before
-                * (torch.rand(before.shape[:2], device=before.device) >= self.hide)[..., None]
+                * (torch.rand(before.shape[:2], device=before.device) >= self.word_dropout)[
+                    ..., None
+                ]
             )
         start = self.to_start(vector).unflatten(-1, (self.layers, -1)).transpose(0, 1).contiguous()
         states: Tensor = self.decoder(self.dropout(before) + vector[:, None], start)[0]
@@ -103,11 +110,10 @@ class Reconstruction:
     """
 
     full: int = 2_000
-    negatives: int = 512
+    negatives: Annotated[int, AtLeast(1)] = 512
 
     def __post_init__(self) -> None:
-        if self.negatives < 1:
-            raise ConfigError(f"negatives: found {self.negatives}, expected at least 1")
+        check(self)
 
     def __call__(self, model: nn.Module, part: tuple[Batch]) -> Float[Tensor, ""]:
         (batch,) = part
@@ -135,12 +141,13 @@ class Reconstruction:
         ) * len(targets)
 
 
-def stretches(
+def chunks(
     starts: Int64[np.ndarray, "U1"], length: int, most: int = 0
 ) -> tuple[Int64[np.ndarray, "N"], Int64[np.ndarray, "N"], Int64[np.ndarray, "N"]]:
-    """Each row cut into pieces of `length` from its end, the oldest what is left: their rows, first events and lengths, newest first.
+    """Each row cut into chunks of `length` from its end: their rows, first events and lengths.
 
-    `most` a row, 0: all. An empty row has none.
+    The newest first; the oldest is what is left. At most `most` a row, 0 takes all; an empty row
+    has none.
     """
     count = -(-np.diff(starts) // length)
     if most:
@@ -151,25 +158,23 @@ def stretches(
     return row, first, stop - first
 
 
-def in_stretches(
+def in_chunks(
     fields: Mapping[str, np.ndarray],
     first: Int64[np.ndarray, "N"],
     lengths: Int64[np.ndarray, "N"],
-    pieces: int = 1,
+    buckets: int = 1,
 ) -> Callable[[Int64[np.ndarray, "B"]], Iterator[tuple[tuple[Batch], int]]]:
-    """For `train`: stretches as they are; a part's weight is the number of its events and ends.
+    """For `train`: chunks as they are; a part's weight is the number of its events and ends.
 
-    A batch is cut in `pieces` of like length, each trimmed to its own longest: the loss is that of the whole batch. Faster on a CPU than
-    packed sequences (docs/log.md).
+    A batch is cut by length, see `by_length`. Faster on a CPU than packed sequences (docs/log.md).
     """
 
     def parts(rows: Int64[np.ndarray, "B"]) -> Iterator[tuple[tuple[Batch], int]]:
-        for some in np.array_split(rows[np.argsort(lengths[rows], kind="stable")], pieces):
-            if len(some):
-                yield (
-                    (Batch.of(fields, first[some], lengths[some]),),
-                    int(lengths[some].sum()) + len(some),
-                )
+        for some in by_length(rows, lengths, buckets):
+            yield (
+                (Batch.of(fields, first[some], lengths[some]),),
+                int(lengths[some].sum()) + len(some),
+            )
 
     return parts
 
@@ -178,7 +183,10 @@ def in_stretches(
 def mean_loss(
     model: nn.Module, parts: Parts, loss: Loss, count: int, *, batch: int = 256
 ) -> float:
-    """The mean of rows 0 … count − 1, by the weight of their parts (events and ends); 0 without rows. Draws are the same in each call."""
+    """The mean loss of rows 0 … count − 1, by the weight of their parts; 0 without rows.
+
+    What is drawn at random is the same in each call.
+    """
     device = next(model.parameters()).device
     total = weight = 0.0
     with torch.random.fork_rng(devices=[device.index or 0] if device.type == "cuda" else []):

@@ -1,29 +1,31 @@
-"""Two towers over the same users' histories: one reads up to a cut, the other what came after it, and both should give alike vectors."""
+"""Two towers over the same users: one reads up to a cut, the other what came after it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clickprint.core.errors import ConfigError
+from clickprint.core.options import Above, AtLeast, check
 from clickprint.nn import losses
 from clickprint.nn.blocks import TransformerPPBlock
 from clickprint.nn.next_item import TIME, Batch, EventEmbedding, HistoryModel
 
 HOUR, DAY = 3_600, 86_400  # seconds
 HALF_LIVES = (1, 3, 7, 14, 30, 90)  # days; how a distance in time is shown besides its logarithm
-LONG = 10.0  # about the logarithm of a year's hours, so that the feature is at most 1 or a little above
+LONG = 10.0  # about the logarithm of a year's hours, so that the feature is hardly above 1
 
 Part = tuple[Batch, Batch, Tensor]  # before the cut; after it; who it is
 
 
 class Tower(nn.Module):
-    """A Transformer over one span of events and a summary token before them, whose state is the span's vector.
+    """A Transformer over a span of events and a summary token, whose state is the span's vector.
 
-    Every token sees every other. Each event has its distance in time from the cut, the summary how many there are.
+    The summary stands before the events and has their number; each event has its distance in time
+    from the cut. Every token sees every other.
     """
 
     def __init__(self, width: int, layers: int, heads: int, *, inner: int, dropout: float) -> None:
@@ -38,7 +40,8 @@ class Tower(nn.Module):
             ]
         )
         for layer in self.layers:
-            layer.attention.dropout = 0.0  # type: ignore[union-attr]  # to drop weights of the attention is half of a step's work on a CPU
+            # To drop weights of the attention is half of a step's work on a CPU.
+            layer.attention.dropout = 0.0  # type: ignore[union-attr]
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
@@ -48,7 +51,10 @@ class Tower(nn.Module):
         seconds: Int[Tensor, "B L"],
         lengths: Int[Tensor, "B"],
     ) -> Float[Tensor, "B D"]:
-        """`seconds` between each event and the cut, 0 or more; padding stands at the right. A row without events has a vector, too."""
+        """A vector for each row, also for one without events; padding stands at the right.
+
+        `seconds`: between each event and the cut, 0 or more.
+        """
         many = torch.log1p(lengths[:, None].float())
         summary = self.summary + self.count(many / LONG)
         x = self.dropout(torch.cat([summary[:, None], events + self.clock(distance(seconds))], 1))
@@ -61,7 +67,10 @@ class Tower(nn.Module):
 
 
 def distance(seconds: Int[Tensor, "*B"]) -> Float[Tensor, "*B F"]:
-    """A distance in time as numbers that a linear map can use: log(1 + hours) and what is left of 1 after it, for each half-life."""
+    """A distance in time as numbers that a linear map can use.
+
+    They are log(1 + hours), and for each half-life what is left of 1 after it.
+    """
     hours = seconds.float() / HOUR
     lives = torch.tensor(HALF_LIVES, dtype=torch.float32, device=seconds.device) * (DAY / HOUR)
     return torch.cat(
@@ -70,10 +79,11 @@ def distance(seconds: Int[Tensor, "*B"]) -> Float[Tensor, "*B F"]:
 
 
 class TwoTowers(HistoryModel):
-    """Towers of their own weights for past and future; the tables of the fields are shared. `time` of a batch counts from the cut.
+    """Towers of their own weights for past and future; the tables of the fields are shared.
 
-    The profile is the past tower's state, before the map into the space where past and future are compared. `pieces`: into how many
-    lengths a batch is sorted, so that there is little padding.
+    The profile is the past tower's state, before the map into the space where past and future are
+    compared. `time` of a batch counts from the cut. `length_buckets`: into how many lengths a batch
+    is sorted, so that there is little padding.
     """
 
     from_cut = True
@@ -88,11 +98,11 @@ class TwoTowers(HistoryModel):
         heads: int,
         inner: int,
         dropout: float,
-        pieces: int = 1,
+        length_buckets: int = 1,
         deviation: float = 0.02,
     ) -> None:
         super().__init__()
-        self.length, self.width, self.pieces = length, width, pieces
+        self.length, self.width, self.length_buckets = length, width, length_buckets
         self.embed = EventEmbedding(sizes, width, deviation=deviation)
         self.past, self.future = (
             Tower(width, layers, heads, inner=inner, dropout=dropout) for _ in range(2)
@@ -103,7 +113,7 @@ class TwoTowers(HistoryModel):
     def forward(
         self, past: Batch, future: Batch
     ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B D"], Float[Tensor, "B"]]:
-        """Both sides' unit vectors, and the logit of being active after the cut, from the past alone."""
+        """Both sides' unit vectors, and from the past alone the logit of being active after it."""
         before, after = self._states(self.past, past), self._states(self.future, future)
         left, right = (
             F.normalize(self.from_past(before), dim=-1),
@@ -117,7 +127,7 @@ class TwoTowers(HistoryModel):
     def _states(self, tower: nn.Module, batch: Batch) -> Float[Tensor, "B D"]:
         order = torch.argsort(batch.lengths, stable=True)
         found = []
-        for some in order.tensor_split(self.pieces if self.training else 1):
+        for some in order.tensor_split(self.length_buckets if self.training else 1):
             if len(some):
                 longest = int(batch.lengths[some[-1]])
                 fields = {name: batch.fields[name][some, :longest] for name in (*self.embed, TIME)}
@@ -127,25 +137,17 @@ class TwoTowers(HistoryModel):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TwoTowersLoss:
-    """InfoNCE both ways over the rows that have a future, and `active` times the cross entropy of having one, over all rows; their sums.
+    """InfoNCE both ways over the rows that have a future, and whether a row has one.
 
     All other users' futures in the batch are negatives; another span of the same user is neither.
+    `active`: the weight of the cross entropy of having a future, over all rows. Both are sums.
     """
 
-    temperature: float = 0.1
-    active: float = 1.0
+    temperature: Annotated[float, Above(0)] = 0.1
+    active: Annotated[float, AtLeast(0)] = 1.0
 
     def __post_init__(self) -> None:
-        faults = (
-            [f"temperature: found {self.temperature}, expected a number above 0"]
-            if not self.temperature > 0
-            else []
-        )
-        faults += (
-            [f"active: found {self.active}, expected 0 or more"] if not self.active >= 0 else []
-        )
-        if faults:
-            raise ConfigError("; ".join(faults))
+        check(self)
 
     def __call__(self, model: nn.Module, part: Part) -> Float[Tensor, ""]:
         past, future, users = part

@@ -1,12 +1,11 @@
-"""One causal network, many questions: at each event, what comes next, field by field, and what the following days hold.
+"""One causal network, many questions: what comes next, and what the following days hold.
 
 Values of a field are numbers 1 … V here; 0 is padding, nothing, and what was not there in training. Times are seconds.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -15,23 +14,29 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clickprint.core.errors import ConfigError
+from clickprint.core.options import AtLeast, check
 from clickprint.core.ragged import spans
-from clickprint.nn.autoencoder import stretches
+from clickprint.nn.autoencoder import chunks
 from clickprint.nn.blocks import TransformerPPBlock
-from clickprint.nn.next_item import ITEM, TIME, Batch, NextItem, NextItemLoss
+from clickprint.nn.next_item import ITEM, TIME, Batch, NextItem, NextItemLoss, by_length
 from clickprint.nn.positions import TIME_BUCKETS, time_bucket
 
+Weight = Annotated[float, AtLeast(0)]
 CELLS = 1 << 22  # of a table of counts at a time
 Part = tuple[Batch, Batch, Bool[Tensor, "B L"], Float[Tensor, "N"], UInt8[Tensor, "N T"]]
 
 
 class MultiTaskTransformer(NextItem):
-    """A rotary Transformer over the sum of the fields' embeddings; at each event a vector from which everything is said.
+    """A rotary Transformer over the sum of the fields' embeddings: a vector at each event.
 
-    `heads`: the fields, besides the item, whose next value is said, each by a linear map of its own. `labels`: of a window, 0 for no such
-    head. `now`: the vector is of a moment at or after its event; `time` must then be the seconds from each event to its moment, and a
-    small network mixes it into the state, x + W₂ gelu(W₁ x + bucket of the seconds). No place is counted from the newest event: that
-    would say how many events follow.
+    - `targets`: the fields whose next value is said from the vector; all but the item by a linear
+      map of their own.
+    - `labels`: of a window, 0 for no such head.
+    - `time_since_last`: the vector is of a moment at or after its event; `time` must then be the
+      seconds from each event to its moment, and a small network mixes it into the state,
+      x + W₂ gelu(W₁ x + bucket of the seconds).
+
+    No place is counted from the newest event: that would say how many events follow.
     """
 
     def __init__(
@@ -45,7 +50,7 @@ class MultiTaskTransformer(NextItem):
         dropout: float,
         targets: Sequence[str],
         labels: int,
-        now: bool = True,
+        time_since_last: bool = True,
     ) -> None:
         inner = max(8 * width // 3, 1)
         blocks = [
@@ -53,18 +58,20 @@ class MultiTaskTransformer(NextItem):
             for _ in range(layers)
         ]
         super().__init__(sizes, width, length, blocks, positions=False, dropout=dropout)
-        self.from_cut, self.ranks = now, ITEM in targets
+        self.from_cut, self.ranks = time_since_last, ITEM in targets
         self.heads = nn.ModuleDict(
             {name: nn.Linear(width, sizes[name] + 1) for name in targets if name != ITEM}
         )
         self.window = nn.Linear(width, labels) if labels else None
-        self.since = nn.Embedding(TIME_BUCKETS + 1, width) if now else None
+        self.since = nn.Embedding(TIME_BUCKETS + 1, width) if time_since_last else None
         self.mix = (
-            nn.ModuleList([nn.Linear(width, width), nn.Linear(width, width)]) if now else None
+            nn.ModuleList([nn.Linear(width, width), nn.Linear(width, width)])
+            if time_since_last
+            else None
         )
 
     def forward(self, batch: Batch) -> Float[Tensor, "B L D"]:
-        """The vector at each event's moment. It has seen that event, those before it, and how long ago that was."""
+        """The vector at each event's moment: of that event, those before it, and how long ago."""
         states = super().forward(batch)
         if self.since is None or self.mix is None:
             return states
@@ -77,7 +84,8 @@ class MultiTaskTransformer(NextItem):
         """See NextItem. Raises ConfigError where the next item was no target."""
         if not self.ranks:
             raise ConfigError(
-                "the next item was no target of this training, so no item is ranked; give it a weight above 0"
+                "the next item was no target of this training, so no item is ranked;"
+                " give it a weight above 0"
             )
         return self.embed[ITEM].weight  # type: ignore[return-value]
 
@@ -90,33 +98,26 @@ class MultiTaskTransformer(NextItem):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MultiTaskLoss:
-    """Σ over targets of weight · cross entropy of each event's next value, + `windows` · Σ over a window's labels of binary cross entropy,
-    times the window's weight.
+    """The weighted sum of the losses of each event's next values and of a window's labels.
 
-    Where there is no next value, or it is nothing, that target adds nothing. The next item is said as `item` says, the others by a
-    softmax over all of their values. A weight of 0 leaves the target out, and its head.
+    - `targets`: field → weight of the cross entropy of its next value: over all values of the
+      field, of the item as `item` says. Where there is no next value, or it is nothing, that
+      target adds nothing. A weight of 0 leaves the target out, and its head.
+    - `windows`: weight of the binary cross entropy of a window's labels, times the window's own.
     """
 
-    targets: Mapping[str, float] = field(
+    targets: Mapping[str, Weight] = field(
         default_factory=lambda: {ITEM: 1.0, "kind": 1.0, "gap": 1.0}
     )
-    windows: float = 0.2
-    item: NextItemLoss = NextItemLoss(kind="sampled", shared=True, logq=True)
+    windows: Weight = 0.2
+    item: NextItemLoss = NextItemLoss(name="sampled", shared=True, logq=True)
 
     def __post_init__(self) -> None:
-        weights = {**{f"targets.{n}": w for n, w in self.targets.items()}, "windows": self.windows}
-        wrong = [
-            f"{n}: found {w}, expected a number, 0 or more"
-            for n, w in weights.items()
-            if not (math.isfinite(w) and w >= 0)
-        ]
-        wrong += (
-            ["found no weight above 0, so there is nothing to learn"]
-            if not wrong and not any(weights.values())
-            else []
-        )
-        if wrong:
-            raise ConfigError("; ".join(wrong))
+        check(self, self.problems())
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        if not any((*self.targets.values(), self.windows)):
+            yield "targets", "found no weight above 0, so there is nothing to learn"
 
     @property
     def temperature(self) -> float:
@@ -129,7 +130,11 @@ class MultiTaskLoss:
         return tuple(n for n, w in self.targets.items() if w)
 
     def __call__(self, model: nn.Module, part: Part) -> Float[Tensor, ""]:
-        """`part`: the input, the next values in the same places, the places whose windows are known, these windows' weights and labels."""
+        """The sum over a part.
+
+        That is the input, the next values in the same places, the places whose windows are known,
+        these windows' weights and labels.
+        """
         given, nexts, asked, weights, labels = part
         states = model(given)
         bare: Any = getattr(model, "module", model)  # under DistributedDataParallel
@@ -156,9 +161,10 @@ class MultiTaskLoss:
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """What is asked about the `horizon` seconds from a moment, of all users' events laid one after the other.
+    """What is asked about the `horizon` seconds from a moment, of all users' events in a row.
 
-    Labels: at least counts[c] events; at least counts[c] bought ones; for each of `tastes` and each of its columns, a bought one with
+    Labels: at least counts[c] events; at least counts[c] bought ones; for each of `tastes` (each
+    event's column, and how many columns there are) and each of its columns, a bought event with
     that column (−1: none of them). Known only where the window ends no later than `until`.
     """
 
@@ -168,16 +174,12 @@ class Windows:
     starts: Int64[np.ndarray, "U1"]
     seconds: Int64[np.ndarray, "L"]
     bought: Bool[np.ndarray, "L"]
-    tastes: Sequence[
-        tuple[Int64[np.ndarray, "L"], int]
-    ]  # each event's column, and how many columns there are
+    tastes: Sequence[tuple[Int64[np.ndarray, "L"], int]]
     origin: int = field(init=False)
-    lift: int = field(
-        init=False
-    )  # more than there are seconds from the origin to the end of any window
-    ordered: Int64[np.ndarray, "L"] = field(
-        init=False
-    )  # the seconds from the origin, lifted so that they rise from user to user
+    # More than there are seconds from the origin to the end of any window.
+    lift: int = field(init=False)
+    # The seconds from the origin, lifted so that they rise from user to user.
+    ordered: Int64[np.ndarray, "L"] = field(init=False)
     before: Int64[np.ndarray, "L1"] = field(init=False)  # bought events before each one
 
     def __post_init__(self) -> None:
@@ -194,7 +196,7 @@ class Windows:
     def ends(
         self, rows: Int64[np.ndarray, "N"], moments: Int64[np.ndarray, "N"]
     ) -> Int64[np.ndarray, "N"]:
-        """The place behind the last event of these users (rows of `starts`) before each moment's window ends."""
+        """The place behind these users' last event before each moment's window ends."""
         return np.searchsorted(
             self.ordered, rows * self.lift + moments - self.origin + self.horizon
         )
@@ -234,9 +236,8 @@ def _compact(
     """All places that some span holds, in order; and where each span begins and ends among them."""
     order = np.argsort(first, kind="stable")
     reach = np.maximum.accumulate(end[order])
-    fresh = np.append(
-        True, first[order][1:] > reach[:-1]
-    )  # a span that begins behind all before it begins a block
+    # A span that begins behind all before it begins a block.
+    fresh = np.append(True, first[order][1:] > reach[:-1])
     begin = first[order][fresh]
     stop = np.append(reach[:-1][fresh[1:]], reach[-1])
     starts, places = spans(begin, np.maximum(stop - begin, 0))
@@ -254,19 +255,24 @@ def asked(
     targets: Sequence[str],
     until: int,
     windows: Windows | None,
-    now: bool,
+    time_since_last: bool,
     most: int = 0,
-    pieces: int = 1,
+    buckets: int = 1,
 ) -> tuple[Int64[np.ndarray, "N"], Callable[[Int64[np.ndarray, "B"]], Iterator[tuple[Part, int]]]]:
-    """Each user's events cut into stretches of `length` (the `most` newest, 0: all): whose they are, and their parts for `train`.
+    """Each user's events cut into chunks: whose they are, and their parts for `train`.
 
-    Each event's moment is drawn between it and the next event (after the newest: up to the last moment whose window is known, `until`
-    without windows); it is shown with `now`. A window is asked about where it is known and the next event is later than this one. It counts
-    as much as the gap between the two is long, 1 for the mean gap: all days of all users count the same, as if cuts were drawn by the
-    calendar, and who is seldom there is not drowned by who comes daily. Draws are torch's, so a training that is taken up again draws the
+    - `length`, `most`: of a chunk; only so many newest ones of a user, 0 takes all.
+    - `until`: how far windows, or without them moments, reach.
+    - `time_since_last`: whether the moment of an event is shown.
+
+    An event's moment is drawn between it and the next event; after the newest event, up to the last
+    moment whose window is known. A window is asked about where it is known and the next event is
+    later than this one. It counts as much as the gap between the two is long, 1 for the mean gap:
+    all days of all users count the same, as if cuts were drawn by the calendar, and rare users are
+    not drowned by daily ones. Draws are torch's, so a training that is taken up again draws the
     same. A part's weight is the number of its events.
     """
-    user, begin, lengths = stretches(starts, length, most)
+    user, begin, lengths = chunks(starts, length, most)
     seconds = fields[TIME]
     newest = np.zeros(len(seconds), bool)
     newest[starts[1:][np.diff(starts) > 0] - 1] = True
@@ -285,7 +291,7 @@ def asked(
         place = (first[:, None] + np.arange(shape[1]))[there]
         gap = gaps[place]
         since = (torch.rand(len(place), dtype=torch.float64).numpy() * gap).astype(np.int64)
-        if now:
+        if time_since_last:
             elapsed = np.zeros(shape, np.int64)
             elapsed[there] = since
             given = Batch({**given.fields, TIME: torch.from_numpy(elapsed)}, given.lengths)
@@ -310,8 +316,7 @@ def asked(
         ), int(size.sum())
 
     def parts(rows: Int64[np.ndarray, "B"]) -> Iterator[tuple[Part, int]]:
-        for some in np.array_split(rows[np.argsort(lengths[rows], kind="stable")], pieces):
-            if len(some):
-                yield part(some)
+        for some in by_length(rows, lengths, buckets):
+            yield part(some)
 
     return user, parts

@@ -1,12 +1,12 @@
-"""A model of what comes next: events → vectors → causal layers → states, scored against the items it has embedded.
+"""A network of what comes next: events → vectors → causal layers → states, compared with items.
 
-Items are numbers 1 … V here; 0 is padding, and what was not there in training. Whoever calls knows which number is which item.
+Items are numbers 1 … V here; 0 is padding, and what was not there in training. Whoever calls knows
+which number is which item.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clickprint.core.errors import ConfigError
+from clickprint.core.options import Above, AtLeast, Between, check
 from clickprint.core.ragged import spans
 from clickprint.nn import losses
 from clickprint.nn.positions import LearnedPositions
@@ -25,8 +25,10 @@ CACHED = 1 << 19  # numbers of a layer's input at a time, on a CPU
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Events of some users, padded at the right: `fields` [B L] each (0 = padding), or [B L C] where an event has C values of a field (a
-    code vector), `lengths` [B]; times in seconds where there are any."""
+    """Events of some users, padded at the right with 0.
+
+    An event has one value of a field, or C values (a code vector); times are in seconds.
+    """
 
     fields: Mapping[str, Int[Tensor, "B L *C"]]
     lengths: Int[Tensor, "B"]
@@ -43,7 +45,7 @@ class Batch:
         first: Int64[np.ndarray, "B"],
         lengths: Int64[np.ndarray, "B"],
     ) -> "Batch":
-        """Row b is events first[b] … first[b] + lengths[b] − 1 of the flat arrays; trimmed to the longest."""
+        """Row b is events first[b] … first[b] + lengths[b] − 1 of the flat arrays."""
         places = first[:, None] + np.arange(int(lengths.max(initial=0)))
         there = np.arange(places.shape[1]) < lengths[:, None]
         places = np.where(there, places, 0)
@@ -60,10 +62,11 @@ class Batch:
 
 
 class EventEmbedding(nn.ModuleDict):
-    """A table of vectors a field; an event's vector is the sum over its fields. Number 0 of each is nothing, a vector of zeros.
+    """A table of vectors a field; an event's vector is the sum over its fields.
 
-    A field with several values an event (a code vector) gives their sum over the root of how many there may be, so that it is about as
-    long as another field's vector.
+    Number 0 of each field is nothing, a vector of zeros. A field with several values an event (a
+    code vector) gives their sum over the root of how many there may be, so that it is about as long
+    as another field's vector.
     """
 
     def __init__(self, sizes: Mapping[str, int], width: int, *, deviation: float) -> None:
@@ -107,11 +110,14 @@ class HistoryModel(nn.Module):
 
 
 class NextItem(HistoryModel):
-    """Embeds the fields of each event (their sum), places and dropout; then `layers`; then a norm.
+    """Embeds the fields of each event and its place, with dropout; then `layers`; then a norm.
 
-    `sizes` are the numbers of values of each field (item first). `length` is the longest history; places are counted back from the newest
-    event, so that a longer history does not move the others. `positions` may be left out (recurrent layers, rotary attention).
-    `scale` multiplies item vectors by √width as they enter (HSTU). `unit` compares directions only (HSTU's retrieval loss).
+    - `sizes`: how many values each field has, item first.
+    - `length`: of the longest history.
+    - `positions`: places are counted back from the newest event, so that a longer history does not
+      move the others. Recurrent layers and rotary attention do without.
+    - `scale`: item vectors are multiplied by √width as they enter (HSTU).
+    - `unit`: only directions are compared (HSTU's retrieval loss).
     """
 
     ranks = True
@@ -176,62 +182,40 @@ class NextItem(HistoryModel):
         return states * (batch.lengths > 0)[:, None]
 
 
-LOSSES = ("softmax", "sampled", "gbce")
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NextItemLoss:
-    """Each event predicts the item after it; the sum over all such pairs. `kind`: softmax, sampled, gbce.
+    """Each event predicts the item after it; the sum over all such pairs.
 
-    softmax is over all items and holds about three times pairs × items numbers of 4 bytes for a part: large catalogues want sampled.
-    sampled: `negatives` uniform items for each pair, or `shared` by a whole part; accidental hits masked. With `logq` they are drawn from
-    the part's own targets instead, as often as these occur, and the logarithm of that chance is taken from every logit: so popular items
-    are not pushed down for being drawn more often (Yi et al., RecSys 2019).
+    - `name`: "softmax" is over all items and holds about three times pairs × items numbers of 4
+      bytes for a part, so large catalogues want "sampled". "gbce" is losses.gbce.
+    - `negatives`: sampled for each pair; with `shared` by a whole part. Those that are the target
+      take no part.
+    - `logq`: "sampled" negatives are drawn from the part's own targets, as often as these occur,
+      and the logarithm of that chance is taken from every logit, so that popular items are not
+      pushed down for being drawn more often (Yi et al., RecSys 2019).
+    - `temperature`: what scores are divided by; not for "gbce".
+    - `calibration`: of "gbce".
     """
 
-    kind: str = "softmax"
-    negatives: int = 256
+    name: Literal["softmax", "sampled", "gbce"] = "softmax"
+    negatives: Annotated[int, AtLeast(1)] = 256
     shared: bool = False
-    temperature: float = 1.0
-    calibration: float = 0.75
+    temperature: Annotated[float, Above(0)] = 1.0
+    calibration: Annotated[float, Between(0, 1)] = 0.75
     logq: bool = False
 
     def __post_init__(self) -> None:
-        faults = (
-            [f"kind: found {self.kind!r}, expected one of {', '.join(LOSSES)}"]
-            if self.kind not in LOSSES
-            else []
-        )
-        faults += (
-            [f"negatives: found {self.negatives}, expected at least 1"]
-            if self.negatives < 1
-            else []
-        )
-        faults += (
-            [f"temperature: found {self.temperature}, expected a number above 0"]
-            if not 0 < self.temperature < math.inf
-            else []
-        )
-        faults += (
-            [f"calibration: found {self.calibration}, expected 0 to 1"]
-            if not 0 <= self.calibration <= 1
-            else []
-        )
-        faults += [
-            f"{n}: is for kind 'sampled', found {self.kind!r}"
-            for n in ("logq", "shared")
-            if getattr(self, n) and self.kind != "sampled"
-        ]
-        faults += (
-            ["temperature: is not for kind 'gbce'; leave it out"]
-            if self.kind == "gbce" and self.temperature != 1
-            else []
-        )
-        if faults:
-            raise ConfigError("; ".join(faults))
+        check(self, self.problems())
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        for option in ("logq", "shared"):
+            if getattr(self, option) and self.name != "sampled":
+                yield option, f"is for the loss 'sampled', found {self.name!r}"
+        if self.name == "gbce" and self.temperature != 1:
+            yield "temperature", "is not for the loss 'gbce'; leave it out"
 
     def __call__(self, model: nn.Module, part: tuple[Batch, Batch]) -> Float[Tensor, ""]:
-        """`part` is the input and, in the same places, what is to be predicted (0 where nothing is)."""
+        """`part`: the input, and in the same places what is to be predicted, 0 for nothing."""
         given, wanted = part
         states = model(given)
         bare: Any = getattr(model, "module", model)  # under DistributedDataParallel
@@ -246,11 +230,11 @@ class NextItemLoss:
         count, known = len(targets), len(items) - 1
         if not count:
             return states.sum() * 0
-        if self.kind == "softmax":
+        if self.name == "softmax":
             return losses.full_softmax(states / self.temperature, items[1:], targets - 1) * count
         drawn = (
             (self.negatives,)
-            if self.shared and self.kind == "sampled"
+            if self.shared and self.name == "sampled"
             else (count, self.negatives)
         )
         if self.logq:
@@ -263,7 +247,7 @@ class NextItemLoss:
                 * count
             )
         negatives = torch.randint(1, known + 1, drawn, device=states.device)
-        if self.kind == "gbce":
+        if self.name == "gbce":
             return (
                 losses.gbce(
                     states, items[1:], targets - 1, negatives - 1, calibration=self.calibration
@@ -276,18 +260,29 @@ class NextItemLoss:
         )
 
 
+def by_length(
+    rows: Int64[np.ndarray, "B"], lengths: Int64[np.ndarray, "U"], buckets: int
+) -> Iterator[Int64[np.ndarray, "_"]]:
+    """The rows of a batch in so many groups of similar length, shortest first.
+
+    Each group is trimmed to its own longest row: the loss is that of the whole batch, without work
+    on padding.
+    """
+    order = rows[np.argsort(lengths[rows], kind="stable")]
+    return (some for some in np.array_split(order, buckets) if len(some))
+
+
 def shifted(
     fields: Mapping[str, np.ndarray],
     starts: Int64[np.ndarray, "U1"],
     length: int,
-    pieces: int = 1,
+    buckets: int = 1,
     wanted: Sequence[str] = (ITEM,),
 ) -> Callable[[Int64[np.ndarray, "B"]], Iterator[tuple[tuple[Batch, Batch], int]]]:
-    """For `train`: histories cut to their last length + 1 events, given without the last and wanted without the first.
+    """For `train`: the last length + 1 events, given without the last, wanted without the first.
 
-    Of what is wanted these fields are there. A part's weight is the number of its items that are to be predicted. A batch is cut in
-    `pieces` of users of similar length, each trimmed to its own longest: the loss is that of the whole batch, without
-    work on padding.
+    A part's weight is the number of its items that are to be predicted. `wanted`: the fields of
+    what is to be predicted. `buckets`: into how many a batch is cut, see `by_length`.
     """
     keep = np.minimum(np.diff(starts), length + 1)
     first = starts[1:] - keep
@@ -296,54 +291,52 @@ def shifted(
 
     def parts(rows: Int64[np.ndarray, "B"]) -> Iterator[tuple[tuple[Batch, Batch], int]]:
         rows = rows[keep[rows] > 1]
-        for some in np.array_split(rows[np.argsort(keep[rows], kind="stable")], pieces):
-            if len(some):
-                at, lengths = first[some], keep[some] - 1
-                asked = int((before[at + 1 + lengths] - before[at + 1]).sum())
-                yield (Batch.of(fields, at, lengths), Batch.of(targets, at + 1, lengths)), asked
+        for some in by_length(rows, keep, buckets):
+            at, lengths = first[some], keep[some] - 1
+            asked = int((before[at + 1 + lengths] - before[at + 1]).sum())
+            yield (Batch.of(fields, at, lengths), Batch.of(targets, at + 1, lengths)), asked
 
     return parts
 
 
 def next_basket(
-    fields: Mapping[str, np.ndarray], starts: Int64[np.ndarray, "U1"], length: int, pieces: int = 1
+    fields: Mapping[str, np.ndarray],
+    starts: Int64[np.ndarray, "U1"],
+    length: int,
+    buckets: int = 1,
 ) -> Callable[[Int64[np.ndarray, "B"]], Iterator[tuple[tuple[Batch, Batch], int]]]:
-    """As `shifted`, where what happened at one moment is a basket without an order: each event predicts an item of the user's next
-    basket, drawn evenly among its events and anew each time, and never the one that stands behind it in its own.
+    """As `shifted`, where events of one moment are a basket without an order.
 
-    The last `length` events before a user's last basket are given. Events whose draw is about no item predict nothing.
+    Each event predicts an item of the user's next basket, drawn evenly among its events and anew
+    each time, never the one that stands behind it in its own. The last `length` events before a
+    user's last basket are given. Events whose draw is about no item predict nothing.
     """
     lengths, item, time = np.diff(starts), fields[ITEM], fields[TIME]
     user = np.repeat(np.arange(len(lengths)), lengths)
     opens = np.ones(len(user), bool)
     opens[1:] = (user[1:] != user[:-1]) | (time[1:] != time[:-1])
     basket = np.cumsum(opens) - 1
-    start = np.append(
-        np.flatnonzero(opens), len(user)
-    )  # of each basket, and where the last one ends
+    start = np.append(np.flatnonzero(opens), len(user))  # and where the last basket ends
     owner = np.append(user[opens], [-1, -1])
     sizes = np.append(np.diff(start), 0)
     into = start[basket + 1]
     many = np.where(owner[basket + 1] == user, sizes[basket + 1], 0)
-    given = np.bincount(
-        user[many > 0], minlength=len(lengths)
-    )  # what a user did before the last basket
+    given = np.bincount(user[many > 0], minlength=len(lengths))  # events before the last basket
     keep = np.minimum(given, length)
     first = starts[:-1] + given - keep
 
     def parts(rows: Int64[np.ndarray, "B"]) -> Iterator[tuple[tuple[Batch, Batch], int]]:
         rows = rows[keep[rows] > 0]
-        for some in np.array_split(rows[np.argsort(keep[rows], kind="stable")], pieces):
-            if len(some):
-                at, n = first[some], keep[some]
-                laid, places = spans(at, n)
-                drawn = into[places] + (
-                    torch.rand(int(laid[-1]), dtype=torch.float64).numpy() * many[places]
-                ).astype(np.int64)
-                yield (
-                    (Batch.of(fields, at, n), Batch.of({ITEM: item[drawn]}, laid[:-1], n)),
-                    int((item[drawn] > 0).sum()),
-                )
+        for some in by_length(rows, keep, buckets):
+            at, n = first[some], keep[some]
+            laid, places = spans(at, n)
+            drawn = into[places] + (
+                torch.rand(int(laid[-1]), dtype=torch.float64).numpy() * many[places]
+            ).astype(np.int64)
+            yield (
+                (Batch.of(fields, at, n), Batch.of({ITEM: item[drawn]}, laid[:-1], n)),
+                int((item[drawn] > 0).sum()),
+            )
 
     return parts
 
@@ -355,9 +348,10 @@ def last_states(
     *,
     tokens: int = 0,
 ) -> Iterator[tuple[Int64[np.ndarray, "B"], Float[Tensor, "B D"]]]:
-    """(rows, the state after each row's newest event), in batches of about `tokens` events, users of like length together.
+    """Rows, and the state after each row's newest event; users of like length together.
 
-    0 tokens: so many that a layer's input stays in a processor's cache (four times as fast as 32,768 at width 128); 32,768 on a GPU.
+    `tokens`: about so many events a batch. 0: so many that a layer's input stays in a processor's
+    cache (four times as fast as 32,768 at width 128); 32,768 on a GPU.
     """
     model.eval()
     device = next(model.parameters()).device
@@ -366,9 +360,8 @@ def last_states(
     order = np.argsort(keep, kind="stable")
     at = 0
     while at < len(order):
-        longest = max(
-            int(keep[order[min(at + tokens, len(order)) - 1]]), 1
-        )  # of the most that could be taken
+        # The longest of the most that could be taken, then of those that will be.
+        longest = max(int(keep[order[min(at + tokens, len(order)) - 1]]), 1)
         many = max(tokens // longest, 1)
         longest = max(int(keep[order[min(at + many, len(order)) - 1]]), 1)
         many = max(tokens // longest, 1)

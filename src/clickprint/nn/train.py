@@ -1,9 +1,9 @@
-"""The one training loop: rows in an order, batches in parts, checkpoints that a killed run goes on from to the same bytes.
+"""The one training loop: rows in an order, batches in parts, checkpoints.
 
-The caller brings a model, the rows of each epoch and what a batch's parts and their losses are; the loop knows nothing else of them.
-Under torchrun (torch.distributed initialised) every process takes its share of each batch and DistributedDataParallel adds up the
-gradients; the result is that of one process, up to rounding (and what is drawn at random: each process draws for itself). With `shard` the
-optimiser's state, two numbers for each weight, is divided among the processes; weights stay whole everywhere.
+The caller brings a model, the rows of each epoch and what a batch's parts and their losses are; the
+loop knows nothing else of them. Under torchrun (torch.distributed initialised) every process takes
+its share of each batch and DistributedDataParallel adds up the gradients; the result is that of one
+process, up to rounding and what each process draws at random for itself.
 """
 
 import json
@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -23,8 +23,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.errors import DataError, first_line
 from clickprint.core.files import restore, whole
+from clickprint.core.options import Above, AtLeast, Between, check
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
 
@@ -33,78 +34,46 @@ SAVE_SECONDS = 60.0  # how much work a kill may cost
 Parts = Callable[[Int64[np.ndarray, "B"]], Iterable[tuple[Any, int]]]
 Loss = Callable[[nn.Module, Any], Float[Tensor, ""]]
 Rows = Callable[[int], Int64[np.ndarray, "N"]]
+Beta = Annotated[float, Between(0, 1, high_open=True)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Training:
-    """How a model is trained. `patience` counts epochs without a better measure, and training stops where something was measured; 0 trains
-    all epochs. 0 `epochs` leave it as it starts.
+    """How a network is trained, by AdamW.
 
-    `keep`: where something is measured, the "best" state stands at the end, or the "last" one.
+    - `epochs`: at most so many; 0 leaves the network as it starts.
+    - `batch`: rows in a step.
+    - `lr`, `betas`, `weight_decay`: of the optimiser.
+    - `warmup`: steps in which the rate rises from 0.
+    - `decay_to`: the last epoch's share of the rate, reached by half a cosine; 1 keeps it constant.
+    - `clip`: the largest norm of a gradient; 0 leaves gradients as they are.
+    - `patience`: epochs without a better metric after which training stops; 0 trains all epochs.
+      Without a metric all are trained, too.
+    - `every`: epochs between two values of the metric.
+    - `keep`: where there is a metric, the "best" state stands at the end, or the "last" one.
+    - `precision`: of the forward and backward pass, "32" or "bf16".
+    - `compile`: by torch.compile.
+    - `shard`: divides the optimiser's state, two numbers for each weight, among the processes
+      (ZeRO, stage 1; Rajbhandari et al. 2020).
     """
 
-    epochs: int = 100
-    batch: int = 128
-    lr: float = 1e-3
-    betas: tuple[float, float] = (0.9, 0.98)
-    weight_decay: float = 0.0
-    warmup: int = 0  # steps in which the rate rises from 0
-    decay_to: float = (
-        1.0  # the last epoch's share of the rate, by half a cosine; 1 keeps it constant
-    )
-    clip: float = 0.0  # the largest norm of a gradient; 0 leaves them as they are
-    patience: int = 0
-    every: int = 1  # epochs between two measures
-    keep: str = "best"
-    precision: str = "32"  # or "bf16"
+    epochs: Annotated[int, AtLeast(0)] = 100
+    batch: Annotated[int, AtLeast(1)] = 128
+    lr: Annotated[float, Above(0)] = 1e-3
+    betas: tuple[Beta, Beta] = (0.9, 0.98)
+    weight_decay: Annotated[float, AtLeast(0)] = 0.0
+    warmup: Annotated[int, AtLeast(0)] = 0
+    decay_to: Annotated[float, Between(0, 1)] = 1.0
+    clip: Annotated[float, AtLeast(0)] = 0.0
+    patience: Annotated[int, AtLeast(0)] = 0
+    every: Annotated[int, AtLeast(1)] = 1
+    keep: Literal["best", "last"] = "best"
+    precision: Literal["32", "bf16"] = "32"
     compile: bool = False
-    shard: bool = False  # divides the optimiser's state among the processes (ZeRO, stage 1; Rajbhandari et al. 2020)
+    shard: bool = False
 
     def __post_init__(self) -> None:
-        faults = [
-            f"{n}: found {getattr(self, n)}, expected at least 1"
-            for n in ("batch", "every")
-            if getattr(self, n) < 1
-        ]
-        faults += [
-            f"{n}: found {getattr(self, n)}, expected at least 0"
-            for n in ("epochs", "warmup", "patience")
-            if getattr(self, n) < 0
-        ]
-        faults += (
-            [f"lr: found {self.lr}, expected a number above 0"]
-            if not 0 < self.lr < math.inf
-            else []
-        )
-        wrong = len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas)
-        faults += (
-            [f"betas: found {list(self.betas)}, expected two numbers from 0 to below 1"]
-            if wrong
-            else []
-        )
-        named = ("weight_decay", "clip")
-        faults += [
-            f"{n}: found {getattr(self, n)}, expected a number from 0"
-            for n in named
-            if not 0 <= getattr(self, n) < math.inf
-        ]
-        faults += (
-            [f"precision: found {self.precision!r}, expected '32' or 'bf16'"]
-            if self.precision not in ("32", "bf16")
-            else []
-        )
-        faults += (
-            [f"keep: found {self.keep!r}, expected 'best' or 'last'"]
-            if self.keep not in ("best", "last")
-            else []
-        )
-        faults += (
-            [f"decay_to: found {self.decay_to}, expected 0 to 1"]
-            if not 0 <= self.decay_to <= 1
-            else []
-        )
-        if faults:
-            raise ConfigError("; ".join(faults))
+        check(self)
 
 
 @runtime_checkable
@@ -148,16 +117,22 @@ def train(
     key: str = "",
     progress: Progress = silent,
 ) -> LearningCurve:
-    """Trains `model` in place; at the end it holds the state with the best measure, or the last (nothing measured, or `keep` = "last").
+    """Trains `model` in place; at the end it holds the state that `training.keep` names.
 
-    `rows(epoch)` are the rows of an epoch in their order (all shuffled; or a day's, for training by day). `parts(batch)` cuts a batch
-    into pieces that are run one after the other, each with its weight (number of targets): gradients are those of the whole batch.
-    `loss(model, part)` is the *sum* over a part. `measure` (higher is better) is called after every `every` epochs. With a `checkpoint`
-    folder (or inside core.checkpoints, with a `key`) the run is saved every minute and after each epoch, and goes on from there when
-    called again with the same `key`, which names everything that the training depends on. Same seed, machine and threads: same bytes (of
-    several processes only the first one's random numbers are saved, and with `shard` it is saved after each epoch only). Raises DataError
-    for a checkpoint of another key, a damaged one or what is none, FloatingPointError when the loss, a weight or a measure is no longer a
-    number; the last good checkpoint stays.
+    - `rows(epoch)`: the rows of an epoch in their order.
+    - `parts(batch)`: cuts a batch into parts that are run one after the other, each with its weight
+      (number of targets). Gradients are those of the whole batch.
+    - `loss(model, part)`: the *sum* over a part.
+    - `metric(model)`: higher is better; asked after every `training.every` epochs.
+    - `checkpoint`, `key`: a folder where the run is saved every minute and after each epoch (with
+      `training.shard` after each epoch only). It goes on from there when called again with the same
+      key, which names everything that the training depends on.
+
+    Same seed, machine and threads: same bytes, also of a run that was killed and went on. Of
+    several processes only the first one's random numbers are saved.
+    Raises DataError for a checkpoint of another key, a damaged one or what is none, and
+    FloatingPointError when the loss, a weight or the metric is no longer a number; the last good
+    checkpoint stays.
     """
     run, curve = _Run.of(model, training), LearningCurve(done=not training.epochs)
     with torch.random.fork_rng(devices=run.cuda):
@@ -183,7 +158,8 @@ def train(
                 total, weight = run.step(batch, parts, loss, curve, batches)
                 if not math.isfinite(total):
                     raise FloatingPointError(
-                        f"the loss is {total} in step {curve.step} of epoch {curve.epoch + 1}; lower lr, or set clip (1.0 is usual)"
+                        f"the loss is {total} in step {curve.step} of epoch {curve.epoch + 1};"
+                        " lower lr, or set clip (1.0 is usual)"
                     )
                 curve.epoch_loss, curve.epoch_weight = (
                     curve.epoch_loss + total,
@@ -214,7 +190,8 @@ def train(
                     found = float(metric(model))
                 if math.isnan(found):
                     raise FloatingPointError(
-                        f"the measure after epoch {curve.epoch} is no number; see what it divides by"
+                        f"the metric after epoch {curve.epoch} is no number;"
+                        " see what it divides by"
                     )
                 curve.metrics.append((curve.epoch, found))
                 if found > curve.best:
@@ -250,7 +227,7 @@ def shuffled(count: int, rng: RNG) -> Rows:
 
 
 def by_day(days: Int64[np.ndarray, "N"], rng: RNG) -> tuple[Rows, Int64[np.ndarray, "D"]]:
-    """Training by day: epoch e has the rows of the e-th day that occurs in `days`, shuffled within it; and those days, in order."""
+    """Training by day: epoch e has the e-th day's rows, shuffled within it; and the days."""
     known, place = np.unique(days, return_inverse=True)
     order = np.argsort(place, kind="stable")
     starts = np.searchsorted(place[order], np.arange(len(known) + 1))
@@ -359,15 +336,19 @@ class _Run:
         return self.training.shard and self.world > 1
 
     def seed(self, rng: RNG, step: int) -> None:
-        """What this process draws from: the first one's numbers are those of a process alone, the others' their own."""
+        """What this process draws: the first one as a process alone, the others their own."""
         name = f"train {self.rank} from {step}" if self.rank else "train"
         torch.manual_seed(rng.child(name).integer() & 0x7FFF_FFFF_FFFF_FFFF)
 
     def check(self, curve: LearningCurve) -> None:
-        """Raises FloatingPointError for a weight that is no number: the loss says it a step later, or after the last step never."""
+        """Raises FloatingPointError for a weight that is no number.
+
+        The loss would say it a step later, and after the last step never.
+        """
         if bad := unfit(self.model.state_dict()):
             raise FloatingPointError(
-                f"{bad} after step {curve.step} of epoch {curve.epoch + 1}; lower lr, or set clip (1.0 is usual)"
+                f"{bad} after step {curve.step} of epoch {curve.epoch + 1};"
+                " lower lr, or set clip (1.0 is usual)"
             )
 
     def step(
@@ -379,14 +360,15 @@ class _Run:
         batches: int,
     ) -> tuple[float, float]:
         """One optimiser step; the sum of the batch's losses and its weight."""
-        pieces = list(parts(batch[self.rank :: self.world]))
-        weight, counts = float(sum(w for _, w in pieces)), 1.0
+        some_parts = list(parts(batch[self.rank :: self.world]))
+        weight, counts = float(sum(w for _, w in some_parts)), 1.0
         if self.world > 1:
             weight = self._everywhere(weight)
         if not weight:
             return 0.0, 0.0
-        if not pieces:  # the others wait for a gradient of this process, too: that of a part which counts nothing
-            pieces, counts = list(parts(batch))[:1], 0.0
+        if not some_parts:
+            # The others wait for a gradient of this process, too: that of a part which counts 0.
+            some_parts, counts = list(parts(batch))[:1], 0.0
         device = next(self.model.parameters()).device
         precise = (
             torch.autocast(device.type, torch.bfloat16)
@@ -395,11 +377,13 @@ class _Run:
         )
         total = 0.0
         self.optimiser.zero_grad(set_to_none=True)
-        for number, (piece, _) in enumerate(pieces):
-            later = isinstance(self.wrapped, DistributedDataParallel) and number < len(pieces) - 1
+        for number, (part, _) in enumerate(some_parts):
+            later = (
+                isinstance(self.wrapped, DistributedDataParallel) and number < len(some_parts) - 1
+            )
             with self.wrapped.no_sync() if later else nullcontext():  # type: ignore[operator]
                 with precise:
-                    value = loss(self.wrapped, piece) * counts
+                    value = loss(self.wrapped, part) * counts
                 (value * (self.world / weight)).backward()
             total += float(value.detach())
         if self.training.clip:
@@ -462,15 +446,12 @@ class _Run:
             AttributeError,
             SafetensorError,
         ) as fault:
-            raise DataError(
-                str(folder), [f"this checkpoint cannot be read ({fault}); {again}"]
-            ) from None
+            raise DataError(folder, f"this checkpoint cannot be read ({fault}); {again}") from None
         if found != FORMAT or of != key:
             raise DataError(
-                str(folder),
-                [
-                    f"this checkpoint is of another training (found {of!r}, expected {key!r}); {again}"
-                ],
+                folder,
+                f"this checkpoint is of another training (found {of!r}, expected {key!r});"
+                f" {again}",
             )
         try:
             curve = LearningCurve(
@@ -481,7 +462,8 @@ class _Run:
                 for n in ("epoch", "batch", "step")
             ):
                 raise ValueError(
-                    f"epoch {curve.epoch!r}, batch {curve.batch!r}, step {curve.step!r}: expected whole numbers"
+                    f"epoch {curve.epoch!r}, batch {curve.batch!r}, step {curve.step!r}:"
+                    " expected whole numbers"
                 )
             take(
                 self.model,
@@ -502,9 +484,8 @@ class _Run:
             for index in self.cuda:
                 torch.cuda.set_rng_state(tensors["random.cuda"], index)
         except (KeyError, TypeError, ValueError, RuntimeError) as fault:
-            said = str(fault).splitlines()[0] if str(fault) else repr(fault)
             raise DataError(
-                str(folder), [f"this checkpoint does not fit the model ({said}); {again}"]
+                folder, f"this checkpoint does not fit the model ({first_line(fault)}); {again}"
             ) from None
         return curve, {
             n.removeprefix("best."): v for n, v in tensors.items() if n.startswith("best.")
