@@ -1,9 +1,11 @@
-"""The RecSys Challenge 2025's own steps, drop-in on its directory. Source: spec/challenge-protocol.md."""
+"""The RecSys Challenge 2025's own steps, on its directory.
+
+Source: spec/challenge-protocol.md.
+"""
 
 import json
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -14,46 +16,38 @@ from clickprint.core.dataset import Manifest
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import REQUIRED, Role
 from clickprint.core.files import write_text
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.profiles import Profiles, problems
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
 from clickprint.core.time import Time, Window, show
 from clickprint.data.adapters import challenge
-from clickprint.data.engine import DuckDB, Engine
+from clickprint.data.engine import Engine
 from clickprint.data.engine import name as quoted
 from clickprint.data.log import EventLog
 from clickprint.data.split import past_of
+from clickprint.encoders.counts import Counts
 from clickprint.tasks.rows import Rows
 from clickprint.tasks.score import Question, ask
 from clickprint.tasks.ubm25 import HIDDEN, NAMES, ubm25
 from clickprint.work.probes import Job, named_devices, official
+from clickprint.work.resources import Resources, Tables
 from clickprint.work.track import tracked
 
-BLOCKS = (
-    Role.BUY,
-    Role.CART,
-    Role.REMOVE,
-    Role.VIEW,
-    Role.SEARCH,
-)  # the organisers' order of event types
+# The organisers' order of event types.
+BLOCKS = (Role.BUY, Role.CART, Role.REMOVE, Role.VIEW, Role.SEARCH)
 BUY = next(code for code, kind in enumerate(challenge.KINDS) if kind.role is Role.BUY)
 PLACEHOLDER = "placeholder"  # the organisers' files end with it
 
 
 def split(
-    data: Path,
-    *,
-    memory: str | None = None,
-    threads: int | None = None,
-    progress: Progress = silent,
+    data: Path, *, resources: Tables = Tables(), progress: Progress = silent
 ) -> challenge.SplitFacts:
-    """Cuts the log in place and says where. Raises DataError."""
-    with DuckDB(memory=memory, threads=threads) as engine:
+    """Cuts the log in place and prints where. Raises DataError."""
+    with resources.engine() as engine:
         facts = challenge.split(data, engine, progress=progress)
-    print(
-        f"end {show(facts.end)}, training window from {show(facts.train_start)}, validation window from {show(facts.validation_start)}"
-    )
+    train, valid = show(facts.train_start), show(facts.validation_start)
+    print(f"end {show(facts.end)}, training window from {train}, validation window from {valid}")
     for file, rows in facts.rows.items():
         print(f"{rows:>12,} rows  {data / file}")
     return facts
@@ -67,41 +61,41 @@ def reference(
     top: int = 10,
     all_clients: bool = False,
     all_events: bool = False,
-    memory: str | None = None,
-    threads: int | None = None,
+    resources: Tables = Tables(),
     progress: Progress = silent,
 ) -> None:
-    """The organisers' aggregated features of the relevant clients, in their order of rows; without `all_clients` of those with an event."""
-    from clickprint.encoders import encoder
+    """Writes the organisers' aggregated features of the relevant clients, in their order of rows.
 
+    - `all_clients`: those without an event too, with zeros.
+    - `all_events`: of the whole log, not of the split's input.
+    """
     relevant = np.unique(challenge.relevant_clients(data))
-    counts = encoder("counts", days=tuple(days), top=top)
-    with DuckDB(memory=memory, threads=threads) as engine:
+    counts = Counts(days=tuple(days), top=top)
+    with resources.engine() as engine:
         log = challenge.open_raw(data, engine, unsplit=all_events)
         span = log.span()
         if span is None:
-            raise DataError(str(data), ["the log is empty"])
+            raise DataError(data, "the log is empty")
         users = _rows(log, relevant, rest=all_clients)
         if not len(users):
-            raise DataError(str(data), ["none of the relevant clients has an event"])
+            raise DataError(data, "none of the relevant clients has an event")
         past = past_of(log, span[1] + 1, users)
         profiles = counts.fit(past, rng=RNG(0), progress=progress).encode(past)
     Profiles(users, profiles.of(users), profiles.blocks).save(out)
-    absent = len(relevant) - len(users)
-    note = (
-        f"; {absent:,} relevant clients without an event are left out (--all-clients adds them as zeros)"
-        if absent
-        else ""
-    )
+    note = ""
+    if absent := len(relevant) - len(users):
+        note = f"; {absent:,} relevant clients without an event are left out (--all-clients"
+        note += " adds them as zeros)"
     print(f"{len(users):,} clients x {profiles.vectors.shape[1]} columns in {out}{note}")
 
 
 def _rows(
     log: EventLog, relevant: Int64[np.ndarray, "U"], *, rest: bool
 ) -> Int64[np.ndarray, "B"]:
-    """The organisers' order of rows, which is their order of training: sorted, buyers first, then who only added to a cart, and so on.
+    """The clients in the organisers' order of rows, which is their order of training.
 
-    They join the blocks one by one, and each brings the clients that those before it did not have. `rest`: then those without an event.
+    They join the blocks one by one: first those who bought, sorted, then those who only added to
+    a cart, and so on. `rest`: those without an event come last.
     """
     blocks = [np.intersect1d(relevant, log.users(roles=(role,))) for role in BLOCKS]
     every = np.concatenate([*blocks, relevant] if rest else blocks)
@@ -110,7 +104,7 @@ def _rows(
 
 
 def validate(data: Path, folder: Path, *, any_clients: bool = False) -> int:
-    """Prints every fault of the profiles on a line of its own; 1 if there is one."""
+    """Prints every fault of the profiles on its own line; 1 if there is one, else 0."""
     faults = problems(folder, None if any_clients else challenge.relevant_clients(data))
     for fault in faults:
         print(fault)
@@ -126,37 +120,40 @@ def score(
     tasks: Sequence[str],
     scores: Path,
     any_clients: bool = False,
-    accelerator: str = "auto",
     devices: str = "1",
-    threads: int | None = None,
     log_name: str = "clickprint",
-    memory: str | None = None,
+    resources: Resources = Resources(),
     progress: Progress = silent,
 ) -> dict[str, float]:
-    """Trains a network a task and writes the scores, under the names that were given; the scores of this call.
+    """Trains a network a task and writes the scores, under the names that were given.
 
-    Everything is checked before anything is trained: names, the scores file, the profiles. Raises ConfigError and DataError.
+    - `scores`: the scores.json; scores of other tasks in it are kept.
+    - `any_clients`: whether profiles need not be of exactly the relevant clients.
+    - `devices`: as probes.named_devices has it.
+    - `log_name`: names the log of epochs, beside the scores or on a tracking server.
+
+    Everything is checked before anything is trained: names, the scores file, the profiles.
+    Returns the scores of this call. Raises ConfigError and DataError.
     """
     names = _names(tasks)
     before = read_scores(scores)
-    on = named_devices(accelerator, devices)
+    on = named_devices(resources.accelerator, devices)
     if faults := problems(folder, None if any_clients else challenge.relevant_clients(data)):
-        raise DataError(str(folder), faults)
+        raise DataError(folder, faults)
     profiles = Profiles.load(folder)
-    epochs = scores.parent / f"{log_name}.epochs.jsonl"
-    found: dict[str, float] = {}
     facts = {
         "data": str(data),
         "profiles": str(folder),
         "users": str(len(profiles.users)),
         "width": str(profiles.vectors.shape[1]),
     }
-    with ExitStack() as stack:
-        log = stack.enter_context(tracked(epochs, log_name, facts))
-        engine = stack.enter_context(DuckDB(memory=memory, threads=threads))
+    found: dict[str, float] = {}
+    epochs = scores.parent / f"{log_name}.epochs.jsonl"
+    with tracked(epochs, log_name, facts) as log, resources.engine() as engine:
         asked = _questions(data, engine, profiles, list(names.values()))
-        jobs = {given: Job(given, asked[task], folder) for given, task in names.items()}
-        for job, one in official(list(jobs.values()), on, resamples=0, progress=progress):
+        jobs = [Job(given, asked[task], folder) for given, task in names.items()]
+        trained = official(jobs, on, resamples=0, threads=resources.threads, progress=progress)
+        for job, one in trained:
             found[job.name] = one.score
             for number, values in enumerate(one.epochs):
                 log(job.name, number, values)
@@ -169,15 +166,16 @@ def score(
 
 def _names(tasks: Sequence[str]) -> dict[str, str]:
     """The name in --tasks → the task. Raises ConfigError with every fault."""
-    plain = {secret: task for task, secret in HIDDEN.items()}
-    faults = [f"{t!r} is unknown" for t in tasks if t not in NAMES and t not in plain]
-    found = {t: plain.get(t, t) for t in tasks}
+    known = {secret: task for task, secret in HIDDEN.items()}
+    faults = [f"{t!r} is unknown" for t in tasks if t not in NAMES and t not in known]
+    found = {t: known.get(t, t) for t in tasks}
     faults += [
         f"{t} and {u} are one task" for t in found for u in found if t < u and found[t] == found[u]
     ]
     if faults or not tasks:
         raise ConfigError(
-            f"--tasks: {'; '.join(faults) or 'none'}; expected some of {', '.join(NAMES)} (or {', '.join(plain)})"
+            f"--tasks: {'; '.join(faults) or 'none'};"
+            f" expected some of {', '.join(NAMES)} (or {', '.join(known)})"
         )
     return found
 
@@ -185,7 +183,10 @@ def _names(tasks: Sequence[str]) -> dict[str, str]:
 def _questions(
     data: Path, engine: Engine, profiles: Profiles, tasks: Sequence[str]
 ) -> dict[str, Question]:
-    """The organisers' questions from their target files; what a missing label file would say comes from the rule of ubm25."""
+    """The organisers' questions, from their target files.
+
+    What a missing label file would say comes from the rule of tasks.ubm25.
+    """
     labels, missing = {}, []
     for task in NAMES[2:]:
         if (data / "target" / f"{task}.npy").is_file():
@@ -214,9 +215,11 @@ def _questions(
 
 
 def _targets(data: Path, engine: Engine, *, with_past: bool) -> tuple[EventLog, Time]:
-    """A log of the purchases in the two target files, each in a window of one microsecond, after the split's input or after nothing.
+    """A log of the purchases in the two target files, and the cutoff before them.
 
-    The target files do the work of a log, because with them and the profiles the organisers score; the event files may be elsewhere.
+    Each file's purchases lie in a window of one microsecond, after the split's input or after
+    nothing. The target files stand for a log, because the organisers score with them and the
+    profiles alone; the event files may be elsewhere.
     """
     past = challenge.open_raw(data, engine, unsplit=False) if with_past else None
     span = past.span() if past else None
@@ -240,16 +243,20 @@ def _targets(data: Path, engine: Engine, *, with_past: bool) -> tuple[EventLog, 
     catalogue = engine.keep(
         pa.table({**known, **{c: items[c][first] for c in ("category", "price")}})
     )
-    events = f"SELECT {', '.join(map(quoted, REQUIRED))} FROM {bought}"
+    columns = ", ".join(map(quoted, REQUIRED))
+    events = f"SELECT {columns} FROM {bought}"
     if past:
-        events += f" UNION ALL SELECT {', '.join(map(quoted, REQUIRED))} FROM {past.events} WHERE kind = {BUY}"
-    attributes = {"category": AttributeKind.CATEGORY, "price": AttributeKind.PRICE_BUCKET}
+        events += f" UNION ALL SELECT {columns} FROM {past.events} WHERE kind = {BUY}"
+    attributes = {"category": AttributeType.CATEGORY, "price": AttributeType.PRICE_BUCKET}
     manifest = Manifest(name=data.resolve().name, kinds=challenge.KINDS, attributes=attributes)
     return EventLog(engine, manifest, engine.view(events), catalogue), cutoff
 
 
 def read_scores(file: Path) -> dict[str, float]:
-    """A scores.json as the organisers write it, less its placeholder; empty where there is none. Raises DataError."""
+    """The scores in a scores.json, without the organisers' placeholder; empty without a file.
+
+    Raises DataError.
+    """
     if not file.exists():
         return {}
     hint = 'expected a scores.json such as {"churn": 0.7}; name another --scores, or remove it'

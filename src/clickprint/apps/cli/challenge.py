@@ -4,7 +4,6 @@ Options have our names. What is read and written has the organisers' names: clie
 the tasks, and `--log-name`, which names the epochs' log as their scripts do.
 """
 
-from dataclasses import asdict
 from pathlib import Path
 
 from cyclopts import App
@@ -42,7 +41,7 @@ def challenge_split(data: Path, /, *, machine: OnTables = Tables()) -> None:
     from clickprint.apps.challenge import stages
 
     with progress_bars() as progress:
-        stages.split(data, **asdict(machine), progress=progress)
+        stages.split(data, resources=machine, progress=progress)
 
 
 @challenge_app.command(name="baseline")
@@ -78,7 +77,7 @@ def challenge_baseline(
             top=top,
             all_clients=all_clients,
             all_events=all_events,
-            **asdict(machine),
+            resources=machine,
             progress=progress,
         )
 
@@ -139,6 +138,6 @@ def challenge_score(
             any_clients=any_clients,
             devices=",".join(devices),
             log_name=log_name,
-            **asdict(machine),
+            resources=machine,
             progress=progress,
         )

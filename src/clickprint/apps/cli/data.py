@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -12,9 +12,6 @@ from clickprint.apps.cli.shared import DATA, Folder, Many, Numbers, OnTables, Pa
 from clickprint.core.errors import ClickprintError, ConfigError
 from clickprint.work.progress import progress_bars
 from clickprint.work.resources import Tables
-
-if TYPE_CHECKING:
-    from clickprint.core.dataset import Dataset
 
 Options = Annotated[tuple[str, ...], Parameter(name="--set", consume_multiple=True, negative=())]
 export_app = App(
@@ -43,13 +40,14 @@ def read(
         out: The folder of the new dataset.
         options: The reader's options, such as --set users=20000 seed=7.
     """
+    from clickprint.work import listing
     from clickprint.work import source as sources
 
     with machine.engine() as engine, progress_bars() as progress:
         dataset = sources.dataset(
             name, source, _options(name, options), out=out, engine=engine, progress=progress
         )
-    print(_summary(dataset))
+    print(listing.dataset(dataset))
 
 
 @app.command(group=DATA)
@@ -71,6 +69,7 @@ def append(
         options: The reader's options, as for `clickprint read`.
     """
     from clickprint.core.dataset import Dataset
+    from clickprint.work import listing
     from clickprint.work import source as sources
 
     before = Dataset.open(dataset).manifest
@@ -82,7 +81,7 @@ def append(
         longer.manifest.events - before.events,
         len(longer.manifest.days) - len(before.days),
     )
-    print(f"{events:,} events of {days} days appended\n{_summary(longer)}")
+    print(f"{events:,} events of {days} days appended\n{listing.dataset(longer)}")
 
 
 def _options(name: str, given: Sequence[str]) -> dict[str, Any]:
@@ -102,23 +101,6 @@ def _options(name: str, given: Sequence[str]) -> dict[str, Any]:
         except tomllib.TOMLDecodeError:
             options[key] = value
     return options
-
-
-def _summary(dataset: "Dataset") -> str:
-    """Three lines about a dataset, and the rows that could not be read, by reason."""
-    m = dataset.manifest
-    clocked = m.days and m.time == "clock"
-    days = f", {len(m.days)} days from {min(m.days)} to {max(m.days)}" if clocked else ""
-    kinds = ", ".join(
-        f"{k.name} ({k.role.value})" if k.name != k.role.value else k.name for k in m.kinds
-    )
-    lines = [
-        f"{m.name}: {m.events:,} events of {m.users:,} users and {m.items:,} items{days}",
-        f"kinds: {kinds}",
-        f"fingerprint {m.fingerprint}, in {dataset.folder}",
-        *(f"{n:,} rows not read: {reason}" for reason, n in m.rejected.items()),
-    ]
-    return "\n".join(lines)
 
 
 @app.command(group=DATA)
@@ -150,19 +132,9 @@ def datasets(name: str | None = None, /) -> None:
     Args:
         name: A reader.
     """
-    from clickprint.data.adapters import DATASETS, card
-    from clickprint.work import source as sources
+    from clickprint.work import listing
 
-    if name is not None:
-        print(card(name).text())
-        if options := sources.option_names(name):
-            print(f"options: {', '.join(f'--set {o}=…' for o in options)}")
-        return
-    for each in sorted(DATASETS):
-        path = "PATH " if sources.takes_path(each) else ""
-        known = " ".join(f"{o}=…" for o in sources.option_names(each))
-        fetched = "  (can be fetched)" if sources.fetcher(each) else ""
-        print(f"{each:<18}{path}{known}{fetched}\n{'':<18}{card(each).title}")
+    print(listing.datasets() if name is None else listing.source(name))
 
 
 @app.command(group=DATA)
@@ -176,6 +148,7 @@ def validate(folder: Folder, /) -> int:
     """
     from clickprint.core.dataset import Dataset
     from clickprint.core.profiles import problems
+    from clickprint.work import listing
 
     faults: list[str] = []
     try:
@@ -184,7 +157,7 @@ def validate(folder: Folder, /) -> int:
 
             faults = check_run(folder)
         elif (folder / "manifest.json").is_file():
-            print(_summary(Dataset.open(folder)))
+            print(listing.dataset(Dataset.open(folder)))
         else:
             faults = problems(folder, None)
     except ClickprintError as fault:

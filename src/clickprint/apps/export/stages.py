@@ -11,40 +11,41 @@ from clickprint.core.errors import ConfigError
 from clickprint.core.events import Role
 from clickprint.core.ids import text_ids
 from clickprint.core.progress import Progress, silent
-from clickprint.data.engine import DuckDB
 from clickprint.data.export.anonymise import Anonymise
 from clickprint.data.export.challenge import export_challenge
 from clickprint.data.export.recbole import Split, export_recbole
 from clickprint.data.log import EventLog
+from clickprint.work.resources import Tables
 
 
 def challenge(
     folder: Path,
     out: Path,
     *,
-    horizon: int = 14,
+    horizon_days: int = 14,
     key: Path | None = None,
     deny: Path | None = None,
-    memory: str | None = None,
-    threads: int | None = None,
+    resources: Tables = Tables(),
     progress: Progress = silent,
 ) -> None:
-    """Writes a dataset as the challenge's directory; anonymised where a key is given."""
-    if horizon < 1:
-        raise ConfigError(f"--horizon-days: found {horizon}, expected at least 1 day")
+    """Writes a dataset as the challenge's directory.
+
+    - `key`: a file with a secret; the export is then anonymised.
+    - `deny`: a file of items that an anonymised export leaves out.
+    """
+    _check(horizon_days)
     if deny is not None and key is None:
         raise ConfigError("--deny: leaves items out of an anonymised export; give a --key too")
     dataset = Dataset.open(folder)
-    anonymise = (
-        None if key is None else Anonymise(_bytes(key, "--key").strip(), _items(dataset, deny))
-    )
-    with DuckDB(memory=memory, threads=threads) as engine:
-        log = EventLog.open(dataset, engine)
+    anonymise = None
+    if key is not None:
+        anonymise = Anonymise(_bytes(key, "--key").strip(), _items(dataset, deny))
+    with resources.engine() as engine:
         made = export_challenge(
-            log,
+            EventLog.open(dataset, engine),
             out,
             relevant=dataset.population,
-            horizon_days=horizon,
+            horizon_days=horizon_days,
             anonymise=anonymise,
             progress=progress,
         )
@@ -59,26 +60,35 @@ def recbole(
     name: str | None = None,
     split: Split = "none",
     roles: Sequence[str] = (),
-    horizon: int = 14,
+    horizon_days: int = 14,
     anchor: str = Role.BUY.value,
-    memory: str | None = None,
-    threads: int | None = None,
+    resources: Tables = Tables(),
     progress: Progress = silent,
 ) -> None:
-    """Writes a dataset as RecBole's atomic files."""
-    if horizon < 1:
-        raise ConfigError(f"--horizon-days: found {horizon}, expected at least 1 day")
+    """Writes a dataset as RecBole's atomic files.
+
+    - `roles`: only events with these roles; none: all events.
+    - `anchor`: the role whose last event ends a split by time.
+    """
+    _check(horizon_days)
     wanted = tuple(_role(r, "--roles") for r in roles) or None
-    with DuckDB(memory=memory, threads=threads) as engine:
-        log = EventLog.open(Dataset.open(folder), engine)
-        options = {
-            "split": split,
-            "roles": wanted,
-            "horizon_days": horizon,
-            "anchor": _role(anchor, "--anchor"),
-        }
-        made = export_recbole(log, out, name, **options, progress=progress)  # type: ignore[arg-type]
+    with resources.engine() as engine:
+        made = export_recbole(
+            EventLog.open(Dataset.open(folder), engine),
+            out,
+            name,
+            split=split,
+            roles=wanted,
+            horizon_days=horizon_days,
+            anchor=_role(anchor, "--anchor"),
+            progress=progress,
+        )
     _say(out, made.rows, made.left_out)
+
+
+def _check(horizon_days: int) -> None:
+    if horizon_days < 1:
+        raise ConfigError(f"--horizon-days: found {horizon_days}, expected at least 1")
 
 
 def _role(text: str, option: str) -> Role:
@@ -91,14 +101,8 @@ def _role(text: str, option: str) -> Role:
 
 def _items(dataset: Dataset, file: Path | None) -> Int64[np.ndarray, "V"]:
     """The items in a file, one a line: as the source calls them."""
-    lines = (
-        []
-        if file is None
-        else [
-            line.strip() for line in _bytes(file, "--deny").decode("utf-8", "replace").splitlines()
-        ]
-    )
-    lines = [line for line in lines if line]
+    text = "" if file is None else _bytes(file, "--deny").decode("utf-8", "replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     if (dataset.folder / "ids" / "item.parquet").is_file():
         return text_ids(lines)
     try:
