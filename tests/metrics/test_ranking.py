@@ -1,6 +1,7 @@
 """Ranking metrics against their definitions, one user at a time; ties, empties and repeats."""
 
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -76,7 +77,7 @@ def test_target_ranks(rows: list[list[float]], data: st.DataObject) -> None:
                 assert ranks[u] == len(ranked) - 1
             else:
                 assert ranks[u] == ranked.index(targets[u])
-        hit = ranking.of_ranks(ranks, 3)
+        hit = ranks[:, None] == np.arange(3)
         assert (hit.any(1) == (ranks < 3)).all()
         assert np.array_equal(
             ranking.mrr(hit, np.ones(len(rows), np.int64), 3),
@@ -99,7 +100,7 @@ def test_novelty() -> None:
 
 
 @pytest.mark.parametrize("cells", [1, 1 << 24])
-def test_spread(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_intra_list_diversity(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranking, "CELLS", cells)
     items, vectors = np.array([1, 2, 3, 4]), np.array([[1.0, 0], [0, 2], [3, 0], [0, 0]])
     found = ranking.intra_list_diversity(
@@ -110,3 +111,37 @@ def test_spread(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.isnan(
         ranking.intra_list_diversity(np.array([[1, 2]]), np.array([], np.int64), np.zeros((0, 2)))
     ).all()
+
+
+@given(
+    st.lists(
+        st.lists(st.integers(0, 9), unique=True, max_size=5).map(
+            lambda r: [*r, *[NONE] * (5 - len(r))]
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    st.lists(st.sampled_from([NONE, 7, 8]), min_size=6, max_size=6),
+)
+def test_category_diversity_is_that_of_one_hot_vectors(
+    lists: list[list[int]], category: list[int]
+) -> None:
+    items, of = np.array([0, 2, 3, 5, 8, 9]), np.array(category, np.int64)
+    found = ranking.category_diversity(np.array(lists, np.int64), items, of)
+    known = dict(zip(items.tolist(), category, strict=True))
+    for row, value in zip(lists, found, strict=True):
+        pairs = list(combinations([known[i] for i in row if known.get(i, NONE) != NONE], 2))
+        assert (
+            value == pytest.approx(np.mean([a != b for a, b in pairs]))
+            if pairs
+            else np.isnan(value)
+        )
+    there = of != NONE
+    one_hot = (of[there][:, None] == np.array([7, 8])).astype(float)
+    twin = ranking.intra_list_diversity(np.array(lists, np.int64), items[there], one_hot)
+    np.testing.assert_allclose(found, twin, atol=1e-12)
+
+
+def test_no_category_at_all() -> None:
+    none = np.zeros(0, np.int64)
+    assert np.isnan(ranking.category_diversity(np.array([[1, 2]]), none, none)).all()

@@ -1,4 +1,4 @@
-"""The evaluation of ranked items: who is asked, what is right, and scores that a user-by-user count gives too."""
+"""Ranked items: who is asked, what is right, and scores that a count by hand gives too."""
 
 import math
 
@@ -8,11 +8,11 @@ import pytest
 from clickprint.core.errors import DataError
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
-from clickprint.core.ragged import Ragged
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY, Window
 from clickprint.data.engine import DuckDB
+from clickprint.metrics import compare
 from clickprint.tasks import ranking
 from clickprint.testing.worlds import BUY, START, VIEW, memory_log
 
@@ -81,8 +81,8 @@ def test_score() -> None:
         == 1
     )
     assert found.lists["coverage"] == 4 / 8
-    # 1, 2, 4 and 5 were had by one of two users each; 3 and 9 by nobody, who count as rare as that.
-    assert found.lists["surprise"] == 1
+    # 1, 2, 4 and 5 were had by one of two users each; 3 and 9 by nobody, so they are as rare.
+    assert found.lists["novelty"] == 1
     worse = Recommendations(lists().users, lists().items[:, ::-1].copy(), lists().scores)
     other = ranking.score(
         worse, test, ks=(1, 3), rng=RNG(0), items=np.array([1, 2, 3, 4, 5, 7, 8, 9])
@@ -90,9 +90,8 @@ def test_score() -> None:
     assert other.mean("recall@1") == 0
     assert other.mean("ndcg@3") == pytest.approx(0.5)
     assert other.mean("mrr@3") == pytest.approx(1 / 3)
-    assert found.above(other, "mrr@3").share == 1
-    low, high = found.interval("mrr@3")
-    assert low == high == 1
+    assert gap(found, other, "mrr@3").share == 1
+    assert compare.intervals(found.replicates("mrr@3")) == (1, 1)
 
 
 def test_without_a_catalogue_coverage_is_of_what_was_had_or_given() -> None:
@@ -105,13 +104,16 @@ def test_without_a_catalogue_coverage_is_of_what_was_had_or_given() -> None:
     assert found.lists["coverage"] == len(given) / len(given | {1, 2, 4, 5})
 
 
-def test_spread_is_of_the_vectors_given() -> None:
-    items = np.array([1, 3, 4, 9])
-    vectors = np.array([[1.0, 0], [1, 0], [0, 1], [0, 1]])
+def test_category_diversity_is_of_the_categories_given() -> None:
+    items, category = np.array([1, 3, 4, 9]), np.array([7, 7, 8, 8])
     found = ranking.score(
-        lists(), ranking.leave_one_out(some()), ks=(3,), rng=RNG(0), items=items, vectors=vectors
+        lists(), ranking.leave_one_out(some()), ks=(3,), rng=RNG(0), items=items, category=category
     )
-    assert found.lists["spread"] == pytest.approx(2 / 3)
+    assert found.lists["category_diversity"] == pytest.approx(2 / 3)
+
+
+def gap(one: ranking.RankingScore, other: ranking.RankingScore, metric: str) -> compare.Difference:
+    return compare.difference(one.replicates(metric), other.replicates(metric))
 
 
 def test_intervals_are_of_users_and_pairs_are_shared() -> None:
@@ -132,13 +134,13 @@ def test_intervals_are_of_users_and_pairs_are_shared() -> None:
 
     one, same, other = shown([0, 1, 2]), shown([0, 1, 2]), shown([1, 0, 2])
     p = one.mean("recall@3")
-    low, high = one.interval("recall@3")
+    low, high = compare.intervals(one.replicates("recall@3"))
     assert high - low == pytest.approx(2 * 1.96 * math.sqrt(p * (1 - p) / 400), rel=0.15)
     assert low < p < high
-    assert one.above(same, "ndcg@3") == (0, 0, 0.5)
-    gap = one.above(other, "recall@3")
-    assert gap == (0, 0, 0.5), "the same three items in another order"
-    assert one.above(other, "recall@1").low < 0 < one.above(other, "recall@1").high
+    assert gap(one, same, "ndcg@3") == (0, 0, 0.5)
+    assert gap(one, other, "recall@3") == (0, 0, 0.5), "the same three items in another order"
+    first = gap(one, other, "recall@1")
+    assert first.low < 0 < first.high
 
 
 def test_what_is_refused() -> None:
@@ -150,12 +152,6 @@ def test_what_is_refused() -> None:
         ranking.score(missing, test, ks=(3,), rng=RNG(0))
     with pytest.raises(DataError, match="the lists hold 3 items, expected 4"):
         ranking.score(lists(), test, ks=(4,), rng=RNG(0), items=np.arange(20))
-    one = ranking.score(lists(), test, ks=(3,), rng=RNG(0))
-    fewer = ranking.RankingTest(
-        test.given.take(np.array([0])), Ragged(np.array([0, 1]), np.array([3]))
-    )
-    with pytest.raises(DataError, match="scores of 2 and 1 users"):
-        one.above(ranking.score(lists(), fewer, ks=(3,), rng=RNG(0)), "recall@3")
 
 
 def test_nobody_is_asked() -> None:

@@ -1,6 +1,7 @@
 """What an encoder may see, and the promises between the floors."""
 
 from collections.abc import Collection, Mapping
+from inspect import getattr_static
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -51,8 +52,19 @@ class Table(Protocol):
         ...
 
 
+class _ByName(type(Protocol)):  # type: ignore[misc]
+    """`isinstance` looks for the names and reads no property, as Python does from 3.12 on.
+
+    A past without a log says so when its log is asked for, and is a Past all the same.
+    """
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        names = ("cutoff", "users", "log", "catalogue", "histories", "at")
+        return all(getattr_static(instance, name, None) is not None for name in names)
+
+
 @runtime_checkable
-class Past(Protocol):
+class Past(Protocol, metaclass=_ByName):
     """All that happened before a cutoff, and nothing else."""
 
     @property

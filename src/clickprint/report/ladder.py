@@ -1,13 +1,13 @@
 """A ladder of sizes as tables, files and a picture."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
 
 from clickprint.core.files import whole, write_text
-from clickprint.core.text import count, csv_text, figure, json_text, short
+from clickprint.core.text import count, csv_text, json_text, short
 from clickprint.report import terminal
 from clickprint.report.figure import (
     COLOURS,
@@ -18,7 +18,6 @@ from clickprint.report.figure import (
     grid_lines,
     log_axis,
     panels,
-    plain_axis,
     power_axis,
     score_axis,
     standalone,
@@ -114,15 +113,16 @@ def picture(ladder: Ladder) -> "Figure":
         for ax, x in zip(row, AGAINST, strict=True):
             _panel(ax, ladder, metric, x)
         row[0].set_ylabel("loss, right item" if metric == LOSS else short(metric))
-        (plain_axis if metric == LOSS else score_axis)(row[0].yaxis)
+        if metric == LOSS:
+            row[0].locator_params(axis="y", nbins=4, steps=[1, 2, 2.5, 5, 10])
+        else:
+            score_axis(row[0].yaxis)
     for ax, text in zip(axes[across:], AGAINST.values(), strict=True):
         ax.set_xlabel(text)
     if len(ladder.fractions) > 1:
         handles, labels = axes[0].get_legend_handles_labels()
         columns = min(len(labels), 5)
-        drawn.legend(
-            handles, labels, loc="outside upper left", ncols=columns, handlelength=1.2
-        )
+        drawn.legend(handles, labels, loc="outside upper left", ncols=columns, handlelength=1.2)
     shown = any(law.shown for f in ladder.fractions for law in ladder.laws(f).values())
     several = len(ladder.steps[0].rungs)
     seeds = f", hollow = each of {several} seeds" if several > 1 else ""
@@ -140,12 +140,16 @@ def _panel(ax: "Axes", ladder: Ladder, metric: str, x: str) -> None:
         for place, each in zip(at, found, strict=True):
             whisker(ax, place, each, colour, upright=True)
         values, label = [e.value for e in found], f"{share(fraction)} of the users"
-        line = {"marker": shape, "color": colour, "linewidth": 1}
+        line: dict[str, Any] = {"marker": shape, "color": colour, "linewidth": 1}
         ax.plot(at, values, "-", markersize=5, label=label, **line)
         for step in steps:
             if len(step.rungs) > 1:
                 seeds = np.array([(getattr(r, x), r.means[metric]) for r in step.rungs])
-                hollow = {"markersize": 3.5, "markerfacecolor": "none", "alpha": 0.7}
+                hollow: dict[str, Any] = {
+                    "markersize": 3.5,
+                    "markerfacecolor": "none",
+                    "alpha": 0.7,
+                }
                 ax.plot(*seeds.T, shape, color=colour, **hollow)
         law = ladder.laws(fraction).get((metric, x))
         if law is not None and law.shown:

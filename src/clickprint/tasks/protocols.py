@@ -1,4 +1,4 @@
-"""The two ranking protocols: what a recommender may learn from, and who is asked which items.
+"""The two ranking protocols: what a recommender may learn from, and who is asked what.
 
 - "leave-one-out": everyone's last event about an item is the test, the one before it the
   validation. It is the field's habit, and no split by time: events of others that are learned
@@ -12,20 +12,20 @@ from dataclasses import dataclass, field, fields
 from typing import Annotated, Literal
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 
-from clickprint.core.errors import DataError
+from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
 from clickprint.core.histories import Histories, items_only
 from clickprint.core.ids import NONE
-from clickprint.core.items import AttributeType
+from clickprint.core.items import AttributeType, Catalogue
 from clickprint.core.lookup import positions
-from clickprint.core.options import AtLeast, Distinct, NotEmpty, check, unknown_name
-from clickprint.core.past import Past
+from clickprint.core.options import AtLeast, Distinct, NotEmpty, check
+from clickprint.core.past import Past, Table
 from clickprint.core.recommender import Recommender
 from clickprint.core.requests import Requests
-from clickprint.core.rng import RNG
-from clickprint.core.time import show
+from clickprint.core.rng import RNG, mix
+from clickprint.core.time import Time, show
 from clickprint.data.log import EventLog
 from clickprint.data.split import LeaveOneOutPast, anchored, past_of
 from clickprint.tasks.ranking import (
@@ -70,11 +70,11 @@ class RankingPart:
 
     def problems(self) -> Iterator[tuple[str, str]]:
         if self.metric not in self.metrics:
-            yield "metric", unknown_name(self.metric, self.metrics)
+            yield "metric", f"found {self.metric}, expected one of {', '.join(self.metrics)}"
         for option in fields(self):
-            if option.name in WINDOW_ONLY and self.protocol == "leave-one-out":
-                if getattr(self, option.name) != option.default:
-                    yield option.name, "for the protocol 'window' only, leave it out"
+            given = getattr(self, option.name) != option.default
+            if given and option.name in WINDOW_ONLY and self.protocol != "window":
+                yield option.name, "for the protocol 'window' only, leave it out"
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -111,9 +111,7 @@ class Question:
             self._requests[wanted] = Requests(self.given(wanted))
         return self._requests[wanted]
 
-    def score(
-        self, recommender: Recommender, *, include_seen: bool | None = None
-    ) -> RankingScore:
+    def score(self, recommender: Recommender, *, include_seen: bool | None = None) -> RankingScore:
         """How good its lists are; `include_seen` left out: as the part says."""
         seen = self.part.include_seen if include_seen is None else include_seen
         lists = recommender.recommend(
@@ -202,3 +200,52 @@ def _items(
     at = positions(table.column("item").to_numpy(), items)
     category = table.column(name).fill_null(NONE).to_numpy().astype(np.int64)
     return items, np.where(at >= 0, category[at] if len(category) else NONE, NONE)
+
+
+# -- shares of the users ---------------------------------------------------------------------
+
+
+def nested(users: Int64[np.ndarray, "U"], fraction: float, rng: RNG) -> Bool[np.ndarray, "U"]:
+    """Which users are in a share of them: round(fraction · U), at least one.
+
+    The users of a smaller share are all in a larger one. Who is in a share depends on their ids,
+    not on their order.
+    """
+    if fraction >= 1:
+        return np.ones(len(users), bool)
+    keys = mix(users.astype(np.uint64) ^ np.uint64(rng.integer()))
+    order = np.lexsort((users, keys))
+    chosen = np.zeros(len(users), bool)
+    chosen[order[: max(1, round(fraction * len(users)))]] = True
+    return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class PastShare:
+    """A past of which only some users are learned from; it has histories, and no log."""
+
+    whole: Past
+    users: Int64[np.ndarray, "U"] = field(repr=False)
+    _histories: dict[tuple[str, ...], Histories] = field(default_factory=dict, repr=False)
+
+    @property
+    def cutoff(self) -> Time:
+        return self.whole.cutoff
+
+    @property
+    def log(self) -> Table:
+        raise ConfigError("a share of the users has no log of its own; their histories are read")
+
+    @property
+    def catalogue(self) -> Catalogue:
+        return self.whole.catalogue
+
+    def histories(self, fields: Collection[str]) -> Histories:
+        """The users' histories, as the whole past has them."""
+        wanted = tuple(fields)
+        if wanted not in self._histories:
+            self._histories[wanted] = self.whole.histories(wanted).of(self.users)
+        return self._histories[wanted]
+
+    def at(self, earlier: Time) -> "PastShare":
+        return PastShare(self.whole.at(earlier), self.users)

@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from clickprint.core.errors import ConfigError, DataError
-from clickprint.core.options import unknown_name
 from clickprint.metrics import compare
 from clickprint.metrics.compare import Estimate, Gap
 from clickprint.tasks.protocols import RESAMPLED
@@ -136,7 +135,8 @@ class RankingTable:
         for model in self.models:
             if model.name == name:
                 return model
-        raise ConfigError(f"table: {unknown_name(name, [m.name for m in self.models])}")
+        known = ", ".join(m.name for m in self.models)
+        raise ConfigError(f"found no model {name!r} in the table, expected one of {known}")
 
     def best(self, type: Type, form: str = "") -> ModelScores | None:
         """The best network or baseline, the first of equal ones; None where there is none."""
@@ -169,9 +169,7 @@ class RankingTable:
         parts = np.split(means, len(keys))
         return {(m.name, f): part for (m, f), part in zip(keys, parts, strict=True)}
 
-    def replicates(
-        self, model: ModelScores, form: str, metric: str
-    ) -> Float64[np.ndarray, "R"]:
+    def replicates(self, model: ModelScores, form: str, metric: str) -> Float64[np.ndarray, "R"]:
         """The model's mean over seeds in each resample of users."""
         found: np.ndarray = self._replicates[model.name, form][self.metrics.index(metric)]
         return found
@@ -180,9 +178,7 @@ class RankingTable:
         """The mean over seeds, and its 95 % interval over users."""
         return Estimate.of(model.mean(form, metric), self.replicates(model, form, metric))
 
-    def gap(
-        self, one: ModelScores, other: ModelScores, form: str = "", metric: str = ""
-    ) -> Gap:
+    def gap(self, one: ModelScores, other: ModelScores, form: str = "", metric: str = "") -> Gap:
         """How much `one` is above `other` on the same users, each the mean over its seeds."""
         form, metric = form or self.form, metric or self.metric
         return Gap.of(

@@ -1,16 +1,8 @@
 """Commands that rank items: rank compares recommenders, scale compares sizes of one."""
 
-from dataclasses import asdict
 from pathlib import Path
 
-from clickprint.apps.cli.shared import (
-    RANKING,
-    Flag,
-    Numbers,
-    OnMachine,
-    Words,
-    app,
-)
+from clickprint.apps.cli.shared import RANKING, Flag, Numbers, OnMachine, Words, app
 from clickprint.work.progress import progress_bars
 from clickprint.work.resources import Resources
 
@@ -29,8 +21,7 @@ def rank(
 ) -> None:
     """Compare all recommenders of a recipe on validation; with --test, once, on the test.
 
-    Called again it goes on where it stopped: what is there and of the same options is not made
-    again.
+    Called again it goes on where it stopped: what is there and of the same options is kept.
 
     Args:
         recipe: A TOML file with [ranking] and [models]; docs/ranking.md explains the keys.

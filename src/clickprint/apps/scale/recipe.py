@@ -1,85 +1,67 @@
-"""The recipe of a scaling study, and its dial: one number for size.
+"""The recipe of a scaling study, and its dial: one number for the size of a model.
 
-Size s makes of a recipe's model one with
+A recipe's model has, at size s,
 
     heads(s)  = heads · s^a_heads, rounded, at least 1
     width(s)  = width · s^a_width, rounded to a multiple of 2 · heads(s), at least that
     layers(s) = layers · s^a_layers, rounded, at least 1
 
-with the exponents (a_width, a_layers, a_heads) = (1, 0, 0) where [scaling] says nothing else: twice the size is twice the width. Widths
-inside a layer that the recipe names (inner, hidden, query_width, value_width) grow as the width does.
+with the exponents (a_width, a_layers, a_heads) = (1, 0, 0) where [scaling] says nothing else:
+twice the size is twice the width. Widths inside a layer that the recipe names (inner, hidden,
+query_width, value_width) grow as the width does.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import torch
 
-from clickprint.apps.rank.recipe import (
-    WINDOW_ONLY,
-    Model,
-    RankingPart,
-    RankingRecipe,
-    _models,
-    _seeds,
-)
-from clickprint.apps.run.recipe import _data, _name, _section
 from clickprint.core.errors import ConfigError
-from clickprint.core.options import part, read_text, refuse, toml, unknown
-from clickprint.encoders.sequence import Recipe as Sequence
-from clickprint.nn.next_item import ITEM, NextItem
+from clickprint.core.options import Between, Distinct, NotEmpty, check
+from clickprint.encoders.sequence import SequenceRecipe
+from clickprint.nn.next_item import ITEM
+from clickprint.recommenders.table import Model, RankingRecipe
+from clickprint.work import recipe
 
-INSIDE = (
-    "inner",
-    "hidden",
-    "query_width",
-    "value_width",
-)  # widths inside a layer; 0 stands for the form's own
+INSIDE = ("inner", "hidden", "query_width", "value_width")  # 0 stands for the form's own
+
+Size = Annotated[float, Between(0, 1e6, low_open=True)]
+Fraction = Annotated[float, Between(0, 1, low_open=True)]
+Exponent = Annotated[float, Between(0, 4)]
+
+
+@runtime_checkable
+class Sizable(SequenceRecipe, Protocol):
+    """A recipe of a network that has a width."""
+
+    @property
+    def width(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingPart:
     """The ladder: sizes, shares of the users, and the exponents of the dial."""
 
-    sizes: tuple[float, ...]
-    fractions: tuple[float, ...] = (1.0,)
-    width: float = 1.0
-    layers: float = 0.0
-    heads: float = 0.0
+    sizes: Annotated[tuple[Size, ...], NotEmpty(), Distinct()]
+    fractions: Annotated[tuple[Fraction, ...], NotEmpty(), Distinct()] = (1.0,)
+    width: Exponent = 1.0
+    layers: Exponent = 0.0
+    heads: Exponent = 0.0
 
-    def problems(self) -> list[str]:
-        """Every fault of the values."""
-        faults = []
-        for key, most in (("sizes", 1e6), ("fractions", 1.0)):
-            values = getattr(self, key)
-            faults += [] if values else [f"scaling.{key}: none"]
-            faults += (
-                [f"scaling.{key}: found {list(values)}, expected each once"]
-                if len(set(values)) < len(values)
-                else []
-            )
-            faults += [
-                f"scaling.{key}: found {v}, expected a number above 0, at most {most:g}"
-                for v in values
-                if not 0 < v <= most
-            ]
-        powers = [(key, getattr(self, key)) for key in ("width", "layers", "heads")]
-        faults += [
-            f"scaling.{key}: found {v}, expected an exponent from 0 to 4"
-            for key, v in powers
-            if not 0 <= v <= 4
-        ]
-        if not any(v for _, v in powers):
-            faults.append("scaling: width, layers and heads are all 0, so all sizes are one model")
-        return faults
+    def __post_init__(self) -> None:
+        check(self, self.problems())
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        if not (self.width or self.layers or self.heads):
+            yield "width", "found 0, as layers and heads are: all sizes would be one model"
 
 
-def sized(model: Sequence, size: float, scaling: ScalingPart) -> Sequence:
-    """The model of this size, by the rule above; it has a width. Raises ConfigError where the encoder refuses what comes out."""
-    options = {f.name for f in fields(model)}  # type: ignore[arg-type]
+def sized(model: Sizable, size: float, scaling: ScalingPart) -> Sizable:
+    """The model of this size. Raises ConfigError where the encoder refuses what comes out."""
     before: Any = model
+    options = {f.name for f in fields(before)}
     found: dict[str, int] = {}
     if "heads" in options:
         found["heads"] = max(1, round(before.heads * size**scaling.heads))
@@ -90,108 +72,59 @@ def sized(model: Sequence, size: float, scaling: ScalingPart) -> Sequence:
     for name in INSIDE:
         if name in options and getattr(before, name):
             found[name] = max(1, round(getattr(before, name) * found["width"] / before.width))
-    made: Sequence = replace(before, **found)
+    made: Sizable = replace(before, **found)
     return made
 
 
-def shape(model: Sequence) -> dict[str, int]:
-    """width, layers and heads, as far as the encoder has them."""
-    return {
-        name: getattr(model, name) for name in ("width", "layers", "heads") if hasattr(model, name)
-    }
-
-
-# -- the recipe -------------------------------------------------------------------------------------------------------------------
+def shape(model: Any) -> dict[str, int]:
+    """width, layers and heads, as far as the model has them."""
+    options = {f.name for f in fields(model)}
+    return {n: getattr(model, n) for n in ("width", "layers", "heads") if n in options}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScalingRecipe:
-    """What a study does, checked: a ranking table's recipe of one model, and the sizes of that model."""
+class ScalingRecipe(RankingRecipe):
+    """What a study does: a ranking table's recipe of one model, and the sizes of that model."""
 
-    table: RankingRecipe
     scaling: ScalingPart
-    text: str = field(repr=False, compare=False, default="")
 
     @property
-    def name(self) -> str:
-        return self.table.name
+    def model(self) -> Model:
+        """The one model; its recipe is that of size 1."""
+        return next(iter(self.models.values()))
 
-    @property
-    def encoder(self) -> str:
-        """Its name in the registry."""
-        return next(iter(self.table.models.values())).of
-
-    @property
-    def model(self) -> Sequence:
-        """The model of size 1."""
-        made: Sequence = next(iter(self.table.models.values())).made
-        return made
-
-
-def load(path: Path | str) -> ScalingRecipe:
-    """The recipe in a TOML file. Raises ConfigError with every fault."""
-    return parse(
-        read_text(path, "the ladders that come with clickprint are in recipes/scaling/"),
-        where=str(path),
-    )
+    def problems(self) -> Iterator[tuple[str, str]]:
+        yield from RankingRecipe.problems(self)
+        if len(self.models) > 1:
+            yield "models", f"found {', '.join(self.models)}, expected one, made in all sizes"
+        elif not isinstance(self.model.config, Sizable):
+            name = self.model.recommender
+            yield f"models.{self.model.name}", f"{name} is no network with a width to scale"
+        else:
+            yield from _sizes(self.model.config, self.scaling)
 
 
-def parse(text: str, *, where: str = "recipe") -> ScalingRecipe:
-    """The recipe in a TOML text. Raises ConfigError with every fault; `where` names the file in it."""
-    raw = toml(text, where)
-    faults: list[str] = []
-    unknown(raw, ("name", "seeds", "data", "ranking", "models", "scaling"), "", faults)
-    name, seeds = _name(raw.get("name"), "name", faults), _seeds(raw.get("seeds", [0]), faults)
-    data = _data(_section(raw, "data", faults), faults)
-    asked = _section(raw, "ranking", faults)
-    ranking = part(RankingPart, asked, "ranking", faults)
-    if ranking is not None:
-        faults += ranking.problems()
-        faults += [
-            f"ranking.{key}: for the protocol 'window' only"
-            for key in WINDOW_ONLY
-            if key in asked and ranking.protocol != "window"
-        ]
-    models = _models(_section(raw, "models", faults), ranking, faults)
-    scaling = part(ScalingPart, _section(raw, "scaling", faults), "scaling", faults)
-    if scaling is not None:
-        faults += _ladder_problems(models, scaling, faults)
-    refuse(where, faults)
-    table = RankingRecipe(
-        name=name, seeds=seeds, data=data, ranking=ranking, models=models, text=text
-    )
-    return ScalingRecipe(table=table, scaling=scaling, text=text)
-
-
-def _ladder_problems(
-    models: Mapping[str, Model], scaling: ScalingPart, before: list[str]
-) -> list[str]:
-    """What is wrong with the values; where nothing is, also sizes that cannot be made, and sizes that are one model."""
-    faults = scaling.problems()
-    if len(models) > 1:
-        faults.append(
-            f"models: found {', '.join(models)}, expected one model, which the ladder makes in all sizes"
-        )
-    for m in models.values():
-        if m.kind == "bar" or not hasattr(m.made, "width"):
-            faults.append(f"models.{m.name}: {m.of} is no network of a width, so it has no sizes")
-    return faults or ([] if before else _size_problems(next(iter(models.values())).made, scaling))
-
-
-def _size_problems(model: Sequence, scaling: ScalingPart) -> list[str]:
-    faults: list[str] = []
+def _sizes(model: Sizable, scaling: ScalingPart) -> Iterator[tuple[str, str]]:
+    """Sizes that cannot be made, and sizes that are one model."""
     made: dict[str, float] = {}
     for size in scaling.sizes:
         try:
             rung = sized(model, size, scaling)
-            with torch.device(
-                "meta"
-            ):  # no memory, no random numbers: only whether its widths fit together
-                network = rung.model({ITEM: 1, **dict.fromkeys(rung.history.fields, 1)})
+            with torch.device("meta"):  # no memory, no random numbers: whether its widths fit
+                rung.model({ITEM: 1, **dict.fromkeys(rung.history.fields, 1)})
         except (ConfigError, ValueError) as fault:
-            faults.append(f"scaling.sizes: {size:g} cannot be made: {fault}")
+            yield "scaling.sizes", f"{size:g} cannot be made: {fault}"
             continue
-        assert isinstance(network, NextItem)  # what a NextItemLoss trains
         if (same := made.setdefault(str(rung), size)) != size:
-            faults.append(f"scaling.sizes: {same:g} and {size:g} are one model, {shape(rung)}")
-    return faults
+            yield "scaling.sizes", f"{same:g} and {size:g} are one model, {shape(rung)}"
+
+
+def load(path: Path | str) -> ScalingRecipe:
+    """The recipe in a TOML file. Raises ConfigError with every fault."""
+    hint = "the ladders that come with clickprint are in recipes/scaling/"
+    return recipe.load(ScalingRecipe, path, hint=hint)
+
+
+def parse(text: str, *, where: str = "recipe") -> ScalingRecipe:
+    """The recipe in a TOML text. Raises ConfigError with every fault; `where` names the file."""
+    return recipe.parse(ScalingRecipe, text, where=where)
