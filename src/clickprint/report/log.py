@@ -24,7 +24,7 @@ from clickprint.report.figure import (
     log_axis,
     percent_axis,
 )
-from clickprint.report.page import Block, Picture, pictures
+from clickprint.report.page import Block, Picture, Words, pictures
 from clickprint.report.table import Grid
 
 if TYPE_CHECKING:
@@ -244,3 +244,26 @@ def log_blocks(found: Overview) -> list[Block]:
         rejected = [(reason, f"{n:,}") for reason, n in sorted(found.rejected.items())]
         blocks.append(Grid("Rows that could not be read", ("reason", "rows"), rejected))
     return blocks
+
+
+def log_summary(found: Overview) -> list[Block]:
+    """How much of everything a log has, by kind of event, and what its catalogue says."""
+    days = [show(day)[:10] for day in found.days]
+    span = f", from {days[0]} to {days[-1]}" if days else ""
+    words = [
+        f"{found.name}: {found.events:,} events of {found.users:,} users and {found.items:,}"
+        f" items{span}.",
+        f"The catalogue knows {found.catalogue:,} items; {found.unlisted:,} items have events and"
+        " no row in it.",
+    ]
+    words += [
+        f"{k.name} ({k.role}): {k.events:,} events by {k.users:,} users about {k.items:,} items"
+        for k in funnel(found)
+    ]
+    heads = ("attribute", "type", "items that have it", "values")
+    rows = [
+        (a.name, a.type.replace("_", " "), f"{a.items:,}", f"{a.values:,}")
+        for a in found.attributes
+    ]
+    grid = Grid("What the catalogue says of items", heads, rows, align="llr")
+    return [Words(words), *([grid] if rows else [])]

