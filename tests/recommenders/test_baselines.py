@@ -1,4 +1,7 @@
-"""The bars: each against its definition, user by user."""
+"""The baselines: each against its definition, user by user."""
+
+from dataclasses import is_dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,9 +12,14 @@ from hypothesis import strategies as st
 from clickprint.core.errors import ConfigError
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
+from clickprint.core.options import OptionsError
+from clickprint.core.recommendations import Recommendations
+from clickprint.core.registry import lookup
+from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
-from clickprint.recommenders import baselines as baselines
+from clickprint.data.split import HistoriesPast
+from clickprint.recommenders import RECOMMENDERS, baselines, recommender
 from clickprint.recommenders.baselines import EASE, ItemKNN, OwnItems, Popularity
 
 HISTORIES = st.lists(
@@ -27,15 +35,26 @@ def of(rows: list[list[int]]) -> Histories:
     )
 
 
+def fitted_to(recipe: Any, histories: Histories) -> Any:
+    return recipe.fit(HistoriesPast(histories), rng=RNG(0))
+
+
+def recommended(
+    recipe: Any, histories: Histories, k: int, *, to: Histories | None = None, **more: Any
+) -> Recommendations:
+    return fitted_to(recipe, histories).recommend(
+        Requests(histories if to is None else to), k, **more
+    )
+
+
 def ranked(scores: dict[int, float], k: int, out: set[int]) -> list[int]:
     return sorted((i for i in scores if i not in out), key=lambda i: (-scores[i], i))[:k]
 
 
 def check(baseline: object, rows: list[list[int]], scores_of: object, k: int = 3) -> None:
     histories = of(rows)
-    fitted = baseline.fit(histories)
     for seen in (True, False):
-        lists = fitted.recommend(histories, k, seen=seen)
+        lists = recommended(baseline, histories, k, include_seen=seen)
         for u, row in enumerate(rows):
             own = [i for i in row if i != NONE]
             wanted = ranked(scores_of(own), k, set() if seen else set(own))
@@ -51,10 +70,8 @@ def test_popularity(rows: list[list[int]]) -> None:
 
 def test_popularity_fades() -> None:
     histories = of([[3, 3, 3, 10], [10]])
-    assert Popularity().fit(histories).recommend(histories, 1).items.ravel().tolist() == [3, 3]
-    assert Popularity(half_life=1).fit(histories).recommend(
-        histories, 1
-    ).items.ravel().tolist() == [10, 10]
+    assert recommended(Popularity(), histories, 1).items.ravel().tolist() == [3, 3]
+    assert recommended(Popularity(half_life=1), histories, 1).items.ravel().tolist() == [10, 10]
 
 
 @settings(deadline=None)
@@ -118,89 +135,75 @@ def test_ease_solves_its_least_squares() -> None:
         b[rest, j] = np.linalg.solve(
             x[:, rest].T @ x[:, rest] + 4 * np.eye(4), x[:, rest].T @ x[:, j]
         )
-    fitted = EASE(penalty=4).fit(of(rows))
-    found = fitted.recommend(of(rows), 5)
+    found = recommended(EASE(l2=4), of(rows), 5)
     for u in range(40):
         scores = dict(zip(found.items[u].tolist(), found.scores[u].tolist(), strict=True))
         assert [scores[i] for i in items] == pytest.approx((x @ b)[u], abs=1e-5)
 
 
-def test_what_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="by: found 'size'"):
-        OwnItems(by="size")
-    for wrong in (
-        lambda: Popularity(half_life=-30),
-        lambda: ItemKNN(neighbours=0),
-        lambda: ItemKNN(shrink=-100),
-        lambda: EASE(penalty=-250),
-        lambda: EASE(penalty=0),
-    ):
-        with pytest.raises(ConfigError, match="expected"):
-            wrong()
+@pytest.mark.parametrize(
+    ("make", "path"),
+    [
+        (lambda: OwnItems(by="size"), "by"),
+        (lambda: Popularity(half_life=-30), "half_life"),
+        (lambda: Popularity(roles=("sell",)), "roles[0]"),
+        (lambda: ItemKNN(neighbours=0), "neighbours"),
+        (lambda: ItemKNN(shrink=-100), "shrink"),
+        (lambda: EASE(l2=-250), "l2"),
+        (lambda: EASE(l2=0), "l2"),
+    ],
+)
+def test_what_is_refused(make: Any, path: str) -> None:
+    with pytest.raises(OptionsError) as fault:
+        make()
+    assert [f.path for f in fault.value.faults] == [path]
+
+
+def test_a_square_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(baselines, "LARGEST", 2)
     with pytest.raises(ConfigError, match="found 3, expected at most 2"):
-        EASE().fit(of([[3, 10, 20]]))
+        fitted_to(EASE(), of([[3, 10, 20]]))
 
 
 def test_new_users_and_new_items_are_nothing() -> None:
-    fitted = {
-        n: b.fit(of([[3, 10], [3, 20]]))
-        for n, b in {
-            "knn": ItemKNN(),
-            "ease": EASE(),
-            "own": OwnItems(),
-            "pop": Popularity(),
-        }.items()
-    }
-    strangers = of([[], [999]])
-    for baseline in fitted.values():
-        found = baseline.recommend(strangers, 2)
+    known, strangers = of([[3, 10], [3, 20]]), of([[], [999]])
+    for recipe in (ItemKNN(), EASE(), OwnItems(), Popularity()):
+        found = recommended(recipe, known, 2, to=strangers)
         assert found.items[0].tolist() == found.items[1].tolist()
-    assert fitted["pop"].recommend(strangers, 2).items[0].tolist() == [3, 10]
+    assert recommended(Popularity(), known, 2, to=strangers).items[0].tolist() == [3, 10]
 
 
 def test_users_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [[3, 10], [20], [3, 30, 40], [10, 40]]
-    whole = ItemKNN().fit(of(rows)).recommend(of(rows), 3)
+    rows = of([[3, 10], [20], [3, 30, 40], [10, 40]])
+    whole = recommended(ItemKNN(), rows, 3)
     monkeypatch.setattr(baselines, "CELLS", 5)
-    pieces = ItemKNN().fit(of(rows)).recommend(of(rows), 3)
+    pieces = recommended(ItemKNN(), rows, 3)
     assert np.array_equal(whole.items, pieces.items)
     assert torch.allclose(torch.from_numpy(whole.scores), torch.from_numpy(pieces.scores))
 
 
-@pytest.mark.parametrize("name", baselines.BASELINES)
-def test_a_bar_by_its_name(name: str) -> None:
-    made = baselines.baseline(name, {})
-    assert type(made) is baselines.baseline_class(name)
-    with pytest.raises(ConfigError, match="'wide' is not an option of"):
-        baselines.baseline(name, {"wide": 1})
+@pytest.mark.parametrize("seen", [True, False])
+@pytest.mark.parametrize("recipe", [Popularity(), OwnItems(), ItemKNN()])
+def test_only_what_is_allowed(recipe: Any, seen: bool) -> None:
+    rows = of([[3, 10, 3], [20, 3], [3, 30, 40], []])
+    every = recommended(recipe, rows, 9, include_seen=seen)
+    items = np.array([3, 10, 20, 30, 40])
+    each = np.random.default_rng(0).random((4, 5)) < 0.5
+    for allowed in (each[0], each):
+        found = recommended(recipe, rows, 9, include_seen=seen, allowed=allowed)
+        for row in range(4):
+            good = items[np.broadcast_to(allowed, (4, 5))[row]]
+            wanted = [i for i in every.items[row].tolist() if i in good]
+            assert [i for i in found.items[row].tolist() if i != NONE] == wanted
 
 
-def test_an_unknown_bar() -> None:
-    with pytest.raises(
-        ConfigError,
-        match="found no baseline 'popular', expected one of als, ease, item-knn, own-items, popularity, twhin",
-    ):
-        baselines.baseline("popular", {})
+@pytest.mark.parametrize("name", RECOMMENDERS)
+def test_every_name_is_of_a_recipe(name: str) -> None:
+    assert is_dataclass(lookup(RECOMMENDERS, name, "recommender"))
 
 
-def test_a_bar_that_draws_is_given_the_seed() -> None:
-    class Drawn:
-        def fit_histories(
-            self, histories: Histories, *, rng: RNG, progress: object
-        ) -> baselines.FittedBaseline:
-            return Popularity().fit(histories.take(np.array([rng.seed])))
-
-    rows = of([[3, 10], [10]])
-    assert not baselines.drawn(Popularity())
-    assert baselines.fit_baseline(Popularity(), rows, rng=RNG(5)).recommend(
-        rows, 2
-    ).items.tolist() == [
-        [10, 3],
-        [10, 3],
-    ]
-    assert baselines.drawn(Drawn())
-    assert baselines.fit_baseline(Drawn(), rows, rng=RNG(1)).recommend(rows, 2).items.tolist() == [
-        [10],
-        [10],
-    ]
+def test_a_recipe_by_its_name() -> None:
+    assert recommender("popularity", half_life=3) == Popularity(half_life=3)
+    for name, options in (("popular", {}), ("ease", {"wide": 1}), ("counts", {})):
+        with pytest.raises(ConfigError, match=name):
+            recommender(name, **options)

@@ -1,9 +1,12 @@
 """Recall by hand, ceilings, limits; intervals against a slow twin; leaks are found."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.errors import DataError
 from clickprint.core.events import Role
 from clickprint.core.ids import NONE
 from clickprint.core.ragged import Ragged
@@ -13,16 +16,29 @@ from clickprint.core.time import DAY, Window
 from clickprint.data.log import EventLog
 from clickprint.data.split import LogPast, past_of
 from clickprint.metrics.compare import resample_weights
-from clickprint.recommenders import evaluate
-from clickprint.recommenders.evaluate import Scores, audit, made_by, score, shown, table
-from clickprint.recommenders.funnel import Plan, NextPurchase
+from clickprint.recommenders.evaluate import (
+    RANKER,
+    Comparison,
+    Contender,
+    Depth,
+    Scores,
+    ceilings,
+    score,
+    shown,
+)
+from clickprint.recommenders.funnel import NextPurchase, Plan
 from clickprint.recommenders.pairs import Bought, Pairs
 from clickprint.recommenders.windows import bought, rolling
+from clickprint.testing.funnel import Made, audit, made_by
 from clickprint.testing.worlds import START
 
 CUTOFF = START + 30 * DAY
 NAN = np.nan
-RECIPE = NextPurchase(products=2, users=1, sources={"own": {"k": 3}, "popular": {"k": 3}})
+RECIPE = NextPurchase(
+    list_length=2,
+    max_users=1,
+    retrievers={"history": {"k": 3}, "popular": {"retriever": "popularity", "k": 3}},
+)
 TRUTH = Bought(
     np.array([1, 2, 9]), Ragged(np.array([0, 2, 3, 4]), np.array([10, 11, 12, 10]))
 )  # 9 is not known
@@ -31,9 +47,9 @@ PAIRS = Pairs(
     np.array([0, 3, 5, 6]),
     np.array([10, 12, 13, 11, 12, 10]),
     {
-        "own_rank": np.array([2, 1, NAN, 1, NAN, NAN], np.float32),
+        "history_rank": np.array([2, 1, NAN, 1, NAN, NAN], np.float32),
         "popular_rank": np.array([1, NAN, 2, NAN, 3, 1], np.float32),
-        "own_score": np.ones(6, np.float32),
+        "history_score": np.ones(6, np.float32),
     },
 )
 
@@ -45,7 +61,8 @@ def plan() -> Plan:
     return Plan(lists, np.array([0.5, 0.6, 0.4]), np.array([1.0, 0.5, 0.1]))
 
 
-def test_recall_of_every_line_by_hand() -> None:
+def test_recall_of_every_contender_by_hand() -> None:
+    rival = Contender("baseline", "rival")
     found = score(
         0,
         TRUTH,
@@ -53,38 +70,72 @@ def test_recall_of_every_line_by_hand() -> None:
         np.array([13, 10]),
         RECIPE,
         plan=plan(),
-        lists={"bar": plan().lists},
+        lists={rival: plan().lists},
         depths=(1, 2),
         shares=(1.0,),
     )
     assert found.users.tolist() == [1, 2, 9]
-    values = {n: v.tolist() for n, v in found.values.items()}
-    assert values["source/own"] == [0.5, 0, 0]  # 12, 10 of {10, 11}; 11, 13 of {12}
-    assert values["source/popular"] == [0.5, 1, 0]
-    assert values["ceiling/own"] == [0.5, 0, 0]
-    assert values["ceiling/popular"] == [0.5, 1, 0]
-    assert values["ceiling/union"] == [0.5, 1, 0]
-    assert values["ceiling/union@1"] == [
-        0.5,
-        0,
-        0,
-    ]  # 10 is popular's first; 12 of user 2 only its third
-    assert values["ceiling/union@2"] == [0.5, 0, 0]
-    assert values["ranker"] == values["bar/bar"] == [1, 1, 0]
-    assert values["product@1"] == [1, 0, 0]  # .5 × 1 before .6 × .5
-    assert values["propensity@1"] == [0, 1, 0]
-    assert values["product@3"] == values["propensity@3"] == [1, 1, 0]
+    assert {c: v.tolist() for c, v in found.values.items()} == {
+        rival: [1, 1, 0],
+        Contender("retriever", "history"): [0.5, 0, 0],  # 12, 10 of {10, 11}; 11, 13 of {12}
+        Contender("ceiling", "history"): [0.5, 0, 0],
+        Contender("retriever", "popular"): [0.5, 1, 0],
+        Contender("ceiling", "popular"): [0.5, 1, 0],
+        # 10 is popular's first; 12 of user 2 only its third
+        Contender("ceiling", "union", depth=1): [0.5, 0, 0],
+        Contender("ceiling", "union", depth=2): [0.5, 0, 0],
+        Contender("ceiling", "union"): [0.5, 1, 0],
+        RANKER: [1, 1, 0],
+        Contender("chosen", users=1, by="product"): [1, 0, 0],  # .5 × 1 before .6 × .5
+        Contender("chosen", users=1, by="propensity"): [0, 1, 0],
+        Contender("chosen", share=1.0, by="product"): [1, 1, 0],
+        Contender("chosen", share=1.0, by="propensity"): [1, 1, 0],
+    }
 
 
-def test_scores_know_their_buyers() -> None:
-    with pytest.raises(DataError, match="a: 1 values of 2 buyers"):
-        Scores(0, np.array([1, 2]), {"a": np.zeros(1)})
+def test_ceilings_of_each_retriever_and_of_the_union() -> None:
+    found = ceilings(PAIRS, TRUTH, RECIPE)
+    assert found["history"] == [Depth(2, pytest.approx(3 / 3), pytest.approx(0.5 / 3))]
+    assert found["union"] == [Depth(3, pytest.approx(6 / 3), pytest.approx(1.5 / 3))]
 
 
-def test_what_the_bars_show_is_full_and_of_the_users_asked(past: LogPast) -> None:
+def test_labels_tell_contenders_apart() -> None:
+    told = [
+        RANKER,
+        Contender("retriever", "history"),
+        Contender("ceiling", "history"),
+        Contender("ceiling", "union"),
+        Contender("ceiling", "union", depth=10),
+        Contender("baseline", "popularity"),
+        *(
+            Contender("chosen", users=users, share=share, by=by)
+            for users, share in ((3_000, None), (None, 0.1), (1, None), (None, 1.0))
+            for by in ("product", "propensity")
+        ),
+    ]
+    assert len({c.label for c in told}) == len(told)
+
+
+def test_scores_know_their_buyers_and_come_back_from_a_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="1 values of 2 buyers"):
+        Scores(0, np.array([1, 2]), {RANKER: np.zeros(1)})
+    chosen = Contender("chosen", share=0.1, by="product")
+    whole = Scores(7, np.array([1, 2]), {RANKER: np.array([0.5, 1.0]), chosen: np.zeros(2)})
+    whole.save(tmp_path / "scores.parquet")
+    found = Scores.load(tmp_path / "scores.parquet")
+    assert (found.start, found.users.tolist()) == (7, [1, 2])
+    assert {c: v.tolist() for c, v in found.values.items()} == {RANKER: [0.5, 1], chosen: [0, 0]}
+    (tmp_path / "scores.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match=r"scores\.parquet"):
+        Scores.load(tmp_path / "scores.parquet")
+
+
+def test_what_rivals_show_is_full_and_of_the_users_asked(past: LogPast) -> None:
     users = past.users[1:4]
     lists = shown(past, users, 3, rng=RNG(0))
-    assert {"popularity", "last basket", "personal frequency", "TIFU-KNN", "UP-CF"} <= set(lists)
+    assert {"popularity", "last basket", "personal frequency", "TIFU-KNN", "UP-CF"} <= {
+        rival.name for rival in lists
+    }
     for found in lists.values():
         assert np.array_equal(found.users, users)
         assert (found.items != NONE).all()
@@ -92,7 +143,11 @@ def test_what_the_bars_show_is_full_and_of_the_users_asked(past: LogPast) -> Non
 
 
 # ------------------------------------------------------------------------------------------------------------ several windows
-def slow(scores: list[Scores], name: str, resamples: int, seed: int) -> np.ndarray:
+MODEL, RIVAL, ODD = RANKER, Contender("baseline", "rival"), Contender("baseline", "odd")
+CHOSEN = Contender("chosen", users=5, by="product")
+
+
+def slow(scores: list[Scores], name: Contender, resamples: int, seed: int) -> np.ndarray:
     """Each resample by itself: a buyer counts what his user and his window were drawn."""
     out = []
     users = sorted({int(u) for s in scores for u in s.users})
@@ -108,38 +163,51 @@ def slow(scores: list[Scores], name: str, resamples: int, seed: int) -> np.ndarr
     return np.array(out)
 
 
-def test_intervals_are_over_users_and_windows() -> None:
+def several(*more: Contender) -> list[Scores]:
     draw = np.random.default_rng(0)
-    scores = [
+    return [
         Scores(
             w,
             np.sort(draw.choice(12, 7, replace=False)),
-            {n: draw.random(7) for n in ("bar", "model", *(["odd"] if w else []))},
+            {n: draw.random(7) for n in (RIVAL, MODEL, *more, *([ODD] if w else []))},
         )
         for w in range(4)
     ]
-    lines = {x.name: x for x in table(scores, against="bar", resamples=130, seed=5)}
-    assert list(lines) == ["bar", "model"]  # not every window has the other
-    baseline, model = (slow(scores, n, 130, 5) for n in ("bar", "model"))
-    whole = np.concatenate([s.values["model"] for s in scores])
-    line = lines["model"]
-    assert line.mean == pytest.approx(whole.mean())
-    assert line.windows == pytest.approx([s.values["model"].mean() for s in scores])
+
+
+def test_intervals_are_over_users_and_windows() -> None:
+    scores = several()
+    found = Comparison.of(scores, resamples=130, seed=5)
+    assert list(found.estimates()) == [RIVAL, MODEL]  # not every window has the other
+    rival, model = (slow(scores, n, 130, 5) for n in (RIVAL, MODEL))
+    line, gap = found.estimates()[MODEL], found.gap(MODEL, RIVAL)
+    assert line.value == pytest.approx(np.concatenate([s.values[MODEL] for s in scores]).mean())
+    assert found.windows(MODEL) == pytest.approx([s.values[MODEL].mean() for s in scores])
     assert (line.low, line.high) == pytest.approx(np.nanpercentile(model, [2.5, 97.5]), abs=1e-9)
-    assert (line.more_low, line.more_high) == pytest.approx(
-        np.nanpercentile(model - baseline, [2.5, 97.5]), abs=1e-9
+    assert gap.value == pytest.approx(found.mean(MODEL) - found.mean(RIVAL))
+    assert (gap.low, gap.high) == pytest.approx(
+        np.nanpercentile(model - rival, [2.5, 97.5]), abs=1e-9
     )
-    assert (lines["bar"].more, lines["bar"].more_low, lines["bar"].more_high) == (0, 0, 0)
+    assert found.gap(RIVAL, RIVAL)[:3] == (0, 0, 0)
 
 
-def test_tables_that_cannot_be_made() -> None:
-    one = Scores(0, np.array([1, 1]), {"a": np.zeros(2)})
+def test_hypotheses_are_of_the_ranker_the_choice_and_its_way() -> None:
+    alone, retriever = replace(CHOSEN, by="propensity"), Contender("retriever", "history")
+    found = Comparison.of(several(retriever, CHOSEN, alone), resamples=20)
+    assert [(h.one, h.other) for h in found.hypotheses(5)] == [
+        (MODEL, RIVAL),
+        (MODEL, retriever),
+        (CHOSEN, RIVAL),
+        (CHOSEN, alone),
+    ]
+    assert found.best_baseline() == RIVAL
+
+
+def test_comparisons_that_cannot_be_made() -> None:
     with pytest.raises(DataError, match="no window"):
-        table([], against="a")
-    with pytest.raises(ConfigError, match="found 'b', expected one of a"):
-        table([one], against="b")
-    with pytest.raises(DataError, match="window 0 has a user twice"):
-        table([one], against="a")
+        Comparison.of([])
+    with pytest.raises(DataError, match="window 0"):
+        Comparison.of([Scores(0, np.array([1, 1]), {RANKER: np.zeros(2)})])
 
 
 # ------------------------------------------------------------------------------------------------------------ windows
@@ -174,8 +242,8 @@ def test_what_was_bought_in_a_window(log: EventLog, arrays: dict) -> None:
 
 # ------------------------------------------------------------------------------------------------------------ leaks
 SMALL = NextPurchase(
-    sources={"own": {"k": 5}, "again": {"k": 5}, "co-visits": {"k": 5}, "popular": {"k": 5}},
-    profiles={"counts": {"width": 2}},
+    retrievers={n: {"k": 5} for n in ("history", "repurchase", "co-visits", "popularity")},
+    profiles={"counts": {"components": 2}},
 )
 
 
@@ -189,7 +257,7 @@ def test_a_planted_leak_is_named(log: EventLog) -> None:
     cutoff = START + 15 * DAY
     honest = made_by(SMALL, cutoff, rng=RNG(0))
 
-    def leaking(of: EventLog) -> evaluate.Made:
+    def leaking(of: EventLog) -> Made:
         pairs, users = honest(of)
         size = np.float32(len(of.rows(("user",))["user"]))  # the whole log's, not the past's
         leak = {"item_popularity_tomorrow": np.full(len(pairs), size, np.float32)}
@@ -208,7 +276,7 @@ def test_a_source_that_looks_ahead_is_named(log: EventLog) -> None:
     cutoff = START + 15 * DAY
     honest = made_by(SMALL, cutoff, rng=RNG(0))
 
-    def leaking(of: EventLog) -> evaluate.Made:
+    def leaking(of: EventLog) -> Made:
         pairs, users = honest(of)
         later = of.rows(("item", "time"))
         new = int(later["item"][later["time"].argmax()])

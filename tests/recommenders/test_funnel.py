@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.errors import DataError
 from clickprint.core.ids import NONE
+from clickprint.core.options import OptionsError
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY, Window
@@ -14,9 +15,9 @@ from clickprint.data.log import EventLog
 from clickprint.data.split import LogPast, past_of
 from clickprint.recommenders import funnel
 from clickprint.recommenders.funnel import (
-    Plan,
     FittedNext,
     NextPurchase,
+    Plan,
     candidates,
     example,
     fit,
@@ -27,22 +28,23 @@ from clickprint.recommenders.funnel import (
 )
 from clickprint.recommenders.pairs import Bought, union
 from clickprint.recommenders.propensity import Propensity
-from clickprint.recommenders.ranker import Ranker
+from clickprint.recommenders.ranker import LambdaMART
 from clickprint.recommenders.windows import bought
+from clickprint.testing.funnel import ask
 from clickprint.testing.worlds import START
 
 RECIPE = NextPurchase(
     days=5,
-    products=3,
-    users=4,
-    sources={
-        "own": {"k": 6},
-        "lately": {"source": "own", "half_life": 2, "k": 4},
-        "popular": {"k": 4},
+    list_length=3,
+    max_users=4,
+    retrievers={
+        "history": {"k": 6},
+        "lately": {"retriever": "history", "half_life": 2, "k": 4},
+        "popular": {"retriever": "popularity", "roles": ["buy"], "half_life": 7, "k": 4},
     },
-    profiles={"counts": {"width": 2}},
-    ranker=Ranker(trees=8, leaves=4, least=2),
-    propensity=Propensity(trees=8, leaves=4, least=2),
+    profiles={"counts": {"components": 2}},
+    ranker=LambdaMART(trees=8, leaves=4, min_leaf=2),
+    propensity=Propensity(trees=8, leaves=4, min_leaf=2),
 )
 
 
@@ -65,17 +67,14 @@ def fitted(log: EventLog) -> FittedNext:
 
 def test_candidates_are_the_union_of_the_sources(past: LogPast) -> None:
     pairs = candidates(past, RECIPE, rng=RNG(1))
-    found = {
-        n: s.fit(past, rng=RNG(1).child(n)).retrieve(past, k)
-        for n, (s, k) in retrievers(RECIPE).items()
-    }
+    found = {n: ask(made, past, k) for n, (made, k) in retrievers(RECIPE).items()}
     wanted = union(found)
     assert np.array_equal(pairs.items, wanted.items)
     assert {n: c.tobytes() for n, c in pairs.columns.items()} == {
         n: c.tobytes() for n, c in wanted.columns.items()
     }
     assert {n.removesuffix("_rank") for n in pairs.columns if n.endswith("_rank")} == {
-        "own",
+        "history",
         "lately",
         "popular",
     }
@@ -97,9 +96,11 @@ def test_some_users_get_what_they_get_among_all(past: LogPast) -> None:
 
 
 def test_without_the_popular_source_no_list_is_empty_all_the_same(past: LogPast) -> None:
-    pairs = candidates(past, NextPurchase(products=2, sources={"own": {"k": 1}}), rng=RNG(1))
+    pairs = candidates(
+        past, NextPurchase(list_length=2, retrievers={"history": {"k": 1}}), rng=RNG(1)
+    )
     assert (pairs.lengths >= 2).all()
-    assert set(pairs.columns) == {"own_rank", "own_score"}
+    assert set(pairs.columns) == {"history_rank", "history_score"}
 
 
 def test_an_item_that_is_not_known_yet_is_no_candidate(log: EventLog, past: LogPast) -> None:
@@ -117,7 +118,7 @@ def test_an_example_has_features_profiles_and_every_user(log: EventLog) -> None:
     past, pairs, profiles = made(log, 20, truth)
     found, columns = example(past, RECIPE, pairs, profiles)
     assert np.array_equal(found.users, past.users)
-    assert {"user_counts_0", "user_counts_1", "pair_buys", "own_rank"} <= set(found.columns)
+    assert {"user_counts_0", "user_counts_1", "pair_buys", "history_rank"} <= set(found.columns)
     assert np.array_equal(found.columns["user_counts_0"], columns["user_counts_0"][found.rows])
     kept = of_buyers(candidates(past, RECIPE, rng=RNG(1)), truth)
     assert set(kept.users[kept.lengths > 0].tolist()) == set(truth.users.tolist()) & set(
@@ -204,27 +205,28 @@ def test_who_is_chosen() -> None:
 
 
 def test_all_wrong_options_are_told_at_once() -> None:
-    with pytest.raises(ConfigError) as fault:
+    with pytest.raises(OptionsError) as fault:
+        NextPurchase(days=0, list_length=0, max_users=0, train_windows=0, stride_days=-1)
+    assert {f.path for f in fault.value.faults} == {
+        "days",
+        "list_length",
+        "max_users",
+        "train_windows",
+        "stride_days",
+    }
+    with pytest.raises(OptionsError) as fault:
         NextPurchase(
-            days=0,
-            products=0,
-            users=0,
-            windows=0,
-            apart=-1,
-            sources={"nobody": {}, "own": {"k": 0}, "popular": {"half": 1}},
-            profiles={"x": {}},
+            retrievers={"nobody": {}, "history": {"k": 0}, "popularity": {"half": 1}},
+            profiles={"x": {}, "counts": {"components": 0}, "decay": {"depth": 3}},
         )
-    for told in (
-        "days: found 0",
-        "products",
-        "users",
-        "windows",
-        "apart",
-        "no source 'nobody'",
-        "own.k",
-        "'half'",
-        "profiles.x",
-    ):
-        assert told in str(fault.value)
-    with pytest.raises(ConfigError, match="sources: found none"):
-        NextPurchase(sources={})
+    assert {f.path for f in fault.value.faults} == {
+        "retrievers.nobody.retriever",
+        "retrievers.history.k",
+        "retrievers.popularity.half",
+        "profiles.x.encoder",
+        "profiles.counts.components",
+        "profiles.decay.depth",
+    }
+    with pytest.raises(OptionsError) as fault:
+        NextPurchase(retrievers={})
+    assert [f.path for f in fault.value.faults] == ["retrievers"]

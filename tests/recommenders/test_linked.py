@@ -12,8 +12,6 @@ from clickprint.core.time import DAY, Window
 from clickprint.data.links import linked, people
 from clickprint.data.log import EventLog
 from clickprint.data.split import LogPast, past_of
-from clickprint.recommenders.evaluate import audit, made_by
-from clickprint.recommenders.features import Facts
 from clickprint.recommenders.funnel import (
     LINKED,
     FittedNext,
@@ -23,17 +21,21 @@ from clickprint.recommenders.funnel import (
     fit,
 )
 from clickprint.recommenders.propensity import Propensity
-from clickprint.recommenders.ranker import Ranker
+from clickprint.recommenders.ranker import LambdaMART
 from clickprint.recommenders.windows import bought
+from clickprint.testing.funnel import audit, made_by
 from clickprint.testing.worlds import START
 
 RECIPE = NextPurchase(
     days=5,
-    products=3,
-    users=4,
-    sources={"own": {"k": 6}, "popular": {"k": 4}},
-    ranker=Ranker(trees=8, leaves=4, least=2),
-    propensity=Propensity(trees=8, leaves=4, least=2),
+    list_length=3,
+    max_users=4,
+    retrievers={
+        "history": {"k": 6},
+        "popular": {"retriever": "popularity", "roles": ["buy"], "half_life": 7, "k": 4},
+    },
+    ranker=LambdaMART(trees=8, leaves=4, min_leaf=2),
+    propensity=Propensity(trees=8, leaves=4, min_leaf=2),
     linked=True,
 )
 ALONE = replace(RECIPE, linked=False)
@@ -65,7 +67,7 @@ def test_candidates_are_of_the_person(both: LogPast) -> None:
     def items(pairs, user: int) -> set[int]:
         row = int(np.searchsorted(pairs.users, user))
         at = slice(pairs.starts[row], pairs.starts[row + 1])
-        return set(pairs.items[at][~np.isnan(pairs.columns["own_rank"][at])].tolist())
+        return set(pairs.items[at][~np.isnan(pairs.columns["history_rank"][at])].tolist())
 
     more = 0
     for user, theirs in mates.items():
@@ -92,8 +94,8 @@ def test_features_of_the_person_stand_beside_the_users_own(both: LogPast) -> Non
     own, theirs = example(both, ALONE, pairs)
     for name, column in own.columns.items():
         assert found.columns[name].tobytes() == column.tobytes()  # items count each purchase once
-    facts = Facts.of(both, RECIPE.features)
-    joined = facts.add(linked(both), pairs)
+    features = RECIPE.features.fit(both)
+    joined = features.add(linked(both).histories(features.fields), pairs)
     added = {n for n in found.columns if n.startswith(LINKED)}
     assert added == {f"{LINKED}{n}" for n in own.columns if n.startswith(("user_", "pair_"))}
     for name in added:

@@ -14,14 +14,13 @@ from clickprint.data.engine import DuckDB
 from clickprint.data.log import EventLog
 from clickprint.data.split import LogPast, past_of
 from clickprint.recommenders import blocks
-from clickprint.recommenders.evaluate import audit, made_by
-from clickprint.recommenders.features import OWN, SHRINK, Facts, FeatureSpec, features
-from clickprint.recommenders.funnel import NextPurchase
+from clickprint.recommenders.features import OWN, SHRINK, FeatureSpec
+from clickprint.recommenders.funnel import POPULAR, NextPurchase
 from clickprint.recommenders.pairs import Pairs, union
-from clickprint.recommenders.retrievers.history import Own
-from clickprint.recommenders.retrievers.popular import Popular
+from clickprint.recommenders.retrievers.history import History
 from clickprint.recommenders.windows import bought
 from clickprint.testing.encoders import at_rows
+from clickprint.testing.funnel import ask, audit, made_by
 from clickprint.testing.worlds import BUY, START, memory_log
 
 CUTOFF = START + 30 * DAY
@@ -32,10 +31,20 @@ NAN = math.nan
 def some_pairs(past: LogPast) -> Pairs:
     return union(
         {
-            "own": Own(roles=()).fit(past).retrieve(past, 6),
-            "popular": Popular().fit(past).retrieve(past, 5),
+            "history": ask(History(roles=()), past, 6),
+            "popular": ask(POPULAR, past, 5),
         }
     )
+
+
+def with_features(past: LogPast, pairs: Pairs) -> Pairs:
+    fitted = SPEC.fit(past)
+    return fitted.add(past.histories(fitted.fields).of(pairs.users), pairs)
+
+
+def of_users(past: LogPast) -> dict[str, np.ndarray]:
+    fitted = SPEC.fit(past)
+    return fitted.users(past.histories(fitted.fields))
 
 
 class Plain:
@@ -211,8 +220,8 @@ def test_every_feature_is_its_definition(
         )
     )
     plain, pairs = Plain(past, catalogue), some_pairs(past)
-    found = features(past, pairs, spec=SPEC)
-    users = Facts.of(past, SPEC).users(past)
+    found = with_features(past, pairs)
+    users = of_users(past)
     assert len(pairs) > 60
     names: set[str] = set(pairs.columns)
     for at, (user, item) in enumerate(
@@ -230,15 +239,15 @@ def test_every_feature_is_its_definition(
         assert {n: float(c[row]) for n, c in users.items()} == pytest.approx(
             plain.user(user), rel=1e-5, abs=1e-6, nan_ok=True
         )
-    monkeypatch.setattr(blocks.blocks, "__defaults__", (1,))  # a user at a time
-    again = features(past, pairs, spec=SPEC)
+    monkeypatch.setattr(blocks, "EVENTS", 1)  # a user at a time
+    again = with_features(past, pairs)
     for name, column in found.columns.items():
         assert np.allclose(again.columns[name], column, rtol=1e-6, equal_nan=True), name
     few = pairs.take(np.array([1, 4, 5]))  # some of the users
-    for name, column in features(past, few, spec=SPEC).columns.items():
+    for name, column in with_features(past, few).columns.items():
         assert np.array_equal(
             column,
-            features(past, pairs, spec=SPEC).take(np.array([1, 4, 5])).columns[name],
+            with_features(past, pairs).take(np.array([1, 4, 5])).columns[name],
             equal_nan=True,
         ), name
 
@@ -251,7 +260,7 @@ def test_the_future_changes_no_byte(arrays: dict[str, Any]) -> None:
         made = []
         for one in (arrays, before):
             past = past_of(memory_log(engine, **one), CUTOFF, users)
-            made.append((features(past, some_pairs(past)), Facts.of(past, SPEC).users(past)))
+            made.append((with_features(past, some_pairs(past)), of_users(past)))
     (whole, of_whole), (cut, of_cut) = made
     assert whole.items.tobytes() == cut.items.tobytes()
     assert {n: c.tobytes() for n, c in whole.columns.items()} == {
@@ -263,7 +272,7 @@ def test_the_future_changes_no_byte(arrays: dict[str, Any]) -> None:
 
 
 def test_the_audit_finds_planted_leaks(log: EventLog) -> None:
-    recipe = NextPurchase(sources={"own": {"k": 10}, "popular": {"k": 5}})
+    recipe = NextPurchase(retrievers={"history": {"k": 10}, "popularity": {"k": 5}})
     honest = made_by(recipe, CUTOFF, rng=RNG(0))
     assert audit(log, CUTOFF, honest) == []
     window = Window(CUTOFF, CUTOFF + 3 * DAY)

@@ -8,12 +8,12 @@ import pyarrow as pa
 import pytest
 
 from clickprint.core.errors import ConfigError
-from clickprint.core.items import AttributeKind, Catalogue
+from clickprint.core.items import AttributeType, Catalogue
 from clickprint.recommenders.retrievers import sentences
 from clickprint.recommenders.retrievers.sentences import sentence_vectors
 
 WORDS = ("[UNK]", "red", "blue", "mug", "cap")
-TEXT = {"title": AttributeKind.TEXT, "color": AttributeKind.TEXT}
+TEXT = {"title": AttributeType.TEXT, "color": AttributeType.TEXT}
 
 
 def catalogue(items: list[int], title: list[str | None], color: list[str | None]) -> Catalogue:

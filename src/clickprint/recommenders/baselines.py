@@ -1,153 +1,199 @@
-"""What ranks items without a network: the bars that every model has to beat. Each is fitted on histories and recommends from histories.
+"""What ranks all items without a network: the baselines that every model has to beat.
 
-A bar's name stands in BARS and its module is imported when asked for. Fitting those of this file counts; nothing is drawn at random.
-Scores are of the whole catalogue that was in the histories.
+Fitting them counts; nothing is drawn at random. They read a user's items and times, and rank every
+item of the histories that they were fitted on.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any, Protocol, runtime_checkable
+from typing import Annotated
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float32, Int64
 from scipy import sparse
 
 from clickprint.core.errors import ConfigError
-from clickprint.core.histories import Histories
+from clickprint.core.histories import Histories, items_only
 from clickprint.core.ids import NONE
+from clickprint.core.lookup import positions
+from clickprint.core.options import Above, AtLeast, Between, OneOf, check
+from clickprint.core.past import Past
 from clickprint.core.progress import Progress, silent
 from clickprint.core.ragged import Ragged
 from clickprint.core.recommendations import Recommendations
+from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
+from clickprint.core.session import ALONE, Session
 from clickprint.core.time import DAY
-from clickprint.encoders import of_options
-from clickprint.encoders.sequence import items_only, known_values, number
 from clickprint.nn.topk import CELLS, top
+from clickprint.recommenders.blocks import (
+    Allowed,
+    Counted,
+    Deterministic,
+    Roles,
+    blocks,
+    end_of,
+    keep_best,
+    known_items,
+    rows_of,
+)
 
-LARGEST = 40_000  # items whose square of numbers EASE may hold: 6.4 GB, and about four times that while it is fitted
-# A bar has fit(histories, watch=…); one that draws at random has fit_histories(histories, rng=…, watch=…) instead.
-BASELINES = {
-    "popularity": "clickprint.recommenders.baselines:Popularity",
-    "own-items": "clickprint.recommenders.baselines:OwnItems",
-    "item-knn": "clickprint.recommenders.baselines:ItemKNN",
-    "ease": "clickprint.recommenders.baselines:EASE",
-    "als": "clickprint.encoders.als:ALS",
-    "twhin": "clickprint.encoders.graph:TwHIN",
-}
-
-
-@runtime_checkable
-class Ranks(Protocol):
-    """What ranks the items it learned, for any histories: a fitted bar, or a fitted next-item network."""
-
-    def recommend(self, histories: Histories, k: int, *, seen: bool = True) -> Recommendations: ...
-
-
-def baseline(name: str, options: Mapping[str, Any]) -> Any:
-    """The bar of this name with these options, given as TOML has them. Raises ConfigError."""
-    return of_options(baseline_class(name), options)
-
-
-def baseline_class(name: str) -> Any:
-    """The frozen dataclass of this name. Raises ConfigError for one that is not known."""
-    if name not in BASELINES:
-        raise ConfigError(
-            f"found no baseline {name!r}, expected one of {', '.join(sorted(BASELINES))}"
-        )
-    module, _, attribute = BASELINES[name].partition(":")
-    return getattr(import_module(module), attribute)
-
-
-def drawn(kind: Any) -> bool:
-    """Whether a bar (or its class) draws at random, so that seeds differ."""
-    return hasattr(kind, "fit_histories")
-
-
-def fit_baseline(
-    made: Any, histories: Histories, *, rng: RNG, progress: Progress = silent
-) -> Ranks:
-    """The bar fitted on histories, in which every event counts."""
-    fitted: Ranks = (
-        made.fit_histories(histories, rng=rng, progress=progress)
-        if drawn(made)
-        else made.fit(histories, progress=progress)
-    )
-    return fitted
+FIELDS = ("item", "time")
+LARGEST = 40_000  # items that EASE takes: its square holds 6.4 GB, four times that while fitted
 
 
 @dataclass(frozen=True, slots=True)
 class FittedBaseline:
-    """Known items (number i + 1 is items[i]) and the scores of some histories' users: one column an item, column 0 nobody's."""
+    """Known items (number i + 1 is items[i]), and what scores them for some histories.
+
+    `scores` gives one column an item, column 0 nobody's.
+    """
 
     items: Int64[np.ndarray, "V"]
     scores: Callable[[Histories, Int64[np.ndarray, "L"]], Float[np.ndarray, "U V1"]]
 
-    def recommend(self, histories: Histories, k: int, *, seen: bool = True) -> Recommendations:
-        """The k best items of each user. `seen`: items of the history may be given again."""
-        events = items_only(histories)
-        size = min(k, len(self.items))
-        found, scores = (
-            np.full((len(events), size), NONE, np.int64),
-            np.full((len(events), size), -np.inf, np.float32),
-        )
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return FIELDS
+
+    def recommend(
+        self,
+        requests: Requests,
+        k: int,
+        *,
+        include_seen: bool = True,
+        allowed: Allowed = None,
+    ) -> Recommendations:
+        """See core.recommender.Recommender."""
+        events = items_only(requests.histories)
+        shape = len(events), min(k, len(self.items))
+        found, scores = np.full(shape, NONE, np.int64), np.full(shape, -np.inf, np.float32)
         names = np.append(NONE, self.items)
         many = max(CELLS // max(len(self.items), 1), 1)
         for start in range(0, len(events), many):
             rows = slice(start, start + many)
             some = events.take(np.arange(len(events))[rows])
-            numbers = number(self.items, some.fields["item"])
+            numbers = _numbers(self.items, some)
             given, value = top(
                 torch.from_numpy(np.ascontiguousarray(self.scores(some, numbers), np.float32)),
-                size,
-                None if seen else Ragged(some.starts, numbers),
+                shape[1],
+                None if include_seen else Ragged(some.starts, numbers),
+                allowed[rows] if allowed is not None and allowed.ndim == 2 else allowed,
             )
             found[rows], scores[rows] = names[given], value
-        return Recommendations(events.users, found, scores)
+        return Recommendations(requests.users, found, scores)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Popularity:
-    """How often each item was had, by anybody; with `half_life` (days) an event counts half as much that long before the last one."""
+class Popularity(Deterministic):
+    """The items with the most events, the same for everybody.
 
-    half_life: int | float = 0
+    - `roles`: what counts; without one every event about an item does.
+    - `half_life`: days in which an event comes to count half, back from the cutoff (or from the
+      newest event, where there is none); 0 counts all alike.
+    """
+
+    roles: Roles = ()
+    half_life: Annotated[int | float, Between(0, 36_500)] = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.half_life < 36_500:
-            raise ConfigError(
-                f"half_life: found {self.half_life}, expected a number of days, 0 for none"
-            )
+        check(self)
 
-    def fit(self, histories: Histories, *, progress: Progress = silent) -> FittedBaseline:
-        items, counts = _counted(histories, self.half_life)
-        return FittedBaseline(
-            items, lambda some, _: np.broadcast_to(counts, (len(some), len(counts)))
+    @property
+    def needs_log(self) -> bool:
+        return bool(self.roles)
+
+    def fit(
+        self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
+    ) -> "FittedPopularity":
+        counted = Counted.of(past, self.roles)
+        asked = past.histories(counted.fields)
+        items, now = known_items(asked), end_of(asked)
+        total, had = np.zeros(len(items)), np.zeros(len(items), bool)
+        for events in blocks(asked):
+            keep = counted(events)
+            weights = None
+            if self.half_life:
+                age = (now - np.asarray(events.fields["time"])[keep]) / DAY
+                # Whole parts of 2⁻³⁰ add up the same in any order.
+                weights = np.round(0.5 ** (age / self.half_life) * 2**30) / 2**30
+            place = positions(items, np.asarray(events.fields["item"])[keep])
+            total += np.bincount(place, weights, len(items))
+            had[place] = True
+        return FittedPopularity(items[had], total[had].astype(np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class FittedPopularity:
+    """Each item's number of events."""
+
+    items: Int64[np.ndarray, "V"]
+    weight: Float32[np.ndarray, "V"]
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return FIELDS
+
+    @property
+    def best(self) -> Int64[np.ndarray, "V"]:
+        """All items, the most popular first; equal ones: the smaller first."""
+        return self.items[np.lexsort((self.items, -self.weight))]
+
+    def recommend(
+        self,
+        requests: Requests,
+        k: int,
+        *,
+        include_seen: bool = True,
+        allowed: Allowed = None,
+    ) -> Recommendations:
+        """See core.recommender.Recommender. One list serves all where none is left out."""
+        if not include_seen or (allowed is not None and allowed.ndim == 2):
+            row = np.append(np.float32(0), self.weight)
+            whole = FittedBaseline(
+                self.items, lambda some, _: np.tile(row, (len(some), 1))
+            )
+            return whole.recommend(requests, k, include_seen=include_seen, allowed=allowed)
+        items, weight = self.items, self.weight
+        shape = len(requests), min(k, len(items))
+        found, scores = np.full(shape[1], NONE, np.int64), np.full(shape[1], -np.inf, np.float32)
+        if allowed is not None:
+            items, weight = items[allowed], weight[allowed]
+        order = np.lexsort((items, -weight))[: shape[1]]
+        found[: len(order)], scores[: len(order)] = items[order], weight[order]
+        return Recommendations(
+            requests.users, np.tile(found, (shape[0], 1)), np.tile(scores, (shape[0], 1))
         )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OwnItems:
-    """A user's own items, by how often ("frequency") or how lately ("recency") he had them, then the popular ones.
+class OwnItems(Deterministic):
+    """A user's own items, then the popular ones: personal frequency of next-basket work.
 
-    The last basket and personal frequency of next-basket work. Where seen items may not be given this is popularity.
+    - `by`: "frequency" (how often the user had them) or "recency" (how lately).
+
+    Where seen items may not be given this is popularity. It is not retrievers.history.History,
+    which gives own items alone and orders equally frequent ones by recency, not by popularity.
     """
 
-    by: str = "frequency"
+    by: Annotated[str, OneOf("frequency", "recency")] = "frequency"
 
     def __post_init__(self) -> None:
-        if self.by not in ("frequency", "recency"):
-            raise ConfigError(f"by: found {self.by!r}, expected 'frequency' or 'recency'")
+        check(self)
 
-    def fit(self, histories: Histories, *, progress: Progress = silent) -> FittedBaseline:
-        items, counts = _counted(histories, 0)
-        rest = counts / (
-            2 * max(counts.max(initial=0), 1)
-        )  # below any own item, which counts 1 or more
+    def fit(
+        self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
+    ) -> FittedBaseline:
+        events = items_only(past.histories(FIELDS))
+        items = known_items(events)
+        counts = np.bincount(_numbers(items, events), None, len(items) + 1).astype(np.float64)
+        # Below any own item, which counts 1 or more.
+        rest = counts / (2 * max(counts.max(initial=0), 1))
 
         def scores(some: Histories, numbers: Int64[np.ndarray, "L"]) -> Float[np.ndarray, "U V1"]:
             out = np.tile(rest, (len(some), 1))
-            row = np.repeat(np.arange(len(some)), some.lengths)
+            row = rows_of(some)
             if self.by == "frequency":
                 np.add.at(out, (row, numbers), 1)
             else:
@@ -159,33 +205,28 @@ class OwnItems:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ItemKNN:
-    """Each item's nearest others by the cosine of who had them, over shrink; a user's score is the sum over his items.
+class ItemKNN(Deterministic):
+    """Each item's nearest others by the cosine of who had them; a user's score sums over theirs.
 
-    Who had an item twice had it once. Source: Sarwar et al. 2001; the shrink of Koren & Bell.
+    - `neighbours`: how many others an item keeps.
+    - `shrink`: added to the denominator, so that rare items are less alike.
+
+    An item counts once a user. Source: Sarwar et al. 2001; the shrink of Koren & Bell.
     """
 
-    neighbours: int = 100
-    shrink: int | float = 10
+    neighbours: Annotated[int, AtLeast(1)] = 100
+    shrink: Annotated[int | float, AtLeast(0)] = 10
 
     def __post_init__(self) -> None:
-        faults = (
-            [f"neighbours: found {self.neighbours}, expected at least 1"]
-            if self.neighbours < 1
-            else []
-        )
-        faults += (
-            [f"shrink: found {self.shrink}, expected a number from 0"]
-            if not 0 <= self.shrink < float("inf")
-            else []
-        )
-        if faults:
-            raise ConfigError("; ".join(faults))
+        check(self)
 
-    def fit(self, histories: Histories, *, progress: Progress = silent) -> FittedBaseline:
-        items, had = _had(histories)
+    def fit(
+        self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
+    ) -> FittedBaseline:
+        items, had = _had(past.histories(FIELDS))
         alone = np.asarray(had.sum(0), np.float32).ravel()
-        # At most so many pairs an item has; so many items at a time that one user's million items are no square in memory.
+        # An item has at most so many pairs. Items are taken in parts, so that one user's million
+        # items are no square in memory.
         pairs = np.minimum(had.T @ np.diff(had.indptr), len(alone)).astype(np.int64)
         block = np.cumsum(pairs) // CELLS
         parts = []
@@ -197,7 +238,7 @@ class ItemKNN:
             )
             together.data[rows == together.indices] = 0
             together.eliminate_zeros()
-            parts.append(_keep(together, self.neighbours))
+            parts.append(keep_best(together, self.neighbours))
         near = sparse.vstack(parts, "csr")
         return FittedBaseline(
             items,
@@ -206,23 +247,29 @@ class ItemKNN:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EASE:
-    """The linear model item ← items with a zero diagonal, in closed form. Steck, WWW 2019. Holds V × V numbers; refuses too many items."""
+class EASE(Deterministic):
+    """The linear model item ← items with a zero diagonal, in closed form. Steck, WWW 2019.
 
-    penalty: int | float = 250
+    - `l2`: how much large weights cost.
+
+    It holds V × V numbers, and refuses a catalogue of more than 40,000 items.
+    """
+
+    l2: Annotated[int | float, Above(0)] = 250
 
     def __post_init__(self) -> None:
-        if not 0 < self.penalty < float("inf"):
-            raise ConfigError(f"penalty: found {self.penalty}, expected a number above 0")
+        check(self)
 
-    def fit(self, histories: Histories, *, progress: Progress = silent) -> FittedBaseline:
-        items, had = _had(histories)
+    def fit(
+        self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
+    ) -> FittedBaseline:
+        items, had = _had(past.histories(FIELDS))
         if len(items) > LARGEST:
             raise ConfigError(
-                f"EASE holds a square of items: found {len(items):,}, expected at most {LARGEST:,}; raise history.least"
+                f"ease holds a square of items: found {len(items):,}, expected at most {LARGEST:,}"
             )
         gram = torch.from_numpy((had.T @ had).toarray()[1:, 1:].astype(np.float32))
-        gram.diagonal().add_(self.penalty)
+        gram.diagonal().add_(self.l2)
         gram = torch.linalg.cholesky(gram)
         weights = torch.cholesky_inverse(gram)
         del gram
@@ -235,25 +282,16 @@ class EASE:
         )
 
 
-def _counted(
-    histories: Histories, half_life: int | float
-) -> tuple[Int64[np.ndarray, "V"], Float[np.ndarray, "V1"]]:
-    events = items_only(histories)
-    items = known_values(events.fields["item"])
-    weights = None
-    if half_life:
-        time = events.fields["time"]
-        weights = 0.5 ** ((time.max(initial=0) - time) / (half_life * DAY))
-    return items, np.bincount(
-        number(items, events.fields["item"]), weights, len(items) + 1
-    ).astype(np.float64)
+def _numbers(items: Int64[np.ndarray, "V"], events: Histories) -> Int64[np.ndarray, "L"]:
+    """1 … V for known items, 0 for others."""
+    return positions(items, np.asarray(events.fields["item"])) + 1
 
 
 def _had(histories: Histories) -> tuple[Int64[np.ndarray, "V"], sparse.csr_matrix]:
     """Items, and who had which (1, however often); column 0 is empty."""
     events = items_only(histories)
-    items = known_values(events.fields["item"])
-    return items, _user_items(events, number(items, events.fields["item"]), len(items) + 1)
+    items = known_items(events)
+    return items, _user_items(events, _numbers(items, events), len(items) + 1)
 
 
 def _user_items(some: Histories, numbers: Int64[np.ndarray, "L"], width: int) -> sparse.csr_matrix:
@@ -263,16 +301,6 @@ def _user_items(some: Histories, numbers: Int64[np.ndarray, "L"], width: int) ->
     found.sum_duplicates()
     found.data[:] = 1
     if width:
-        found = found.multiply(
-            sparse.csr_matrix(np.append(0, np.ones(width - 1, np.float32)))
-        ).tocsr()
+        known = np.append(0, np.ones(width - 1, np.float32))
+        found = found.multiply(sparse.csr_matrix(known)).tocsr()
     return found
-
-
-def _keep(matrix: sparse.csr_matrix, many: int) -> sparse.csr_matrix:
-    """The `many` largest of each row; equal ones: the smaller column first."""
-    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    order = np.lexsort((matrix.indices, -matrix.data, rows))
-    turn = np.arange(len(order)) - matrix.indptr[rows[order]]
-    kept = order[turn < many]
-    return sparse.csr_matrix((matrix.data[kept], (rows[kept], matrix.indices[kept])), matrix.shape)

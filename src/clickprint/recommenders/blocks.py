@@ -1,153 +1,161 @@
-"""Users a block at a time: what needs memory for events needs it for a block of them only."""
+"""What all recommenders of this package share: requests a block at a time, and the best items."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Int64, Num
+from jaxtyping import Bool, Float64, Int64, Num
 from scipy import sparse
 
 from clickprint.core.events import Role
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
-from clickprint.core.items import Catalogue
-from clickprint.core.past import Past, Table
+from clickprint.core.lookup import among, pair_keys, pairs_of_keys, positions
+from clickprint.core.options import Above, OneOf
+from clickprint.core.past import Past
 from clickprint.core.ragged import starts_of
 from clickprint.core.recommendations import Recommendations
-from clickprint.core.time import Time
+from clickprint.core.requests import Requests
+from clickprint.core.time import DAY, Time
 from clickprint.recommenders.pairs import Pairs
 
 EVENTS = 1 << 21  # in a block, unless one user has more
-DENSE = 0.25  # share of the numbers of a sparse matrix above which picking the highest is faster in a dense one
+DENSE = 0.25  # share of numbers in a sparse matrix from which a dense one is searched faster
 CELLS = 1 << 24  # numbers of users × items, or of users × users, that are in memory at once
+Positive = Annotated[int | float, Above(0)]
+Roles = tuple[Annotated[str, OneOf(*Role)], ...]
+Allowed = Bool[np.ndarray, "V"] | Bool[np.ndarray, "B V"] | None
 
 
-def blocks(histories: Histories, events: int = EVENTS) -> Iterator[Histories]:
+class Deterministic:
+    """A recipe of something that recommends and draws nothing at random."""
+
+    __slots__ = ()
+    recommends: ClassVar[bool] = True
+    stochastic: ClassVar[bool] = False
+
+    @property
+    def needs_log(self) -> bool:
+        """Whether it asks the past for its log, which a leave-one-out protocol hides."""
+        return False
+
+
+@runtime_checkable
+class HasFields(Protocol):
+    @property
+    def fields(self) -> tuple[str, ...]: ...
+
+
+def asked(past: Past, fitted: HasFields, users: Int64[np.ndarray, "B"] | None = None) -> Requests:
+    """The requests of a past's users, or of these, with the fields that `fitted` reads."""
+    histories = past.histories(fitted.fields)
+    return Requests(histories if users is None else histories.of(users))
+
+
+# -- blocks ---------------------------------------------------------------------------------------
+
+
+def blocks(histories: Histories, events: int | None = None) -> Iterator[Histories]:
     """The histories in runs of users of about so many events; at least one user each."""
+    return (histories.take(rows) for rows in _runs(histories, events))
+
+
+def request_blocks(requests: Requests) -> Iterator[tuple[Int64[np.ndarray, "N"], Requests]]:
+    """The requests in such runs, and the row of each."""
+    return ((rows, requests.take(rows)) for rows in _runs(requests.histories, None))
+
+
+def _runs(histories: Histories, events: int | None) -> Iterator[Int64[np.ndarray, "N"]]:
     start = 0
     while start < len(histories):
-        stop = (
-            int(np.searchsorted(histories.starts, histories.starts[start] + events, side="right"))
-            - 1
-        )
+        edge = histories.starts[start] + (events or EVENTS)
+        stop = int(np.searchsorted(histories.starts, edge, side="right")) - 1
         stop = min(max(stop, start + 1), len(histories))
-        yield histories.take(np.arange(start, stop))
+        yield np.arange(start, stop)
         start = stop
 
 
+# -- events ---------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True, slots=True)
-class PastSubset:
-    """A past whose questions are about some of its users (sorted) only; its log is everybody's."""
+class Counted:
+    """Which events count: those about an item, of these codes of kinds (None: of any kind)."""
 
-    past: Past
-    users: Int64[np.ndarray, "B"]
+    codes: tuple[int, ...] | None = None
 
-    @property
-    def cutoff(self) -> Time:
-        return self.past.cutoff
-
-    @property
-    def log(self) -> Table:
-        return self.past.log
+    @staticmethod
+    def of(past: Past, roles: Roles) -> "Counted":
+        """Those with one of these roles; without a role all, and the log is not asked."""
+        return Counted(past.log.manifest.codes(*map(Role, roles)) if roles else None)
 
     @property
-    def catalogue(self) -> Catalogue:
-        return self.past.catalogue
+    def fields(self) -> tuple[str, ...]:
+        return ("item", "time") if self.codes is None else ("item", "time", "kind")
 
-    def histories(self, fields: Collection[str]) -> Histories:
-        """Needs memory for their events."""
-        return self.past.histories(fields).of(self.users)
-
-    def at(self, earlier: Time) -> "PastSubset":
-        return PastSubset(self.past.at(earlier), self.users)
+    def __call__(self, events: Histories) -> Bool[np.ndarray, "L"]:
+        about = np.asarray(events.fields["item"]) != NONE
+        return about if self.codes is None else about & np.isin(events.fields["kind"], self.codes)
 
 
-def each_block(
-    past: Past,
-    fields: Sequence[str],
-    k: int,
-    score: Callable[[Histories], tuple[Pairs, Num[np.ndarray, "P"]]],
-) -> Recommendations:
-    """The k best of the pairs that `score` makes of each block of histories."""
-    asked = past.histories(("item", "time", "kind", *fields))
-    return together(
-        past.users, [pairs.top(scores, k) for pairs, scores in map(score, blocks(asked))], k
-    )
+def session_field(past: Past) -> tuple[str, ...]:
+    """The field that tells baskets apart, where the log has one; else a day is a basket."""
+    return ("session",) if "session" in past.log.manifest.columns else ()
 
 
-def together(
-    users: Int64[np.ndarray, "U"], found: Sequence[Recommendations], k: int
-) -> Recommendations:
-    """Lists of runs of users as one; nobody's where there is none."""
-    if not found:
-        return Recommendations(
-            users,
-            np.full((len(users), k), NONE, np.int64),
-            np.full((len(users), k), -np.inf, np.float32),
-        )
-    return Recommendations(
-        users, np.concatenate([f.items for f in found]), np.concatenate([f.scores for f in found])
-    )
+def known_items(histories: Histories) -> Int64[np.ndarray, "V"]:
+    """The items that the histories hold, sorted."""
+    parts = [np.unique(events.fields["item"]) for events in blocks(histories)]
+    items = np.unique(np.concatenate([np.zeros(0, np.int64), *parts]))
+    return items[items != NONE]
 
 
-def best(
-    users: Int64[np.ndarray, "U"],
-    score: Callable[[slice], Num[np.ndarray, "B V"] | sparse.csr_matrix],
-    items: Int64[np.ndarray, "V"],
-    k: int,
-    *,
-    wide: int = 0,
-    above: float = 0.0,
-) -> Recommendations:
-    """The k highest scores of each row, of those above `above`; equal ones (as float32): the smaller item first.
+def end_of(histories: Histories) -> Time:
+    """The cutoff of histories, or else the time of their newest event."""
+    if histories.cutoff is not None:
+        return histories.cutoff
+    return int(np.max(histories.fields["time"], initial=0))
 
-    `score` is asked for so many rows at a time that their scores of all items, and `wide` numbers a row of its own, are few enough. It may
-    answer with a sparse matrix: what does not stand in it is no candidate, whatever `above` is.
+
+def asked_at(requests: Requests, now: Time) -> Time | Int64[np.ndarray, "L"]:
+    """When the user of each event asks; `now` where neither requests nor histories say it."""
+    if requests.time is not None:
+        return np.repeat(requests.time, requests.histories.lengths)
+    return now if requests.histories.cutoff is None else requests.histories.cutoff
+
+
+def ages(requests: Requests, now: Time) -> Float64[np.ndarray, "L"]:
+    """How many days each event lies before its user asks."""
+    return (asked_at(requests, now) - np.asarray(requests.histories.fields["time"])) / DAY
+
+
+def rows_of(events: Histories) -> Int64[np.ndarray, "L"]:
+    """The row of each event's user."""
+    return np.repeat(np.arange(len(events)), events.lengths)
+
+
+def newest_items(
+    requests: Requests, counted: Counted, items: Int64[np.ndarray, "V"], length: int, now: Time
+) -> tuple[Int64[np.ndarray, "N"], Int64[np.ndarray, "N"], Float64[np.ndarray, "N"]]:
+    """Of each user's newest `length` events that count and are about known items: the row, the
+    place of the item, and the age in days.
     """
-    many = max(CELLS // max(len(items), wide, 1), 1)
-    found = []
-    for at in range(0, len(users), many):
-        scores: Any = score(slice(at, at + many))
-        if sparse.issparse(scores) and above >= 0 and scores.nnz > DENSE * np.prod(scores.shape):
-            scores = scores.toarray()
-        asked = users[at : at + many]
-        if sparse.issparse(scores):
-            scores.sort_indices()
-            value = scores.data.astype(np.float32)
-            pairs = Pairs(asked, scores.indptr.astype(np.int64), items[scores.indices])
-            found.append(pairs.where(keep := value > above).top(value[keep], k))
-            continue
-        scores = scores.astype(np.float32, copy=False)
-        edge = (
-            np.partition(scores, -k, axis=1)[:, -k, None]
-            if k < len(items)
-            else np.zeros((len(scores), 1), np.float32)
-        )
-        keep = (scores >= edge) & (scores > above)
-        found.append(
-            Pairs(asked, starts_of(keep.sum(1)), items[np.nonzero(keep)[1]]).top(scores[keep], k)
-        )
-    return together(users, found, k)
-
-
-def with_roles(
-    past: Past, events: Histories, roles: Sequence[Role | str]
-) -> Bool[np.ndarray, "L"]:
-    """Which events are about an item and have one of these roles (all, where none is named)."""
-    about = events.fields["item"] != NONE
-    return (
-        about & np.isin(events.fields["kind"], past.log.manifest.codes(*map(Role, roles)))
-        if roles
-        else about
-    )
+    events = requests.histories
+    place = positions(items, np.asarray(events.fields["item"]))
+    kept = np.flatnonzero(counted(events) & (place >= 0))
+    row = rows_of(events)[kept]
+    newer = np.searchsorted(row, row, side="right") - 1 - np.arange(len(row))
+    kept, row = kept[newer < length], row[newer < length]
+    return row, place[kept], ages(requests, now)[kept]
 
 
 def pairs_of(
     events: Histories, keep: Bool[np.ndarray, "L"]
 ) -> tuple[Pairs, Int64[np.ndarray, "N"], Int64[np.ndarray, "P"]]:
-    """Each user's items among the kept events, and what ufunc.reduceat(values[order], first) needs: the order that puts the events of a
-    pair together, oldest first, and where each pair starts in it.
+    """Each user's items among the kept events, and what ufunc.reduceat(values[order], first) needs.
+
+    `order` puts the events of a pair together, oldest first; `first` is where each pair starts.
     """
     at = np.flatnonzero(keep)
     row = np.searchsorted(events.starts, at, side="right") - 1
@@ -158,4 +166,193 @@ def pairs_of(
         np.append(True, (row[1:] != row[:-1]) | (item[1:] != item[:-1]))[: len(at)]
     )
     starts = np.searchsorted(row[first], np.arange(len(events) + 1))
-    return Pairs(events.users, starts.astype(np.int64), item[first]), at[order], first
+    # Histories of requests may come in any order of users; pairs only need the rows here.
+    return Pairs(np.arange(len(events)), starts.astype(np.int64), item[first]), at[order], first
+
+
+def sums(values: Num[np.ndarray, "N"], first: Int64[np.ndarray, "P"]) -> Float64[np.ndarray, "P"]:
+    """The sum of each run of values; `first` is where they start."""
+    return np.add.reduceat(values, first) if len(first) else np.zeros(0)
+
+
+# -- the best -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which of the items (sorted) each request may be given.
+
+    `had`: (request, item) pairs that may not be given again; `allowed`: a mask of the items for
+    everyone, or a row a request.
+    """
+
+    items: Int64[np.ndarray, "V"]
+    size: int  # requests
+    had: Int64[np.ndarray, "N"] | None = None  # sorted keys
+    allowed: Allowed = None
+
+    @staticmethod
+    def of(
+        items: Int64[np.ndarray, "V"],
+        requests: Requests,
+        include_seen: bool,
+        allowed: Allowed,
+        rows: Int64[np.ndarray, "N"] | None = None,
+    ) -> "Choice":
+        """For these requests; `rows` of `allowed` are theirs."""
+        had = None
+        if not include_seen:
+            place = positions(items, np.asarray(requests.histories.fields["item"]))
+            row = rows_of(requests.histories)[place >= 0]
+            had = np.unique(pair_keys(row, place[place >= 0], len(items)))
+        if allowed is not None and allowed.ndim == 2 and rows is not None:
+            allowed = allowed[rows]
+        return Choice(items, len(requests), had, allowed)
+
+    @property
+    def everything(self) -> bool:
+        return self.had is None and self.allowed is None
+
+    def take(self, rows: Int64[np.ndarray, "N"]) -> "Choice":
+        """For these of the requests, in rising order."""
+        had, allowed = self.had, self.allowed
+        if had is not None:
+            row, place = pairs_of_keys(had, len(self.items))
+            row = positions(rows, row)
+            had = pair_keys(row[row >= 0], place[row >= 0], len(self.items))
+        if allowed is not None and allowed.ndim == 2:
+            allowed = allowed[rows]
+        return Choice(self.items, len(rows), had, allowed)
+
+    def open(
+        self, row: Int64[np.ndarray, "N"], place: Int64[np.ndarray, "N"]
+    ) -> Bool[np.ndarray, "N"]:
+        """Whether the request at `row` may be given the item at `place`."""
+        keep = np.ones(len(row), bool)
+        if self.allowed is not None:
+            keep &= self.allowed[place] if self.allowed.ndim == 1 else self.allowed[row, place]
+        if self.had is not None:
+            keep &= ~among(self.had, pair_keys(row, place, len(self.items)))
+        return keep
+
+    def closed(self, start: int, stop: int) -> Bool[np.ndarray, "B V"]:
+        """What the requests from `start` to before `stop` may not be given, as a dense mask."""
+        size = len(self.items)
+        mask = np.zeros((stop - start, size), bool)
+        if self.allowed is not None:
+            mask |= ~(self.allowed if self.allowed.ndim == 1 else self.allowed[start:stop])
+        if self.had is not None:
+            low, high = np.searchsorted(self.had, [start * size, stop * size])
+            mask.ravel()[self.had[low:high] - start * size] = True
+        return mask
+
+
+def best_pairs(
+    requests: Requests,
+    items: Int64[np.ndarray, "V"],
+    k: int,
+    score: Callable[[Requests], tuple[Pairs, Num[np.ndarray, "P"]]],
+    *,
+    include_seen: bool = True,
+    allowed: Allowed = None,
+) -> Recommendations:
+    """The k best of the pairs that `score` makes of each block, its row standing for the user."""
+    found, size = [], min(k, len(items))
+    for rows, some in request_blocks(requests):
+        pairs, scores = score(some)
+        place = positions(items, pairs.items)
+        keep = place >= 0
+        choice = Choice.of(items, some, include_seen, allowed, rows)
+        if not choice.everything:
+            keep[keep] = choice.open(pairs.rows[keep], place[keep])
+        if not keep.all():
+            pairs, scores = pairs.where(keep), scores[keep]
+        found.append(pairs.top(scores, size))
+    return together(requests.users, found, size)
+
+
+def together(
+    users: Int64[np.ndarray, "U"], found: Sequence[Recommendations], k: int
+) -> Recommendations:
+    """Lists of runs of users as one."""
+    none = np.full((0, k), NONE, np.int64), np.full((0, k), -np.inf, np.float32)
+    return Recommendations(
+        users,
+        np.concatenate([none[0], *(f.items for f in found)]),
+        np.concatenate([none[1], *(f.scores for f in found)]),
+    )
+
+
+def best(
+    choice: Choice,
+    score: Callable[[slice], Num[np.ndarray, "B V"] | sparse.csr_matrix],
+    k: int,
+    *,
+    wide: int = 0,
+    above: float = 0.0,
+) -> Recommendations:
+    """The k highest scores of each row, of those above `above`; rows stand for users.
+
+    Equal scores (as float32): the smaller item first.
+
+    - `score` is asked for so many rows at a time that their scores of all items, and `wide` numbers
+      a row of its own, fit into CELLS. It may answer with a sparse matrix: what is not in it is no
+      candidate, whatever `above` is.
+
+    It is not nn.topk.top, which gives every row all of the k: here most rows have few candidates.
+    """
+    items, size = choice.items, min(k, len(choice.items))
+    many = max(CELLS // max(len(items), wide, 1), 1)
+    found = []
+    for at in range(0, choice.size, many):
+        stop = min(at + many, choice.size)
+        scores: Any = score(slice(at, stop))
+        if sparse.issparse(scores) and above >= 0 and scores.nnz > DENSE * np.prod(scores.shape):
+            scores = scores.toarray()
+        users = np.arange(at, stop)
+        if sparse.issparse(scores):
+            scores.sort_indices()
+            value = scores.data.astype(np.float32)
+            pairs = Pairs(users, scores.indptr.astype(np.int64), items[scores.indices])
+            keep = value > above
+            if not choice.everything:
+                keep[keep] = choice.open(pairs.rows[keep] + at, scores.indices[keep])
+            found.append(pairs.where(keep).top(value[keep], size))
+            continue
+        scores = scores.astype(np.float32, copy=False)
+        if not choice.everything:
+            scores = np.where(choice.closed(at, stop), np.float32(-np.inf), scores)
+        edge = np.zeros((len(scores), 1), np.float32) - np.inf
+        if size < len(items):
+            edge = np.partition(scores, -size, axis=1)[:, -size, None]
+        keep = (scores >= edge) & (scores > above)
+        pairs = Pairs(users, starts_of(keep.sum(1)), items[np.nonzero(keep)[1]])
+        found.append(pairs.top(scores[keep], size))
+    return together(np.arange(choice.size), found, size)
+
+
+def best_rows(
+    requests: Requests,
+    items: Int64[np.ndarray, "V"],
+    k: int,
+    scorer: Callable[[Requests], Callable[[slice], Num[np.ndarray, "B V"] | sparse.csr_matrix]],
+    *,
+    include_seen: bool = True,
+    allowed: Allowed = None,
+    wide: int = 0,
+) -> Recommendations:
+    """`best` of each block of requests: `scorer` makes of a block what scores some of its rows."""
+    found = [
+        best(Choice.of(items, some, include_seen, allowed, rows), scorer(some), k, wide=wide)
+        for rows, some in request_blocks(requests)
+    ]
+    return together(requests.users, found, min(k, len(items)))
+
+
+def keep_best(matrix: sparse.csr_matrix, many: int) -> sparse.csr_matrix:
+    """The `many` largest values of each row; equal ones: the smaller column first."""
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    order = np.lexsort((matrix.indices, -matrix.data, rows))
+    order = order[np.arange(len(order)) - matrix.indptr[rows[order]] < many]
+    pairs = rows[order], matrix.indices[order]
+    return sparse.csr_matrix((matrix.data[order], pairs), matrix.shape)

@@ -1,80 +1,181 @@
-"""What the funnel is worth: recall of every buyer of a window for bars, sources, ceilings, the ranker and the choice of users; and of
-several windows together, with intervals.
+"""Next purchase compared: recall of every buyer by each contender, with intervals.
+
+A contender is one way to make lists (a baseline, a retriever, the ranker, …) or a ceiling: what no
+ranking of the candidates can exceed.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Bool, Float32, Float64, Int64
 
-from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.errors import DataError
+from clickprint.core.events import Role
+from clickprint.core.files import whole
 from clickprint.core.past import Past
 from clickprint.core.progress import Progress, silent
 from clickprint.core.recommendations import Recommendations
+from clickprint.core.recommender import Recommends
 from clickprint.core.rng import RNG
+from clickprint.core.text import number
 from clickprint.core.time import Time
-from clickprint.data.log import EventLog
-from clickprint.data.split import past_of
-from clickprint.metrics.compare import difference, intervals, resample_weights, weighted_mean
-from clickprint.recommenders.blocks import PastSubset
-from clickprint.recommenders.funnel import Plan, NextPurchase, candidates, example, profiler
-from clickprint.recommenders.pairs import Bought, Pairs, Retriever, fill
+from clickprint.metrics.compare import (
+    Estimate,
+    Gap,
+    Line,
+    Pair,
+    resample_weights,
+    weighted_mean,
+)
+from clickprint.recommenders.blocks import asked
+from clickprint.recommenders.funnel import (
+    POPULAR,
+    NextPurchase,
+    Plan,
+)
+from clickprint.recommenders.pairs import Bought, Pairs, fill
 from clickprint.recommenders.retrievers.baskets import TIFUKNN, UPCF
-from clickprint.recommenders.retrievers.history import Own
-from clickprint.recommenders.retrievers.popular import Popular, PopularIn
+from clickprint.recommenders.retrievers.history import History
+from clickprint.recommenders.retrievers.popular import PopularIn
 
-DEPTHS = (10, 25, 50, 100)  # candidates a source at which the ceiling of the union is told
-SHARES = (0.1, 0.3)  # of the known users: limits beside the recipe's
+DEPTHS = (10, 25, 50, 100)  # candidates of each retriever at which the union's ceiling is told
+SHARES = (0.1, 0.3)
 RESAMPLES = 1_000
+BLOCK = 100  # resamples whose weights are in memory at once
+
+Type = Literal["baseline", "next-basket", "retriever", "ceiling", "ranker", "chosen"]
 
 
-def baselines(past: Past) -> dict[str, Retriever]:
-    """The naive bars and next-basket methods that the log allows: personal frequency, the last basket with what was viewed in it,
-    popularity everywhere and in the categories that a user likes, TIFU-KNN, UP-CF.
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """What is compared.
+
+    - `type`: `baseline` and `next-basket` are rivals; `retriever` shows its own order, filled with
+      popular items; `ceiling` counts all candidates as shown; `ranker` shows everyone their list;
+      `chosen` shows the lists of the best users alone.
+    - `name`: of a rival or a retriever; a ceiling has its retriever's, or `union`.
+    - `depth`: how many candidates of each retriever count in a ceiling; None: all.
+    - `users`, `share`: how many users are chosen, or which share of the known users.
+    - `by`: what users are chosen by, purchase propensity × expected recall or propensity alone.
     """
-    found: dict[str, Retriever] = {
-        "popularity": Popular(),
-        "last basket": Own(roles=("buy", "view"), last=1),
-        "personal frequency": Own(),
+
+    type: Type
+    name: str = ""
+    depth: int | None = None
+    users: int | None = None
+    share: float | None = None
+    by: Literal["product", "propensity"] | None = None
+
+    @property
+    def label(self) -> str:
+        """What tables call it."""
+        if self.type == "ranker":
+            return "ranker"
+        if self.type == "chosen":
+            count = f"{100 * self.share:g} % of" if self.share is not None else f"{self.users:,}"
+            return f"{count} users by propensity {'× recall' if self.by == 'product' else 'alone'}"
+        if self.type in ("retriever", "ceiling"):
+            return f"{self.type} {self.name}" + (f" at {self.depth}" if self.depth else "")
+        return self.name
+
+
+RANKER = Contender("ranker")
+
+
+def rivals(past: Past) -> dict[Contender, Recommends]:
+    """The naive baselines and next-basket methods that the log allows."""
+    found: dict[Contender, Recommends] = {
+        Contender("baseline", "popularity"): POPULAR,
+        Contender("baseline", "last basket"): History(roles=(Role.BUY, Role.VIEW), last=1),
+        Contender("baseline", "personal frequency"): History(),
     }
     if "category" in past.log.manifest.attributes:
-        found["category popularity"] = PopularIn()
-    return found | {"TIFU-KNN": TIFUKNN(), "UP-CF": UPCF()}
+        found[Contender("baseline", "category popularity")] = PopularIn()
+    return found | {
+        Contender("next-basket", "TIFU-KNN"): TIFUKNN(),
+        Contender("next-basket", "UP-CF"): UPCF(),
+    }
 
 
 def shown(
     past: Past, users: Int64[np.ndarray, "B"], k: int, *, rng: RNG, progress: Progress = silent
-) -> dict[str, Recommendations]:
-    """What each bar shows to these users (some of `past.users`, sorted), filled with popularity to k."""
-    asked = baselines(past)
-    popular = Popular().best(past)
+) -> dict[Contender, Recommendations]:
+    """What each rival shows to these users (some of `past.users`, sorted): k items each.
+
+    A list that is too short is filled with the most popular items.
+    """
+    recipes = rivals(past)
+    popular = POPULAR.fit(past, rng=rng).best
     lists = {}
-    for n, (name, baseline) in enumerate(asked.items()):
-        progress("bars", n, len(asked))
-        lists[name] = fill(
-            baseline.fit(past, rng=rng.child(name)).retrieve(PastSubset(past, users), k),
-            popular,
-            k,
-        )
+    for n, (rival, recipe) in enumerate(recipes.items()):
+        progress("baselines", n, len(recipes))
+        fitted = recipe.fit(past, rng=rng.child(rival.name))
+        lists[rival] = fill(fitted.recommend(asked(past, fitted, users), k), popular, k)
     return lists
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Of the buyers of one window: name → the recall of each. `start`: when the window does."""
+    """Recall of each buyer of one window by each contender. `start`: when the window starts."""
 
     start: Time
     users: Int64[np.ndarray, "B"]
-    values: Mapping[str, Float64[np.ndarray, "_"]]
+    values: Mapping[Contender, Float64[np.ndarray, "_"]]
 
     def __post_init__(self) -> None:
         if faults := [
-            f"{n}: {len(v)} values of {len(self.users)} buyers"
-            for n, v in self.values.items()
+            f"{c.label}: {len(v)} values of {len(self.users)} buyers"
+            for c, v in self.values.items()
             if len(v) != len(self.users)
         ]:
             raise DataError("scores", faults)
+
+    def save(self, file: Path) -> None:
+        """A Parquet file with a row a buyer and a column a contender, whole or not at all."""
+        columns = {c.label: v for c, v in self.values.items()}
+        about = {"start": self.start, "contenders": [asdict(c) for c in self.values]}
+        table = pa.table({"user": self.users, **columns})
+        with whole(Path(file)) as part:
+            pq.write_table(table.replace_schema_metadata({"scores": json.dumps(about)}), part)
+
+    @staticmethod
+    def load(file: Path) -> "Scores":
+        """What `save` wrote. Raises DataError."""
+        try:
+            table = pq.read_table(file)
+            about = json.loads((table.schema.metadata or {})[b"scores"])
+            contenders = [Contender(**c) for c in about["contenders"]]
+            values = {c: table.column(c.label).to_numpy() for c in contenders}
+            return Scores(int(about["start"]), table.column("user").to_numpy(), values)
+        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as fault:
+            raise DataError(
+                str(file), [f"not scores ({fault!r}); remove its folder, and it is made again"]
+            ) from None
+
+
+def scored(
+    past: Past,
+    bought: Bought,
+    pairs: Pairs,
+    plan: Plan,
+    recipe: NextPurchase,
+    *,
+    rng: RNG,
+    shares: Sequence[float] = SHARES,
+    progress: Progress = silent,
+) -> Scores:
+    """Recall of each buyer after the cutoff of `past` by every contender."""
+    buyers = np.intersect1d(bought.users, past.users)
+    lists = shown(past, buyers, recipe.list_length, rng=rng, progress=progress)
+    popular = POPULAR.fit(past, rng=rng).best
+    start = past.cutoff
+    return score(start, bought, pairs, popular, recipe, lists=lists, plan=plan, shares=shares)
 
 
 def score(
@@ -84,152 +185,204 @@ def score(
     popular: Int64[np.ndarray, "V"],
     recipe: NextPurchase,
     *,
-    lists: Mapping[str, Recommendations] | None = None,
+    lists: Mapping[Contender, Recommendations] | None = None,
     plan: Plan | None = None,
     depths: Sequence[int] = DEPTHS,
     shares: Sequence[float] = SHARES,
 ) -> Scores:
-    """The recall of each buyer at `recipe.products`, 0 for one without a list. Names:
+    """Recall of each buyer at `recipe.list_length`, 0 for a buyer without a list.
 
-    `bar/<name>` of `lists`; `source/<name>`, its own order filled with `popular` (best first); `ceiling/<name>` and `ceiling/union`, what
-    is among the candidates; `ceiling/union@<k>`, with k of each source; and of the advice `ranker` (every user is shown his list),
-    `product@<n>` and `propensity@<n>` (the best n users alone are), n being the recipe's users and these shares of the known users.
+    - `pairs`: the candidates; each retriever's own order is filled with `popular`, best first.
+    - `lists`: what rivals show.
+    - `plan`: the ranker's lists; the chosen are `recipe.max_users` users, and these `shares` of
+      the known users.
     """
-    k = recipe.products
-    values = {f"bar/{name}": bought.recall(some, k) for name, some in (lists or {}).items()}
-    names = [
-        n.removesuffix("_rank")
-        for n in pairs.columns
-        if n.endswith("_rank") and n.removesuffix("_rank") in recipe.sources
-    ]
-    ranks = {n: pairs.columns[f"{n}_rank"] for n in names}
+    k = recipe.list_length
+    values = {rival: bought.recall(some, k) for rival, some in (lists or {}).items()}
+    ranks = ranks_of(pairs, recipe)
     for name, rank in ranks.items():
         there = ~np.isnan(rank)
         own = pairs.where(there)
-        values[f"source/{name}"] = bought.recall(
-            fill(own.top(-rank[there].astype(np.float64), k), popular, k), k
-        )
-        values[f"ceiling/{name}"] = bought.found(own)
+        best = fill(own.top(-rank[there].astype(np.float64), k), popular, k)
+        values[Contender("retriever", name)] = bought.recall(best, k)
+        values[Contender("ceiling", name)] = bought.found(own)
     for depth in depths:
-        values[f"ceiling/union@{depth}"] = bought.found(
+        values[Contender("ceiling", "union", depth)] = bought.found(
             pairs.where(within(ranks, depth, len(pairs)))
         )
-    values["ceiling/union"] = bought.found(pairs)
+    values[Contender("ceiling", "union")] = bought.found(pairs)
     if plan is not None:
-        values["ranker"] = bought.recall(plan.lists, k)
-        for limit in dict.fromkeys(
-            [recipe.users, *(int(share * len(pairs.users)) for share in shares)]
-        ):
-            values[f"product@{limit}"] = bought.recall(plan.chosen(limit), k)
-            values[f"propensity@{limit}"] = bought.recall(plan.chosen(limit, by="propensity"), k)
+        values[RANKER] = bought.recall(plan.lists, k)
+        limits = [(recipe.max_users, Contender("chosen", users=recipe.max_users))]
+        limits += [(int(x * len(pairs.users)), Contender("chosen", share=x)) for x in shares]
+        for users, chosen in limits:
+            for by in ("product", "propensity"):
+                values[replace(chosen, by=by)] = bought.recall(plan.chosen(users, by=by), k)
     return Scores(start, bought.users, values)
 
 
-def within(ranks: Mapping[str, Float32[np.ndarray, "_"]], depth: int, size: int) -> np.ndarray:
-    """Which pairs are among the first `depth` of some source."""
+def ranks_of(pairs: Pairs, recipe: NextPurchase) -> dict[str, Float32[np.ndarray, "_"]]:
+    """Retriever → each pair's place in its list, from 1; NaN where it lacks the pair."""
+    found = {name: pairs.columns.get(f"{name}_rank") for name in recipe.retrievers}
+    return {name: rank for name, rank in found.items() if rank is not None}
+
+
+def within(
+    ranks: Mapping[str, Float32[np.ndarray, "_"]], depth: int, size: int
+) -> Bool[np.ndarray, "_"]:
+    """Which pairs are among the first `depth` of some retriever."""
     found = np.zeros(size, bool)
     for rank in ranks.values():
         found |= rank <= depth  # NaN is not
     return found
 
 
-# ------------------------------------------------------------------------------------------------------------ several windows
-@dataclass(frozen=True, slots=True)
-class Line:
-    """The mean of one name over all buyers of all windows, its 95 % interval, and how much more it is than the name compared with."""
+class Depth(NamedTuple):
+    """The candidates that the first `k` of some retrievers give."""
 
-    name: str
-    mean: float
-    low: float
-    high: float
-    windows: list[float]  # the mean of each window; NaN where it lacks the name
-    more: float
-    more_low: float
-    more_high: float
-    share: float  # of the resamples in which it is more
+    k: int
+    candidates: float
+    """A user, the mean."""
+    recall: float
+    """The share of a buyer's items that are among them, the mean over buyers."""
 
 
-def table(
-    scores: Sequence[Scores], *, against: str, resamples: int = RESAMPLES, seed: int = 0
-) -> list[Line]:
-    """A line each name that every window has, in their order. Every buyer of every window counts the same.
-
-    Intervals: users and windows are both resampled (Poisson weights, multiplied: Owen & Eckles 2012), so that a user who bought in
-    several windows, and a window that was easy, are drawn as one; all names share the resamples, so differences are paired. Raises
-    DataError without a window or with a user twice in one, ConfigError where no window has `against`.
-    """
-    if not scores:
-        raise DataError("scores", ["no window"])
-    names = [n for n in scores[0].values if all(n in s.values for s in scores)]
-    if against not in names:
-        raise ConfigError(f"against: found {against!r}, expected one of {', '.join(names)}")
-    if twice := [n for n, s in enumerate(scores) if len(np.unique(s.users)) < len(s.users)]:
-        raise DataError("scores", [f"window {n} has a user twice" for n in twice])
-    users = np.concatenate([s.users for s in scores])
-    window = np.repeat(np.arange(len(scores)), [len(s.users) for s in scores])
-    known, place = np.unique(users, return_inverse=True)
-    whole = {n: np.concatenate([s.values[n] for s in scores]) for n in names}
-    drawn: dict[str, list[np.ndarray]] = {n: [] for n in names}
-    by_window = resample_weights(np.arange(len(scores)), resamples, seed + 1)
-    of_user = resample_weights(known, resamples, seed)
-    for at in range(0, resamples, 100):
-        some = slice(at, min(at + 100, resamples))
-        weights = of_user[some][:, place] * by_window[some][:, window]
-        for n in names:
-            drawn[n].append(weighted_mean(whole[n], weights))
-    replicates = {n: np.concatenate(parts) for n, parts in drawn.items()}
-    lines = []
-    for n in names:
-        low, high = intervals(replicates[n])
-        gap = difference(replicates[n], replicates[against])
-        mean = float(whole[n].mean()) if len(users) else float("nan")
-        other = float(whole[against].mean()) if len(users) else float("nan")
-        each = [float(s.values[n].mean()) if len(s.users) else float("nan") for s in scores]
-        lines.append(
-            Line(
-                n, mean, float(low), float(high), each, mean - other, gap.low, gap.high, gap.share
-            )
-        )
-    return lines
-
-
-# ------------------------------------------------------------------------------------------------------------ leaks
-Made = tuple[Pairs, Mapping[str, Float32[np.ndarray, "_"]]]
-
-
-def audit(log: EventLog, cutoff: Time, make: Callable[[EventLog], Made]) -> list[str]:
-    """The names of what knows more than happened before the cutoff: `make` is called with the log and with the log cut there, and every
-    column of pairs (`pair/<name>`) and of users (`user/<name>`), and the candidates (`candidates`), must come out the same to the byte.
-    """
-    (pairs, users), (fewer, theirs) = make(log), make(log.before(cutoff))
-    found = (
-        []
-        if same(pairs.starts, fewer.starts)
-        and same(pairs.items, fewer.items)
-        and same(pairs.users, fewer.users)
-        else ["candidates"]
-    )
-    for prefix, one, two in (("pair", pairs.columns, fewer.columns), ("user", users, theirs)):
-        found += [
-            f"{prefix}/{n}"
-            for n in dict.fromkeys([*one, *two])
-            if n not in one or n not in two or not same(one[n], two[n])
-        ]
+def ceilings(pairs: Pairs, bought: Bought, recipe: NextPurchase) -> dict[str, list[Depth]]:
+    """Each retriever, and their `union`, at several depths up to its longest list."""
+    ranks = ranks_of(pairs, recipe)
+    users = max(len(pairs.users), 1)
+    found: dict[str, list[Depth]] = {}
+    for name, some in {**{n: {n: r} for n, r in ranks.items()}, "union": ranks}.items():
+        longest = [int(np.nanmax(r)) for r in some.values() if not np.isnan(r).all()]
+        most = max(longest, default=0)
+        for k in [*(k for k in DEPTHS if k < most), *([most] if most else [])]:
+            kept = pairs.where(within(some, k, len(pairs)))
+            recall = float(bought.found(kept).mean())
+            found.setdefault(name, []).append(Depth(k, len(kept) / users, recall))
     return found
 
 
-def made_by(recipe: NextPurchase, cutoff: Time, *, rng: RNG) -> Callable[[EventLog], Made]:
-    """What the recipe makes at the cutoff of a log: for `audit`."""
+# -- several windows --------------------------------------------------------------------------
+class Hypothesis(NamedTuple):
+    """A paired difference: `one` less `other`."""
 
-    def make(log: EventLog) -> Made:
-        past = past_of(log, cutoff)
-        return example(
-            past, recipe, candidates(past, recipe, rng=rng), profiler(past, recipe, rng=rng)
-        )
-
-    return make
+    one: Contender
+    other: Contender
+    gap: Gap
 
 
-def same(one: np.ndarray, two: np.ndarray) -> bool:
-    """Equal to the byte, NaN too."""
-    return one.dtype == two.dtype and one.shape == two.shape and one.tobytes() == two.tobytes()
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The contenders that all windows have; every buyer of every window counts the same.
+
+    Users and windows are both resampled (Poisson weights, multiplied: Owen & Eckles 2012), so that
+    a user who bought in several windows, and a window that was easy, are drawn as one. All
+    contenders share the resamples, so differences are paired.
+    """
+
+    scores: Sequence[Scores]
+    replicates: Mapping[Contender, Float64[np.ndarray, "R"]]
+
+    @staticmethod
+    def of(scores: Sequence[Scores], *, resamples: int = RESAMPLES, seed: int = 0) -> "Comparison":
+        """Raises DataError without a window or with a user twice in one."""
+        if not scores:
+            raise DataError("scores", ["no window"])
+        if twice := [n for n, s in enumerate(scores) if len(np.unique(s.users)) < len(s.users)]:
+            raise DataError("scores", [f"window {n} has a user twice" for n in twice])
+        names = [c for c in scores[0].values if all(c in s.values for s in scores)]
+        scores = [replace(s, values={c: s.values[c] for c in names}) for s in scores]
+        window = np.repeat(np.arange(len(scores)), [len(s.users) for s in scores])
+        known, place = np.unique(np.concatenate([s.users for s in scores]), return_inverse=True)
+        by_window = resample_weights(np.arange(len(scores)), resamples, seed + 1)
+        by_user = resample_weights(known, resamples, seed)
+        parts: dict[Contender, list[np.ndarray]] = {c: [] for c in names}
+        whole = {c: np.concatenate([s.values[c] for s in scores]) for c in names}
+        for start in range(0, resamples, BLOCK):
+            some = slice(start, start + BLOCK)
+            weights = by_user[some][:, place] * by_window[some][:, window]
+            for c in names:
+                parts[c].append(weighted_mean(whole[c], weights))
+        return Comparison(scores, {c: np.concatenate(p) for c, p in parts.items()})
+
+    def mean(self, contender: Contender) -> float:
+        """NaN without a buyer."""
+        values = np.concatenate([s.values[contender] for s in self.scores])
+        return float(values.mean()) if len(values) else float("nan")
+
+    def windows(self, contender: Contender) -> list[float]:
+        """The mean of each window."""
+        found = [s.values[contender] for s in self.scores]
+        return [float(v.mean()) if len(v) else float("nan") for v in found]
+
+    def estimates(self) -> dict[Contender, Estimate]:
+        """The mean over buyers of each contender, with its 95 % interval."""
+        return {c: Estimate.of(self.mean(c), r) for c, r in self.replicates.items()}
+
+    def gap(self, one: Contender, other: Contender) -> Gap:
+        """How much more `one` finds than `other`."""
+        means = self.mean(one), self.mean(other)
+        return Gap.of(*means, self.replicates[one], self.replicates[other])
+
+    def hypotheses(self, users: int) -> list[Hypothesis]:
+        """The differences that are tested.
+
+        - the ranker over each rival and each retriever
+        - the choice of `users` users over each rival
+        - choosing by propensity × recall over choosing by propensity alone, at each limit
+        """
+        best = Contender("chosen", users=users, by="product")
+        rivals = [c for c in self.replicates if c.type in ("baseline", "next-basket")]
+        retrievers = [c for c in self.replicates if c.type == "retriever"]
+        asked = [(RANKER, c) for c in (*rivals, *retrievers)] + [(best, c) for c in rivals]
+        asked += [(c, replace(c, by="propensity")) for c in self.replicates if c.by == "product"]
+        return [Hypothesis(one, other, self.gap(one, other)) for one, other in asked]
+
+    def best_baseline(self) -> Contender:
+        """The naive baseline with the highest mean; of equal ones the first."""
+        return max((c for c in self.replicates if c.type == "baseline"), key=self.mean)
+
+    def to_json(self, users: int) -> dict[str, Any]:
+        """Every contender's recall, the hypotheses about `users` users, and the best baseline."""
+        return {
+            "lines": [
+                {"label": c.label, **asdict(c), **e._asdict()} for c, e in self.estimates().items()
+            ],
+            "hypotheses": [
+                {"one": h.one.label, "other": h.other.label, **h.gap._asdict()}
+                for h in self.hypotheses(users)
+            ],
+            "best_baseline": self.best_baseline().label,
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Each contender's recall, the difference to the ranker, and the mean of each window."""
+        return [
+            {
+                "label": c.label,
+                **asdict(c),
+                **estimate._asdict(),
+                **{f"gap_{key}": value for key, value in self.gap(c, RANKER)._asdict().items()},
+                **{f"window {n}": mean for n, mean in enumerate(self.windows(c), 1)},
+            }
+            for c, estimate in self.estimates().items()
+        ]
+
+
+def lines_of(found: Mapping[str, Any]) -> dict[str, Line]:
+    """Label → contender, of what `to_json` gave."""
+    return {
+        x["label"]: Line(x["label"], x["type"], Estimate(*_numbers(x, Estimate._fields)))
+        for x in found["lines"]
+    }
+
+
+def pairs_of(found: Mapping[str, Any]) -> list[Pair]:
+    """The hypotheses, of what `to_json` gave."""
+    return [
+        Pair(x["one"], x["other"], Gap(*_numbers(x, Gap._fields))) for x in found["hypotheses"]
+    ]
+
+
+def _numbers(found: Mapping[str, Any], keys: Sequence[str]) -> list[float]:
+    return [number(found[key]) for key in keys]

@@ -2,21 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float32, Float64, Int64, Num
 
-from clickprint.core.errors import ConfigError
 from clickprint.core.events import Role
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
+from clickprint.core.options import AtLeast, NotEmpty, check
 from clickprint.core.past import Past
 from clickprint.core.time import DAY, Time
 from clickprint.data.engine import to_numpy
-from clickprint.recommenders.blocks import blocks, pairs_of
-from clickprint.recommenders.pairs import Pairs
+from clickprint.recommenders.blocks import Positive, Roles, blocks, pairs_of
+from clickprint.recommenders.pairs import Pairs, match
 
 SHRINK = 5.0  # gaps of an item that its mean is drawn to the mean of all with
 OWN = 2.0  # gaps of a pair that its mean is drawn to the item's with
@@ -25,46 +26,76 @@ PARTS = 2**30  # weights are whole parts of it: they add up the same in any orde
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeatureSpec:
-    """Which features. What the log lacks (a role, an attribute, prices) is left out, so the names depend on the log's form alone.
+    """Which features there are.
 
-    `days`: windows before the cutoff in which a user's events are counted; `half_lives` in days; `by`: attributes of the catalogue that
-    group items; `horizon`: days of the window asked, whose weekdays a user may prefer.
+    - `days`: windows before the cutoff in which a user's events are counted.
+    - `half_lives`: in days, of the decayed counts.
+    - `by`: attributes of the catalogue that group items.
+    - `roles`: the roles of events that are counted.
+    - `horizon_days`: days of the window asked, whose weekdays a user may prefer.
+
+    What the log lacks (a role, an attribute, prices) is left out, so the names of features depend
+    on the log's form alone.
     """
 
-    days: tuple[int, ...] = (7, 30, 90)
-    half_lives: tuple[int | float, ...] = (3, 14, 60)
+    days: Annotated[tuple[Annotated[int, AtLeast(1)], ...], NotEmpty()] = (7, 30, 90)
+    half_lives: Annotated[tuple[Positive, ...], NotEmpty()] = (3, 14, 60)
     by: tuple[str, ...] = ("category", "department", "shop")
-    roles: tuple[str, ...] = ("view", "cart", "remove", "like", "buy")
-    horizon: int = 3
+    roles: Roles = (Role.VIEW, Role.CART, Role.REMOVE, Role.LIKE, Role.BUY)
+    horizon_days: Annotated[int, AtLeast(1)] = 3
 
     def __post_init__(self) -> None:
-        wrong = [r for r in self.roles if r not in list(Role)]
-        faults = (
-            [f"roles: found {', '.join(wrong)}, expected some of {', '.join(Role)}"]
-            if wrong
-            else []
-        )
-        faults += [
-            f"{n}: found {', '.join(map(str, getattr(self, n)))}, expected numbers above 0"
-            for n in ("days", "half_lives")
-            if not getattr(self, n) or not all(v > 0 for v in getattr(self, n))
-        ]
-        faults += (
-            []
-            if self.horizon >= 1
-            else [f"horizon: found {self.horizon}, expected at least 1 day"]
-        )
-        if faults:
-            raise ConfigError("; ".join(faults))
+        check(self)
 
+    def fit(self, past: Past) -> "FittedFeatures":
+        """What holds for all users, from two scans of the histories, a block of users at a time.
 
-def features(past: Past, pairs: Pairs, *, spec: FeatureSpec | None = None) -> Pairs:
-    """The pairs whose items are known at the cutoff, with the columns of Facts. `pairs` are of `past.users`."""
-    return Facts.of(past, spec or FeatureSpec()).add(past, pairs)
+        Memory: some tens of numbers an item.
+        """
+        manifest = past.log.manifest
+        codes = {r: its for r in self.roles if (its := manifest.codes(Role(r)))}
+        fields = (
+            "item",
+            "time",
+            "kind",
+            *(c for c in ("session", "price", "quantity") if c in manifest.columns),
+        )
+        asked = past.histories(fields)
+        catalogue = past.catalogue
+        listed = catalogue.table.column("item").to_numpy().astype(np.int64)
+        items = np.unique(
+            np.concatenate([listed, *(np.unique(e.fields["item"]) for e in blocks(asked))])
+        )
+        items = items[items != NONE]
+        found = FittedFeatures(
+            self, past.cutoff, codes, fields, items, {}, np.zeros(len(items)), {}
+        )
+        counts, gap = _counted(found, asked)
+        of_catalogue, groups = _listed(found, catalogue.table, catalogue.attributes, listed)
+        if "item_price" in of_catalogue:
+            counts.pop("item_price", None)
+        columns = {**counts, **of_catalogue}
+        for by, group in groups.items():
+            names, place = np.unique(group, return_inverse=True)
+            total = np.bincount(
+                place, counts[_popularity(self.half_lives[-1])].astype(np.float64), len(names)
+            )[place]
+            own = counts[_popularity(self.half_lives[-1])]
+            none = group == NONE
+            columns[f"item_{by}_popularity"] = np.where(none, np.nan, total)
+            columns[f"item_{by}_share"] = np.where(
+                none | (total == 0), np.nan, own / np.maximum(total, 1e-30)
+            )
+        return replace(
+            found,
+            columns={n: np.asarray(c, np.float32) for n, c in columns.items()},
+            gap=gap,
+            groups=groups,
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class FittedFeatures:
     """What holds for all users: the items that are known, and columns of them."""
 
     spec: FeatureSpec
@@ -80,50 +111,8 @@ class Facts:
         repr=False
     )  # attribute → each item's group
 
-    @staticmethod
-    def of(past: Past, spec: FeatureSpec) -> "Facts":
-        """Two scans of the histories, a block of users at a time; holds some tens of numbers an item."""
-        manifest = past.log.manifest
-        codes = {r: its for r in spec.roles if (its := manifest.codes(Role(r)))}
-        fields = (
-            "item",
-            "time",
-            "kind",
-            *(c for c in ("session", "price", "quantity") if c in manifest.columns),
-        )
-        asked = past.histories(fields)
-        catalogue = past.catalogue
-        listed = catalogue.table.column("item").to_numpy().astype(np.int64)
-        items = np.unique(
-            np.concatenate([listed, *(np.unique(e.fields["item"]) for e in blocks(asked))])
-        )
-        items = items[items != NONE]
-        found = Facts(spec, past.cutoff, codes, fields, items, {}, np.zeros(len(items)), {})
-        counts, gap = _counted(found, asked)
-        of_catalogue, groups = _listed(found, catalogue.table, catalogue.attributes, listed)
-        if "item_price" in of_catalogue:
-            counts.pop("item_price", None)
-        columns = {**counts, **of_catalogue}
-        for by, group in groups.items():
-            names, place = np.unique(group, return_inverse=True)
-            total = np.bincount(
-                place, counts[_popularity(spec.half_lives[-1])].astype(np.float64), len(names)
-            )[place]
-            own = counts[_popularity(spec.half_lives[-1])]
-            none = group == NONE
-            columns[f"item_{by}_popularity"] = np.where(none, np.nan, total)
-            columns[f"item_{by}_share"] = np.where(
-                none | (total == 0), np.nan, own / np.maximum(total, 1e-30)
-            )
-        return replace(
-            found,
-            columns={n: np.asarray(c, np.float32) for n, c in columns.items()},
-            gap=gap,
-            groups=groups,
-        )
-
-    def add(self, past: Past, pairs: Pairs) -> Pairs:
-        """The pairs of known items with all columns. Their users are some of `past.users` (its histories may be joined ones)."""
+    def add(self, histories: Histories, pairs: Pairs) -> Pairs:
+        """The pairs of known items with all columns; `histories` are of the pairs' users."""
         known = np.isin(pairs.items, self.items)
         pairs = pairs if known.all() else pairs.where(known)
         place = np.searchsorted(self.items, pairs.items)
@@ -131,7 +120,7 @@ class Facts:
         per_user: list[dict[str, np.ndarray]] = []
         per_pair: list[dict[str, np.ndarray]] = []
         row = 0
-        for events in blocks(past.histories(self.fields).of(pairs.users)):
+        for events in blocks(histories):
             block = _Block.of(self, events)
             per_user.append(self._users(block))
             per_pair.append(self._pairs(block, pairs.take(np.arange(row, row + len(events)))))
@@ -145,15 +134,10 @@ class Facts:
             columns["pair_price"] = columns["item_price"] / columns["user_price"]
         return pairs.also(columns)
 
-    def users(self, past: Past) -> dict[str, Float32[np.ndarray, "_"]]:
-        """The columns of users alone, a row each of `past.users`."""
-        parts = [
-            self._users(_Block.of(self, events)) for events in blocks(past.histories(self.fields))
-        ]
-        names = parts[0] if parts else self._users(_Block.of(self, past.histories(self.fields)))
-        return {
-            n: np.concatenate([p[n] for p in parts] or [np.zeros(0, np.float32)]) for n in names
-        }
+    def users(self, histories: Histories) -> dict[str, Float32[np.ndarray, "_"]]:
+        """The columns of users alone, a row a history."""
+        parts = [self._users(_Block.of(self, events)) for events in _some_blocks(histories)]
+        return {n: np.concatenate([p[n] for p in parts]) for n in parts[0]}
 
     # ------------------------------------------------------------------------------------------------------------ users
     def _users(self, b: "_Block") -> dict[str, np.ndarray]:
@@ -218,7 +202,7 @@ class Facts:
 
     def _asked_weekday(self, day: Int64[np.ndarray, "N"]) -> Bool[np.ndarray, "N"]:
         """Whether a day is of a weekday that the window asked holds."""
-        return (day - self.cutoff // DAY) % 7 < self.spec.horizon
+        return (day - self.cutoff // DAY) % 7 < self.spec.horizon_days
 
     # ------------------------------------------------------------------------------------------------------------ pairs
     def _pairs(self, b: "_Block", pairs: Pairs) -> dict[str, np.ndarray]:
@@ -311,7 +295,7 @@ class _Block:
 
     events: Histories
     row: np.ndarray
-    place: np.ndarray  # in Facts.items; their number where an event is about no item
+    place: np.ndarray  # in FittedFeatures.items; their number where an event is about no item
     about: np.ndarray
     kind: np.ndarray
     time: np.ndarray
@@ -328,7 +312,7 @@ class _Block:
     bought_first: np.ndarray
 
     @staticmethod
-    def of(facts: Facts, events: Histories) -> "_Block":
+    def of(facts: FittedFeatures, events: Histories) -> "_Block":
         item, kind, time = (np.asarray(events.fields[f]) for f in ("item", "kind", "time"))
         row = np.repeat(np.arange(len(events)), events.lengths)
         about = item != NONE
@@ -369,18 +353,9 @@ class _Block:
         )
 
 
-def match(
-    own: Pairs, rows: Int64[np.ndarray, "N"], values: Int64[np.ndarray, "N"]
-) -> Int64[np.ndarray, "N"]:
-    """Where the pair (user at `rows`, value) stands in `own`; −1 where it is not there."""
-    if not len(own):
-        return np.full(len(rows), -1, np.int64)
-    known = np.unique(own.items)
-    place = np.minimum(np.searchsorted(known, values), len(known) - 1)
-    keys = own.rows * len(known) + np.searchsorted(known, own.items)
-    asked = rows * len(known) + place
-    at = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
-    return np.where((keys[at] == asked) & (known[place] == values), at, -1)
+def _some_blocks(histories: Histories) -> list[Histories]:
+    """The blocks, of which there is one even where there is no user."""
+    return [*blocks(histories)] or [histories]
 
 
 def _taken(
@@ -407,7 +382,7 @@ def _popularity(half_life: int | float) -> str:
     return f"item_buys_{half_life:g}d"
 
 
-def _counted(facts: Facts, asked: Histories) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def _counted(facts: FittedFeatures, asked: Histories) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Of items, from events."""
     size, spec = len(facts.items), facts.spec
     totals: dict[str, np.ndarray] = {}
@@ -418,7 +393,7 @@ def _counted(facts: Facts, asked: Histories) -> tuple[dict[str, np.ndarray], np.
 
     nothing = np.zeros(0, np.int64)
     roles = {"buy": (), **facts.codes}
-    for events in [*blocks(asked)] or [asked]:
+    for events in _some_blocks(asked):
         b = _Block.of(facts, events)
         np.minimum.at(first, b.place[b.about], -b.age[b.about])
         for role, codes in roles.items():
@@ -471,13 +446,16 @@ def _counted(facts: Facts, asked: Histories) -> tuple[dict[str, np.ndarray], np.
 
 
 def _listed(
-    facts: Facts, table: pa.Table, attributes: Mapping[str, AttributeKind], listed: np.ndarray
+    facts: FittedFeatures,
+    table: pa.Table,
+    attributes: Mapping[str, AttributeType],
+    listed: np.ndarray,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Of items, from the catalogue: prices, days since the row is known, and groups."""
     place = np.searchsorted(facts.items, listed)
     out, groups = {}, {}
     for name in ("price", "old_price", "discount"):
-        if attributes.get(name) is AttributeKind.NUMBER:
+        if attributes.get(name) is AttributeType.NUMBER:
             out[f"item_{name}"] = np.full(len(facts.items), np.nan)
             out[f"item_{name}"][place] = to_numpy(table.column(name))
     if table.column("known_from").null_count < len(table):
@@ -485,7 +463,7 @@ def _listed(
         out["item_known"] = np.full(len(facts.items), np.nan)
         out["item_known"][place] = np.where(known == NONE, np.nan, (facts.cutoff - known) / DAY)
     for by in facts.spec.by:
-        if attributes.get(by) in (AttributeKind.CATEGORY, AttributeKind.PRICE_BUCKET):
+        if attributes.get(by) in (AttributeType.CATEGORY, AttributeType.PRICE_BUCKET):
             groups[by] = np.full(len(facts.items), NONE, np.int64)
             groups[by][place] = to_numpy(table.column(by))
     return out, groups

@@ -1,100 +1,147 @@
-"""Next purchase from end to end at one cutoff: candidates, their features, the order of each user's, and the worth of each user's place."""
+"""Next purchase at one cutoff: candidates, their features, their order, and whom to show a list."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from importlib import import_module
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
 from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.events import Role
 from clickprint.core.files import whole
+from clickprint.core.lookup import positions
+from clickprint.core.options import AtLeast, Faults, NotEmpty, check, plain, read
 from clickprint.core.past import Past
 from clickprint.core.progress import Progress, silent
 from clickprint.core.ragged import starts_of
 from clickprint.core.recommendations import Recommendations
+from clickprint.core.recommender import Recommender, Recommends
 from clickprint.core.rng import RNG
 from clickprint.data.links import linked
 from clickprint.data.split import LogPast
-from clickprint.encoders import of_options
+from clickprint.recommenders import RECOMMENDERS, recommender
 from clickprint.recommenders.allocation import choose, expected
-from clickprint.recommenders.blocks import PastSubset
-from clickprint.recommenders.features import Facts, FeatureSpec
-from clickprint.recommenders.pairs import Bought, Pairs, Retriever, union
-from clickprint.recommenders.profiler import Profiler, encoders
-from clickprint.recommenders.propensity import Propensity, FittedPropensity
-from clickprint.recommenders.ranker import FittedRanker, Ranker
-from clickprint.recommenders.retrievers import SOURCES
+from clickprint.recommenders.baselines import Popularity
+from clickprint.recommenders.blocks import asked
+from clickprint.recommenders.features import FeatureSpec, FittedFeatures
+from clickprint.recommenders.pairs import Bought, Pairs, union
+from clickprint.recommenders.profiler import Profiler, profile_encoder
+from clickprint.recommenders.propensity import FittedPropensity, Propensity
+from clickprint.recommenders.ranker import FittedLambdaMART, LambdaMART
 
-K = 60  # candidates of a source that does not say
+K = 60  # candidates of a retriever that does not say
 PAIRS = 1 << 20  # pairs whose features are in memory at once
 NO_PROFILES = Profiler({})
-LINKED = "linked_"  # what names of features begin with that are of all that a person did
+LINKED = "linked_"  # begins the names of features of all that a person did
+POPULAR = Popularity(roles=(Role.BUY,), half_life=7.0)  # what fills lists that are too short
+FILLER = "\0popular"
 
 DEFAULT: Mapping[str, Mapping[str, Any]] = {
-    "own": {"k": 150},
-    "own-lately": {"source": "own", "half_life": 30, "k": 60},
-    "again": {"k": 60},
+    "history": {"k": 150},
+    "history-lately": {"retriever": "history", "half_life": 30, "k": 60},
+    "repurchase": {"k": 60},
     "tifu-knn": {"k": 60},
     "up-cf": {"k": 60},
     "co-visits": {"k": 40},
-    "popular": {"k": 40},
+    "popular": {"retriever": "popularity", "roles": ["buy"], "half_life": 7, "k": 40},
 }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NextPurchase:
-    """`products` items each for `users` users who buy within `days` days.
+    """The `list_length` items that each of the `max_users` best users will buy in `days` days.
 
-    `sources`: a name of SOURCES, or any name whose options say `source`, → its options and `k`. `profiles`: a name of ENCODERS, or any
-    name whose options say `encoder`, → its options and `width`, as how many columns the ranker sees its profiles. Learned from `windows`
-    windows of `days` days before the cutoff, which start `apart` days one before the other (0: `days`). `linked`: where the log says which
-    users are one person, candidates are of all that the person did, and so are further features, beside those of the user alone.
+    - `retrievers`: any name → the options of a retriever, with `retriever`, a name of RECOMMENDERS
+      (default: the name itself), and `k`, how many candidates it gives.
+    - `features`, `ranker`, `propensity`: the options of each.
+    - `profiles`: any name → the options of an encoder, with `encoder` (default: the name itself)
+      and `components`, how many columns of its profiles the ranker sees.
+    - `train_windows`, `stride_days`: how many windows of `days` days before the cutoff are trained
+      on, and how many days lie between their starts (0: `days`).
+    - `linked`: where the log says which users are one person, candidates are of all that the
+      person did, and so are further features beside those of the user alone.
     """
 
-    days: int = 3
-    products: int = 25
-    users: int = 3_000
-    sources: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: DEFAULT)
+    days: Annotated[int, AtLeast(1)] = 3
+    list_length: Annotated[int, AtLeast(1)] = 25
+    max_users: Annotated[int, AtLeast(1)] = 3_000
+    retrievers: Annotated[Mapping[str, Mapping[str, Any]], NotEmpty()] = field(
+        default_factory=lambda: DEFAULT
+    )
     features: FeatureSpec = field(default_factory=FeatureSpec)
     profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    ranker: Ranker = field(default_factory=Ranker)
+    ranker: LambdaMART = field(default_factory=LambdaMART)
     propensity: Propensity = field(default_factory=Propensity)
-    windows: int = 6
-    apart: int = 0
+    train_windows: Annotated[int, AtLeast(1)] = 6
+    stride_days: Annotated[int, AtLeast(0)] = 0
     linked: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
-        faults = [
-            f"{n}: found {getattr(self, n)}, expected at least 1"
-            for n in ("days", "products", "users", "windows")
-            if getattr(self, n) < 1
-        ]
-        faults += (
-            [] if self.apart >= 0 else [f"apart: found {self.apart}, expected 0 or more days"]
-        )
-        faults += [] if self.sources else ["sources: found none, expected at least one"]
-        for name in self.sources:
-            try:
-                _source(name, self.sources[name])
-            except ConfigError as fault:
-                faults.append(str(fault))
-        for name in self.profiles:
-            try:
-                encoders({name: self.profiles[name]})
-            except ConfigError as fault:
-                faults.append(str(fault))
-        if faults:
-            raise ConfigError("; ".join(faults))
+        check(self, self._problems())
+
+    def _problems(self) -> Iterator[tuple[str, str]]:
+        faults = Faults()
+        for name, options in self.retrievers.items():
+            _retriever(name, options, faults)
+        for name, options in self.profiles.items():
+            profile_encoder(name, options, faults)
+        yield from faults
 
 
-def retrievers(recipe: NextPurchase) -> dict[str, tuple[Retriever, int]]:
-    """name → (source, how many candidates of it)."""
-    return {n: _source(n, options) for n, options in recipe.sources.items()}
+def _retriever(
+    name: str, options: Mapping[str, Any], faults: Faults
+) -> tuple[Recommends, int] | None:
+    path, of = f"retrievers.{name}", options.get("retriever", name)
+    before = len(faults)
+    k = faults.value(options.get("k", K), Annotated[int, AtLeast(1)], f"{path}.k")
+    if not faults.known(of, RECOMMENDERS, f"{path}.retriever"):
+        return None
+    rest = {o: v for o, v in options.items() if o not in ("retriever", "k")}
+    made = faults.attempt(path, lambda: recommender(of, **rest))
+    return (made, k) if made is not None and len(faults) == before else None
+
+
+def retrievers(recipe: NextPurchase) -> dict[str, tuple[Recommends, int]]:
+    """name → (recipe, how many candidates of it)."""
+    found = {n: _retriever(n, options, Faults()) for n, options in recipe.retrievers.items()}
+    return {n: made for n, made in found.items() if made is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class FittedRetrievers:
+    """The retrievers of a recipe at a cutoff, and how many candidates of each.
+
+    Where none of them is popularity the most popular items are candidates all the same, without
+    columns, so that no list is empty.
+    """
+
+    parts: Mapping[str, tuple[Recommender, int]]
+
+    @staticmethod
+    def fit(
+        past: Past, recipe: NextPurchase, *, rng: RNG, progress: Progress = silent
+    ) -> "FittedRetrievers":
+        made, found = retrievers(recipe), {}
+        for n, (name, (retriever, k)) in enumerate(made.items()):
+            progress("candidates", n, len(made))
+            found[name] = retriever.fit(past, rng=rng.child(name)), k
+        if not any(isinstance(retriever, Popularity) for retriever, _ in made.values()):
+            found[FILLER] = POPULAR.fit(past, rng=rng), recipe.list_length
+        return FittedRetrievers(found)
+
+    def __call__(self, past: Past, users: Int64[np.ndarray, "B"] | None = None) -> Pairs:
+        """The union of all lists for the past's users, or for these of them."""
+        lists = {
+            name: fitted.recommend(asked(past, fitted, users), k)
+            for name, (fitted, k) in self.parts.items()
+        }
+        pairs = union(lists)
+        columns = {n: c for n, c in pairs.columns.items() if not n.startswith(FILLER)}
+        return Pairs(pairs.users, pairs.starts, pairs.items, columns)
 
 
 def candidates(
@@ -105,36 +152,19 @@ def candidates(
     users: Int64[np.ndarray, "B"] | None = None,
     progress: Progress = silent,
 ) -> Pairs:
-    """The union of all sources for each of `past.users`, with each source's rank and score; only items known at the cutoff.
+    """The union of all retrievers for each of `past.users`, with each one's rank and score.
 
-    With `users` (sorted, of `past.users`) for these only: the sources learn from all, and every other user has no candidate. To learn
-    from a window those who bought in it are enough, and some sources cost by the user that they answer.
+    - `users` (sorted, of `past.users`): only they have candidates; the retrievers learn from all.
+      To train on a window those who bought in it are enough, and some retrievers cost by the user
+      that they answer.
 
-    With `recipe.linked` the sources answer for all that a user's person did; they learn from each user by himself.
-
-    Where no source is `popular` the most popular items are among them all the same, without columns, so that no list is empty.
+    With `recipe.linked` the retrievers answer for all that a user's person did; they learn from
+    each user alone.
     """
-    asked = retrievers(recipe)
-    whole = _whole(past, recipe)
-    some = whole if users is None else PastSubset(whole, users)
-    found: dict[str, Recommendations] = {}
-    for n, (name, (source, k)) in enumerate(asked.items()):
-        progress("candidates", n, len(asked))
-        found[name] = source.fit(past, rng=rng.child(name)).retrieve(some, k)
-    if "popular" not in (options.get("source", n) for n, options in recipe.sources.items()):
-        popular, _ = _source("popular", {})
-        found["\0popular"] = popular.fit(past, rng=rng).retrieve(some, recipe.products)
-    pairs = union(found)
-    progress("candidates", len(asked), len(asked))
-    return spread(
-        Pairs(
-            pairs.users,
-            pairs.starts,
-            pairs.items,
-            {n: c for n, c in pairs.columns.items() if n[0] != "\0"},
-        ),
-        past.users,
-    )
+    fitted = FittedRetrievers.fit(past, recipe, rng=rng, progress=progress)
+    pairs = fitted(_whole(past, recipe), users)
+    progress("candidates", len(recipe.retrievers), len(recipe.retrievers))
+    return spread(pairs, past.users)
 
 
 def spread(pairs: Pairs, users: Int64[np.ndarray, "U"]) -> Pairs:
@@ -156,23 +186,59 @@ def example(
 ) -> tuple[Pairs, dict[str, Float32[np.ndarray, "_"]]]:
     """The pairs with their features, and the columns of `past.users`.
 
-    Memory is for all pairs: to learn from give those of buyers alone, and let `FittedNext.advise` make those of everybody a block at a
-    time.
+    Memory is for all pairs: to train give those of buyers alone, and let `FittedNext.plan` make
+    those of everybody a block at a time.
     """
-    facts, more, whole = (
-        Facts.of(past, recipe.features),
-        profiles.users(past),
-        _whole(past, recipe),
-    )
-    some = _added(facts, past, whole, pairs.take(np.flatnonzero(pairs.lengths)))
-    some = some.also(
-        {n: c[np.searchsorted(past.users, some.users)][some.rows] for n, c in more.items()}
-    )
-    return spread(some, pairs.users), {**_of_users(facts, past, whole), **more}
+    known = Snapshot.of(past, recipe, profiles)
+    some = known.add(pairs.take(np.flatnonzero(pairs.lengths)))
+    return spread(some, pairs.users), known.users()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What features are made of at a cutoff: the items', a past, and that of its users' persons."""
+
+    features: FittedFeatures
+    past: Past
+    whole: Past
+    profiles: Mapping[str, Float32[np.ndarray, "_"]]
+
+    @staticmethod
+    def of(past: Past, recipe: NextPurchase, profiles: Profiler) -> "Snapshot":
+        fitted = recipe.features.fit(past)
+        return Snapshot(fitted, past, _whole(past, recipe), profiles.users(past))
+
+    def add(self, pairs: Pairs) -> Pairs:
+        """The pairs with the features of each user, of their person, and of their profile."""
+        found = self._added(self.past, pairs)
+        if self.whole is not self.past:
+            theirs = self._added(self.whole, Pairs(found.users, found.starts, found.items))
+            of_person = {
+                f"{LINKED}{n}": c
+                for n, c in theirs.columns.items()
+                if n.startswith(("user_", "pair_"))
+            }
+            found = found.also(of_person)
+        rows = positions(self.past.users, found.users)[found.rows]
+        return found.also({n: c[rows] for n, c in self.profiles.items()})
+
+    def _added(self, past: Past, pairs: Pairs) -> Pairs:
+        return self.features.add(past.histories(self.features.fields).of(pairs.users), pairs)
+
+    def users(self) -> dict[str, Float32[np.ndarray, "_"]]:
+        """The columns of users alone, a row each of `past.users`."""
+        found = self.features.users(self.past.histories(self.features.fields))
+        if self.whole is not self.past:
+            theirs = self.features.users(self.whole.histories(self.features.fields))
+            found |= {f"{LINKED}{n}": c for n, c in theirs.items()}
+        return found | dict(self.profiles)
 
 
 def _whole(past: Past, recipe: NextPurchase) -> Past:
-    """The past, of persons if the recipe asks for them. Raises ConfigError where the log does not know them."""
+    """The past, of persons if the recipe asks for them.
+
+    Raises ConfigError where the log does not know them.
+    """
     if not recipe.linked:
         return past
     if not isinstance(past, LogPast):
@@ -180,28 +246,8 @@ def _whole(past: Past, recipe: NextPurchase) -> Past:
     return linked(past)
 
 
-def _added(facts: Facts, past: Past, whole: Past, pairs: Pairs) -> Pairs:
-    """The pairs with the features of each user, and with those of his person."""
-    found = facts.add(past, pairs)
-    if whole is past:
-        return found
-    theirs = facts.add(whole, Pairs(found.users, found.starts, found.items)).columns
-    return found.also(
-        {f"{LINKED}{n}": c for n, c in theirs.items() if n.startswith(("user_", "pair_"))}
-    )
-
-
-def _of_users(facts: Facts, past: Past, whole: Past) -> dict[str, Float32[np.ndarray, "_"]]:
-    found = facts.users(past)
-    return (
-        found
-        if whole is past
-        else found | {f"{LINKED}{n}": c for n, c in facts.users(whole).items()}
-    )
-
-
 def of_buyers(pairs: Pairs, bought: Bought) -> Pairs:
-    """The pairs of those who bought; every user stays. The others teach the ranker nothing."""
+    """The pairs of those who bought, who alone teach the ranker; every user stays."""
     return pairs.where(np.isin(pairs.users, bought.users)[pairs.rows])
 
 
@@ -216,9 +262,11 @@ def fit(
     profiles: Profiler = NO_PROFILES,
     progress: Progress = silent,
 ) -> "FittedNext":
-    """From what `example` made at earlier cutoffs, oldest first, and what was bought after each. Pairs of those who bought are enough, but
-    every user must be among their users. The curves of the chances are of the newest window, by models that did not see it; the models are
-    then fitted to all. With one window only, that window calibrates what it taught. Raises DataError.
+    """From what `example` made at earlier cutoffs, oldest first, and what was bought after each.
+
+    Pairs of those who bought are enough, but every user must be among their users. Propensities
+    are calibrated on the newest window with models trained on the others; the final models are
+    then trained on all windows. A single window calibrates what it taught. Raises DataError.
     """
     labelled = [(p, b.of(p)) for p, _, b in examples]
     people = [(dict(c), np.isin(p.users, b.users)) for p, c, b in examples]
@@ -227,7 +275,7 @@ def fit(
     test, wanted, truth = labelled[-1][0], labelled[-1][1], examples[-1][2]
     scores = recipe.ranker.fit(labelled[early], rng=rng.child("ranker")).score(test)
     buyer = np.isin(test.users, truth.users)[test.rows]
-    steps = recipe.ranker.fit(labelled, rng=rng.child("ranker")).calibrated(
+    ranker = recipe.ranker.fit(labelled, rng=rng.child("ranker")).calibrated(
         scores[buyer], wanted[buyer]
     )
     progress("training", 1, 2)
@@ -236,12 +284,12 @@ def fit(
     progress("training", 2, 2)
     found = truth.found(test).mean() if len(truth.users) else 1.0
     propensity = FittedPropensity(last.names, last.model, first.slope, first.shift, last.recipe)
-    return FittedNext(recipe, steps, propensity, max(float(found), 0.01), profiles)
+    return FittedNext(recipe, ranker, propensity, max(float(found), 0.01), profiles)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """For each user, in order: the list, the chance that he buys, and the recall that his list would have if he does."""
+    """Of each user the list, the propensity to buy, and the list's expected recall if they buy."""
 
     lists: Recommendations
     propensity: Float64[np.ndarray, "U"]
@@ -250,9 +298,7 @@ class Plan:
     def chosen(
         self, limit: int, by: Literal["product", "propensity"] = "product"
     ) -> Recommendations:
-        """The lists of the `limit` users whose place is worth most, best first."""
-        if by not in ("product", "propensity"):
-            raise ConfigError(f"by: found {by!r}, expected 'product' or 'propensity'")
+        """The lists of the `limit` best users by propensity × expected recall, or by propensity."""
         rows = choose(self.propensity, self.expected if by == "product" else None, limit)
         return Recommendations(
             self.lists.users[rows], self.lists.items[rows], self.lists.scores[rows]
@@ -261,12 +307,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class FittedNext:
-    """What was learned: the order of candidates and their chances, the chance of a user, and the share of what is bought that is among
-    the candidates.
-    """
+    """The trained ranker and propensity; `found` is the share of purchases among candidates."""
 
     recipe: NextPurchase
-    ranker: FittedRanker
+    ranker: FittedLambdaMART
     propensity: FittedPropensity
     found: float
     profiles: Profiler = NO_PROFILES
@@ -274,38 +318,33 @@ class FittedNext:
     def recommend(self, pairs: Pairs, users: Mapping[str, Float32[np.ndarray, "_"]]) -> Plan:
         """For each of the pairs' users. Raises DataError."""
         scores = self.ranker.score(pairs, threads=self.recipe.ranker.threads)
-        lists = pairs.top(scores, self.recipe.products)
+        lists = pairs.top(scores, self.recipe.list_length)
         propensities = self.ranker.propensity(scores)
         size = np.bincount(pairs.rows, propensities, len(pairs.users)) / self.found
         return Plan(lists, self.propensity.of(users), expected(propensities, pairs, lists, size))
 
     def plan(self, past: Past, pairs: Pairs, *, progress: Progress = silent) -> Plan:
-        """For each of `past.users`, from candidates as `candidates` gives them; their features are made for some users at a time."""
-        facts = Facts.of(past, self.recipe.features)
-        more, whole = self.profiles.users(past), _whole(past, self.recipe)
-        columns = {**_of_users(facts, past, whole), **more}
+        """For each of `past.users`, from what `candidates` gave, a block of users at a time."""
+        known = Snapshot.of(past, self.recipe, self.profiles)
+        columns = known.users()
         parts: list[Plan] = []
         start = 0
         while start < len(pairs.users) or not parts:
             progress("lists", start, len(pairs.users))
-            stop = (
-                int(np.searchsorted(pairs.starts, pairs.starts[start] + PAIRS, side="right")) - 1
-            )
+            edge = pairs.starts[start] + PAIRS
+            stop = int(np.searchsorted(pairs.starts, edge, side="right")) - 1
             stop = min(max(stop, start + 1), len(pairs.users))
-            some = _added(facts, past, whole, pairs.take(np.arange(start, stop)))
-            some = some.also({n: c[start:stop][some.rows] for n, c in more.items()})
+            some = known.add(pairs.take(np.arange(start, stop)))
             parts.append(self.recommend(some, {n: c[start:stop] for n, c in columns.items()}))
             start = stop
         progress("lists", len(pairs.users), len(pairs.users))
-        return Plan(
-            Recommendations(
-                pairs.users,
-                np.concatenate([p.lists.items for p in parts]),
-                np.concatenate([p.lists.scores for p in parts]),
-            ),
-            np.concatenate([p.propensity for p in parts]),
-            np.concatenate([p.expected for p in parts]),
+        items, scores = (
+            np.concatenate([getattr(p.lists, n) for p in parts]) for n in ("items", "scores")
         )
+        propensity, recall = (
+            np.concatenate([getattr(p, n) for p in parts]) for n in ("propensity", "expected")
+        )
+        return Plan(Recommendations(pairs.users, items, scores), propensity, recall)
 
     def save(self, folder: Path) -> None:
         """A folder, whole or not at all."""
@@ -314,44 +353,24 @@ class FittedNext:
             self.ranker.save(part / "ranker")
             self.propensity.save(part / "propensity")
             self.profiles.save(part / "profiles")
-            about = {"format": 1, "found": self.found, "recipe": asdict(self.recipe)}
+            about = {"format": 1, "found": self.found, "recipe": plain(self.recipe)}
             (part / "next.json").write_text(json.dumps(about, indent=1) + "\n", "utf-8")
 
     @staticmethod
     def load(folder: Path | str) -> "FittedNext":
-        """What `save` wrote: the same advice. Raises DataError."""
+        """What `save` wrote: the same plans. Raises DataError."""
         folder = Path(folder)
         try:
             about = json.loads((folder / "next.json").read_text("utf-8"))
             if about["format"] != 1:
                 raise ValueError(f"format {about['format']}, expected 1")
-            recipe, found = of_options(NextPurchase, about["recipe"]), float(about["found"])
+            recipe, found = read(NextPurchase, about["recipe"]), float(about["found"])
         except (OSError, ValueError, KeyError, TypeError, ConfigError) as fault:
             raise DataError(
                 str(folder), [f"no model of next purchases ({fault!r}); train it again"]
             ) from None
         ranker, propensity = (
-            FittedRanker.load(folder / "ranker"),
+            FittedLambdaMART.load(folder / "ranker"),
             FittedPropensity.load(folder / "propensity"),
         )
         return FittedNext(recipe, ranker, propensity, found, Profiler.load(folder / "profiles"))
-
-
-def _source(name: str, options: Mapping[str, Any]) -> tuple[Retriever, int]:
-    """A source and its k. Raises ConfigError."""
-    kind, k = options.get("source", name), options.get("k", K)
-    if kind not in SOURCES:
-        raise ConfigError(
-            f"sources.{name}: found no source {kind!r}, expected one of {', '.join(sorted(SOURCES))}"
-        )
-    if not isinstance(k, int) or isinstance(k, bool) or k < 1:
-        raise ConfigError(f"sources.{name}.k: found {k!r}, expected a whole number above 0")
-    module, _, attribute = SOURCES[kind].partition(":")
-    try:
-        made: Retriever = of_options(
-            getattr(import_module(module), attribute),
-            {o: v for o, v in options.items() if o not in ("source", "k")},
-        )
-    except ConfigError as fault:
-        raise ConfigError(f"sources.{name}: {fault}") from None
-    return made, k

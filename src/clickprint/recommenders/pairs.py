@@ -4,7 +4,6 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -14,32 +13,11 @@ from jaxtyping import Bool, Float, Float32, Float64, Int64, Shaped
 from clickprint.core.errors import DataError
 from clickprint.core.files import whole
 from clickprint.core.ids import NONE
-from clickprint.core.past import Past
-from clickprint.core.progress import Progress, silent
+from clickprint.core.lookup import pair_keys, positions
 from clickprint.core.ragged import Ragged, spans, starts_of
 from clickprint.core.recommendations import Recommendations
-from clickprint.core.rng import RNG
 
 ALONE = b"users without a pair"
-
-
-@runtime_checkable
-class Retriever(Protocol):
-    """A source of candidates: a frozen dataclass, as encoders are."""
-
-    def fit(self, past: Past, *, rng: RNG, progress: Progress = silent) -> "FittedRetriever": ...
-
-
-@runtime_checkable
-class FittedRetriever(Protocol):
-    """What a source learned."""
-
-    def retrieve(self, past: Past, k: int) -> Recommendations:
-        """The k candidates of each of `past.users`, a row each in their order, best first; equal scores: the smaller item first.
-
-        Of the past alone; no item that the catalogue does not know at its cutoff. Who has no candidate has an empty list.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +156,16 @@ class Pairs:
         found = np.full((len(self.users), k), -np.inf, np.float32)
         items[rows[order], place], found[rows[order], place] = self.items[order], scores[order]
         return Recommendations(self.users, items, found)
+
+
+def match(
+    own: Pairs, rows: Int64[np.ndarray, "N"], values: Int64[np.ndarray, "N"]
+) -> Int64[np.ndarray, "N"]:
+    """Where the pair (user at `rows`, value) stands in `own`; −1 where it is not there."""
+    known = np.unique(own.items)
+    place = positions(known, values)
+    keys = pair_keys(own.rows, np.searchsorted(known, own.items), len(known))
+    return np.where(place < 0, -1, positions(keys, pair_keys(rows, place, len(known))))
 
 
 def union(sources: Mapping[str, Recommendations]) -> Pairs:

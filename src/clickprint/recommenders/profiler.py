@@ -1,43 +1,46 @@
-"""Profiles as features: encoders fitted once, before the oldest window that is learned from, so that a column means the same in every
-window; of each profile a few principal components.
+"""Profiles as features of a ranker: a few principal components of each encoder's.
+
+Encoders are fitted once, before the oldest window that is trained on, so that a column means the
+same in every window.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
-from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.errors import DataError
 from clickprint.core.files import whole
+from clickprint.core.options import AtLeast, Faults
 from clickprint.core.past import Encoder, Fitted, Past
 from clickprint.core.profiles import Profiles
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
-from clickprint.encoders import encoder, load
+from clickprint.encoders import ENCODERS, encoder, load
 
-WIDTH = 8  # columns of a profile that does not say
+COMPONENTS = 8  # columns of a profile that does not say
 FILE = "profiler.json"
 
 
-def encoders(profiles: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[Encoder, int]]:
-    """name → (encoder, columns): a name of ENCODERS, or any whose options say `encoder`. Raises ConfigError."""
-    found: dict[str, tuple[Encoder, int]] = {}
-    for name, options in profiles.items():
-        width = options.get("width", WIDTH)
-        if not isinstance(width, int) or isinstance(width, bool) or width < 1:
-            raise ConfigError(
-                f"profiles.{name}.width: found {width!r}, expected a whole number above 0"
-            )
-        given = {k: v for k, v in options.items() if k not in ("encoder", "width")}
-        try:
-            found[name] = encoder(options.get("encoder", name), **given), width
-        except ConfigError as fault:
-            raise ConfigError(f"profiles.{name}: {fault}") from None
-    return found
+def profile_encoder(
+    name: str, options: Mapping[str, Any], faults: Faults
+) -> tuple[Encoder, int] | None:
+    """The encoder of a table of options and its number of columns; None where there is a fault.
+
+    `encoder` names one of ENCODERS (default: the table's name); `components` is ours.
+    """
+    path, of, before = f"profiles.{name}", options.get("encoder", name), len(faults)
+    components = options.get("components", COMPONENTS)
+    components = faults.value(components, Annotated[int, AtLeast(1)], f"{path}.components")
+    if not faults.known(of, ENCODERS, f"{path}.encoder"):
+        return None
+    rest = {k: v for k, v in options.items() if k not in ("encoder", "components")}
+    made = faults.attempt(path, lambda: encoder(of, **rest))
+    return (made, components) if made is not None and len(faults) == before else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +57,20 @@ class Profiler:
         rng: RNG,
         progress: Progress = silent,
     ) -> "Profiler":
-        """`past` must end where the oldest window that is learned from starts, or earlier."""
-        parts = {}
-        for name, (asked, width) in encoders(profiles).items():
-            fitted = asked.fit(past, rng=rng.child(name), progress=progress)
-            parts[name] = fitted, Projection.of(fitted.encode(past), width)
+        """From a past that ends where the oldest window that is trained on starts, or earlier.
+
+        Raises OptionsError.
+        """
+        parts, faults = {}, Faults()
+        for name, options in profiles.items():
+            if (made := profile_encoder(name, options, faults)) is not None:
+                fitted = made[0].fit(past, rng=rng.child(name), progress=progress)
+                parts[name] = fitted, Projection.of(fitted.encode(past), made[1])
+        faults.refuse("")
         return Profiler(parts)
 
     def users(self, past: Past) -> dict[str, Float32[np.ndarray, "_"]]:
-        """`user_<name>_<n>`: a row each of `past.users`, whose histories may be longer than those that were fitted, and new ones."""
+        """`user_<name>_<n>`: a row each of `past.users`, who may be others than at fit."""
         found: dict[str, np.ndarray] = {}
         for name, (fitted, projection) in self.parts.items():
             columns = projection.columns(fitted.encode(past), past.users)
@@ -101,14 +109,17 @@ class Profiler:
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """The first principal components of some profiles, to make a few columns of any from the same encoder."""
+    """The first principal components of some profiles: a few columns of any by that encoder."""
 
     mean: Float64[np.ndarray, "D"]
     axes: Float64[np.ndarray, "D N"]
 
     @staticmethod
-    def of(profiles: Profiles, width: int = WIDTH) -> "Projection":
-        """From the covariance, a block of users at a time. An axis' largest part is above 0, so that its sign is one."""
+    def of(profiles: Profiles, width: int = COMPONENTS) -> "Projection":
+        """From the covariance, a block of users at a time.
+
+        The largest part of an axis is above 0, so that its sign is the same each time.
+        """
         size, wide = profiles.vectors.shape
         total, square = np.zeros(wide), np.zeros((wide, wide))
         for start in range(0, size, 65_536):

@@ -1,30 +1,31 @@
-"""The chance that a user buys in the window after a cutoff: boosted trees over what is known of him, and a curve that calibrates them."""
+"""Purchase propensity: the probability that a user buys in the window after a cutoff."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
 from clickprint.core.errors import DataError
 from clickprint.core.files import whole
+from clickprint.core.options import AtLeast
 from clickprint.core.rng import RNG
-from clickprint.recommenders.trees import Trees, boost, importance, opened, read_model
+from clickprint.recommenders.trees import Fraction, Trees, boost, importance, opened, read_model
 
 MODEL, ABOUT = "model.txt", "propensity.json"
-LEAST = 1e-6  # chances stay that far from 0 and 1
+LEAST = 1e-6  # propensities stay that far from 0 and 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Propensity(Trees):
     """LightGBM's log loss over columns of users, a row a user and window."""
 
-    trees: int = 150
-    leaves: int = 15
-    rate: float = 0.04
+    trees: Annotated[int, AtLeast(1)] = 150
+    leaves: Annotated[int, AtLeast(2)] = 15
+    lr: Fraction = 0.04
 
     def fit(
         self,
@@ -32,7 +33,10 @@ class Propensity(Trees):
         *,
         rng: RNG,
     ) -> "FittedPropensity":
-        """From (columns, who bought), one a window. Raises DataError where nobody bought or windows have other columns."""
+        """From (columns, who bought), one a window.
+
+        Raises DataError where nobody bought, or windows have other columns.
+        """
         names = _checked(examples)
         booster = boost(
             np.concatenate([np.stack([c[n] for n in names], 1) for c, _ in examples]),
@@ -48,7 +52,7 @@ class Propensity(Trees):
 
 @dataclass(frozen=True, slots=True)
 class FittedPropensity:
-    """Trees as LightGBM writes them, their features, and the line that calibrates log odds (Platt 1999)."""
+    """Trees as LightGBM writes them, their features, and the line that calibrates log odds."""
 
     names: list[str]
     model: str = field(repr=False)
@@ -63,7 +67,7 @@ class FittedPropensity:
     def _odds(self, columns: Mapping[str, Float32[np.ndarray, "_"]]) -> Float64[np.ndarray, "U"]:
         if missing := [n for n in self.names if n not in columns]:
             raise DataError(
-                "users", [f"no column {n!r}, which the chance was learned with" for n in missing]
+                "users", [f"no column {n!r}, which the trees learned with" for n in missing]
             )
         matrix = np.stack([columns[n] for n in self.names], 1)
         if not len(matrix):
@@ -79,7 +83,7 @@ class FittedPropensity:
     def calibrated(
         self, columns: Mapping[str, Float32[np.ndarray, "_"]], bought: Bool[np.ndarray, "U"]
     ) -> "FittedPropensity":
-        """The same whose chances fit these users, of a window that it did not learn from. Their order stays."""
+        """The same, calibrated on users of a window that it did not learn from. Order stays."""
         slope, shift = platt(self._odds(columns), bought)
         return replace(self, slope=slope, shift=shift)
 
@@ -104,7 +108,7 @@ class FittedPropensity:
 
     @staticmethod
     def load(folder: Path | str) -> "FittedPropensity":
-        """What `save` wrote: the same chances. Raises DataError."""
+        """What `save` wrote: the same propensities. Raises DataError."""
         folder = Path(folder)
         try:
             about = json.loads((folder / ABOUT).read_text("utf-8"))
@@ -120,7 +124,7 @@ class FittedPropensity:
                 raise ValueError(f"format {about['format']}, expected 1")
         except (OSError, ValueError, KeyError, TypeError) as fault:
             raise DataError(
-                str(folder), [f"no chance of users ({fault!r}); train it again"]
+                str(folder), [f"no propensity model ({fault!r}); train it again"]
             ) from None
         if read_model(model, str(folder)).feature_name() != found.names:
             raise DataError(
@@ -134,9 +138,10 @@ def expit(odds: Float64[np.ndarray, "N"]) -> Float64[np.ndarray, "N"]:
 
 
 def platt(odds: Float64[np.ndarray, "N"], truth: Bool[np.ndarray, "N"]) -> tuple[float, float]:
-    """Slope and shift under which the log loss is least (Platt 1999, with his smoothed targets), by Newton's steps.
+    """The slope and shift of log odds with the least log loss, by Newton's steps.
 
     A slope that would turn the order round is 0.01 instead. Raises DataError without a value.
+    Source: Platt 1999, with the smoothed targets.
     """
     if not len(odds):
         raise DataError("calibration", ["nothing to calibrate on"])

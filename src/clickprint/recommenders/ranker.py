@@ -1,15 +1,16 @@
-"""The order of candidates: gradient-boosted trees that learned it on earlier windows, and the chance that a candidate is bought."""
+"""The order of candidates, by boosted trees that learned it on earlier windows."""
 
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import Bool, Float64
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import whole
+from clickprint.core.options import AtLeast, OneOf
 from clickprint.core.rng import RNG
 from clickprint.recommenders.pairs import Pairs
 from clickprint.recommenders.trees import Trees, boost, importance, opened, read_model
@@ -19,43 +20,27 @@ BLOCK = 1 << 18  # pairs scored at a time
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ranker(Trees):
-    """LambdaMART (Burges 2010) as LightGBM has it, or `binary`: each pair's chance by itself.
+class LambdaMART(Trees):
+    """LightGBM's ranking trees (Burges 2010). A group is one user's candidates in one window.
 
-    A group is one user's candidates in one window; `negatives` of them that were not bought are kept, drawn by the seed (0: all).
+    - `objective`: "lambdarank", or "binary": each pair's probability by itself.
+    - `negatives`: how many candidates that were not bought a user keeps, drawn by the seed; 0: all.
+    - `truncation`: places of a list whose order counts.
     """
 
-    objective: str = "lambdarank"
-    negatives: int = 0
-    truncation: int = 30  # places whose order counts
-
-    def faults(self) -> list[str]:
-        faults = Trees.faults(self)
-        faults += (
-            [f"truncation: found {self.truncation}, expected at least 1"]
-            if self.truncation < 1
-            else []
-        )
-        faults += (
-            [f"negatives: found {self.negatives}, expected 0 or more"]
-            if self.negatives < 0
-            else []
-        )
-        known = self.objective in ("lambdarank", "binary")
-        return faults + (
-            []
-            if known
-            else [f"objective: found {self.objective!r}, expected 'lambdarank' or 'binary'"]
-        )
+    objective: Annotated[str, OneOf("lambdarank", "binary")] = "lambdarank"
+    negatives: Annotated[int, AtLeast(0)] = 0
+    truncation: Annotated[int, AtLeast(1)] = 30
 
     def fit(
         self, examples: list[tuple[Pairs, Bool[np.ndarray, "_"]]], *, rng: RNG
-    ) -> "FittedRanker":
-        """From (candidates, whether each was bought), one a window. Users who bought none of theirs teach nothing and are left out.
+    ) -> "FittedLambdaMART":
+        """From (candidates, whether each was bought), one a window.
 
-        Raises DataError where no candidate was bought, or windows have other columns.
+        Users who bought none of their candidates teach nothing and are left out. Raises DataError
+        where no candidate was bought, or windows have other columns.
         """
-        names = check(examples)
+        names = check_examples(examples)
         parts = [
             _sampled(p, y, self.negatives, rng.child("negatives").child(str(n)))
             for n, (p, y) in enumerate(examples)
@@ -75,16 +60,18 @@ class Ranker(Trees):
             params=self.params(self.objective, rng) | more,
             trees=self.trees,
         )
-        return FittedRanker(names, booster.model_to_string(num_iteration=-1), recipe=asdict(self))
+        return FittedLambdaMART(
+            names, booster.model_to_string(num_iteration=-1), recipe=asdict(self)
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class FittedRanker:
-    """Trees as LightGBM writes them, the names of their features in order, and steps from a score to a chance."""
+class FittedLambdaMART:
+    """Trees as LightGBM writes them, their features in order, and a curve from score to propensity."""
 
     names: list[str]
     model: str = field(repr=False)
-    steps: "IsotonicCurve | None" = None
+    curve: "IsotonicCurve | None" = None
     recipe: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def score(self, pairs: Pairs, *, threads: int = 1) -> Float64[np.ndarray, "P"]:
@@ -101,18 +88,23 @@ class FittedRanker:
         return np.concatenate(parts) if parts else np.zeros(0)
 
     def propensity(self, scores: Float64[np.ndarray, "P"]) -> Float64[np.ndarray, "P"]:
-        """The chance that a pair of this score is bought, given that its user buys. Raises ConfigError before `calibrated`."""
-        if self.steps is None:
+        """The probability that a pair of this score is bought, given that its user buys.
+
+        Raises ConfigError before `calibrated`.
+        """
+        if self.curve is None:
             raise ConfigError(
-                "this ranker has no chances yet; calibrate it on a window that it did not learn from"
+                "this ranker is not calibrated; calibrate it on a window that it did not learn from"
             )
-        return self.steps(scores)
+        return self.curve(scores)
 
     def calibrated(
         self, scores: Float64[np.ndarray, "P"], bought: Bool[np.ndarray, "P"]
-    ) -> "FittedRanker":
-        """The same with chances that fit these pairs, which should be of buyers in a window later than those that it learned from."""
-        return FittedRanker(self.names, self.model, IsotonicCurve.of(scores, bought), self.recipe)
+    ) -> "FittedLambdaMART":
+        """The same, calibrated on pairs of the buyers of a later window than those it learned from."""
+        return FittedLambdaMART(
+            self.names, self.model, IsotonicCurve.of(scores, bought), self.recipe
+        )
 
     @property
     def importance(self) -> dict[str, float]:
@@ -127,22 +119,22 @@ class FittedRanker:
             about = {
                 "format": 1,
                 "names": self.names,
-                "steps": self.steps and self.steps.json(),
+                "curve": self.curve and self.curve.json(),
                 "recipe": self.recipe,
             }
             (part / ABOUT).write_text(json.dumps(about, indent=1) + "\n", "utf-8")
 
     @staticmethod
-    def load(folder: Path | str) -> "FittedRanker":
+    def load(folder: Path | str) -> "FittedLambdaMART":
         """What `save` wrote: the same scores. Raises DataError."""
         folder = Path(folder)
         try:
             about = json.loads((folder / ABOUT).read_text("utf-8"))
             model = (folder / MODEL).read_text("utf-8")
-            found = FittedRanker(
+            found = FittedLambdaMART(
                 list(about["names"]),
                 model,
-                about["steps"] and IsotonicCurve.from_json(about["steps"]),
+                about["curve"] and IsotonicCurve.from_json(about["curve"]),
                 dict(about["recipe"]),
             )
             if about["format"] != 1:
@@ -159,7 +151,7 @@ class FittedRanker:
 
 @dataclass(frozen=True, slots=True)
 class IsotonicCurve:
-    """A rising curve through points: isotonic regression, straight between the middles of its steps, flat outside."""
+    """A rising curve by isotonic regression: straight between the middles of steps, flat outside."""
 
     at: Float64[np.ndarray, "N"]
     value: Float64[np.ndarray, "N"]
@@ -195,7 +187,7 @@ class IsotonicCurve:
         )
 
 
-def check(examples: list[tuple[Pairs, Bool[np.ndarray, "_"]]]) -> list[str]:
+def check_examples(examples: list[tuple[Pairs, Bool[np.ndarray, "_"]]]) -> list[str]:
     """The names of the features that all windows share. Raises DataError."""
     if not examples:
         raise DataError("examples", ["no window to learn from"])

@@ -1,56 +1,52 @@
-"""Boosted trees by LightGBM: the options that a ranker and the users' chances share, and the library's models as texts."""
+"""Boosted trees by LightGBM: the options that ranker and propensity share, and models as texts."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.options import AtLeast, Between, check
 from clickprint.core.rng import RNG
+
+Fraction = Annotated[float, Between(0, 1, low_open=True)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trees:
-    """Options of a model of boosted trees, in LightGBM's sense."""
+    """Options of a model of boosted trees, in LightGBM's sense.
 
-    trees: int = 200
-    leaves: int = 31
-    rate: float = 0.05
-    least: int = 50  # rows in a leaf
-    columns: float = 0.7  # share of the features that a tree may use
-    rows: float = 0.8  # share of the rows that a tree sees
-    penalty: float = 1.0  # on the squares of the leaves' values
-    threads: int = 1
+    - `trees`, `leaves`: how many trees, and how many leaves each.
+    - `lr`: the learning rate.
+    - `min_leaf`: the fewest rows in a leaf.
+    - `column_fraction`, `row_fraction`: the share of features and of rows that a tree sees.
+    - `l2`: how much large values of leaves cost.
+    - `threads`: LightGBM's; the model does not depend on them.
+    """
+
+    trees: Annotated[int, AtLeast(1)] = 200
+    leaves: Annotated[int, AtLeast(2)] = 31
+    lr: Fraction = 0.05
+    min_leaf: Annotated[int, AtLeast(1)] = 50
+    column_fraction: Fraction = 0.7
+    row_fraction: Fraction = 0.8
+    l2: Annotated[float, AtLeast(0)] = 1.0
+    threads: Annotated[int, AtLeast(1)] = 1
 
     def __post_init__(self) -> None:
-        if faults := self.faults():
-            raise ConfigError("; ".join(faults))
-
-    def faults(self) -> list[str]:
-        """What is wrong with the options, one sentence each."""
-        faults = [
-            f"{n}: found {getattr(self, n)}, expected at least 1"
-            for n in ("trees", "least", "threads")
-            if getattr(self, n) < 1
-        ]
-        faults += [] if self.leaves >= 2 else [f"leaves: found {self.leaves}, expected at least 2"]
-        shares = [n for n in ("rate", "columns", "rows") if not 0 < getattr(self, n) <= 1]
-        faults += [f"{n}: found {getattr(self, n)}, expected above 0, at most 1" for n in shares]
-        return faults + (
-            [] if self.penalty >= 0 else [f"penalty: found {self.penalty}, expected 0 or more"]
-        )
+        check(self)
 
     def params(self, objective: str, rng: RNG) -> dict[str, Any]:
         """LightGBM's names for them, and what two runs need to be the same."""
         return {
             "objective": objective,
             "num_leaves": self.leaves,
-            "learning_rate": self.rate,
-            "min_data_in_leaf": self.least,
-            "feature_fraction": self.columns,
-            "bagging_fraction": self.rows,
+            "learning_rate": self.lr,
+            "min_data_in_leaf": self.min_leaf,
+            "feature_fraction": self.column_fraction,
+            "bagging_fraction": self.row_fraction,
             "bagging_freq": 1,
-            "lambda_l2": self.penalty,
+            "lambda_l2": self.l2,
             "num_threads": self.threads,
             "seed": rng.child("trees").integer() % 2**31,
             "deterministic": True,

@@ -2,21 +2,35 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float64, Int64
 from scipy import sparse
 
-from clickprint.core.errors import ConfigError
 from clickprint.core.events import Role
 from clickprint.core.histories import Histories
+from clickprint.core.lookup import among, pair_keys, pairs_of_keys
+from clickprint.core.options import AtLeast, Between, check
 from clickprint.core.past import Past
 from clickprint.core.progress import Progress, silent
 from clickprint.core.recommendations import Recommendations
+from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
+from clickprint.core.session import ALONE, Session
 from clickprint.core.time import DAY
-from clickprint.recommenders.blocks import best, blocks, together, with_roles
+from clickprint.recommenders.blocks import (
+    Allowed,
+    Counted,
+    Deterministic,
+    Positive,
+    best_rows,
+    blocks,
+    session_field,
+)
+
+Share = Annotated[int | float, Between(0, 1)]
+Weights = Callable[[Int64[np.ndarray, "N"], Int64[np.ndarray, "N"]], Float64[np.ndarray, "N"]]
 
 SAME = 1e-9  # distances that differ by less are equal
 FAR = np.finfo(np.float64).max
@@ -24,34 +38,33 @@ POOL = 50_000  # users that may be neighbours: those who bought last
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TIFUKNN:
-    """A user's items by how often and how lately they were in his baskets, mixed with those of the users nearest to him.
+class TIFUKNN(Deterministic):
+    """A user's items by how often and how lately they were in their baskets, mixed with those of
+    the nearest users.
 
-    A basket counts `basket_decay` as much as the next one of its group, a group `group_decay` as much as the next one; a user's baskets
-    are cut into at most `groups` groups of one size, the oldest may be smaller. The score is `own` of the user's vector and the rest of the
-    mean of his `neighbours` nearest (Euclidean) others. Source: Hu et al., SIGIR 2020 (TIFU-KNN), with its Ta Feng settings. Differs: a
-    group's mean is over the baskets that it has, and the authors' code, other than the paper, decays over all baskets.
+    - `neighbours`: how many others (by Euclidean distance) the mean is over.
+    - `groups`: a user's baskets are cut into at most so many groups of one size; the oldest may be
+      smaller.
+    - `basket_decay`: what a basket counts beside the next one of its group.
+    - `group_decay`: what a group counts beside the next one.
+    - `own`: the share of the user's own vector in the score; the rest is the neighbours' mean.
+
+    Source: Hu et al., SIGIR 2020, with its Ta Feng settings. Differs: a group's mean is over the
+    baskets that it has, and the authors' code, unlike the paper, decays over all baskets.
     """
 
-    neighbours: int = 300
-    groups: int = 7
-    basket_decay: int | float = 0.9
-    group_decay: int | float = 0.7
-    own: int | float = 0.7
+    neighbours: Annotated[int, AtLeast(1)] = 300
+    groups: Annotated[int, AtLeast(1)] = 7
+    basket_decay: Share = 0.9
+    group_decay: Share = 0.7
+    own: Share = 0.7
 
     def __post_init__(self) -> None:
-        faults = [
-            f"{n}: found {getattr(self, n)}, expected at least 1"
-            for n in ("neighbours", "groups")
-            if getattr(self, n) < 1
-        ]
-        faults += [
-            f"{n}: found {getattr(self, n)}, expected 0 to 1"
-            for n in ("basket_decay", "group_decay", "own")
-            if not 0 <= getattr(self, n) <= 1
-        ]
-        if faults:
-            raise ConfigError("; ".join(faults))
+        check(self)
+
+    @property
+    def needs_log(self) -> bool:
+        return True
 
     def weights(
         self, baskets: Int64[np.ndarray, "N"], age: Int64[np.ndarray, "N"]
@@ -64,10 +77,9 @@ class TIFUKNN:
         return self.basket_decay**place / there * self.group_decay**group / groups
 
     def fit(
-        self, past: Past, *, rng: RNG | None = None, progress: Progress = silent
+        self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
     ) -> "FittedNeighbours":
-        matrix, items = pool(past, self.weights)
-        return FittedNeighbours(self, items, matrix)
+        return fit_neighbours(self, past)
 
     def score(self, users: sparse.csr_matrix, among: sparse.csr_matrix) -> sparse.csr_matrix:
         """Scores of these users, whose neighbours are among the others."""
@@ -76,7 +88,8 @@ class TIFUKNN:
         distance += np.asarray(among.multiply(among).sum(1)).ravel()[None, :]
         lengths = np.asarray(users.multiply(users).sum(1)).ravel()
         distance += lengths[:, None]
-        distance[distance < SAME / 2] = np.inf  # the user himself, and who bought just the same
+        # Not the user, nor who bought just the same.
+        distance[distance < SAME / 2] = np.inf
         distance[lengths == 0] = np.inf  # who bought nothing is near nobody
         k = min(self.neighbours, among.shape[0])
         edge = (
@@ -85,9 +98,8 @@ class TIFUKNN:
             else np.zeros((len(lengths), 1))
         )
         row, place = np.nonzero(distance <= np.where(np.isfinite(edge), edge + 2 * SAME, FAR))
-        far = np.round(
-            distance[row, place] / SAME
-        )  # what is equal but for the order of sums is equal
+        # What differs only by the order of sums is equal.
+        far = np.round(distance[row, place] / SAME)
         order = np.lexsort((far, row))  # a stable sort: equally far, the smaller user first
         turn = np.arange(len(order)) - np.searchsorted(row, np.arange(len(lengths)))[row[order]]
         row, place = row[order[turn < k]], place[order[turn < k]]
@@ -99,29 +111,27 @@ class TIFUKNN:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class UPCF:
-    """How often an item was in the last `baskets` baskets of like users, the user himself among them.
+class UPCF(Deterministic):
+    """How often an item was in the last baskets of like users, the user among them.
 
-    Likeness is the asymmetric cosine of what two users had in these baskets, |A ∩ B| / |A|^alpha |B|^(1 − alpha), to the power `locality`.
+    - `baskets`: how many of each user's newest baskets count.
+    - `alpha`: two users are alike by |A ∩ B| / |A|^alpha |B|^(1 − alpha) of what they had in these
+      baskets (the asymmetric cosine).
+    - `locality`: the power that this likeness is raised to.
+
     Source: Faggioli, Polato & Aiolli, UMAP 2020 (UP-CF@r).
     """
 
-    baskets: int = 10
-    alpha: int | float = 0.25
-    locality: int | float = 5
+    baskets: Annotated[int, AtLeast(1)] = 10
+    alpha: Share = 0.25
+    locality: Positive = 5
 
     def __post_init__(self) -> None:
-        faults = (
-            [] if self.baskets >= 1 else [f"baskets: found {self.baskets}, expected at least 1"]
-        )
-        faults += [] if 0 <= self.alpha <= 1 else [f"alpha: found {self.alpha}, expected 0 to 1"]
-        faults += (
-            []
-            if self.locality > 0
-            else [f"locality: found {self.locality}, expected a number above 0"]
-        )
-        if faults:
-            raise ConfigError("; ".join(faults))
+        check(self)
+
+    @property
+    def needs_log(self) -> bool:
+        return True
 
     def weights(
         self, baskets: Int64[np.ndarray, "N"], age: Int64[np.ndarray, "N"]
@@ -130,10 +140,9 @@ class UPCF:
         return np.where(age < self.baskets, 1 / np.minimum(baskets, self.baskets), 0.0)
 
     def fit(
-        self, past: Past, *, rng: RNG | None = None, progress: Progress = silent
+        self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
     ) -> "FittedNeighbours":
-        matrix, items = pool(past, self.weights)
-        return FittedNeighbours(self, items, matrix)
+        return fit_neighbours(self, past)
 
     def score(self, users: sparse.csr_matrix, among: sparse.csr_matrix) -> sparse.csr_matrix:
         """Scores of these users from those among whom they are."""
@@ -152,82 +161,79 @@ class UPCF:
 
 @dataclass(frozen=True, slots=True)
 class FittedNeighbours:
-    """The users of the pool: what each had, by weight."""
+    """The users who may be neighbours: what each bought, by weight."""
 
-    method: TIFUKNN | UPCF
+    recipe: TIFUKNN | UPCF
     items: Int64[np.ndarray, "V"]
+    fields: tuple[str, ...]
+    counted: Counted
     matrix: sparse.csr_matrix = field(repr=False)
 
-    def retrieve(self, past: Past, k: int) -> Recommendations:
-        found = []
-        for events in blocks(past.histories(("item", "time", "kind", *_fields(past)))):
-            users = user_items(past, events, self.method.weights, self.items)
-            found.append(
-                best(
-                    events.users,
-                    partial(self._of, users),
-                    self.items,
-                    k,
-                    wide=self.matrix.shape[0],
-                )
-            )
-        return together(past.users, found, k)
+    def recommend(
+        self,
+        requests: Requests,
+        k: int,
+        *,
+        include_seen: bool = True,
+        allowed: Allowed = None,
+    ) -> Recommendations:
+        """See core.recommender.Recommender."""
+        return best_rows(
+            requests,
+            self.items,
+            k,
+            self._scorer,
+            include_seen=include_seen,
+            allowed=allowed,
+            wide=self.matrix.shape[0],
+        )
 
-    def _of(self, users: sparse.csr_matrix, some: slice) -> sparse.csr_matrix:
-        return self.method.score(users[some], self.matrix)
+    def _scorer(self, requests: Requests) -> Callable[[slice], sparse.csr_matrix]:
+        users = user_items(requests.histories, self.counted, self.recipe.weights, self.items)
+        return lambda some: self.recipe.score(users[some], self.matrix)
 
 
-def pool(
-    past: Past, weights: Callable[..., np.ndarray]
-) -> tuple[sparse.csr_matrix, Int64[np.ndarray, "V"]]:
-    """The users who may be neighbours, and all items that were bought."""
-    codes = past.log.manifest.codes(Role.BUY)
-    asked = past.histories(("item", "time", "kind", *_fields(past)))
-    last, items = np.full(len(asked), np.iinfo(np.int64).min), [np.zeros(0, np.int64)]
-    done = 0
+def fit_neighbours(recipe: TIFUKNN | UPCF, past: Past) -> FittedNeighbours:
+    """All items that were bought, and the POOL users who bought last."""
+    counted = Counted.of(past, (Role.BUY,))
+    fields = (*counted.fields, *session_field(past))
+    asked = past.histories(fields)
+    none = np.iinfo(np.int64).min
+    last, items, done = np.full(len(asked), none), [np.zeros(0, np.int64)], 0
     for events in blocks(asked):
-        at = np.flatnonzero(np.isin(events.fields["kind"], codes) & with_roles(past, events, ()))
+        at = np.flatnonzero(counted(events))
         row = np.searchsorted(events.starts, at, side="right") - 1
         np.maximum.at(last, row + done, np.asarray(events.fields["time"])[at])
         items.append(np.unique(np.asarray(events.fields["item"])[at]))
         done += len(events)
     order = np.lexsort((asked.users, -last))
-    chosen = np.sort(order[: min(POOL, int((last > np.iinfo(np.int64).min).sum()))])
+    chosen = np.sort(order[: min(POOL, int((last > none).sum()))])
     known = np.unique(np.concatenate(items))
-    return user_items(past, asked.take(chosen), weights, known), known
+    matrix = user_items(asked.take(chosen), counted, recipe.weights, known)
+    return FittedNeighbours(recipe, known, fields, counted, matrix)
 
 
 def user_items(
-    past: Past,
-    events: Histories,
-    weights: Callable[..., np.ndarray],
-    items: Int64[np.ndarray, "V"],
+    events: Histories, counted: Counted, weights: Weights, items: Int64[np.ndarray, "V"]
 ) -> sparse.csr_matrix:
-    """Users × items: the weights of an item in its user's baskets, added up. An item counts once in a basket."""
-    keep = with_roles(past, events, ("buy",)) & np.isin(events.fields["item"], items)
-    at = np.flatnonzero(keep)
+    """Users × items: the sum of an item's weights in its user's baskets, once in each basket."""
+    at = np.flatnonzero(counted(events) & among(items, np.asarray(events.fields["item"])))
     row = np.searchsorted(events.starts, at, side="right") - 1
     basket = (
         np.asarray(events.fields["session"])[at]
         if "session" in events.fields
         else np.asarray(events.fields["time"])[at] // DAY
     )
-    number = (
-        np.cumsum(np.append(True, (row[1:] != row[:-1]) | (basket[1:] != basket[:-1]))[: len(at)])
-        - 1
-    )
+    new = np.append(True, (row[1:] != row[:-1]) | (basket[1:] != basket[:-1]))[: len(at)]
+    number = np.cumsum(new) - 1
     place = np.searchsorted(items, np.asarray(events.fields["item"])[at])
     first = np.searchsorted(row, np.arange(len(events) + 1))
     begins = np.append(number, number[-1] + 1 if len(number) else 0)[first]
     baskets = np.diff(begins)
-    once = np.unique(number * max(len(items), 1) + place)
-    number, place = once // max(len(items), 1), once % max(len(items), 1)
+    once = np.unique(pair_keys(number, place, len(items)))
+    number, place = pairs_of_keys(once, len(items))
     row = np.searchsorted(begins, number, side="right") - 1
     weight = weights(baskets[row], begins[row + 1] - 1 - number)
     found = sparse.csr_matrix((weight, (row, place)), (len(events), len(items)))
     found.eliminate_zeros()
     return found
-
-
-def _fields(past: Past) -> tuple[str, ...]:
-    return ("session",) if "session" in past.log.manifest.columns else ()

@@ -1,82 +1,87 @@
 """Co-visitation: items that the same users had soon after one another."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Int64
 from scipy import sparse
 
-from clickprint.core.errors import ConfigError
 from clickprint.core.events import Role
+from clickprint.core.options import AtLeast, check
 from clickprint.core.past import Past
 from clickprint.core.progress import Progress, silent
 from clickprint.core.recommendations import Recommendations
+from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
-from clickprint.core.time import DAY
-from clickprint.recommenders.blocks import best, blocks, together, with_roles
+from clickprint.core.session import ALONE, Session
+from clickprint.core.time import DAY, Time
+from clickprint.recommenders.blocks import (
+    Allowed,
+    Counted,
+    Deterministic,
+    Positive,
+    Roles,
+    best_rows,
+    blocks,
+    end_of,
+    keep_best,
+    known_items,
+    newest_items,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CoVisits:
-    """Items that followed the user's items, weighed by how near in time, for his newest `length` items.
+class CoVisits(Deterministic):
+    """Items that followed the user's newest items, more where they followed sooner.
 
-    Counted: each event with a role of `first` and each of the `after` next events of the same user, at most `days` later, with a role of
-    `then` and about another item; one such pair counts 1 / (1 + days between), over the square root of both items' numbers of events. An
-    item keeps its `neighbours` best. A user's score: the sum over his newest items with a role of `first`, each half as much `half_life`
-    days before the cutoff. `both_ways`: what came before counts too. Source: the winners of OTTO (2022), H&M (2022).
+    - `first`, `then`: roles of an event and of what followed it; without one every event counts.
+    - `days`, `after`: how many days later, and how many of a user's events later, at most.
+    - `both_ways`: what came before counts too.
+    - `neighbours`: how many followers an item keeps.
+    - `length`: how many of the user's newest items with a role of `first` are asked.
+    - `half_life`: days in which such an item comes to count half.
+
+    A pair counts 1 / (1 + days between), over the square root of both items' numbers of events.
+    Source: the winners of OTTO (2022) and H&M (2022).
     """
 
-    first: tuple[str, ...] = ("buy",)
-    then: tuple[str, ...] = ("buy",)
-    days: int | float = 14
-    after: int = 30
-    neighbours: int = 40
-    length: int = 50
-    half_life: int | float = 14
+    first: Roles = (Role.BUY,)
+    then: Roles = (Role.BUY,)
+    days: Positive = 14
+    after: Annotated[int, AtLeast(1)] = 30
+    neighbours: Annotated[int, AtLeast(1)] = 40
+    length: Annotated[int, AtLeast(1)] = 50
+    half_life: Positive = 14
     both_ways: bool = True
 
     def __post_init__(self) -> None:
-        wrong = [r for r in (*self.first, *self.then) if r not in list(Role)]
-        faults = (
-            [f"roles: found {', '.join(wrong)}, expected some of {', '.join(Role)}"]
-            if wrong
-            else []
-        )
-        faults += [
-            f"{n}: found {getattr(self, n)}, expected a number above 0"
-            for n in ("days", "after", "neighbours", "length", "half_life")
-            if not getattr(self, n) > 0
-        ]
-        if faults:
-            raise ConfigError("; ".join(faults))
+        check(self)
+
+    @property
+    def needs_log(self) -> bool:
+        return bool(self.first or self.then)
 
     def fit(
-        self, past: Past, *, rng: RNG | None = None, progress: Progress = silent
+        self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
     ) -> "FittedCoVisits":
-        asked = past.histories(("item", "time", "kind"))
-        items = np.unique(
-            np.concatenate(
-                [
-                    np.zeros(0, np.int64),
-                    *(np.unique(e.fields["item"][with_roles(past, e, ())]) for e in blocks(asked)),
-                ]
-            )
-        )
+        one, two = Counted.of(past, self.first), Counted.of(past, self.then)
+        fields = one.fields if len(one.fields) > len(two.fields) else two.fields
+        asked = past.histories(fields)
+        items = known_items(asked)
         total = sparse.csr_matrix((len(items), len(items)), dtype=np.float32)
         counts = np.zeros(len(items))
         done = 0
         for events in blocks(asked):
             progress("co-visits", done, len(asked))
             done += len(events)
-            at = np.flatnonzero(with_roles(past, events, (*self.first, *self.then)))
+            early_ok, late_ok = one(events), two(events)
+            at = np.flatnonzero(early_ok | late_ok)
+            early_ok, late_ok = early_ok[at], late_ok[at]
             row = np.searchsorted(events.starts, at, side="right") - 1
             item = np.searchsorted(items, np.asarray(events.fields["item"])[at])
             time = np.asarray(events.fields["time"])[at] / DAY
-            one, two = (
-                np.isin(events.fields["kind"][at], past.log.manifest.codes(*map(Role, r)))
-                for r in (self.first, self.then)
-            )
             counts += np.bincount(item, minlength=len(items))
             for lag in range(1, min(self.after, max(len(at) - 1, 0)) + 1):
                 some = (
@@ -85,43 +90,52 @@ class CoVisits:
                     & (item[lag:] != item[:-lag])
                 )
                 early, late = np.flatnonzero(some), np.flatnonzero(some) + lag
-                weight = np.round(
-                    2**16 / (1 + time[late] - time[early])
-                )  # whole numbers add up the same in any order
+                # Whole numbers add up the same in any order.
+                weight = np.round(2**16 / (1 + time[late] - time[early]))
                 for a, b in ((early, late), (late, early)) if self.both_ways else ((early, late),):
-                    ok = one[a] & two[b]
+                    ok = early_ok[a] & late_ok[b]
                     total = total + sparse.csr_matrix(
                         (weight[ok], (item[a[ok]], item[b[ok]])), total.shape
                     )
         rows = np.repeat(np.arange(len(items)), np.diff(total.indptr))
-        value = total.data / 2**16 / np.sqrt(np.maximum(counts[rows] * counts[total.indices], 1))
-        order = np.lexsort((total.indices, -value, rows))
-        order = order[np.arange(len(order)) - total.indptr[rows[order]] < self.neighbours]
-        near = sparse.csr_matrix((value[order], (rows[order], total.indices[order])), total.shape)
-        return FittedCoVisits(self, items, near)
+        total.data = (
+            total.data / 2**16 / np.sqrt(np.maximum(counts[rows] * counts[total.indices], 1))
+        )
+        near = keep_best(total, self.neighbours)
+        return FittedCoVisits(self, items, one, end_of(asked), near)
 
 
 @dataclass(frozen=True, slots=True)
 class FittedCoVisits:
     """Each item's neighbours."""
 
-    source: CoVisits
+    recipe: CoVisits
     items: Int64[np.ndarray, "V"]
+    counted: Counted
+    now: Time
     near: sparse.csr_matrix = field(repr=False)
 
-    def retrieve(self, past: Past, k: int) -> Recommendations:
-        s = self.source
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return self.counted.fields
 
-        found = []
-        for events in blocks(past.histories(("item", "time", "kind"))):
-            keep = with_roles(past, events, s.first) & np.isin(events.fields["item"], self.items)
-            newest = events.where(keep).last(s.length)
-            row = np.repeat(np.arange(len(newest)), newest.lengths)
-            place = np.searchsorted(self.items, newest.fields["item"])
-            weight = 0.5 ** ((past.cutoff - np.asarray(newest.fields["time"])) / DAY / s.half_life)
-            users = sparse.csr_matrix((weight, (row, place)), (len(newest), len(self.items)))
-            found.append(best(events.users, partial(self._of, users), self.items, k))
-        return together(past.users, found, k)
+    def recommend(
+        self,
+        requests: Requests,
+        k: int,
+        *,
+        include_seen: bool = True,
+        allowed: Allowed = None,
+    ) -> Recommendations:
+        """See core.recommender.Recommender."""
+        return best_rows(
+            requests, self.items, k, self._scorer, include_seen=include_seen, allowed=allowed
+        )
 
-    def _of(self, users: sparse.csr_matrix, some: slice) -> sparse.csr_matrix:
-        return (users[some] @ self.near).tocsr()
+    def _scorer(self, requests: Requests) -> Callable[[slice], sparse.csr_matrix]:
+        row, place, age = newest_items(
+            requests, self.counted, self.items, self.recipe.length, self.now
+        )
+        weight = 0.5 ** (age / self.recipe.half_life)
+        users = sparse.csr_matrix((weight, (row, place)), (len(requests), len(self.items)))
+        return lambda some: (users[some] @ self.near).tocsr()

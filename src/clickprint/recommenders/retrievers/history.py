@@ -1,106 +1,190 @@
 """What a user had before: by how often and how lately, and what still lies in the basket."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64, Int64
 
-from clickprint.core.errors import ConfigError
 from clickprint.core.events import Role
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
+from clickprint.core.options import AtLeast, check
 from clickprint.core.past import Past
 from clickprint.core.progress import Progress, silent
 from clickprint.core.recommendations import Recommendations
+from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
-from clickprint.core.time import DAY
-from clickprint.recommenders.blocks import each_block, pairs_of, with_roles
+from clickprint.core.session import ALONE, Session
+from clickprint.core.time import DAY, Time
+from clickprint.recommenders.blocks import (
+    Allowed,
+    Counted,
+    Deterministic,
+    Positive,
+    Roles,
+    ages,
+    asked_at,
+    best_pairs,
+    end_of,
+    known_items,
+    pairs_of,
+    rows_of,
+    session_field,
+    sums,
+)
 from clickprint.recommenders.pairs import Pairs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Own:
-    """A user's own items, by the number of his events with these roles; one counts half as much `half_life` days before the cutoff.
+class History(Deterministic):
+    """A user's own items, by how many events the user had with them.
 
-    half_life 0: personal frequency, the newer item first where two are equal. `last`: only the events of the last so many baskets
-    (sessions, or days where the log has none); 0 takes all.
+    - `roles`: which events count; without one every event about an item does.
+    - `half_life`: days in which an event comes to count half; 0 counts all alike (personal
+      frequency), the newer item first where two are equal.
+    - `last`: only events of the user's last so many baskets (sessions, or days where the log has
+      none); 0 takes all.
     """
 
-    roles: tuple[str, ...] = ("buy",)
-    half_life: int | float = 0.0
-    last: int = 0
+    roles: Roles = (Role.BUY,)
+    half_life: Annotated[int | float, AtLeast(0)] = 0.0
+    last: Annotated[int, AtLeast(0)] = 0
 
     def __post_init__(self) -> None:
-        if wrong := [r for r in self.roles if r not in list(Role)]:
-            raise ConfigError(
-                f"roles: found {', '.join(wrong)}, expected some of {', '.join(Role)}"
-            )
-        if self.half_life < 0 or self.last < 0:
-            raise ConfigError(
-                f"half_life and last: found {self.half_life} and {self.last}, expected 0 or more"
-            )
+        check(self)
 
-    def fit(self, past: Past, *, rng: RNG | None = None, progress: Progress = silent) -> "Own":
-        """Nothing is learned."""
-        return self
+    @property
+    def needs_log(self) -> bool:
+        return bool(self.roles or self.last)
 
-    def retrieve(self, past: Past, k: int) -> Recommendations:
-        fields = ("session",) if self.last and "session" in past.log.manifest.columns else ()
+    def fit(
+        self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
+    ) -> "FittedHistory":
+        """Only learns which items there are."""
+        counted = Counted.of(past, self.roles)
+        fields = counted.fields + (session_field(past) if self.last else ())
+        asked = past.histories(fields)
+        return FittedHistory(self, known_items(asked), fields, counted, end_of(asked))
 
-        def score(events: Histories) -> tuple[Pairs, Float64[np.ndarray, "P"]]:
-            keep = with_roles(past, events, self.roles)
-            if self.last:
-                keep &= newest_baskets(events, keep) < self.last
-            pairs, order, first = pairs_of(events, keep)
-            age = (past.cutoff - np.asarray(events.fields["time"])[order]) / DAY
-            if self.half_life:
-                return pairs, np.add.reduceat(0.5 ** (age / self.half_life), first) if len(
-                    first
-                ) else np.zeros(0)
-            newest = np.minimum.reduceat(age, first) if len(first) else np.zeros(0)
-            return pairs, np.diff(np.append(first, len(order))) + 0.5 / (1 + newest)
 
-        return each_block(past, fields, k, score)
+@dataclass(frozen=True, slots=True)
+class FittedHistory:
+    """The known items, and which events count."""
+
+    recipe: History
+    items: Int64[np.ndarray, "V"]
+    fields: tuple[str, ...]
+    counted: Counted
+    now: Time
+
+    def recommend(
+        self,
+        requests: Requests,
+        k: int,
+        *,
+        include_seen: bool = True,
+        allowed: Allowed = None,
+    ) -> Recommendations:
+        """See core.recommender.Recommender."""
+        return best_pairs(
+            requests, self.items, k, self._score, include_seen=include_seen, allowed=allowed
+        )
+
+    def _score(self, requests: Requests) -> tuple[Pairs, Float64[np.ndarray, "P"]]:
+        events, recipe = requests.histories, self.recipe
+        keep = self.counted(events)
+        if recipe.last:
+            keep &= newest_baskets(events, keep) < recipe.last
+        pairs, order, first = pairs_of(events, keep)
+        age = ages(requests, self.now)[order]
+        if recipe.half_life:
+            return pairs, sums(0.5 ** (age / recipe.half_life), first)
+        newest = np.minimum.reduceat(age, first) if len(first) else np.zeros(0)
+        return pairs, np.diff(np.append(first, len(order))) + 0.5 / (1 + newest)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OpenBaskets:
-    """What was put into the basket and neither bought nor taken out since; the newest first, `days` at most before the cutoff.
+class OpenBaskets(Deterministic):
+    """What was put into the basket and neither bought nor taken out since, the newest first.
+
+    - `days`: how long before the user asks an event may lie.
 
     A removal that is about no item emptied the basket.
     """
 
-    days: int | float = 30
+    days: Positive = 30
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    @property
+    def needs_log(self) -> bool:
+        return True
 
     def fit(
-        self, past: Past, *, rng: RNG | None = None, progress: Progress = silent
-    ) -> "OpenBaskets":
-        """Nothing is learned."""
-        return self
-
-    def retrieve(self, past: Past, k: int) -> Recommendations:
-        def score(events: Histories) -> tuple[Pairs, Float64[np.ndarray, "P"]]:
-            keep = with_roles(past, events, (Role.CART, Role.REMOVE, Role.BUY))
-            keep &= np.asarray(events.fields["time"]) > past.cutoff - self.days * DAY
-            at = np.arange(events.events)
-            row = np.repeat(np.arange(len(events)), events.lengths)
-            empty = np.isin(events.fields["kind"], past.log.manifest.codes(Role.REMOVE)) & (
-                events.fields["item"] == NONE
-            )
-            emptied = np.full(len(events), -1)
-            emptied[row[empty]] = at[empty]  # of several, the last one stays
-            keep &= at > emptied[row]
-            pairs, order, first = pairs_of(events, keep)
-            newest = order[np.append(first[1:], len(order)) - 1] if len(first) else order[:0]
-            still = np.isin(events.fields["kind"][newest], past.log.manifest.codes(Role.CART))
-            age = (past.cutoff - np.asarray(events.fields["time"])[newest]) / DAY
-            return pairs.where(still), 1 / (1 + age[still])
-
-        return each_block(past, (), k, score)
+        self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
+    ) -> "FittedOpenBaskets":
+        """Only learns which items there are."""
+        counted = Counted.of(past, (Role.CART, Role.REMOVE, Role.BUY))
+        codes = past.log.manifest.codes
+        asked = past.histories(counted.fields)
+        return FittedOpenBaskets(
+            self,
+            known_items(asked),
+            counted,
+            codes(Role.CART),
+            codes(Role.REMOVE),
+            end_of(asked),
+        )
 
 
-def newest_baskets(events: Histories, keep: np.ndarray) -> np.ndarray:
-    """For each event, how many of its user's baskets with a kept event are newer than the one it is in."""
+@dataclass(frozen=True, slots=True)
+class FittedOpenBaskets:
+    """The known items, and the codes of the kinds that matter."""
+
+    recipe: OpenBaskets
+    items: Int64[np.ndarray, "V"]
+    counted: Counted
+    cart: tuple[int, ...]
+    remove: tuple[int, ...]
+    now: Time
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return self.counted.fields
+
+    def recommend(
+        self,
+        requests: Requests,
+        k: int,
+        *,
+        include_seen: bool = True,
+        allowed: Allowed = None,
+    ) -> Recommendations:
+        """See core.recommender.Recommender."""
+        return best_pairs(
+            requests, self.items, k, self._score, include_seen=include_seen, allowed=allowed
+        )
+
+    def _score(self, requests: Requests) -> tuple[Pairs, Float64[np.ndarray, "P"]]:
+        events = requests.histories
+        item, kind, time = (np.asarray(events.fields[f]) for f in ("item", "kind", "time"))
+        oldest = asked_at(requests, self.now) - self.recipe.days * DAY
+        keep = self.counted(events) & (time > oldest)
+        at, row = np.arange(events.events), rows_of(events)
+        empty = np.isin(kind, self.remove) & (item == NONE)
+        emptied = np.full(len(events), -1)
+        emptied[row[empty]] = at[empty]  # of several, the last one stays
+        keep &= at > emptied[row]
+        pairs, order, first = pairs_of(events, keep)
+        newest = order[np.append(first[1:], len(order)) - 1] if len(first) else order[:0]
+        still = np.isin(kind[newest], self.cart)
+        return pairs.where(still), 1 / (1 + ages(requests, self.now)[newest][still])
+
+
+def newest_baskets(events: Histories, keep: Bool[np.ndarray, "L"]) -> Int64[np.ndarray, "L"]:
+    """How many of its user's baskets with a kept event are newer than the one of each event."""
     basket = (
         np.asarray(events.fields["session"])
         if "session" in events.fields

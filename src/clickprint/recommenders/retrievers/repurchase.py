@@ -1,19 +1,36 @@
-"""Buying again: how likely a user's item is bought within the next days, by how often he had it and how far he is in its cycle."""
+"""Buying again: how likely a user's item is bought within the next days.
 
-from dataclasses import dataclass, field
+It asks how often the user bought the item, and how far they are in its cycle.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 
-from clickprint.core.errors import ConfigError
+from clickprint.core.events import Role
 from clickprint.core.histories import Histories
+from clickprint.core.lookup import positions
+from clickprint.core.options import AtLeast, check
 from clickprint.core.past import Past
 from clickprint.core.progress import Progress, silent
 from clickprint.core.recommendations import Recommendations
+from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
-from clickprint.core.time import DAY
-from clickprint.recommenders.blocks import blocks, each_block, pairs_of, with_roles
-from clickprint.recommenders.pairs import Pairs
+from clickprint.core.session import ALONE, Session
+from clickprint.core.time import DAY, Time
+from clickprint.recommenders.blocks import (
+    Allowed,
+    Counted,
+    Deterministic,
+    asked_at,
+    best_pairs,
+    blocks,
+    end_of,
+    pairs_of,
+)
+from clickprint.recommenders.pairs import Pairs, match
 
 TIMES = np.array([2, 3, 4, 6, 10, 20])  # edges of how often the pair was bought
 TURNS = np.arange(-5.0, 3.5, 0.5)  # edges of log2(days since the last time / cycle)
@@ -23,90 +40,83 @@ PRIOR = 20.0  # pairs that a cell is drawn towards the mean of its row with
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Again:
-    """The chance that a pair is bought within `days` days, read from a table that was counted at earlier cutoffs.
+class Repurchase(Deterministic):
+    """The propensity that a pair is bought again, read from a table counted at earlier cutoffs.
 
-    The cycle of a pair is the mean of log gaps between its purchases (by day), drawn to that of the item, which is drawn to that of its
-    category (where the log has the attribute `by`) and of all. The table has a cell for how often, for days since the last time over the
-    cycle, for those days, and for the item's class by its rate of repeats; it is counted at `cuts` cutoffs, each `days` before the next.
+    - `days`: how many days ahead is asked.
+    - `by`: the attribute of the catalogue that groups items, where the log has it.
+    - `cuts`: how many earlier cutoffs, each `days` before the next, the table is counted at.
+
+    The cycle of a pair is the mean of log gaps between its purchases (by day), drawn towards that
+    of the item, which is drawn towards that of its group and of all. The table has a cell for how
+    often, for days since the last time over the cycle, for those days, and for the item's class by
+    its rate of repeats.
     """
 
-    days: int = 3
+    days: Annotated[int, AtLeast(1)] = 3
     by: str = "category"
-    cuts: int = 4
+    cuts: Annotated[int, AtLeast(1)] = 4
 
     def __post_init__(self) -> None:
-        if self.days < 1 or self.cuts < 1:
-            raise ConfigError(
-                f"days and cuts: found {self.days} and {self.cuts}, expected at least 1"
-            )
+        check(self)
+
+    @property
+    def needs_log(self) -> bool:
+        return True
 
     def fit(
-        self, past: Past, *, rng: RNG | None = None, progress: Progress = silent
-    ) -> "FittedAgain":
-        cycles = Cycles.of(past, self.by)
+        self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
+    ) -> "FittedRepurchase":
+        counted = Counted.of(past, (Role.BUY,))
+        by = (self.by,) if self.by in past.log.manifest.attributes else ()
+        asked = past.histories((*counted.fields, *by))
+        cycles, now = Cycles.of(asked, counted, by), end_of(asked)
         cells = np.zeros((2, len(TIMES) + 1, len(TURNS) + 1, len(AGES) + 1, RATES))
-        fields = ("item", "time", "kind", *cycles.fields)
         for cut in range(1, self.cuts + 1):
-            at = past.cutoff - cut * self.days * DAY
+            at = now - cut * self.days * DAY
             progress("buying again", cut - 1, self.cuts)
-            for events in blocks(past.histories(fields)):
-                bought = with_roles(past, events, ("buy",))
+            for events in blocks(asked):
+                bought = counted(events)
                 time = np.asarray(events.fields["time"])
                 pairs, cell = cycles.cells(events, bought & (time < at), at)
                 if not len(pairs):
                     continue
                 later, *_ = pairs_of(events, bought & (time >= at) & (time < at + self.days * DAY))
-                hit = _in(pairs, later)
-                for n, weight in enumerate((None, hit)):
-                    np.add.at(cells[n], cell, 1 if weight is None else weight)
+                np.add.at(cells[0], cell, 1)
+                np.add.at(cells[1], cell, match(later, pairs.rows, pairs.items) >= 0)
         seen, hits = cells
         mean = hits.sum() / max(seen.sum(), 1)
-        rough = (hits.sum((1, 2)) + PRIOR * mean) / (
-            seen.sum((1, 2)) + PRIOR
-        )  # by how often and class
+        # By how often and class alone.
+        rough = (hits.sum((1, 2)) + PRIOR * mean) / (seen.sum((1, 2)) + PRIOR)
         propensity = (hits + PRIOR * rough[:, None, None, :]) / (seen + PRIOR)
-        return FittedAgain(cycles, propensity)
+        return FittedRepurchase(cycles, counted, now, propensity)
 
 
 @dataclass(frozen=True, slots=True)
 class Cycles:
-    """Of each item bought before: its mean log2 gap in days, and its class by the rate of repeats."""
+    """Of each item bought before: its mean log2 gap in days, and its class by rate of repeats."""
 
-    by: str
     items: Int64[np.ndarray, "V"]
     gap: Float64[np.ndarray, "V"]
     rate: Int64[np.ndarray, "V"]
-    fields: tuple[str, ...] = field(default=())
 
     @staticmethod
-    def of(past: Past, by: str) -> "Cycles":
-        """Counted over all purchases before the cutoff."""
-        fields = (by,) if by in past.log.manifest.attributes else ()
-        parts = []
-        for events in blocks(past.histories(("item", "time", "kind", *fields))):
-            _, order, first = pairs_of(events, with_roles(past, events, ("buy",)))
+    def of(asked: Histories, counted: Counted, by: tuple[str, ...]) -> "Cycles":
+        """Counted over all purchases of the histories; `by` is the field that groups, if any."""
+        none = np.zeros(0, np.int64)
+        parts = [(none, np.zeros(0), np.zeros(0, bool), none)]
+        for events in blocks(asked):
+            _, order, first = pairs_of(events, counted(events))
             day = np.asarray(events.fields["time"])[order] // DAY
             same = np.ones(len(order), bool)
             same[first] = False
             same[same] = np.diff(day, prepend=-1)[same] > 0  # once a day
-            item = np.asarray(events.fields["item"])[order]
-            group = (
-                np.asarray(events.fields[by])[order] if fields else np.zeros(len(order), np.int64)
-            )
-            parts.append(
-                (
-                    item,
-                    np.where(same, np.log2(np.maximum(np.diff(day, prepend=0), 1)), 0.0),
-                    same,
-                    group,
-                )
-            )
-        item, gap, same, group = (
-            (np.concatenate(p) for p in zip(*parts, strict=True))
-            if parts
-            else (np.zeros(0, np.int64),) * 4
-        )
+            gap = np.where(same, np.log2(np.maximum(np.diff(day, prepend=0), 1)), 0.0)
+            group = np.zeros(len(order), np.int64)
+            for name in by:
+                group = np.asarray(events.fields[name])[order]
+            parts.append((np.asarray(events.fields["item"])[order], gap, same, group))
+        item, gap, same, group = (np.concatenate(p) for p in zip(*parts, strict=True))
         items, place = np.unique(item, return_inverse=True)
         groups, of_item = np.unique(group, return_inverse=True)
         counts = np.bincount(place, same, len(items))
@@ -123,11 +133,11 @@ class Cycles:
         edges = (
             np.quantile(rate, np.arange(1, RATES) / RATES) if len(rate) else np.zeros(RATES - 1)
         )
-        return Cycles(by, items, mean, np.searchsorted(edges, rate), fields)
+        return Cycles(items, mean, np.searchsorted(edges, rate))
 
     def cells(
-        self, events: Histories, keep: np.ndarray, at: int
-    ) -> tuple[Pairs, tuple[np.ndarray, ...]]:
+        self, events: Histories, keep: Bool[np.ndarray, "L"], at: Time | Int64[np.ndarray, "L"]
+    ) -> tuple[Pairs, tuple[Int64[np.ndarray, "P"], ...]]:
         """The pairs of the kept events, and the cell of each in the table, as at the time `at`."""
         pairs, order, first = pairs_of(events, keep)
         if not len(pairs):
@@ -137,12 +147,13 @@ class Cycles:
             np.append(1, np.diff(day) > 0) | np.isin(np.arange(len(day)), first), first
         )
         last, start = np.maximum.reduceat(day, first), np.minimum.reduceat(day, first)
-        place = np.minimum(np.searchsorted(self.items, pairs.items), len(self.items) - 1)
+        place = np.maximum(positions(self.items, pairs.items), 0)
         own = np.log2(np.maximum(last - start, 1) / np.maximum(times - 1, 1))
         gap = (np.where(times > 1, own * (times - 1), 0) + 2 * self.gap[place]) / (
             np.maximum(times - 1, 0) + 2
         )
-        days = np.maximum(at / DAY - last, 0.5)
+        now = at[order][first] if isinstance(at, np.ndarray) else at
+        days = np.maximum(now / DAY - last, 0.5)
         cell = (
             np.searchsorted(TIMES, times, side="right"),
             np.searchsorted(TURNS, np.log2(days) - gap),
@@ -152,26 +163,37 @@ class Cycles:
 
 
 @dataclass(frozen=True, slots=True)
-class FittedAgain:
-    """The cycles and the table of chances."""
+class FittedRepurchase:
+    """The cycles and the table of propensities."""
 
     cycles: Cycles
+    counted: Counted
+    now: Time
     propensity: Float64[np.ndarray, "T C A R"]
 
-    def retrieve(self, past: Past, k: int) -> Recommendations:
-        def score(events: Histories) -> tuple[Pairs, Float64[np.ndarray, "P"]]:
-            keep = with_roles(past, events, ("buy",)) & np.isin(
-                events.fields["item"], self.cycles.items
-            )
-            pairs, cell = self.cycles.cells(events, keep, past.cutoff)
-            return pairs, self.propensity[cell]
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return self.counted.fields
 
-        return each_block(past, self.cycles.fields, k, score)
+    @property
+    def items(self) -> Int64[np.ndarray, "V"]:
+        return self.cycles.items
 
+    def recommend(
+        self,
+        requests: Requests,
+        k: int,
+        *,
+        include_seen: bool = True,
+        allowed: Allowed = None,
+    ) -> Recommendations:
+        """See core.recommender.Recommender."""
+        return best_pairs(
+            requests, self.items, k, self._score, include_seen=include_seen, allowed=allowed
+        )
 
-def _in(pairs: Pairs, others: Pairs) -> np.ndarray:
-    """Which pairs are also among others, of the same users."""
-    known = np.unique(np.concatenate([pairs.items, others.items]))
-    one = pairs.rows * len(known) + np.searchsorted(known, pairs.items)
-    two = others.rows * len(known) + np.searchsorted(known, others.items)
-    return np.isin(one, two, assume_unique=True)
+    def _score(self, requests: Requests) -> tuple[Pairs, Float64[np.ndarray, "P"]]:
+        events = requests.histories
+        keep = self.counted(events) & np.isin(events.fields["item"], self.items)
+        pairs, cell = self.cycles.cells(events, keep, asked_at(requests, self.now))
+        return pairs, self.propensity[cell]

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from clickprint.core.errors import ConfigError
-from clickprint.core.items import AttributeKind, Catalogue
+from clickprint.core.items import AttributeType, Catalogue
 
 TEXTS = 256  # at a time
 
@@ -20,7 +20,7 @@ def sentence_vectors(
     `model` is the folder or the name of a model for the library sentence-transformers. Raises ConfigError for a catalogue without texts, a
     model that cannot be read, and without the library.
     """
-    names = [n for n, kind in catalogue.attributes.items() if kind is AttributeKind.TEXT]
+    names = [n for n, kind in catalogue.attributes.items() if kind is AttributeType.TEXT]
     if not names:
         known = (
             ", ".join(f"{n} ({k.value})" for n, k in catalogue.attributes.items())

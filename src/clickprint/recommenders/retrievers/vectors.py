@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -12,7 +12,7 @@ from clickprint.core.events import Role
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
 from clickprint.core.items import AttributeType
-from clickprint.core.options import AtLeast, check
+from clickprint.core.options import AtLeast, OneOf, check
 from clickprint.core.past import Past
 from clickprint.core.profiles import to_float16
 from clickprint.core.progress import Progress, silent
@@ -65,7 +65,7 @@ class Nearest(Deterministic):
     length: Annotated[int, AtLeast(1)] = 20
     half_life: Positive = 14.0
     width: Annotated[int, AtLeast(1)] = 64
-    search: Literal["auto", "exact", "hnsw"] = "auto"
+    search: Annotated[str, OneOf("auto", "exact", "hnsw")] = "auto"
     sentences: str = ""
 
     def __post_init__(self) -> None:
@@ -164,7 +164,7 @@ class Encoded:
 
     encoder: str = "als"
     options: Mapping[str, Any] = field(default_factory=dict)
-    search: Literal["auto", "exact", "hnsw"] = "auto"
+    search: Annotated[str, OneOf("auto", "exact", "hnsw")] = "auto"
 
     def __post_init__(self) -> None:
         check(self, self._problems())
