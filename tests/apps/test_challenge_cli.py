@@ -14,6 +14,7 @@ import pytest
 from clickprint.apps.challenge import stages as challenge
 from clickprint.apps.cli.main import main
 from clickprint.core.profiles import Profiles
+from clickprint.data.engine import DuckDB
 from clickprint.data.synthetic import shop_of, write_challenge
 from clickprint.work.probes import named_devices
 
@@ -203,7 +204,7 @@ def test_two_processes_give_the_same_scores(small: Path, tmp_path: Path) -> None
 
 
 def questions(small: Path, tasks: list[str]) -> Mapping[str, challenge.Question]:
-    with challenge.DuckDB() as engine:
+    with DuckDB() as engine:
         return challenge._questions(small, engine, Profiles.load(small.parent / "profiles"), tasks)
 
 
@@ -426,19 +427,29 @@ def test_epochs_go_to_the_server_that_is_configured(
     sent: list[object] = []
 
     class Run:
+        info = types.SimpleNamespace(run_id="1")
+
+        def __init__(self, **named: object) -> None: ...
+
         def __enter__(self) -> "Run":
             return self
 
         def __exit__(self, *fault: object) -> None: ...
 
-    mlflow = types.SimpleNamespace(
+    client = types.SimpleNamespace(get_experiment_by_name=lambda name: name)
+    mlflow = types.ModuleType("mlflow")
+    mlflow.__dict__.update(
+        MlflowClient=lambda: client,
+        set_tracking_uri=lambda uri: None,
         set_experiment=lambda name: sent.append(name),
         start_run=Run,
         log_params=lambda values: sent.append(values),
         log_metrics=lambda values, step: sent.append((step, values)),
         exceptions=types.SimpleNamespace(MlflowException=RuntimeError),
+        pyfunc=types.ModuleType("mlflow.pyfunc"),
     )
     monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    monkeypatch.setitem(sys.modules, "mlflow.pyfunc", mlflow.pyfunc)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://nowhere:5000")
     with tracked(tmp_path / "e.jsonl", "mine", {"data": "d"}) as log:
         log("churn", 2, {"auroc": 0.5, "score": 0.5})

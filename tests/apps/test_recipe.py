@@ -1,16 +1,12 @@
 """Recipes: what they mean, and that every fault is told at once, with its path."""
 
 import tomllib
-from collections.abc import Mapping, Sequence
-from enum import Enum
 from pathlib import Path
-from typing import Any, Literal
 
 import pytest
 
 from clickprint.apps.run.recipe import load, parse
 from clickprint.core.errors import ConfigError
-from clickprint.core.options import fit
 from clickprint.encoders import encoder
 from clickprint.encoders.counts import Counts
 from clickprint.encoders.joined import Joined
@@ -206,53 +202,6 @@ def test_files_that_are_no_recipes(tmp_path: Path, content: bytes | None, messag
         load(path)
     assert str(path) in str(fault.value)
     assert message in str(fault.value)
-
-
-class Colour(Enum):
-    RED = "red"
-
-
-@pytest.mark.parametrize(
-    ("found", "hint", "value"),
-    [
-        ("red", Colour, Colour.RED),
-        ([1, "a"], tuple[int, str], (1, "a")),
-        ({"a": 1}, dict[str, float], {"a": 1.0}),
-        ({"a": {"b": [1]}}, Mapping[str, Any], {"a": {"b": [1]}}),
-        ([1, 2], Sequence[int], (1, 2)),
-        ("x", Literal["x", 1], "x"),
-        ("x", Path, Path("x")),
-        ([1], int | tuple[int, ...], (1,)),
-        (2, float | None, 2.0),
-    ],
-)
-def test_values_by_annotation(found: Any, hint: Any, value: Any) -> None:
-    faults: list[str] = []
-    read = fit(found, hint, "here", faults)
-    assert (read, faults) == (value, [])
-    assert type(read) is type(value)
-
-
-@pytest.mark.parametrize(
-    ("found", "hint", "message"),
-    [
-        ("blue", Colour, "here: found str 'blue', expected one of 'red'"),
-        ([1], tuple[int, str], "here: found list [1], expected a list of 2 values"),
-        ([1, 2], tuple[int, str], "here[1]: found int 2, expected a text"),
-        (3, dict[str, float], "here: found int 3, expected a table"),
-        ({"a": "b"}, dict[str, float], "here.a: found str 'b', expected a number"),
-        (True, Literal["x", 1], "here: found bool True, expected one of 'x', 1"),
-        ("", Path, "here: found str '', expected a path"),
-        ("a", int | None, "here: found str 'a', expected a whole number or nothing"),
-        ("a" * 99, int, "here: found str 'aaa"),
-    ],
-)
-def test_values_of_another_kind(found: Any, hint: Any, message: str) -> None:
-    faults: list[str] = []
-    fit(found, hint, "here", faults)
-    assert len(faults) == 1
-    assert faults[0].startswith(message)
-    assert len(faults[0]) < 120
 
 
 def test_a_folder_is_no_recipe(tmp_path: Path) -> None:

@@ -2,8 +2,9 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -294,3 +295,52 @@ def test_files(tmp_path: Path) -> None:
         read_text(tmp_path / "c.toml", "")
     with pytest.raises(ConfigError, match="cannot be read"):
         read_text(tmp_path, "")
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+@pytest.mark.parametrize(
+    ("found", "hint", "value"),
+    [
+        ("red", Colour, Colour.RED),
+        (Colour.RED, Colour, Colour.RED),
+        ([1, "a"], tuple[int, str], (1, "a")),
+        ({"a": 1}, dict[str, float], {"a": 1.0}),
+        ({"a": {"b": [1]}}, Mapping[str, Any], {"a": {"b": [1]}}),
+        ([1, 2], Sequence[int], (1, 2)),
+        ("x", Literal["x", 1], "x"),
+        ("x", Path, Path("x")),
+        ([1], int | tuple[int, ...], (1,)),
+        (2, float | None, 2.0),
+    ],
+)
+def test_values_by_annotation(found: Any, hint: Any, value: Any) -> None:
+    faults = Faults()
+    made = faults.value(found, hint, "here")
+    assert (made, len(faults)) == (value, 0)
+    assert type(made) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("found", "hint", "path", "word"),
+    [
+        ("blue", Colour, "here", "'red'"),
+        ([1], tuple[int, str], "here", "a list of 2"),
+        ([1, 2], tuple[int, str], "here[1]", "a text"),
+        (3, dict[str, float], "here", "a table"),
+        ({"a": "b"}, dict[str, float], "here.a", "a number"),
+        (True, Literal["x", 1], "here", "'x', 1"),
+        ("", Path, "here", "a path"),
+        ("a", int | None, "here", "a whole number or nothing"),
+        ("a" * 99, int, "here", "aaa..."),
+    ],
+)
+def test_values_of_another_type(found: Any, hint: Any, path: str, word: str) -> None:
+    faults = Faults()
+    faults.value(found, hint, "here")
+    (fault,) = faults
+    assert fault.path == path
+    assert word in fault.problem
+    assert len(str(fault)) < 120

@@ -1,4 +1,4 @@
-"""Where a recipe's data lie: environment variables in paths, and what is said when one is missing."""
+"""Where a recipe's data lie: environment variables in paths, and a missing one is told."""
 
 from pathlib import Path
 

@@ -31,14 +31,6 @@ from typing import (
 )
 
 from clickprint.core.errors import ConfigError
-from clickprint.core.typed import (  # noqa: F401  until their callers read with Faults
-    fit,
-    part,
-    refuse,
-    show,
-    unknown,
-    unknown_name,
-)
 
 T = TypeVar("T")
 SHOWN = 60  # characters of a wrong value that a message shows

@@ -1,4 +1,7 @@
-"""What a number rests on: versions, commit, machine, and what each stage cost. None of it names the machine or its user."""
+"""What a number rests on: versions, commit, machine, and what each stage cost.
+
+None of it names the machine or its user.
+"""
 
 import json
 import os
@@ -8,7 +11,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
 from time import perf_counter
@@ -18,18 +20,10 @@ from clickprint.core.files import write_text
 from clickprint.core.version import VERSION
 
 PACKAGES = ("numpy", "pyarrow", "duckdb", "torch", "lightgbm")
-# Imports only go down, so what a stage computes can depend on these folders and on no other.
-FLOORS = {
-    "data": ("core", "data"),
-    "profiles": ("core", "data", "metrics", "nn", "encoders"),
-    "scores": ("core", "data", "metrics", "tasks"),
-    "next": ("core", "data", "metrics", "nn", "encoders", "recommenders"),
-    "report": ("core", "data", "metrics", "tasks", "report", "work", "apps"),
-}
 
 
 def versions() -> dict[str, str]:
-    """clickprint, Python, and the libraries that compute; those that are not installed are left out."""
+    """The versions of clickprint, Python and the libraries that compute, as far as installed."""
     found = {"clickprint": VERSION, "python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -40,7 +34,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, str | int | float]:
-    """The system, the processor's family, how many cores this process may use, and the memory in GiB."""
+    """The system, the processor's family, the cores that this process may use, memory in GiB."""
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "cores": cores(),
@@ -49,9 +43,10 @@ def machine() -> dict[str, str | int | float]:
 
 
 def cores() -> int:
-    return (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def memory() -> int:
@@ -63,14 +58,16 @@ def memory() -> int:
 
 
 def commit() -> str:
-    """The commit of the source that runs, with `+` where it was changed since; empty where it is not a checkout or there is no git."""
+    """The commit of the source that runs, with `+` where it was changed since.
+
+    Empty where the source is no checkout, or where there is no git.
+    """
     here = Path(__file__).parent.parent
     try:
-        # The package must be tracked there: installed inside somebody else's checkout it has no commit of its own.
+        # The package must be tracked: in somebody else's checkout it has no commit of its own.
         _git(here, "ls-files", "--error-unmatch", "__init__.py")
-        return _git(here, "rev-parse", "HEAD") + (
-            "+" if _git(here, "status", "--porcelain", "--", ".") else ""
-        )
+        mark = "+" if _git(here, "status", "--porcelain", "--", ".") else ""
+        return _git(here, "rev-parse", "HEAD") + mark
     except (OSError, subprocess.SubprocessError):
         return ""
 
@@ -82,23 +79,12 @@ def _git(folder: Path, *words: str) -> str:
     return done.stdout.strip()
 
 
-def code(part: str) -> str:
-    """A digest of the source that a part of a run (a key of FLOORS) can depend on: a changed line makes its outputs stale."""
-    root = Path(__file__).parent.parent
-    digest = sha256()
-    for floor in FLOORS[part]:
-        for file in sorted((root / floor).rglob("*.py")):
-            digest.update(
-                f"{file.relative_to(root).as_posix()}\0".encode() + file.read_bytes() + b"\0"
-            )
-    return digest.hexdigest()[:16]
-
-
 @contextmanager
 def measured(into: dict[str, float]) -> Iterator[None]:
     """Writes `seconds` and `peak_mib` of the block into a dict.
 
-    The peak is of the resident memory of this process, read from Linux; elsewhere it is the process's highest so far.
+    The peak is of this process's resident memory. Where the system is not Linux it is the
+    highest since the process began.
     """
     _forget_peak()
     start = perf_counter()
@@ -129,31 +115,26 @@ def _peak() -> int:
 
 @dataclass(slots=True)
 class Facts:
-    """facts.json of a run: what its numbers rest on, written anew after every stage; what an earlier call spent is added up."""
+    """The facts.json of a run, written anew after every stage.
+
+    What an earlier call of the same run spent is added up.
+    """
 
     file: Path
     told: dict[str, Any]
 
     @staticmethod
     def of(file: Path, **told: Any) -> "Facts":
-        """The facts in `file`, if there are any, with what is known at the start."""
+        """What is known at the start, and what `file` tells of earlier stages."""
+        about = {"commit": commit(), "versions": versions(), "machine": machine()}
         stages = Facts.read(file).get("stages", {})
-        facts = Facts(
-            file,
-            {
-                **told,
-                "commit": commit(),
-                "versions": versions(),
-                "machine": machine(),
-                "stages": stages,
-            },
-        )
+        facts = Facts(file, {**told, **about, "stages": stages})
         facts.write()
         return facts
 
     @staticmethod
     def read(file: Path) -> dict[str, Any]:
-        """What a facts.json tells; nothing where it is lost or damaged, because no output depends on it."""
+        """What a facts.json tells; nothing where it is lost, because no output depends on it."""
         try:
             found = json.loads(file.read_text("utf-8"))
         except (OSError, ValueError):
@@ -172,9 +153,8 @@ class Facts:
             with measured(cost):
                 yield
         finally:
-            before = self.told["stages"].pop(
-                name, {}
-            )  # popped, so that stages stand in the order of their last turn
+            # Popped, so that stages stand in the order of their last turn.
+            before = self.told["stages"].pop(name, {})
             seconds = round(before.get("seconds", 0.0) + cost["seconds"], 3)
             self.told["stages"][name] = {
                 "seconds": seconds,

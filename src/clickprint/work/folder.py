@@ -160,16 +160,13 @@ def _remove(path: Path) -> None:
 
 def cache() -> Path:
     """Where datasets that were read once are kept: CLICKPRINT_CACHE, or ~/.cache/clickprint."""
-    named = os.environ.get("CLICKPRINT_CACHE")
-    return (
-        Path(named)
-        if named
-        else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clickprint"
-    )
+    if named := os.environ.get("CLICKPRINT_CACHE"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clickprint"
 
 
 def digest(*parts: Any) -> str:
-    """A short text that is equal for equal parts (whatever JSON can hold; paths and tuples too)."""
+    """A short text that is equal for equal parts: what JSON can hold, tuples and paths."""
     return sha256(json.dumps(parts, sort_keys=True, default=_plain).encode()).hexdigest()[:24]
 
 
@@ -180,14 +177,12 @@ def _plain(part: Any) -> Any:
 
 
 def stamp(path: Path) -> list[list[Any]]:
-    """Names, sizes and change times of a file, or of every file below a folder: what tells that a source is still the same."""
-    files = (
-        sorted(p for p in path.rglob("*") if p.is_file())
-        if path.is_dir()
-        else [path]
-        if path.is_file()
-        else []
-    )
+    """Names, sizes and change times of a file, or of every file below a folder.
+
+    They tell whether a source is still the same.
+    """
+    inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+    files = [file for file in inside if file.is_file()]
     return [
         [str(f.relative_to(path.parent)), f.stat().st_size, f.stat().st_mtime_ns] for f in files
     ]
@@ -195,9 +190,10 @@ def stamp(path: Path) -> list[list[Any]]:
 
 @contextmanager
 def locked(file: Path, *, wait: bool = False) -> Iterator[None]:
-    """Holds `file` for this process. The system frees it when the process ends, however it ends, so no lock is ever stale.
+    """Holds a file for this process.
 
-    Raises ConfigError when another process holds it, or waits for it.
+    The system frees it when the process ends, however it ends, so no lock is ever stale. Where
+    another process holds it, this raises ConfigError, or waits.
     """
     import fcntl
 
@@ -209,29 +205,13 @@ def locked(file: Path, *, wait: bool = False) -> Iterator[None]:
             handle.seek(0)
             holder = handle.read().strip() or "another process"
             raise ConfigError(
-                f"{file.parent}: {holder} is writing here; wait until it is done, or choose another --out"
+                f"{file.parent}: {holder} is writing here;"
+                " wait until it is done, or choose another --out"
             ) from None
         handle.truncate(0)
         handle.write(f"process {os.getpid()}")
         handle.flush()
         yield
-
-
-@contextmanager
-def spill(folder: Path) -> Iterator[Path]:
-    """A folder of this process for the engine; those of processes that are gone are removed."""
-    for left in folder.glob(".spill-*"):
-        try:
-            os.kill(int(left.name.removeprefix(".spill-")), 0)
-        except (ProcessLookupError, ValueError):
-            shutil.rmtree(left, ignore_errors=True)
-        except PermissionError:  # another user's, alive
-            continue
-    own = folder / f".spill-{os.getpid()}"
-    try:
-        yield own
-    finally:
-        shutil.rmtree(own, ignore_errors=True)
 
 
 def made_from(folder: Path) -> dict[str, str]:
@@ -248,72 +228,16 @@ def write_made_from(folder: Path, inputs: dict[str, str]) -> None:
 
 
 def forget(folder: Path) -> None:
-    """Says no longer what the folder was made from: called before outputs in it are replaced one by one, so that a folder of half the old
-    inputs and half the new ones is taken for neither.
+    """Removes what says what a folder was made from.
+
+    Called before outputs in it are replaced one by one, so that a folder of half the old inputs
+    and half the new ones is taken for neither.
     """
     (folder / INPUTS).unlink(missing_ok=True)
 
 
-def check_folder(folder: Path, recipe: str, lock: str, what: str) -> None:
-    """Raises ConfigError where something stands at `folder` that has no file `recipe`, so that it is no `what`."""
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder} is a file; name another --out")
-    inside = {p.name for p in folder.iterdir()} - {lock} if folder.is_dir() else set()
-    if inside and recipe not in inside and not inside <= {f".{recipe}.part"}:
-        raise ConfigError(
-            f"{folder} holds something that is no {what} ({', '.join(sorted(inside)[:3])}); name another --out"
-        )
-
-
-@contextmanager
-def claimed(
-    folder: Path,
-    *,
-    recipe: str,
-    lock: str,
-    what: str,
-    text: str,
-    same: Callable[[Path], bool],
-    fresh: bool,
-    spill: str,
-    spare: str,
-) -> Iterator[None]:
-    """Holds the folder of a `what` for this process, and writes the recipe into it; what a killed process left half-written goes.
-
-    `same`: whether a recipe's file says the same (one that cannot be read does not). Nothing below `spare` is cleared up: a checkpoint's
-    only copy may be there, and who goes on from it clears up. Raises ConfigError for a folder of something else, or of another recipe.
-    """
-    check_folder(folder, recipe, lock, what)
-    with locked(folder / lock):
-        if fresh:
-            for path in folder.iterdir():
-                if path.name != lock:
-                    shutil.rmtree(
-                        path
-                    ) if path.is_dir() and not path.is_symlink() else path.unlink()
-        elif (folder / recipe).is_file() and not _same(same, folder / recipe):
-            raise ConfigError(
-                f"{folder} holds the {what} of another recipe; name another --out, or empty it with --fresh"
-            )
-        for left in [*folder.rglob(".*.part"), *folder.rglob(".*.old"), folder / spill]:
-            if spare not in left.relative_to(folder).parts:
-                shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
-        write_text(folder / recipe, text)
-        try:
-            yield
-        finally:
-            shutil.rmtree(folder / spill, ignore_errors=True)
-
-
-def _same(same: Callable[[Path], bool], file: Path) -> bool:
-    try:
-        return same(file)
-    except ConfigError:
-        return False
-
-
 def make_folder(folder: Path, inputs: str, make: Callable[[Path], None]) -> bool:
-    """Makes a folder whole, unless it stands there and was made from these inputs; whether it was made."""
+    """Makes a folder whole, unless it was made from these inputs; whether it was made now."""
     if made_from(folder) == {"folder": inputs}:
         return False
     with whole(folder) as part:

@@ -1,4 +1,4 @@
-"""The official probe over many questions: one network a device, and the same network trained once."""
+"""The official probe over many questions: one network at a time on each device."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -28,14 +28,16 @@ class Job:
 
 
 def named_devices(accelerator: str, wanted: str) -> list[str]:
-    """torch's names of the devices: `wanted` is how many ("2"), which ("0,2", or "1," for that one alone), or "auto" (all of them).
+    """torch's names of the devices that are wanted.
 
-    On CPU a device is a process; auto is one a core, while there are 4 GiB for each, and at most 8. Raises ConfigError for what is not
-    there, or where torch is not installed.
+    `wanted`: how many ("2"), which ("0,2", or "1," for that one alone), or "auto" for all. On CPU
+    a device is a process; auto is one a core, while there are 4 GiB for each, and at most 8.
+    Raises ConfigError for a device that is not there, and where torch is not installed.
     """
     if find_spec("torch") is None:
         raise ConfigError(
-            "the official probe needs torch, which is not installed: pip install 'clickprint[probe]' (or --skip-official)"
+            "the official probe needs torch, which is not installed:"
+            " pip install 'clickprint[probe]' (or --skip-official)"
         )
     import torch
 
@@ -45,7 +47,8 @@ def named_devices(accelerator: str, wanted: str) -> list[str]:
     there = torch.cuda.device_count() if first.startswith("cuda") else 1
     words = [w for w in wanted.replace(" ", "").split(",") if w]
     if wanted.strip() == "auto" and first == "cpu":
-        # One thread each: two threads of one network wait for each other, on a busy machine for longer than they compute.
+        # One thread each: two threads of one network wait for each other, on a busy machine for
+        # longer than they compute.
         return [first] * max(1, min(cores(), 8, memory() // (4 << 30)))
     if wanted.strip() == "auto":
         return [device(accelerator, i) for i in range(there)]
@@ -55,10 +58,10 @@ def named_devices(accelerator: str, wanted: str) -> list[str]:
         )
     if "," not in wanted:
         many = int(words[0])
-        if not 1 <= many <= (there if first != "cpu" else 4 * cores()):
-            raise ConfigError(
-                f"--devices: found {many}, expected 1 to {there if first != 'cpu' else 4 * cores()} on {first.partition(':')[0]}"
-            )
+        most = 4 * cores() if first == "cpu" else there
+        if not 1 <= many <= most:
+            where = first.partition(":")[0]
+            raise ConfigError(f"--devices: found {many}, expected 1 to {most} on {where}")
         return [first] * many if first == "cpu" else [device(accelerator, i) for i in range(many)]
     return [first] * len(words) if first == "cpu" else [device(accelerator, int(w)) for w in words]
 
@@ -72,10 +75,11 @@ def official(
     threads: int | None = None,
     progress: Progress = silent,
 ) -> Iterator[tuple[Job, TaskScore]]:
-    """Each job with its score, as they are done. With one device they train here, else one process a device takes the next job.
+    """Yields each job with its score, as they are done.
 
-    `threads` are torch's on CPU, shared out among the processes (that can move the last digits of a score, not what it is).
-    Raises ConfigError where a process died.
+    With one device they train in this process; else there is a process a device, which takes the
+    next job. `threads` are torch's on CPU, shared out among the processes; their number can move
+    the last digits of a score. Raises ConfigError where a process died.
     """
     import torch
 
@@ -104,9 +108,8 @@ def _shared(
     from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import get_context
 
-    context = get_context(
-        "spawn"
-    )  # a forked process cannot use CUDA, and OpenMP's threads do not survive a fork
+    # A forked process cannot use CUDA, and OpenMP's threads do not survive a fork.
+    context = get_context("spawn")
     free: Any = context.Queue()
     for device in on:
         free.put(device)

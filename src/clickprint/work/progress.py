@@ -1,4 +1,7 @@
-"""A Watch for people: bars on a terminal, plain lines in a file. Always on stderr, so that what a command answers can be piped."""
+"""Progress for people: bars on a terminal, plain lines in a file.
+
+Always on stderr, so that what a command answers can be piped.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -24,7 +27,7 @@ class Stream(Protocol):
 
 @contextmanager
 def progress_bars(stream: Stream | None = None) -> Iterator[Progress]:
-    """A Watch that draws while the block runs; a stage that reports twice with equal name moves one bar."""
+    """A Progress that draws while the block runs; stages of one name move one bar."""
     stream = sys.stderr if stream is None else stream
     if stream.isatty():
         with _bars(stream) as progress:
@@ -73,7 +76,7 @@ def _bars(stream: Stream) -> Iterator[Progress]:
 
 
 class Lines:
-    """One line when a stage starts and when it is done, and at most one in ten seconds between."""
+    """Writes a line when a stage starts and ends, and at most one in ten seconds between."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream

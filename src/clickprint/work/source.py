@@ -1,4 +1,4 @@
-"""From a name to a dataset: readers are called with what they take, and what was read once is kept."""
+"""From a reader's name to a dataset. What was read once is kept in the cache."""
 
 import inspect
 import os
@@ -18,7 +18,7 @@ from clickprint.data.engine import DuckDB, Engine
 from clickprint.work.folder import cache, digest, locked, stamp
 from clickprint.work.stages import code_digest
 
-# What a reader is given by its caller; everything else in its signature is an option.
+# Parameters of readers that their caller gives; everything else in a signature is an option.
 GIVEN = ("out", "engine", "progress")
 # Where the options of a reader that takes any stand.
 DIALS = {"synthetic": "clickprint.data.synthetic:shop_of"}
@@ -36,16 +36,11 @@ def takes_path(name: str) -> bool:
 
 
 def option_names(name: str) -> list[str]:
-    """The options of a reader: its parameters, less its path and what the caller gives."""
-    skip = {
-        *GIVEN,
-        *([next(iter(inspect.signature(reader(name)).parameters))] if takes_path(name) else []),
-    }
-    return [
-        p.name
-        for p in inspect.signature(_dials(name)).parameters.values()
-        if p.name not in skip and p.kind is not p.VAR_KEYWORD
-    ]
+    """The options of a reader: its parameters without its path and what the caller gives."""
+    first = next(iter(inspect.signature(reader(name)).parameters))
+    skip = {*GIVEN, first} if takes_path(name) else {*GIVEN}
+    parameters = inspect.signature(_dials(name)).parameters.values()
+    return [p.name for p in parameters if p.name not in skip and p.kind is not p.VAR_KEYWORD]
 
 
 def options_of(name: str, given: Mapping[str, Any], path: str, faults: Faults) -> dict[str, Any]:
@@ -65,10 +60,9 @@ def _dials(name: str) -> Callable[..., Any]:
 
 
 def fetcher(name: str) -> Callable[[Path], Path] | None:
-    """What brings a source's files to a folder, where they can be had without a person; None for the others."""
-    found: Callable[[Path], Path] | None = getattr(
-        import_module(DATASETS[name].partition(":")[0]), "fetch", None
-    )
+    """What brings a source's files to a folder; None where only a person can get them."""
+    module = import_module(DATASETS[name].partition(":")[0])
+    found: Callable[[Path], Path] | None = getattr(module, "fetch", None)
     return found
 
 
@@ -94,9 +88,10 @@ def dataset(
     engine: Engine | None = None,
     progress: Progress = silent,
 ) -> Dataset:
-    """The log `name` in the canonical form, in `out`, or else in the cache, where it is read once for equal options, files and code.
+    """The log that a reader reads, in the canonical form, in `out` or else in the cache.
 
-    Raises ConfigError for an unknown name or option, or a path too much or too few, and what the reader raises.
+    Into the cache it is read once for equal options, files and code. Raises ConfigError for an
+    unknown name or option, or a path that is missing or not wanted, and what the reader raises.
     """
     read = reader(name)
     path, options = _checked(name, path, options or {}, progress)
@@ -128,9 +123,10 @@ def append(
     engine: Engine,
     progress: Progress = silent,
 ) -> Dataset:
-    """Adds the log `name` to the dataset in `folder` (data.append), which no other process may be appending to.
+    """Adds the log that a reader reads to the dataset in a folder, by data.append.
 
-    Raises ConfigError for an unknown name or option, or a path too much or too few, and what `data.append.append` raises.
+    Raises ConfigError as `dataset` does and where another process appends, and what
+    `data.append.append` raises.
     """
     from clickprint.data.append import append as add
 
@@ -162,11 +158,12 @@ def _checked(
 
 
 def expanded(path: Path) -> Path:
-    """A path with its environment variables, as recipes name data that lie elsewhere. Raises ConfigError for one that is not set."""
+    """A path with its environment variables filled in. Raises ConfigError for one not set."""
     found = os.path.expandvars(path)
     if missing := re.search(r"\$\{?\w+\}?", found):
         raise ConfigError(
-            f"{path}: the environment variable {missing[0]} is not set; set it to the folder that has the data"
+            f"{path}: the environment variable {missing[0]} is not set;"
+            " set it to the folder that has the data"
         )
     return Path(found).expanduser()
 

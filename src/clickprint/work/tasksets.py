@@ -1,4 +1,4 @@
-"""Named sets of tasks, ours (clickprint.tasks.TASKS) and those of a module of your own, for recipes and the Python API."""
+"""Named sets of tasks: ours (clickprint.tasks.TASKS), and those of a module of your own."""
 
 import sys
 from collections.abc import Sequence
@@ -18,8 +18,9 @@ OPEN = tuple(name for name in TASKS if name != "hidden")  # the sets that a reci
 def tasks_of(name: str, past: Past, log: Table, train: Window, *, rng: RNG) -> TaskSet:
     """The tasks of a set, as far as the log has what they ask about.
 
-    `module:NAME` is one of your own: a Task, a list of them, or a function like those of clickprint.tasks.TASKS; its module is looked
-    for in the working directory too. Raises ConfigError where it is none of these.
+    `module:NAME` is a set of your own: a Task, a list of them, or a function like those of
+    clickprint.tasks.TASKS. Its module is looked for in the working directory too. Raises
+    ConfigError where it is none of these.
     """
     if ":" not in name:
         return task_set(name, past, log, train, rng=rng)
@@ -31,7 +32,8 @@ def tasks_of(name: str, past: Past, log: Table, train: Window, *, rng: RNG) -> T
     tasks = (own,) if isinstance(own, Task) else tuple(own) if isinstance(own, Sequence) else ()
     if not tasks or not all(isinstance(t, Task) for t in tasks):
         raise ConfigError(
-            f"{name}: found {type(own).__name__}, expected a Task, a list of Tasks, or a function that makes a TaskSet"
+            f"{name}: found {type(own).__name__},"
+            " expected a Task, a list of Tasks, or a function that makes a TaskSet"
         )
     return TaskSet(tasks, {})
 
@@ -60,7 +62,8 @@ def _own(name: str) -> object:
         return place(name)
     except ImportError as fault:
         raise ConfigError(
-            f"{name}: {fault}; expected module:NAME, the module in the working directory or installed"
+            f"{name}: {fault};"
+            " expected module:NAME, the module in the working directory or installed"
         ) from None
     except AttributeError:
         raise ConfigError(f"{name}: the module has no such name") from None
