@@ -15,8 +15,8 @@ from cyclopts.argument import Argument
 
 from clickprint.apps.cli import main as cli
 from clickprint.apps.cli.main import main
-from clickprint.apps.cli.next_purchase import STAGES as GRAPH
 from clickprint.apps.cli.shared import app
+from clickprint.apps.next.graph import STAGES
 from clickprint.core.profiles import Profiles
 from clickprint.work.progress import Lines, progress_bars
 
@@ -50,12 +50,11 @@ COMMANDS = dict(commands())
 
 def documented() -> dict[str, list[str]]:
     """The commands of docs/cli.md and what each takes: another option is decided there."""
-    rows = re.findall(
-        r"^\| `clickprint ([a-z ]+)` \|(.*)\|$", (ROOT / "docs" / "cli.md").read_text(), re.M
-    )
+    text = (ROOT / "docs" / "cli.md").read_text().split("## All commands\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `clickprint ([a-z ]+)` \|(.*)\|$", text, re.M)
     taken = {command: re.findall(r"`([^`]+)`", takes) for command, takes in rows}
     stage = taken.pop("next")
-    return taken | {f"next {name}": stage for name in (*GRAPH, "all")}
+    return taken | {f"next {name}": stage for name in (*(s.name for s in STAGES), "all")}
 
 
 def test_the_documents_tell_every_command_and_option() -> None:
@@ -195,7 +194,7 @@ def test_interrupted_is_130(
     def press(*a: object, **k: object) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("clickprint.data.adapters.card", press)
+    monkeypatch.setattr("clickprint.work.listing.card", press)
     before = signal.signal(
         signal.SIGINT, signal.default_int_handler
     )  # a shell starts what runs behind it with the signal ignored

@@ -1,7 +1,6 @@
-"""`clickprint challenge …`: the RecSys Challenge 2025's own steps, drop-in on its directory.
+"""Commands of the RecSys Challenge 2025, drop-in on its directory.
 
-Options have our names. What is read and written has the organisers' names: clients, the files,
-the tasks, and `--log-name`, which names the epochs' log as their scripts do.
+Options have our names, but for clients, tasks and `--log-name`, which are the organisers'.
 """
 
 from pathlib import Path

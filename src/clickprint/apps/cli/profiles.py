@@ -1,9 +1,7 @@
 """Commands on profiles: run, board, encoders, tasks, doctor."""
 
-import inspect
-from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -96,41 +94,17 @@ def board(
 @app.command(group=PROFILES)
 def encoders() -> None:
     """List the encoders, with their options and defaults."""
-    from clickprint.core.registry import lookup
-    from clickprint.encoders import ENCODERS
+    from clickprint.work import listing
 
-    for name in ENCODERS:
-        recipe = lookup(ENCODERS, name, "encoder")
-        options = (f"{f.name}={_default(f.default)}" for f in fields(recipe))
-        print(f"{name:<18}{' '.join(options)}\n{'':<18}{_first_sentence(inspect.getdoc(recipe))}")
-
-
-def _default(value: Any) -> str:
-    if value is MISSING:
-        return "…"
-    return str(list(value)).replace(" ", "") if isinstance(value, tuple) else str(value)
-
-
-def _first_sentence(text: str | None) -> str:
-    return " ".join((text or "").split("\n\n")[0].split()).split(". ")[0].rstrip(".") + "."
+    print(listing.encoders())
 
 
 @app.command(group=PROFILES)
 def tasks() -> None:
     """List the sets of tasks and what each task asks."""
-    from clickprint.apps.doctor.checks import small_shop
-    from clickprint.core.rng import RNG
-    from clickprint.work.tasksets import OPEN, tasks_of
+    from clickprint.work import listing
 
-    with small_shop() as (log, parts):
-        for name in OPEN:
-            print(f"{name}:")
-            for task in tasks_of(name, parts.past, log, parts.train, rng=RNG(0)).tasks:
-                print(f"  {task.name:<26}{task.about}")
-    print(
-        "hidden:\n  any number, generated from the log itself (tasks.hidden in a recipe): "
-        "another attribute, horizon or population each"
-    )
+    print(listing.tasks())
 
 
 @app.command(group=PRODUCTS)

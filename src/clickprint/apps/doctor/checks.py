@@ -3,18 +3,11 @@
 import importlib.util
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 from clickprint.core.errors import ClickprintError, ConfigError
 from clickprint.core.rng import RNG
-from clickprint.data import synthetic
 from clickprint.data.engine import DEFAULT_MEMORY, DuckDB
-from clickprint.data.log import EventLog
-from clickprint.data.split import Split, split
-from clickprint.data.synthetic import Shop
 from clickprint.work import facts
 
 PYTHON = (3, 11)
@@ -28,16 +21,6 @@ EXTRAS = {
     "spark": (("pyspark",), "tables beyond one machine"),
     "llm": (("transformers", "peft"), "language models"),
 }
-SHOP = Shop(users=400, items=120, categories=15, days=60, seed=1)
-HORIZON_DAYS = 7
-
-
-@contextmanager
-def small_shop() -> Iterator[tuple[EventLog, Split]]:
-    """A shop of 400 users and its split, made in two seconds; it is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="clickprint-") as folder, DuckDB() as engine:
-        log = EventLog.open(synthetic.read(Path(folder) / "shop", SHOP, engine=engine), engine)
-        yield log, split(log, horizon_days=HORIZON_DAYS)
 
 
 def doctor() -> int:
@@ -94,6 +77,7 @@ def _memory() -> Iterator[tuple[bool, str]]:
 def _check() -> Iterator[tuple[bool, str]]:
     """A small shop from log to board by the quick probe: counts have to beat random vectors."""
     from clickprint.encoders import encoder
+    from clickprint.work.reading import small_shop
     from clickprint.work.scoring import score
 
     try:
