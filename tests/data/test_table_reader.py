@@ -411,7 +411,7 @@ price = "paid"
 column = "what"
 values = { order = { name = "buy", role = "buy" }, basket = "cart", seen = { name = "view", role = "view" } }
 [catalogue.attributes]
-category = { column = "c", kind = "category" }
+category = { column = "c", type = "category" }
 """
 VIEWS = "1,2022-01-01T10:00:00Z,5,S\n1,2022-01-01T10:01:00Z,6,0\n2,2022-01-03T10:00:00Z,5,7\nNA,2022-01-03,5,S\n"
 BUYS = "who;sku;when;paid;what\n1;x5;1641031200;2.5;order\n3;5;1641031200;;seen\n3;;1641031200;1;basket\n"
@@ -567,7 +567,7 @@ item = "id"
 known_from = "since"
 [catalogue.attributes]
 brand = "category"
-cost = { column = "price", kind = "number" }
+cost = { column = "price", type = "number" }
 bucket = "price_bucket"
 title = "text"
 """
@@ -624,7 +624,7 @@ def test_one_odd_item_in_the_catalogue_makes_all_of_them_texts(
 def test_a_catalogue_from_the_events_knows_nothing_too_early(
     tmp_path: Path, engine: Engine
 ) -> None:
-    text = BASIC + '[catalogue.attributes]\ncolour = { column = "c", kind = "category" }\n'
+    text = BASIC + '[catalogue.attributes]\ncolour = { column = "c", type = "category" }\n'
     log = "u,i,t,k,c\n1,5,2022-01-03,look,red\n1,5,2022-01-02,look,\n2,5,2022-01-05,look,blue\n2,5,2022-01-06,look,red\n"
     log += "2,6,2022-01-06,look,\n2,7,2022-01-06,look,b\n2,7,2022-01-06,look,a\n"
     made = table.read(lay(tmp_path / "raw", text, log_csv=log), tmp_path / "out", engine=engine)
@@ -650,7 +650,7 @@ def test_a_catalogue_from_the_events_can_be_appended_to(
     tmp_path = tmp_path_factory.mktemp("seen")
     text = (
         BASIC
-        + '[catalogue.attributes]\ncolour = { column = "c", kind = "category" }\nsize = { column = "z", kind = "number" }\n'
+        + '[catalogue.attributes]\ncolour = { column = "c", type = "category" }\nsize = { column = "z", type = "number" }\n'
     )
     row = st.tuples(
         st.integers(1, 4),

@@ -1,6 +1,4 @@
-"""Looking at files before they are read: what is missing, what has the wrong type, and which rows
-cannot be used, by reason.
-"""
+"""Looking at files before they are read, and sorting out rows that cannot be used, by reason."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,10 +8,10 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clickprint.core.errors import DataError
+from clickprint.core.errors import DataError, first_line
 from clickprint.core.ids import NONE
 from clickprint.core.time import parse
-from clickprint.data.engine import Engine
+from clickprint.data.engine import Engine, name, rows_in
 
 Need = Literal["id", "number", "text", "time", "moment"]
 SAID: dict[Need, str] = {
@@ -28,73 +26,118 @@ BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 SIXTEEN_CODES = rf"\s*\[\s*({BYTE}\s+){{15}}{BYTE}\s*\]\s*"
 # A time outside is a wrong unit or a placeholder (1900-01-01), not the time of a purchase.
 EARLIEST, LATEST = parse("1900-01-01") + 1, parse("2200-01-01")
+Reason = tuple[str, str]  # SQL: a condition that makes a row unusable, and what it means
+
+
+# -- files ---------------------------------------------------------------------------------------
+
+
+def file_fault(path: Path, what: str) -> str:
+    """Why there is nothing to read at `path`, where `what` is expected ("a CSV file"); or ""."""
+    if not path.exists():
+        return "not found"
+    if not path.is_file():
+        return f"this is a folder, expected {what}"
+    return "" if path.stat().st_size else "the file is empty"
+
+
+def need_file(path: Path, what: str) -> None:
+    """Raises DataError where `path` is no file, or an empty one."""
+    if fault := file_fault(path, what):
+        raise DataError(path, fault)
+
+
+def folder_faults(path: Path, what: str = "a folder") -> list[str]:
+    """Why `path` is no folder, or nothing."""
+    if path.is_dir():
+        return []
+    return [f"this is a file, expected {what}" if path.exists() else "not found"]
+
+
+@contextmanager
+def noting(faults: list[str], label: str) -> Iterator[None]:
+    """A DataError inside ends the block; its problems join `faults` as `label: problem`."""
+    try:
+        yield
+    except DataError as fault:
+        faults += [f"{label}: {problem}" for problem in fault.problems]
+
+
+def refuse(where: Path | str, faults: Sequence[str]) -> None:
+    """Raises one DataError with all faults, if there are any."""
+    if faults:
+        raise DataError(where, faults)
+
+
+@contextmanager
+def blaming(where: Path | str) -> Iterator[None]:
+    """Errors of the engine inside are raised as errors of `where`.
+
+    Such as damaged pages, texts that are not UTF-8, no room on the disk.
+    """
+    try:
+        yield
+    except DataError as fault:
+        if fault.where != "engine":
+            raise
+        raise DataError(where, fault.problems) from None
 
 
 def arrow_schema(path: Path) -> pa.Schema:
-    """The columns of a Parquet file, from its footer.
-
-    Raises DataError when there is none to read.
-    """
-    if not path.is_file():
-        raise DataError(
-            path,
-            ("not found" if not path.exists() else "this is a folder, expected a Parquet file"),
-        )
-    if not path.stat().st_size:
-        raise DataError(path, "the file is empty")
+    """The columns of a Parquet file, from its footer. Raises DataError when it has none."""
+    need_file(path, "a Parquet file")
     try:
         return pq.read_schema(path)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as fault:
-        raise DataError(
-            path,
-            f"not a whole Parquet file ({str(fault).splitlines()[0]}); copy or download it again",
-        ) from None
+        said = f"not a whole Parquet file ({first_line(fault)}); copy or download it again"
+        raise DataError(path, said) from None
+
+
+def column_fault(names: Sequence[str], column: str) -> str:
+    """Why a file does not have this column once; "" where it does."""
+    if (times := names.count(column)) == 1:
+        return ""
+    what = f"{times} columns" if times else "no column"
+    return f"{what} {column!r}; found {', '.join(map(str, names)) or 'none'}"
 
 
 def parquet_problems(
     path: Path, needs: Mapping[str, Need], *, full: Sequence[str] = ()
 ) -> list[str]:
-    """What is wrong with one Parquet file: unreadable, columns missing or of the wrong type, or
-    nulls in the columns named in `full`.
+    """What is wrong with a Parquet file, by its footer: one sentence a fault.
 
-    Reads the footer only. One sentence a fault, each starting with the file's name.
+    - The file cannot be read, or a column of `needs` is missing, double or of a wrong type.
+    - A column of `full` has nulls.
     """
-    try:
-        found = arrow_schema(path)
-    except DataError as fault:
-        return [f"{path.name}: {p}" for p in fault.problems]
-    faults = []
-    for column, need in needs.items():
-        if column not in found.names:
-            faults.append(
-                f"{path.name}: no column {column!r}; found {', '.join(found.names) or 'none'}"
-            )
-        elif found.names.count(column) > 1:
-            faults.append(
-                f"{path.name}: {found.names.count(column)} columns {column!r}, expected one"
-            )
-        elif not fits(found.field(column).type, need):
-            faults.append(
-                f"{path.name}: column {column} holds {found.field(column).type}, expected"
-                f" {SAID[need]}"
-            )
-        elif column in full and (nulls := _nulls(path, column)):
-            faults.append(f"{path.name}: {nulls} rows have no {column}")
+    faults: list[str] = []
+    with noting(faults, path.name):
+        schema = arrow_schema(path)
+        for column, need in needs.items():
+            said = column_fault(schema.names, column)
+            if not said and not fits(type_ := schema.field(column).type, need):
+                said = f"column {column} holds {type_}, expected {SAID[need]}"
+            if not said and column in full and (nulls := _nulls(path, column)):
+                said = f"{nulls} rows have no {column}"
+            faults += [f"{path.name}: {said}"] * bool(said)
     return faults
 
 
 def is_text(type_: pa.DataType) -> bool:
-    if pa.types.is_dictionary(type_):
-        type_ = type_.value_type
-    return (
-        pa.types.is_string(type_)
-        or pa.types.is_large_string(type_)
-        or pa.types.is_string_view(type_)
-    )
+    types = pa.types
+    type_ = type_.value_type if types.is_dictionary(type_) else type_
+    return types.is_string(type_) or types.is_large_string(type_) or types.is_string_view(type_)
 
 
 def is_time(type_: pa.DataType) -> bool:
     return pa.types.is_timestamp(type_) or pa.types.is_date(type_)
+
+
+def is_list(type_: pa.DataType) -> bool:
+    return pa.types.is_list(type_) or pa.types.is_large_list(type_)
+
+
+def is_float(type_: pa.DataType) -> bool:
+    return pa.types.is_floating(type_) or pa.types.is_decimal(type_)
 
 
 def fits(type_: pa.DataType, need: Need) -> bool:
@@ -103,11 +146,7 @@ def fits(type_: pa.DataType, need: Need) -> bool:
         case "id":
             return pa.types.is_integer(type_) and type_ != pa.uint64()
         case "number":
-            return (
-                pa.types.is_integer(type_)
-                or pa.types.is_floating(type_)
-                or pa.types.is_decimal(type_)
-            )
+            return pa.types.is_integer(type_) or is_float(type_)
         case "text":
             return is_text(type_)
         case "time":
@@ -124,64 +163,45 @@ def _nulls(path: Path, column: str) -> int:
     return sum(c.null_count for c in counts if c is not None and c.has_null_count)
 
 
-def refuse(where: Path | str, faults: Sequence[str]) -> None:
-    """Raises one DataError with all faults, if there are any."""
-    if faults:
-        raise DataError(where, faults)
-
-
-@contextmanager
-def blaming(where: Path | str) -> Iterator[None]:
-    """What the engine finds wrong inside is said of `where`: damaged pages, texts that are not
-    UTF-8, no room on the disk.
-    """
-    try:
-        yield
-    except DataError as fault:
-        if fault.where != "engine":
-            raise
-        raise DataError(where, fault.problems) from None
+# -- rows ----------------------------------------------------------------------------------------
 
 
 def sift(
-    engine: Engine, sql: str, reasons: Sequence[tuple[str, str]], prefix: str = ""
+    engine: Engine, sql: str, reasons: Sequence[Reason], prefix: str = ""
 ) -> tuple[str, int, dict[str, int]]:
-    """The usable rows of `sql`, their number, and the others counted by reason (the first
-    condition that is true).
+    """The usable rows of `sql`, their number, and the others counted by the first reason.
 
-    `reasons` are (SQL condition over the columns of `sql`, what it means); `prefix` names the file
-    in the counts.
+    The conditions of `reasons` are over the columns of `sql`; `prefix` names the file in the
+    counts.
     """
     if not reasons:
-        return sql, int(engine.one(f"SELECT COUNT(*) FROM ({sql}) AS s")[0]), {}
-    cases = " ".join(
-        f"WHEN {condition} THEN {place}" for place, (condition, _) in enumerate(reasons)
-    )
-    found = engine.table(
-        f"SELECT reason, COUNT(*) AS n FROM (SELECT CASE {cases} ELSE -1 END AS reason FROM"
-        f" ({sql}) AS s) AS r GROUP BY reason"
-    )
-    counts = dict(
-        zip(found.column("reason").to_pylist(), found.column("n").to_pylist(), strict=True)
-    )
-    good = f"SELECT * FROM ({sql}) AS s WHERE CASE {cases} ELSE -1 END = -1"
-    return (
-        good,
-        counts.pop(-1, 0),
-        {prefix + reasons[place][1]: n for place, n in sorted(counts.items())},
-    )
+        return sql, rows_in(engine, sql), {}
+    cases = " ".join(f"WHEN {condition} THEN {n}" for n, (condition, _) in enumerate(reasons))
+    reason = f"CASE {cases} ELSE -1 END"
+    each = f"SELECT {reason} AS reason FROM ({sql}) AS s"
+    counted = engine.table(f"SELECT reason, COUNT(*) AS n FROM ({each}) AS r GROUP BY reason")
+    counts = dict(zip(*(counted.column(c).to_pylist() for c in ("reason", "n")), strict=True))
+    usable = counts.pop(-1, 0)
+    rejected = {prefix + reasons[place][1]: n for place, n in sorted(counts.items())}
+    return f"SELECT * FROM ({sql}) AS s WHERE {reason} = -1", usable, rejected
 
 
-def no_time(column: str) -> tuple[str, str]:
-    """For `sift`: a time in microseconds that is null or out of all bounds."""
+def no_time(column: str) -> Reason:
+    """A time in microseconds is null or out of all bounds."""
     return f"{column} IS NULL OR NOT {column} BETWEEN {EARLIEST} AND {LATEST}", "no readable time"
 
 
-def no_id(column: str, what: str | None = None) -> tuple[str, str]:
-    """For `sift`: an id that is null, or the number that stands for none."""
+def no_id(column: str, what: str | None = None) -> Reason:
+    """An id is null, or the number that stands for none."""
     return f"{column} IS NULL OR {column} <= {NONE}", f"no {what or column}"
 
 
-def no_amount(column: str, least: str = "0") -> tuple[str, str]:
-    """For `sift`: a number that is null, NaN, infinite or below `least`."""
+def no_amount(column: str, least: str = "0") -> Reason:
+    """A number is null, NaN, infinite or below `least`."""
     return f"{column} IS NULL OR NOT {column} BETWEEN {least} AND 1e15", f"no usable {column}"
+
+
+def odd(column: str, what: str) -> Reason:
+    """The column `given …` has a value that `column` could not take over: it is no `what`."""
+    given, value = name(f"given {column}"), name(column)
+    return f"{given} IS NOT NULL AND {value} IS NULL", f"{column} is no {what}"

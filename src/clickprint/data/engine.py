@@ -1,15 +1,16 @@
-"""The one file that knows which engine runs:
+"""Running SQL: the one file that knows which engine runs, and the words that engines share.
 
-DuckDB here, Spark in data.spark. The texts they are given are the ANSI subset of both.
+DuckDB is here, Spark in data.spark. Texts of SQL are in the ANSI subset of both.
 """
 
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import duckdb
@@ -18,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.errors import ConfigError, DataError, first_line
 from clickprint.core.files import whole
 from clickprint.core.ids import HEX_DIGITS, NONE
 
@@ -35,6 +36,22 @@ def quote(text: str) -> str:
 def name(text: str) -> str:
     """A text as an SQL identifier."""
     return '"' + text.replace('"', '""') + '"'
+
+
+def in_sql(value: str, values: Iterable[int]) -> str:
+    """A condition: the value is one of these whole numbers; false where there are none."""
+    listed = ", ".join(map(str, values))
+    return f"{value} IN ({listed})" if listed else "1 = 0"
+
+
+def select_sql(picks: Mapping[str, str], source: str) -> str:
+    """SELECT these expressions under their names FROM a relation."""
+    return f"SELECT {', '.join(f'{sql} AS {name(c)}' for c, sql in picks.items())} FROM {source}"
+
+
+def floor_sql(column: str, unit: int) -> str:
+    """The start of the unit that holds a time; also before 1970, where MOD is negative."""
+    return f"({column} - MOD(MOD({column}, {unit}) + {unit}, {unit}))"
 
 
 def text_id_sql(expression: str) -> str:
@@ -72,28 +89,27 @@ def timestamp_sql(expression: str, form: str, *, strict: bool = False) -> str:
 
 
 def zoned_sql(expression: str, zone: str) -> str:
-    """The moment at which the clocks of `zone` (an IANA name) showed a timestamp without a zone."""
+    """The moment at which clocks of `zone` (an IANA name) showed a timestamp without a zone."""
     return f"timezone({quote(zone)}, {expression})"
 
 
 def iso_sql(expression: str, zone: str) -> str:
-    """Microseconds of an ISO 8601 text, `2022-09-04`, `2022-09-04T13:30:00.5` or with an offset
-    (Z, UTC, +02:00); null for others.
+    """Microseconds of an ISO 8601 text, with or without an offset; null for other texts.
 
-    An offset is honoured; without one the text is a clock of `zone`. The form is checked first,
-    because a cast to a timestamp reads an offset or a zone and drops it.
+    Such as `2022-09-04`, `2022-09-04T13:30:00.5`, or one that ends in Z, UTC or +02:00. Without an
+    offset the text is a clock of `zone`. The form is checked first, because a cast to a timestamp
+    reads an offset or a zone and drops it.
     """
-    plain = r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d([.]\d+)?)?)?"
-    offset = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d([.]\d+)?)? ?(Z|z|UTC|GMT|[+-]\d\d(:?\d\d)?)"
-    shifted = (
-        rf"regexp_replace(regexp_replace({expression}, ' ?(Z|z|UTC|GMT)$', '+00'), '"
-        r" ([+-][0-9:]+)$', '\1')"
-    )
+    clock = r"\d\d:\d\d(:\d\d([.]\d+)?)?"
+    plain = rf"\d{{4}}-\d\d-\d\d([ T]{clock})?"
+    offset = rf"\d{{4}}-\d\d-\d\d[ T]{clock} ?(Z|z|UTC|GMT|[+-]\d\d(:?\d\d)?)"
+    utc = f"regexp_replace({expression}, ' ?(Z|z|UTC|GMT)$', '+00')"
+    shifted = rf"regexp_replace({utc}, ' ([+-][0-9:]+)$', '\1')"
+    local = micros_sql(zoned_sql(f"TRY_CAST({expression} AS TIMESTAMP)", zone))
+    aware = micros_sql(f"TRY_CAST({shifted} AS TIMESTAMPTZ)")
     return (
-        f"CASE WHEN {matches_sql(expression, plain)} THEN"
-        f" {micros_sql(zoned_sql(f'TRY_CAST({expression} AS TIMESTAMP)', zone))} WHEN"
-        f" {matches_sql(expression, offset)} THEN"
-        f" {micros_sql(f'TRY_CAST({shifted} AS TIMESTAMPTZ)')} END"
+        f"CASE WHEN {matches_sql(expression, plain)} THEN {local}"
+        f" WHEN {matches_sql(expression, offset)} THEN {aware} END"
     )
 
 
@@ -103,31 +119,33 @@ def matches_sql(expression: str, pattern: str) -> str:
 
 
 def json_kind_sql(text: str) -> str:
-    """What a text of JSON holds:
+    """What a text of JSON holds (OBJECT, ARRAY, VARCHAR, DOUBLE, …); null for other texts.
 
-    OBJECT, ARRAY, VARCHAR, DOUBLE, …; null where it is none. NaN and a comma at the end are let
-    pass.
+    NaN and a comma at the end are let pass.
     """
     return f"CASE WHEN json_valid({text}) THEN json_type({text}) END"
 
 
 def json_texts_sql(text: str, keys: Sequence[str]) -> str:
-    """A list: for each key of a JSON object its value as text, that of a list or object as JSON;
-    null for null or none.
+    """A list with the value of each key of a JSON object as text, or null.
+
+    The text of a list or object is its JSON; null stands for JSON's null and for a missing key.
     """
     return f"json_extract_string({text}, {_paths(keys)})"
 
 
 def json_kinds_sql(text: str, keys: Sequence[str]) -> str:
-    """A list: for each key of a JSON object what sort of value it has, as `json_kind_sql` calls
-    it, NULL for null; null for none.
+    """A list with what `json_kind_sql` says of the value of each key; null for a missing key.
+
+    JSON's null is the text NULL.
     """
     return f"json_type({text}, {_paths(keys)})"
 
 
 def json_records_sql(text: str, columns: Sequence[str]) -> str:
-    """A list of structs of texts, from the JSON of a list of objects; an entry that is none has
-    nulls. Null where it is no list.
+    """A list of structs of texts, from the JSON of a list of objects; null for other JSON.
+
+    An entry that is no object has nulls.
     """
     form = ", ".join(f'"{c}":"VARCHAR"' for c in columns)
     return f"json_transform({text}, {quote('[{' + form + '}]')})"
@@ -155,34 +173,26 @@ def entries_sql(list_: str) -> str:
 
 
 def unnested_sql(source: str, columns: Sequence[str], list_: str, entry: str) -> str:
-    """SQL: one row an entry of the list column `list_` of the query `source`, called `entry`,
-    beside these columns; none for an empty list.
+    """A row for each entry of a list column of the query `source`, beside these columns.
+
+    The entry is called `entry`; an empty list has no row.
     """
-    return (
-        f"SELECT {', '.join(map(name, columns))}, UNNEST({name(list_)}) AS {name(entry)} FROM"
-        f" ({source}) AS n"
-    )
+    picks = [*map(name, columns), f"UNNEST({name(list_)}) AS {name(entry)}"]
+    return f"SELECT {', '.join(picks)} FROM ({source}) AS n"
 
 
 @runtime_checkable
 class Engine(Protocol):
-    """What runs the SQL texts.
+    """What runs SQL texts: `DuckDB` on one machine, `data.spark.Spark` beyond it.
 
-    `DuckDB` on one machine, `data.spark.Spark` beyond it; a text is the same for both.
-
-    Answers that come back to this process (`table`, `arrays`, `one`, `batches`) are small or come
-    in pieces; whatever has a row an event or a user is written where it is made, by `write_parts`,
-    and made into arrays there, by `map_shards`.
+    Answers that come back to this process are small (`table`, `arrays`, `one`) or come in pieces
+    (`batches`). What has a row an event or a user is written where it is made (`write_parts`) and
+    made into arrays there (`map_shards`). `DuckDB` says what each method does.
     """
 
     def __enter__(self) -> "Engine": ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        fault: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *fault: object) -> None: ...
 
     def close(self) -> None: ...
 
@@ -222,22 +232,16 @@ def open_engine(
     master: str | None = None,
     session: Any = None,
 ) -> Engine:
-    """The engine of that name; close it, or use it in a `with`.
+    """The engine of that name. Close it, or use it in a `with`.
 
-    `spill` is DuckDB's, `master` and `session` are Spark's.
-
-    Raises ConfigError for another name, an option of the other engine, or what the engine refuses.
+    `spill` is DuckDB's, `master` and `session` are Spark's. Raises ConfigError for another name,
+    an option of the other engine, or what the engine refuses.
     """
     options = {"duckdb": {"spill": spill}, "spark": {"master": master, "session": session}}
     if engine not in options:
         raise ConfigError(f"engine: found {engine!r}, expected one of {', '.join(options)}")
-    if wrong := [
-        o
-        for other in options
-        if other != engine
-        for o, value in options[other].items()
-        if value is not None
-    ]:
+    others = {o: v for other, own in options.items() if other != engine for o, v in own.items()}
+    if wrong := [option for option, value in others.items() if value is not None]:
         raise ConfigError(f"the engine {engine} has no option {', '.join(wrong)}")
     if engine == "duckdb":
         return DuckDB(memory=memory, threads=threads, spill=spill)
@@ -247,12 +251,13 @@ def open_engine(
 
 
 class DuckDB:
-    """A DuckDB connection with a bound on its memory; what does not fit spills to `spill` (a
-    temporary folder of its own by default).
+    """A DuckDB connection with a bound on its memory. Use it in a `with`, or call `close`.
 
-    `memory` is what the engine's operators may hold ("2GB"; or the variable CLICKPRINT_MEMORY),
-    `threads` how many cores it uses (all; or CLICKPRINT_THREADS). Use it in a `with`, or call
-    `close`. Raises ConfigError for a setting that the engine refuses.
+    - `memory`: what the engine's operators may hold, as in "2GB" (else CLICKPRINT_MEMORY, or 2GB).
+    - `threads`: how many cores it uses (else CLICKPRINT_THREADS, or all).
+    - `spill`: where it keeps what does not fit (else a temporary folder of its own).
+
+    Raises ConfigError for a setting that the engine refuses.
     """
 
     def __init__(
@@ -262,9 +267,9 @@ class DuckDB:
         try:
             threads = threads or int(os.environ.get("CLICKPRINT_THREADS") or 0) or None
         except ValueError:
+            found = os.environ["CLICKPRINT_THREADS"]
             raise ConfigError(
-                f"CLICKPRINT_THREADS: found {os.environ['CLICKPRINT_THREADS']!r}, expected a whole"
-                " number"
+                f"CLICKPRINT_THREADS: found {found!r}, expected a whole number"
             ) from None
         if spill is not None:
             spill.mkdir(parents=True, exist_ok=True)
@@ -281,7 +286,7 @@ class DuckDB:
         except (duckdb.Error, ValueError) as fault:
             shutil.rmtree(self._spill, ignore_errors=True)
             raise ConfigError(
-                f"the engine refuses memory={memory!r}, threads={threads!r} ({_short(fault)});"
+                f"the engine refuses memory={memory!r}, threads={threads!r} ({first_line(fault)});"
                 " write memory like 2GB"
             ) from None
         self._connection.execute(
@@ -291,12 +296,7 @@ class DuckDB:
     def __enter__(self) -> "DuckDB":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        fault: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *fault: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -310,14 +310,10 @@ class DuckDB:
     def scan(self, files: Sequence[Path], *, numbered: bool = False) -> str:
         """A FROM item over Parquet files with equal columns.
 
-        `numbered` adds file_row_number, a row's place in its file.
+        `numbered` adds file_row_number, a row's position in its file.
         """
-        return (
-            "read_parquet(["
-            + ", ".join(quote(str(f)) for f in files)
-            + "]"
-            + (", file_row_number=true)" if numbered else ")")
-        )
+        listed = ", ".join(quote(str(f)) for f in files)
+        return f"read_parquet([{listed}]{', file_row_number=true' if numbered else ''})"
 
     def view(self, sql: str) -> str:
         """Names a query for use in later ones; nothing runs yet."""
@@ -357,16 +353,15 @@ class DuckDB:
         The engine does nothing else until the last piece is taken or dropped.
         """
         try:
-            with self._connection.sql(sql).to_arrow_reader(
-                rows
-            ) as reader:  # closed, or the connection would stay busy
+            # Closed by the `with`, or the connection would stay busy.
+            with self._connection.sql(sql).to_arrow_reader(rows) as reader:
                 while (batch := next(reader, None)) is not None:
                     yield batch
         except (duckdb.Error, pa.ArrowException, OSError) as fault:
             raise _data_error(fault) from None
 
     def arrays(self, sql: str) -> dict[str, np.ndarray]:
-        """The answer as numpy columns: whole numbers with NONE for null, floats with NaN for null."""
+        """The answer as numpy columns; null is NONE in whole numbers and NaN in floats."""
         table = self.table(sql)
         return {column: to_numpy(table.column(column)) for column in table.column_names}
 
@@ -384,34 +379,26 @@ class DuckDB:
         with whole(path) as part:
             self._run(f"SET preserve_insertion_order={str(in_order).lower()}")
             try:
-                rows = self._rows(
-                    f"COPY ({sql}) TO {quote(str(part))} (FORMAT parquet, COMPRESSION zstd)"
-                )
+                return self._copy(sql, part, "")
             finally:
                 self._run("SET preserve_insertion_order=false")
-        return int(rows[0][0])
 
     def write_parts(self, sql: str, folder: Path, *, shard: str, order: Sequence[str] = ()) -> int:
-        """Writes the answer to folder/<shard>=<value>/*.parquet, one folder a value of the
-        whole-number column `shard` (which is not in the files), whole or not at all; the number of
-        rows.
+        """Writes the answer to folder/<shard>=<value>/*.parquet, whole or not at all.
 
-        Inside a shard the rows are in the `order` of these columns, nulls first, file after file
-        in the order of names.
+        There is a folder for each value of the whole-number column `shard`, which is not in the
+        files. In a shard the rows are in the `order` of these columns, nulls first, file after
+        file in the order of names. Gives the number of rows.
         """
         with whole(folder) as part:
             part.mkdir(parents=True)
             if not order:
-                form = (
-                    f"FORMAT parquet, COMPRESSION zstd, PARTITION_BY ({name(shard)}),"
-                    " OVERWRITE_OR_IGNORE"
-                )
-                return int(self._rows(f"COPY ({sql}) TO {quote(str(part))} ({form})")[0][0])
+                by_shard = f", PARTITION_BY ({name(shard)}), OVERWRITE_OR_IGNORE"
+                return self._copy(sql, part, by_shard)
             # The engine's own partitioned writing forgets the order of the rows.
             by = ", ".join(f"{name(c)} NULLS FIRST" for c in (shard, *order))
-            return _write_shards(
-                self.batches(f"SELECT * FROM ({sql}) AS s ORDER BY {by}"), part, shard
-            )
+            rows = self.batches(f"SELECT * FROM ({sql}) AS s ORDER BY {by}")
+            return _write_shards(rows, part, shard)
 
     def map_shards(self, function: Callable[[T], R], shards: Sequence[T]) -> list[R]:
         """What `function` gives for each shard, in their order.
@@ -424,12 +411,13 @@ class DuckDB:
         """The plan, for tests."""
         return str(self._rows(f"EXPLAIN {sql}"))
 
+    def _copy(self, sql: str, path: Path, options: str) -> int:
+        form = f"FORMAT parquet, COMPRESSION zstd{options}"
+        return int(self._rows(f"COPY ({sql}) TO {quote(str(path))} ({form})")[0][0])
+
     def _rows(self, sql: str) -> list[tuple]:
         """All rows: a result that is not fetched to its end keeps the connection busy."""
-        try:
-            return self._connection.execute(sql).fetchall()
-        except duckdb.Error as fault:
-            raise _data_error(fault) from None
+        return self._run(sql).fetchall()
 
     def _run(self, sql: str) -> duckdb.DuckDBPyConnection:
         try:
@@ -438,32 +426,39 @@ class DuckDB:
             raise _data_error(fault) from None
 
 
+def rows_in(engine: Engine, sql: str) -> int:
+    """The number of rows of a query."""
+    return int(engine.one(f"SELECT COUNT(*) FROM ({sql}) AS counted")[0])
+
+
+@contextmanager
+def kept(engine: Engine, rows: str | pa.Table) -> Iterator[str]:
+    """Rows as a table of the engine (see `DuckDB.keep`) for as long as the `with` lasts."""
+    table = engine.keep(rows)
+    try:
+        yield table
+    finally:
+        engine.drop(table)
+
+
 def _write_shards(batches: Iterator[pa.RecordBatch], folder: Path, shard: str) -> int:
     """Rows that are sorted by shard, to one file a shard; their number."""
-    writer: pq.ParquetWriter | None = None
-    open_, rows = None, 0
-    try:
+    rows, last = 0, None
+    with ExitStack() as stack:
         for batch in batches:
             values = batch.column(shard).to_numpy(zero_copy_only=False)
             table = pa.Table.from_batches([batch]).drop_columns([shard])
             starts = np.flatnonzero(np.append(True, values[1:] != values[:-1])[: len(values)])
-            for start, end in zip(
-                starts.tolist(), [*starts[1:].tolist(), len(values)], strict=True
-            ):
-                if writer is None or values[start] != open_:
-                    if writer is not None:
-                        writer.close()
-                    open_ = values[start]
-                    path = folder / f"{shard}={open_}"
-                    path.mkdir()
-                    writer = pq.ParquetWriter(
-                        path / "part-0.parquet", table.schema, compression="zstd"
-                    )
+            for start, end in pairwise([*starts.tolist(), len(values)]):
+                if values[start] != last:
+                    stack.close()  # the file of the shard before
+                    last = values[start]
+                    path = folder / f"{shard}={last}" / "part-0.parquet"
+                    path.parent.mkdir()
+                    writer = pq.ParquetWriter(path, table.schema, compression="zstd")
+                    stack.enter_context(writer)
                 writer.write_table(table.slice(start, end - start))
             rows += len(values)
-    finally:
-        if writer is not None:
-            writer.close()
     return rows
 
 
@@ -471,22 +466,12 @@ def to_numpy(values: pa.ChunkedArray | pa.Array) -> np.ndarray:
     """A column as numpy: NONE or NaN stands for null."""
     if values.null_count and pa.types.is_integer(values.type):
         values = pc.fill_null(values.cast(pa.int64()), NONE)
-    array = (
-        values.to_numpy()
-        if isinstance(values, pa.ChunkedArray)
-        else values.to_numpy(zero_copy_only=False)
-    )
-    return array
-
-
-def _short(fault: Exception) -> str:
-    return str(fault).split("\n")[0].strip()
+    if isinstance(values, pa.ChunkedArray):
+        return values.to_numpy()
+    return values.to_numpy(zero_copy_only=False)
 
 
 def _data_error(fault: Exception) -> DataError:
-    help_ = (
-        "; give the engine more memory or fewer threads"
-        if isinstance(fault, duckdb.OutOfMemoryException)
-        else ""
-    )
-    return DataError("engine", f"DuckDB says: {_short(fault)}{help_}")
+    more = isinstance(fault, duckdb.OutOfMemoryException)
+    help_ = "; give the engine more memory or fewer threads" if more else ""
+    return DataError("engine", f"DuckDB says: {first_line(fault)}{help_}")

@@ -13,7 +13,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -101,12 +100,7 @@ class Spark:
     def __enter__(self) -> "Spark":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        fault: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *fault: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -189,7 +183,7 @@ class Spark:
         yield from self.table(sql).to_batches(rows)
 
     def arrays(self, sql: str) -> dict[str, np.ndarray]:
-        """The answer as numpy columns: whole numbers with NONE for null, floats with NaN for null."""
+        """The answer as numpy columns; null is NONE in whole numbers and NaN in floats."""
         table = self.table(sql)
         return {column: to_numpy(table.column(column)) for column in table.column_names}
 

@@ -18,10 +18,18 @@ from clickprint.data.adapters.mapping import (
     Kinds,
     TableMapping,
 )
-from clickprint.data.adapters.staging import ROW, workplace
+from clickprint.data.adapters.staging import ROW
 from clickprint.data.adapters.table import read_mapping
-from clickprint.data.check import blaming, refuse, sift
-from clickprint.data.engine import Engine, json_joined_sql, matches_sql, name
+from clickprint.data.adapters.zipped import holds, opened
+from clickprint.data.check import refuse, sift
+from clickprint.data.engine import (
+    Engine,
+    json_joined_sql,
+    matches_sql,
+    name,
+    rows_in,
+    select_sql,
+)
 
 ENDINGS = (".json.gz", ".jsonl.gz", ".json", ".jsonl")
 KINDS = tuple(Kind(f"review {stars}", Role.BUY) for stars in range(1, 6))
@@ -129,8 +137,7 @@ CARD = Card(
 def read(
     path: Path, out: Path, *, verified: bool = False, engine: Engine, progress: Progress = silent
 ) -> Dataset:
-    """One category's file of reviews, or a folder with the files of one or more, in the canonical
-    form at `out`.
+    """A file of reviews, or a folder with those of several categories, in the canonical form.
 
     The metadata of a category are looked for beside its reviews. `verified` keeps verified
     purchases only (2018 and 2023). Raises DataError with every fault of the files, where a folder
@@ -138,7 +145,7 @@ def read(
     """
     path, out = Path(path), Path(out)
     reviews, metas = _files(path)
-    with workplace(out.with_name(f"{out.name}.json")) as room, blaming(path):
+    with opened(path, out, "json") as (_, room):
         progress("read reviews", 0, 0)
         events, rejected = _reviews(engine, reviews, room, path, verified)
         items = None
@@ -146,35 +153,18 @@ def read(
             progress("read metadata", 0, 0)
             staged, bad = _items(engine, metas, room, path)
             rejected |= bad
-            items = Items(
-                files=Files(paths=(staged,), format="parquet"),
-                item=Id("item", "text"),
-                known_from=None,
-                attributes={a: (a, kind) for a, kind in ATTRIBUTES.items()},
-            )
+            items = Items.of(staged, Id("item", "text"), ATTRIBUTES)
         table = EventTable(
             key="reviews",
-            name="reviews",
             files=Files(paths=(events,), format="parquet"),
             ids={"user": Id("user", "text"), "item": Id("item", "text")},
             time=Clock("ts", "milliseconds"),
             kinds=Kinds(column="rating", values=STARS),
-            numbers={},
         )
-        called = (
-            "-".join(_category(r).lower().replace("_", "-") for r in reviews)
-            if len(reviews) == 1
-            else "reviews"
-        )
+        one = _category(reviews[0]).lower().replace("_", "-")
+        name_ = f"amazon-{one if len(reviews) == 1 else 'reviews'}"
         return read_mapping(
-            TableMapping(
-                where=path,
-                name=f"amazon-{called}",
-                query="text",
-                tables=(table,),
-                kinds=KINDS,
-                items=items,
-            ),
+            TableMapping(where=path, name=name_, tables=(table,), kinds=KINDS, items=items),
             out,
             engine=engine,
             reader="amazon_reviews",
@@ -195,40 +185,35 @@ def _category(path: Path) -> str:
 
 def _files(path: Path) -> tuple[list[Path], list[Path]]:
     """The files of reviews, and those of metadata that are there for them."""
+    reviews = [path]
     if path.is_dir():
-        named = sorted(
-            p for p in path.iterdir() if p.is_file() and _ending(p) and not p.name.startswith(".")
-        )
-        reviews = [p for p in named if not p.name.startswith("meta_")]
+        named = (p for p in path.iterdir() if p.is_file() and _ending(p))
+        reviews = sorted(p for p in named if not p.name.startswith((".", "meta_")))
         if not reviews:
-            there = ", ".join(sorted(p.name for p in path.iterdir())[:10]) or "nothing"
-            raise DataError(
-                path,
-                f"holds {there}; expected reviews_NAME_5.json.gz, NAME_5.json.gz or NAME.jsonl.gz",
-            )
-    else:
-        reviews = [path]
-    of = [_category(r) for r in reviews]
-    twice = sorted({c for c in of if of.count(c) > 1})
+            names = "reviews_NAME_5.json.gz, NAME_5.json.gz or NAME.jsonl.gz"
+            raise DataError(path, f"holds {holds(path)}; expected {names}")
+    by_category: dict[str, list[Path]] = {}
+    for review in reviews:
+        by_category.setdefault(_category(review), []).append(review)
     refuse(
         path,
         [
-            f"{', '.join(r.name for r in reviews if _category(r) == c)} hold the same reviews;"
-            " name one of them"
-            for c in twice
+            f"{', '.join(p.name for p in same)} hold the same reviews; name one of them"
+            for _, same in sorted(by_category.items())
+            if len(same) > 1
         ],
     )
-    beside = [
-        [r.with_name(f"meta_{c}{e}") for e in ENDINGS] for r, c in zip(reviews, of, strict=True)
-    ]
-    return reviews, [
-        found for several in beside if (found := next((p for p in several if p.is_file()), None))
-    ]
+    beside = (
+        next((p for e in ENDINGS if (p := r.with_name(f"meta_{_category(r)}{e}")).is_file()), None)
+        for r in reviews
+    )
+    return reviews, [meta for meta in beside if meta]
 
 
 def _reviews(
     engine: Engine, paths: list[Path], room: Path, where: Path, verified: bool
 ) -> tuple[Path, dict[str, int]]:
+    """The reviews as a Parquet file, and what was left out by reason."""
     lines, staged = room / "lines.parquet", room / "reviews.parquet"
     good, rejected = jsonlines.objects(engine, paths, lines, where, "reviews: ")
     id_ = jsonlines.id_sql
@@ -237,13 +222,14 @@ def _reviews(
         f"{name(f'{key} sort')} = 'BOOLEAN' AND {name(key)} = 'true'"
         for key in ("verified", "verified_purchase")
     )
-    rows = (
-        f"SELECT COALESCE({id_('reviewerID')}, {id_('user_id')}) AS {name('user')},"
-        f" COALESCE({id_('parent_asin')}, {id_('asin')}) AS item, COALESCE(overall, rating) AS"
-        f" rating, COALESCE({seconds}, {id_('timestamp')}) AS ts, COALESCE({true}, FALSE) AS"
-        f" verified FROM ({jsonlines.fields(good, REVIEW)}) AS f"
-    )
-    bad: dict[str, int] = {}
+    picks = {
+        "user": f"COALESCE({id_('reviewerID')}, {id_('user_id')})",
+        "item": f"COALESCE({id_('parent_asin')}, {id_('asin')})",
+        "rating": "COALESCE(overall, rating)",
+        "ts": f"COALESCE({seconds}, {id_('timestamp')})",
+        "verified": f"COALESCE({true}, FALSE)",
+    }
+    rows, bad = select_sql(picks, f"({jsonlines.fields(good, REVIEW)}) AS f"), dict[str, int]()
     if verified:
         rows, _, bad = sift(engine, rows, [("NOT verified", "no verified purchase")], "reviews: ")
     engine.write(f"SELECT {name('user')}, item, rating, ts FROM ({rows}) AS r", staged)
@@ -254,37 +240,33 @@ def _reviews(
 def _items(
     engine: Engine, paths: list[Path], room: Path, where: Path
 ) -> tuple[Path, dict[str, int]]:
+    """The metadata as a Parquet file, and what was left out by reason."""
     lines, read_, staged = (room / f"{stem}.parquet" for stem in ("lines", "metadata", "items"))
     good, rejected = jsonlines.objects(engine, paths, lines, where, "catalogue: ", loose=True)
-    text = jsonlines.text_sql
+    id_, text = jsonlines.id_sql, jsonlines.text_sql
 
     def joined(key: str, between: str) -> str:
-        return (
-            f"CASE WHEN {name(f'{key} sort')} = 'ARRAY' THEN {json_joined_sql(name(key), between)}"
-            f" ELSE {text(key)} END"
-        )
+        parts = json_joined_sql(name(key), between)
+        return f"CASE WHEN {name(f'{key} sort')} = 'ARRAY' THEN {parts} ELSE {text(key)} END"
 
-    amount = (
-        f"CASE WHEN {matches_sql('price', AMOUNT)} THEN TRY_CAST(replace(replace(trim(price), '$',"
-        " ''), ',', '') AS DOUBLE) END"
-    )
-    engine.write(
-        f"SELECT {name(ROW)}, COALESCE({jsonlines.id_sql('parent_asin')},"
-        f" {jsonlines.id_sql('asin')}) AS item, {text('title')} AS title,"
-        f" {joined('description', ' ')} AS description, COALESCE({text('brand')}, {text('store')})"
-        f" AS brand, COALESCE({joined('categories', ' > ')}, {joined('category', ' > ')}) AS"
-        f" categories, {amount} AS price, NULLIF(price, '') AS {name('given price')} FROM"
-        f" ({jsonlines.fields(good, ITEM)}) AS f",
-        read_,
-    )
+    plain = "replace(replace(trim(price), '$', ''), ',', '')"
+    picks = {
+        ROW: name(ROW),
+        "item": f"COALESCE({id_('parent_asin')}, {id_('asin')})",
+        "title": text("title"),
+        "description": joined("description", " "),
+        "brand": f"COALESCE({text('brand')}, {text('store')})",
+        "categories": f"COALESCE({joined('categories', ' > ')}, {joined('category', ' > ')})",
+        "price": f"CASE WHEN {matches_sql('price', AMOUNT)} THEN TRY_CAST({plain} AS DOUBLE) END",
+        "given price": "NULLIF(price, '')",
+    }
+    engine.write(select_sql(picks, f"({jsonlines.fields(good, ITEM)}) AS f"), read_)
     lines.unlink()
     turn = f"ROW_NUMBER() OVER (PARTITION BY item ORDER BY {name(ROW)}) AS turn"
     rows = f"SELECT *, {turn} FROM {engine.scan([read_])}"
     reasons = [("item IS NULL", "no item"), ("turn > 1", "an item that was named before")]
     good, _, bad = sift(engine, rows, reasons, "catalogue: ")
-    (odd,) = engine.one(
-        f"SELECT COUNT(*) FROM ({good}) AS g WHERE price IS NULL AND {name('given price')} IS NOT"
-        " NULL"
-    )
+    no_price = f"price IS NULL AND {name('given price')} IS NOT NULL"
+    unread = rows_in(engine, f"SELECT 1 AS one FROM ({good}) AS g WHERE {no_price}")
     engine.write(f"SELECT item, {', '.join(map(name, ATTRIBUTES))} FROM ({good}) AS g", staged)
-    return staged, rejected | bad | {"catalogue prices: no single amount (the item stays)": odd}
+    return staged, rejected | bad | {"catalogue prices: no single amount (the item stays)": unread}

@@ -20,7 +20,7 @@ from clickprint.data.adapters.mapping import (
     TableMapping,
 )
 from clickprint.data.adapters.table import read_mapping
-from clickprint.data.check import arrow_schema, refuse
+from clickprint.data.check import arrow_schema, noting, refuse
 from clickprint.data.engine import Engine
 
 BUY = Kind("buy", Role.BUY)
@@ -68,52 +68,39 @@ CARD = Card(
 
 
 def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) -> Dataset:
-    """NAME_sequences.parquet, with NAME_items.parquet beside it, in the canonical form at `out`;
-    the dataset is called NAME.
+    """NAME_sequences.parquet, with NAME_items.parquet beside it, in the canonical form at `out`.
 
-    Raises DataError with every fault of both files.
+    The dataset is called NAME. Raises DataError with every fault of both files.
     """
     path = Path(path)
     if not path.name.endswith(ENDING):
-        said = (
-            "this is a folder; name the file in it"
-            if path.is_dir()
-            else "not a name that this reader knows"
-        )
-        raise DataError(path, f"{said}, expected NAME{ENDING} with NAME_items.parquet beside it")
-    beside = path.with_name(path.name.removesuffix(ENDING) + "_items.parquet")
-    faults, columns = [], dict[Path, list[str]]()
+        folder = "this is a folder; name the file in it"
+        said = folder if path.is_dir() else "not a name that this reader knows"
+        names = f"NAME{ENDING} with NAME_items.parquet beside it"
+        raise DataError(path, f"{said}, expected {names}")
+    called = path.name.removesuffix(ENDING)
+    beside = path.with_name(f"{called}_items.parquet")
+    faults, columns = list[str](), dict[Path, list[str]]()
     for file in (path, beside):
-        try:
+        with noting(faults, file.name):
             columns[file] = arrow_schema(file).names
-        except DataError as fault:
-            faults += [f"{file.name}: {p}" for p in fault.problems]
     refuse(path.parent, faults)
-    known = {a: kind for a, kind in ATTRIBUTES.items() if a in columns[beside]}
     one = "item" in columns[path] and "items" not in columns[path]
+    table = EventTable(
+        key="sequences",
+        files=Files(paths=(path,), format="parquet"),
+        ids={"user": Id("user"), "item": Id("item" if one else "items")},
+        time=Clock("", "order"),
+        kinds=Kinds(all=BUY),
+    )
+    known = {a: type_ for a, type_ in ATTRIBUTES.items() if a in columns[beside]}
     return read_mapping(
         TableMapping(
             where=path,
-            name=path.name.removesuffix(ENDING).replace("_", "-"),
-            query="text",
-            tables=(
-                EventTable(
-                    key="sequences",
-                    name="sequences",
-                    files=Files(paths=(path,), format="parquet"),
-                    ids={"user": Id("user"), "item": Id("item" if one else "items")},
-                    time=Clock("", "order"),
-                    kinds=Kinds(all=BUY),
-                    numbers={},
-                ),
-            ),
+            name=called.replace("_", "-"),
+            tables=(table,),
             kinds=(BUY,),
-            items=Items(
-                files=Files(paths=(beside,), format="parquet"),
-                item=Id("item"),
-                known_from=None,
-                attributes={a: (a, kind) for a, kind in known.items()},
-            ),
+            items=Items.of(beside, Id("item"), known),
         ),
         Path(out),
         engine=engine,

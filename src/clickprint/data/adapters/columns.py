@@ -1,5 +1,6 @@
-"""A log's files as something to select from, and SQL for one value of a column: what readers of
-CSV files share.
+"""A log's files as something to select from, and SQL for one value of a column.
+
+What readers of CSV and Parquet files share.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -9,11 +10,18 @@ from typing import Literal
 
 import pyarrow as pa
 
-from clickprint.core.errors import DataError
 from clickprint.core.ids import NONE
 from clickprint.data.adapters.mapping import UNITS, Clock, Files
-from clickprint.data.adapters.staging import header, is_list, stage
-from clickprint.data.check import arrow_schema, is_text, is_time
+from clickprint.data.adapters.staging import header, stage
+from clickprint.data.check import (
+    arrow_schema,
+    column_fault,
+    is_float,
+    is_list,
+    is_text,
+    is_time,
+    noting,
+)
 from clickprint.data.engine import (
     Engine,
     iso_sql,
@@ -31,44 +39,47 @@ Sort = Literal["text", "whole", "float", "time"]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A scan, what each of its columns holds, and the lines that had too many or too few columns."""
+    """A scan, what each of its columns holds, and the lines that had too many or few columns."""
 
     scan: str
     sorts: Mapping[str, Sort]
     skipped: int = 0
 
+    def rejected(self, what: str) -> dict[str, int]:
+        """The skipped lines as a count of rejected rows, if there are any."""
+        return {f"{what}: too many or too few columns": self.skipped} if self.skipped else {}
+
 
 def missing(files: Files, wanted: Collection[str], sequence: str = "") -> list[str]:
-    """Files that cannot be read, columns that are not there or not alike."""
+    """Files that cannot be read, columns that are not there or not alike.
+
+    The column `sequence` may hold lists.
+    """
     faults: list[str] = []
-    seen: dict[str, tuple[str, pa.DataType]] = {}
+    seen: dict[str, tuple[str, pa.DataType]] = {}  # a column's first file, and its type there
     for path in files.paths:
-        try:
+        with noting(faults, path.name):
             names = header(files, path)
-        except DataError as fault:
-            faults += [f"{path.name}: {p}" for p in fault.problems]
-            continue
-        for column in sorted(wanted):
-            if names.count(column) != 1:
-                what = "no column" if column not in names else f"{names.count(column)} columns"
-                faults.append(
-                    f"{path.name}: {what} {column!r}; found {', '.join(map(str, names)) or 'none'}"
-                )
-            elif files.format == "parquet":
-                type_ = arrow_schema(path).field(column).type
-                first, other = seen.setdefault(column, (path.name, type_))
-                if sort_of(type_) is None and not (
-                    column == sequence and is_list(type_) and sort_of(type_.value_type) is not None
-                ):
-                    faults.append(
-                        f"{path.name}: column {column} holds {type_}, expected texts, numbers or"
-                        " times"
-                    )
-                elif sort_of(type_) != sort_of(other) or is_list(type_) != is_list(other):
-                    faults.append(
-                        f"{path.name}: column {column} holds {type_}, but {other} in {first}"
-                    )
+            for column in sorted(wanted):
+                said = column_fault(names, column)
+                if not said and files.format == "parquet":
+                    type_ = arrow_schema(path).field(column).type
+                    first = seen.setdefault(column, (path.name, type_))
+                    said = _type_fault(column, type_, *first, column == sequence)
+                faults += [f"{path.name}: {said}"] * bool(said)
     return faults
+
+
+def _type_fault(
+    column: str, type_: pa.DataType, file: str, other: pa.DataType, lists: bool
+) -> str:
+    """Why a column's type cannot be read, or differs from the one that it has in another file."""
+    value = type_.value_type if lists and is_list(type_) else type_
+    if sort_of(value) is None:
+        return f"column {column} holds {type_}, expected texts, numbers or times"
+    if sort_of(type_) != sort_of(other) or is_list(type_) != is_list(other):
+        return f"column {column} holds {type_}, but {other} in {file}"
+    return ""
 
 
 def open_source(
@@ -80,13 +91,13 @@ def open_source(
     numbered: bool = False,
     sequence: str = "",
 ) -> Source:
-    """A scan over the files; a CSV, and rows whose order counts, are staged first."""
+    """A scan over the files; a CSV, and rows whose order counts, are staged at `target` first."""
     skipped, paths = 0, list(files.paths)
     if files.format == "csv" or numbered:
         skipped, paths = stage(files, columns, target, sequence=sequence), [target]
-    found = arrow_schema(paths[0])
-    sorts = {c: sort_of(found.field(c).type) for c in columns}
-    return Source(engine.scan(paths), {c: s for c, s in sorts.items() if s is not None}, skipped)
+    schema = arrow_schema(paths[0])
+    sorts = {c: sort for c in columns if (sort := sort_of(schema.field(c).type)) is not None}
+    return Source(engine.scan(paths), sorts, skipped)
 
 
 def sort_of(type_: pa.DataType) -> Sort | None:
@@ -94,12 +105,12 @@ def sort_of(type_: pa.DataType) -> Sort | None:
         return "text"
     if pa.types.is_integer(type_):
         return "whole"
-    if pa.types.is_floating(type_) or pa.types.is_decimal(type_):
+    if is_float(type_):
         return "float"
     return "time" if is_time(type_) else None
 
 
-# --- one column at a time: SQL for its value, which is null where it cannot be read --------------
+# -- one column at a time: SQL for its value, which is null where it cannot be read --------------
 
 
 def given_sql(source: Source, column: str) -> str:
@@ -108,26 +119,31 @@ def given_sql(source: Source, column: str) -> str:
         case "text":
             return f"NULLIF({name(column)}, '')"
         case "float":
-            return (
-                f"CASE WHEN CAST({name(column)} AS DOUBLE) BETWEEN -{LARGEST} AND {LARGEST} THEN"
-                f" {name(column)} END"
-            )
+            finite = f"CAST({name(column)} AS DOUBLE) BETWEEN -{LARGEST} AND {LARGEST}"
+            return f"CASE WHEN {finite} THEN {name(column)} END"
         case _:
             return name(column)
 
 
+def given_text_sql(source: Source, column: str) -> str:
+    """The raw value as a text."""
+    return f"CAST({given_sql(source, column)} AS VARCHAR)"
+
+
 def whole_sql(text: str) -> str:
-    """Whether a text is a whole number within int64 in its one spelling (no sign +, no leading
-    zero, no space).
+    """Whether a text is a whole number within int64, in its one spelling.
+
+    That is without the sign +, leading zeros and spaces.
     """
     number = f"TRY_CAST({text} AS BIGINT)"
     return f"{number} IS NOT NULL AND CAST({number} AS VARCHAR) = {text} AND {number} > {NONE}"
 
 
-def id_sql(source: Source, column: str, as_text: bool) -> str:
-    given = given_sql(source, column)
+def id_sql(source: Source, column: str, as_text: bool = False) -> str:
+    """The id: that of the value's text, or a whole number."""
     if as_text:
-        return text_id_sql(f"CAST({given} AS VARCHAR)")
+        return text_id_sql(given_text_sql(source, column))
+    given = given_sql(source, column)
     match source.sorts[column]:
         case "text":
             return f"CASE WHEN {whole_sql(given)} THEN CAST({given} AS BIGINT) END"
@@ -139,33 +155,29 @@ def id_sql(source: Source, column: str, as_text: bool) -> str:
 
 
 def number_sql(source: Source, column: str) -> str:
-    """Finite, or null."""
+    """A finite number."""
     number = f"TRY_CAST({given_sql(source, column)} AS DOUBLE)"
     return f"CASE WHEN {number} BETWEEN -{LARGEST} AND {LARGEST} THEN {number} END"
 
 
 def moment_sql(source: Source, clock: Clock) -> str:
-    given, sort = given_sql(source, clock.column), source.sorts[clock.column]
-    if clock.form == "order":
+    """Microseconds since 1970 UTC, or a position."""
+    given, sort, form = given_sql(source, clock.column), source.sorts[clock.column], clock.form
+    if form == "order":
         return f"TRY_CAST({given} AS BIGINT)"
-    if clock.form in UNITS:
-        if sort == "whole":  # as below, an order of magnitude faster
-            most = (2**63 - 1) // UNITS[clock.form]
-            return (
-                f"CASE WHEN {given} BETWEEN -{most} AND {most} THEN TRY_CAST({given} AS BIGINT) *"
-                f" {UNITS[clock.form]} END"
-            )
-        return f"TRY_CAST(TRY_CAST({given} AS DECIMAL(22, 6)) * {UNITS[clock.form]} AS BIGINT)"
+    if form in UNITS:
+        unit = UNITS[form]
+        if sort != "whole":
+            return f"TRY_CAST(TRY_CAST({given} AS DECIMAL(22, 6)) * {unit} AS BIGINT)"
+        most = (2**63 - 1) // unit  # the same as above, an order of magnitude faster
+        inside = f"{given} BETWEEN -{most} AND {most}"
+        return f"CASE WHEN {inside} THEN TRY_CAST({given} AS BIGINT) * {unit} END"
     if sort == "time":
-        aware = (
-            f"TRY_CAST({given} AS TIMESTAMPTZ)"
-            if clock.zone == "UTC"
-            else zoned_sql(f"CAST({given} AS TIMESTAMP)", clock.zone)
-        )
-        return micros_sql(aware)
-    if clock.form == "iso":
+        if clock.zone == "UTC":
+            return micros_sql(f"TRY_CAST({given} AS TIMESTAMPTZ)")
+        return micros_sql(zoned_sql(f"CAST({given} AS TIMESTAMP)", clock.zone))
+    if form == "iso":
         return iso_sql(given, clock.zone)
-    parsed = timestamp_sql(f"CAST({given} AS VARCHAR)", clock.form)
-    return micros_sql(
-        parsed if "%z" in clock.form or "%Z" in clock.form else zoned_sql(parsed, clock.zone)
-    )
+    parsed = timestamp_sql(f"CAST({given} AS VARCHAR)", form)
+    has_zone = "%z" in form or "%Z" in form
+    return micros_sql(parsed if has_zone else zoned_sql(parsed, clock.zone))

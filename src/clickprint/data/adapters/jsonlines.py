@@ -1,5 +1,6 @@
-"""JSON lines as something to select from: line by line, so that one broken line is one counted
-line, in bounded memory.
+"""JSON lines as something to select from, line by line and in bounded memory.
+
+One broken line is one counted line.
 """
 
 import ast
@@ -11,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from clickprint.core.errors import first_line
 from clickprint.data.adapters.staging import BLOCK, ROW, FaultsOfArrow
-from clickprint.data.check import refuse, sift
+from clickprint.data.check import file_fault, refuse, sift
 from clickprint.data.engine import Engine, json_kind_sql, json_kinds_sql, json_texts_sql, name
 
 LONGEST = 16 << 20  # bytes of a line; the longest public ones have some hundred thousand
@@ -32,58 +34,53 @@ def objects(
     *,
     loose: bool = False,
 ) -> tuple[str, dict[str, int]]:
-    """SQL (`line`, ROW) of the lines that are one JSON object each, and the others counted by
-    reason; empty lines are none.
+    """SQL (`line`, ROW) of the lines that are a JSON object, and the others counted by reason.
 
-    The lines go to the Parquet file `target`, in blocks of a few MB; .gz, .bz2 and .zst are
-    unpacked. `loose`: a line that starts with `{'` is the text of a Python dict, as metadata of
-    2014 has them. Raises DataError with each file that is missing, empty or damaged.
+    Empty lines do not count. The lines go to the Parquet file `target`, in blocks of a few MB;
+    .gz, .bz2 and .zst are unpacked. `loose`: a line that starts with `{'` is the text of a Python
+    dict, as metadata of 2014 have them. Raises DataError with each file that is missing, empty or
+    damaged.
     """
-    faults = [f"{p.name}: {fault}" for p in paths if (fault := _fault(p))]
+    what = "JSON lines"
+    faults = [f"{p.name}: {fault}" for p in paths if (fault := file_fault(p, what))]
     refuse(where, faults)
     bad = {TOO_LONG: 0, NOT_UTF8: 0}
     start = 0
     with pq.ParquetWriter(target, LINES, compression="zstd") as writer:
         for path in paths:
             try:
-                for found in _lines(path, bad):
+                for lines in _lines(path, bad):
                     if loose:
-                        found = [
-                            _strict(line) if line.lstrip()[:2] == b"{'" else line for line in found
+                        lines = [
+                            _strict(one) if one.lstrip()[:2] == b"{'" else one for one in lines
                         ]
-                    texts = _texts(found, bad)
+                    texts = _texts(lines, bad)
                     rows = pa.array(np.arange(start, start + len(texts), dtype=np.int64))
                     writer.write_table(pa.Table.from_arrays([texts, rows], schema=LINES))
                     start += len(texts)
             except FaultsOfArrow as fault:
-                said = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
-                faults.append(
-                    f"{path.name}: cannot be unpacked to its end ({said}); copy or download it"
-                    " again"
-                )
+                said = f"cannot be unpacked to its end ({first_line(fault)})"
+                faults.append(f"{path.name}: {said}; copy or download it again")
     refuse(where, faults)
-    kind = json_kind_sql("line")
-    lines = f"SELECT line, {name(ROW)}, {kind} AS sort FROM {engine.scan([target])}"
+    sort = json_kind_sql("line")
+    staged = f"SELECT line, {name(ROW)}, {sort} AS sort FROM {engine.scan([target])}"
     reasons = [
         ("sort IS NULL", "a line that is no JSON"),
         ("sort <> 'OBJECT'", "a line that is no JSON object"),
     ]
-    good, _, also = sift(engine, lines, reasons, prefix)
+    good, _, also = sift(engine, staged, reasons, prefix)
     return good, {prefix + reason: n for reason, n in bad.items() if n} | also
 
 
 def fields(rows: str, keys: Sequence[str]) -> str:
-    """SQL: of each line of `objects` the values of these keys (of one that stands twice the
-    first), and ROW.
+    """SQL: of each line of `objects` ROW and the values of these keys; of a double key the first.
 
     A column `key` holds the text of a value, that of a list or object as JSON; `key sort` what
     sort of value it is, in the engine's words. Both are null where the key is missing; of a JSON
     null the sort is the text NULL.
     """
-    both = (
-        f"SELECT {name(ROW)}, {json_texts_sql('line', keys)} AS v, {json_kinds_sql('line', keys)}"
-        f" AS s FROM ({rows}) AS o"
-    )
+    values, sorts = json_texts_sql("line", keys), json_kinds_sql("line", keys)
+    both = f"SELECT {name(ROW)}, {values} AS v, {sorts} AS s FROM ({rows}) AS o"
     picks = ", ".join(
         f"v[{n}] AS {name(k)}, s[{n}] AS {name(f'{k} sort')}" for n, k in enumerate(keys, 1)
     )
@@ -98,12 +95,6 @@ def id_sql(key: str) -> str:
 def text_sql(key: str) -> str:
     """A text of `fields`; null for anything else."""
     return f"CASE WHEN {name(f'{key} sort')} = 'VARCHAR' THEN NULLIF({name(key)}, '') END"
-
-
-def _fault(path: Path) -> str:
-    if not path.is_file():
-        return "not found" if not path.exists() else "this is a folder, expected JSON lines"
-    return "" if path.stat().st_size else "the file is empty"
 
 
 def _lines(path: Path, bad: dict[str, int]) -> Iterator[list[bytes]]:

@@ -6,7 +6,7 @@ import codecs
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from glob import has_magic
 from pathlib import Path
@@ -20,15 +20,16 @@ OPTIONAL = tuple(c for c in COLUMNS if c not in REQUIRED)
 NUMBERS = ("price", "quantity")
 UNITS = {"seconds": 1_000_000, "milliseconds": 1_000, "microseconds": 1}
 FILE_KEYS = ("files", "format", "delimiter", "encoding", "header", "missing")
+FORMATS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", ".txt": "csv"}
 ROLES = ", ".join(r.value for r in Role)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Files:
-    """Files of one kind.
+    """Files with the same columns.
 
-    `header` names the columns of a CSV that has no header line, `missing` the texts of a CSV that
-    stand for none.
+    - `header`: the columns of a CSV that has no header line.
+    - `missing`: the texts of a CSV that stand for no value.
     """
 
     paths: tuple[Path, ...]
@@ -49,10 +50,9 @@ class Id:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """A column of times:
+    """A column of times, or the order of the rows where there is no column.
 
-    `iso`, a unit since 1970, `order` (a position) or a strptime format; without a column, the
-    order of the rows.
+    `form`: `iso`, a unit since 1970, `order` (a position) or a strptime format.
     """
 
     column: str
@@ -71,49 +71,69 @@ class Kinds:
     @property
     def kinds(self) -> tuple[Kind, ...]:
         """All of them, in the order of the mapping."""
-        return tuple(dict.fromkeys((*((self.all,) if self.all else ()), *self.values.values())))
+        one = (self.all,) if self.all else ()
+        return tuple(dict.fromkeys((*one, *self.values.values())))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventTable:
     """Files of events that have the same columns.
 
-    `key` is where the mapping tells of them (`events`, `events[1]`), `name` what counts of
-    rejected rows call them.
+    - `key`: where the mapping tells of them (`events`, `events[1]`).
+    - `name`: what counts of rejected rows call them; the key by default.
     """
 
     key: str
-    name: str
+    name: str = ""
     files: Files
     ids: Mapping[str, Id]
     time: Clock
     kinds: Kinds
-    numbers: Mapping[str, str]
+    numbers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def called(self) -> str:
+        return self.name or self.key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Items:
-    """The catalogue: files of its own, or None where its attributes stand in the events' files."""
+    """The catalogue. `files` is None where its attributes stand in the files of events.
 
-    files: Files | None
+    `attributes`: the name of each → its column and type.
+    """
+
+    files: Files | None = None
     item: Id
-    known_from: Clock | None
+    known_from: Clock | None = None
     attributes: Mapping[str, tuple[str, AttributeType]]
+
+    @staticmethod
+    def of(
+        path: Path,
+        item: Id,
+        attributes: Mapping[str, AttributeType],
+        known_from: Clock | None = None,
+    ) -> "Items":
+        """A Parquet file whose columns have the names of the attributes."""
+        return Items(
+            files=Files(paths=(path,), format="parquet"),
+            item=item,
+            known_from=known_from,
+            attributes={name: (name, type_) for name, type_ in attributes.items()},
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableMapping:
-    """A whole mapping file.
-
-    `kinds` are those of all tables in funnel order, which breaks ties in time.
-    """
+    """A whole mapping. `kinds` are those of all tables in funnel order, which breaks ties."""
 
     where: Path
     name: str
-    query: Literal["codes", "text"]
+    query: Literal["codes", "text"] = "text"
     tables: tuple[EventTable, ...]
     kinds: tuple[Kind, ...]
-    items: Items | None
+    items: Items | None = None
 
     @property
     def ordered(self) -> bool:
@@ -125,30 +145,30 @@ class TableMapping:
         """The optional columns that at least one table has."""
         return tuple(c for c in OPTIONAL if any(c in t.ids or c in t.numbers for t in self.tables))
 
+    @property
+    def attributes(self) -> dict[str, AttributeType]:
+        """The attributes of items and their types."""
+        return {n: type_ for n, (_, type_) in self.items.attributes.items()} if self.items else {}
+
 
 def load(path: Path) -> TableMapping:
-    """The mapping in a TOML file.
-
-    Raises one ConfigError with every fault, each with the path of its key.
-    """
+    """The mapping in a TOML file. Raises one ConfigError with every fault and its key."""
     path = Path(path)
     try:
         raw = tomllib.loads(path.read_text("utf-8"))
     except OSError as fault:
-        raise ConfigError(
-            f"{path}: the mapping cannot be read ({fault.strerror}); docs/datasets.md shows one"
-        ) from None
+        said = f"the mapping cannot be read ({fault.strerror}); docs/datasets.md shows one"
+        raise ConfigError(f"{path}: {said}") from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as fault:
         raise ConfigError(f"{path}: not a TOML file ({fault})") from None
     return parse(raw, path)
 
 
 def parse(raw: Mapping[str, Any], where: Path) -> TableMapping:
-    """The mapping in a table of keys as a TOML file has them.
+    """The mapping in a table of keys, as a TOML file has them.
 
-    `where` names it in messages, and relative paths start at its folder.
-
-    Raises one ConfigError with every fault, each with the path of its key.
+    `where` names it in messages, and relative paths start at its folder. Raises one ConfigError
+    with every fault and its key.
     """
     form = _Form(where)
     form.known(raw, "", ("name", "query", "events", "catalogue"))
@@ -156,16 +176,14 @@ def parse(raw: Mapping[str, Any], where: Path) -> TableMapping:
     catalogue = form.table(raw, "catalogue", "") if "catalogue" in raw else None
     kinds = form.union(tables)
     items = form.items(catalogue, tables) if catalogue is not None else None
-    if items is not None:
-        used = {c for t in tables for c in (*t.ids, *t.numbers)}
-        for name in items.attributes:
-            if name in {*REQUIRED, "known_from", *ID_COLUMNS, *used} or not re.fullmatch(
-                r"[A-Za-z_][A-Za-z0-9_]*", name
-            ):
-                form.fault(
-                    f"catalogue.attributes.{name}: this name is taken or no plain word; give it"
-                    f" another name = {{ column = {name!r} }}"
-                )
+    used = {c for t in tables for c in (*t.ids, *t.numbers)}
+    taken = {*REQUIRED, "known_from", *ID_COLUMNS, *used}
+    for name in items.attributes if items else ():
+        if name in taken or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            other = f"give it another name = {{ column = {name!r} }}"
+            form.fault(
+                f"catalogue.attributes.{name}: this name is taken or no plain word; {other}"
+            )
     name = form.text(raw.get("name", where.stem), "name")
     query = raw.get("query", "text")
     if query not in ("text", "codes"):
@@ -187,50 +205,43 @@ class _Form:
         self.faults.append(text)
 
     def raise_(self) -> None:
+        if len(self.faults) == 1:
+            raise ConfigError(f"{self.where}: {self.faults[0]}")
         if self.faults:
-            head = (
-                f"{self.where}: "
-                if len(self.faults) == 1
-                else f"{self.where}: {len(self.faults)} faults\n  - "
-            )
-            raise ConfigError(head + "\n  - ".join(self.faults))
+            lines = "".join(f"\n  - {fault}" for fault in self.faults)
+            raise ConfigError(f"{self.where}: {len(self.faults)} faults{lines}")
 
     def known(self, raw: Mapping[str, Any], path: str, keys: tuple[str, ...]) -> None:
-        for key in raw:
-            if key not in keys:
-                self.fault(
-                    f"{path + '.' if path else ''}{key}: unknown key, the known ones are"
-                    f" {', '.join(keys)}"
-                )
+        for key in (k for k in raw if k not in keys):
+            self.fault(f"{_join(path, key)}: unknown key, the known ones are {', '.join(keys)}")
 
     def table(self, raw: Mapping[str, Any], key: str, path: str) -> dict[str, Any]:
-        found = raw.get(key)
-        if isinstance(found, dict):
-            return found
-        self.fault(
-            f"{path + '.' if path else ''}{key}:"
-            f" {'missing' if found is None else f'found {found!r}'}, expected a table [{key}]"
-        )
+        value = raw.get(key)
+        if isinstance(value, dict):
+            return value
+        self.fault(f"{_join(path, key)}: {_found(value)}, expected a table [{key}]")
         return {}
 
-    def tables(self, found: object) -> list[EventTable]:
+    def tables(self, value: object) -> list[EventTable]:
         """One table [events], or several [[events]]."""
-        if not isinstance(found, list):
-            return [self.events(self.table({"events": found}, "events", ""), "events")]
-        if not found or not all(isinstance(t, dict) for t in found):
-            self.fault(f"events: found {found!r}, expected tables [[events]]")
+        if not isinstance(value, list):
+            return [self.events(self.table({"events": value}, "events", ""), "events")]
+        if not value or not all(isinstance(t, dict) for t in value):
+            self.fault(f"events: found {value!r}, expected tables [[events]]")
             return []
+        several = len(value) > 1
         made = [
-            self.events(raw, f"events[{place}]" if len(found) > 1 else "events")
-            for place, raw in enumerate(found)
+            self.events(raw, f"events[{place}]" if several else "events")
+            for place, raw in enumerate(value)
         ]
+        form = made[0].time.form
         for table in made[1:]:
-            if (table.time.form == "order") != (made[0].time.form == "order"):
+            if (table.time.form == "order") != (form == "order"):
                 self.fault(
-                    f"{table.key}.time: {table.time.form}, but {made[0].time.form} in"
-                    f" {made[0].key}; all tables have times, or none"
+                    f"{table.key}.time: {table.time.form}, but {form} in {made[0].key};"
+                    " all tables have times, or none"
                 )
-        if len(made) > 1 and not all(t.time.column for t in made):
+        if several and not all(t.time.column for t in made):
             self.fault(
                 "events.time: the rows of several tables have no common order; name a column of"
                 " positions in each"
@@ -242,130 +253,99 @@ class _Form:
         files = self.files(raw, path)
         ids = {c: self.id(raw[c], f"{path}.{c}") for c in ID_COLUMNS if c in raw}
         if "user" not in raw:
-            self.fault(
-                f"{path}.user: missing, expected the name of the column that says who did it"
-            )
-        time, kinds = (
-            self.clock(raw.get("time"), f"{path}.time", order=True),
-            self.kinds(raw.get("kind"), f"{path}.kind"),
-        )
-        numbers = {c: self.text(raw[c], f"{path}.{c}") for c in NUMBERS if c in raw}
-        name = self.text(raw.get("name", path), f"{path}.name")
+            said = "missing, expected the name of the column that says who did it"
+            self.fault(f"{path}.user: {said}")
         return EventTable(
             key=path,
-            name=name,
             files=files or Files(paths=(), format="csv"),
             ids=ids,
-            time=time,
-            kinds=kinds,
-            numbers=numbers,
+            time=self.clock(raw.get("time"), f"{path}.time", order=True),
+            kinds=self.kinds(raw.get("kind"), f"{path}.kind"),
+            numbers={c: self.text(raw[c], f"{path}.{c}") for c in NUMBERS if c in raw},
+            name=self.text(raw.get("name", path), f"{path}.name"),
         )
 
     def union(self, tables: Sequence[EventTable]) -> tuple[Kind, ...]:
         """The kinds of all tables in funnel order; of one role in the order of the mapping."""
-        roles, role_of = list(Role), dict[str, Role]()
+        role_of: dict[str, Role] = {}
         for table in tables:
             for kind in table.kinds.kinds:
-                if role_of.setdefault(kind.name, kind.role) != kind.role:
-                    self.fault(
-                        f"{table.key}.kind: {kind.name!r} has the role {kind.role.value}, and"
-                        f" {role_of[kind.name].value} too; one name has two roles"
-                    )
-        return tuple(
-            sorted((Kind(*k) for k in role_of.items()), key=lambda k: roles.index(k.role))
-        )
+                if (other := role_of.setdefault(kind.name, kind.role)) != kind.role:
+                    roles = f"the role {kind.role.value}, and {other.value} too"
+                    said = f"{kind.name!r} has {roles}; one name has two roles"
+                    self.fault(f"{table.key}.kind: {said}")
+        return in_funnel_order(Kind(*k) for k in role_of.items())
 
-    def text(self, found: object, path: str) -> str:
-        if isinstance(found, str) and found:
-            return found
-        self.fault(f"{path}: found {found!r}, expected a text")
+    def text(self, value: object, path: str) -> str:
+        if isinstance(value, str) and value:
+            return value
+        self.fault(f"{path}: found {value!r}, expected a text")
         return "?"
 
-    def choice(self, found: object, path: str, known: tuple[str, ...]) -> str:
-        if found not in known:
-            self.fault(f"{path}: found {found!r}, expected one of {', '.join(known)}")
+    def choice(self, value: object, path: str, known: tuple[str, ...]) -> str:
+        if value not in known:
+            self.fault(f"{path}: found {value!r}, expected one of {', '.join(known)}")
             return known[0]
-        return str(found)
+        return str(value)
+
+    def texts(
+        self, raw: Mapping[str, Any], key: str, path: str, expected: str, *, once: bool = False
+    ) -> tuple[str, ...]:
+        """A list of texts, empty where the key is absent; `once`: not empty ones, each once."""
+        value = raw.get(key, [])
+        good = isinstance(value, list) and all(isinstance(v, str) for v in value)
+        if good and not (once and (not all(value) or len(set(value)) < len(value))):
+            return tuple(value)
+        self.fault(f"{path}.{key}: found {value!r}, expected {expected}")
+        return ()
 
     def files(self, raw: Mapping[str, Any], path: str) -> Files | None:
-        found = raw.get("files")
-        patterns = [found] if isinstance(found, str) else found
+        value = raw.get("files")
+        patterns = [value] if isinstance(value, str) else value
         if (
             not isinstance(patterns, list)
             or not patterns
-            or not all(isinstance(p, str) and p for p in patterns)
+            or not all(_is_word(p) for p in patterns)
         ):
-            self.fault(
-                f"{path}.files: {'missing' if found is None else f'found {found!r}'}, expected a"
-                " path or a list of paths"
-            )
+            self.fault(f"{path}.files: {_found(value)}, expected a path or a list of paths")
             return None
         paths = [p for pattern in patterns for p in self.paths(pattern, f"{path}.files")]
-        name = Path(patterns[0]).name.lower().removesuffix(".gz")
-        suffix = name.rsplit(".", 1)[-1] if "." in name else ""
-        guess = {
-            "parquet": "parquet",
-            "pq": "parquet",
-            "csv": "csv",
-            "tsv": "csv",
-            "txt": "csv",
-        }.get(suffix)
+        suffix = Path(patterns[0].lower().removesuffix(".gz")).suffix
+        guess = FORMATS.get(suffix)
         if "format" not in raw and guess is None:
-            self.fault(
-                f"{path}.format: missing, and the name {patterns[0]!r} does not say it; expected"
-                " 'csv' or 'parquet'"
-            )
+            said = f"missing, and the name {patterns[0]!r} does not say it"
+            self.fault(f"{path}.format: {said}; expected 'csv' or 'parquet'")
         form = self.choice(raw.get("format", guess or "csv"), f"{path}.format", ("csv", "parquet"))
         if form == "parquet":
-            for key in ("delimiter", "encoding", "header", "missing"):
-                if key in raw:
-                    self.fault(f"{path}.{key}: a Parquet file has none; leave it out")
-        delimiter = self.text(
-            raw.get("delimiter", "\t" if suffix == "tsv" else ","), f"{path}.delimiter"
-        )
+            for key in (k for k in FILE_KEYS[2:] if k in raw):
+                self.fault(f"{path}.{key}: a Parquet file has none; leave it out")
+        comma = "\t" if suffix == ".tsv" else ","
+        delimiter = self.text(raw.get("delimiter", comma), f"{path}.delimiter")
         if len(delimiter.encode()) != 1 or delimiter in '"\n\r':
-            self.fault(
-                f"{path}.delimiter: found {delimiter!r}, expected one ASCII character such as ','"
-                " ';' or '\\t'"
-            )
+            expected = "one ASCII character such as ',' ';' or '\\t'"
+            self.fault(f"{path}.delimiter: found {delimiter!r}, expected {expected}")
         encoding = self.text(raw.get("encoding", "utf-8"), f"{path}.encoding")
         try:
             codecs.lookup(encoding)
         except LookupError:
-            self.fault(
-                f"{path}.encoding: found {encoding!r}, expected one that Python knows, such as"
-                " utf-8, latin-1 or cp1252"
-            )
-        header = raw.get("header", [])
-        if (
-            not isinstance(header, list)
-            or not all(isinstance(h, str) and h for h in header)
-            or len(set(header)) < len(header)
-        ):
-            self.fault(
-                f"{path}.header: found {header!r}, expected the names of the columns, each once,"
-                " of a file without a header line"
-            )
-            header = []
-        missing = raw.get("missing", [])
-        if not isinstance(missing, list) or not all(isinstance(m, str) for m in missing):
-            self.fault(
-                f"{path}.missing: found {missing!r}, expected the texts that stand for no value,"
-                " such as ['NA']"
-            )
-            missing = []
+            expected = "one that Python knows, such as utf-8, latin-1 or cp1252"
+            self.fault(f"{path}.encoding: found {encoding!r}, expected {expected}")
+        names = "the names of the columns, each once, of a file without a header line"
+        none = "the texts that stand for no value, such as ['NA']"
         return Files(
             paths=tuple(paths),
             format="parquet" if form == "parquet" else "csv",
             delimiter=delimiter,
             encoding=encoding,
-            header=tuple(header),
-            missing=tuple(missing),
+            header=self.texts(raw, "header", path, names, once=True),
+            missing=self.texts(raw, "missing", path, none),
         )
 
     def paths(self, pattern: str, path: str) -> list[Path]:
-        """Variables are filled in, relative paths are seen from the mapping's folder, * ? [ ] and
-        ** match in the order of names.
+        """The files that a pattern names, in the order of names.
+
+        Variables are filled in, relative paths start at the mapping's folder, and * ? [ ] and **
+        match.
         """
 
         def value(match: re.Match[str]) -> str:
@@ -377,113 +357,110 @@ class _Form:
         full = self.where.parent / re.sub(r"\$(?:(\w+)|\{(\w+)\})", value, pattern)
         if full.exists() or not has_magic(str(full)):
             return [full]
-        anchor = Path(full.anchor)
-        found = (
-            sorted(p for p in anchor.glob(str(full.relative_to(anchor))) if p.is_file())
-            if full.anchor
-            else sorted(Path().glob(str(full)))
-        )
+        if full.anchor:
+            below = Path(full.anchor).glob(str(full.relative_to(full.anchor)))
+            found = sorted(p for p in below if p.is_file())
+        else:
+            found = sorted(Path().glob(str(full)))
         if not found and path:
             self.fault(f"{path}: no file matches {pattern!r}")
         return found
 
-    def id(self, found: object, path: str) -> Id:
-        if isinstance(found, dict):
-            self.known(found, path, ("column", "ids"))
-            kind = self.choice(found.get("ids", "auto"), f"{path}.ids", ("auto", "number", "text"))
-            return Id(self.text(found.get("column"), f"{path}.column"), kind)  # type: ignore[arg-type]
-        return Id(self.text(found, path))
+    def id(self, value: object, path: str) -> Id:
+        if not isinstance(value, dict):
+            return Id(self.text(value, path))
+        self.known(value, path, ("column", "ids"))
+        ids = self.choice(value.get("ids", "auto"), f"{path}.ids", ("auto", "number", "text"))
+        return Id(self.text(value.get("column"), f"{path}.column"), ids)  # type: ignore[arg-type]
 
-    def clock(self, found: object, path: str, *, order: bool) -> Clock:
-        if found == "order" and order:
+    def clock(self, value: object, path: str, *, order: bool) -> Clock:
+        if value == "order" and order:
             return Clock("", "order")
-        if found is None:
-            self.fault(
-                f"{path}: missing, expected the name of a"
-                f" column{', or order where there are no times' if order else ''}"
-            )
+        if value is None:
+            or_order = ", or order where there are no times" if order else ""
+            self.fault(f"{path}: missing, expected the name of a column{or_order}")
             return Clock("?")
-        if not isinstance(found, dict):
-            return Clock(self.text(found, path))
-        self.known(found, path, ("column", "format", "zone"))
-        form = self.text(found.get("format", "iso"), f"{path}.format")
+        if not isinstance(value, dict):
+            return Clock(self.text(value, path))
+        self.known(value, path, ("column", "format", "zone"))
+        form = self.text(value.get("format", "iso"), f"{path}.format")
         forms = ("iso", *UNITS, *(("order",) if order else ()))
         if form not in forms and "%" not in form:
-            self.fault(
-                f"{path}.format: found {form!r}, expected one of {', '.join(forms)}, or a strptime"
-                " format such as %d/%m/%Y %H:%M"
-            )
-        zone = self.text(found.get("zone", "UTC"), f"{path}.zone")
-        if form in (*UNITS, "order") and "zone" in found:
+            expected = f"one of {', '.join(forms)}, or a strptime format such as %d/%m/%Y %H:%M"
+            self.fault(f"{path}.format: found {form!r}, expected {expected}")
+        zone = self.text(value.get("zone", "UTC"), f"{path}.zone")
+        if form in (*UNITS, "order") and "zone" in value:
             self.fault(f"{path}.zone: {form} have no time zone; leave it out")
-        return Clock(self.text(found.get("column"), f"{path}.column"), form, zone)
+        return Clock(self.text(value.get("column"), f"{path}.column"), form, zone)
 
-    def kinds(self, found: object, path: str) -> Kinds:
-        if found is None:
-            self.fault(
-                f"{path}: missing, expected a role for all rows ({ROLES}), or a table with column"
-                " and values"
-            )
+    def kinds(self, value: object, path: str) -> Kinds:
+        if value is None:
+            expected = f"a role for all rows ({ROLES}), or a table with column and values"
+            self.fault(f"{path}: missing, expected {expected}")
             return Kinds()
-        if not isinstance(found, dict) or "column" not in found:
-            return Kinds(all=self.kind(found, path))
-        self.known(found, path, ("column", "values"))
-        raw = self.table(found, "values", path)
+        if not isinstance(value, dict) or "column" not in value:
+            return Kinds(all=self.kind(value, path))
+        self.known(value, path, ("column", "values"))
+        raw = self.table(value, "values", path)
         if not raw:
-            self.fault(
-                f"{path}.values: empty, expected value = role for each kind of event ({ROLES})"
-            )
-        return Kinds(
-            self.text(found["column"], f"{path}.column"),
-            {str(v): self.kind(k, f"{path}.values.{v}", str(v)) for v, k in raw.items()},
-        )
+            expected = f"value = role for each kind of event ({ROLES})"
+            self.fault(f"{path}.values: empty, expected {expected}")
+        column = self.text(value["column"], f"{path}.column")
+        kinds = {str(v): self.kind(k, f"{path}.values.{v}", str(v)) for v, k in raw.items()}
+        return Kinds(column, kinds)
 
-    def kind(self, found: object, path: str, name: str = "") -> Kind:
-        if isinstance(found, dict):
-            self.known(found, path, ("name", "role"))
-            name = self.text(found.get("name", name or found.get("role")), f"{path}.name")
-            found, path = found.get("role"), f"{path}.role"
-        if found not in tuple(r.value for r in Role):
-            self.fault(f"{path}: found {found!r}, expected one of {ROLES}")
+    def kind(self, value: object, path: str, name: str = "") -> Kind:
+        if isinstance(value, dict):
+            self.known(value, path, ("name", "role"))
+            name = self.text(value.get("name", name or value.get("role")), f"{path}.name")
+            value, path = value.get("role"), f"{path}.role"
+        if value not in tuple(r.value for r in Role):
+            self.fault(f"{path}: found {value!r}, expected one of {ROLES}")
             return Kind(name or "?", Role.OTHER)
-        return Kind(name or str(found), Role(str(found)))
+        return Kind(name or str(value), Role(str(value)))
 
     def items(self, raw: Mapping[str, Any], tables: Sequence[EventTable]) -> Items:
-        path = "catalogue"
+        path, known = "catalogue", None
         item = next((t.ids["item"] for t in tables if "item" in t.ids), None)
         self.known(raw, path, (*FILE_KEYS, "item", "known_from", "attributes"))
-        own = self.files(raw, path) if "files" in raw else None
+        files = self.files(raw, path) if "files" in raw else None
         if "files" in raw:
             item = self.id(raw["item"], f"{path}.item") if "item" in raw else item
-            known = (
-                self.clock(raw["known_from"], f"{path}.known_from", order=False)
-                if "known_from" in raw
-                else None
-            )
+            if "known_from" in raw:
+                known = self.clock(raw["known_from"], f"{path}.known_from", order=False)
         else:
-            known = None
-            for key in (k for k in raw if k not in ("attributes",)):
-                if key in (*FILE_KEYS, "item", "known_from"):
-                    self.fault(
-                        f"{path}.{key}: only a catalogue with files of its own has it; name them"
-                        f" in {path}.files or leave it out"
-                    )
+            for key in (k for k in raw if k in (*FILE_KEYS, "item", "known_from")):
+                help_ = f"name them in {path}.files or leave it out"
+                self.fault(f"{path}.{key}: only a catalogue with files of its own has it; {help_}")
         if item is None:
-            self.fault(
-                f"{path}.item: missing, expected the name of the column of items (and"
-                f" {'events.item' if own is None else 'no other'})"
-            )
+            where = "events.item" if files is None else "no other"
+            expected = f"the name of the column of items (and {where})"
+            self.fault(f"{path}.item: missing, expected {expected}")
         attributes = {}
-        for name, found in self.table(raw, "attributes", path).items():
-            column: object = name
-            if isinstance(found, dict):
-                self.known(found, f"{path}.attributes.{name}", ("column", "kind"))
-                column, found = found.get("column", name), found.get("kind")
-            kind = self.choice(
-                found, f"{path}.attributes.{name}", tuple(k.value for k in AttributeType)
-            )
-            attributes[name] = (
-                self.text(column, f"{path}.attributes.{name}.column"),
-                AttributeType(kind),
-            )
-        return Items(files=own, item=item or Id("?"), known_from=known, attributes=attributes)
+        types = tuple(t.value for t in AttributeType)
+        for name, value in self.table(raw, "attributes", path).items():
+            key, column = f"{path}.attributes.{name}", name
+            if isinstance(value, dict):
+                self.known(value, key, ("column", "type"))
+                column, value = value.get("column", name), value.get("type")
+            type_ = AttributeType(self.choice(value, key, types))
+            attributes[name] = self.text(column, f"{key}.column"), type_
+        return Items(files=files, item=item or Id("?"), known_from=known, attributes=attributes)
+
+
+def in_funnel_order(kinds: Iterable[Kind]) -> tuple[Kind, ...]:
+    """The kinds by their roles; of one role in the order given."""
+    roles = list(Role)
+    return tuple(sorted(kinds, key=lambda kind: roles.index(kind.role)))
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def _found(value: object) -> str:
+    return "missing" if value is None else f"found {value!r}"
+
+
+def _is_word(value: object) -> bool:
+    return isinstance(value, str) and value != ""

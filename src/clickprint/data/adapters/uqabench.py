@@ -28,8 +28,8 @@ from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import GOLDEN, mix
 from clickprint.data.adapters.card import Card
-from clickprint.data.adapters.staging import FaultsOfArrow, is_list, workplace
-from clickprint.data.check import blaming, is_text, refuse
+from clickprint.data.adapters.staging import FaultsOfArrow, workplace
+from clickprint.data.check import blaming, is_list, is_text, refuse
 from clickprint.data.engine import Engine, name
 from clickprint.data.store import gather
 

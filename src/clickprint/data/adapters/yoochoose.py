@@ -69,58 +69,40 @@ def read(
 ) -> Dataset:
     """The clicks and purchases, each file plain or .gz, in the canonical form at `out`.
 
-    `test` reads the test set's clicks too.
-
-    Raises DataError with every fault of every file, and where no row can be used.
+    `test` reads the test set's clicks too. Raises DataError with every fault of every file, and
+    where no row can be used.
     """
     folder = Path(folder)
     session, item, time = Id("session", "number"), Id("item", "number"), Clock("time")
     ids = {"user": session, "session": session, "item": item}
 
-    def files(*names: str, header: tuple[str, ...]) -> Files:
-        return Files(
-            paths=tuple(there(folder / n) for n in names),
-            format="csv",
-            header=header,
-            missing=("0",),
-        )
+    def files(names: tuple[str, ...], *columns: str) -> Files:
+        header, paths = ("session", "time", "item", *columns), (there(folder / n) for n in names)
+        return Files(paths=tuple(paths), format="csv", header=header, missing=("0",))
 
-    clicks = files(
-        CLICKS, *([TEST] if test else []), header=("session", "time", "item", "category")
+    clicks = EventTable(
+        key="clicks",
+        files=files((CLICKS, TEST) if test else (CLICKS,), "category"),
+        ids={**ids, "scenario": Id("category", "text")},
+        time=time,
+        kinds=Kinds(all=CLICK),
     )
-    buys = files(BUYS, header=("session", "time", "item", "price", "quantity"))
+    buys = EventTable(
+        key="buys",
+        files=files((BUYS,), "price", "quantity"),
+        ids=ids,
+        time=time,
+        kinds=Kinds(all=BUY),
+        numbers={"price": "price", "quantity": "quantity"},
+    )
+    items = Items(item=item, attributes={"category": ("category", AttributeType.CATEGORY)})
     return read_mapping(
         TableMapping(
             where=folder,
             name="yoochoose",
-            query="text",
-            tables=(
-                EventTable(
-                    key="clicks",
-                    name="clicks",
-                    files=clicks,
-                    ids={**ids, "scenario": Id("category", "text")},
-                    time=time,
-                    kinds=Kinds(all=CLICK),
-                    numbers={},
-                ),
-                EventTable(
-                    key="buys",
-                    name="buys",
-                    files=buys,
-                    ids=ids,
-                    time=time,
-                    kinds=Kinds(all=BUY),
-                    numbers={"price": "price", "quantity": "quantity"},
-                ),
-            ),
+            tables=(clicks, buys),
             kinds=(CLICK, BUY),
-            items=Items(
-                files=None,
-                item=item,
-                known_from=None,
-                attributes={"category": ("category", AttributeType.CATEGORY)},
-            ),
+            items=items,
         ),
         out,
         engine=engine,
