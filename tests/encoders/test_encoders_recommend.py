@@ -1,4 +1,4 @@
-"""Everything that ranks items keeps the contract, and the contract bites."""
+"""Every encoder that recommends keeps the contract, and the contract bites."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,112 +13,110 @@ from torch import nn
 
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
+from clickprint.core.past import Past
 from clickprint.core.recommendations import Recommendations
+from clickprint.core.recommender import Recommends
+from clickprint.core.registry import lookup
+from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
-from clickprint.encoders import sequence
+from clickprint.encoders import ENCODERS
 from clickprint.encoders.als import ALS
 from clickprint.encoders.graph import TwHIN
 from clickprint.encoders.gru4rec import GRU4Rec
 from clickprint.encoders.hstu import HSTU
 from clickprint.encoders.mamba4rec import Mamba4Rec
+from clickprint.encoders.multitask import MultiTask
 from clickprint.encoders.sasrec import SASRec
-from clickprint.encoders.sequence import HistorySpec
+from clickprint.encoders.sequence import HistorySpec, NextItemEncoder
 from clickprint.encoders.transformerpp import TransformerPP
 from clickprint.nn.blocks import SASRecBlock
+from clickprint.nn.multitask import MultiTaskLoss
 from clickprint.nn.next_item import NextItem, NextItemLoss
 from clickprint.nn.train import Training
-from clickprint.recommenders.baselines import BASELINES, EASE, ItemKNN, OwnItems, Popularity
-from clickprint.testing import recommenders as rankers
-from clickprint.testing.recommenders import RankerContract, circle, items_of
+from clickprint.testing.recommenders import CIRCLE, RecommenderContract, circle, items_of
 
 SHORT = HistorySpec(length=10)
 LEARN = Training(epochs=12, batch=20, lr=0.02)
 
 
-class Sequential(RankerContract):
-    """A sequence encoder: few epochs but where it has to learn; an unknown item's event keeps its place."""
+class Sequential(RecommenderContract):
+    """A network of histories; an unknown item's event keeps its place."""
 
     learns = 0.95
     skips_unknown = False
 
     def fit(self, histories: Histories, rng: RNG) -> Any:
+        """In few epochs, but where it has to learn."""
         learning = len(histories) == len(circle()[0])
-        recipe = replace(
-            self.ranker, training=LEARN if learning else Training(epochs=2, batch=8, lr=0.01)
-        )
-        return sequence.fit(recipe, rankers.name_of(recipe), histories, rng=rng)
+        training = LEARN if learning else Training(epochs=2, batch=8, lr=0.01)
+        return replace(self.recipe, training=training).fit(self.past(histories), rng=rng)
 
 
 class TestSASRec(Sequential):
-    ranker = SASRec(width=16, history=SHORT)
+    recipe = SASRec(width=16, history=SHORT)
 
 
 class TestLiGR(Sequential):
-    ranker = SASRec(
-        width=16, form="ligr", history=SHORT, loss=NextItemLoss(kind="sampled", negatives=20)
+    recipe = SASRec(
+        width=16, block="ligr", history=SHORT, loss=NextItemLoss(name="sampled", negatives=20)
     )
 
 
 class TestHSTU(Sequential):
-    ranker = HSTU(
+    recipe = HSTU(
         width=16,
         layers=1,
         history=SHORT,
-        loss=NextItemLoss(kind="sampled", negatives=20, temperature=0.1),
+        loss=NextItemLoss(name="sampled", negatives=20, temperature=0.1),
     )
 
 
 class TestGRU4Rec(Sequential):
-    ranker = GRU4Rec(width=16, history=SHORT)
+    recipe = GRU4Rec(width=16, history=SHORT)
 
 
 class TestMamba4Rec(Sequential):
-    ranker = Mamba4Rec(width=16, state=4, history=SHORT)
+    recipe = Mamba4Rec(width=16, state=4, history=SHORT)
 
 
 class TestTransformerPP(Sequential):
-    ranker = TransformerPP(width=16, layers=1, history=SHORT)
+    recipe = TransformerPP(width=16, layers=1, history=SHORT)
 
 
-class TestPopularity(RankerContract):
-    ranker = Popularity()
+class TestMultiTask(Sequential):
+    """It asks when requests come, and what its windows hold."""
+
+    recipe = MultiTask(
+        width=16,
+        layers=1,
+        heads=2,
+        roles=(),
+        counts=(1,),
+        history=HistorySpec(length=10, all_events=True, fields=("kind",)),
+        loss=MultiTaskLoss(
+            targets={"item": 1.0}, windows=0.01, item=NextItemLoss(name="sampled", negatives=20)
+        ),
+    )
 
 
-class TestOwnItems(RankerContract):
-    ranker = OwnItems()
+class TestALS(RecommenderContract):
+    recipe = ALS(width=4, weights={})
 
 
-class TestLately(RankerContract):
-    ranker = OwnItems(by="recency")
-    skips_unknown = False  # a score is a place in the history, and an unknown item has one
+class TestTwHIN(RecommenderContract):
+    recipe = TwHIN(width=8, weights={}, training=Training(epochs=2, batch=32, lr=0.01))
 
 
-class TestItemKNN(RankerContract):
-    ranker = ItemKNN()
+def test_every_encoder_that_recommends_is_tested_here() -> None:
+    tested = {type(c.recipe) for c in RecommenderContract.__subclasses__() if hasattr(c, "recipe")}
+    tested |= {type(c.recipe) for c in Sequential.__subclasses__() if hasattr(c, "recipe")}
+    for name in ENCODERS:
+        form = lookup(ENCODERS, name, "encoder")
+        if name != "saved" and isinstance(recipe := form(), Recommends) and recipe.recommends:
+            assert form in tested, name
 
 
-class TestEASE(RankerContract):
-    ranker = EASE()
-
-
-class TestALS(RankerContract):
-    ranker = ALS(width=4)
-
-
-class TestTwHIN(RankerContract):
-    ranker = TwHIN(width=8, training=Training(epochs=2, batch=32, lr=0.01))
-
-
-def test_every_bar_is_tested_here() -> None:
-    tested = {
-        type(c.ranker).__name__
-        for c in globals().values()
-        if isinstance(c, type) and hasattr(c, "ranker")
-    }
-    assert {target.split(":")[1] for target in BASELINES.values()} <= tested
-
-
-# ------------------------------------------------------------------------------------------------- rankers that break a promise
+# -- recommenders that break a promise -------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Lists:
     """Recommendations that check nothing."""
@@ -135,8 +133,17 @@ class Follows:
     how: str = ""
     calls: count = field(default_factory=count)
 
-    def fit_histories(self, histories: Histories, *, rng: RNG, progress: object) -> "Follows":
-        fitted = replace(self)
+    recommends = True
+    stochastic = False
+    fields = ("item",)
+
+    @property
+    def items(self) -> np.ndarray:
+        found: np.ndarray = self.learned[0]  # type: ignore[attr-defined]
+        return found
+
+    def fit(self, past: Past, *, rng: RNG, progress: Any = None, session: Any = None) -> "Follows":
+        fitted, histories = replace(self), past.histories(("item",))
         items = items_of(histories)
         pairs, last = np.zeros((len(items), len(items))), {}
         for r, user in enumerate(histories.users):
@@ -153,8 +160,14 @@ class Follows:
         object.__setattr__(fitted, "learned", (items, pairs, popular, last, next(self.calls)))
         return fitted
 
-    def recommend(self, histories: Histories, k: int, *, seen: bool = True) -> Any:
+    def recommend(
+        self, requests: Requests, k: int, *, include_seen: bool = True, allowed: Any = None
+    ) -> Any:
         items, pairs, popular, last, turn = self.learned  # type: ignore[attr-defined]
+        histories = requests.histories
+        may = np.ones((len(histories), len(items)), bool)
+        if allowed is not None and self.how != "allowed":
+            may &= allowed
         k = k if self.how == "too long" else min(k, len(items))
         found, scores = (
             np.full((len(histories), k), NONE, np.int64),
@@ -172,7 +185,8 @@ class Follows:
             elif self.how == "remembers" and int(user) in last:
                 score = score + 9 * (np.arange(len(items)) == last[int(user)])
             tie = np.random.default_rng().random(len(items)) if self.how == "ties" else items
-            out = np.isin(items, own) & (not seen) & (self.how != "seen")
+            out = np.isin(items, own) & (not include_seen) & (self.how != "seen")
+            out |= ~may[r]
             order = np.lexsort((tie, -score, out))
             order = order[: min(k, int((~out).sum()))]
             order = order[::-1] if self.how == "worst first" else order
@@ -193,16 +207,16 @@ class Follows:
         )
 
 
-def contract_of(ranker: Any, base: type = RankerContract, **more: Any) -> Any:
-    return type("Contract", (base,), {"ranker": ranker, **more})()
+def contract_of(recipe: Any, base: type = RecommenderContract, **more: Any) -> Any:
+    return type("Contract", (base,), {"recipe": recipe, **more})()
 
 
 def promises() -> list[str]:
-    return [name for name in dir(RankerContract) if name.startswith("test_")]
+    return [name for name in dir(RecommenderContract) if name.startswith("test_")]
 
 
 @pytest.mark.parametrize("promise", promises())
-def test_an_honest_ranker_passes(promise: str, tmp_path: Path) -> None:
+def test_an_honest_one_passes(promise: str, tmp_path: Path) -> None:
     contract = contract_of(Follows(), learns=1.0, tolerance=0.0)
     getattr(contract, promise)(*([tmp_path] if "saved" in promise else []))
 
@@ -210,7 +224,7 @@ def test_an_honest_ranker_passes(promise: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("how", "promise", "said"),
     [
-        ("seen", "test_seen_items_are_left_out", "given an item of his history"),
+        ("seen", "test_seen_items_are_left_out", "given an item of their history"),
         ("ties", "test_best_first_and_equal_scores_by_item", "not in the order of their ids"),
         ("worst first", "test_best_first_and_equal_scores_by_item", "scores rise"),
         ("drops", "test_a_list_of_known_items_for_everyone", "a list for each user"),
@@ -218,6 +232,7 @@ def test_an_honest_ranker_passes(promise: str, tmp_path: Path) -> None:
         ("strange items", "test_a_list_of_known_items_for_everyone", "not there at fit"),
         ("no number", "test_a_list_of_known_items_for_everyone", "no number"),
         ("too long", "test_more_than_there_are", "as long as the catalogue"),
+        ("allowed", "test_only_allowed_items", "not allowed"),
         ("seed", "test_same_seed_same_bytes", "another fit with the same seed"),
         ("neighbours", "test_one_at_a_time", "alone has another list"),
         ("remembers", "test_names_of_users_say_nothing", "under other ids"),
@@ -253,12 +268,11 @@ class Bag(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BrokenNetwork:
+class BrokenNetwork(NextItemEncoder):
+    name = "broken"
     layer: Callable[[], nn.Module]
     history: HistorySpec = HistorySpec(length=20)
-    loss: NextItemLoss = NextItemLoss()
-    training: Training = Training()
-    pieces: int = 1
+    length_buckets: int = 1
 
     def model(self, sizes: Mapping[str, int]) -> NextItem:
         return NextItem(
@@ -278,7 +292,7 @@ class BrokenNetwork:
         (
             lambda: SeesAll(16, 1, dropout=0.0),
             "test_the_future_changes_no_state",
-            "the model sees the future",
+            "the network sees the future",
         ),
         (CountsPadding, "test_one_at_a_time", "alone has another list"),
         (Bag, "test_learns_what_comes_next", "promised 0.95"),
@@ -294,7 +308,7 @@ def test_the_contract_bites_on_networks(
 
 def test_the_contract_bites_on_what_is_loaded(tmp_path: Path) -> None:
     class Forgets(Sequential):
-        ranker = SASRec(width=16, history=SHORT)
+        recipe = SASRec(width=16, history=SHORT)
 
         def load(self, folder: Path) -> Any:
             fitted = super().load(folder)
@@ -309,7 +323,7 @@ def test_the_circle_is_as_it_says() -> None:
     histories, following = circle()
     for r in range(len(histories)):
         own = histories.fields["item"][histories.starts[r] : histories.starts[r + 1]]
-        assert set(own.tolist()) == set(rankers.CIRCLE.tolist())
-        place = {int(i): p for p, i in enumerate(rankers.CIRCLE)}
+        assert set(own.tolist()) == set(CIRCLE.tolist())
+        place = {int(i): p for p, i in enumerate(CIRCLE)}
         assert [place[int(b)] for b in own[1:]] == [(place[int(a)] + 1) % 8 for a in own[:-1]]
-        assert following[r] == rankers.CIRCLE[(place[int(own[-1])] + 1) % 8]
+        assert following[r] == CIRCLE[(place[int(own[-1])] + 1) % 8]
