@@ -35,13 +35,6 @@ class Toy:
     own: str = ""
 
 
-LOSS = '''
-
-def margin(states: Tensor, items: Tensor, targets: Tensor, options: Any) -> Tensor:
-    """A toy loss: the target's score is to be one above the mean of all."""
-    scores = states @ items.T
-    return F.relu(1 + scores.mean(1) - scores[torch.arange(len(targets)), targets]).mean()
-'''
 COMMAND = '''
 
 @app.command(group=DATA)
@@ -69,6 +62,15 @@ THINGS = {
             "encoders/__init__.py": (
                 "ENCODERS",
                 '    "length": "clickprint.encoders.length:Length",\n',
+            )
+        },
+    ),
+    "loss": Toy(
+        {"nn/margin.py": "margin.py"},
+        {
+            "nn/next_item.py": (
+                "LOSSES",
+                '    "margin": "clickprint.nn.margin:margin",\n',
             )
         },
     ),
@@ -166,7 +168,7 @@ def test_a_recommender_and_a_loss_stand_in_a_ranking_table(house: House) -> None
         '[data]\nsource = "receipts"\npath = "receipts.csv"\n'
         '[ranking]\nprotocol = "leave-one-out"\nks = [5]\nmetric = "ndcg@5"\n'
         "[models.smallest]\n"
-        '[models.sasrec]\nwidth = 8\nlayers = 1\nloss = { kind = "sampled" }\n'
+        '[models.sasrec]\nwidth = 8\nlayers = 1\nloss = { name = "sampled" }\n'
         "training = { epochs = 1, batch = 16 }\n"
     )
     told = house.run("rank", "ranks.toml", "--out", "ranks", "--accelerator", "cpu")

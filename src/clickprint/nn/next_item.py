@@ -6,7 +6,7 @@ which number is which item.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -14,8 +14,9 @@ from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clickprint.core.options import Above, AtLeast, Between, check
+from clickprint.core.options import Above, AtLeast, Between, OneOf, check
 from clickprint.core.ragged import spans
+from clickprint.core.registry import lookup
 from clickprint.nn import losses
 from clickprint.nn.positions import LearnedPositions
 
@@ -182,11 +183,20 @@ class NextItem(HistoryModel):
         return states * (batch.lengths > 0)[:, None]
 
 
+# Name → a function (states, items with the row of nobody, numbers of the right items, options) that
+# is the mean loss of these pairs.
+LOSSES: dict[str, str] = {
+    "softmax": "clickprint.nn.next_item:softmax",
+    "sampled": "clickprint.nn.next_item:sampled",
+    "gbce": "clickprint.nn.next_item:gbce",
+}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NextItemLoss:
     """Each event predicts the item after it; the sum over all such pairs.
 
-    - `name`: "softmax" is over all items and holds about three times pairs × items numbers of 4
+    - `name`: one of LOSSES. "softmax" is over all items and holds about three times pairs × items numbers of 4
       bytes for a part, so large catalogues want "sampled". "gbce" is losses.gbce.
     - `negatives`: sampled for each pair; with `shared` by a whole part. Those that are the target
       take no part.
@@ -197,7 +207,7 @@ class NextItemLoss:
     - `calibration`: of "gbce".
     """
 
-    name: Literal["softmax", "sampled", "gbce"] = "softmax"
+    name: Annotated[str, OneOf(*LOSSES)] = "softmax"
     negatives: Annotated[int, AtLeast(1)] = 256
     shared: bool = False
     temperature: Annotated[float, Above(0)] = 1.0
@@ -227,37 +237,54 @@ class NextItemLoss:
         self, states: Float[Tensor, "N D"], items: Float[Tensor, "V1 D"], targets: Int[Tensor, "N"]
     ) -> Float[Tensor, ""]:
         """The sum of the losses of these pairs; 0 without any."""
-        count, known = len(targets), len(items) - 1
-        if not count:
+        if not len(targets):
             return states.sum() * 0
-        if self.name == "softmax":
-            return losses.full_softmax(states / self.temperature, items[1:], targets - 1) * count
-        drawn = (
-            (self.negatives,)
-            if self.shared and self.name == "sampled"
-            else (count, self.negatives)
-        )
-        if self.logq:
-            chances = torch.log(torch.bincount(targets, minlength=known + 1) / count)
-            negatives = targets[torch.randint(0, count, drawn, device=states.device)]
-            return (
-                losses.sampled_softmax(
-                    states, items, targets, negatives, temperature=self.temperature, log_q=chances
-                )
-                * count
-            )
-        negatives = torch.randint(1, known + 1, drawn, device=states.device)
-        if self.name == "gbce":
-            return (
-                losses.gbce(
-                    states, items[1:], targets - 1, negatives - 1, calibration=self.calibration
-                )
-                * count
-            )
-        return (
-            losses.sampled_softmax(states, items, targets, negatives, temperature=self.temperature)
-            * count
-        )
+        mean: Tensor = lookup(LOSSES, self.name, "loss")(states, items, targets, self)
+        return mean * len(targets)
+
+
+def softmax(
+    states: Float[Tensor, "N D"],
+    items: Float[Tensor, "V1 D"],
+    targets: Int[Tensor, "N"],
+    options: NextItemLoss,
+) -> Float[Tensor, ""]:
+    """Over all items."""
+    return losses.full_softmax(states / options.temperature, items[1:], targets - 1)
+
+
+def sampled(
+    states: Float[Tensor, "N D"],
+    items: Float[Tensor, "V1 D"],
+    targets: Int[Tensor, "N"],
+    options: NextItemLoss,
+) -> Float[Tensor, ""]:
+    """Over the right item and sampled ones."""
+    count, known, device = len(targets), len(items) - 1, states.device
+    shape = (options.negatives,) if options.shared else (count, options.negatives)
+    log_q = None
+    if options.logq:
+        log_q = torch.log(torch.bincount(targets, minlength=known + 1) / count)
+        negatives = targets[torch.randint(0, count, shape, device=device)]
+    else:
+        negatives = torch.randint(1, known + 1, shape, device=device)
+    return losses.sampled_softmax(
+        states, items, targets, negatives, temperature=options.temperature, log_q=log_q
+    )
+
+
+def gbce(
+    states: Float[Tensor, "N D"],
+    items: Float[Tensor, "V1 D"],
+    targets: Int[Tensor, "N"],
+    options: NextItemLoss,
+) -> Float[Tensor, ""]:
+    """gSASRec's, with sampled items for each pair."""
+    shape = len(targets), options.negatives
+    negatives = torch.randint(1, len(items), shape, device=states.device)
+    return losses.gbce(
+        states, items[1:], targets - 1, negatives - 1, calibration=options.calibration
+    )
 
 
 def by_length(
