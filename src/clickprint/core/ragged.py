@@ -65,6 +65,11 @@ def starts_of(lengths: Int64[np.ndarray, "B"]) -> Int64[np.ndarray, "B+1"]:
     return starts
 
 
+def within_rows(lengths: Int64[np.ndarray, "B"]) -> Int64[np.ndarray, "N"]:
+    """0, 1, 2, … in each of the rows of these lengths, one row after the other."""
+    return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+
+
 def spans(
     first: Int64[np.ndarray, "B"], lengths: Int64[np.ndarray, "B"]
 ) -> tuple[Int64[np.ndarray, "B+1"], Int64[np.ndarray, "N"] | slice]:

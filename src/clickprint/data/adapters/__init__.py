@@ -1,12 +1,12 @@
-"""One module a source, each with a CARD and a `read(…, out, *, engine, progress)` that writes the
-canonical form. docs/datasets.md says how to add one.
+"""One module a source, with a CARD and a `read(…, out, *, engine, progress)`.
+
+`read` writes the canonical form. docs/datasets.md says how to add a source.
 """
 
 from collections.abc import Callable
-from importlib import import_module
 
 from clickprint.core.dataset import Dataset
-from clickprint.core.errors import ConfigError
+from clickprint.core.registry import lookup
 from clickprint.data.adapters.card import Card
 
 DATASETS: dict[str, str] = {
@@ -32,28 +32,13 @@ DATASETS: dict[str, str] = {
 
 
 def reader(name: str) -> Callable[..., Dataset]:
-    """The `read` function of a source.
-
-    Raises ConfigError, with the known names, for an unknown one.
-    """
-    module, attribute = _place(name)
-    read: Callable[..., Dataset] = getattr(import_module(module), attribute)
+    """The `read` function of a source. Raises ConfigError, with the known names, for another."""
+    read: Callable[..., Dataset] = lookup(DATASETS, name, "data set")
     return read
 
 
 def card(name: str) -> Card:
-    """The source card of a reader.
-
-    Raises ConfigError, with the known names, for an unknown one.
-    """
-    found: Card = import_module(_place(name)[0]).CARD
+    """The source card of a reader. Raises ConfigError, with the known names, for another."""
+    cards = {known: place.replace(":read", ":CARD") for known, place in DATASETS.items()}
+    found: Card = lookup(cards, name, "data set")
     return found
-
-
-def _place(name: str) -> tuple[str, str]:
-    if name not in DATASETS:
-        raise ConfigError(
-            f"found no data set {name!r}, expected one of {', '.join(sorted(DATASETS))}"
-        )
-    module, _, attribute = DATASETS[name].partition(":")
-    return module, attribute

@@ -4,7 +4,6 @@ Source: spec/challenge-protocol.md, "Directory" and "Split"; the data are at
 https://recsys.synerise.com/data-set (CC BY-NC 4.0).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float64, Int64
 
 from clickprint.core.dataset import Dataset, Manifest
-from clickprint.core.errors import DataError
+from clickprint.core.errors import DataError, first_line
 from clickprint.core.events import Kind, Role
 from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress, silent
@@ -26,9 +25,11 @@ from clickprint.data.check import (
     Need,
     arrow_schema,
     blaming,
+    folder_faults,
     is_text,
     no_id,
     no_time,
+    noting,
     parquet_problems,
     refuse,
     sift,
@@ -38,6 +39,7 @@ from clickprint.data.engine import (
     matches_sql,
     micros_sql,
     name,
+    select_sql,
     text_id_sql,
     timestamp_sql,
 )
@@ -94,7 +96,7 @@ CARD = Card(
 
 @dataclass(frozen=True, slots=True)
 class SplitFacts:
-    """What a split did: its dates, and the rows of each file it wrote (by path below the folder)."""
+    """What a split did: its dates, and the rows of each file it wrote (by path in the folder)."""
 
     end: Time
     train_start: Time
@@ -106,51 +108,36 @@ def read(folder: Path, out: Path, *, engine: Engine, progress: Progress = silent
     """The whole log in `folder` (before any split) in the canonical form at `out`.
 
     Rows without a client, a readable time, a sku or sixteen codes are counted in the manifest; a
-    page visit without a url is kept. A query's id is that of its text, and the map is kept. Who is
-    in input/relevant_clients.npy becomes the population. Raises DataError with every fault of
+    page visit without a url is kept. A query's id is that of its text, and the map is kept. The
+    users of input/relevant_clients.npy become the population. Raises DataError with every fault of
     every file.
     """
     folder = Path(folder)
     faults, population = _problems(folder, full=False), None
     if (folder / "input" / "relevant_clients.npy").is_file():
-        try:
+        with noting(faults, "input/relevant_clients.npy"):
             population = relevant_clients(folder)
-        except DataError as fault:
-            faults += [f"input/relevant_clients.npy: {p}" for p in fault.problems]
     refuse(folder, faults)
     selects, expected, source = [], 0, {"reader": "challenge"}
     rejected: dict[str, int] = {}
+    sixteen = matches_sql("query", SIXTEEN_CODES)
+    no_query = (f"query IS NULL OR NOT {sixteen}", "no query of 16 codes from 0 to 255")
+    needed = {"sku": [no_id("sku")], "query": [no_query], "url": []}
     with blaming(folder):
-        for place, (file, (_, about)) in enumerate(FILES.items()):
-            progress(f"check {file}", place, len(FILES))
+        for code, (file, (_, about)) in enumerate(FILES.items()):
+            progress(f"check {file}", code, len(FILES))
             path = folder / f"{file}.parquet"
-            reasons = [no_id("client_id"), no_time("moment")]
-            if about == "sku":
-                reasons.append(no_id("sku"))
-            if about == "query":
-                reasons.append(
-                    (
-                        f"query IS NULL OR NOT {matches_sql('query', SIXTEEN_CODES)}",
-                        "no query of 16 codes from 0 to 255",
-                    )
-                )
-            rows = (
-                f"SELECT client_id, {_micros(path)} AS moment, {about} FROM {engine.scan([path])}"
-            )
+            picks = {"client_id": "client_id", "moment": _micros(path), about: about}
+            rows = select_sql(picks, engine.scan([path]))
+            reasons = [no_id("client_id"), no_time("moment"), *needed[about]]
             good, count, bad = sift(engine, rows, reasons, f"{file}: ")
-            selects.append(_canonical(place, about, f"({good}) AS g", "moment"))
+            selects.append(_canonical(code, about, f"({good}) AS g", "moment"))
             rejected |= bad
             expected += count
             source[f"{file}.parquet"] = f"{count + sum(bad.values())} rows"
-        properties = (
-            "SELECT sku AS item, category, price, name FROM"
-            f" {engine.scan([folder / f'{PROPERTIES}.parquet'])}"
-        )
-        catalogue, _, bad = sift(engine, properties, [no_id("item", "sku")], f"{PROPERTIES}: ")
-        searches = (
-            f"SELECT DISTINCT {text_id_sql('query')} AS id, query AS text FROM"
-            f" {engine.scan([folder / 'search_query.parquet'])}"
-        )
+        properties = engine.scan([folder / f"{PROPERTIES}.parquet"])
+        rows = f"SELECT sku AS item, category, price, name FROM {properties}"
+        catalogue, _, bad = sift(engine, rows, [no_id("item", "sku")], f"{PROPERTIES}: ")
         return gather(
             Path(out),
             engine=engine,
@@ -160,7 +147,7 @@ def read(folder: Path, out: Path, *, engine: Engine, progress: Progress = silent
             selects=selects,
             catalogue=catalogue,
             attributes=ATTRIBUTES,
-            texts={"query": f"{searches} WHERE {matches_sql('query', SIXTEEN_CODES)}"},
+            texts={"query": f"{_searches(engine, folder)} WHERE {sixteen}"},
             query="codes",
             rejected=rejected | bad,
             source=source,
@@ -179,20 +166,18 @@ def open_raw(folder: Path, engine: Engine, *, unsplit: bool) -> EventLog:
     folder = Path(folder)
     events = folder if unsplit else folder / "input"
     refuse(folder, _problems(folder, events, full=True) + _twice(folder, engine))
-    paths = {file: events / f"{file}.parquet" for file in FILES}
-    selects = [
-        _canonical(place, about, engine.scan([paths[file]]), _micros(paths[file], strict=True))
-        for place, (file, (_, about)) in enumerate(FILES.items())
-    ]
-    searches = (
-        f"SELECT DISTINCT {text_id_sql('query')} AS id, query AS text FROM"
-        f" {engine.scan([paths['search_query']])}"
-    )
-    properties = (
-        "SELECT CAST(sku AS BIGINT) AS item, CAST(NULL AS BIGINT) AS known_from, CAST(category AS"
-        " BIGINT) AS category, CAST(price AS BIGINT) AS price, name FROM"
-        f" {engine.scan([folder / f'{PROPERTIES}.parquet'])}"
-    )
+    selects = []
+    for code, (file, (_, about)) in enumerate(FILES.items()):
+        path = events / f"{file}.parquet"
+        selects.append(_canonical(code, about, engine.scan([path]), _micros(path, strict=True)))
+    properties = {
+        "item": "CAST(sku AS BIGINT)",
+        "known_from": "CAST(NULL AS BIGINT)",
+        "category": "CAST(category AS BIGINT)",
+        "price": "CAST(price AS BIGINT)",
+        "name": "name",
+    }
+    items = select_sql(properties, engine.scan([folder / f"{PROPERTIES}.parquet"]))
     manifest = Manifest(
         name=folder.resolve().name,
         kinds=KINDS,
@@ -201,19 +186,13 @@ def open_raw(folder: Path, engine: Engine, *, unsplit: bool) -> EventLog:
         query="codes",
     )
     with blaming(folder):
-        texts = {"query": engine.view(f"{searches} WHERE query IS NOT NULL")}
-        return EventLog(
-            engine,
-            manifest,
-            engine.view(" UNION ALL ".join(selects)),
-            engine.view(properties),
-            texts,
-        )
+        texts = {"query": engine.view(f"{_searches(engine, events)} WHERE query IS NOT NULL")}
+        log = engine.view(" UNION ALL ".join(selects))
+        return EventLog(engine, manifest, log, engine.view(items), texts)
 
 
 def split(folder: Path, engine: Engine, *, progress: Progress = silent) -> SplitFacts:
-    """The organisers' split, in place: input/<event>.parquet and
-    target/{train,validation}_target.parquet.
+    """The organisers' split, in place: input/<event>.parquet and target/*_target.parquet.
 
     Rows keep their columns and the order of their file; times become timestamps, as the
     organisers' own files have them. Nothing is written before all is checked, then each file whole
@@ -223,13 +202,12 @@ def split(folder: Path, engine: Engine, *, progress: Progress = silent) -> Split
     refuse(folder, _problems(folder, full=True) + _twice(folder, engine))
     buys = folder / "product_buy.parquet"
     with blaming(folder):
-        last = engine.one(f"SELECT MAX({_micros(buys, strict=True)}) FROM {engine.scan([buys])}")[
-            0
-        ]
+        (last,) = engine.one(
+            f"SELECT MAX({_micros(buys, strict=True)}) FROM {engine.scan([buys])}"
+        )
         if last is None:
             raise DataError(buys, "nothing was bought, so there is no end to split from")
         train, valid = windows(int(last), DAYS_IN_TARGET)
-        targets = {"train": (train.start, train.end), "validation": (valid.start, valid.end)}
         _all_known(folder, engine, train.start)
         known = engine.scan([folder / f"{PROPERTIES}.parquet"])
         wanted = ", ".join(f"b.{name(c)}" for c in arrow_schema(buys).names)
@@ -237,13 +215,12 @@ def split(folder: Path, engine: Engine, *, progress: Progress = silent) -> Split
             f"input/{f}.parquet": _cut(folder / f"{f}.parquet", engine, None, train.start)
             for f in FILES
         }
-        for label, (start, end) in targets.items():
-            cut = _cut(buys, engine, start, end, numbered=True)
-            joined = (
-                f"SELECT {wanted}, p.category, p.price, p.name FROM ({cut}) AS b JOIN {known} AS p"
-                " ON b.sku = p.sku"
+        for label, window in (("train", train), ("validation", valid)):
+            cut = _cut(buys, engine, window.start, window.end, numbered=True)
+            jobs[f"target/{label}_target.parquet"] = (
+                f"SELECT {wanted}, p.category, p.price, p.name FROM ({cut}) AS b"
+                f" JOIN {known} AS p ON b.sku = p.sku ORDER BY b.file_row_number"
             )
-            jobs[f"target/{label}_target.parquet"] = f"{joined} ORDER BY b.file_row_number"
         rows = {}
         for place, (file, sql) in enumerate(jobs.items()):
             progress(f"write {file}", place, len(jobs))
@@ -252,24 +229,19 @@ def split(folder: Path, engine: Engine, *, progress: Progress = silent) -> Split
 
 
 def labels(folder: Path, task: str) -> tuple[Int64[np.ndarray, "T"], Float64[np.ndarray, "T"]]:
-    """The label values of a propensity task (`propensity_sku`, …) and their popularity, in the
-    files' order. Raises DataError.
+    """The label values of a propensity task (`propensity_sku`, …) and their popularity.
+
+    In the order of the files. Raises DataError.
     """
     target = Path(folder) / "target"
-    values, popularity = (
-        integers(target / f"{task}.npy"),
-        floats(target / f"popularity_{task}.npy"),
-    )
+    values = integers(target / f"{task}.npy")
+    popularity = floats(target / f"popularity_{task}.npy")
     faults = []
     if len(values) != len(popularity):
-        faults.append(
-            f"{task}.npy has {len(values)} labels and popularity_{task}.npy {len(popularity)};"
-            " they must be equal"
-        )
-    if len(np.unique(values)) != len(values):
-        faults.append(
-            f"{task}.npy: {len(values) - len(np.unique(values))} labels are there more than once"
-        )
+        sizes = f"{len(values)} labels and popularity_{task}.npy {len(popularity)}"
+        faults.append(f"{task}.npy has {sizes}; they must be equal")
+    if twice := len(values) - len(np.unique(values)):
+        faults.append(f"{task}.npy: {twice} labels are there more than once")
     if not len(values):
         faults.append(f"{task}.npy holds no label")
     refuse(target, faults)
@@ -277,7 +249,7 @@ def labels(folder: Path, task: str) -> tuple[Int64[np.ndarray, "T"], Float64[np.
 
 
 def active_clients(folder: Path) -> Int64[np.ndarray, "U"]:
-    """target/active_clients.npy: whom churn is asked about, in the file's order."""
+    """target/active_clients.npy: the users whom churn is asked about, in the file's order."""
     return integers(Path(folder) / "target" / "active_clients.npy")
 
 
@@ -287,21 +259,17 @@ def relevant_clients(folder: Path) -> Int64[np.ndarray, "U"]:
 
 
 def target_rows(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """What was bought in the train and in the validation window: client_id, sku, category and
-    price, int64, row by row.
+    """What was bought in the train and in the validation window, row by row.
+
+    client_id, sku, category and price, int64.
     """
-    paths = [
-        Path(folder) / "target" / f"{label}_target.parquet" for label in ("train", "validation")
-    ]
-    faults = [
-        f for p in paths for f in parquet_problems(p, TARGET_NEEDS, full=tuple(TARGET_NEEDS))
-    ]
-    hint = (
-        ["make them with `clickprint challenge split`"]
-        if any(f.endswith("not found") for f in faults)
-        else []
-    )
-    refuse(Path(folder) / "target", faults + hint)
+    target = Path(folder) / "target"
+    paths = [target / f"{label}_target.parquet" for label in ("train", "validation")]
+    full = tuple(TARGET_NEEDS)
+    faults = [f for p in paths for f in parquet_problems(p, TARGET_NEEDS, full=full)]
+    if any(f.endswith("not found") for f in faults):
+        faults.append("make them with `clickprint challenge split`")
+    refuse(target, faults)
     train, valid = (
         {c: t.column(c).to_numpy().astype(np.int64) for c in TARGET_NEEDS}
         for t in map(_table, paths)
@@ -313,17 +281,9 @@ def _table(path: Path) -> pa.Table:
     try:
         table = pq.read_table(path, columns=list(TARGET_NEEDS))
     except (OSError, pa.ArrowException) as fault:
-        raise DataError(
-            path, f"cannot be read ({str(fault).splitlines()[0]}); split again"
-        ) from None
-    refuse(
-        path,
-        [
-            f"{table.column(c).null_count} rows have no {c}"
-            for c in TARGET_NEEDS
-            if table.column(c).null_count
-        ],
-    )
+        raise DataError(path, f"cannot be read ({first_line(fault)}); split again") from None
+    nulls = {c: table.column(c).null_count for c in TARGET_NEEDS}
+    refuse(path, [f"{n} rows have no {c}" for c, n in nulls.items() if n])
     return table
 
 
@@ -332,80 +292,57 @@ def _problems(folder: Path, events: Path | None = None, *, full: bool) -> list[s
 
     `full` refuses rows without what every row needs.
     """
-    if not folder.is_dir():
-        return [
-            (
-                "not found"
-                if not folder.exists()
-                else "this is a file, expected the challenge's directory"
-            )
-        ]
-    faults = []
+    if faults := folder_faults(folder, "the challenge's directory"):
+        return faults
     for file, (_, about) in FILES.items():
-        needs: Mapping[str, Need] = {
-            "client_id": "id",
-            "timestamp": "time",
-            about: "text" if about == "query" else "id",
-        }
+        needs: dict[str, Need] = {"client_id": "id", "timestamp": "time"}
+        needs[about] = "text" if about == "query" else "id"
         needed = [c for c in needs if c != "url"] if full else []
         faults += parquet_problems((events or folder) / f"{file}.parquet", needs, full=needed)
     if events not in (None, folder) and any(f.endswith("not found") for f in faults):
         faults.append("input/ is made by `clickprint challenge split`")
-    return faults + parquet_problems(
-        folder / f"{PROPERTIES}.parquet", PROPERTY_NEEDS, full=("sku",) if full else ()
-    )
+    properties = folder / f"{PROPERTIES}.parquet"
+    return faults + parquet_problems(properties, PROPERTY_NEEDS, full=("sku",) if full else ())
 
 
 def _twice(folder: Path, engine: Engine) -> list[str]:
-    """Names skus with more than one row of properties; they would multiply the rows they are
-    joined to.
-    """
+    """Names skus with several rows of properties; they would multiply the rows joined to them."""
     path = folder / f"{PROPERTIES}.parquet"
     if parquet_problems(path, PROPERTY_NEEDS):
         return []
+    twice = "GROUP BY sku HAVING COUNT(*) > 1 ORDER BY sku"
     with blaming(path):
-        found = engine.arrays(
-            f"SELECT sku FROM {engine.scan([path])} GROUP BY sku HAVING COUNT(*) > 1 ORDER BY sku"
-        )["sku"]
-    return [f"{path.name}: {_some(found, 'sku')} more than one row"] if len(found) else []
+        skus = engine.arrays(f"SELECT sku FROM {engine.scan([path])} {twice}")["sku"]
+    return [f"{path.name}: {_some(skus, 'sku')} more than one row"] if len(skus) else []
 
 
 def _all_known(folder: Path, engine: Engine, start: Time) -> None:
-    """Refuses purchases in the target windows whose sku has no properties, or no category or
-    price.
-    """
-    bought = (
-        f"SELECT DISTINCT sku FROM ({_cut(folder / 'product_buy.parquet', engine, start, None)})"
-        " AS c"
-    )
+    """Refuses purchases in the target windows whose sku has no properties, category or price."""
+    buys, properties = (folder / f"{file}.parquet" for file in ("product_buy", PROPERTIES))
+    bought = f"SELECT DISTINCT sku FROM ({_cut(buys, engine, start, None)}) AS c"
     known = (
-        f"SELECT sku FROM {engine.scan([folder / f'{PROPERTIES}.parquet'])} WHERE category IS NOT"
-        " NULL AND price IS NOT NULL"
+        f"SELECT sku FROM {engine.scan([properties])}"
+        " WHERE category IS NOT NULL AND price IS NOT NULL"
     )
-    found = engine.arrays(
-        f"SELECT b.sku FROM ({bought}) AS b LEFT JOIN ({known}) AS k ON b.sku = k.sku WHERE k.sku"
-        " IS NULL ORDER BY b.sku"
+    skus = engine.arrays(
+        f"SELECT b.sku FROM ({bought}) AS b LEFT JOIN ({known}) AS k ON b.sku = k.sku"
+        " WHERE k.sku IS NULL ORDER BY b.sku"
     )["sku"]
-    if len(found):
-        path = f"{PROPERTIES}.parquet"
-        raise DataError(
-            folder,
-            f"{path}: {_some(found, 'bought sku')} no row with category and price, expected one"
-            f" for every sku bought since {show(start)}",
-        )
+    if len(skus):
+        said = f"{_some(skus, 'bought sku')} no row with category and price"
+        expected = f"expected one for every sku bought since {show(start)}"
+        raise DataError(folder, f"{properties.name}: {said}, {expected}")
 
 
-def _some(found: Int64[np.ndarray, "V"], what: str) -> str:
+def _some(ids: Int64[np.ndarray, "V"], what: str) -> str:
     """`sku 5 has`, or `3 skus (5, 6, 7) have`, ten at most."""
-    if len(found) == 1:
-        return f"{what} {found[0]} has"
-    return (
-        f"{len(found)} {what}s"
-        f" ({', '.join(map(str, found[:10].tolist()))}{', …' if len(found) > 10 else ''}) have"
-    )
+    if len(ids) == 1:
+        return f"{what} {ids[0]} has"
+    listed = ", ".join(map(str, ids[:10].tolist())) + (", …" if len(ids) > 10 else "")
+    return f"{len(ids)} {what}s ({listed}) have"
 
 
-def _moment(path: Path, *, strict: bool = False) -> str:
+def timestamp_of(path: Path, *, strict: bool = False) -> str:
     """SQL: the timestamp of a row, from the text or the timestamp that this file has."""
     if is_text(arrow_schema(path).field("timestamp").type):
         return timestamp_sql(name("timestamp"), TIME_FORM, strict=strict)
@@ -413,41 +350,46 @@ def _moment(path: Path, *, strict: bool = False) -> str:
 
 
 def _micros(path: Path, *, strict: bool = False) -> str:
-    return micros_sql(_moment(path, strict=strict))
+    return micros_sql(timestamp_of(path, strict=strict))
 
 
-def _canonical(kind: int, about: str, source: str, moment: str) -> str:
+def _searches(engine: Engine, folder: Path) -> str:
+    """SQL: the id and text of every search in a folder, without a condition."""
+    scan = engine.scan([folder / "search_query.parquet"])
+    return f"SELECT DISTINCT {text_id_sql('query')} AS id, query AS text FROM {scan}"
+
+
+def _canonical(code: int, about: str, source: str, moment: str) -> str:
     """SQL: the events of one file under the canonical names."""
-    item, query, url = (
-        column if about == wanted else "CAST(NULL AS BIGINT)"
-        for wanted, column in (
-            ("sku", "CAST(sku AS BIGINT)"),
-            ("query", text_id_sql("query")),
-            ("url", "CAST(url AS BIGINT)"),
-        )
-    )
-    return (
-        f"SELECT {moment} AS {name('time')}, CAST(client_id AS BIGINT) AS {name('user')},"
-        f" CAST({kind} AS SMALLINT) AS kind, {item} AS item, {query} AS query, {url} AS url FROM"
-        f" {source}"
-    )
+    values = {
+        "item": ("sku", "CAST(sku AS BIGINT)"),
+        "query": ("query", text_id_sql("query")),
+        "url": ("url", "CAST(url AS BIGINT)"),
+    }
+    picks = {
+        "time": moment,
+        "user": "CAST(client_id AS BIGINT)",
+        "kind": f"CAST({code} AS SMALLINT)",
+        **{
+            ours: sql if theirs == about else "CAST(NULL AS BIGINT)"
+            for ours, (theirs, sql) in values.items()
+        },
+    }
+    return select_sql(picks, source)
 
 
 def _cut(
     path: Path, engine: Engine, start: Time | None, end: Time | None, numbered: bool = False
 ) -> str:
-    """SQL: the rows of an event file with start ≤ t < end, its columns as they are but the time,
-    which becomes a timestamp.
+    """SQL: the rows of an event file with start ≤ t < end.
+
+    Their columns are as they are but the time, which becomes a timestamp.
     """
-    moment = f"{_moment(path, strict=True)} AS {name('timestamp')}"
-    columns = [moment if c == "timestamp" else name(c) for c in arrow_schema(path).names] + (
-        ["file_row_number"] if numbered else []
-    )
+    picks = {c: name(c) for c in arrow_schema(path).names}
+    picks["timestamp"] = timestamp_of(path, strict=True)
+    picks |= {"file_row_number": "file_row_number"} if numbered else {}
+    rows = select_sql(picks, engine.scan([path], numbered=numbered))
     time = micros_sql(name("timestamp"))
-    bounds = ([f"{time} >= {start}"] if start is not None else []) + (
-        [f"{time} < {end}"] if end is not None else []
-    )
-    return (
-        f"SELECT * FROM (SELECT {', '.join(columns)} FROM"
-        f" {engine.scan([path], numbered=numbered)}) AS r WHERE {' AND '.join(bounds)}"
-    )
+    bounds = [f"{time} >= {start}"] if start is not None else []
+    bounds += [f"{time} < {end}"] if end is not None else []
+    return f"SELECT * FROM ({rows}) AS r WHERE {' AND '.join(bounds)}"

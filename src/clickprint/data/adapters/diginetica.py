@@ -21,9 +21,10 @@ from clickprint.data.adapters.columns import (
     open_source,
 )
 from clickprint.data.adapters.mapping import Files
-from clickprint.data.adapters.staging import header, there, workplace
-from clickprint.data.check import blaming, no_id, no_time, refuse, sift
-from clickprint.data.engine import Engine, iso_sql, name, text_id_sql
+from clickprint.data.adapters.staging import header, there
+from clickprint.data.adapters.zipped import opened
+from clickprint.data.check import Reason, no_id, no_time, refuse, sift
+from clickprint.data.engine import Engine, iso_sql, name, rows_in, select_sql, text_id_sql
 from clickprint.data.store import gather
 
 KINDS = (
@@ -129,10 +130,12 @@ def read(
 ) -> Dataset:
     """The events and products, each file plain or .gz, in the canonical form at `out`.
 
-    `user` says who a user is where most rows have no userId: the session, or the userId where
-    there is one (else -1 - sessionId). `views_only` reads train-item-views.csv alone, without a
-    catalogue. Raises DataError with every fault of every file, a product twice among them, and
-    where no event can be used; ConfigError for another `user`.
+    - `user`: who a user is where most rows have no userId: the "session", or ("user") the userId
+      where there is one (else -1 - sessionId).
+    - `views_only`: read train-item-views.csv alone, without a catalogue.
+
+    Raises DataError with every fault of every file, a product twice among them, and where no event
+    can be used; ConfigError for another `user`.
     """
     if user not in ("session", "user"):
         raise ConfigError(f"user: found {user!r}, expected session or user")
@@ -146,25 +149,26 @@ def read(
     if _renamed(files[VIEWS]):
         columns[VIEWS] = {c: RENAMED.get(c, c) for c in NEEDS[VIEWS]}
     refuse(folder, [f for n in names for f in missing(files[n], columns[n].values())])
-    with workplace(out.with_name(f"{out.name}.csv")) as room, blaming(folder):
+    with opened(folder, out, "csv") as (_, room):
         progress("look", 0, 0)
         sources = {
             n: open_source(engine, files[n], list(columns[n].values()), room / f"{n}.parquet")
             for n in names
         }
-        rejected = {f"{n}: too many or too few columns": s.skipped for n, s in sources.items()}
-        selects, expected = [], 0
+        selects, expected, rejected = [], 0, dict[str, int]()
+        for file, source in sources.items():
+            rejected |= source.rejected(file)
         for sql, n, bad in _events(engine, sources, columns, user):
             selects.append(sql)
             expected += n
             rejected |= bad
         total = expected + sum(rejected.values())
-        catalogue, left = (
-            (None, {})
-            if views_only
-            else _catalogue(engine, sources["products"], sources["product-categories"])
-        )
-        words = {} if views_only else {"query": _words(sources["train-queries"])}
+        catalogue, left, words = None, dict[str, int](), dict[str, str]()
+        if not views_only:
+            catalogue, left = _catalogue(
+                engine, sources["products"], sources["product-categories"]
+            )
+            words = {"query": _words(sources["train-queries"])}
         return gather(
             out,
             engine=engine,
@@ -197,91 +201,74 @@ def _events(
 ) -> list[tuple[str, int, dict[str, int]]]:
     """SQL of the events of each file, their number, and the rows that are left out by reason."""
     made = []
-    no_user = (
-        "given_user IS NOT NULL AND user_id IS NULL",
-        "userId is no whole number within int64",
-    )
+    unread = "given_user IS NOT NULL AND user_id IS NULL"
+    no_user = (unread, "userId is no whole number within int64")
     whose = [no_user] if user == "user" else []
     person = "session" if user == "session" else "COALESCE(user_id, -1 - session)"
-    nothing = {"scenario": "CAST(NULL AS BIGINT)", "query": "CAST(NULL AS BIGINT)"}
+    none, time = "CAST(NULL AS BIGINT)", no_time(name("time"))
 
-    def select(good: str, kind: str, item: str = "item", **more: str) -> str:
+    def add(file: str, rows: str, reasons: list[Reason], kind: str, **more: str) -> str:
+        good, n, bad = sift(engine, rows, reasons, f"{file}: ")
         picks = {
             "time": name("time"),
             "user": person,
             "kind": f"CAST({kind} AS SMALLINT)",
-            "item": item,
+            "item": "item",
             "session": "session",
-            **(nothing | more),
+            "scenario": none,
+            "query": none,
+            **more,
         }
-        return (
-            f"SELECT {', '.join(f'{sql} AS {name(c)}' for c, sql in picks.items())} FROM ({good})"
-            " AS g"
-        )
+        made.append((select_sql(picks, f"({good}) AS g"), n, bad))
+        return good
 
-    def base(file: str) -> str:
-        s, c = sources[file], columns[file]
-        given = given_sql(s, c["userId"])
-        day = iso_sql(given_sql(s, c["eventdate"]), "UTC")
-        return (
-            f"{id_sql(s, c['sessionId'], False)} AS session, {id_sql(s, c['userId'], False)} AS"
-            f" user_id, {given} AS given_user, {day} AS day, {day} + {_elapsed(s, c['timeframe'])}"
-            f" AS {name('time')}"
-        )
+    def base(file: str) -> dict[str, str]:
+        source, column = sources[file], columns[file]
+        day = iso_sql(given_sql(source, column["eventdate"]), "UTC")
+        return {
+            "session": id_sql(source, column["sessionId"]),
+            "user_id": id_sql(source, column["userId"]),
+            "given_user": given_sql(source, column["userId"]),
+            "day": day,
+            "time": f"{day} + {_elapsed(source, column['timeframe'])}",
+        }
 
     for file, kind in ((VIEWS, VIEW), ("train-purchases", PURCHASE)):
         if file in sources:
-            rows = (
-                f"SELECT {base(file)}, {id_sql(sources[file], columns[file]['itemId'], False)} AS"
-                f" item FROM {sources[file].scan}"
-            )
-            good, n, bad = sift(
-                engine,
-                rows,
-                [no_id("session"), *whose, no_id("item"), no_time(name("time"))],
-                f"{file}: ",
-            )
-            made.append((select(good, str(kind)), n, bad))
+            item = id_sql(sources[file], columns[file]["itemId"])
+            rows = select_sql({**base(file), "item": item}, sources[file].scan)
+            add(file, rows, [no_id("session"), *whose, no_id("item"), time], str(kind))
     if "train-queries" not in sources:
         return made
     asked, clicked = sources["train-queries"], sources["train-clicks"]
-    given = given_sql(asked, TOKENS)
-    rows = (
-        f"SELECT {id_sql(asked, 'queryId', False)} AS query_id, {base('train-queries')},"
-        f" {text_id_sql(given)} AS words, {id_sql(asked, 'categoryId', False)} AS category FROM"
-        f" {asked.scan}"
-    )
-    good, n, bad = sift(
-        engine, rows, [no_id("session"), *whose, no_time(name("time"))], "train-queries: "
-    )
+    picks = {
+        "query_id": id_sql(asked, "queryId"),
+        **base("train-queries"),
+        "words": text_id_sql(given_sql(asked, TOKENS)),
+        "category": id_sql(asked, "categoryId"),
+    }
     which = f"CASE WHEN words IS NULL THEN {BROWSE} ELSE {SEARCH} END"
-    made.append(
-        (select(good, which, "CAST(NULL AS BIGINT)", scenario="category", query="words"), n, bad)
-    )
+    page = {"scenario": "category", "query": "words"}
+    rows = select_sql(picks, asked.scan)
+    reasons = [no_id("session"), *whose, time]
+    good = add("train-queries", rows, reasons, which, item=none, **page)
     # A query that stands there twice must not make two clicks of one.
-    by = (
-        "ROW_NUMBER() OVER (PARTITION BY query_id ORDER BY session, day, user_id NULLS LAST, words"
-        " NULLS LAST, category NULLS LAST) AS turn"
-    )
-    once = (
-        f"SELECT * FROM (SELECT *, {by} FROM ({good}) AS q WHERE query_id IS NOT NULL) AS t WHERE"
-        " turn = 1"
-    )
-    clicks = (
-        f"SELECT {id_sql(clicked, 'queryId', False)} AS query_id,"
-        f" {id_sql(clicked, 'itemId', False)} AS item, "
-    )
-    clicks += f"{_elapsed(clicked, 'timeframe')} AS elapsed FROM {clicked.scan}"
+    ties = ", ".join(f"{c} NULLS LAST" for c in ("user_id", "words", "category"))
+    turn = f"ROW_NUMBER() OVER (PARTITION BY query_id ORDER BY session, day, {ties}) AS turn"
+    ranked = f"SELECT *, {turn} FROM ({good}) AS q WHERE query_id IS NOT NULL"
+    clicks = {
+        "query_id": id_sql(clicked, "queryId"),
+        "item": id_sql(clicked, "itemId"),
+        "elapsed": _elapsed(clicked, "timeframe"),
+    }
     both = (
-        "SELECT c.item, q.session, q.user_id, q.words, q.category, q.day + c.elapsed AS"
-        f" {name('time')} "
+        "SELECT c.item, q.session, q.user_id, q.words, q.category,"
+        f" q.day + c.elapsed AS {name('time')} FROM ({select_sql(clicks, clicked.scan)}) AS c"
+        f" LEFT JOIN (SELECT * FROM ({ranked}) AS t WHERE turn = 1) AS q"
+        " ON c.query_id = q.query_id"
     )
-    both += f"FROM ({clicks}) AS c LEFT JOIN ({once}) AS q ON c.query_id = q.query_id"
     orphan = ("session IS NULL", "its query is not there")
-    good, n, bad = sift(
-        engine, both, [no_id("item"), orphan, no_time(name("time"))], "train-clicks: "
-    )
-    made.append((select(good, str(CLICK), scenario="category", query="words"), n, bad))
+    add("train-clicks", both, [no_id("item"), orphan, time], str(CLICK), **page)
     return made
 
 
@@ -293,36 +280,28 @@ def _elapsed(source: Source, column: str) -> str:
 
 def _words(queries: Source) -> str:
     given = given_sql(queries, TOKENS)
-    return (
-        f"SELECT {text_id_sql(given)} AS id, {given} AS text FROM {queries.scan} WHERE {given} IS"
-        " NOT NULL"
-    )
+    ids = select_sql({"id": text_id_sql(given), "text": given}, queries.scan)
+    return f"{ids} WHERE {given} IS NOT NULL"
 
 
 def _catalogue(engine: Engine, products: Source, categories: Source) -> tuple[str, dict[str, int]]:
     """SQL of the products, and the rows that are left out by reason."""
-    listed = (
-        f"SELECT {id_sql(products, 'itemId', False)} AS item, {number_sql(products, 'pricelog2')}"
-        f" AS price_log2, {given_sql(products, 'pricelog2')} AS given,"
-        f" {given_sql(products, 'product.name.tokens')} AS title FROM {products.scan}"
-    )
-    dear = ("given IS NOT NULL AND price_log2 IS NULL", "pricelog2 is no finite number")
-    good, _, rejected = sift(engine, listed, [no_id("item"), dear], "products: ")
-    filed = (
-        f"SELECT {id_sql(categories, 'itemId', False)} AS item,"
-        f" {id_sql(categories, 'categoryId', False)} AS category "
-    )
-    filed += f"FROM {categories.scan}"
-    filed, rows, bad = sift(
-        engine, filed, [no_id("item"), no_id("category")], "product-categories: "
-    )
+    picks = {
+        "item": id_sql(products, "itemId"),
+        "price_log2": number_sql(products, "pricelog2"),
+        "given": given_sql(products, "pricelog2"),
+        "title": given_sql(products, "product.name.tokens"),
+    }
+    unread = ("given IS NOT NULL AND price_log2 IS NULL", "pricelog2 is no finite number")
+    rows, reasons = select_sql(picks, products.scan), [no_id("item"), unread]
+    good, _, rejected = sift(engine, rows, reasons, "products: ")
+    picks = {"item": id_sql(categories, "itemId"), "category": id_sql(categories, "categoryId")}
+    rows, reasons = select_sql(picks, categories.scan), [no_id("item"), no_id("category")]
+    filed, n, bad = sift(engine, rows, reasons, "product-categories: ")
     one = f"SELECT item, MIN(category) AS category FROM ({filed}) AS f GROUP BY item"
-    others = rows - int(engine.one(f"SELECT COUNT(*) FROM ({one}) AS o")[0])
-    more = {"product-categories: another category of a product; the smallest counts": others}
-    return (
-        (
-            "SELECT COALESCE(p.item, c.item) AS item, c.category, p.price_log2, p.title "
-            f"FROM ({good}) AS p FULL OUTER JOIN ({one}) AS c ON p.item = c.item"
-        ),
-        rejected | bad | more,
+    others = "product-categories: another category of a product; the smallest counts"
+    joined = (
+        "SELECT COALESCE(p.item, c.item) AS item, c.category, p.price_log2, p.title"
+        f" FROM ({good}) AS p FULL OUTER JOIN ({one}) AS c ON p.item = c.item"
     )
+    return joined, rejected | bad | {others: n - rows_in(engine, one)}

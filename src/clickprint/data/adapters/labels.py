@@ -5,7 +5,7 @@ import pickle
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -44,7 +44,7 @@ def floats(path: Path) -> Float64[np.ndarray, "T"]:
     return values
 
 
-def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+def read_header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
     """Shape and dtype of a .npy file, which is then read up to its values."""
     formats = np.lib.format
     first = formats.read_magic(file) == (1, 0)

@@ -92,7 +92,7 @@ def read(path: Path, out: Path, *, engine: Engine, progress: Progress = silent) 
     with opened(path, out) as (place, room):
         ratings = found(place, ("u.data", "ratings.dat", "ratings.csv", "ratings.csv.gz"), path)[0]
         halves = ratings.name != "u.data" and not (ratings.parent / "users.dat").exists()
-        delimiter, header = ",", ()
+        delimiter, header = ",", tuple[str, ...]()
         user, item, ts = "user", "item", "ts"
         if ratings.name == "u.data":
             delimiter, header = "\t", (user, item, "rating", ts)

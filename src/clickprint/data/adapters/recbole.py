@@ -23,11 +23,12 @@ from clickprint.data.adapters.mapping import (
     Items,
     Kinds,
     TableMapping,
+    in_funnel_order,
 )
-from clickprint.data.adapters.staging import header, workplace
+from clickprint.data.adapters.staging import header
 from clickprint.data.adapters.table import read_mapping
-from clickprint.data.adapters.zipped import unpacked
-from clickprint.data.check import blaming, refuse
+from clickprint.data.adapters.zipped import holds, opened
+from clickprint.data.check import noting, refuse
 from clickprint.data.engine import Engine
 
 PACKAGE = "recbole==1.2.1"
@@ -55,7 +56,7 @@ ROLES = {
 }
 OTHERS = {"session": "session_id:token", "scenario": "scenario:token"}
 NUMBERS = {"price": "price:float", "quantity": "quantity:float"}
-KINDS_OF = {
+TYPES_OF = {
     "token": AttributeType.CATEGORY,
     "float": AttributeType.NUMBER,
     "token_seq": AttributeType.TEXT,
@@ -126,87 +127,46 @@ def read(
     engine: Engine,
     progress: Progress = silent,
 ) -> Dataset:
-    """The folder (or zip) of one log, or its NAME.inter, in the canonical form at `out`; the
-    dataset is called NAME.
+    """The folder (or zip) of one log, or its NAME.inter, in the canonical form at `out`.
 
-    `user`, `item`, `time` and `kind` name the fields, without their types. Raises ConfigError for
-    an option that is none, DataError with every fault of the files.
+    The dataset is called NAME. `user`, `item`, `time` and `kind` name the fields, without their
+    types. Raises ConfigError for an option that is none, DataError with every fault of the files.
     """
     folder, out = Path(folder), Path(out)
     _check(unit, role, parts)
-    with (
-        unpacked(folder, out) as place,
-        workplace(out.with_name(f"{out.name}.look")) as room,
-        blaming(folder),
-    ):
+    with opened(folder, out, "look") as (place, room):
         called, inters = _inters(place, folder, parts)
-        items = inters[0].with_name(f"{called}.item")
-        faults: list[str] = []
-        fields = [_fields(p, faults) for p in (*inters, *([items] if items.is_file() else []))]
-        refuse(folder, faults)
-        events, same = fields[0], set(fields[0])
-        faults += [
-            f"{p.name}: the fields {', '.join(map(str, f))}, but {', '.join(events)} in"
-            f" {inters[0].name}"
-            for p, f in zip(inters[1:], fields[1:], strict=False)
-            if set(f) != same
-        ]
-        for path, found in zip(
-            (inters[0], items),
-            (events, fields[len(inters)] if items.is_file() else None),
-            strict=True,
-        ):
-            for wanted in (user, item) if path == inters[0] else (item,):
-                if found is not None and f"{wanted}:token" not in found:
-                    faults.append(
-                        f"{path.name}: no field '{wanted}:token'; found {', '.join(found)}"
-                    )
-        stamp = (
-            f"{time}:float"
-            if f"{time}:float" in events
-            else f"{time}:token"
-            if f"{time}:token" in events
-            else ""
-        )
-        refuse(folder, faults)
+        events, items = _headers(inters, inters[0].with_name(f"{called}.item"), folder, user, item)
+        stamps = (f"{time}:float", f"{time}:token")
+        stamp = next((s for s in stamps if s in events), "")
         files = Files(paths=tuple(inters), format="csv", delimiter="\t")
-        kinds = (
-            _kinds(engine, files, f"{kind}:token", room / "kinds.parquet", folder)
-            if f"{kind}:token" in events
-            else None
-        )
-        one = Kind("interaction", Role(role))
+        kinds = Kinds(all=Kind("interaction", Role(role)))
+        if f"{kind}:token" in events:
+            values = _kinds(engine, files, f"{kind}:token", room / "kinds.parquet", folder)
+            kinds = Kinds(f"{kind}:token", values) if values else kinds
+        ids = {"user": Id(f"{user}:token"), "item": Id(f"{item}:token")}
         table = EventTable(
             key="inter",
-            name="inter",
             files=files,
-            ids={"user": Id(f"{user}:token"), "item": Id(f"{item}:token")}
-            | {c: Id(f) for c, f in OTHERS.items() if f in events},
+            ids=ids | {c: Id(f) for c, f in OTHERS.items() if f in events},
             time=Clock(stamp, unit) if stamp else Clock("", "order"),
-            kinds=Kinds(f"{kind}:token", kinds) if kinds else Kinds(all=one),
+            kinds=kinds,
             numbers={c: f for c, f in NUMBERS.items() if f in events},
         )
         catalogue = None
-        if items.is_file():
-            own = Files(paths=(items,), format="csv", delimiter="\t")
+        if items is not None:
+            own = inters[0].with_name(f"{called}.item")
             catalogue = Items(
-                files=own,
-                item=Id(f"{item}:token"),
-                known_from=None,
-                attributes=_attributes(fields[-1], item),
+                files=Files(paths=(own,), format="csv", delimiter="\t"),
+                item=ids["item"],
+                attributes=_attributes(items, item),
             )
-        order = list(Role)
         return read_mapping(
             TableMapping(
                 where=folder,
                 name=called,
-                query="text",
                 tables=(table,),
-                kinds=(
-                    tuple(sorted(kinds.values(), key=lambda k: order.index(k.role)))
-                    if kinds
-                    else (one,)
-                ),
+                kinds=in_funnel_order(kinds.kinds),
                 items=catalogue,
             ),
             out,
@@ -217,93 +177,98 @@ def read(
 
 
 def fetch(folder: Path) -> Path:
-    """Brings RecBole's own ml-100k to `folder` with pip (2 MB, nothing is installed or run), whole
-    or not at all; where it is, nothing is done. Raises ConfigError, with what to do, when pip
-    cannot.
-    """
-    files = ("ml-100k.inter", "ml-100k.item", "ml-100k.user")
-    return package.fetch(
-        PACKAGE, {f"recbole/dataset_example/ml-100k/{file}": file for file in files}, folder
-    )
+    """Brings RecBole's own ml-100k to `folder` with pip (2 MB); see package.fetch."""
+    names = ("ml-100k.inter", "ml-100k.item", "ml-100k.user")
+    files = {f"recbole/dataset_example/ml-100k/{name}": name for name in names}
+    return package.fetch(PACKAGE, files, folder)
 
 
 def _check(unit: str, role: str, parts: Sequence[str]) -> None:
-    for option, found, known in (
+    for option, value, known in (
         ("unit", unit, (*UNITS, "order")),
         ("role", role, tuple(r.value for r in Role)),
     ):
-        if found not in known:
-            raise ConfigError(f"{option}: found {found!r}, expected one of {', '.join(known)}")
+        if value not in known:
+            raise ConfigError(f"{option}: found {value!r}, expected one of {', '.join(known)}")
     if not parts or not set(parts) <= set(PARTS):
         raise ConfigError(f"parts: found {parts!r}, expected some of {', '.join(PARTS)}")
 
 
 def _inters(place: Path, asked: Path, parts: Sequence[str]) -> tuple[str, list[Path]]:
-    """NAME and its files of events.
-
-    Raises DataError where there are none, or those of several logs.
-    """
+    """NAME and its files of events. Raises DataError where there are none, or several NAMEs."""
     if place.is_file():
         return place.name.removesuffix(".inter"), [place]
     if not place.is_dir():
         raise DataError(asked, "not found; expected a folder with NAME.inter")
     below = sorted(p for glob in ("*.inter", "*/*.inter") for p in place.glob(glob) if p.is_file())
-    split = {p: _part(p) for p in below}
-    called = sorted({(p.parent, head) for p, (head, _) in split.items()})
-    if len(called) != 1:
-        said = (
-            ", ".join(p.name for p in below)
-            or ", ".join(sorted(p.name for p in place.iterdir())[:10])
-            or "nothing"
-        )
-        raise DataError(
-            asked,
-            f"holds {said}; expected NAME.inter, or NAME.train.inter, NAME.valid.inter,"
-            " NAME.test.inter of one NAME",
-        )
-    plain = [p for p, (_, part) in split.items() if not part]
-    chosen = plain or [
-        p for part in PARTS if part in parts for p, (_, its) in split.items() if its == part
-    ]
-    lacking = (
-        [] if plain else [part for part in parts if part not in {its for _, its in split.values()}]
-    )
-    refuse(
-        asked,
-        [
-            f"{called[0][1]}.{part}.inter: not found; leave it out with the option parts"
-            for part in lacking
-        ],
-    )
-    return called[0][1], chosen
+    named = {p: _part(p) for p in below}
+    heads = sorted({(p.parent, head) for p, (head, _) in named.items()})
+    if len(heads) != 1:
+        said = ", ".join(p.name for p in below) or holds(place)
+        one = "NAME.inter, or NAME.train.inter, NAME.valid.inter, NAME.test.inter of one NAME"
+        raise DataError(asked, f"holds {said}; expected {one}")
+    called = heads[0][1]
+    by_part: dict[str, list[Path]] = {}
+    for path, (_, part) in named.items():
+        by_part.setdefault(part, []).append(path)
+    if "" in by_part:
+        return called, by_part[""]
+    help_ = "not found; leave it out with the option parts"
+    refuse(asked, [f"{called}.{part}.inter: {help_}" for part in parts if part not in by_part])
+    return called, [p for part in PARTS if part in parts for p in by_part[part]]
 
 
 def _part(path: Path) -> tuple[str, str]:
     """NAME, and the part of a split that a file is, or nothing."""
-    whole = path.name.removesuffix(".inter")
-    head, _, tail = whole.rpartition(".")
-    return (head, tail) if head and tail in PARTS else (whole, "")
+    stem = path.name.removesuffix(".inter")
+    head, _, tail = stem.rpartition(".")
+    return (head, tail) if head and tail in PARTS else (stem, "")
+
+
+def _headers(
+    inters: Sequence[Path], items: Path, where: Path, user: str, item: str
+) -> tuple[list[str], list[str] | None]:
+    """The fields of the events, and of the items where their file is there.
+
+    Raises DataError: headers that are none or not alike, no field of users or items.
+    """
+    faults: list[str] = []
+    fields = [_fields(path, faults) for path in inters]
+    own = _fields(items, faults) if items.is_file() else None
+    refuse(where, faults)
+    events = fields[0]
+    faults = [
+        f"{path.name}: the fields {', '.join(other)}, but {', '.join(events)} in {inters[0].name}"
+        for path, other in zip(inters[1:], fields[1:], strict=True)
+        if set(other) != set(events)
+    ]
+    for path, there, wanted in ((inters[0], events, (user, item)), (items, own, (item,))):
+        faults += [
+            f"{path.name}: no field '{field}:token'; found {', '.join(there)}"
+            for field in wanted
+            if there is not None and f"{field}:token" not in there
+        ]
+    refuse(where, faults)
+    return events, own
 
 
 def _fields(path: Path, faults: list[str]) -> list[str]:
     """The header of one file, each field with its type."""
-    try:
-        found = header(Files(paths=(path,), format="csv", delimiter="\t"), path)
-    except DataError as fault:
-        faults += [f"{path.name}: {p}" for p in fault.problems]
-        return []
-    odd = [
-        f
-        for f in found
-        if f.count(":") != 1 or f.partition(":")[2] not in TYPES or f.startswith(":")
+    fields: list[str] = []
+    with noting(faults, path.name):
+        fields = header(Files(paths=(path,), format="csv", delimiter="\t"), path)
+    typed = [f.partition(":") for f in fields]
+    wrong = [
+        field
+        for field, (head, _, type_) in zip(fields, typed, strict=True)
+        if not head or type_ not in TYPES
     ]
-    if odd:
-        some = ", ".join(map(repr, odd[:5]))
-        faults.append(
-            f"{path.name}: the header has {some}; expected name:type by tabs, the types being"
-            f" {', '.join(TYPES)}"
-        )
-    return found
+    if wrong:
+        types = ", ".join(TYPES)
+        some = ", ".join(map(repr, wrong[:5]))
+        expected = f"name:type by tabs, the types being {types}"
+        faults.append(f"{path.name}: the header has {some}; expected {expected}")
+    return fields
 
 
 def _kinds(
@@ -313,24 +278,22 @@ def _kinds(
     source = open_source(engine, files, [field], target)
     given = given_sql(source, field)
     rows = engine.table(
-        f"SELECT DISTINCT {given} AS v FROM {source.scan} WHERE {given} IS NOT NULL ORDER BY v"
-        f" LIMIT {MOST + 1}"
+        f"SELECT DISTINCT {given} AS v FROM {source.scan} WHERE {given} IS NOT NULL"
+        f" ORDER BY v LIMIT {MOST + 1}"
     )
     values = rows.column("v").to_pylist()
     if len(values) > MOST:
-        raise DataError(
-            where,
-            f"{field} has more than {MOST} values, so it is no kind of event; name another with"
-            " the option kind",
-        )
+        said = f"{field} has more than {MOST} values, so it is no kind of event"
+        raise DataError(where, f"{said}; name another with the option kind")
     return {value: Kind(value, ROLES.get(value.lower(), Role.OTHER)) for value in values}
 
 
 def _attributes(fields: Sequence[str], item: str) -> dict[str, tuple[str, AttributeType]]:
-    """A field's name → the field with its type, and the kind of attribute."""
-    found = {}
+    """A field's name → the field with its type, and the type of attribute."""
+    attributes = {}
     for field in fields:
-        called, _, type_ = field.rpartition(":")
-        if called != item and type_ in KINDS_OF:
-            found[called] = (field, AttributeType.CATEGORY if called in LISTS else KINDS_OF[type_])
-    return found
+        name, _, type_ = field.rpartition(":")
+        if name != item and type_ in TYPES_OF:
+            own = AttributeType.CATEGORY if name in LISTS else TYPES_OF[type_]
+            attributes[name] = field, own
+    return attributes

@@ -8,9 +8,9 @@ the next three days).
 import shutil
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,12 +26,19 @@ from clickprint.core.ids import NONE
 from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress, silent
 from clickprint.data.adapters.card import Card
+from clickprint.data.adapters.labels import read_header
 from clickprint.data.check import (
     Need,
+    Reason,
     arrow_schema,
     blaming,
+    column_fault,
+    folder_faults,
+    is_list,
     is_text,
+    need_file,
     no_time,
+    noting,
     parquet_problems,
     refuse,
     sift,
@@ -39,10 +46,14 @@ from clickprint.data.check import (
 from clickprint.data.engine import (
     Engine,
     entries_sql,
+    in_sql,
     iso_sql,
+    kept,
     matches_sql,
     micros_sql,
     name,
+    rows_in,
+    select_sql,
     text_id_sql,
     unnested_sql,
 )
@@ -200,58 +211,52 @@ class _Table:
 
 
 def read(folder: Path, out: Path, *, engine: Engine, progress: Progress = silent) -> Dataset:
-    """The four files in `folder` in the canonical form at `out`, with links.parquet and the item
-    vectors beside it.
+    """The four files in `folder` in the canonical form at `out`, with links and item vectors.
 
     An action with n products is n events, which its session (pageId) keeps together; visits,
     searches, emptied baskets and basket pages without products are events without item. A
     catalogue row is known from its add_date. links.parquet has user, person (the loc_user_id) and
-    known_from, when the two were first seen together. What is left out is counted: CARD.dropped.
+    known_from, when the two were first seen together. What is left out is counted (CARD.dropped).
     Raises DataError with every fault of every file.
     """
     folder = Path(folder)
-    faults = (
-        ["not found" if not folder.exists() else "this is a file, expected a folder"]
-        if not folder.is_dir()
-        else []
-    )
-    shape = (0, 0)
+    faults, shape = folder_faults(folder), (0, 0)
     if not faults:
         faults = [f for file in NEEDS for f in _problems(folder / file)]
-        try:
+        with noting(faults, VECTORS_FILE):
             shape = _vectors_shape(folder / VECTORS_FILE)
-        except DataError as fault:
-            faults += [f"{VECTORS_FILE}: {p}" for p in fault.problems]
     refuse(folder, faults)
-    tables = {
-        file: _Table(engine.scan([folder / file]), arrow_schema(folder / file)) for file in NEEDS
-    }
+    actions, goods, mapping = (
+        _Table(engine.scan([folder / file]), arrow_schema(folder / file)) for file in NEEDS
+    )
     with blaming(folder):
         progress("check actions", 0, 0)
-        rows, seen, bad = sift(engine, *_actions(tables[ACTIONS_FILE]), f"{ACTIONS_FILE}: ")
-        source = {"reader": "stokman", ACTIONS_FILE: f"{seen + sum(bad.values())} rows"}
-        about, n, junk = sift(
-            engine, *_about(tables[ACTIONS_FILE], rows), f"{ACTIONS_FILE} products: "
-        )
+        rows, seen, bad = sift(engine, *_actions(actions), f"{ACTIONS_FILE}: ")
+        prefix = f"{ACTIONS_FILE} products: "
+        about, n, junk = sift(engine, *_about(actions, rows), prefix)
+        user = name("user")
         alone = (
-            f"SELECT time, {name('user')}, kind, CAST(NULL AS BIGINT) AS item, session FROM"
-            f" ({rows}) AS r WHERE entries = 0"
+            f"SELECT time, {user}, kind, CAST(NULL AS BIGINT) AS item, session"
+            f" FROM ({rows}) AS r WHERE entries = 0"
         )
         progress("check catalogue", 0, 0)
-        catalogue, k, odd = _catalogue(engine, tables[CATALOGUE_FILE])
-        source[CATALOGUE_FILE] = f"{k + sum(odd.values())} rows"
-        source |= _strangers(engine, about, catalogue)
-        items, places, lost = _mapping(engine, tables[MAPPING_FILE], shape[0])
-        source |= {
+        catalogue, k, wrong = _catalogue(engine, goods)
+        items, vectors, lost = _mapping(engine, mapping, shape[0])
+        source = {
+            "reader": "stokman",
+            ACTIONS_FILE: f"{seen + sum(bad.values())} rows",
+            CATALOGUE_FILE: f"{k + sum(wrong.values())} rows",
+            **_strangers(engine, about, catalogue),
             VECTORS_FILE: f"{shape[0]} vectors of width {shape[1]}",
             MAPPING_FILE: f"{len(items) + sum(lost.values())} rows",
         }
         # Users and people are hashed once a pair, not once an action.
         people = (
-            "SELECT user_id, loc_user_id, MIN(time) AS known_from, SUM(CASE WHEN entries = 0 THEN"
-            f" 1 ELSE 0 END) AS alone FROM ({rows}) AS r GROUP BY user_id, loc_user_id"
+            "SELECT user_id, loc_user_id, MIN(time) AS known_from,"
+            " SUM(CASE WHEN entries = 0 THEN 1 ELSE 0 END) AS alone"
+            f" FROM ({rows}) AS r GROUP BY user_id, loc_user_id"
         )
-        with _kept(engine, people) as pairs:
+        with kept(engine, people) as pairs:
             m = int(engine.one(f"SELECT COALESCE(SUM(alone), 0) FROM {pairs}")[0])
             return gather(
                 Path(out),
@@ -259,108 +264,68 @@ def read(folder: Path, out: Path, *, engine: Engine, progress: Progress = silent
                 name="stokman",
                 kinds=KINDS,
                 columns=("session",),
-                selects=[
-                    f"SELECT time, {name('user')}, kind, item, session FROM ({about}) AS a",
-                    alone,
-                ],
+                selects=[f"SELECT time, {user}, kind, item, session FROM ({about}) AS a", alone],
                 catalogue=catalogue,
                 attributes=ATTRIBUTES,
-                texts=_maps(tables[ACTIONS_FILE], pairs),
-                rejected=bad | junk | odd | lost,
+                texts=_maps(actions, pairs),
+                rejected=bad | junk | wrong | lost,
                 source=source,
                 beside={
-                    "links.parquet": _links(engine, tables[ACTIONS_FILE], pairs),
+                    "links.parquet": _links(engine, actions, pairs),
                     "vector_items.npy": lambda path: write_array(path, items),
-                    "vectors.npy": lambda path: _write_vectors(
-                        folder / VECTORS_FILE, places, path
-                    ),
+                    "vectors.npy": partial(_write_vectors, folder / VECTORS_FILE, vectors),
                 },
                 expected=n + m,
                 progress=progress,
             )
 
 
-@contextmanager
-def _kept(engine: Engine, sql: str) -> Iterator[str]:
-    """The answer as a table of the engine, for as long as it is needed."""
-    kept = engine.keep(sql)
-    try:
-        yield kept
-    finally:
-        engine.drop(kept)
-
-
-# --- looking at the files ------------------------------------------------------------------------
+# -- looking at the files ------------------------------------------------------------------------
 
 
 def _problems(path: Path) -> list[str]:
     """Every fault that a footer shows."""
-    try:
-        found = arrow_schema(path)
-    except DataError as fault:
-        return [f"{path.name}: {p}" for p in fault.problems]
-    faults = parquet_problems(path, NEEDS[path.name])
-    for column in (*CODES[path.name], *LISTS.get(path.name, ())):
-        if found.names.count(column) != 1:
-            what = (
-                "no column"
-                if column not in found.names
-                else f"{found.names.count(column)} columns"
-            )
-            faults.append(
-                f"{path.name}: {what} {column!r}, expected one; found"
-                f" {', '.join(found.names) or 'none'}"
-            )
-            continue
-        type_ = found.field(column).type
-        if column in CODES[path.name]:
-            if not _is_code(type_):
-                faults.append(
-                    f"{path.name}: column {column} holds {type_}, expected texts or whole numbers"
-                )
-        elif not (_is_list(type_) and _is_code(type_.value_type)):
-            faults.append(
-                f"{path.name}: column {column} holds {type_}, expected lists of product ids"
-            )
+    faults: list[str] = []
+    with noting(faults, path.name):
+        schema = arrow_schema(path)
+        faults += parquet_problems(path, NEEDS[path.name])
+        for column in (*CODES[path.name], *LISTS.get(path.name, ())):
+            said = column_fault(schema.names, column)
+            if not said:
+                said = _type_fault(column, schema.field(column).type, column in CODES[path.name])
+            faults += [f"{path.name}: {said}"] * bool(said)
     return faults
 
 
+def _type_fault(column: str, type_: pa.DataType, code: bool) -> str:
+    good = _is_code(type_) if code else is_list(type_) and _is_code(type_.value_type)
+    expected = "texts or whole numbers" if code else "lists of product ids"
+    return "" if good else f"column {column} holds {type_}, expected {expected}"
+
+
 def _is_code(type_: pa.DataType) -> bool:
-    return (
-        is_text(type_) or pa.types.is_integer(type_) or pa.types.is_floating(type_)
-    )  # pandas makes floats where one is missing
-
-
-def _is_list(type_: pa.DataType) -> bool:
-    return pa.types.is_list(type_) or pa.types.is_large_list(type_)
+    """Texts or whole numbers; pandas makes floats where one is missing."""
+    return is_text(type_) or pa.types.is_integer(type_) or pa.types.is_floating(type_)
 
 
 def _whole(value: str, type_: pa.DataType) -> str:
-    """SQL: a whole number within int64, from a number or from a text in its one spelling; null for
-    anything else.
-    """
+    """SQL: a whole number within int64, from a number or a text in its one spelling; else null."""
+    number = f"NULLIF(TRY_CAST({value} AS BIGINT), {NONE})"
     if is_text(type_):
-        return (
-            f"CASE WHEN {matches_sql(value, '0|-?[1-9][0-9]{0,18}')} THEN NULLIF(TRY_CAST({value}"
-            f" AS BIGINT), {NONE}) END"
-        )
+        return f"CASE WHEN {matches_sql(value, '0|-?[1-9][0-9]{0,18}')} THEN {number} END"
     if pa.types.is_floating(type_):
-        return (
-            f"CASE WHEN {value} = FLOOR({value}) AND {value} BETWEEN -{2**53} AND {2**53} THEN"
-            f" CAST({value} AS BIGINT) END"
-        )
-    return f"NULLIF(TRY_CAST({value} AS BIGINT), {NONE})"
+        exact = f"{value} = FLOOR({value}) AND {value} BETWEEN -{2**53} AND {2**53}"
+        return f"CASE WHEN {exact} THEN CAST({value} AS BIGINT) END"
+    return number
 
 
-# --- the actions ---------------------------------------------------------------------------------
+# -- the actions ---------------------------------------------------------------------------------
 
 
-def _actions(table: _Table) -> tuple[str, list[tuple[str, str]]]:
-    """SQL: every action with its canonical columns and its list of products, and the reasons to
-    reject one.
-    """
-    kind = " ".join(f"WHEN {a.code} THEN {place}" for place, a in enumerate(ACTIONS))
-    needy = ", ".join(str(place) for place, a in enumerate(ACTIONS) if a.needs_product)
+def _actions(table: _Table) -> tuple[str, list[Reason]]:
+    """SQL: every action with its canonical columns and products; the reasons to reject one."""
+    kind = " ".join(f"WHEN {a.code} THEN {code}" for code, a in enumerate(ACTIONS))
+    needy = in_sql("kind", (code for code, a in enumerate(ACTIONS) if a.needs_product))
     picks = {
         "time": table.moment("date"),
         "user": table.id("user_id"),
@@ -373,81 +338,73 @@ def _actions(table: _Table) -> tuple[str, list[tuple[str, str]]]:
         "products": name("products"),
         "entries": entries_sql(name("products")),
     }
+    int64 = "is no whole number within int64"
+    number = [] if table.is_text("user_id") else [(f"{name('user')} IS NULL", f"user_id {int64}")]
     reasons = [
         ("given_user IS NULL", "no user_id"),
         (f"given_user = '{JUNK}'", f"the junk user_id {JUNK}"),
-        *(
-            ()
-            if table.is_text("user_id")
-            else ((f"{name('user')} IS NULL", "user_id is no whole number within int64"),)
-        ),
+        *number,
         no_time(name("time")),
         ("kind IS NULL", "no action from 0 to 9"),
-        (f"entries = 0 AND kind IN ({needy})", "no product where the action needs one"),
-        (
-            "given_session IS NOT NULL AND session IS NULL",
-            "pageId is no whole number within int64",
-        ),
+        (f"entries = 0 AND {needy}", "no product where the action needs one"),
+        ("given_session IS NOT NULL AND session IS NULL", f"pageId {int64}"),
     ]
-    return (
-        f"SELECT {', '.join(f'{sql} AS {name(c)}' for c, sql in picks.items())} FROM {table.scan}",
-        reasons,
-    )
+    return select_sql(picks, table.scan), reasons
 
 
-def _about(table: _Table, rows: str) -> tuple[str, list[tuple[str, str]]]:
+def _about(table: _Table, rows: str) -> tuple[str, list[Reason]]:
     """SQL: one row a product of a usable action, and the reasons to reject one."""
-    kept = ["time", "user", "kind", "session"]
-    type_ = table.schema.field("products").type.value_type
-    entries = unnested_sql(
-        f"SELECT * FROM ({rows}) AS r WHERE entries > 0", kept, "products", "product"
-    )
-    picked = ", ".join(name(c) for c in kept)
-    given = "NULLIF(CAST(product AS VARCHAR), '')"
-    sql = (
-        f"SELECT {picked}, {given} AS given_item, {_whole('product', type_)} AS item FROM"
-        f" ({entries}) AS e"
-    )
-    return sql, _product_reasons("given_item")
+    columns = ["time", "user", "kind", "session"]
+    some = f"SELECT * FROM ({rows}) AS r WHERE entries > 0"
+    entries = unnested_sql(some, columns, "products", "product")
+    picks = {
+        **{c: name(c) for c in columns},
+        "given_item": "NULLIF(CAST(product AS VARCHAR), '')",
+        "item": _whole("product", table.schema.field("products").type.value_type),
+    }
+    return select_sql(picks, f"({entries}) AS e"), PRODUCT_REASONS
 
 
-def _product_reasons(given: str) -> list[tuple[str, str]]:
-    return [
-        (f"{given} IS NULL", "no product id"),
-        (f"{given} = '{JUNK}'", f"the junk product id {JUNK}"),
-        ("item IS NULL", "a product id that is no whole number within int64"),
-    ]
+PRODUCT_REASONS: list[Reason] = [
+    ("given_item IS NULL", "no product id"),
+    (f"given_item = '{JUNK}'", f"the junk product id {JUNK}"),
+    ("item IS NULL", "a product id that is no whole number within int64"),
+]
 
 
 def _maps(table: _Table, pairs: str) -> dict[str, str]:
     """SQL: the map (id, text) of user and person, where these are texts."""
     return {
-        ours: (
-            f"SELECT {table.id(theirs)} AS id, {theirs} AS text FROM {pairs} WHERE"
-            f" {table.given(theirs)} <> '{JUNK}'"
-        )
+        ours: f"SELECT {table.id(theirs)} AS id, {theirs} AS text FROM {pairs}"
+        f" WHERE {table.given(theirs)} <> '{JUNK}'"
         for ours, theirs in (("user", "user_id"), ("person", "loc_user_id"))
         if table.is_text(theirs)
     }
 
 
 def _links(engine: Engine, table: _Table, pairs: str) -> Callable[[Path], None]:
-    ids = f"{table.id('user_id')} AS {name('user')}, {table.id('loc_user_id')} AS person"
-    known = f"SELECT {ids}, known_from FROM {pairs} WHERE {table.given('loc_user_id')} <> '{JUNK}'"
-    sql = f"SELECT * FROM ({known}) AS k WHERE person IS NOT NULL ORDER BY {name('user')}, person"
+    picks = {
+        "user": table.id("user_id"),
+        "person": table.id("loc_user_id"),
+        "known_from": "known_from",
+    }
+    known = f"{select_sql(picks, pairs)} WHERE {table.given('loc_user_id')} <> '{JUNK}'"
+    some = f"SELECT * FROM ({known}) AS k WHERE person IS NOT NULL"
 
     def write(path: Path) -> None:
-        engine.write(sql, path, in_order=True)
+        engine.write(f"{some} ORDER BY {name('user')}, person", path, in_order=True)
 
     return write
 
 
-# --- the catalogue -------------------------------------------------------------------------------
+# -- the catalogue -------------------------------------------------------------------------------
 
 
 def _catalogue(engine: Engine, table: _Table) -> tuple[str, int, dict[str, int]]:
     """SQL of the catalogue, its number of rows, and those left out by reason."""
-    said = ["category", "shop", "price", "old_price", "title"]
+    # What is not finite is missing, as pandas writes it.
+    double = "CAST({0} AS DOUBLE)"
+    finite = f"CASE WHEN {double} BETWEEN -1e300 AND 1e300 THEN {double} END"
     picks = {
         "item": table.whole("product_id"),
         "given_item": table.given("product_id"),
@@ -456,39 +413,24 @@ def _catalogue(engine: Engine, table: _Table) -> tuple[str, int, dict[str, int]]
         "given_category": table.given("category_id"),
         "shop": table.whole("shop_id"),
         "given_shop": table.given("shop_id"),
-        # What is not finite is missing, as pandas writes it.
-        **{
-            c: (
-                f"CASE WHEN CAST({c} AS DOUBLE) BETWEEN -1e300 AND 1e300 THEN CAST({c} AS"
-                " DOUBLE) END"
-            )
-            for c in ("price", "old_price")
-        },
+        "price": finite.format("price"),
+        "old_price": finite.format("old_price"),
         "title": "NULLIF(title, '')",
     }
-    reasons = [
-        *_product_reasons("given_item"),
-        (no_time("known_from")[0], "no readable add_date"),
-        *(
-            (f"given_{c} IS NOT NULL AND {c} IS NULL", f"{c}_id is no whole number within int64")
-            for c in ("category", "shop")
-        ),
-        *((f"{c} < 0", f"a negative {c}") for c in ("price", "old_price")),
+    reasons = [*PRODUCT_REASONS, (no_time("known_from")[0], "no readable add_date")]
+    reasons += [
+        (f"given_{c} IS NOT NULL AND {c} IS NULL", f"{c}_id is no whole number within int64")
+        for c in ("category", "shop")
     ]
-    raw = (
-        f"SELECT {', '.join(f'{sql} AS {name(c)}' for c, sql in picks.items())} FROM {table.scan}"
-    )
+    reasons += [(f"{c} < 0", f"a negative {c}") for c in ("price", "old_price")]
     prefix = f"{CATALOGUE_FILE}: "
-    good, n, rejected = sift(engine, raw, reasons, prefix)
-    columns = ", ".join(("item", "known_from", *said))
+    good, n, rejected = sift(engine, select_sql(picks, table.scan), reasons, prefix)
+    columns = "item, known_from, category, shop, price, old_price, title"
     different = f"SELECT DISTINCT {columns} FROM ({good}) AS g"
-    ties = ", ".join(
-        f"{c} NULLS LAST" for c in ("shop", "category", "price", "old_price", "title")
-    )
-    ranked = (
-        f"SELECT *, ROW_NUMBER() OVER (PARTITION BY item, known_from ORDER BY {ties}) AS turn FROM"
-        f" ({different}) AS d"
-    )
+    values = ("shop", "category", "price", "old_price", "title")
+    ties = ", ".join(f"{c} NULLS LAST" for c in values)
+    turn = f"ROW_NUMBER() OVER (PARTITION BY item, known_from ORDER BY {ties}) AS turn"
+    ranked = f"SELECT *, {turn} FROM ({different}) AS d"
     once, first = engine.one(
         f"SELECT COUNT(*), COUNT(*) FILTER (WHERE turn = 1) FROM ({ranked}) AS r"
     )
@@ -504,8 +446,9 @@ def _strangers(engine: Engine, about: str, catalogue: str) -> dict[str, str]:
     """How many events are about an item that the catalogue does not know, or not yet."""
     first = f"SELECT item, MIN(known_from) AS known_from FROM ({catalogue}) AS c GROUP BY item"
     unknown, early = engine.one(
-        "SELECT COUNT(*) FILTER (WHERE f.item IS NULL), COUNT(*) FILTER (WHERE f.known_from >"
-        f" a.time) FROM ({about}) AS a LEFT JOIN ({first}) AS f ON a.item = f.item"
+        "SELECT COUNT(*) FILTER (WHERE f.item IS NULL),"
+        " COUNT(*) FILTER (WHERE f.known_from > a.time)"
+        f" FROM ({about}) AS a LEFT JOIN ({first}) AS f ON a.item = f.item"
     )
     return {
         "events on a product without a catalogue row": str(unknown),
@@ -513,37 +456,31 @@ def _strangers(engine: Engine, about: str, catalogue: str) -> dict[str, str]:
     }
 
 
-# --- the vectors ---------------------------------------------------------------------------------
+# -- the vectors ---------------------------------------------------------------------------------
 
 
 def _mapping(
     engine: Engine, table: _Table, vectors: int
 ) -> tuple[Int64[np.ndarray, "V"], Int64[np.ndarray, "V"], dict[str, int]]:
-    """Items, ascending, the row of vectors.npz that each has, and the rows left out by reason."""
-    raw = (
-        f"SELECT {table.whole('product_id')} AS item, {table.given('product_id')} AS given_item,"
-        f" {table.whole('vector_id')} AS vector FROM {table.scan}"
-    )
-    outside = (
-        f"vector IS NULL OR NOT vector BETWEEN 0 AND {vectors - 1}",
-        f"no vector_id from 0 to {vectors - 1}",
-    )
-    prefix = f"{MAPPING_FILE}: "
-    good, n, rejected = sift(engine, raw, [*_product_reasons("given_item"), outside], prefix)
-    found = engine.arrays(
-        f"SELECT item, MIN(vector) AS vector FROM ({good}) AS g GROUP BY item ORDER BY item"
-    )
-    items, places = (found[c].astype(np.int64) for c in ("item", "vector"))
-    different = int(
-        engine.one(f"SELECT COUNT(*) FROM (SELECT DISTINCT item, vector FROM ({good}) AS g) AS d")[
-            0
-        ]
-    )
+    """Items, ascending, each one's row of vectors.npz, and the rows left out by reason."""
+    picks = {
+        "item": table.whole("product_id"),
+        "given_item": table.given("product_id"),
+        "vector": table.whole("vector_id"),
+    }
+    last, prefix = vectors - 1, f"{MAPPING_FILE}: "
+    outside = f"vector IS NULL OR NOT vector BETWEEN 0 AND {last}"
+    reasons = [*PRODUCT_REASONS, (outside, f"no vector_id from 0 to {last}")]
+    good, n, rejected = sift(engine, select_sql(picks, table.scan), reasons, prefix)
+    least = f"SELECT item, MIN(vector) AS vector FROM ({good}) AS g GROUP BY item ORDER BY item"
+    columns = engine.arrays(least)
+    items, rows = (columns[c].astype(np.int64) for c in ("item", "vector"))
+    different = rows_in(engine, f"SELECT DISTINCT item, vector FROM ({good}) AS g")
     rejected |= {
         f"{prefix}an exact repeat of another row": n - different,
         f"{prefix}another vector of the same product": different - len(items),
     }
-    return items, places, rejected
+    return items, rows, rejected
 
 
 def _vectors_shape(path: Path) -> tuple[int, int]:
@@ -551,57 +488,38 @@ def _vectors_shape(path: Path) -> tuple[int, int]:
 
     Raises DataError: no npz, a pickle, no finite float matrix.
     """
-    if not path.is_file():
-        raise DataError(
-            path, ("not found" if not path.exists() else "this is a folder, expected an .npz file")
-        )
-    if not path.stat().st_size:
-        raise DataError(path, "the file is empty")
+    need_file(path, "an .npz file")
     try:
         with zipfile.ZipFile(path) as archive:
             names = [n.removesuffix(".npy") for n in archive.namelist()]
             if VECTORS_ARRAY not in names:
-                raise DataError(
-                    path, f"no array {VECTORS_ARRAY!r}; found {', '.join(names) or 'none'}"
-                )
+                listed = ", ".join(names) or "none"
+                raise DataError(path, f"no array {VECTORS_ARRAY!r}; found {listed}")
             with archive.open(f"{VECTORS_ARRAY}.npy") as file:
-                version = np.lib.format.read_magic(file)
-                header = (
-                    np.lib.format.read_array_header_1_0
-                    if version == (1, 0)
-                    else np.lib.format.read_array_header_2_0
-                )
-                shape, _, dtype = header(file)
+                shape, dtype = read_header(file)
                 if dtype.kind != "f" or len(shape) != 2 or not shape[0] or not shape[1]:
-                    raise DataError(
-                        path,
-                        f"{VECTORS_ARRAY} holds {dtype} of shape {shape}, expected floats, one row"
-                        " a vector_id",
-                    )
+                    said = f"{VECTORS_ARRAY} holds {dtype} of shape {shape}"
+                    raise DataError(path, f"{said}, expected floats, one row a vector_id")
                 left, finite = shape[0] * shape[1] * dtype.itemsize, True
                 while block := file.read(min(BLOCK * dtype.itemsize, left)):
                     left -= len(block)
-                    finite &= bool(
-                        np.isfinite(
-                            np.frombuffer(block, dtype, len(block) // dtype.itemsize)
-                        ).all()
-                    )
+                    values = np.frombuffer(block, dtype, len(block) // dtype.itemsize)
+                    finite &= bool(np.isfinite(values).all())
                     if not left:
                         file.read()  # the archive's checksum is compared at the end
                         break
     except ZipFaults as fault:
-        raise DataError(
-            path, f"not a whole .npz file ({str(fault) or type(fault).__name__}); copy it again"
-        ) from None
+        said = f"not a whole .npz file ({str(fault) or type(fault).__name__}); copy it again"
+        raise DataError(path, said) from None
     if left:
         raise DataError(path, f"{VECTORS_ARRAY} ends {left} bytes too early; copy it again")
     if not finite:
         raise DataError(path, f"{VECTORS_ARRAY} holds NaN or infinity, expected finite numbers")
-    return int(shape[0]), int(shape[1])
+    return shape[0], shape[1]
 
 
-def _write_vectors(source: Path, places: Int64[np.ndarray, "V"], path: Path) -> None:
-    """The rows of the array at `places` as float32; holds a block.
+def _write_vectors(source: Path, rows: Int64[np.ndarray, "V"], path: Path) -> None:
+    """These rows of the array as float32. Holds a block.
 
     The array is unpacked beside `path` for that time.
     """
@@ -613,15 +531,14 @@ def _write_vectors(source: Path, places: Int64[np.ndarray, "V"], path: Path) -> 
     ):
         shutil.copyfileobj(packed, file, BLOCK)
     array = np.load(unpacked, mmap_mode="r", allow_pickle=False)
-    if not len(places):
-        np.save(path, np.zeros((0, array.shape[1]), np.float32))  # a map of nothing cannot be made
+    shape = len(rows), array.shape[1]
+    if not len(rows):
+        np.save(path, np.zeros(shape, np.float32))  # a map of nothing cannot be made
     else:
-        vectors = np.lib.format.open_memmap(
-            path, mode="w+", dtype=np.float32, shape=(len(places), array.shape[1])
-        )
+        vectors = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
         step = max(1, BLOCK // array.shape[1])
-        for start in range(0, len(places), step):
-            vectors[start : start + step] = array[places[start : start + step]]
+        for start in range(0, len(rows), step):
+            vectors[start : start + step] = array[rows[start : start + step]]
         vectors.flush()
     del array
     unpacked.unlink()

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,16 +22,28 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool, Int64
 
 from clickprint.core.dataset import Dataset
-from clickprint.core.errors import DataError
+from clickprint.core.errors import DataError, first_line
 from clickprint.core.events import Kind, Role
 from clickprint.core.ids import NONE
 from clickprint.core.items import AttributeType
+from clickprint.core.lookup import among, positions
 from clickprint.core.progress import Progress, silent
+from clickprint.core.ragged import spans, starts_of, within_rows
 from clickprint.core.rng import GOLDEN, mix
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.staging import FaultsOfArrow, workplace
-from clickprint.data.check import blaming, is_list, is_text, refuse
-from clickprint.data.engine import Engine, name
+from clickprint.data.check import (
+    blaming,
+    column_fault,
+    fits,
+    folder_faults,
+    is_list,
+    is_text,
+    need_file,
+    noting,
+    refuse,
+)
+from clickprint.data.engine import Engine, name, select_sql
 from clickprint.data.store import gather
 
 # In this order: the place of a file is the scenario of its events, and the billions of its users'
@@ -119,48 +132,38 @@ CARD = Card(
 
 
 def read(folder: Path, out: Path, *, engine: Engine, progress: Progress = silent) -> Dataset:
-    """The four Arrow files in `folder` (or in folder/datas) as a log without times at `out`, with
-    questions.parquet beside it.
+    """The four Arrow files as a log without times at `out`, with questions.parquet beside it.
 
-    An event is one place of a sequence: its item is the first inner id, its time the place. Record
-    batches are mapped, not read, and looked at some hundred sequences at a time; memory also holds
-    nine numbers an item. What is left out is counted: CARD.dropped. Raises DataError with every
-    fault of every file, also where a file is in Arrow's stream format.
+    They stand in `folder` or in folder/datas. An event is one place of a sequence: its item is the
+    first inner id, its time the place. Record batches are mapped, not read, and looked at some
+    hundred sequences at a time; memory also holds nine numbers an item. What is left out is
+    counted (CARD.dropped). Raises DataError with every fault of every file, also where a file is
+    in Arrow's stream format.
     """
-    folder = Path(folder)
-    faults = (
-        ["not found" if not folder.exists() else "this is a file, expected a folder"]
-        if not folder.is_dir()
-        else []
-    )
+    folder, out = Path(folder), Path(out)
     inner = folder / "datas" if (folder / "datas").is_dir() else folder
     paths = [inner / f"{file}.arrow" for file in FILES]
-    refuse(folder, faults or [f for path in paths for f in _problems(path)])
-    out = Path(out)
+    refuse(folder, folder_faults(folder) or [f for path in paths for f in _problems(path)])
     with workplace(out) as room, blaming(folder):
         staged = _stage(paths, room, progress)
         events, items = (engine.scan([room / f"{file}.parquet"]) for file in ("events", "items"))
+        picks = {c: name(c) for c in ("time", "user", "item", "scenario")}
+        picks["kind"] = "CAST(0 AS SMALLINT)"
+        scenarios = {"id": pa.array(range(len(FILES)), pa.int64()), "text": list(FILES)}
         return gather(
             out,
             engine=engine,
             name="uqabench",
             kinds=(Kind("click", Role.CLICK),),
             columns=("scenario",),
-            selects=[
-                f"SELECT time, {name('user')}, CAST(0 AS SMALLINT) AS kind, item, scenario FROM"
-                f" {events}"
-            ],
+            selects=[select_sql(picks, events)],
             catalogue=f"SELECT * FROM {items}",
             attributes=ATTRIBUTES,
-            texts={
-                "scenario": pa.table(
-                    {"id": pa.array(range(len(FILES)), pa.int64()), "text": list(FILES)}
-                )
-            },
+            texts={"scenario": pa.table(scenarios)},
             time="order",
             rejected=staged.rejected,
             source=staged.source(),
-            beside={"questions.parquet": lambda path: _copy(room / "questions.parquet", path)},
+            beside={"questions.parquet": partial(_copy, room / "questions.parquet")},
             expected=staged.events,
             progress=progress,
         )
@@ -170,7 +173,7 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-# --- the files -----------------------------------------------------------------------------------
+# -- the files -----------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -179,16 +182,11 @@ def _blamed(path: Path) -> Iterator[None]:
     try:
         yield
     except FaultsOfArrow as fault:
+        said = f"not a whole Arrow file ({first_line(fault)}); copy or download it again"
         if _is_stream(path):
-            raise DataError(
-                path,
-                "found Arrow's stream format, expected its file format; write the same batches"
-                " again with pyarrow.ipc.new_file",
-            ) from None
-        raise DataError(
-            path,
-            f"not a whole Arrow file ({str(fault).splitlines()[0]}); copy or download it again",
-        ) from None
+            help_ = "write the same batches again with pyarrow.ipc.new_file"
+            said = f"found Arrow's stream format, expected its file format; {help_}"
+        raise DataError(path, said) from None
 
 
 def _schema(path: Path) -> pa.Schema:
@@ -202,11 +200,11 @@ def _pieces(path: Path, progress: Progress) -> Iterator[pa.RecordBatch]:
     A batch has a map of its own, or all of the file would stay mapped to the end.
     """
     with _blamed(path), pa.memory_map(str(path)) as mapped:
-        places = pa.ipc.open_file(mapped).num_record_batches
-    for place in range(places):
-        progress(f"read {path.name}", place, places)
+        batches = pa.ipc.open_file(mapped).num_record_batches
+    for number in range(batches):
+        progress(f"read {path.name}", number, batches)
         with _blamed(path):
-            batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(place)
+            batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(number)
             batch.validate(full=True)  # offsets that lie would be read out of bounds
         for start in range(0, batch.num_rows, ROWS):
             yield batch.slice(start, ROWS)
@@ -222,54 +220,39 @@ def _is_stream(path: Path) -> bool:
 
 def _problems(path: Path) -> list[str]:
     """What the schema of one file shows to be wrong, each starting with the file's name."""
-    if not path.is_file():
-        return [
-            f"{path.name}: "
-            + ("not found" if not path.exists() else "this is a folder, expected an Arrow file")
-        ]
-    if not path.stat().st_size:
-        return [f"{path.name}: the file is empty"]
-    try:
-        found = _schema(path)
-    except DataError as fault:
-        return [f"{path.name}: {p}" for p in fault.problems]
-    faults = []
-    for column in (*FEATURES, TEXT) if path.name.startswith("align") else FEATURES:
-        if (times := found.names.count(column)) != 1:
-            what = f"{times} columns" if times else "no column"
-            faults.append(
-                f"{path.name}: {what} {column!r}, expected one; found"
-                f" {', '.join(found.names) or 'none'}"
-            )
-            continue
-        type_ = found.field(column).type
-        if column == TEXT:
-            if not is_text(type_):
-                faults.append(f"{path.name}: column {column} holds {type_}, expected texts")
-        elif not (
-            is_list(type_) and is_list(type_.value_type) and _is_id(type_.value_type.value_type)
-        ):
-            faults.append(
-                f"{path.name}: column {column} holds {type_}, expected list<list<int64>>"
-            )
+    faults: list[str] = []
+    with noting(faults, path.name):
+        need_file(path, "an Arrow file")
+        schema = _schema(path)
+        for column in (*FEATURES, TEXT) if path.name.startswith("align") else FEATURES:
+            said = column_fault(schema.names, column)
+            if not said:
+                type_, text = schema.field(column).type, column == TEXT
+                expected = "texts" if text else "list<list<int64>>"
+                good = is_text(type_) if text else _is_ids(type_)
+                said = "" if good else f"column {column} holds {type_}, expected {expected}"
+            faults += [f"{path.name}: {said}"] * bool(said)
     return faults
 
 
-def _is_id(type_: pa.DataType) -> bool:
-    return pa.types.is_integer(type_) and type_ != pa.uint64()
+def _is_ids(type_: pa.DataType) -> bool:
+    """Lists of lists of whole numbers within int64."""
+    if not is_list(type_) or not is_list(type_.value_type):
+        return False
+    return fits(type_.value_type.value_type, "id")
 
 
-# --- sequences into events, some hundred at a time -----------------------------------------------
+# -- sequences into events, some hundred at a time -----------------------------------------------
 
 
 @dataclass(slots=True)
 class _Staged:
-    """What was written, and what was left out."""
+    """What was written, and what was left out. `several`: events with more than one id."""
 
     events: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
-    several: Counter[str] = field(default_factory=Counter)  # events with more than one id
+    several: Counter[str] = field(default_factory=Counter)
     known: "_Known" = field(default_factory=lambda: _Known())
 
     def source(self) -> Mapping[str, str]:
@@ -278,18 +261,16 @@ class _Staged:
             for column, n in self.several.items()
             if n
         }
-        return {
-            "reader": "uqabench",
-            **{f"{f}.arrow": f"{self.rows[f]} rows" for f in FILES},
-            **several,
-            **self.known.said(),
-        }
+        rows = {f"{f}.arrow": f"{self.rows[f]} rows" for f in FILES}
+        return {"reader": "uqabench", **rows, **several, **self.known.said()}
 
 
 @dataclass(slots=True)
 class _Known:
-    """The items that were seen, ascending, what each attribute was at first (an id, a hash of
-    tokens), and whether another came later.
+    """The items that were seen, ascending, and what their attributes were.
+
+    `first`: what each was at first (an id, a hash of tokens); `differs`: whether another came
+    later.
     """
 
     items: Int64[np.ndarray, "V"] = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -305,21 +286,21 @@ class _Known:
     ) -> Int64[np.ndarray, "F"]:
         """Takes note of events in their order; which of them are the first of their item."""
         some, at = np.unique(items, return_index=True)
-        new = ~np.isin(some, self.items, assume_unique=True)
-        places = np.searchsorted(self.items, some[new])
-        self.items = np.insert(self.items, places, some[new])
-        self.first = np.insert(self.first, places, values[at[new]], axis=0)
-        self.differs = np.insert(self.differs, places, False, axis=0)
-        place = np.searchsorted(self.items, items)
-        rows, columns = np.nonzero(self.first[place] != values)
-        self.differs[place[rows], columns] = True
+        new = ~among(self.items, some)
+        slots = np.searchsorted(self.items, some[new])
+        self.items = np.insert(self.items, slots, some[new])
+        self.first = np.insert(self.first, slots, values[at[new]], axis=0)
+        self.differs = np.insert(self.differs, slots, False, axis=0)
+        row = positions(self.items, items)
+        others, columns = np.nonzero(self.first[row] != values)
+        self.differs[row[others], columns] = True
         return np.sort(at[new])
 
     def said(self) -> dict[str, str]:
-        found = dict(zip(ATTRIBUTES, self.differs.sum(0).tolist(), strict=True))
+        several = dict(zip(ATTRIBUTES, self.differs.sum(0).tolist(), strict=True))
         return {
             f"items with several {attribute}, of which the first seen is kept": str(n)
-            for attribute, n in found.items()
+            for attribute, n in several.items()
             if n
         }
 
@@ -340,39 +321,30 @@ class _Lists(NamedTuple):
 
     def hashes(self) -> Int64[np.ndarray, "L"]:
         """One number a list, equal for equal lists; NONE for an empty one."""
-        within = np.arange(len(self.values)) - np.repeat(self.starts, self.lengths)
-        mixed = mix(
-            self.values.view(np.uint64) + (within.astype(np.uint64) + np.uint64(1)) * GOLDEN
-        )
-        total = np.append(
-            np.zeros(1, np.uint64), np.cumsum(mixed)
-        )  # wraps at 2**64, and so does the difference
+        within = within_rows(self.lengths).astype(np.uint64)
+        mixed = mix(self.values.view(np.uint64) + (within + np.uint64(1)) * GOLDEN)
+        # The sums wrap at 2**64, and so do their differences.
+        total = np.append(np.zeros(1, np.uint64), np.cumsum(mixed))
         sums = total[self.starts + self.lengths] - total[self.starts]
         return np.where(self.lengths > 0, (sums >> np.uint64(1)).astype(np.int64), NONE)
 
     def texts(self, rows: Int64[np.ndarray, "F"]) -> pa.Array:
         """`12 345 6` of these lists, null for an empty one."""
-        lengths = self.lengths[rows]
-        within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        values = pa.array(self.values[np.repeat(self.starts[rows], lengths) + within]).cast(
-            pa.string()
-        )
-        offsets = pa.array(np.append(0, np.cumsum(lengths)).astype(np.int32))
-        joined = pc.binary_join(pa.ListArray.from_arrays(offsets, values), " ")
-        return pc.if_else(pa.array(lengths > 0), joined, pa.scalar(None, pa.string()))
+        starts, chosen = spans(self.starts[rows], self.lengths[rows])
+        values = pa.array(self.values[chosen]).cast(pa.string())
+        lists = pa.ListArray.from_arrays(pa.array(starts.astype(np.int32)), values)
+        some = pa.array(self.lengths[rows] > 0)
+        return pc.if_else(some, pc.binary_join(lists, " "), pa.scalar(None, pa.string()))
 
 
 def _stage(paths: Sequence[Path], room: Path, progress: Progress) -> _Staged:
     """Writes events, first-seen items and questions to Parquet files in `room`."""
     staged = _Staged()
     with ExitStack() as stack:
-        files = {"events": EVENTS, "items": ITEMS, "questions": QUESTIONS}
-        writers = {
-            file: stack.enter_context(
-                pq.ParquetWriter(room / f"{file}.parquet", form, compression="zstd")
-            )
-            for file, form in files.items()
-        }
+        writers = {}
+        for file, form in {"events": EVENTS, "items": ITEMS, "questions": QUESTIONS}.items():
+            writer = pq.ParquetWriter(room / f"{file}.parquet", form, compression="zstd")
+            writers[file] = stack.enter_context(writer)
         for scenario, path in enumerate(paths):
             for piece in _pieces(path, progress):
                 for file, table in _sequences(piece, scenario, staged).items():
@@ -382,53 +354,49 @@ def _stage(paths: Sequence[Path], room: Path, progress: Progress) -> _Staged:
 
 
 def _sequences(batch: pa.RecordBatch, scenario: int, staged: _Staged) -> dict[str, pa.Table]:
-    """The events, the items that were not seen before and the questions of some rows of one file."""
-    prefix = f"{FILES[scenario]}: "
-    user = scenario * USERS + staged.rows[FILES[scenario]] + np.arange(batch.num_rows)
+    """The events, the items that were not seen before and the questions of some rows of a file."""
+    file = FILES[scenario]
+    prefix, rejected = f"{file}: ", staged.rejected
+    user = scenario * USERS + staged.rows[file] + np.arange(batch.num_rows)
     lengths = np.stack([_lengths(batch.column(column)) for column in FEATURES])
     level = (lengths == lengths[0]).all(0)
-    staged.rejected[f"{prefix}columns of different lengths"] += int((~level).sum())
+    rejected[f"{prefix}columns of different lengths"] += int((~level).sum())
     if not level.all():
         batch, user, lengths = batch.filter(pa.array(level)), user[level], lengths[:, level]
     lists = {column: _inner(batch.column(column)) for column in FEATURES}
     of = np.repeat(np.arange(len(user)), lengths[0])
-    position = np.arange(len(of)) - np.repeat(np.cumsum(lengths[0]) - lengths[0], lengths[0])
-    item = lists[ITEM].first()
+    position, item = within_rows(lengths[0]), lists[ITEM].first()
     usable = item >= 0
     alive = np.bincount(of[usable], minlength=len(user)) > 0
-    staged.rejected[f"{prefix}no event with an item"] += int((~alive).sum())
-    staged.rejected[f"{prefix}events without an item"] += int((alive[of] & ~usable).sum())
+    rejected[f"{prefix}no event with an item"] += int((~alive).sum())
+    rejected[f"{prefix}events without an item"] += int((alive[of] & ~usable).sum())
     good = np.flatnonzero(usable)
     staged.events += len(good)
     for column in (ITEM, *IDS.values()):
         staged.several[column] += int((lists[column].lengths[good] > 1).sum())
-    values = [lists[c].first() for c in IDS.values()] + [
-        lists[c].hashes() for c in TOKENS.values()
-    ]
-    new = good[staged.known.add(item[good], np.stack(values, 1)[good])]
-    ids = {a: pa.array(v[new], mask=v[new] == NONE) for a, v in zip(IDS, values, strict=False)}
-    tokens = {a: lists[column].texts(new) for a, column in TOKENS.items()}
-    tables = {
-        "events": pa.table(
-            [user[of[good]], position[good], item[good], np.full(len(good), scenario)],
-            schema=EVENTS,
-        ),
-        "items": pa.table({"item": pa.array(item[new]), **ids, **tokens}, schema=ITEMS),
+    ids = [lists[c].first() for c in IDS.values()]
+    values = np.stack([*ids, *(lists[c].hashes() for c in TOKENS.values())], 1)
+    new = good[staged.known.add(item[good], values[good])]
+    items = {
+        "item": pa.array(item[new]),
+        **{a: pa.array(v[new], mask=v[new] == NONE) for a, v in zip(IDS, ids, strict=True)},
+        **{a: lists[column].texts(new) for a, column in TOKENS.items()},
     }
-    if FILES[scenario].startswith("align"):
-        tables["questions"] = _questions(
-            batch.column(TEXT).to_pylist(), user.tolist(), alive.tolist(), prefix, staged.rejected
-        )
+    events = [user[of[good]], position[good], item[good], np.full(len(good), scenario)]
+    tables = {
+        "events": pa.table(events, schema=EVENTS),
+        "items": pa.table(items, schema=ITEMS),
+    }
+    if file.startswith("align"):
+        texts = batch.column(TEXT).to_pylist()
+        tables["questions"] = _questions(texts, user.tolist(), alive.tolist(), prefix, rejected)
     return tables
 
 
 def _lengths(lists: pa.Array) -> Int64[np.ndarray, "L"]:
     """0 for null."""
-    return (
-        pc.fill_null(pc.list_value_length(lists), 0)
-        .to_numpy(zero_copy_only=False)
-        .astype(np.int64)
-    )
+    lengths = pc.fill_null(pc.list_value_length(lists), 0)
+    return lengths.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
 def _inner(column: pa.Array) -> _Lists:
@@ -436,7 +404,7 @@ def _inner(column: pa.Array) -> _Lists:
     inner = column.flatten()
     lengths = _lengths(inner)
     values = pc.fill_null(inner.flatten().cast(pa.int64()), NONE).to_numpy(zero_copy_only=False)
-    return _Lists(values, np.cumsum(lengths) - lengths, lengths)
+    return _Lists(values, starts_of(lengths)[:-1], lengths)
 
 
 def _questions(
@@ -446,24 +414,22 @@ def _questions(
     prefix: str,
     rejected: Counter[str],
 ) -> pa.Table:
-    """One question a user.
+    """One question a user, read text by text with the standard library's parser.
 
-    The standard library's parser, text by text: Arrow's reads lines of one schema, and stops at a
-    bad one.
+    Arrow's reads lines of one schema, and stops at a bad one.
     """
     rows: list[tuple[int, str, str]] = []
     for text, user, there in zip(texts, users, alive, strict=True):
-        found = _turns(text)
-        if isinstance(found, str):
-            rejected[f"{prefix}{found}"] += 1
+        turns = _turns(text)
+        if isinstance(turns, str):
+            rejected[f"{prefix}{turns}"] += 1
         elif not there:
             rejected[f"{prefix}a question about a sequence that is left out"] += 1
         else:
-            rows.append((user, *found))
+            rows.append((user, *turns))
     columns = zip(*rows, strict=True) if rows else ((), (), ())
-    return pa.table(
-        [pa.array(c, t) for c, t in zip(columns, QUESTIONS.types, strict=True)], schema=QUESTIONS
-    )
+    arrays = [pa.array(c, t) for c, t in zip(columns, QUESTIONS.types, strict=True)]
+    return pa.table(arrays, schema=QUESTIONS)
 
 
 def _turns(text: str | None) -> tuple[str, str] | str:
@@ -475,17 +441,13 @@ def _turns(text: str | None) -> tuple[str, str] | str:
     except (ValueError, RecursionError):
         return "a text that is no JSON"
     said: dict[str, object] = {}
-    if isinstance(turns, list):
-        for turn in turns:
-            if (
-                isinstance(turn, dict)
-                and (turn.get("role") == "user" or "user" in said)
-                and isinstance(turn.get("role"), str)
-            ):
-                said.setdefault(turn["role"], turn.get("content"))
+    for turn in turns if isinstance(turns, list) else ():
+        role = turn.get("role") if isinstance(turn, dict) else None
+        if isinstance(role, str) and (role == "user" or "user" in said):
+            said.setdefault(role, turn.get("content"))
     question, answer = said.get("user"), said.get("assistant")
     if isinstance(answer, list) and answer:
         answer = answer[0]
-    if not (isinstance(question, str) and question and isinstance(answer, str) and answer):
-        return "a text without a question and an answer"
-    return question, answer
+    if isinstance(question, str) and question and isinstance(answer, str) and answer:
+        return question, answer
+    return "a text without a question and an answer"
