@@ -179,6 +179,25 @@ def test_a_registry_has_each_thing_once() -> None:
         assert len(set(registry.values())) == len(registry)
 
 
+def first_sentences() -> Iterator[tuple[str, str]]:
+    """(where, first sentence) of every docstring; all of its first paragraph where none ends."""
+    for name, tree in modules().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                text = " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
+                where = f"{name}:{node.name}" if not isinstance(node, ast.Module) else name
+                yield where, re.split(r"(?<=[.!?:])\s", text)[0]
+
+
+def test_a_docstring_begins_with_a_short_sentence() -> None:
+    """At most twenty words, so that a newcomer understands it without the rest of the file."""
+    assert not [
+        f"{where}: {text}"
+        for where, text in first_sentences()
+        if text and (len(text.split()) > 20 or text[-1] not in ".!?:`…")
+    ]
+
+
 def test_the_nouns_are_where_the_document_says() -> None:
     """A row: | **Noun · Noun** | what it is | `file.py`, `folder/` |. A class is defined there."""
     rows = re.findall(
