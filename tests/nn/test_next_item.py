@@ -11,7 +11,7 @@ from torch import nn
 
 from clickprint.core.ragged import Ragged
 from clickprint.core.rng import RNG
-from clickprint.nn import next_item
+from clickprint.nn import topk
 from clickprint.nn.blocks import GRULayers, HSTUBlock, LiGRBlock, SASRecBlock, TransformerPPBlock
 from clickprint.nn.mamba import Mamba1, Mamba2, MambaBlock
 from clickprint.nn.next_item import (
@@ -19,12 +19,11 @@ from clickprint.nn.next_item import (
     EventEmbedding,
     NextItem,
     NextItemLoss,
-    best,
     last_states,
     next_basket,
     shifted,
 )
-from clickprint.nn.topk import top
+from clickprint.nn.topk import best, top
 from clickprint.nn.train import Training, shuffled, train
 
 WIDTH, LENGTH, ITEMS = 16, 12, 8
@@ -71,7 +70,7 @@ def test_it_learns_a_cycle(name: str) -> None:
     torch.manual_seed(0)
     model, (fields, starts) = MODELS[name](), cycles()
     kind = (
-        NextItemLoss(kind="sampled", negatives=6, temperature=0.1)
+        NextItemLoss(name="sampled", negatives=6, temperature=0.1)
         if name == "hstu"
         else NextItemLoss()
     )
@@ -219,7 +218,7 @@ def test_where_every_moment_has_one_event_the_next_basket_is_the_next_event() ->
 def test_the_loss_of_pieces_is_the_loss_of_the_batch(kind: str) -> None:
     torch.manual_seed(0)
     model, (fields, starts) = MODELS["sasrec"]().eval(), cycles(20)
-    loss = NextItemLoss(kind=kind, negatives=4000)  # so many that the draw hardly matters
+    loss = NextItemLoss(name=kind, negatives=4000)  # so many that the draw hardly matters
     sums = []
     for pieces in (1, 4):
         torch.manual_seed(3)
@@ -270,7 +269,7 @@ def test_what_is_no_number_is_never_the_best() -> None:
 def test_best_takes_users_in_bounded_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     states, items = torch.randn(23, 4), torch.randn(31, 4)
     whole = best(states, items, 5)
-    monkeypatch.setattr(next_item, "CELLS", 100)
+    monkeypatch.setattr(topk, "CELLS", 100)
     pieces = best(states, items, 5)
     assert np.array_equal(whole[0], pieces[0])
     assert np.allclose(whole[1], pieces[1])

@@ -11,9 +11,9 @@ from clickprint.core.rng import RNG
 from clickprint.nn.autoencoder import (
     Reconstruction,
     SequenceAutoEncoder,
-    in_stretches,
+    in_chunks,
     mean_loss,
-    stretches,
+    chunks,
 )
 from clickprint.nn.next_item import Batch, last_states
 from clickprint.nn.train import Training, shuffled, train
@@ -98,7 +98,7 @@ def test_padding_and_company_change_nothing(form: str) -> None:
     for some, states in last_states(model, fields, starts, tokens=12):
         found[some] = states.numpy()
     assert not found[1].any()
-    _, first, lengths = stretches(starts, 6)
+    _, first, lengths = chunks(starts, 6)
     alone = 0.0
     for place, length in zip(first, lengths, strict=True):
         batch = Batch.of(fields, np.array([place]), np.array([length]))
@@ -108,10 +108,10 @@ def test_padding_and_company_change_nothing(form: str) -> None:
         batch = Batch.of(fields, np.array([starts[row + 1] - keep]), np.array([keep]))
         assert np.allclose(model.last(batch).detach().numpy()[0], found[row], atol=1e-6)
     for pieces in (1, 3, 50):
-        parts = list(in_stretches(fields, first, lengths, pieces)(np.arange(len(first))))
+        parts = list(in_chunks(fields, first, lengths, pieces)(np.arange(len(first))))
         assert (
             sum(weight for _, weight in parts) == 24 + 6
-        )  # events and ends; the row of nine is two stretches, the empty one none
+        )  # events and ends; the row of nine is two chunks, the empty one none
         assert sum(
             float(Reconstruction()(model, part).detach()) for part, _ in parts
         ) == pytest.approx(alone, rel=1e-5)
@@ -136,7 +136,7 @@ def test_the_decoder_never_sees_what_it_has_to_say(form: str, changed: int) -> N
 
 
 def test_hidden_events_are_asked_of_the_vector() -> None:
-    model, batch = model_of(hide=1.0), batch_of([6])
+    model, batch = model_of(word_dropout=1.0), batch_of([6])
     events = model.events(batch)
     vector = model.vector(events, batch.lengths)
     assert not torch.allclose(model.decode(vector, events), model.decode(vector, events + 1)), (
@@ -150,9 +150,9 @@ def test_hidden_events_are_asked_of_the_vector() -> None:
 @pytest.mark.parametrize("form", ["plain", "deep"])
 def test_it_learns_by_heart_and_says_it_from_the_vector_alone(form: str) -> None:
     model, (fields, starts) = model_of(form, dropout=0.0), rows([6, 3, 5, 1])
-    model.hide = 0.5
-    _, first, lengths = stretches(starts, 6)
-    parts, loss = in_stretches(fields, first, lengths), Reconstruction()
+    model.word_dropout = 0.5
+    _, first, lengths = chunks(starts, 6)
+    parts, loss = in_chunks(fields, first, lengths), Reconstruction()
     start = mean_loss(model, parts, loss, 4)
     train(
         model, shuffled(4, RNG(0)), parts, loss, Training(epochs=160, batch=4, lr=0.03), rng=RNG(0)
@@ -190,7 +190,7 @@ def test_many_values_are_sampled() -> None:
 def test_a_mean_is_the_same_each_time_and_leaves_the_random_numbers_alone() -> None:
     model, (fields, starts) = model_of(), rows([4] * 10)
     parts, loss = (
-        in_stretches(fields, starts[:-1], np.diff(starts)),
+        in_chunks(fields, starts[:-1], np.diff(starts)),
         Reconstruction(full=1, negatives=2),
     )
     torch.manual_seed(1)
@@ -219,6 +219,6 @@ def test_stretches_are_cut_from_the_end(lengths: list[int], length: int, most: i
         wanted += cut[: most or None]
     found = [
         (int(r), list(range(f, f + n)))
-        for r, f, n in zip(*stretches(starts, length, most), strict=True)
+        for r, f, n in zip(*chunks(starts, length, most), strict=True)
     ]
     assert found == wanted

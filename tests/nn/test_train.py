@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.options import read
 from clickprint.core.rng import RNG
 from clickprint.nn import train as loop
 from clickprint.nn.blocks import SASRecBlock
@@ -88,10 +89,10 @@ def test_no_epoch_leaves_the_model_as_it_was() -> None:
     found = run(
         net,
         Training(epochs=0),
-        measure=lambda _: pytest.fail("nothing was learned, so nothing is measured"),
+        metric=lambda _: pytest.fail("nothing was learned, so nothing is measured"),
     )
     assert state(net) == before
-    assert (found.epoch, found.loss, found.measures, found.done) == (0, [], [], True)
+    assert (found.epoch, found.loss, found.metrics, found.done) == (0, [], [], True)
 
 
 class Killed(Exception):
@@ -116,58 +117,58 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     monkeypatch.setattr(loop, "SAVE_SECONDS", -1.0)  # after every step
     training = Training(epochs=4, batch=16, lr=0.02, decay_to=0.1, warmup=3, clip=0.5)
 
-    def measure(net: nn.Module) -> float:
-        torch.rand(3)  # a measure that draws does not change the training
+    def metric(net: nn.Module) -> float:
+        torch.rand(3)  # a metric that draws does not change the training
         return -float(loss(net, torch.arange(ROWS)))
 
     whole = model()
-    wanted = run(whole, training, measure=measure)
+    wanted = run(whole, training, metric=metric)
     with pytest.raises(Killed):
         run(
             model(),
             training,
-            measure=measure,
+            metric=metric,
             checkpoint=tmp_path / "c",
             key="k",
             progress=killer(steps),
         )
     again = model()
-    found = run(again, training, measure=measure, checkpoint=tmp_path / "c", key="k")
+    found = run(again, training, metric=metric, checkpoint=tmp_path / "c", key="k")
     assert state(again) == state(whole)
-    assert (found.loss, found.measures, found.best_epoch) == (
+    assert (found.loss, found.metrics, found.best_epoch) == (
         wanted.loss,
-        wanted.measures,
+        wanted.metrics,
         wanted.best_epoch,
     )
     finished = model()
     run(
-        finished, training, measure=measure, checkpoint=tmp_path / "c", key="k", progress=killer(0)
+        finished, training, metric=metric, checkpoint=tmp_path / "c", key="k", progress=killer(0)
     )
     assert state(finished) == state(whole), "a finished run is not trained again"
 
 
-def test_the_best_measure_is_kept_and_patience_ends_it() -> None:
+def test_the_best_value_is_kept_and_patience_ends_it() -> None:
     values = iter([1.0, 3.0, 2.0, 2.5, 9.0])
     states = []
 
-    def measure(net: nn.Module) -> float:
+    def metric(net: nn.Module) -> float:
         states.append(state(net))
         return next(values)
 
     net = model()
-    found = run(net, Training(epochs=9, batch=16, patience=2), measure=measure)
+    found = run(net, Training(epochs=9, batch=16, patience=2), metric=metric)
     assert (found.epoch, found.best_epoch, found.best) == (4, 2, 3.0)
     assert state(net) == states[1]
     values, last = iter([1.0, 3.0, 2.0]), model()
-    assert run(last, Training(epochs=3, batch=16, keep="last"), measure=measure).best_epoch == 2
+    assert run(last, Training(epochs=3, batch=16, keep="last"), metric=metric).best_epoch == 2
     assert state(last) == states[-1] != states[-2]
-    sparse = run(model(), Training(epochs=5, every=2), measure=lambda _: 1.0)
-    assert [e for e, _ in sparse.measures] == [2, 4, 5]
+    sparse = run(model(), Training(epochs=5, every=2), metric=lambda _: 1.0)
+    assert [e for e, _ in sparse.metrics] == [2, 4, 5]
 
 
 def test_patience_ends_it_only_where_something_was_measured() -> None:
-    seen = run(model(), Training(epochs=40, every=5, patience=3), measure=lambda _: 0.5)
-    assert seen.measures == [(5, 0.5), (10, 0.5)]
+    seen = run(model(), Training(epochs=40, every=5, patience=3), metric=lambda _: 0.5)
+    assert seen.metrics == [(5, 0.5), (10, 0.5)]
     assert seen.epoch == 10
 
 
@@ -175,7 +176,7 @@ def test_which_epoch_is_kept() -> None:
     for keep, wanted in (("best", 2), ("last", 4)):
         values = iter([0.1, 0.9, 0.2, 0.3])
         training = Training(epochs=4, keep=keep)
-        seen = run(model(), training, measure=lambda _, values=values: next(values))
+        seen = run(model(), training, metric=lambda _, values=values: next(values))
         assert seen.kept(training) == wanted
     assert run(model(), Training(epochs=3)).kept(Training(epochs=3)) == 3
     assert run(model(), Training(epochs=0)).kept(Training(epochs=0)) == 0
@@ -259,7 +260,7 @@ def test_a_checkpoint_that_is_not_ours(how: str, said: str, tmp_path: Path) -> N
 )
 def test_settings_that_are_refused(wrong: dict) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
-        Training(**wrong)
+        read(Training, wrong)
 
 
 def test_by_day_takes_the_days_in_order_and_shuffles_within() -> None:
@@ -290,7 +291,7 @@ def test_a_weight_that_is_no_number_is_said_and_the_last_good_state_stays(tmp_pa
 
     with pytest.raises(
         FloatingPointError,
-        match=r"4 of 4 weights are no finite numbers, the first is 0.weight after step 2 of epoch 2; lower lr",
+        match=r"4 of 4 weights .* 0\.weight after step 2 of epoch 2",
     ):
         train(
             model(),
@@ -311,9 +312,9 @@ def overflows(net: nn.Module, rows: torch.Tensor) -> torch.Tensor:
     )  # √ has no slope at 0
 
 
-def test_a_measure_that_is_no_number_is_said() -> None:
-    with pytest.raises(FloatingPointError, match="the measure after epoch 1 is no number"):
-        run(model(), Training(epochs=2), measure=lambda _: float("nan"))
+def test_a_metric_that_is_no_number_is_said() -> None:
+    with pytest.raises(FloatingPointError, match="after epoch 1 is no number"):
+        run(model(), Training(epochs=2), metric=lambda _: float("nan"))
 
 
 @pytest.mark.parametrize(
