@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rich.console import Console
-
 from clickprint.core.files import write_text
 from clickprint.core.progress import Progress, silent
 from clickprint.data.audit.examine import SEVERITIES, Audit, Examined, Section, examine
@@ -54,12 +52,12 @@ def audit(
     return int(found.audit.count("leak") > 0)
 
 
-def show(found: Audit, console: Console | None = None) -> None:
-    """Print an audit (on standard output by default)."""
+def show(found: Audit) -> None:
+    """Print an audit."""
     blocks: list[Block] = []
     for section in found.sections:
         blocks += [Heading(section.about), *_blocks(section, ())]
-    terminal.show([*blocks, Heading(found.verdict)], console)
+    terminal.show([*blocks, Heading(found.verdict)])
 
 
 def audit_page(found: Examined, progress: Progress = silent) -> str:
