@@ -214,17 +214,17 @@ def name_axis(ax: "Axes", names: Sequence[str], *, show: bool = True, most: int 
 
 def score_axis(axis: Any) -> None:
     """`.65` instead of `0.65`: as tables print scores."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import MaxNLocator
 
-    def text(v: float, _: Any) -> str:
+    def text(v: float) -> str:
         shown = f"{v:.3g}".replace("0.", ".", 1).replace("-", "−")
         return shown if abs(v) > 1e-9 else "0"
 
     axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
-    axis.set_major_formatter(FuncFormatter(text))
+    _format_axis(axis, text)
 
 
-def log_axis(axis: Any, low: float, high: float) -> None:
+def log_axis(axis: Any, low: float | int, high: float | int) -> None:
     """Ticks at 1, 10, 100, …, and at 2 and 5 times those where there would be too few."""
     from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
@@ -253,7 +253,7 @@ def power_axis(axis: Any) -> None:
 def _format_axis(axis: Any, text: Callable[[float], str]) -> None:
     from matplotlib.ticker import FuncFormatter
 
-    axis.set_major_formatter(FuncFormatter(lambda v, _: text(v)))
+    axis.set_major_formatter(FuncFormatter(lambda v, _: text(float(v))))
 
 
 def date_axis(ax: "Axes", first: float, last: float) -> None:
@@ -268,12 +268,12 @@ def date_axis(ax: "Axes", first: float, last: float) -> None:
     ax.set_xlim(first, last)
 
 
-def zero_line(ax: "Axes", x: float = 0.0) -> None:
+def zero_line(ax: "Axes", x: float | int = 0) -> None:
     """A solid line that differences are read against."""
     ax.axvline(x, color=SOFT, linewidth=1)
 
 
-def dashed_line(ax: "Axes", x: float, colour: str = SOFT) -> None:
+def dashed_line(ax: "Axes", x: float | int, colour: str = SOFT) -> None:
     """A dashed line: the value of what is compared with."""
     ax.axvline(x, color=colour, linewidth=1, linestyle=DASHES)
 
@@ -380,13 +380,17 @@ def intervals(
     return drawn
 
 
+Number = float | int
+Ticks = tuple[Sequence[Number], Sequence[str]]  # where they are, and what they say
+
+
 def heatmap(
     values: Float[np.ndarray, "Y X"],
     xlabel: str,
     *,
     ylabel: str = "",
-    xticks: tuple[Sequence[float], Sequence[str]] | None = None,
-    yticks: tuple[Sequence[float], Sequence[str]] | None = None,
+    xticks: Ticks | None = None,
+    yticks: Ticks | None = None,
     top: float | None = None,
     height: float = 2.0,
 ) -> "Figure":
@@ -422,7 +426,7 @@ class Bar(NamedTuple):
     """A line of a picture of bars: its name, its length, and what stands beside it."""
 
     name: str
-    value: float
+    value: float | int
     text: str
     colour: str = COLOURS[0]
     soft: bool = False  # whether the text beside it is paler
@@ -497,7 +501,7 @@ def columns(heights: Sequence[Bar], xlabel: str, ylabel: str) -> "Figure | None"
 
 
 def curves(
-    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    lines: Mapping[str, tuple[Sequence[Number], Sequence[Number]]],
     xlabel: str,
     ylabel: str,
     *,

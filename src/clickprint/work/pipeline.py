@@ -134,6 +134,7 @@ class Pipeline:
         return self.make_in_place(stage, each)
 
     def _made(self, stage: str, make: Callable[[Path, str], None]) -> str:
+        self.work.check()
         folder, inputs = self.folder(stage), self.inputs(stage)
         with self.work.lock():
             if made_from(folder) == {"folder": inputs}:
