@@ -36,8 +36,8 @@ def test_a_known_chance_is_found(fitted: FittedPropensity) -> None:
     for low, high in ((0, 0.3), (0.3, 1)):
         some = (found >= low) & (found < high)
         assert abs(found[some].mean() - bought[some].mean()) < 0.04
-    assert next(iter(fitted.importance)) == "lively"
-    assert sum(fitted.importance.values()) == pytest.approx(1)
+    assert next(iter(fitted.trees.importance)) == "lively"
+    assert sum(fitted.trees.importance.values()) == pytest.approx(1)
 
 
 def test_calibration_mends_other_base_rates_and_keeps_the_order(fitted: FittedPropensity) -> None:
@@ -89,8 +89,8 @@ def test_an_order_that_is_wrong_is_not_turned_round() -> None:
 
 def test_same_seed_same_bytes(fitted: FittedPropensity) -> None:
     again, other = (SMALL.fit([world(n)[:2] for n in range(2)], rng=RNG(s)) for s in (1, 2))
-    assert again.model == fitted.model
-    assert other.model != fitted.model
+    assert again.trees.model == fitted.trees.model
+    assert other.trees.model != fitted.trees.model
 
 
 def test_what_is_saved_is_loaded(fitted: FittedPropensity, tmp_path: Path) -> None:
@@ -105,20 +105,20 @@ def test_what_is_saved_is_loaded(fitted: FittedPropensity, tmp_path: Path) -> No
     with pytest.raises(DataError, match="not a model"):
         FittedPropensity.load(tmp_path / "m")
     ready.save(tmp_path / "m")
-    text = (tmp_path / "m" / "propensity.json").read_text()
+    text = (tmp_path / "m" / "about.json").read_text()
     for bad in (
         "",
         "[]",
         text.replace('"format": 1', '"format": 2'),
         text.replace('"slope"', '"sloop"'),
     ):
-        (tmp_path / "m" / "propensity.json").write_text(bad)
-        with pytest.raises(DataError, match="train it again"):
+        (tmp_path / "m" / "about.json").write_text(bad)
+        with pytest.raises(DataError, match="train"):
             FittedPropensity.load(tmp_path / "m")
-    (tmp_path / "m" / "propensity.json").write_text(text.replace("lively", "livelier"))
+    (tmp_path / "m" / "about.json").write_text(text.replace("lively", "livelier"))
     with pytest.raises(DataError, match="name different columns"):
         FittedPropensity.load(tmp_path / "m")
-    with pytest.raises(DataError, match="train it again"):
+    with pytest.raises(DataError, match="train"):
         FittedPropensity.load(tmp_path / "none")
 
 
@@ -128,7 +128,7 @@ def test_what_cannot_be_learned(fitted: FittedPropensity) -> None:
         SMALL.fit([], rng=RNG(0))
     with pytest.raises(DataError, match="window 1 has other columns"):
         SMALL.fit([(columns, bought), ({"noise": columns["noise"]}, bought)], rng=RNG(0))
-    with pytest.raises(DataError, match="window 0, noise: 1500 values of 3 users"):
+    with pytest.raises(DataError, match="window 0, noise: 1500 values of 3 labels"):
         SMALL.fit([(columns, bought[:3])], rng=RNG(0))
     with pytest.raises(DataError, match="nobody bought"):
         SMALL.fit([(columns, bought & False)], rng=RNG(0))

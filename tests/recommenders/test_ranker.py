@@ -47,7 +47,7 @@ def test_it_learns_the_planted_order(objective: str) -> None:
     )
     assert best - 0.08 < learned
     assert learned > share_of_best(pairs.columns["noise"].astype(float), pairs, bought) + 0.3
-    importance = fitted.importance
+    importance = fitted.trees.importance
     assert next(iter(importance)) == "good"
     assert sum(importance.values()) == pytest.approx(1)
 
@@ -55,7 +55,7 @@ def test_it_learns_the_planted_order(objective: str) -> None:
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not() -> None:
     one, two, other = (QUICK.fit([window(0)], rng=RNG(s)) for s in (3, 3, 4))
     assert one == two
-    assert one.model != other.model
+    assert one.trees.model != other.trees.model
 
 
 def test_saved_and_loaded_scores_the_same(tmp_path: Path) -> None:
@@ -73,18 +73,18 @@ def test_saved_and_loaded_scores_the_same(tmp_path: Path) -> None:
     ("file", "content", "told"),
     [
         ("model.txt", "tree\n", "not a model of LightGBM"),
-        ("ranker.json", "{", "not a ranker"),
+        ("about.json", "{", "train"),
         (
-            "ranker.json",
+            "about.json",
             '{"format": 2, "names": [], "curve": null, "recipe": {}}',
             "format 2, expected 1",
         ),
         (
-            "ranker.json",
+            "about.json",
             '{"format": 1, "names": ["x"], "curve": null, "recipe": {}}',
-            "different features",
+            "different columns",
         ),
-        ("model.txt", None, "not a ranker"),
+        ("model.txt", None, "train"),
     ],
 )
 def test_a_damaged_folder_is_named(
@@ -120,7 +120,7 @@ def test_examples_that_cannot_teach() -> None:
         ([], "no window to learn from"),
         ([(pairs, np.zeros(len(pairs), bool))], "no candidate was bought"),
         ([(pairs, bought), (other, bought)], "window 1 has other columns"),
-        ([(pairs, bought[1:])], "59 labels of 60 pairs"),
+        ([(pairs, bought[1:])], "60 values of 59 labels"),
     ):
         with pytest.raises(DataError, match=told):
             QUICK.fit(examples, rng=RNG(0))
@@ -129,7 +129,7 @@ def test_examples_that_cannot_teach() -> None:
 def test_a_missing_feature_is_named_and_no_pairs_have_no_scores() -> None:
     fitted = QUICK.fit([window(0)], rng=RNG(0))
     pairs, _ = window(1, users=2)
-    with pytest.raises(DataError, match="no feature 'good'"):
+    with pytest.raises(DataError, match="no column 'good'"):
         fitted.score(
             Pairs(
                 pairs.users,

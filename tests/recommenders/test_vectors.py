@@ -140,10 +140,10 @@ def test_the_encoders_candidates_are_what_it_would_recommend(past: LogPast) -> N
 
 def test_sequence_encoders_give_their_candidates_too(past: LogPast) -> None:
     source = Encoded(encoder="sasrec", options={"width": 8, "training": {"epochs": 1}})
-    items, vectors = source.fit(past, rng=RNG(0)).fitted.item_vectors()
-    assert vectors.shape == (len(items), 8)
+    search = source.fit(past, rng=RNG(0)).search
+    assert search.vectors.shape == (len(search.items), 8)
     found = ask(source, past, 4)
-    assert np.isin(found.items[found.items != NONE], items).all()
+    assert np.isin(found.items[found.items != NONE], search.items).all()
     assert found.items.tobytes() == ask(source, past, 4).items.tobytes()
 
 

@@ -41,6 +41,16 @@ class Deterministic:
         return False
 
 
+class ReadsLog(Deterministic):
+    """Such a recipe that always asks for the log."""
+
+    __slots__ = ()
+
+    @property
+    def needs_log(self) -> bool:
+        return True
+
+
 @runtime_checkable
 class HasFields(Protocol):
     @property
@@ -61,9 +71,16 @@ def blocks(histories: Histories, events: int | None = None) -> Iterator[Historie
     return (histories.take(rows) for rows in _runs(histories, events))
 
 
-def request_blocks(requests: Requests) -> Iterator[tuple[Int64[np.ndarray, "N"], Requests]]:
-    """The requests in such runs, and the row of each."""
-    return ((rows, requests.take(rows)) for rows in _runs(requests.histories, None))
+def request_blocks(
+    requests: Requests, users: int | None = None
+) -> Iterator[tuple[Int64[np.ndarray, "N"], Requests]]:
+    """The requests in such runs, or in runs of so many users, and the row of each."""
+    rows = np.arange(len(requests))
+    if users is None:
+        runs = _runs(requests.histories, None)
+    else:
+        runs = (rows[at : at + users] for at in range(0, len(rows), users))
+    return ((some, requests.take(some)) for some in runs)
 
 
 def _runs(histories: Histories, events: int | None) -> Iterator[Int64[np.ndarray, "N"]]:
@@ -247,30 +264,6 @@ class Choice:
         return mask
 
 
-def best_pairs(
-    requests: Requests,
-    items: Int64[np.ndarray, "V"],
-    k: int,
-    score: Callable[[Requests], tuple[Pairs, Num[np.ndarray, "P"]]],
-    *,
-    include_seen: bool = True,
-    allowed: Allowed = None,
-) -> Recommendations:
-    """The k best of the pairs that `score` makes of each block, its row standing for the user."""
-    found, size = [], min(k, len(items))
-    for rows, some in request_blocks(requests):
-        pairs, scores = score(some)
-        place = positions(items, pairs.items)
-        keep = place >= 0
-        choice = Choice.of(items, some, include_seen, allowed, rows)
-        if not choice.everything:
-            keep[keep] = choice.open(pairs.rows[keep], place[keep])
-        if not keep.all():
-            pairs, scores = pairs.where(keep), scores[keep]
-        found.append(pairs.top(scores, size))
-    return together(requests.users, found, size)
-
-
 def together(
     users: Int64[np.ndarray, "U"], found: Sequence[Recommendations], k: int
 ) -> Recommendations:
@@ -331,22 +324,68 @@ def best(
     return together(np.arange(choice.size), found, size)
 
 
-def best_rows(
-    requests: Requests,
-    items: Int64[np.ndarray, "V"],
-    k: int,
-    scorer: Callable[[Requests], Callable[[slice], Num[np.ndarray, "B V"] | sparse.csr_matrix]],
-    *,
-    include_seen: bool = True,
-    allowed: Allowed = None,
-    wide: int = 0,
-) -> Recommendations:
-    """`best` of each block of requests: `scorer` makes of a block what scores some of its rows."""
-    found = [
-        best(Choice.of(items, some, include_seen, allowed, rows), scorer(some), k, wide=wide)
-        for rows, some in request_blocks(requests)
-    ]
-    return together(requests.users, found, min(k, len(items)))
+@dataclass(frozen=True, slots=True)
+class FittedPairs:
+    """A fitted thing that scores a few items of each user.
+
+    `score` makes pairs of a block of requests, whose rows stand for the users, and their scores.
+    """
+
+    items: Int64[np.ndarray, "V"]
+    fields: tuple[str, ...]
+    score: Callable[[Requests], tuple[Pairs, Num[np.ndarray, "P"]]]
+
+    def recommend(
+        self,
+        requests: Requests,
+        k: int,
+        *,
+        include_seen: bool = True,
+        allowed: Allowed = None,
+    ) -> Recommendations:
+        """See core.recommender.Recommender."""
+        found, size = [], min(k, len(self.items))
+        for rows, some in request_blocks(requests):
+            pairs, scores = self.score(some)
+            place = positions(self.items, pairs.items)
+            keep = place >= 0
+            choice = Choice.of(self.items, some, include_seen, allowed, rows)
+            keep[keep] = choice.open(pairs.rows[keep], place[keep])
+            found.append(pairs.where(keep).top(scores[keep], size))
+        return together(requests.users, found, size)
+
+
+@dataclass(frozen=True, slots=True)
+class FittedRows:
+    """A fitted thing that scores all items of each user, most of them with 0, which is no score.
+
+    `scorer` makes of a block of requests what scores some of its rows. `wide`: see `best`.
+    """
+
+    items: Int64[np.ndarray, "V"]
+    fields: tuple[str, ...]
+    scorer: Callable[[Requests], Callable[[slice], sparse.csr_matrix]]
+    wide: int = 0
+
+    def recommend(
+        self,
+        requests: Requests,
+        k: int,
+        *,
+        include_seen: bool = True,
+        allowed: Allowed = None,
+    ) -> Recommendations:
+        """See core.recommender.Recommender."""
+        found = [
+            best(
+                Choice.of(self.items, some, include_seen, allowed, rows),
+                self.scorer(some),
+                k,
+                wide=self.wide,
+            )
+            for rows, some in request_blocks(requests)
+        ]
+        return together(requests.users, found, min(k, len(self.items)))
 
 
 def keep_best(matrix: sparse.csr_matrix, many: int) -> sparse.csr_matrix:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -283,7 +283,7 @@ def fit(
     last = recipe.propensity.fit(people, rng=rng.child("chance"))
     progress("training", 2, 2)
     found = truth.found(test).mean() if len(truth.users) else 1.0
-    propensity = FittedPropensity(last.names, last.model, first.slope, first.shift, last.recipe)
+    propensity = replace(last, slope=first.slope, shift=first.shift)
     return FittedNext(recipe, ranker, propensity, max(float(found), 0.01), profiles)
 
 

@@ -1,4 +1,4 @@
-"""Candidates: which items each user may be shown, one row a pair of user and item, and a column for whatever is known of the pair."""
+"""Candidates: the items that each user may be shown, with columns of what is known of a pair."""
 
 import base64
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int64, Shaped
 from clickprint.core.errors import DataError
 from clickprint.core.files import whole
 from clickprint.core.ids import NONE
-from clickprint.core.lookup import pair_keys, positions
+from clickprint.core.lookup import pair_keys, pairs_of_keys, positions
 from clickprint.core.ragged import Ragged, spans, starts_of
 from clickprint.core.recommendations import Recommendations
 
@@ -22,9 +22,10 @@ ALONE = b"users without a pair"
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """User u (a place in `users`) may be shown items[starts[u]:starts[u + 1]], which rise, each once.
+    """The user of row u may be shown items[starts[u]:starts[u + 1]], which rise, each once.
 
-    Columns are of pairs; NaN = not known. Raises DataError where that does not hold.
+    Columns have a value a pair; NaN where it is not known. Raises DataError where that does not
+    hold.
     """
 
     users: Int64[np.ndarray, "U"]  # sorted, each once
@@ -106,7 +107,10 @@ class Pairs:
         )
 
     def save(self, path: Path) -> None:
-        """One Parquet file, whole or not at all: user, item, and the columns; who has no pair stands in its metadata."""
+        """One Parquet file, whole or not at all: user, item, and the columns.
+
+        Users without a pair stand in its metadata.
+        """
         alone = base64.b64encode(np.ascontiguousarray(self.users[self.lengths == 0]).tobytes())
         table = pa.table(
             {
@@ -168,43 +172,45 @@ def match(
     return np.where(place < 0, -1, positions(keys, pair_keys(rows, place, len(known))))
 
 
-def union(sources: Mapping[str, Recommendations]) -> Pairs:
-    """All candidates of all sources. Each gives two columns: `<name>_rank` (1 is its best) and `<name>_score`, NaN for what it lacks.
+def union(lists: Mapping[str, Recommendations]) -> Pairs:
+    """All candidates of all lists, with two columns of each: `<name>_rank` and `<name>_score`.
 
-    Raises DataError where the sources are not of the same users, sorted.
+    Rank 1 is the list's best; NaN for what the list lacks. Raises DataError where lists are not of
+    the same users, sorted.
     """
-    users = next(iter(sources.values())).users
+    users = next(iter(lists.values())).users
     if faults := [
-        f"{n} is of other users than the first source"
-        for n, s in sources.items()
-        if not np.array_equal(s.users, users)
+        f"{n} is of other users than the first list"
+        for n, some in lists.items()
+        if not np.array_equal(some.users, users)
     ]:
         raise DataError("candidates", faults)
-    places = {n: np.nonzero(s.items != NONE) for n, s in sources.items()}
-    known = np.unique(np.concatenate([s.items[places[n]] for n, s in sources.items()]))
+    places = {n: np.nonzero(some.items != NONE) for n, some in lists.items()}
+    known = np.unique(np.concatenate([some.items[places[n]] for n, some in lists.items()]))
     keys = {
-        n: places[n][0] * len(known) + np.searchsorted(known, s.items[places[n]])
-        for n, s in sources.items()
+        n: pair_keys(places[n][0], np.searchsorted(known, some.items[places[n]]), len(known))
+        for n, some in lists.items()
     }
     pairs = np.unique(np.concatenate(list(keys.values())))
-    row, item = pairs // max(len(known), 1), pairs % max(len(known), 1)
+    row, item = pairs_of_keys(pairs, len(known))
     columns: dict[str, np.ndarray] = {}
-    for name, source in sources.items():
+    for name, some in lists.items():
         at = np.searchsorted(pairs, keys[name])
-        rank, score = (
-            np.full(len(pairs), np.nan, np.float32),
-            np.full(len(pairs), np.nan, np.float32),
-        )
-        rank[at], score[at] = places[name][1] + 1, source.scores[places[name]]
+        rank, score = (np.full(len(pairs), np.nan, np.float32) for _ in range(2))
+        rank[at], score[at] = places[name][1] + 1, some.scores[places[name]]
         columns |= {f"{name}_rank": rank, f"{name}_score": score}
     return Pairs(users, starts_of(np.bincount(row, minlength=len(users))), known[item], columns)
 
 
 def fill(lists: Recommendations, popular: Int64[np.ndarray, "V"], k: int) -> Recommendations:
-    """Lists of k: what is missing is taken from `popular` (best first, each once), without what the list has."""
+    """Lists of k: what is missing comes from `popular`, without what the list has.
+
+    `popular` is best first, each item once.
+    """
     own, more = lists.items[:, :k], np.tile(popular[:k], (len(lists.users), 1))
     both = np.concatenate([own, more], 1)
-    place = np.argsort(both, axis=1, kind="stable")  # the list's own stand before the popular twin
+    # A stable sort: the list's own items stand before their popular twins.
+    place = np.argsort(both, axis=1, kind="stable")
     ordered = np.take_along_axis(both, place, 1)
     again = np.zeros(both.shape, bool)
     np.put_along_axis(again, place[:, 1:], ordered[:, 1:] == ordered[:, :-1], 1)
@@ -230,17 +236,14 @@ class Bought:
 
     def of(self, pairs: Pairs) -> Bool[np.ndarray, "P"]:
         """Whether the pair's user bought the pair's item."""
-        known = np.unique(np.concatenate([pairs.items, self.items.values]))
-        place = np.searchsorted(pairs.users, self.users)
-        there = np.isin(self.users, pairs.users)
-        own = np.repeat(np.where(there, place, -1), self.items.lengths)
-        truth = np.sort((own * len(known) + np.searchsorted(known, self.items.values))[own >= 0])
-        asked = pairs.rows * len(known) + np.searchsorted(known, pairs.items)
-        at = np.minimum(np.searchsorted(truth, asked), max(len(truth) - 1, 0))
-        return truth[at] == asked if len(truth) else np.zeros(len(asked), bool)
+        row = np.repeat(positions(pairs.users, self.users), self.items.lengths)
+        bought = np.zeros(len(pairs), bool)
+        at = match(pairs, row[row >= 0], self.items.values[row >= 0])
+        bought[at[at >= 0]] = True
+        return bought
 
     def recall(self, lists: Recommendations, k: int) -> Float64[np.ndarray, "B"]:
-        """The share of each buyer's items that are in the first k of his list; 0 for a buyer without a list."""
+        """The share of each buyer's items that are in the first k of their list; 0 without a list."""
         shown = lists.items[:, :k]
         row, place = np.nonzero(shown != NONE)
         order = np.argsort(lists.users, kind="stable")
@@ -253,14 +256,9 @@ class Bought:
         )
 
     def found(self, pairs: Pairs) -> Float64[np.ndarray, "B"]:
-        """The share of each buyer's items that are among his candidates: what no ranking of them can exceed."""
+        """The share of each buyer's items among their candidates, which no ranking can exceed."""
         hits = np.bincount(pairs.rows, self.of(pairs), len(pairs.users))
-        place = np.minimum(np.searchsorted(pairs.users, self.users), max(len(pairs.users) - 1, 0))
-        there = (
-            pairs.users[place] == self.users
-            if len(pairs.users)
-            else np.zeros(len(self.users), bool)
+        row = positions(pairs.users, self.users)
+        return np.where(row < 0, 0.0, np.append(hits, 0.0)[row]) / np.maximum(
+            self.items.lengths, 1
         )
-        out = np.zeros(len(self.users))
-        out[there] = hits[place[there]]
-        return out / np.maximum(self.items.lengths, 1)

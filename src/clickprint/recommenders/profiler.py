@@ -21,6 +21,7 @@ from clickprint.core.profiles import Profiles
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
 from clickprint.encoders import ENCODERS, encoder, load
+from clickprint.encoders.projection import principal_axes
 
 COMPONENTS = 8  # columns of a profile that does not say
 FILE = "profiler.json"
@@ -116,10 +117,7 @@ class Projection:
 
     @staticmethod
     def of(profiles: Profiles, width: int = COMPONENTS) -> "Projection":
-        """From the covariance, a block of users at a time.
-
-        The largest part of an axis is above 0, so that its sign is the same each time.
-        """
+        """From the covariance, a block of users at a time."""
         size, wide = profiles.vectors.shape
         total, square = np.zeros(wide), np.zeros((wide, wide))
         for start in range(0, size, 65_536):
@@ -127,10 +125,8 @@ class Projection:
             total += some.sum(0)
             square += some.T @ some
         mean = total / max(size, 1)
-        _, axes = np.linalg.eigh(square / max(size, 1) - np.outer(mean, mean))
-        axes = axes[:, ::-1][:, :width]
-        sign = np.sign(axes[np.abs(axes).argmax(0), np.arange(axes.shape[1])])
-        return Projection(mean, axes * np.where(sign == 0, 1, sign))
+        covariance = square / max(size, 1) - np.outer(mean, mean)
+        return Projection(mean, principal_axes(covariance, width))
 
     def columns(
         self, profiles: Profiles, users: Int64[np.ndarray, "U"]

@@ -1,8 +1,7 @@
 """Purchase propensity: the probability that a user buys in the window after a cutoff."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,12 +9,10 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
 from clickprint.core.errors import DataError
-from clickprint.core.files import whole
-from clickprint.core.options import AtLeast
+from clickprint.core.options import AtLeast, plain
 from clickprint.core.rng import RNG
-from clickprint.recommenders.trees import Fraction, Trees, boost, importance, opened, read_model
+from clickprint.recommenders.trees import Boosted, Fraction, Trees, shared_names
 
-MODEL, ABOUT = "model.txt", "propensity.json"
 LEAST = 1e-6  # propensities stay that far from 0 and 1
 
 
@@ -37,48 +34,29 @@ class Propensity(Trees):
 
         Raises DataError where nobody bought, or windows have other columns.
         """
-        names = _checked(examples)
-        booster = boost(
-            np.concatenate([np.stack([c[n] for n in names], 1) for c, _ in examples]),
-            np.concatenate([y for _, y in examples]),
-            names,
-            params=self.params("binary", rng),
-            trees=self.trees,
-        )
-        return FittedPropensity(
-            names, booster.model_to_string(num_iteration=-1), recipe=asdict(self)
-        )
+        names = shared_names(examples, "nobody bought; take more windows")
+        matrix = np.concatenate([np.stack([c[n] for n in names], 1) for c, _ in examples])
+        truth = np.concatenate([y for _, y in examples])
+        trees = Boosted.fit(self, "binary", matrix, truth, names, rng=rng)
+        return FittedPropensity(trees, recipe=plain(self))
 
 
 @dataclass(frozen=True, slots=True)
 class FittedPropensity:
-    """Trees as LightGBM writes them, their features, and the line that calibrates log odds."""
+    """The trees, and the line that calibrates their log odds."""
 
-    names: list[str]
-    model: str = field(repr=False)
+    trees: Boosted
     slope: float = 1.0
     shift: float = 0.0
-    recipe: dict[str, Any] = field(default_factory=dict, repr=False)
+    recipe: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def of(self, columns: Mapping[str, Float32[np.ndarray, "_"]]) -> Float64[np.ndarray, "U"]:
         """Raises DataError where a feature is missing."""
         return expit(self.slope * self._odds(columns) + self.shift)
 
     def _odds(self, columns: Mapping[str, Float32[np.ndarray, "_"]]) -> Float64[np.ndarray, "U"]:
-        if missing := [n for n in self.names if n not in columns]:
-            raise DataError(
-                "users", [f"no column {n!r}, which the trees learned with" for n in missing]
-            )
-        matrix = np.stack([columns[n] for n in self.names], 1)
-        if not len(matrix):
-            return np.zeros(0)
-        found = np.asarray(
-            opened(self.model).predict(
-                matrix, raw_score=True, num_threads=self.recipe.get("threads", 1)
-            ),
-            np.float64,
-        )
-        return found
+        threads = self.recipe.get("threads", 1)
+        return self.trees(columns, "users", raw_score=True, num_threads=threads)
 
     def calibrated(
         self, columns: Mapping[str, Float32[np.ndarray, "_"]], bought: Bool[np.ndarray, "U"]
@@ -87,50 +65,20 @@ class FittedPropensity:
         slope, shift = platt(self._odds(columns), bought)
         return replace(self, slope=slope, shift=shift)
 
-    @property
-    def importance(self) -> dict[str, float]:
-        """How much each column lowered the loss, all together 1; the most useful first."""
-        return importance(self.model, self.names)
-
     def save(self, folder: Path) -> None:
-        """A folder with the model as text and the rest as JSON, whole or not at all."""
-        with whole(Path(folder)) as part:
-            part.mkdir(parents=True)
-            (part / MODEL).write_text(self.model, "utf-8")
-            about = {
-                "format": 1,
-                "names": self.names,
-                "slope": self.slope,
-                "shift": self.shift,
-                "recipe": self.recipe,
-            }
-            (part / ABOUT).write_text(json.dumps(about, indent=1) + "\n", "utf-8")
+        """A folder, whole or not at all."""
+        about = {"slope": self.slope, "shift": self.shift, "recipe": self.recipe}
+        self.trees.save(folder, about)
 
     @staticmethod
     def load(folder: Path | str) -> "FittedPropensity":
         """What `save` wrote: the same propensities. Raises DataError."""
-        folder = Path(folder)
-        try:
-            about = json.loads((folder / ABOUT).read_text("utf-8"))
-            model = (folder / MODEL).read_text("utf-8")
-            found = FittedPropensity(
-                list(about["names"]),
-                model,
-                float(about["slope"]),
-                float(about["shift"]),
-                dict(about["recipe"]),
-            )
-            if about["format"] != 1:
-                raise ValueError(f"format {about['format']}, expected 1")
-        except (OSError, ValueError, KeyError, TypeError) as fault:
-            raise DataError(
-                str(folder), [f"no propensity model ({fault!r}); train it again"]
-            ) from None
-        if read_model(model, str(folder)).feature_name() != found.names:
-            raise DataError(
-                str(folder), [f"{MODEL} and {ABOUT} name different columns; train it again"]
-            )
-        return found
+        return Boosted.load(
+            folder,
+            lambda trees, about: FittedPropensity(
+                trees, float(about["slope"]), float(about["shift"]), dict(about["recipe"])
+            ),
+        )
 
 
 def expit(odds: Float64[np.ndarray, "N"]) -> Float64[np.ndarray, "N"]:
@@ -160,25 +108,3 @@ def platt(odds: Float64[np.ndarray, "N"], truth: Bool[np.ndarray, "N"]) -> tuple
             break
     slope = max(w[0] / spread, 0.01)
     return float(slope), float(w[1] - slope * mean)
-
-
-def _checked(examples: Sequence[tuple[Mapping[str, np.ndarray], np.ndarray]]) -> list[str]:
-    if not examples:
-        raise DataError("examples", ["no window to learn from"])
-    names = list(examples[0][0])
-    faults = [
-        f"window {n} has other columns than the first"
-        for n, (c, _) in enumerate(examples)
-        if list(c) != names
-    ]
-    faults += [
-        f"window {n}, {name}: {len(v)} values of {len(y)} users"
-        for n, (c, y) in enumerate(examples)
-        for name, v in c.items()
-        if len(v) != len(y)
-    ]
-    if not faults and not any(y.any() for _, y in examples):
-        faults = ["nobody bought; take more windows"]
-    if faults:
-        raise DataError("examples", faults)
-    return names

@@ -1,7 +1,7 @@
 """The order of candidates, by boosted trees that learned it on earlier windows."""
 
-import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,14 +9,10 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from clickprint.core.errors import ConfigError, DataError
-from clickprint.core.files import whole
-from clickprint.core.options import AtLeast, OneOf
+from clickprint.core.options import AtLeast, OneOf, plain
 from clickprint.core.rng import RNG
 from clickprint.recommenders.pairs import Pairs
-from clickprint.recommenders.trees import Trees, boost, importance, opened, read_model
-
-MODEL, ABOUT = "model.txt", "ranker.json"
-BLOCK = 1 << 18  # pairs scored at a time
+from clickprint.recommenders.trees import Boosted, Trees, shared_names
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,52 +36,33 @@ class LambdaMART(Trees):
         Users who bought none of their candidates teach nothing and are left out. Raises DataError
         where no candidate was bought, or windows have other columns.
         """
-        names = check_examples(examples)
+        nothing = "no candidate was bought; take more windows or more candidates"
+        names = shared_names([(p.columns, y) for p, y in examples], nothing)
         parts = [
             _sampled(p, y, self.negatives, rng.child("negatives").child(str(n)))
             for n, (p, y) in enumerate(examples)
         ]
-        more = (
-            {"lambdarank_truncation_level": self.truncation, "bagging_by_query": True}
-            if self.objective == "lambdarank"
-            else {}
-        )
-        booster = boost(
-            np.concatenate([p.matrix(names) for p, _ in parts]),
-            np.concatenate([y for _, y in parts]),
-            names,
-            groups=np.concatenate([p.lengths for p, _ in parts])
-            if self.objective == "lambdarank"
-            else None,
-            params=self.params(self.objective, rng) | more,
-            trees=self.trees,
-        )
-        return FittedLambdaMART(
-            names, booster.model_to_string(num_iteration=-1), recipe=asdict(self)
-        )
+        matrix = np.concatenate([p.matrix(names) for p, _ in parts])
+        truth = np.concatenate([y for _, y in parts])
+        more: dict[str, Any] = {}
+        if self.objective == "lambdarank":
+            more = {"lambdarank_truncation_level": self.truncation, "bagging_by_query": True}
+            more["groups"] = np.concatenate([p.lengths for p, _ in parts])
+        trees = Boosted.fit(self, self.objective, matrix, truth, names, rng=rng, **more)
+        return FittedLambdaMART(trees, recipe=plain(self))
 
 
 @dataclass(frozen=True, slots=True)
 class FittedLambdaMART:
-    """Trees as LightGBM writes them, their features in order, and a curve from score to propensity."""
+    """The trees, and a curve from a score to a propensity."""
 
-    names: list[str]
-    model: str = field(repr=False)
+    trees: Boosted
     curve: "IsotonicCurve | None" = None
-    recipe: dict[str, Any] = field(default_factory=dict, repr=False)
+    recipe: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def score(self, pairs: Pairs, *, threads: int = 1) -> Float64[np.ndarray, "P"]:
-        """Higher is better; comparable within a user. Raises DataError where the pairs lack a feature."""
-        if missing := [n for n in self.names if n not in pairs.columns]:
-            raise DataError(
-                "candidates", [f"no feature {n!r}, which the ranker learned with" for n in missing]
-            )
-        booster = opened(self.model)
-        parts = []
-        for start in range(0, len(pairs), BLOCK):
-            some = np.stack([pairs.columns[n][start : start + BLOCK] for n in self.names], 1)
-            parts.append(booster.predict(some, num_threads=threads))
-        return np.concatenate(parts) if parts else np.zeros(0)
+        """Higher is better; comparable within a user. Raises DataError for a missing feature."""
+        return self.trees(pairs.columns, "candidates", num_threads=threads)
 
     def propensity(self, scores: Float64[np.ndarray, "P"]) -> Float64[np.ndarray, "P"]:
         """The probability that a pair of this score is bought, given that its user buys.
@@ -102,51 +79,23 @@ class FittedLambdaMART:
         self, scores: Float64[np.ndarray, "P"], bought: Bool[np.ndarray, "P"]
     ) -> "FittedLambdaMART":
         """The same, calibrated on pairs of the buyers of a later window than those it learned from."""
-        return FittedLambdaMART(
-            self.names, self.model, IsotonicCurve.of(scores, bought), self.recipe
-        )
-
-    @property
-    def importance(self) -> dict[str, float]:
-        """How much each feature lowered the loss, all together 1; the most useful first."""
-        return importance(self.model, self.names)
+        return replace(self, curve=IsotonicCurve.of(scores, bought))
 
     def save(self, folder: Path) -> None:
-        """A folder with the model as text and the rest as JSON, whole or not at all."""
-        with whole(Path(folder)) as part:
-            part.mkdir(parents=True)
-            (part / MODEL).write_text(self.model, "utf-8")
-            about = {
-                "format": 1,
-                "names": self.names,
-                "curve": self.curve and self.curve.json(),
-                "recipe": self.recipe,
-            }
-            (part / ABOUT).write_text(json.dumps(about, indent=1) + "\n", "utf-8")
+        """A folder, whole or not at all."""
+        self.trees.save(folder, {"curve": self.curve and self.curve.json(), "recipe": self.recipe})
 
     @staticmethod
     def load(folder: Path | str) -> "FittedLambdaMART":
         """What `save` wrote: the same scores. Raises DataError."""
-        folder = Path(folder)
-        try:
-            about = json.loads((folder / ABOUT).read_text("utf-8"))
-            model = (folder / MODEL).read_text("utf-8")
-            found = FittedLambdaMART(
-                list(about["names"]),
-                model,
+        return Boosted.load(
+            folder,
+            lambda trees, about: FittedLambdaMART(
+                trees,
                 about["curve"] and IsotonicCurve.from_json(about["curve"]),
                 dict(about["recipe"]),
-            )
-            if about["format"] != 1:
-                raise ValueError(f"format {about['format']}, expected 1")
-        except (OSError, ValueError, KeyError, TypeError) as fault:
-            raise DataError(str(folder), [f"not a ranker ({fault!r}); train it again"]) from None
-        trees = read_model(model, str(folder))
-        if trees.feature_name() != found.names:
-            raise DataError(
-                str(folder), [f"{MODEL} and {ABOUT} name different features; train it again"]
-            )
-        return found
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,28 +134,6 @@ class IsotonicCurve:
         return IsotonicCurve(
             np.array(found["at"], np.float64), np.array(found["value"], np.float64)
         )
-
-
-def check_examples(examples: list[tuple[Pairs, Bool[np.ndarray, "_"]]]) -> list[str]:
-    """The names of the features that all windows share. Raises DataError."""
-    if not examples:
-        raise DataError("examples", ["no window to learn from"])
-    names = list(examples[0][0].columns)
-    faults = [
-        f"window {n} has other columns than the first"
-        for n, (p, _) in enumerate(examples)
-        if list(p.columns) != names
-    ]
-    faults += [
-        f"window {n}: {len(y)} labels of {len(p)} pairs"
-        for n, (p, y) in enumerate(examples)
-        if len(y) != len(p)
-    ]
-    if not faults and not any(y.any() for _, y in examples):
-        faults = ["no candidate was bought; take more windows or more candidates"]
-    if faults:
-        raise DataError("examples", faults)
-    return names
 
 
 def _sampled(

@@ -1,14 +1,22 @@
 """Boosted trees by LightGBM: the options that ranker and propensity share, and models as texts."""
 
-from dataclasses import dataclass
-from typing import Annotated, Any
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int64
 
 from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.files import whole
 from clickprint.core.options import AtLeast, Between, check
 from clickprint.core.rng import RNG
 
+MODEL, ABOUT = "model.txt", "about.json"
+BLOCK = 1 << 18  # rows that are scored at a time
+Made = TypeVar("Made")
 Fraction = Annotated[float, Between(0, 1, low_open=True)]
 
 
@@ -56,52 +64,96 @@ class Trees:
         }
 
 
-def boost(
-    matrix: np.ndarray,
-    truth: np.ndarray,
-    names: list[str],
-    *,
-    params: dict[str, Any],
-    trees: int,
-    groups: np.ndarray | None = None,
-) -> Any:
-    """A booster. Raises ConfigError where LightGBM is not installed."""
-    lightgbm = _lightgbm()
-    data = lightgbm.Dataset(
-        matrix,
-        np.asarray(truth, np.float32),
-        group=groups,
-        feature_name=names,
-        free_raw_data=True,
-        params={
-            "max_bin": params["max_bin"],
-            "verbosity": -1,
-            "num_threads": params["num_threads"],
-        },
-    )
-    return lightgbm.train(params, data, trees)
+@dataclass(frozen=True, slots=True)
+class Boosted:
+    """Trees as LightGBM writes them, and their features in order."""
 
+    names: list[str]
+    model: str = field(repr=False)
 
-def importance(model: str, names: list[str]) -> dict[str, float]:
-    """Each feature's share of the gain; the largest first."""
-    gain = opened(model).feature_importance("gain")
-    order = np.argsort(-gain, kind="stable")
-    return {names[n]: float(gain[n] / max(gain.sum(), 1e-30)) for n in order}
+    @staticmethod
+    def fit(
+        recipe: Trees,
+        objective: str,
+        matrix: Float32[np.ndarray, "N F"],
+        truth: Bool[np.ndarray, "N"],
+        names: list[str],
+        *,
+        rng: RNG,
+        groups: Int64[np.ndarray, "G"] | None = None,
+        **more: Any,
+    ) -> "Boosted":
+        """Raises ConfigError where LightGBM is not installed."""
+        params = recipe.params(objective, rng) | more
+        shared = {n: params[n] for n in ("max_bin", "verbosity", "num_threads")}
+        data = _lightgbm().Dataset(
+            matrix,
+            np.asarray(truth, np.float32),
+            group=groups,
+            feature_name=names,
+            free_raw_data=True,
+            params=shared,
+        )
+        found = _lightgbm().train(params, data, recipe.trees)
+        return Boosted(names, found.model_to_string(num_iteration=-1))
 
+    def __call__(
+        self, columns: Mapping[str, Float32[np.ndarray, "_"]], where: str, **options: Any
+    ) -> Float64[np.ndarray, "N"]:
+        """The trees' answer for each row, some rows at a time. Raises DataError for no column."""
+        if missing := [n for n in self.names if n not in columns]:
+            raise DataError(
+                where, [f"no column {n!r}, which the trees learned with" for n in missing]
+            )
+        booster, size = _lightgbm().Booster(model_str=self.model), len(columns[self.names[0]])
+        parts = [np.zeros(0)]
+        for start in range(0, size, BLOCK):
+            some = np.stack([columns[n][start : start + BLOCK] for n in self.names], 1)
+            parts.append(np.asarray(booster.predict(some, **options), np.float64))
+        return np.concatenate(parts)
 
-def opened(model: str) -> Any:
-    return _lightgbm().Booster(model_str=model)
+    @property
+    def importance(self) -> dict[str, float]:
+        """Each feature's share of the gain, together 1; the most useful first."""
+        gain = _lightgbm().Booster(model_str=self.model).feature_importance("gain")
+        order = np.argsort(-gain, kind="stable")
+        return {self.names[n]: float(gain[n] / max(gain.sum(), 1e-30)) for n in order}
 
+    def save(self, folder: Path, about: Mapping[str, Any]) -> None:
+        """A folder with the model as text and the rest as JSON, whole or not at all."""
+        with whole(Path(folder)) as part:
+            part.mkdir(parents=True)
+            (part / MODEL).write_text(self.model, "utf-8")
+            text = json.dumps({"format": 1, "names": self.names, **about}, indent=1)
+            (part / ABOUT).write_text(text + "\n", "utf-8")
 
-def read_model(model: str, where: str) -> Any:
-    """The booster that a text describes. Raises DataError."""
-    lightgbm = _lightgbm()
-    try:
-        return lightgbm.Booster(model_str=model)
-    except (lightgbm.basic.LightGBMError, ValueError, KeyError) as fault:
-        raise DataError(
-            where, [f"not a model of LightGBM ({str(fault).splitlines()[0]}); train it again"]
-        ) from None
+    @staticmethod
+    def load(folder: Path | str, made: Callable[["Boosted", Mapping[str, Any]], Made]) -> Made:
+        """What `made` makes of the trees and the rest that `save` wrote. Raises DataError."""
+        folder = Path(folder)
+        try:
+            about = json.loads((folder / ABOUT).read_text("utf-8"))
+            if about["format"] != 1:
+                raise ValueError(f"format {about['format']}, expected 1")
+            trees = Boosted(list(about["names"]), (folder / MODEL).read_text("utf-8"))
+            found = made(trees, about)
+        except (OSError, ValueError, KeyError, TypeError) as fault:
+            raise DataError(
+                str(folder), [f"no trained trees ({fault!r}); train them again"]
+            ) from None
+        lightgbm = _lightgbm()
+        try:
+            names = lightgbm.Booster(model_str=trees.model).feature_name()
+        except (lightgbm.basic.LightGBMError, ValueError, KeyError) as fault:
+            said = str(fault).splitlines()[0]
+            raise DataError(
+                str(folder), [f"not a model of LightGBM ({said}); train it again"]
+            ) from None
+        if names != trees.names:
+            raise DataError(
+                str(folder), [f"{MODEL} and {ABOUT} name different columns; train it again"]
+            )
+        return found
 
 
 def _lightgbm() -> Any:
@@ -110,3 +162,31 @@ def _lightgbm() -> Any:
     except ImportError:
         raise ConfigError("ranking needs LightGBM; pip install 'clickprint[recommend]'") from None
     return lightgbm
+
+
+def shared_names(
+    examples: Sequence[tuple[Mapping[str, np.ndarray], np.ndarray]], nobody: str
+) -> list[str]:
+    """The columns that all windows share, of (columns, labels) each.
+
+    Raises DataError, also where no label is true: `nobody` says what that means.
+    """
+    if not examples:
+        raise DataError("examples", ["no window to learn from"])
+    names = list(examples[0][0])
+    faults = [
+        f"window {n} has other columns than the first"
+        for n, (columns, _) in enumerate(examples)
+        if list(columns) != names
+    ]
+    faults += [
+        f"window {n}, {name}: {len(values)} values of {len(labels)} labels"
+        for n, (columns, labels) in enumerate(examples)
+        for name, values in columns.items()
+        if len(values) != len(labels)
+    ]
+    if not faults and not any(labels.any() for _, labels in examples):
+        faults = [nobody]
+    if faults:
+        raise DataError("examples", faults)
+    return names

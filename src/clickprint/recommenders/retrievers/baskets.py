@@ -1,7 +1,7 @@
 """Next-basket methods that know users by what they bought: TIFU-KNN and UP-CF."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -14,17 +14,15 @@ from clickprint.core.lookup import among, pair_keys, pairs_of_keys
 from clickprint.core.options import AtLeast, Between, check
 from clickprint.core.past import Past
 from clickprint.core.progress import Progress, silent
-from clickprint.core.recommendations import Recommendations
 from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
 from clickprint.core.session import ALONE, Session
 from clickprint.core.time import DAY
 from clickprint.recommenders.blocks import (
-    Allowed,
     Counted,
-    Deterministic,
+    FittedRows,
     Positive,
-    best_rows,
+    ReadsLog,
     blocks,
     session_field,
 )
@@ -38,7 +36,7 @@ POOL = 50_000  # users that may be neighbours: those who bought last
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TIFUKNN(Deterministic):
+class TIFUKNN(ReadsLog):
     """A user's items by how often and how lately they were in their baskets, mixed with those of
     the nearest users.
 
@@ -62,10 +60,6 @@ class TIFUKNN(Deterministic):
     def __post_init__(self) -> None:
         check(self)
 
-    @property
-    def needs_log(self) -> bool:
-        return True
-
     def weights(
         self, baskets: Int64[np.ndarray, "N"], age: Int64[np.ndarray, "N"]
     ) -> Float64[np.ndarray, "N"]:
@@ -78,7 +72,7 @@ class TIFUKNN(Deterministic):
 
     def fit(
         self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
-    ) -> "FittedNeighbours":
+    ) -> FittedRows:
         return fit_neighbours(self, past)
 
     def score(self, users: sparse.csr_matrix, among: sparse.csr_matrix) -> sparse.csr_matrix:
@@ -111,7 +105,7 @@ class TIFUKNN(Deterministic):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class UPCF(Deterministic):
+class UPCF(ReadsLog):
     """How often an item was in the last baskets of like users, the user among them.
 
     - `baskets`: how many of each user's newest baskets count.
@@ -129,10 +123,6 @@ class UPCF(Deterministic):
     def __post_init__(self) -> None:
         check(self)
 
-    @property
-    def needs_log(self) -> bool:
-        return True
-
     def weights(
         self, baskets: Int64[np.ndarray, "N"], age: Int64[np.ndarray, "N"]
     ) -> Float64[np.ndarray, "N"]:
@@ -141,7 +131,7 @@ class UPCF(Deterministic):
 
     def fit(
         self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
-    ) -> "FittedNeighbours":
+    ) -> FittedRows:
         return fit_neighbours(self, past)
 
     def score(self, users: sparse.csr_matrix, among: sparse.csr_matrix) -> sparse.csr_matrix:
@@ -159,41 +149,7 @@ class UPCF(Deterministic):
         return (like @ among).tocsr()
 
 
-@dataclass(frozen=True, slots=True)
-class FittedNeighbours:
-    """The users who may be neighbours: what each bought, by weight."""
-
-    recipe: TIFUKNN | UPCF
-    items: Int64[np.ndarray, "V"]
-    fields: tuple[str, ...]
-    counted: Counted
-    matrix: sparse.csr_matrix = field(repr=False)
-
-    def recommend(
-        self,
-        requests: Requests,
-        k: int,
-        *,
-        include_seen: bool = True,
-        allowed: Allowed = None,
-    ) -> Recommendations:
-        """See core.recommender.Recommender."""
-        return best_rows(
-            requests,
-            self.items,
-            k,
-            self._scorer,
-            include_seen=include_seen,
-            allowed=allowed,
-            wide=self.matrix.shape[0],
-        )
-
-    def _scorer(self, requests: Requests) -> Callable[[slice], sparse.csr_matrix]:
-        users = user_items(requests.histories, self.counted, self.recipe.weights, self.items)
-        return lambda some: self.recipe.score(users[some], self.matrix)
-
-
-def fit_neighbours(recipe: TIFUKNN | UPCF, past: Past) -> FittedNeighbours:
+def fit_neighbours(recipe: TIFUKNN | UPCF, past: Past) -> FittedRows:
     """All items that were bought, and the POOL users who bought last."""
     counted = Counted.of(past, (Role.BUY,))
     fields = (*counted.fields, *session_field(past))
@@ -210,7 +166,12 @@ def fit_neighbours(recipe: TIFUKNN | UPCF, past: Past) -> FittedNeighbours:
     chosen = np.sort(order[: min(POOL, int((last > none).sum()))])
     known = np.unique(np.concatenate(items))
     matrix = user_items(asked.take(chosen), counted, recipe.weights, known)
-    return FittedNeighbours(recipe, known, fields, counted, matrix)
+
+    def scorer(requests: Requests) -> Callable[[slice], sparse.csr_matrix]:
+        users = user_items(requests.histories, counted, recipe.weights, known)
+        return lambda some: recipe.score(users[some], matrix)
+
+    return FittedRows(known, fields, scorer, wide=matrix.shape[0])
 
 
 def user_items(

@@ -1,7 +1,8 @@
 """Co-visitation: items that the same users had soon after one another."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -12,18 +13,16 @@ from clickprint.core.events import Role
 from clickprint.core.options import AtLeast, check
 from clickprint.core.past import Past
 from clickprint.core.progress import Progress, silent
-from clickprint.core.recommendations import Recommendations
 from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
 from clickprint.core.session import ALONE, Session
 from clickprint.core.time import DAY, Time
 from clickprint.recommenders.blocks import (
-    Allowed,
     Counted,
     Deterministic,
+    FittedRows,
     Positive,
     Roles,
-    best_rows,
     blocks,
     end_of,
     keep_best,
@@ -65,7 +64,7 @@ class CoVisits(Deterministic):
 
     def fit(
         self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
-    ) -> "FittedCoVisits":
+    ) -> FittedRows:
         one, two = Counted.of(past, self.first), Counted.of(past, self.then)
         fields = one.fields if len(one.fields) > len(two.fields) else two.fields
         asked = past.histories(fields)
@@ -102,40 +101,18 @@ class CoVisits(Deterministic):
             total.data / 2**16 / np.sqrt(np.maximum(counts[rows] * counts[total.indices], 1))
         )
         near = keep_best(total, self.neighbours)
-        return FittedCoVisits(self, items, one, end_of(asked), near)
+        scorer = partial(self._scorer, one, items, end_of(asked), near)
+        return FittedRows(items, one.fields, scorer)
 
-
-@dataclass(frozen=True, slots=True)
-class FittedCoVisits:
-    """Each item's neighbours."""
-
-    recipe: CoVisits
-    items: Int64[np.ndarray, "V"]
-    counted: Counted
-    now: Time
-    near: sparse.csr_matrix = field(repr=False)
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        return self.counted.fields
-
-    def recommend(
+    def _scorer(
         self,
+        counted: Counted,
+        items: Int64[np.ndarray, "V"],
+        now: Time,
+        near: sparse.csr_matrix,
         requests: Requests,
-        k: int,
-        *,
-        include_seen: bool = True,
-        allowed: Allowed = None,
-    ) -> Recommendations:
-        """See core.recommender.Recommender."""
-        return best_rows(
-            requests, self.items, k, self._scorer, include_seen=include_seen, allowed=allowed
-        )
-
-    def _scorer(self, requests: Requests) -> Callable[[slice], sparse.csr_matrix]:
-        row, place, age = newest_items(
-            requests, self.counted, self.items, self.recipe.length, self.now
-        )
-        weight = 0.5 ** (age / self.recipe.half_life)
-        users = sparse.csr_matrix((weight, (row, place)), (len(requests), len(self.items)))
-        return lambda some: (users[some] @ self.near).tocsr()
+    ) -> Callable[[slice], sparse.csr_matrix]:
+        row, place, age = newest_items(requests, counted, items, self.length, now)
+        weight = 0.5 ** (age / self.half_life)
+        users = sparse.csr_matrix((weight, (row, place)), (len(requests), len(items)))
+        return lambda some: (users[some] @ near).tocsr()

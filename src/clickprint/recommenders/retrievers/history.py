@@ -1,6 +1,7 @@
 """What a user had before: by how often and how lately, and what still lies in the basket."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -12,20 +13,19 @@ from clickprint.core.ids import NONE
 from clickprint.core.options import AtLeast, check
 from clickprint.core.past import Past
 from clickprint.core.progress import Progress, silent
-from clickprint.core.recommendations import Recommendations
 from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
 from clickprint.core.session import ALONE, Session
 from clickprint.core.time import DAY, Time
 from clickprint.recommenders.blocks import (
-    Allowed,
     Counted,
     Deterministic,
+    FittedPairs,
     Positive,
+    ReadsLog,
     Roles,
     ages,
     asked_at,
-    best_pairs,
     end_of,
     known_items,
     pairs_of,
@@ -60,52 +60,31 @@ class History(Deterministic):
 
     def fit(
         self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
-    ) -> "FittedHistory":
+    ) -> FittedPairs:
         """Only learns which items there are."""
         counted = Counted.of(past, self.roles)
         fields = counted.fields + (session_field(past) if self.last else ())
         asked = past.histories(fields)
-        return FittedHistory(self, known_items(asked), fields, counted, end_of(asked))
+        score = partial(self._score, counted, end_of(asked))
+        return FittedPairs(known_items(asked), fields, score)
 
-
-@dataclass(frozen=True, slots=True)
-class FittedHistory:
-    """The known items, and which events count."""
-
-    recipe: History
-    items: Int64[np.ndarray, "V"]
-    fields: tuple[str, ...]
-    counted: Counted
-    now: Time
-
-    def recommend(
-        self,
-        requests: Requests,
-        k: int,
-        *,
-        include_seen: bool = True,
-        allowed: Allowed = None,
-    ) -> Recommendations:
-        """See core.recommender.Recommender."""
-        return best_pairs(
-            requests, self.items, k, self._score, include_seen=include_seen, allowed=allowed
-        )
-
-    def _score(self, requests: Requests) -> tuple[Pairs, Float64[np.ndarray, "P"]]:
-        events, recipe = requests.histories, self.recipe
-        keep = self.counted(events)
-        if recipe.last:
-            keep &= newest_baskets(events, keep) < recipe.last
+    def _score(
+        self, counted: Counted, now: Time, requests: Requests
+    ) -> tuple[Pairs, Float64[np.ndarray, "P"]]:
+        events = requests.histories
+        keep = counted(events)
+        if self.last:
+            keep &= newest_baskets(events, keep) < self.last
         pairs, order, first = pairs_of(events, keep)
-        age = ages(requests, self.now)[order]
-        if recipe.half_life:
-            return pairs, sums(0.5 ** (age / recipe.half_life), first)
+        age = ages(requests, now)[order]
+        if self.half_life:
+            return pairs, sums(0.5 ** (age / self.half_life), first)
         newest = np.minimum.reduceat(age, first) if len(first) else np.zeros(0)
         return pairs, np.diff(np.append(first, len(order))) + 0.5 / (1 + newest)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OpenBaskets(Deterministic):
+class OpenBaskets(ReadsLog):
     """What was put into the basket and neither bought nor taken out since, the newest first.
 
     - `days`: how long before the user asks an event may lie.
@@ -118,69 +97,37 @@ class OpenBaskets(Deterministic):
     def __post_init__(self) -> None:
         check(self)
 
-    @property
-    def needs_log(self) -> bool:
-        return True
-
     def fit(
         self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
-    ) -> "FittedOpenBaskets":
+    ) -> FittedPairs:
         """Only learns which items there are."""
         counted = Counted.of(past, (Role.CART, Role.REMOVE, Role.BUY))
-        codes = past.log.manifest.codes
+        cart, remove = (past.log.manifest.codes(r) for r in (Role.CART, Role.REMOVE))
         asked = past.histories(counted.fields)
-        return FittedOpenBaskets(
-            self,
-            known_items(asked),
-            counted,
-            codes(Role.CART),
-            codes(Role.REMOVE),
-            end_of(asked),
-        )
+        score = partial(self._score, counted, cart, remove, end_of(asked))
+        return FittedPairs(known_items(asked), counted.fields, score)
 
-
-@dataclass(frozen=True, slots=True)
-class FittedOpenBaskets:
-    """The known items, and the codes of the kinds that matter."""
-
-    recipe: OpenBaskets
-    items: Int64[np.ndarray, "V"]
-    counted: Counted
-    cart: tuple[int, ...]
-    remove: tuple[int, ...]
-    now: Time
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        return self.counted.fields
-
-    def recommend(
+    def _score(
         self,
+        counted: Counted,
+        cart: tuple[int, ...],
+        remove: tuple[int, ...],
+        now: Time,
         requests: Requests,
-        k: int,
-        *,
-        include_seen: bool = True,
-        allowed: Allowed = None,
-    ) -> Recommendations:
-        """See core.recommender.Recommender."""
-        return best_pairs(
-            requests, self.items, k, self._score, include_seen=include_seen, allowed=allowed
-        )
-
-    def _score(self, requests: Requests) -> tuple[Pairs, Float64[np.ndarray, "P"]]:
+    ) -> tuple[Pairs, Float64[np.ndarray, "P"]]:
         events = requests.histories
         item, kind, time = (np.asarray(events.fields[f]) for f in ("item", "kind", "time"))
-        oldest = asked_at(requests, self.now) - self.recipe.days * DAY
-        keep = self.counted(events) & (time > oldest)
+        oldest = asked_at(requests, now) - self.days * DAY
+        keep = counted(events) & (time > oldest)
         at, row = np.arange(events.events), rows_of(events)
-        empty = np.isin(kind, self.remove) & (item == NONE)
+        empty = np.isin(kind, remove) & (item == NONE)
         emptied = np.full(len(events), -1)
         emptied[row[empty]] = at[empty]  # of several, the last one stays
         keep &= at > emptied[row]
         pairs, order, first = pairs_of(events, keep)
         newest = order[np.append(first[1:], len(order)) - 1] if len(first) else order[:0]
-        still = np.isin(kind[newest], self.cart)
-        return pairs.where(still), 1 / (1 + ages(requests, self.now)[newest][still])
+        still = np.isin(kind[newest], cart)
+        return pairs.where(still), 1 / (1 + ages(requests, now)[newest][still])
 
 
 def newest_baskets(events: Histories, keep: Bool[np.ndarray, "L"]) -> Int64[np.ndarray, "L"]:

@@ -1,7 +1,8 @@
 """What many buy in the groups of items that a user likes."""
 
-from dataclasses import dataclass, field, replace
-from typing import Annotated
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -14,19 +15,17 @@ from clickprint.core.options import AtLeast, check
 from clickprint.core.past import Past
 from clickprint.core.progress import Progress, silent
 from clickprint.core.ragged import spans, starts_of
-from clickprint.core.recommendations import Recommendations
 from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
 from clickprint.core.session import ALONE, Session
 from clickprint.core.time import DAY, Time
 from clickprint.recommenders.blocks import (
-    Allowed,
     Counted,
-    Deterministic,
+    FittedPairs,
     Positive,
+    ReadsLog,
     Roles,
     ages,
-    best_pairs,
     pairs_of,
     sums,
 )
@@ -34,7 +33,7 @@ from clickprint.recommenders.pairs import Pairs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PopularIn(Deterministic):
+class PopularIn(ReadsLog):
     """The most popular items of the groups that a user had events in.
 
     - `by`: the attribute of the catalogue that groups items, such as category or shop.
@@ -57,13 +56,9 @@ class PopularIn(Deterministic):
     def __post_init__(self) -> None:
         check(self)
 
-    @property
-    def needs_log(self) -> bool:
-        return True
-
     def fit(
         self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
-    ) -> "FittedPopularIn":
+    ) -> FittedPairs:
         """Raises ConfigError where the log has no such attribute."""
         if self.by not in past.log.manifest.attributes:
             known = ", ".join(past.log.manifest.attributes) or "none"
@@ -81,74 +76,47 @@ class PopularIn(Deterministic):
         both, place = np.unique(np.stack([group, item]), axis=1, return_inverse=True)
         total = np.bincount(place.ravel(), weight, both.shape[1])
         order = np.lexsort((both[1], -total, both[0]))
-        groups, counts = np.unique(both[0], return_counts=True)
+        names, counts = np.unique(both[0], return_counts=True)
         starts = starts_of(counts)
         turn = np.arange(len(order)) - np.repeat(starts[:-1], counts)
         share = total[order] / np.repeat(sums(total[order], starts[:-1]), counts)
         kept = turn < self.each
         listed = both[1][order][kept]
-        items = np.unique(listed)
-        return FittedPopularIn(
-            self,
-            items,
-            Counted.of(past, self.touched),
-            past.cutoff,
-            groups,
-            starts_of(np.minimum(counts, self.each)),
-            listed,
-            share[kept],
-        )
+        groups = Groups(names, starts_of(np.minimum(counts, self.each)), listed, share[kept])
+        counted = Counted.of(past, self.touched)
+        score = partial(self._score, counted, past.cutoff, groups)
+        return FittedPairs(np.unique(listed), (*counted.fields, self.by), score)
 
-
-@dataclass(frozen=True, slots=True)
-class FittedPopularIn:
-    """The best items of each group and their shares."""
-
-    recipe: PopularIn
-    items: Int64[np.ndarray, "V"]
-    counted: Counted
-    now: Time
-    groups: Int64[np.ndarray, "G"]
-    starts: Int64[np.ndarray, "G1"]
-    listed: Int64[np.ndarray, "N"]
-    shares: Float64[np.ndarray, "N"] = field(repr=False)
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        return (*self.counted.fields, self.recipe.by)
-
-    def recommend(
-        self,
-        requests: Requests,
-        k: int,
-        *,
-        include_seen: bool = True,
-        allowed: Allowed = None,
-    ) -> Recommendations:
-        """See core.recommender.Recommender."""
-        return best_pairs(
-            requests, self.items, k, self._score, include_seen=include_seen, allowed=allowed
-        )
-
-    def _score(self, requests: Requests) -> tuple[Pairs, Float64[np.ndarray, "P"]]:
-        events, recipe = requests.histories, self.recipe
-        group = np.asarray(events.fields[recipe.by])
-        keep = self.counted(events) & (group != NONE)
+    def _score(
+        self, counted: Counted, now: Time, groups: "Groups", requests: Requests
+    ) -> tuple[Pairs, Float64[np.ndarray, "P"]]:
+        events = requests.histories
+        group = np.asarray(events.fields[self.by])
+        keep = counted(events) & (group != NONE)
         # The user's groups are pairs of user and group.
         liked, order, first = pairs_of(replace(events, fields={"item": group}), keep)
-        taste = sums(0.5 ** (ages(requests, self.now)[order] / recipe.taste_half_life), first)
+        taste = sums(0.5 ** (ages(requests, now)[order] / self.taste_half_life), first)
         best = np.lexsort((liked.items, -taste, liked.rows))
         turn = np.arange(len(best)) - liked.starts[liked.rows[best]]
         some = np.zeros(len(best), bool)
-        some[best[turn < recipe.groups]] = True
-        at = positions(self.groups, liked.items)
+        some[best[turn < self.groups]] = True
+        at = positions(groups.names, liked.items)
         some &= at >= 0
         at, row, taste = at[some], liked.rows[some], taste[some]
-        lengths = np.diff(self.starts)[at]
-        _, places = spans(self.starts[:-1][at], lengths)
-        row, value = np.repeat(row, lengths), np.repeat(taste, lengths) * self.shares[places]
-        item = self.listed[places]
+        lengths = np.diff(groups.starts)[at]
+        _, places = spans(groups.starts[:-1][at], lengths)
+        row, value = np.repeat(row, lengths), np.repeat(taste, lengths) * groups.shares[places]
+        item = groups.items[places]
         # An item is in one group, so a pair stands here once.
         order = np.lexsort((item, row))
         starts = np.searchsorted(row[order], np.arange(len(events) + 1)).astype(np.int64)
         return Pairs(np.arange(len(events)), starts, item[order]), value[order]
+
+
+class Groups(NamedTuple):
+    """The best items of each group, and their shares of it."""
+
+    names: Int64[np.ndarray, "G"]
+    starts: Int64[np.ndarray, "G1"]
+    items: Int64[np.ndarray, "N"]
+    shares: Float64[np.ndarray, "N"]

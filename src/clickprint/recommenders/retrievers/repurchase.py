@@ -11,21 +11,19 @@ from jaxtyping import Bool, Float64, Int64
 
 from clickprint.core.events import Role
 from clickprint.core.histories import Histories
-from clickprint.core.lookup import positions
+from clickprint.core.lookup import among, positions
 from clickprint.core.options import AtLeast, check
 from clickprint.core.past import Past
 from clickprint.core.progress import Progress, silent
-from clickprint.core.recommendations import Recommendations
 from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
 from clickprint.core.session import ALONE, Session
 from clickprint.core.time import DAY, Time
 from clickprint.recommenders.blocks import (
-    Allowed,
     Counted,
-    Deterministic,
+    FittedPairs,
+    ReadsLog,
     asked_at,
-    best_pairs,
     blocks,
     end_of,
     pairs_of,
@@ -40,7 +38,7 @@ PRIOR = 20.0  # pairs that a cell is drawn towards the mean of its row with
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Repurchase(Deterministic):
+class Repurchase(ReadsLog):
     """The propensity that a pair is bought again, read from a table counted at earlier cutoffs.
 
     - `days`: how many days ahead is asked.
@@ -60,13 +58,9 @@ class Repurchase(Deterministic):
     def __post_init__(self) -> None:
         check(self)
 
-    @property
-    def needs_log(self) -> bool:
-        return True
-
     def fit(
         self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
-    ) -> "FittedRepurchase":
+    ) -> FittedPairs:
         counted = Counted.of(past, (Role.BUY,))
         by = (self.by,) if self.by in past.log.manifest.attributes else ()
         asked = past.histories((*counted.fields, *by))
@@ -89,7 +83,14 @@ class Repurchase(Deterministic):
         # By how often and class alone.
         rough = (hits.sum((1, 2)) + PRIOR * mean) / (seen.sum((1, 2)) + PRIOR)
         propensity = (hits + PRIOR * rough[:, None, None, :]) / (seen + PRIOR)
-        return FittedRepurchase(cycles, counted, now, propensity)
+
+        def score(requests: Requests) -> tuple[Pairs, Float64[np.ndarray, "P"]]:
+            events = requests.histories
+            keep = counted(events) & among(cycles.items, np.asarray(events.fields["item"]))
+            pairs, cell = cycles.cells(events, keep, asked_at(requests, now))
+            return pairs, propensity[cell]
+
+        return FittedPairs(cycles.items, counted.fields, score)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,40 +161,3 @@ class Cycles:
             np.searchsorted(AGES, days),
         )
         return pairs, (*cell, self.rate[place])
-
-
-@dataclass(frozen=True, slots=True)
-class FittedRepurchase:
-    """The cycles and the table of propensities."""
-
-    cycles: Cycles
-    counted: Counted
-    now: Time
-    propensity: Float64[np.ndarray, "T C A R"]
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        return self.counted.fields
-
-    @property
-    def items(self) -> Int64[np.ndarray, "V"]:
-        return self.cycles.items
-
-    def recommend(
-        self,
-        requests: Requests,
-        k: int,
-        *,
-        include_seen: bool = True,
-        allowed: Allowed = None,
-    ) -> Recommendations:
-        """See core.recommender.Recommender."""
-        return best_pairs(
-            requests, self.items, k, self._score, include_seen=include_seen, allowed=allowed
-        )
-
-    def _score(self, requests: Requests) -> tuple[Pairs, Float64[np.ndarray, "P"]]:
-        events = requests.histories
-        keep = self.counted(events) & np.isin(events.fields["item"], self.items)
-        pairs, cell = self.cycles.cells(events, keep, asked_at(requests, self.now))
-        return pairs, self.propensity[cell]

@@ -1,15 +1,14 @@
 """Items near to a user's vector: of the texts of their items, or of an encoder's space."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Protocol, runtime_checkable
+from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
 from clickprint.core.errors import ConfigError
 from clickprint.core.events import Role
-from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
 from clickprint.core.items import AttributeType
 from clickprint.core.options import AtLeast, OneOf, check
@@ -21,15 +20,14 @@ from clickprint.core.recommender import HasItemVectors, Recommends
 from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
 from clickprint.core.session import ALONE, Session
-from clickprint.core.time import Time
 from clickprint.data.texts import item_vectors
 from clickprint.encoders import encoder
 from clickprint.recommenders.blocks import (
     Allowed,
     Choice,
     Counted,
-    Deterministic,
     Positive,
+    ReadsLog,
     Roles,
     best,
     blocks,
@@ -41,14 +39,14 @@ from clickprint.recommenders.blocks import (
 from clickprint.recommenders.pairs import Pairs
 from clickprint.recommenders.retrievers.sentences import sentence_vectors
 
-USERS = 65_536  # whose vectors are single precision at once
+USERS = 65_536  # as encoders read them, so that vectors are those of profiles to the byte
 MANY = 200_000  # items from which `auto` searches a graph instead of all
 LINKS, BUILD = 32, 80  # of the graph: links a node, how many are looked at while it is built
 LOOK = 4  # times k that are looked at when it is asked
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Nearest(Deterministic):
+class Nearest(ReadsLog):
     """Items whose vector is near (by cosine) to those of the user's newest items.
 
     - `roles`: which events count; without one all.
@@ -71,23 +69,28 @@ class Nearest(Deterministic):
     def __post_init__(self) -> None:
         check(self)
 
-    @property
-    def needs_log(self) -> bool:
-        return True
-
     def fit(
         self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
-    ) -> "FittedNearest":
+    ) -> "FittedSearch":
         """Raises ConfigError without vectors, texts or categories to make them of."""
         counted = Counted.of(past, self.roles)
-        asked = past.histories(counted.fields)
+        now = end_of(past.histories(counted.fields))
         items, vectors = self._vectors(past)
         vectors = np.nan_to_num(vectors, nan=0.0, posinf=0.0, neginf=0.0)
         norm = np.linalg.norm(vectors, axis=1, keepdims=True)
         some = norm[:, 0] > 1e-6  # of the others nothing is said
-        directions = (vectors[some] / norm[some]).astype(np.float32)
-        search = Search.of(items[some], directions, self.search)
-        return FittedNearest(self, counted, end_of(asked), search)
+        items, vectors = items[some], (vectors[some] / norm[some]).astype(np.float32)
+
+        def states(requests: Requests) -> Float32[np.ndarray, "B D"]:
+            row, place, age = newest_items(requests, counted, items, self.length, now)
+            # The oldest still point somewhere.
+            weight = np.maximum(0.5 ** (age / self.half_life), 1e-30)
+            sums = np.zeros((len(requests), vectors.shape[1]))
+            np.add.at(sums, row, weight[:, None] * vectors[place])
+            norm = np.linalg.norm(sums, axis=1, keepdims=True)
+            return (sums / np.where(norm > 0, norm, np.inf)).astype(np.float32)
+
+        return FittedSearch(Search.of(items, vectors, self.search), counted.fields, states)
 
     def _vectors(self, past: Past) -> tuple[Int64[np.ndarray, "V"], Float32[np.ndarray, "V D"]]:
         catalogue = past.catalogue
@@ -109,48 +112,6 @@ class Nearest(Deterministic):
             "nearest: this log brings no item vectors, and its catalogue neither texts nor"
             " categories; leave the retriever out"
         )
-
-
-@dataclass(frozen=True, slots=True)
-class FittedNearest:
-    """What searches items by their directions."""
-
-    recipe: Nearest
-    counted: Counted
-    now: Time
-    search: "Search"
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        return self.counted.fields
-
-    @property
-    def items(self) -> Int64[np.ndarray, "V"]:
-        return self.search.items
-
-    def recommend(
-        self,
-        requests: Requests,
-        k: int,
-        *,
-        include_seen: bool = True,
-        allowed: Allowed = None,
-    ) -> Recommendations:
-        """See core.recommender.Recommender. Nothing for who has no item with a vector."""
-        found, vectors = [], self.search.vectors
-        for rows, some in request_blocks(requests):
-            row, place, age = newest_items(
-                some, self.counted, self.items, self.recipe.length, self.now
-            )
-            # The oldest still point somewhere.
-            weight = np.maximum(0.5 ** (age / self.recipe.half_life), 1e-30)
-            states = np.zeros((len(some), vectors.shape[1]))
-            np.add.at(states, row, weight[:, None] * vectors[place])
-            norm = np.linalg.norm(states, axis=1, keepdims=True)
-            states = (states / np.where(norm > 0, norm, np.inf)).astype(np.float32)
-            choice = Choice.of(self.items, some, include_seen, allowed, rows)
-            found.append(self.search(choice, states, k))
-        return together(requests.users, found, min(k, len(self.items)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,29 +139,30 @@ class Encoded:
     def _encoder(self) -> Any:
         return encoder(self.encoder, **self.options)
 
-    @property
-    def recommends(self) -> bool:
-        return True
+    recommends: ClassVar[bool] = True
+    needs_log: ClassVar[bool] = True
 
     @property
     def stochastic(self) -> bool:
         made = self._encoder()
         return isinstance(made, Recommends) and made.stochastic
 
-    @property
-    def needs_log(self) -> bool:
-        return True
-
     def fit(
         self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
-    ) -> "FittedEncoded":
+    ) -> "FittedSearch":
         """Raises ConfigError for an encoder that has no vectors of items."""
         fitted = self._encoder().fit(past, rng=rng, progress=progress, session=session)
         if not isinstance(fitted, OneSpace):
             raise ConfigError(
                 f"encoder: {self.encoder!r} has no vectors of items; take one that ranks items"
             )
-        return FittedEncoded(fitted, Search.of(*fitted.item_vectors(), self.search))
+        search = Search.of(*fitted.item_vectors(), self.search)
+
+        def states(requests: Requests) -> Float32[np.ndarray, "B D"]:
+            # As of a profile, which holds half precision.
+            return to_float16(fitted.user_vectors(requests)).astype(np.float32)
+
+        return FittedSearch(search, fitted.fields, states, USERS)
 
 
 @runtime_checkable
@@ -210,19 +172,20 @@ class OneSpace(HasItemVectors, Protocol):
     @property
     def fields(self) -> tuple[str, ...]: ...
 
-    def states(self, histories: Histories) -> Float32[np.ndarray, "U D"]: ...
+    def user_vectors(self, requests: Requests) -> Float32[np.ndarray, "B D"]: ...
 
 
 @dataclass(frozen=True, slots=True)
-class FittedEncoded:
-    """The fitted encoder, and what searches its vectors of items."""
+class FittedSearch:
+    """A fitted thing that searches items by a vector of each user; nothing for zeros.
 
-    fitted: OneSpace
+    `users`: how many are in memory at once; None: as many as have a block of events.
+    """
+
     search: "Search"
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        return self.fitted.fields
+    fields: tuple[str, ...]
+    states: Callable[[Requests], Float32[np.ndarray, "B D"]]
+    users: int | None = None
 
     @property
     def items(self) -> Int64[np.ndarray, "V"]:
@@ -237,14 +200,12 @@ class FittedEncoded:
         allowed: Allowed = None,
     ) -> Recommendations:
         """See core.recommender.Recommender."""
-        found = []
-        for start in range(0, len(requests), USERS):
-            rows = np.arange(start, min(start + USERS, len(requests)))
-            some = requests.take(rows)
-            # As of a profile, which holds half precision.
-            states = to_float16(self.fitted.states(some.histories)).astype(np.float32)
-            choice = Choice.of(self.items, some, include_seen, allowed, rows)
-            found.append(self.search(choice, states, k))
+        found = [
+            self.search(
+                Choice.of(self.items, some, include_seen, allowed, rows), self.states(some), k
+            )
+            for rows, some in request_blocks(requests, self.users)
+        ]
         return together(requests.users, found, min(k, len(self.items)))
 
 
