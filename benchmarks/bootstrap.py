@@ -1,8 +1,11 @@
-"""Intervals at scale: 200 shared resamples of a score of 100 labels for 1,000,000 users, beside asking the exact mark again each time.
+"""Intervals at scale: shared resamples beside computing the exact metric for each of them.
+
+200 resamples of a score of 100 labels for 1,000,000 users.
 
     python benchmarks/bootstrap.py [--users 1000000] [--labels 100] [--resamples 200]
 
-The naive way is measured on a tenth of the users, one label in ten and one resample in twenty, and multiplied. Ends with 1 above 3 GB.
+The naive way is measured on a tenth of the users, one label in ten and one resample in twenty, and
+multiplied. Ends with 1 above 3 GB.
 """
 
 import argparse
@@ -20,7 +23,7 @@ MOST_GB = 3.0
 
 
 def world(users: int, labels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Labels that one user in a hundred to one in a thousand has, and probabilities that know something of them."""
+    """Rare labels (1 % to .1 % of the users), and probabilities that know something of them."""
     generator = np.random.default_rng(0)
     truth, score = np.empty((users, labels), bool), np.empty((users, labels), np.float32)
     for t in range(labels):
@@ -48,7 +51,8 @@ def main() -> int:
     truth, score = world(chosen.users, chosen.labels)
     print(f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}")
     print(
-        f"\n| {chosen.users:,} users, {chosen.labels} labels, {chosen.resamples} resamples | s |\n|---|---|"
+        f"\n| {chosen.users:,} users, {chosen.labels} labels, {chosen.resamples} resamples | s "
+        "|\n|---|---|"
     )
 
     seconds = []
@@ -76,16 +80,19 @@ def main() -> int:
     elapsed = perf_counter() - start
     times = truth.size * len(weights) / (part[0].size * len(part[2]))
     print(
-        f"| AUROC, all resamples, the naive way ({elapsed:.2f} s on a sample × {times:.0f}) | {elapsed * times:.0f} |"
+        f"| AUROC, all resamples, the naive way ({elapsed:.2f} s on a sample × {times:.0f}) | "
+        f"{elapsed * times:.0f} |"
     )
     fast = MacroAUROC().resample(*part, live=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     gap, spread = abs(fast - exact).max(), exact.std()
     print(
-        f"\nAUROC {one:.4f}, resamples {many.mean():.4f} ± {many.std():.5f}. On the sample a resample's two values differ by {gap:.1e}"
+        f"\nAUROC {one:.4f}, resamples {many.mean():.4f} ± {many.std():.5f}. On the sample a "
+        f"resample's two values differ by {gap:.1e}"
     )
     print(
-        f"at most, where the resamples' deviation is {spread:.1e}. Peak memory {peak:.2f} GB, inputs included (at most {MOST_GB:.0f})."
+        f"at most, where the resamples' deviation is {spread:.1e}. Peak memory {peak:.2f} GB, "
+        f"inputs included (at most {MOST_GB:.0f})."
     )
     return int(peak > MOST_GB)
 

@@ -1,8 +1,11 @@
-"""One training step of the official probe, ours beside plain PyTorch with the plain AdamW, in turns in one process.
+"""One training step of the official probe, ours beside plain PyTorch with the plain AdamW.
+
+Both take turns in one process.
 
     python benchmarks/probe_step.py [--steps 12] [--threads 2] [--columns 320] [--labels 100]
 
-Ends with 1 when the median step takes more than 0.75 of the plain one, or any loss differs by more than 1e-6 of itself.
+Ends with 1 when the median step takes more than 0.75 of the plain one, or any loss differs by more
+than 1e-6 of itself.
 """
 
 import argparse
@@ -23,7 +26,7 @@ MOST, CLOSE = 0.75, 1e-6
 
 
 class Plain(nn.Module):
-    """The organisers' network of PyTorch's own layers, with the names of ours, so that it can take our weights."""
+    """The organisers' network of PyTorch's layers; names are ours, so that it takes our weights."""
 
     def __init__(self, columns: int, labels: int, width: int = 2_048, inner: int = 4_096) -> None:
         super().__init__()
@@ -43,7 +46,7 @@ class Plain(nn.Module):
 
 
 def plain_steps(model: Plain, x: Tensor, y: Tensor) -> Iterator[float]:
-    """The textbook step; its batches are float32 tensors already, ours are cast from float16 each time."""
+    """The textbook step. Its batches are float32 tensors; ours are cast from float16 each time."""
     optimise = torch.optim.AdamW(model.parameters(), lr=official.LR)
     for start in range(0, len(x), official.BATCH):
         optimise.zero_grad()
@@ -94,10 +97,12 @@ def main() -> int:
     (plain_s, ours_s) = (float(np.median([pair[which][0] for pair in pairs])) for which in (0, 1))
     gap = max(abs(a[1] - b[1]) / abs(a[1]) for a, b in pairs)
     print(
-        f"{platform.machine()}, {chosen.threads} threads, Python {platform.python_version()}, torch {torch.__version__}"
+        f"{platform.machine()}, {chosen.threads} threads, Python {platform.python_version()}, "
+        f"torch {torch.__version__}"
     )
     print(
-        f"\n| step of the official probe, {chosen.columns} columns, {chosen.labels} labels | median of {chosen.steps}, s | ratio |"
+        f"\n| step of the official probe, {chosen.columns} columns, {chosen.labels} labels | "
+        f"median of {chosen.steps}, s | ratio |"
     )
     print("|---|---|---|")
     print(f"| plain PyTorch, plain AdamW | {plain_s:.3f} | 1 |")

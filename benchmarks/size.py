@@ -1,17 +1,22 @@
-"""Read, split, aggregated features, targets, histories at 2, 20 and 150 million events: seconds and peak memory, beside DuckDB and pandas.
+"""Preparing a log of 2, 20 and 150 million events: seconds and memory, beside DuckDB and pandas.
 
-    python benchmarks/size.py                    # a quarter of an hour on two cores; 25 GB of disk for a while
+That is: reading, the split, aggregated features, targets, histories.
+
+    python benchmarks/size.py                    # a quarter of an hour on two cores, 25 GB of disk
     python benchmarks/size.py --sizes 2 20       # a quick look
     python benchmarks/size.py --log LOGS         # the logs are kept there, and found again
 
-Every cell is measured, in a process of its own, with the files in the system's cache; nothing is extrapolated. The log is synthetic (150
-events a user, so a million users at the largest), written in the form of the RecSys Challenge's raw files, which all ways read.
+Every cell is measured, in a process of its own, with the files in the system's cache; nothing is
+extrapolated. The log is synthetic (150 events a user, so a million users at the largest), written
+in the form of the RecSys Challenge's raw files, which all ways read.
 
-- clickprint: the functions that `clickprint read`, `clickprint challenge split` and `clickprint prepare` call.
-- DuckDB: every SQL text that clickprint sent in the run beside it, once more, on the same relations with the same settings, and the answers
-  thrown away; so the ratio is what clickprint adds to the engine (writing files, arrays, digests, checks in Python).
-- pandas: as the organisers do it: whole files in memory, a filter for each event type and window, value_counts, a loop over users. Up to
-  --pandas million events; what it cannot bear is left out.
+- clickprint: the functions that `clickprint read`, `clickprint challenge split` and `clickprint
+  prepare` call.
+- DuckDB: every SQL text that clickprint sent in the run beside it, once more, on the same
+  relations with the same settings, and the answers thrown away; so the ratio is what clickprint
+  adds to the engine (writing files, arrays, digests, checks in Python).
+- pandas: as the organisers do it: whole files in memory, a filter for each event type and window,
+  value_counts, a loop over users. Up to --pandas million events; what it cannot bear is left out.
 """
 
 import argparse
@@ -53,7 +58,7 @@ STEPS = {
 }
 
 
-# ------------------------------------------------------------------------------------------------------------------- the log
+# -- the log --
 def make_log(folder: Path, events: int) -> None:
     """The raw files of about so many events, unless they are there."""
     users = max(events // 150, 100)
@@ -74,7 +79,7 @@ def raw_events(folder: Path) -> int:
     )
 
 
-# ----------------------------------------------------------------------------------------------------------------- clickprint
+# -- clickprint --
 def ours(step: str, folder: Path, engine: Engine) -> None:
     if step == "read":
         challenge.read(folder / "raw", folder / "log", engine=engine)
@@ -147,7 +152,7 @@ def replay(folder: Path, engine: DuckDB) -> None:
                 pass
 
 
-# --------------------------------------------------------------------------------------------------------------------- pandas
+# -- pandas --
 def pandas_way(step: str, folder: Path) -> None:
     import pandas as pd
 
@@ -245,7 +250,7 @@ def features_by_pandas(pd, frames: dict) -> None:
     assert np.hstack([*blocks, last]).shape[0] == len(users)
 
 
-# ----------------------------------------------------------------------------------------------------------------------- cells
+# -- cells --
 def cell(step: str, way: str, folder: Path, memory: str, threads: int) -> None:
     """Measures one cell in this process and prints it as JSON."""
     cost: dict[str, float] = {}
@@ -301,10 +306,12 @@ def main() -> None:
         step, way, folder, memory, threads = given.cell
         return cell(step, way, Path(folder), memory, int(threads))
     print(
-        f"{platform.machine()}, {given.threads} cores, Python {platform.python_version()}, engine memory {given.memory}\n"
+        f"{platform.machine()}, {given.threads} cores, Python {platform.python_version()}, engine "
+        f"memory {given.memory}\n"
     )
     print(
-        "| what | events | clickprint: s (CPU s) | GiB | s a million | DuckDB bare: s (CPU s) | GiB | ratio | pandas: s (CPU s) | GiB |"
+        "| what | events | clickprint: s (CPU s) | GiB | s a million | DuckDB bare: s (CPU s) | "
+        "GiB | ratio | pandas: s (CPU s) | GiB |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as scratch:
@@ -321,7 +328,8 @@ def main() -> None:
             if not given.log:
                 shutil.rmtree(folder)
     print(
-        "\nEvery cell is measured, in a process of its own; CPU seconds are of all its threads, imports included."
+        "\nEvery cell is measured, in a process of its own; CPU seconds are of all its threads, "
+        "imports included."
     )
     print("pandas reads as it splits; its features are a loop over users.")
 

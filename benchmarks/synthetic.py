@@ -2,9 +2,10 @@
 
     python benchmarks/synthetic.py [--full]
 
-Each number is a process of its own; its peak memory includes Python and the libraries (the row of no events). Making events is one thread,
-so on a quiet machine its seconds are its CPU seconds. Ends with 1 where a shop of a million events or more is made at less than a million a
-CPU second. --full adds 150 million events (minutes; 3 GB of disk for a while).
+Each number is a process of its own; its peak memory includes Python and the libraries (the row of
+no events). Making events is one thread, so on a quiet machine its seconds are its CPU seconds.
+Ends with 1 where a shop of a million events or more is made at less than a million a CPU second.
+--full adds 150 million events (minutes; 3 GB of disk for a while).
 """
 
 import argparse
@@ -76,10 +77,12 @@ def main() -> int:
         )
         return 0
     print(
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, numpy {np.__version__}\n"
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, numpy "
+        f"{np.__version__}\n"
     )
     print(
-        "| shop | events | made: s | CPU s | events a CPU second | peak MB | and stored: s | CPU s | peak MB |"
+        "| shop | events | made: s | CPU s | events a CPU second | peak MB | and stored: s | CPU "
+        "s | peak MB |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
     print(f"| none | 0 | | | | {measure('the default', 'nothing')[3]:.0f} | | | |", flush=True)
@@ -87,7 +90,8 @@ def main() -> int:
     for name in SHOPS | (LARGE if chosen.full else {}):
         events, seconds, cpu, memory = measure(name, "made")
         print(
-            f"| {name} | {events:,} | {seconds:.1f} | {cpu:.1f} | {events / cpu:,.0f} | {memory:.0f} |",
+            f"| {name} | {events:,} | {seconds:.1f} | {cpu:.1f} | {events / cpu:,.0f} | "
+            f"{memory:.0f} |",
             end="",
             flush=True,
         )

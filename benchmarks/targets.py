@@ -2,9 +2,10 @@
 
     python benchmarks/targets.py [--users 1000000] [--rows 400000] [--sample 300]
 
-Ours reads both windows' purchases, finds the label lists of the train window, and makes the train and the validation target of the six
-tasks for every user. The organisers' way looks each user up in the window's table by a comparison with every row, once a task and
-window (theirs is a pandas frame and a Python data set; here it is numpy, which is faster). Prints a table in Markdown.
+Ours reads both windows' purchases, finds the label lists of the train window, and makes the train
+and the validation target of the six tasks for every user. The organisers' way looks each user up
+in the window's table by a comparison with every row, once a task and window (theirs is a pandas
+frame and a Python data set; here it is numpy, which is faster). Prints a table in Markdown.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import pyarrow as pa
 
 from clickprint.core.dataset import Manifest
 from clickprint.core.events import Kind, Role, schema
-from clickprint.core.items import AttributeKind
+from clickprint.core.items import AttributeType
 from clickprint.core.time import DAY, Window
 from clickprint.data.engine import DuckDB
 from clickprint.data.log import EventLog
@@ -82,12 +83,13 @@ def main() -> None:
     each = naive / given.sample
     print(f"| the organisers' | 12 targets of {given.sample} users, measured | | {naive:.2f} |")
     print(
-        f"| the organisers' | {given.users:,} users at {each * 1000:.2f} ms each, not measured | | {each * given.users:,.0f} |"
+        f"| the organisers' | {given.users:,} users at {each * 1000:.2f} ms each, not measured | "
+        f"| {each * given.users:,.0f} |"
     )
 
 
 def _log(engine: Engine, users: np.ndarray, rows: int) -> EventLog:
-    """As many purchases in the 28 days before the windows as in them; items and users of different zeal."""
+    """As many purchases in the 28 days before the windows as in them."""
     rng = np.random.default_rng(1)
     n = 2 * rows
     table = pa.table(
@@ -106,7 +108,7 @@ def _log(engine: Engine, users: np.ndarray, rows: int) -> EventLog:
         "category": items % CATEGORIES,
         "price": items % 100,
     }
-    attributes = {"category": AttributeKind.CATEGORY, "price": AttributeKind.PRICE_BUCKET}
+    attributes = {"category": AttributeType.CATEGORY, "price": AttributeType.PRICE_BUCKET}
     manifest = Manifest(
         name="targets", kinds=(Kind("product_buy", Role.BUY),), attributes=attributes
     )

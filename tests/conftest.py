@@ -1,4 +1,7 @@
-"""What every test shares: one torch thread (two on a busy machine are several times slower than one), and where the real data is."""
+"""What every test shares: one torch thread, and where the real data is.
+
+On a busy machine two threads are several times slower than one.
+"""
 
 import importlib.util
 import os
@@ -20,7 +23,10 @@ SHARED = Path(os.environ.get("CLICKPRINT_SHARED", ROOT.parent / "shared"))
 
 @pytest.fixture(scope="module")
 def load_benchmark() -> Iterator[Callable[[str], ModuleType]]:
-    """Imports a script of benchmarks/, which is no package; torch's threads are as before when the tests of a file are done."""
+    """Import a script of benchmarks/, which is no package.
+
+    Torch's threads are as before when the tests of a file are done.
+    """
     import torch  # not before the threads are set above
 
     threads, names = torch.get_num_threads(), []
@@ -49,6 +55,7 @@ def golden() -> Path:
     folder = SHARED / "golden"
     if not folder.is_dir():
         pytest.skip(
-            f"the reference case is not here ({folder}); set CLICKPRINT_SHARED to the folder that holds golden/"
+            f"the reference case is not here ({folder}); set CLICKPRINT_SHARED to the folder that "
+            "holds golden/"
         )
     return folder

@@ -1,4 +1,4 @@
-"""The sequence benchmarks do what they say, on a small scale and without the peer; times are not looked at."""
+"""The sequence benchmarks on a small scale, without the peer. Times are not looked at."""
 
 import json
 from collections.abc import Callable
@@ -49,7 +49,7 @@ def circle(users: int = 20) -> Histories:
 def test_our_side_of_the_peer(
     bench: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """In one process: what is run, counted and scored, and how the page says it, with and without a peer."""
+    """What is run, counted and scored, and how the page says it, with and without a peer."""
 
     def run(command: list[str], threads: int) -> str:
         folder, out, told = command[-3:]
@@ -128,7 +128,7 @@ def test_the_loss_of_the_peer(bench: ModuleType) -> None:
     torch.manual_seed(0)
     states, items, targets = torch.randn(6, 4), torch.randn(4, 4), torch.tensor([1, 2, 3, 1, 2, 3])
     torch.manual_seed(1)
-    found = bench.PeerLoss(kind="sampled", negatives=5).of(states, items, targets)
+    found = bench.PeerLoss(name="sampled", negatives=5).of(states, items, targets)
     torch.manual_seed(1)
     negatives = torch.randint(1, 4, (6, 5))
     assert (negatives == targets[:, None]).any(), "a hit that stays"

@@ -1,6 +1,9 @@
-"""What the README and the docs tell people to type works: every `sh` and `python` block runs, in its file's order, in an empty folder.
+"""What the README and the docs tell people to type works.
 
-Blocks marked `console` are not run: they need minutes, a network, or files that we do not have. `make` lines are only looked up.
+Every `sh` and `python` block runs, in its file's order, in an empty folder.
+
+Blocks marked `console` are not run: they need minutes, a network, or files that we do not have.
+`make` lines are only looked up.
 """
 
 import os

@@ -1,9 +1,12 @@
-"""RecTools' SASRec on histories that `benchmarks/sequence.py peer` wrote; run by it, in a Python that has `rectools[torch]`.
+"""RecTools' SASRec on histories that `benchmarks/sequence.py peer` wrote.
+
+That script runs it, in a Python that has `rectools[torch]`.
 
     PYTHON rectools_sasrec.py HISTORIES OUT '{"epochs": 1, "batch": 128, ...}'
 
-Imports nothing of clickprint. HISTORIES has users.npy, starts.npy and item.npy (core.histories); OUT gets users.npy, lists.npy (the K best
-items that a user has not had, by RecTools' own `recommend`; −1 where there are fewer) and run.json.
+Imports nothing of clickprint. HISTORIES has users.npy, starts.npy and item.npy (core.histories);
+OUT gets users.npy, lists.npy (the K best items that a user has not had, by RecTools' own
+`recommend`; −1 where there are fewer) and run.json.
 """
 
 import json
