@@ -19,12 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from clickprint.apps.run.boards import board_file
-from clickprint.apps.next.recipe import load, plain
-from clickprint.apps.next.track import flattened
-from clickprint.report.figure import cover, draw
+
+from clickprint.apps.next.recipe import load
 from clickprint.core.dataset import Dataset
 from clickprint.core.files import whole, write_text
-from clickprint.tasks.board import Board, figure
+from clickprint.core.options import plain
+from clickprint.core.text import figure
+from clickprint.report.board import cover
+from clickprint.report.figure import draw
+from clickprint.tasks.board import Board
+from clickprint.work.track import flattened
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -202,7 +206,7 @@ def following(folder: Path) -> None:
     )
     other = differing(
         found["recipe"],
-        plain(load(PARAMS, log=log).next)
+        plain(load(PARAMS, log=log).purchase)
         if log in tomllib.loads(PARAMS.read_text("utf-8"))["logs"]
         else {},
     )

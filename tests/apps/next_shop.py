@@ -1,4 +1,4 @@
-"""A tiny shop for the tests of next purchase: its log in CSV files, one file of parameters, and ways to call the stages."""
+"""A tiny shop for the tests of next purchase: its log, its parameters, and its stages."""
 
 import csv
 import shutil
@@ -10,22 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from clickprint.apps.cli.main import main
-from clickprint.apps.cli.next_purchase import perform
+from clickprint.apps.next.graph import STAGES as GRAPH
 from clickprint.apps.next.recipe import load
-from clickprint.apps.next.stages import Run
+from clickprint.apps.next.run import Run
 from clickprint.core.progress import Progress, silent
+from clickprint.work.resources import Tables
 
-STAGES = (
-    "read",
-    "split",
-    "candidates",
-    "features",
-    "tune",
-    "train",
-    "validate",
-    "predict",
-    "report",
-)
+STAGES = tuple(stage.name for stage in GRAPH)
 EVIL = '<script>alert("1")</script>'
 USERS, ITEMS, DAYS, TASTES = 90, 40, 24, 5
 FIRST = datetime(2024, 3, 1)
@@ -58,15 +49,19 @@ source = "synthetic"
 users = 50
 [next]
 days = 3
-products = 5
-users = 20
+list_length = 5
+max_users = 20
 linked = false
 [windows]
-learn = 2
-history = 7
-[sources.own]
+train_windows = 2
+stride_days = 0
+history_days = 7
+[retrievers.history]
 k = 10
-[sources.popular]
+[retrievers.popular]
+retriever = "popularity"
+roles = ["buy"]
+half_life = 7
 k = 8
 [features]
 days = [7]
@@ -75,17 +70,17 @@ half_lives = [7]
 [ranker]
 trees = 8
 leaves = 4
-least = 5
+min_leaf = 5
 [propensity]
 trees = 8
 leaves = 4
-least = 5
+min_leaf = 5
 [tune]
 trials = 0
 [tune.space.leaves]
 low = 3
 high = 8
-[tune.space.rate]
+[tune.space.lr]
 low = 0.02
 high = 0.3
 log = true
@@ -94,14 +89,14 @@ choices = ["lambdarank", "binary"]
 [gate]
 resamples = 100
 coverage = 0.01
-calibration = 1.0
+calibration_error = 1.0
 seconds = 1000
 [track]
 on = true
 alias = "champion"
 [evaluate]
 windows = 2
-limits = [0.1, 0.3]
+shares = [0.1, 0.3]
 """
 
 
@@ -182,12 +177,18 @@ class Place:
         """The stages' own view of the place, with the parameters changed."""
         if changes:
             write_params(self.params, self.shop, *changes)
-        return Run(load(self.params), self.out, str(self.params), threads=1, progress=progress)
+        return Run(
+            recipe=load(self.params),
+            out=self.out,
+            params=str(self.params),
+            resources=Tables(threads=1),
+            progress=progress,
+        )
 
     def made(self, *stages: str, run: Run | None = None) -> list[str]:
         """Performs the stages (all of them, if none is named); those that were not up to date."""
         run = run or self.run()
-        return [s for s in stages or STAGES if "up to date" not in perform(s, run).splitlines()[0]]
+        return [s for s in stages or STAGES if "up to date" not in run.perform(s).splitlines()[0]]
 
     def copy(self, folder: Path) -> "Place":
         """The same in another folder, to change and to break."""

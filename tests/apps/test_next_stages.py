@@ -14,13 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 from next_shop import EVIL, STAGES, Place, files, leftovers
 
-from clickprint.apps.cli.next_purchase import STAGES as VERBS
-from clickprint.apps.cli.next_purchase import perform
-from clickprint.apps.next.stages import READS, Run, examples, pairs_of
+from clickprint.apps.next.candidates import pairs_of
+from clickprint.apps.next.features import examples_of
+from clickprint.apps.next.graph import STAGES as GRAPH
+from clickprint.apps.next.run import Run
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ClickprintError, ConfigError, DataError
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.time import show
+from clickprint.data.names import shop_ids
 from clickprint.data.split import past_of
 from clickprint.work.folder import made_from
 
@@ -33,16 +35,11 @@ def stale(run: Run) -> list[str]:
     found = []
     for stage in STAGES:
         try:
-            if made_from(run.folder(stage)) != {"folder": run.inputs(stage)}:
+            if made_from(run.folder(stage)) != {"folder": run.stages.inputs(stage)}:
                 found.append(stage)
         except ConfigError:
             found.append(stage)
     return found
-
-
-def test_the_verbs_are_the_stages() -> None:
-    assert tuple(VERBS) == STAGES == tuple(READS)
-    assert all(STAGES.index(b) < STAGES.index(s) for s, before in READS.items() for b in before)
 
 
 # -- what each writes -------------------------------------------------------------------------------------------------------------
@@ -55,8 +52,8 @@ def test_read_and_split(next_made: Place) -> None:
     found = json.loads((next_made.out / "split/windows.json").read_text("utf-8"))
     at = [f"{d} 00:00:00" for d in (*LEARN, VALID, CUTOFF)]
     assert found == {
-        "learn": [at[0:2], at[1:3]],
-        "validate": at[2:4],
+        "train": [at[0:2], at[1:3]],
+        "valid": at[2:4],
         "predict": "2024-03-25 00:00:00",
         "asked": 2,
     }
@@ -84,20 +81,22 @@ def test_candidates_and_features(next_made: Place) -> None:
         for start in windows.starts:
             past, pairs = past_of(log, start), pairs_of(run, start)
             np.testing.assert_array_equal(pairs.users, past.users)
-            assert set(pairs.columns) == {"own_rank", "own_score", "popular_rank", "popular_score"}
+            assert set(pairs.columns) == {
+                f"{name}_{what}" for name in ("history", "popular") for what in ("rank", "score")
+            }
             if start in (windows.valid.start, windows.cutoff):
                 assert (pairs.lengths >= 5).all()  # nobody's list is short
             else:  # buyers alone teach
                 truth = next(
                     e[2]
-                    for e, w in zip(examples(run), windows.learn, strict=True)
+                    for e, w in zip(examples_of(run), windows.train, strict=True)
                     if w.start == start
                 )
                 assert set(pairs.users[pairs.lengths > 0].tolist()) == set(
                     truth.users.tolist()
                 ) & set(past.users.tolist())
-    for (pairs, columns, truth), window in zip(examples(run), windows.learn, strict=True):
-        assert {"own_rank", "popular_score"} < set(pairs.columns)
+    for (pairs, columns, truth), window in zip(examples_of(run), windows.train, strict=True):
+        assert {"history_rank", "popular_score"} < set(pairs.columns)
         assert all(len(c) == len(pairs.users) for c in columns.values())
         rows = [
             r
@@ -114,7 +113,7 @@ def test_validate(next_made: Place) -> None:
     results, metrics = (
         json.loads((folder / f"{n}.json").read_text("utf-8")) for n in ("results", "metrics")
     )
-    values = {x["name"]: x["value"] for x in results["lines"]}
+    values = {x["label"]: x["value"] for x in results["lines"]}
     assert {
         "personal frequency",
         "last basket",
@@ -124,16 +123,18 @@ def test_validate(next_made: Place) -> None:
         "UP-CF",
         "ranker",
     } < set(values)
-    assert values["20 users by chance × recall"] <= values["ranker"] <= values["ceiling union"]
+    (chosen,) = (x["value"] for x in results["lines"] if (x["users"], x["by"]) == (20, "product"))
+    assert chosen <= values["ranker"] <= values["ceiling union"]
     assert metrics["recall"] == values["ranker"]
-    assert metrics["recall_20_users_by_product"] == values["20 users by chance × recall"]
-    assert metrics["recall_best_bar"] == max(
-        x["value"] for x in results["lines"] if x["kind"] == "bar"
+    assert metrics["recall_20_users_by_product"] == chosen
+    assert metrics["recall_best_baseline"] == values[results["best_baseline"]]
+    assert metrics["recall_best_baseline"] == max(
+        x["value"] for x in results["lines"] if x["type"] == "baseline"
     )
     assert results["chosen"] == 20
-    assert sum(b["users"] for b in results["bins"]) == results["users"] == 90
+    assert sum(size for size, _, _ in results["bins"]) == results["users"] == 90
     with (folder / "table.csv").open(encoding="utf-8", newline="") as file:
-        told = {r["name"]: float(r["mean"]) for r in csv.DictReader(file)}
+        told = {r["label"]: float(r["value"]) for r in csv.DictReader(file)}
     assert told["ranker"] == pytest.approx(values["ranker"])
     assert any(
         EVIL in item["title"]
@@ -162,9 +163,7 @@ def test_predict(next_made: Place) -> None:
     lists = Recommendations.load(folder / "lists.parquet")
     run = next_made.run()
     with run.log() as log:
-        from clickprint.apps.next.examples import outside
-
-        called = outside(log, "user", lists.users)
+        called = shop_ids(log, "user", lists.users)
     assert [called[u] for _, u in best] == table["user_id"]
 
 
@@ -188,39 +187,35 @@ def test_a_second_call_does_nothing(next_made: Place, capsys: pytest.CaptureFixt
     ("old", "new", "first"),
     [
         (
-            "trees = 8\nleaves = 4\nleast = 5\n[propensity]",
-            "trees = 9\nleaves = 4\nleast = 5\n[propensity]",
+            "trees = 8\nleaves = 4\nmin_leaf = 5\n[propensity]",
+            "trees = 9\nleaves = 4\nmin_leaf = 5\n[propensity]",
             "tune",
         ),
-        ("leaves = 4\nleast = 5\n[tune]", "leaves = 5\nleast = 5\n[tune]", "train"),
+        ("leaves = 4\nmin_leaf = 5\n[tune]", "leaves = 5\nmin_leaf = 5\n[tune]", "train"),
         ("k = 8", "k = 9", "candidates"),
         ("half_lives = [7]", "half_lives = [8]", "features"),
-        ("history = 7", "history = 8", "split"),
+        ("history_days = 7", "history_days = 8", "split"),
         ("seed = 3", "seed = 4", "candidates"),
-        ("days = 3", "days = 4", "split"),
-        ("users = 20", "users = 21", "train"),
+        ("\ndays = 3", "\ndays = 4", "split"),
+        ("max_users = 20", "max_users = 21", "train"),
         ("trials = 0", "trials = 1", "tune"),
         ("coverage = 0.01", "coverage = 0.02", "validate"),
-        ("limits = [0.1, 0.3]", "limits = [0.1]", "validate"),
-        ("windows = 2", "windows = 3", "report"),
-        ("[features]", "# a word\n[features]", "report"),
+        ("shares = [0.1, 0.3]", "shares = [0.1]", "validate"),
+        ("stride_days = 0", "stride_days = 1", "split"),
+        ("windows = 2\nshares", "windows = 3\nshares", ""),  # of the rolling evaluation alone
+        ("[features]", "# a word\n[features]", ""),
     ],
 )
 def test_a_parameter_makes_what_depends_on_it_stale(
     next_copy: Place, old: str, new: str, first: str
 ) -> None:
     assert stale(next_copy.run()) == []
-    expected = {first}
-    for stage in STAGES:
-        if expected & set(READS[stage]):
-            expected.add(stage)
-    if "report" not in expected:
-        expected.add("report")
-    assert stale(next_copy.run((old, new))) == [s for s in STAGES if s in expected]
+    expected = [s for s in STAGES if first and first in (s, *GRAPH.upstream(s))]
+    assert stale(next_copy.run((old, new))) == expected
 
 
 def test_what_depends_on_a_parameter_is_made_again_and_nothing_else(next_copy: Place) -> None:
-    run = next_copy.run(("users = 20", "users = 7"), NO_TRACKING)
+    run = next_copy.run(("max_users = 20", "max_users = 7"), NO_TRACKING)
     kept = files(next_copy.out / "features")
     stages = STAGES[:-1]
     assert next_copy.made(*stages, run=run) == ["train", "validate", "predict"]
@@ -234,7 +229,7 @@ def test_what_depends_on_a_parameter_is_made_again_and_nothing_else(next_copy: P
 def test_new_rows_in_the_files_of_a_table_are_read(next_copy: Place, tmp_path: Path) -> None:
     shop = Path(shutil.copytree(next_copy.shop, tmp_path / "shop"))
     place = Place(shop, next_copy.params, tmp_path / "other")
-    run = place.run(("days = 3", "days = 3"))
+    run = place.run(("\ndays = 3", "\ndays = 3"))
     assert place.made("read", "split", run=run) == ["read", "split"]
     with (shop / "events.csv").open("a", encoding="utf-8") as file:
         file.write("2024-03-30T12:00:00,u1,buy,sku-1\n")
@@ -243,9 +238,9 @@ def test_new_rows_in_the_files_of_a_table_are_read(next_copy: Place, tmp_path: P
 
 
 def test_folders_of_windows_that_are_no_more_go(next_copy: Place) -> None:
-    run = next_copy.run(("learn = 2", "learn = 1"))
+    run = next_copy.run(("train_windows = 2", "train_windows = 1"))
     for stage in ("split", "candidates", "features"):
-        perform(stage, run)
+        run.perform(stage)
     assert sorted(p.name for p in (next_copy.out / "features").iterdir()) == [
         LEARN[1],
         "inputs.json",
@@ -264,10 +259,7 @@ def test_a_stage_before_its_inputs_says_what_to_call(
     assert place.command(stage) == 1
     said = capsys.readouterr().err
     assert "not made yet; call `clickprint next " in said
-    assert (
-        f"--params {place.params} --out {place.out}`, or `clickprint next all` with the same options"
-        in said
-    )
+    assert f"--params {place.params} --out {place.out}`, or `clickprint next all" in said
     assert not place.out.exists() or leftovers(place.out) == []
 
 
@@ -276,8 +268,8 @@ def test_a_stage_after_a_change_says_what_to_call(
 ) -> None:
     next_copy.run(
         (
-            "trees = 8\nleaves = 4\nleast = 5\n[propensity]",
-            "trees = 9\nleaves = 4\nleast = 5\n[propensity]",
+            "trees = 8\nleaves = 4\nmin_leaf = 5\n[propensity]",
+            "trees = 9\nleaves = 4\nmin_leaf = 5\n[propensity]",
         )
     )
     assert next_copy.command("predict") == 1
@@ -288,18 +280,17 @@ def test_a_stage_after_a_change_says_what_to_call(
     next_copy.run(('log = "tiny"', 'log = "made"'))
     assert next_copy.command("split") == 1
     assert (
-        "read with other parameters of the log; call `clickprint next read"
-        in capsys.readouterr().err
+        "made from other files or options; call `clickprint next read" in capsys.readouterr().err
     )
 
 
 def test_a_log_that_is_too_short_or_has_no_clock(
     next_copy: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    next_copy.run(("history = 7", "history = 30"))
+    next_copy.run(("history_days = 7", "history_days = 30"))
     assert next_copy.command("split") == 1
     assert (
-        "no room before 2024-03-22 00:00:00 for 3 days to learn from, 30 days before them"
+        "no room before 2024-03-22 00:00:00 for 3 days to train on with 30 days before them"
         in capsys.readouterr().err
     )
     (next_copy.shop.parent / "ordered.toml").write_text(
@@ -317,7 +308,7 @@ def test_two_processes_do_not_write_at_once(next_copy: Place) -> None:
     from clickprint.work.folder import locked
 
     with locked(next_copy.out / ".lock"), pytest.raises(ConfigError, match="is writing here"):
-        perform("split", next_copy.run())
+        next_copy.run().perform("split")
 
 
 # -- stopped ----------------------------------------------------------------------------------------------------------------------
@@ -344,7 +335,7 @@ def test_a_stopped_stage_leaves_no_half_file_and_goes_on(stage: str, next_copy: 
                 raise Stopped
 
         try:
-            perform(stage, next_copy.run(progress=progress))
+            next_copy.run(progress=progress).perform(stage)
             break
         except Stopped:
             assert leftovers(next_copy.out) == []
@@ -373,7 +364,7 @@ def test_what_was_stopped_under_other_parameters_is_not_taken_for_the_old(
             raise Stopped
 
     with pytest.raises(Stopped):
-        perform("candidates", next_copy.run(("k = 8", "k = 9"), progress=progress))
+        next_copy.run(("k = 8", "k = 9"), progress=progress).perform("candidates")
     run = next_copy.run(("k = 8", "k = 8"))
     assert next_copy.made("candidates", run=run) == ["candidates"]
     assert files(next_copy.out / "candidates") == whole
@@ -472,7 +463,7 @@ def test_a_log_that_cannot_be_read_leaves_nothing(
     (shop / "events.csv").write_bytes(raw)
     place = Place(shop, tmp_path / "params.toml", tmp_path / "out")
     with pytest.raises(ClickprintError):
-        perform("read", place.run(("days = 3", "days = 3")))
+        place.run(("\ndays = 3", "\ndays = 3")).perform("read")
     assert not (place.out / "data").exists()
     assert leftovers(place.out) == []
 
@@ -487,7 +478,7 @@ def test_a_window_in_which_nobody_bought(next_shop: Place, tmp_path: Path) -> No
     place = Place(shop, tmp_path / "params.toml", tmp_path / "out")
     run = place.run(NO_TRACKING)
     for stage in ("read", "split", "candidates", "features", "tune", "train"):
-        perform(stage, run)
+        run.perform(stage)
     with pytest.raises(DataError, match="nobody bought in"):
-        perform("validate", run)
+        run.perform("validate")
     assert not (place.out / "validate").exists()

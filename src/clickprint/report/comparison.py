@@ -73,7 +73,7 @@ def _named(name: str) -> str:
     return short(name.replace(" users by ", ": "), LETTERS)
 
 
-def ceilings_picture(found: Mapping[str, Sequence[Sequence[float]]]) -> "Figure | None":
+def ceilings_picture(found: Mapping[str, Sequence[Sequence[int | float]]]) -> "Figure | None":
     """Recall of candidates by their number: name → (k, candidates of a user, recall) at each k."""
     lines = {name: ([d[1] for d in ds], [d[2] for d in ds]) for name, ds in found.items()}
     log = all(d[1] > 0 for depths in found.values() for d in depths)

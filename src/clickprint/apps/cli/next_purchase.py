@@ -1,54 +1,21 @@
 """Commands of next purchase: each stage by itself, all of them, and the evaluation."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
 from clickprint.apps.cli.shared import PRODUCTS, OnTables, app
+from clickprint.apps.next.graph import STAGES
 from clickprint.work.progress import progress_bars
 from clickprint.work.resources import Tables
 
-# Stage → where its function stands, and what it does.
-STAGES = {
-    "read": (
-        "clickprint.apps.next.stages:read",
-        "Read the log that the parameters choose: OUT/data/.",
-    ),
-    "split": (
-        "clickprint.apps.next.stages:split",
-        "Choose the windows to learn from, to validate on and to predict: OUT/split/.",
-    ),
-    "candidates": (
-        "clickprint.apps.next.stages:candidates",
-        "Make the candidates of every window: OUT/candidates/.",
-    ),
-    "features": (
-        "clickprint.apps.next.stages:features",
-        "Make what the model learns from: OUT/features/.",
-    ),
-    "tune": (
-        "clickprint.apps.next.stages:tune",
-        "Search the ranker's options, if [tune] asks for trials: OUT/tune/.",
-    ),
-    "train": (
-        "clickprint.apps.next.stages:train",
-        "Train the ranker and the purchase propensities: OUT/model/.",
-    ),
-    "validate": (
-        "clickprint.apps.next.validate:validate",
-        "Validate on the last window, beside all baselines; track the run, gate the model: "
-        "OUT/validate/.",
-    ),
-    "predict": (
-        "clickprint.apps.next.predict:predict",
-        "Predict the days after the log's end: the submission, in OUT/predict/.",
-    ),
-    "report": ("clickprint.apps.next.page:report", "Draw the slides and the page: OUT/report/."),
-}
+if TYPE_CHECKING:
+    from clickprint.apps.next.run import Run
+
 next_app = App(
     name="next",
     group=PRODUCTS,
@@ -76,27 +43,24 @@ class Place:
 At = Annotated[Place, Parameter(name="*")]
 
 
-def perform(stage: str, run: Any) -> str:
-    """One stage; what it says."""
-    from clickprint.work.source import place
-
-    said: str = place(STAGES[stage][0])(run)
-    return said
-
-
-def _run(place: Place, machine: Tables, work: Callable[[Any], str]) -> None:
+def _run(place: Place, machine: Tables, work: Callable[["Run"], str]) -> None:
     from clickprint.apps.next.recipe import load
-    from clickprint.apps.next.stages import Run
+    from clickprint.apps.next.run import Run
 
     recipe = load(place.params, log=place.log)
     with progress_bars() as progress:
         run = Run(
-            recipe, place.out, str(place.params), place.log, **asdict(machine), progress=progress
+            recipe=recipe,
+            out=place.out,
+            params=str(place.params),
+            log_given=place.log,
+            resources=machine,
+            progress=progress,
         )
         print(work(run))
 
 
-def _add(name: str, about: str, work: Callable[[Any], str]) -> None:
+def _add(name: str, about: str, work: Callable[["Run"], str]) -> None:
     """A command that takes the options of every stage."""
 
     def command(*, place: At = Place(), machine: OnTables = Tables()) -> None:
@@ -105,23 +69,34 @@ def _add(name: str, about: str, work: Callable[[Any], str]) -> None:
     next_app.command(command, name=name, help=about)
 
 
-for _stage, (_, _about) in STAGES.items():
-    _add(_stage, _about, partial(perform, _stage))
+def _perform(stage: str, run: "Run") -> str:
+    return run.perform(stage)
+
+
+for _stage in STAGES:
+    _add(_stage.name, _stage.about, partial(_perform, _stage.name))
 _add(
     "all",
     "All stages in their order; what is there and of the same parameters, data and code is kept.",
-    lambda run: "\n".join(perform(stage, run) for stage in STAGES),
+    lambda run: "\n".join(run.perform(stage.name) for stage in STAGES),
 )
+
+
+@next_app.command
+def dag() -> None:
+    """Print dvc.yaml: the same stages for `dvc repro`, as in `clickprint next dag > dvc.yaml`."""
+    from clickprint.apps.next.graph import dag as text
+
+    print(text(), end="")
 
 
 @next_app.command
 def evaluate(
     *, place: At = Place(), windows: int | None = None, machine: OnTables = Tables()
 ) -> None:
-    """Evaluate the whole recipe on several windows, each learned from what lies before it.
+    """Evaluate the whole recipe on several windows, each trained on what lies before it.
 
-    Writes OUT/evaluate/. Called again it goes on where it stopped: a window that was scored is
-    not scored again.
+    Writes OUT/evaluate/. Called again it goes on where it stopped.
 
     Args:
         windows: How many windows [default: evaluate.windows of the parameters].
@@ -139,8 +114,7 @@ def check(file: Path, /, *, place: At = Place()) -> None:
     are compared with those of the log in OUT, if it was read.
 
     Args:
-        file: CSV or Parquet: user_id, products (a list; in CSV as JSON), one row a user, best
-            first.
+        file: CSV or Parquet, a row a user: user_id, products (best first; in CSV as JSON).
     """
     from clickprint.apps.next.submission import check as checked
 
@@ -156,8 +130,7 @@ def score(
     A broken rule makes it 0, and is told.
 
     Args:
-        file: CSV or Parquet: user_id, products (a list; in CSV as JSON), one row a user, best
-            first.
+        file: CSV or Parquet, a row a user: user_id, products (best first; in CSV as JSON).
         data: Another dataset that holds the window's purchases, as `clickprint read` writes it.
         start: The window's first day [default: the window that was validated].
     """

@@ -1,103 +1,98 @@
-"""Anybody's submission: is it in the form, and what would it score."""
+"""Anybody's submission: whether it is in the form of the task sheet, and what it scores."""
 
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from clickprint.apps.next.examples import outside
-from clickprint.apps.next.stages import Run
+from clickprint.apps.next.run import Run
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.time import DAY, Window, parse, show
-from clickprint.data.log import EventLog
+from clickprint.data.names import shop_ids
 from clickprint.recommenders import submission
-from clickprint.recommenders.submission import PRODUCT, USER, Finding, Limits
+from clickprint.recommenders.submission import PRODUCT, USER, Limits
 from clickprint.recommenders.windows import bought
 
 
 def limits(run: Run) -> Limits:
-    return Limits(run.recipe.next.users, run.recipe.next.products)
+    """How many users and items the parameters allow."""
+    return Limits(run.recipe.next.max_users, run.recipe.next.list_length)
 
 
 def check(run: Run, file: Path) -> str:
-    """What the file breaks and loses; users and products are compared with those of the log, where it was read. Raises DataError."""
-    table = submission.read(file)
+    """What the file loses. Raises DataError with every rule that it breaks.
+
+    Users and items are compared with those of the log, where it was read.
+    """
+    table, asked = submission.read(file), limits(run)
     if (run.folder("read") / "manifest.json").is_file():
         data = Dataset.open(run.folder("read"))
         with run.log() as log:
-            users, products = outside(log, "user", data.users), outside(log, "item", data.items)
+            users, items = shop_ids(log, "user", data.users), shop_ids(log, "item", data.items)
         found = submission.check(
             table,
-            limits(run),
+            asked,
             users=pa.array(users.values()),
-            products=pa.array(products.values()),
+            products=pa.array(items.values()),
             known=len(users),
         )
         against = f"users and products are those of {run.folder('read')}"
     else:
-        found, against = (
-            submission.check(table, limits(run)),
-            "users and products are not compared with a log: none was read",
-        )
+        found = submission.check(table, asked)
+        against = "users and products are not compared with a log: none was read"
     if found.faults:
         raise DataError(str(file), found.faults)
-    sizes = f"{len(table):,} users of at most {run.recipe.next.users:,}, at most {run.recipe.next.products} products each"
-    return "\n".join(
-        [f"{file}: in the form of the task sheet, {sizes}; {against}", *_losses(found)]
+    sizes = (
+        f"{len(table):,} users of at most {asked.users:,}, at most {asked.products} products each"
     )
+    form = f"{file}: in the form of the task sheet, {sizes}; {against}"
+    return "\n".join([form, *(f"- {loss}" for loss in found.losses)])
 
 
 def score(run: Run, file: Path, data: Path | None = None, start: str = "") -> str:
-    """Its mean recall over the buyers of a window: of the one that was validated, or of `days` days from `start`, in the log that was
-    read, or in another one. Raises ConfigError, DataError.
+    """Mean recall over the buyers of a window; 0 where a rule is broken.
+
+    The window is the one for validation, or `days` days from `start`; the log is the one that was
+    read, or that in `data`. Raises ConfigError, DataError.
     """
     table = submission.read(file)
     if not start and data is not None:
         raise ConfigError(
-            "--start: not given, expected the first day of the window in that log, such as 2024-05-01"
+            "--start: not given, expected the window's first day in that log, such as 2024-05-01"
         )
     window = _window(start, run.recipe.next.days) if start else run.windows().valid
-    with run.engine() as engine:
-        dataset = Dataset.open(data or run.folder("read"))
-        log = EventLog.open(dataset, engine)
+    dataset = Dataset.open(data or run.folder("read"))
+    with run.log(data) as log:
         truth = bought(log, window)
-        users, items = (
-            outside(log, "user", truth.users),
-            outside(log, "item", np.unique(truth.items.values)),
-        )
-    who = np.repeat(truth.users, truth.items.lengths)
-    named = ([users[u] for u in who.tolist()], [items[i] for i in truth.items.values.tolist()])
-    pairs = pa.table([pa.array(n, pa.string()) for n in named], [USER, PRODUCT])
-    found = submission.score(table, pairs, limits(run), known=len(dataset.users))
-    late = _knew(run, file, window)
-    why = (
-        ["0, since a rule is broken:", *(f"- {f}" for f in found.finding.faults)]
-        if found.finding.faults
-        else []
-    )
-    return "\n".join([
-        f"{found.value:.4f}: mean recall of {found.buyers:,} buyers, {window}; {found.named:,} of them are in {file}",
-        *late,
-        *why,
-        *_losses(found.finding),
-    ])  # fmt: skip
+        users = shop_ids(log, "user", truth.users)
+        items = shop_ids(log, "item", np.unique(truth.items.values))
+    buyers = np.repeat(truth.users, truth.items.lengths)
+    named = {
+        USER: pa.array([users[u] for u in buyers.tolist()], pa.string()),
+        PRODUCT: pa.array([items[i] for i in truth.items.values.tolist()], pa.string()),
+    }
+    found = submission.score(table, pa.table(named), limits(run), known=len(dataset.users))
+    faults = found.finding.faults
+    lines = [
+        f"{found.value:.4f}: mean recall of {found.buyers:,} buyers, {window}; {found.named:,} of"
+        f" them are in {file}",
+        *_too_good(run, file, window),
+        *(["0, since a rule is broken:"] if faults else []),
+        *(f"- {line}" for line in (*faults, *found.finding.losses)),
+    ]
+    return "\n".join(lines)
 
 
-def _knew(run: Run, file: Path, window: Window) -> list[str]:
-    """Of our own submission we know when it was made."""
-    if (
-        not file.resolve().is_relative_to(run.folder("predict").resolve())
-        or window.start >= run.windows().cutoff
-    ):
+def _too_good(run: Run, file: Path, window: Window) -> list[str]:
+    """Of our own submission we know which log it was made from."""
+    ours = file.resolve().is_relative_to(run.folder("predict").resolve())
+    if not ours or window.start >= (cutoff := run.windows().cutoff):
         return []
     return [
-        f"- it was predicted from {show(run.windows().cutoff)} on, by a log that holds this window: the score is too good"
+        f"- it was predicted from {show(cutoff)} on, by a log that holds this window: the score is"
+        " too good"
     ]
-
-
-def _losses(found: Finding) -> list[str]:
-    return [f"- {loss}" for loss in found.losses]
 
 
 def _window(start: str, days: int) -> Window:

@@ -1,0 +1,42 @@
+"""What one window teaches, in files: candidates with features, users, and what was bought."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clickprint.core.errors import DataError
+from clickprint.core.ragged import Ragged, starts_of
+from clickprint.recommenders.funnel import Example
+from clickprint.recommenders.pairs import Bought, Pairs
+
+COLUMN = "column "  # in front of a column's name, so that none is called `user`
+
+
+def save_example(found: Example, folder: Path) -> None:
+    """Three Parquet files: pairs, users, bought."""
+    pairs, columns, truth = found
+    pairs.save(folder / "pairs.parquet")
+    users = {"user": pairs.users, **{f"{COLUMN}{n}": c for n, c in columns.items()}}
+    pq.write_table(pa.table(users), folder / "users.parquet")
+    buyers = np.repeat(truth.users, truth.items.lengths)
+    pq.write_table(
+        pa.table({"user": buyers, "item": truth.items.values}), folder / "bought.parquet"
+    )
+
+
+def load_example(folder: Path) -> Example:
+    """What `save_example` wrote. Raises DataError."""
+    try:
+        users, truth = (pq.read_table(folder / f"{name}.parquet") for name in ("users", "bought"))
+        names = [n for n in users.column_names if n.startswith(COLUMN)]
+        columns = {n.removeprefix(COLUMN): users.column(n).to_numpy() for n in names}
+        buyers, counts = np.unique(truth.column("user").to_numpy(), return_counts=True)
+        items = truth.column("item").to_numpy()
+    except (OSError, KeyError, pa.ArrowException) as fault:
+        raise DataError(
+            str(folder), [f"cannot be read ({fault!r}); remove it and make the features again"]
+        ) from None
+    bought = Bought(buyers, Ragged(starts_of(counts), items))
+    return Pairs.load(folder / "pairs.parquet"), columns, bought

@@ -1,0 +1,113 @@
+"""Whether a new model takes the champion's place.
+
+It must keep the guard-rails and find more of what the same buyers bought, beyond luck.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from clickprint.core.options import AtLeast, check
+from clickprint.core.rng import RNG
+from clickprint.core.text import figure
+from clickprint.metrics.compare import Gap, resampled_mean
+
+# Who is drawn in which resample: the same for every model.
+RESAMPLED = RNG(0).child("next gate").integer()
+
+
+class Rail(NamedTuple):
+    """A guard-rail: an option of Gate and a number of a validation; at least, or at most."""
+
+    name: str
+    about: str
+    at_least: bool
+
+    def keeps(self, found: float, limit: float) -> bool:
+        return found >= limit if self.at_least else found <= limit
+
+
+RAILS = (
+    Rail("coverage", "share of the known items that lists show", True),
+    Rail("calibration_error", "calibration error of the purchase propensity", False),
+    Rail("seconds", "seconds for the lists of 1,000 users", False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a model is promoted, and every reason against it.
+
+    `gap`: its recall less the champion's; None where there is no champion to compare with.
+    """
+
+    reasons: tuple[str, ...] = ()
+    gap: Gap | None = None
+
+    @property
+    def promoted(self) -> bool:
+        return not self.reasons
+
+
+@dataclass(frozen=True, slots=True)
+class Rivalry:
+    """The recall of each of the same buyers' lists by the champion, or why that is unfair."""
+
+    champion: Float64[np.ndarray, "B"] | None = None
+    unfair: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """What a model must keep to become the champion, beside a recall that is shown to be higher.
+
+    - `resamples`: of the paired bootstrap against the present champion.
+    - `coverage`: the least share of known items that lists show.
+    - `calibration_error`: the most that purchase propensities may be off.
+    - `seconds`: the most time for the lists of 1,000 users.
+    """
+
+    resamples: Annotated[int, AtLeast(1)] = 1_000
+    coverage: Annotated[float, AtLeast(0)] = 0.01
+    calibration_error: Annotated[float, AtLeast(0)] = 0.05
+    seconds: Annotated[float, AtLeast(0)] = 60.0
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def rails(self, found: Mapping[str, float]) -> list[tuple[Rail, float, float, bool]]:
+        """Each guard-rail with what was found, its limit, and whether it is kept."""
+        both = [(rail, found[rail.name], getattr(self, rail.name)) for rail in RAILS]
+        return [(rail, value, limit, rail.keeps(value, limit)) for rail, value, limit in both]
+
+    def verdict(
+        self,
+        found: Mapping[str, float],
+        buyers: Int64[np.ndarray, "B"],
+        recall: Float64[np.ndarray, "B"],
+        rivalry: Rivalry = Rivalry(),
+    ) -> Verdict:
+        """`found`: a number for each guard-rail. Without a champion the guard-rails decide."""
+        reasons = [
+            f"{rail.name}: found {value:.4g}, {'below' if rail.at_least else 'above'} the limit of"
+            f" {limit:g} ({rail.about})"
+            for rail, value, limit, kept in self.rails(found)
+            if not kept
+        ]
+        reasons += [rivalry.unfair] if rivalry.unfair else []
+        champion = rivalry.champion
+        if champion is None:
+            return Verdict(tuple(reasons))
+        one, other = (
+            resampled_mean(v, buyers, self.resamples, RESAMPLED) for v in (recall, champion)
+        )
+        means = [float(v.mean()) if len(v) else float("nan") for v in (recall, champion)]
+        gap = Gap.of(means[0], means[1], one, other)
+        if gap.shown < 1:
+            verb = "is below" if gap.shown < 0 else "is not shown to be above"
+            both = f"{figure(means[0])} against {figure(means[1])}"
+            reasons.append(f"recall {verb} the champion's: {gap.text(4)} ({both})")
+        return Verdict(tuple(reasons), gap)
