@@ -184,7 +184,7 @@ def peer(given: argparse.Namespace) -> dict[str, Any]:
                 run = json.loads((out / "run.json").read_text())
                 score = _scored(out, test)
                 scores[name].append(score)
-                low, high = score.interval(f"recall@{K}")
+                low, high = map(float, compare.intervals(score.replicates(f"recall@{K}")))
                 recall = {
                     "recall": score.mean(f"recall@{K}"),
                     "recall_low": low,
