@@ -88,7 +88,7 @@ def main() -> None:
     )
 
 
-def _log(engine: Engine, users: np.ndarray, rows: int) -> EventLog:
+def _log(engine: DuckDB, users: np.ndarray, rows: int) -> EventLog:
     """As many purchases in the 28 days before the windows as in them."""
     rng = np.random.default_rng(1)
     n = 2 * rows
