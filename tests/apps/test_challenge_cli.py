@@ -1,9 +1,8 @@
-"""The challenge's steps through the public commands: on the reference case, and on a small directory of our own."""
+"""The challenge's steps by command: on the reference case, and on a small directory of ours."""
 
 import json
 import shutil
 import sys
-import types
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from clickprint.apps.cli.main import main
 from clickprint.core.profiles import Profiles
 from clickprint.data.engine import DuckDB
 from clickprint.data.synthetic import shop_of, write_challenge
-from clickprint.work.probes import named_devices
 
 SIX = ["churn", "hidden1", "propensity_category", "propensity_sku", "hidden2", "hidden3"]
 
@@ -35,8 +33,8 @@ def test_split_baseline_validate_on_the_reference_case(
     assert main(["challenge", "split", str(log)]) == 0
     told = capsys.readouterr().out
     assert (
-        "end 2022-09-17 22:54:32, training window from 2022-08-21 00:00:00, validation window from 2022-09-04 00:00:00"
-        in told
+        "end 2022-09-17 22:54:32, training window from 2022-08-21 00:00:00,"
+        " validation window from 2022-09-04 00:00:00" in told
     )
     assert pq.read_metadata(log / "target" / "train_target.parquet").num_rows == 736
     assert pq.read_metadata(log / "target" / "validation_target.parquet").num_rows == 701
@@ -51,13 +49,14 @@ def test_split_baseline_validate_on_the_reference_case(
     ours, theirs = np.load(out / "embeddings.npy"), np.load(expected / "embeddings.npy")
     assert ours.dtype == np.float16
     assert ours.shape == theirs.shape == (1919, 320)
-    # Where counts tie, which value is among the ten most frequent depends on the reader: few columns may differ.
+    # Where counts tie, which value is among the ten most frequent depends on the reader: few
+    # columns may differ.
     assert (ours != theirs).any(axis=0).sum() <= 25
     assert main(["challenge", "validate", str(log), str(out)]) == 1
-    assert (
-        capsys.readouterr().out
-        == "client_ids.npy: not the relevant clients: 33 of them are missing and 0 others are there\n"
+    said = (
+        "client_ids.npy: not the relevant clients: 33 of them are missing and 0 others are there"
     )
+    assert capsys.readouterr().out == f"{said}\n"
     assert main(["challenge", "validate", str(log), str(out), "--any-clients"]) == 0
     # All of them, in the same order, then the ones without an event, as zeros.
     every = log.parent / "every"
@@ -116,12 +115,15 @@ def test_all_six_scores_of_the_reference_case(golden: Path, log: Path) -> None:
     )
 
 
-# -- a directory of our own -------------------------------------------------------------------------------------------------------
+# -- a directory of our own -------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory, split, and beside it profiles of two columns: the probe's size is fixed, so its users are few."""
+    """A directory, split, and beside it profiles of two columns.
+
+    The probe's size is fixed, so its users are few.
+    """
     folder = tmp_path_factory.mktemp("challenge") / "data"
     write_challenge(folder, shop_of(users=110, items=120, categories=6, days=50, rate=3.0, seed=2))
     assert main(["challenge", "split", str(folder)]) == 0
@@ -154,9 +156,7 @@ def test_scores_are_written_as_the_organisers_write_them(
 ) -> None:
     scores = tmp_path / "scores.json"
     scores.write_text('{"propensity_sku": 0.5, "hidden1": 0.25, "placeholder": -1}')
-    assert (
-        score(small, scores, "--tasks", "hidden1", "--threads", "1", "--log-name", "mine") == 0
-    )
+    assert score(small, scores, "--tasks", "hidden1", "--threads", "1", "--log-name", "mine") == 0
     text = scores.read_text()
     found = json.loads(text)
     assert list(found) == ["propensity_sku", "hidden1", "placeholder"]
@@ -399,9 +399,6 @@ def test_unsplit_or_damaged_directories(
     assert not (tmp_path / "s.json").exists()
 
 
-# -- where epochs go --------------------------------------------------------------------------------------------------------------
-
-
 def test_a_server_without_mlflow_is_an_error(
     small: Path,
     tmp_path: Path,
@@ -416,77 +413,3 @@ def test_a_server_without_mlflow_is_an_error(
     said = capsys.readouterr().err
     assert "pip install 'clickprint[track]'" in said
     assert not (tmp_path / "scores.json").exists()
-
-
-def test_epochs_go_to_the_server_that_is_configured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With mlflow's own names, so that what is sent can be seen without a server."""
-    from clickprint.work.track import tracked
-
-    sent: list[object] = []
-
-    class Run:
-        info = types.SimpleNamespace(run_id="1")
-
-        def __init__(self, **named: object) -> None: ...
-
-        def __enter__(self) -> "Run":
-            return self
-
-        def __exit__(self, *fault: object) -> None: ...
-
-    client = types.SimpleNamespace(get_experiment_by_name=lambda name: name)
-    mlflow = types.ModuleType("mlflow")
-    mlflow.__dict__.update(
-        MlflowClient=lambda: client,
-        set_tracking_uri=lambda uri: None,
-        set_experiment=lambda name: sent.append(name),
-        start_run=Run,
-        log_params=lambda values: sent.append(values),
-        log_metrics=lambda values, step: sent.append((step, values)),
-        exceptions=types.SimpleNamespace(MlflowException=RuntimeError),
-        pyfunc=types.ModuleType("mlflow.pyfunc"),
-    )
-    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
-    monkeypatch.setitem(sys.modules, "mlflow.pyfunc", mlflow.pyfunc)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://nowhere:5000")
-    with tracked(tmp_path / "e.jsonl", "mine", {"data": "d"}) as log:
-        log("churn", 2, {"auroc": 0.5, "score": 0.5})
-    assert sent == ["mine", {"data": "d"}, (2, {"churn/auroc": 0.5, "churn/score": 0.5})]
-    assert not (tmp_path / "e.jsonl").exists()
-
-
-def test_epochs_on_a_real_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed (the extra `track`)")
-    from clickprint.work.track import tracked
-
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "store").as_uri())
-    monkeypatch.setenv(
-        "MLFLOW_ALLOW_FILE_STORE", "true"
-    )  # the small client has no database; real servers need none of this
-    with tracked(tmp_path / "e.jsonl", "mine", {"data": "d"}) as log:
-        log("churn", 0, {"auroc": 0.5})
-        log("churn", 1, {"auroc": 0.6})
-    (run,) = mlflow.search_runs(experiment_names=["mine"], output_format="list")
-    assert run.data.metrics == {"churn/auroc": 0.6}
-    assert run.data.params == {"data": "d"}
-
-
-def test_devices_by_number_and_by_name() -> None:
-    assert named_devices("cpu", "1") == ["cpu"]
-    assert named_devices("cpu", "2") == ["cpu", "cpu"]
-    assert named_devices("cpu", "0,3") == ["cpu", "cpu"]
-    assert named_devices("cpu", "1,") == ["cpu"]
-
-
-@pytest.mark.parametrize(
-    ("cores", "gib", "processes"),
-    [(1, 64, 1), (2, 64, 2), (2, 4, 1), (64, 64, 8), (4, 0, 1), (16, 17, 4)],
-)
-def test_auto_on_cpu_is_bounded_by_memory(
-    monkeypatch: pytest.MonkeyPatch, cores: int, gib: int, processes: int
-) -> None:
-    monkeypatch.setattr("clickprint.work.probes.cores", lambda: cores)
-    monkeypatch.setattr("clickprint.work.probes.memory", lambda: gib << 30)
-    assert named_devices("cpu", "auto") == ["cpu"] * processes

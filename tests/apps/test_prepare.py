@@ -1,4 +1,4 @@
-"""prepare: the stages are what the parts below say, what is there stays, and a kill in any stage changes no byte."""
+"""prepare: stages are what the parts below say, and a kill in any of them changes no byte."""
 
 import json
 import os
@@ -30,6 +30,7 @@ from clickprint.encoders.counts import Counts
 from clickprint.tasks import ubm25
 from clickprint.testing.worlds import random_log
 from clickprint.work.resources import Tables
+from clickprint.work.stages import code_digest, modules
 
 ONE = Tables(threads=1)
 
@@ -164,6 +165,38 @@ def test_what_is_there_stays_and_what_changed_is_made_again(
     assert made(horizon_days=6) == set(STAGES)
 
 
+@pytest.mark.parametrize(
+    ("module", "stages"),
+    [
+        ("clickprint.encoders.counts", {"features"}),
+        ("clickprint.data.targets", {"targets"}),
+        ("clickprint.apps.prepare.job", set(STAGES)),
+        ("clickprint.apps.prepare.stages", set()),
+        ("clickprint.tasks.task", set()),
+    ],
+)
+def test_edited_code_makes_the_stages_anew_that_import_it(
+    shop: Path,
+    done: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    module: str,
+    stages: set[str],
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(done, out)
+    before = {stage: (out / stage / "inputs.json").read_bytes() for stage in STAGES}
+    monkeypatch.setattr(
+        "clickprint.work.stages.code_digest",
+        lambda *roots: code_digest(*roots) + ("edited" if module in modules(*roots) else ""),
+    )
+    assert prepare(shop, out, horizon_days=7, days=(1, 7), top=3, resources=ONE)
+    # What reads a stage that was made anew is made anew, too.
+    changed = {s for s in STAGES if (out / s / "inputs.json").read_bytes() != before[s]}
+    assert changed == stages
+    assert contents(out) == contents(done)
+
+
 def test_facts(done: Path) -> None:
     facts = json.loads((done / "prepared.json").read_text())
     assert list(facts["stages"]) == list(STAGES)
@@ -178,21 +211,8 @@ def test_facts(done: Path) -> None:
 
 
 def start(shop: Path, out: Path) -> subprocess.Popen[str]:
-    words = [
-        "prepare",
-        str(shop),
-        "--out",
-        str(out),
-        "--horizon-days",
-        "7",
-        "--days",
-        "1",
-        "7",
-        "--top",
-        "3",
-        "--threads",
-        "1",
-    ]
+    words = ["prepare", str(shop), "--out", str(out), "--threads", "1"]
+    words += ["--horizon-days", "7", "--days", "1", "7", "--top", "3"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "clickprint.apps.cli.main", *words]
     return subprocess.Popen(
@@ -201,7 +221,7 @@ def start(shop: Path, out: Path) -> subprocess.Popen[str]:
 
 
 def test_killed_in_every_stage(shop: Path, done: Path, tmp_path: Path) -> None:
-    """One folder, killed in one stage after the other; the last call ends with the bytes of a run that nobody killed."""
+    """One folder, killed in one stage after the other, ends with the bytes of an unkilled one."""
     out = tmp_path / "out"
     said_inside = {
         "split": "split",
@@ -256,9 +276,8 @@ def test_shards(shop: Path, done: Path, tmp_path: Path) -> None:
 def test_a_named_population_is_whom_shards_are_made_of(shop: Path, tmp_path: Path) -> None:
     shutil.copytree(shop, tmp_path / "shop")
     everyone = Dataset.open(shop).users
-    asked = np.append(
-        everyone[3:20][::-1], [999_999_999]
-    )  # in no order, and one of whom nothing is known
+    # In no order, and one of whom nothing is known.
+    asked = np.append(everyone[3:20][::-1], [999_999_999])
     np.save(tmp_path / "shop" / "population.npy", asked)
     prepare(
         tmp_path / "shop",

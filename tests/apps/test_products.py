@@ -206,7 +206,8 @@ def test_names(product: Product, wrong: str, tmp_path: Path) -> None:
 @each_product
 def test_all_faults_at_once(product: Product, tmp_path: Path) -> None:
     key = product.seeds.partition(" = ")[0]
-    changes = [("users = 200", "usrs = 1"), ("days = 40", "days = []"), (product.seeds, f"{key} = []")]  # fmt: skip
+    changes = [("users = 200", "usrs = 1"), ("days = 40", "days = []")]
+    changes.append((product.seeds, f"{key} = []"))
     found = faults_of(product, tmp_path, *changes)
     assert set(found) == {f"{product.data}.usrs", f"{product.data}.days", key}
 
