@@ -11,17 +11,18 @@ import numpy as np
 import pytest
 
 import clickprint
-from clickprint.apps.run.boards import of_run, of_runs
 from clickprint.apps.run.recipe import Recipe, parse
-from clickprint.apps.run.stages import check_run, run
+from clickprint.apps.run.stages import FIRST, check_run, run
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.profiles import Profiles
 from clickprint.core.rng import RNG
 from clickprint.data.split import split
 from clickprint.encoders.counts import Counts
-from clickprint.tasks.board import Board
-from clickprint.work.facts import code
+from clickprint.tasks.board import Board, Without
+from clickprint.work.boards import of_run, of_runs
+from clickprint.work.resources import Resources
+from clickprint.work.stages import code_digest, modules
 
 TEXT = """
 name = "tiny"
@@ -50,6 +51,11 @@ resamples = 3
 # One profile on the open tasks.
 SMALL = TEXT.replace("hidden = 2", "").replace('ablation = "joined"', 'quick = ["random"]')
 
+UBM25 = 'sets = ["ubm25"]'
+SASREC = """[profiles.sasrec]
+history = {{ length = 8 }}
+training = {{ epochs = {} }}
+[profiles.random]"""
 SOURCE = TEXT[TEXT.index("source =") : TEXT.index("[split]")]
 
 
@@ -125,7 +131,7 @@ def test_the_folder(folder: Path, recipe: Recipe) -> None:
 
 @pytest.mark.usefixtures("plain")
 def test_a_run_further_back_is_one_of_a_shorter_log(tmp_path: Path) -> None:
-    back = SMALL.replace("horizon_days = 7", "horizon_days = 7\nback = 1").replace(
+    back = SMALL.replace("horizon_days = 7", "horizon_days = 7\nshift = 1").replace(
         'quick = ["random"]', 'quick = ["counts"]'
     )
     told = json.loads((run(parse(back), tmp_path / "back") / "facts.json").read_text())["split"]
@@ -148,10 +154,7 @@ def test_a_run_further_back_is_one_of_a_shorter_log(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("plain")
 def test_a_block_is_the_profile_of_that_name_and_fitted_once(tmp_path: Path) -> None:
-    text = SMALL.replace(
-        "[profiles.random]",
-        "[profiles.sasrec]\nhistory = { length = 8 }\ntraining = { epochs = 1 }\n[profiles.random]",
-    )
+    text = SMALL.replace("[profiles.random]", SASREC.format(1))
     text = text.replace('["counts", "random"]', '["counts", "sasrec"]').replace(
         'quick = ["random"]', 'quick = ["joined"]'
     )
@@ -178,10 +181,7 @@ def test_a_block_is_the_profile_of_that_name_and_fitted_once(tmp_path: Path) -> 
 
 @pytest.mark.usefixtures("plain")
 def test_a_training_that_was_broken_off_goes_on(tmp_path: Path) -> None:
-    text = SMALL.replace(
-        "[profiles.random]",
-        "[profiles.sasrec]\nhistory = { length = 8 }\ntraining = { epochs = 3 }\n[profiles.random]",
-    )
+    text = SMALL.replace("[profiles.random]", SASREC.format(3))
     learned = parse(text.replace('quick = ["random"]', 'quick = ["sasrec"]'))
     seen: list[str] = []
 
@@ -220,9 +220,9 @@ def test_the_first_board_is_shown_before_hidden_tasks_and_ablation(
 ) -> None:
     (first, notes), (last, _) = shown
     assert (first.hidden, dict(first.ablation)) == ((), {})
-    assert "first board" in notes[0]
+    assert notes[0] == FIRST
     assert len(last.hidden) == 2
-    assert list(last.ablation) == ["joined without counts", "joined without random"]
+    assert list(last.ablation) == [Without("joined", "counts"), Without("joined", "random")]
     assert of_run(folder, "quick").rows() == last.rows()
     assert (last.reference, last.control) == ("counts", "random")
     assert last.counted == (
@@ -281,25 +281,39 @@ def test_another_seed_and_runs_on_one_board(folder: Path, tmp_path: Path) -> Non
 def test_other_code_makes_stale(
     folder: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Other source below a stage makes its outputs stale, and what was made from them."""
+    """Other source of an encoder makes its profile stale, what joins it, and their scores."""
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
-    monkeypatch.setattr(
-        "clickprint.apps.run.stages.code", lambda part: "new" if part == "profiles" else code(part)
-    )
+
+    def edited(*roots: str) -> str:
+        new = "clickprint.encoders.controls:Random" in roots
+        return "new" if new else code_digest(*roots)
+
+    monkeypatch.setattr("clickprint.work.stages.code_digest", edited)
     run(recipe, copy)
-    for made in (
-        "profiles/counts/inputs.json",
-        "scores/quick/counts/inputs.json",
-        "scores/quick/joined without counts/inputs.json",
-    ):
-        old, new = (json.loads((f / made).read_text()) for f in (folder, copy))
-        assert old.keys() == new.keys()
-        assert not old.items() & new.items()
-    assert (
-        contents(copy)["profiles/counts/embeddings.npy"]
-        == contents(folder)["profiles/counts/embeddings.npy"]
-    )
+    stale = ("random", "joined", "joined without counts")
+    for name in (*stale, "counts"):
+        for made in (f"profiles/{name}/inputs.json", f"scores/quick/{name}/inputs.json"):
+            if (folder / made).exists():
+                old, new = (json.loads((f / made).read_text()) for f in (folder, copy))
+                assert old.keys() == new.keys()
+                assert bool(old.items() & new.items()) == (name not in stale)
+    name = "profiles/random/embeddings.npy"
+    assert contents(copy)[name] == contents(folder)[name]
+
+
+@pytest.mark.parametrize(
+    ("root", "inside", "outside"),
+    [
+        ("clickprint.work.profiles", "clickprint.encoders.joined", "clickprint.tasks.score"),
+        ("clickprint.tasks.score", "clickprint.metrics.compare", "clickprint.encoders.joined"),
+        ("clickprint.apps.run.page", "clickprint.report.board", "clickprint.encoders.joined"),
+    ],
+)
+def test_a_stage_is_made_of_what_it_imports(root: str, inside: str, outside: str) -> None:
+    found = modules(root)
+    assert inside in found
+    assert outside not in found
 
 
 @pytest.mark.usefixtures("plain")
@@ -331,8 +345,7 @@ def test_tasks_of_ones_own_and_the_official_probe(
             recipe,
             "mine",
             show=lambda board, _: boards.append(board),
-            accelerator="cpu",
-            threads=1,
+            resources=Resources(accelerator="cpu", threads=1),
         )
     )
     assert [b.probe for b in boards] == ["quick", "official"]
@@ -346,13 +359,13 @@ def test_tasks_of_ones_own_and_the_official_probe(
     monkeypatch.setattr(
         "clickprint.tasks.official.train", lambda *a, **k: pytest.fail("trained again")
     )
-    run(recipe, "mine", accelerator="cpu")
+    run(recipe, "mine", resources=Resources(accelerator="cpu"))
     assert contents(found) == before
     with pytest.raises(ConfigError, match="no board of the official probe"):
         of_runs([found, found.parent], "official")
 
 
-# -- refusals ---------------------------------------------------------------------------------------------------------------------
+# -- refusals --------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("plain")
@@ -408,14 +421,25 @@ def test_two_processes_do_not_write_one_folder(folder: Path, recipe: Recipe) -> 
     ("change", "error", "message"),
     [
         (("horizon_days = 7", "horizon_days = 30"), DataError, "nothing happened before"),
-        (('sets = ["ubm25"]', 'sets = ["no_such_module:TASKS"]'), ConfigError, "no_such_module:TASKS: No module named"),
-        (('sets = ["ubm25"]', 'sets = ["json:dumps_"]'), ConfigError, "the module has no such name"),
-        (('sets = ["ubm25"]', 'sets = ["json:__all__"]'), ConfigError, "expected a Task, a list of Tasks"),
-        (('sets = ["ubm25"]', 'sets = ["ubm25", "clickprint.tasks.ubm25:ubm25"]'), ConfigError, "stands in more than one set"),
-        (("[profiles.random]\nwidth = 8", "[profiles.random]\nencoder = 'saved'\nfolder = 'no'"), DataError, "client_ids.npy: not found"),
-        ((SOURCE, "folder = 'nowhere'\n"), DataError, "no manifest.json"),
+        ((UBM25, 'sets = ["no_such_module:TASKS"]'), ConfigError, "no_such_module:TASKS"),
+        ((UBM25, 'sets = ["json:dumps_"]'), ConfigError, "json:dumps_"),
+        ((UBM25, 'sets = ["json:__all__"]'), ConfigError, "json:__all__"),
+        (
+            (UBM25, 'sets = ["ubm25", "clickprint.tasks.ubm25:ubm25"]'),
+            ConfigError,
+            "churn, conversion",
+        ),
+        (
+            (
+                "[profiles.random]\nwidth = 8",
+                "[profiles.random]\nencoder = 'saved'\nfolder = 'no'",
+            ),
+            DataError,
+            "client_ids.npy",
+        ),
+        ((SOURCE, "folder = 'nowhere'\n"), DataError, "manifest.json"),
     ],
-)  # fmt: skip
+)
 def test_what_only_the_data_can_refuse(
     change: tuple[str, str], error: type[Exception], message: str, tmp_path: Path
 ) -> None:
@@ -442,7 +466,7 @@ def test_devices_that_are_not_there(
 ) -> None:
     official = parse(SMALL + 'official = ["random"]')
     with pytest.raises(ConfigError, match="--devices") as fault:
-        run(official, tmp_path / "run", devices=devices, accelerator="cpu")
+        run(official, tmp_path / "run", devices=devices, resources=Resources(accelerator="cpu"))
     assert message in str(fault.value)
     assert not (tmp_path / "run").exists()  # told before anything is made
 
@@ -456,7 +480,7 @@ def test_check_run_tells_every_fault(folder: Path, tmp_path: Path) -> None:
     (copy / "scores" / "quick" / "random" / "churn.json").write_text("{}")
     faults = "\n".join(check_run(copy))
     for part in (
-        "name: found int 3",
+        "name: found 3",
         "profiles/counts/embeddings.npy: found 6 NaN",
         "board.json",
         "churn.json",

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from clickprint.metrics.compare import (
+    Estimate,
+    Gap,
     borda,
     difference,
     intervals,
@@ -24,7 +26,10 @@ from clickprint.metrics.task_metrics import AUROC, Diversity, MacroAUROC, Novelt
 
 
 def world(users: int, rates: list[float], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Labels at these rates, and probabilities that know something about them; the second label's scores are full of ties."""
+    """Labels at these rates, and probabilities that know something about them.
+
+    The second label's scores are full of ties.
+    """
     generator = np.random.default_rng(seed)
     truth = generator.random((users, len(rates))) < np.array(rates)
     logits = generator.normal(size=truth.shape) + truth
@@ -35,7 +40,7 @@ def world(users: int, rates: list[float], seed: int = 0) -> tuple[np.ndarray, np
 def repeated(
     mark: object, truth: np.ndarray, score: np.ndarray, weights: np.ndarray, live: bool
 ) -> np.ndarray:
-    """The slow twin: every user is there as often as the resample says, and the mark is asked again."""
+    """The slow twin: every user is there as often as the resample says."""
     rows = [np.repeat(np.arange(len(truth)), w) for w in weights.astype(int)]
     return np.array([mark(truth[r], score[r], live=live) for r in rows])  # type: ignore[operator]
 
@@ -166,7 +171,10 @@ def test_always_a_share(truth: np.ndarray, score: np.ndarray, seed: int) -> None
 
 
 def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
-    """Normal scores one deviation apart: the area is Φ(1/√2) = .7602. 95 % of intervals should hold it; 200 shops allow 90 to 99 %."""
+    """Normal scores one deviation apart: the area is Φ(1/√2) = .7602.
+
+    95 % of intervals should hold it; 200 shops allow 90 to 99 %.
+    """
     held = 0
     for shop in range(200):
         generator = np.random.default_rng(shop)
@@ -216,7 +224,7 @@ def test_intervals_by_hand() -> None:
 
 
 def test_difference_is_paired() -> None:
-    """b swings far more than it lies below a: apart the intervals overlap, paired the difference is certain."""
+    """b swings far more than it lies below a: only paired is the difference certain."""
     b = np.linspace(0, 1, 200)
     found = difference(b + 0.01, b)
     assert found == pytest.approx((0.01, 0.01, 1.0))
@@ -258,3 +266,37 @@ def test_rank_intervals() -> None:
     low, high = rank_intervals(replicates)
     assert (low.tolist(), high.tolist()) == ([1, 2, 2], [1, 3, 3])
     np.testing.assert_allclose(borda(replicates)[1][:, 0], borda(replicates[:, :, 0])[1])
+
+
+class TestNouns:
+    def test_an_estimate_of_replicates(self):
+        found = Estimate.of(0.7, np.linspace(0.6, 0.8, 201))
+        assert (found.value, found.low, found.high) == pytest.approx((0.7, 0.605, 0.795))
+        assert found.half == pytest.approx(0.095)
+        assert found.text() == ".7000 [.6050, .7950]"
+        bare = Estimate.of(0.7, np.zeros(0))
+        assert np.isnan([bare.low, bare.high, bare.half]).all()
+        assert bare.text(2, sign=True) == "+.70"
+
+    @pytest.mark.parametrize(
+        ("low", "high", "shown"), [(0.1, 0.3, 1), (-0.3, -0.1, -1), (-0.1, 0.1, 0), (0.0, 0.2, 0)]
+    )
+    def test_a_gap_is_shown_where_its_interval_leaves_out_zero(self, low, high, shown):
+        gap = Gap((low + high) / 2, low, high, 0.9)
+        assert gap.shown == shown
+        assert gap.reversed() == Gap(-gap.value, -high, -low, pytest.approx(0.1))
+        assert gap.reversed().shown == -shown
+
+    def test_a_gap_without_resamples_is_not_shown(self):
+        assert Gap(0.3, np.nan, np.nan, np.nan).shown == 0
+
+    def test_gaps_as_text(self):
+        assert Gap(0.083, 0.061, 0.104, 1).text() == "+.083 [.061, .104]"
+        assert Gap(0.083, np.nan, np.nan, np.nan).text() == "+.083"
+        assert Gap(-0.5, -0.6, -0.4, 0).text(1, sign=False) == "−.5 [−.6, −.4]"
+
+    def test_a_gap_pairs_resamples(self):
+        rng = np.random.default_rng(0)
+        base = rng.normal(size=500)
+        gap = Gap.of(1.0, 0.5, base + 1.0, base + 0.5)
+        assert (gap.value, gap.low, gap.high, gap.share) == pytest.approx((0.5, 0.5, 0.5, 1))

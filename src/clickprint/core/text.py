@@ -13,7 +13,7 @@ NAME = 22  # letters of a name where there is little room
 EMPTY = "–"  # stands for a number that is not known
 
 
-def figure(value: float, digits: int = 4, *, sign: bool = False) -> str:
+def figure(value: float | int, digits: int = 4, *, sign: bool = False) -> str:
     """A score as text: `.7123`, `1.2000`, `−.0041`, `+.0123` with `sign`; – for NaN.
 
     A zero in front of the point is left out, and the minus is a real minus.
@@ -65,7 +65,7 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def number(value: float | None) -> float:
+def number(value: float | int | None) -> float:
     """The number that `finite` wrote: None is NaN."""
     return math.nan if value is None else float(value)
 

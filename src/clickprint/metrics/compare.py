@@ -97,10 +97,11 @@ class Pair(NamedTuple):
 def resample_weights(
     users: Int64[np.ndarray, "U"], resamples: int, seed: int
 ) -> Float32[np.ndarray, "R U"]:
-    """How often each user is drawn in each resample: Poisson(1), the bootstrap of a population without end.
+    """How often each user is drawn in each resample: Poisson(1), the bootstrap of a large crowd.
 
-    A weight depends on (seed, resample, user id) alone, so whoever is scored, in whatever order, in whatever run, shares resample r.
-    Each is 16 bits of a splitmix64 stream put through the inverse Poisson distribution: probabilities are exact to 2^-16.
+    A weight depends on (seed, resample, user id) alone, so all that is scored, in any order and
+    in any run, shares resample r. Each is 16 bits of a splitmix64 stream put through the inverse
+    Poisson distribution: probabilities are exact to 2^-16.
     """
     table = _poisson_table()
     weights = np.empty((resamples, len(users)), np.float32)
@@ -148,7 +149,7 @@ def weighted_mean(
 def resampled_mean(
     values: Num[np.ndarray, "U"], users: Int64[np.ndarray, "U"], resamples: int, seed: int
 ) -> Float64[np.ndarray, "R"]:
-    """`weighted_mean` with `resample_weights`, which are never there all at once: memory does not grow with the users."""
+    """`weighted_mean` with `resample_weights`, in memory that does not grow with the users."""
     sums = np.zeros((resamples, 2))
     for start in range(0, len(users), _ROWS):
         rows = slice(start, start + _ROWS)
@@ -166,10 +167,12 @@ def resampled_auroc(
 ) -> Float64[np.ndarray, "R"]:
     """`labels.macro_auroc` in each resample, at bounded cost: one sort a label for all resamples.
 
-    First order: with a_i the share of negatives below positive i and b_j the share of positives above negative j (ties half), a
-    label's replicate is A + mean of (a − A) over the drawn positives + mean of (b − A) over the drawn negatives. What that leaves out
-    is of the order 1 / √(positives × negatives). A label that a resample leaves without a positive or a negative counts 0, or is
-    left out of that resample's mean when `live`; NaN where that leaves no label. Source: DeLong et al. 1988 for the two shares.
+    First order: let a_i be the share of negatives below positive i, and b_j the share of
+    positives above negative j (ties half). A label's replicate is A + mean of (a − A) over the
+    drawn positives + mean of (b − A) over the drawn negatives. What that leaves out is of the
+    order 1 / √(positives × negatives). A label that a resample leaves without a positive or a
+    negative counts 0, or is left out of that resample's mean when `live`; NaN where that leaves
+    no label. Source: DeLong et al. 1988 for the two shares.
     """
     alive = np.flatnonzero(~degenerate(truth))
     drawn = weights.sum(axis=1, dtype=np.float64)
@@ -178,9 +181,8 @@ def resampled_auroc(
         block = alive[first : first + _LABELS]
         flip = np.zeros(len(block), bool)
         area = np.empty(len(block))
-        parts = np.zeros(
-            (3, len(block), len(truth)), np.float32
-        )  # deviations of the rarer class, of the other, and who is of the rarer
+        # Deviations of the rarer class, of the other, and who is of the rarer.
+        parts = np.zeros((3, len(block), len(truth)), np.float32)
         for n, t in enumerate(block):
             positive = np.asarray(truth[:, t], bool)
             flip[n] = 2 * np.count_nonzero(positive) > len(positive)
@@ -206,17 +208,20 @@ def resampled_auroc(
 def _deviations(
     rare: Bool[np.ndarray, "U"], score: Float[np.ndarray, "U"], out: Float32[np.ndarray, "3 U"]
 ) -> float:
-    """The probability A that one of `rare` scores above one of the others, and how far each user's own share is from it."""
+    """The probability A that one of `rare` scores above one of the others.
+
+    `out` gets how far each user's own share is from it.
+    """
     values, others = score[rare], score[~rare]
     order = np.argsort(values)
     ordered, count = values[order], len(values)
     left = np.searchsorted(ordered, others, "left")
     right = left.copy()
     tied = np.flatnonzero(ordered[np.minimum(left, count - 1)] == others)
-    right[tied] = np.searchsorted(
-        ordered, others[tied], "right"
-    )  # few: a second search of all is not needed
-    # The other way round without sorting the many: other j is below the k-th of the few where right_j ≤ k, not above it where left_j ≤ k.
+    # They are few: a second search of all is not needed.
+    right[tied] = np.searchsorted(ordered, others[tied], "right")
+    # The other way round without sorting the many: other j is below the k-th of the few where
+    # right_j ≤ k, and not above it where left_j ≤ k.
     below = np.empty(count)
     below[order] = np.cumsum(
         np.bincount(left, minlength=count + 1) + np.bincount(right, minlength=count + 1)
@@ -231,7 +236,10 @@ def _deviations(
 def intervals(
     replicates: Float[np.ndarray, "*S R"],
 ) -> tuple[Float64[np.ndarray, "*S"], Float64[np.ndarray, "*S"]]:
-    """The 2.5th and the 97.5th percentile over resamples. Resamples without a value (NaN) are left out; NaN where none has one."""
+    """The 2.5th and the 97.5th percentile over resamples.
+
+    Resamples without a value (NaN) are left out; NaN where none has one.
+    """
     tail = (100 - _LEVEL) / 2
     known = np.sum(~np.isnan(replicates), axis=-1)
     safe = np.where(known[..., None] > 0, replicates, 0.0)
@@ -240,7 +248,10 @@ def intervals(
 
 
 class Difference(NamedTuple):
-    """How much a is above b: the 95 % interval over shared resamples, and the share of resamples in which it is above (equal = half)."""
+    """How much a is above b: the 95 % interval, and the share of resamples with a above b.
+
+    Equal values count half.
+    """
 
     low: float
     high: float
@@ -248,7 +259,10 @@ class Difference(NamedTuple):
 
 
 def difference(a: Float[np.ndarray, "R"], b: Float[np.ndarray, "R"]) -> Difference:
-    """The paired difference; a[r] and b[r] must be of the same resample. Resamples where one is NaN are left out; NaN where that is all."""
+    """The paired difference; a[r] and b[r] must be of the same resample.
+
+    Resamples where one is NaN are left out; NaN where that is all of them.
+    """
     gap = np.asarray(a - b, np.float64)
     gap = gap[~np.isnan(gap)]
     low, high = intervals(gap) if len(gap) else (np.nan, np.nan)
@@ -260,7 +274,10 @@ def difference(a: Float[np.ndarray, "R"], b: Float[np.ndarray, "R"]) -> Differen
 
 
 def places(scores: Float[np.ndarray, "P *S"]) -> Float64[np.ndarray, "P *S"]:
-    """The place of each profile, 1 for the highest; equal scores share the average place. NaN is below every number."""
+    """The place of each profile, 1 for the highest; equal scores share the average place.
+
+    NaN is below every number.
+    """
     known = np.where(np.isnan(scores), -np.inf, scores)
     return np.stack(
         [1 + (known > mine).sum(axis=0) + ((known == mine).sum(axis=0) - 1) / 2 for mine in known]
@@ -270,9 +287,10 @@ def places(scores: Float[np.ndarray, "P *S"]) -> Float64[np.ndarray, "P *S"]:
 def borda(
     scores: Float[np.ndarray, "P K *R"],
 ) -> tuple[Float64[np.ndarray, "P *R"], Float64[np.ndarray, "P *R"]]:
-    """Points and final places of P profiles over K tasks: a task gives P − place points, the sum decides.
+    """Points and final places of P profiles over K tasks: a task gives P − place points.
 
-    Ties share the average, in a task and at the end (the challenge leaves them open). Source: its README, "N − rank" per task.
+    The sum of points decides. Ties share the average, in a task and at the end (the challenge
+    leaves them open). Source: its README, "N − rank" per task.
     """
     points = (len(scores) - places(scores)).sum(axis=1)
     return points, places(points)
@@ -281,5 +299,8 @@ def borda(
 def rank_intervals(
     replicates: Float[np.ndarray, "P K R"],
 ) -> tuple[Float64[np.ndarray, "P"], Float64[np.ndarray, "P"]]:
-    """The 95 % interval of each profile's final place: the whole board is made again in every resample."""
+    """The 95 % interval of each profile's final place.
+
+    The whole board is made again in every resample.
+    """
     return intervals(borda(replicates)[1])

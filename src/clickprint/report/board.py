@@ -206,7 +206,7 @@ def ranks(board: Board) -> "Figure | None":
     left, right = drawn.subplots(1, 2, width_ratios=[3, 2], sharey=True)
     most = max((len(standings) - 1) * len(board.counted), 1)
     rows = [Bar(s.profile, s.points, f"{s.points:g}", looks[s.profile][0]) for s in standings]
-    _places_panel(right, board, size=6)
+    _places_panel(right, board, size=6.0)
     bar_rows(left, rows, alpha=0.85)
     left.set_xlim(0, most * 1.06)
     left.xaxis.set_major_locator(MaxNLocator(8, integer=True))
@@ -216,7 +216,7 @@ def ranks(board: Board) -> "Figure | None":
     return drawn
 
 
-def _places_panel(ax: "Axes", board: Board, *, wide: float = 2.2, size: float = 7) -> None:
+def _places_panel(ax: "Axes", board: Board, *, wide: float = 2.2, size: float = 7.0) -> None:
     standings, looks = board.standings(), _looks(board)
     rows = [Row(s.profile, s.estimate, *looks[s.profile]) for s in standings]
     interval_rows(ax, rows, wide=wide, size=size)

@@ -77,7 +77,7 @@ def audit_page(found: Examined, progress: Progress = silent) -> str:
     return page(
         f"Audit of {about['name']}",
         [*parts, *([Part("pictures", "Pictures", drawn)] if drawn else [])],
-        lead=[*([f"log {about['fingerprint']}"] * ("fingerprint" in about)), found.audit.verdict],
+        lead=[*(f"log {about[k]}" for k in ("fingerprint",) if k in about), found.audit.verdict],
         cards=[(f"{n:,}", what) for what, n in counts.items()],
     )
 
