@@ -192,7 +192,7 @@ def test_an_answer_is_the_marks_of_the_probes_prediction(
         assert found.score == max(e["score"] for e in found.epochs)
     metrics = task.score(question.valid, prediction)
     assert {**found.metrics, "score": found.score} == metrics
-    assert {**found.live_marks, "score": found.live} == task.score(
+    assert {**found.live_metrics, "score": found.live} == task.score(
         question.valid, prediction, live=True
     )
     assert (found.task, found.probe, found.users, found.labels) == (
@@ -330,7 +330,7 @@ def a_score(**changes: object) -> TaskScore:
         score=1 / 3,
         live=float("nan"),
         metrics={"auroc": 0.1, "novelty": 2 / 3},
-        live_marks={"auroc": float("nan"), "novelty": 2 / 3},
+        live_metrics={"auroc": float("nan"), "novelty": 2 / 3},
         epochs=(
             {"auroc": 0.1, "score": 1 / 3, "loss": 0.7},
             {"auroc": float("nan"), "score": 0.2, "loss": 0.6},

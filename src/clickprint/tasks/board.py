@@ -671,7 +671,7 @@ def _from_dict(raw: Mapping[str, Any]) -> TaskScore:
         score=number(raw["score"]),
         live=number(raw["live"]),
         metrics=numbers(raw["metrics"]),
-        live_marks=numbers(raw["live_marks"]),
+        live_metrics=numbers(raw["live_metrics"]),
         epochs=tuple(numbers(e) for e in raw["epochs"]),
         best_epoch=int(raw["best_epoch"]),
         hidden=bool(raw["hidden"]),

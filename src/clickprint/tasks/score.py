@@ -155,7 +155,7 @@ def answer(
         score=metrics.pop("score"),
         live=live.pop("score"),
         metrics=metrics,
-        live_marks=live,
+        live_metrics=live,
         epochs=epochs,
         best_epoch=best,
         hidden=question.hidden,
@@ -286,7 +286,7 @@ def load(path: Path) -> TaskScore:
             raise DataError(path, f"{_array(path).name} does not belong to it; score again")
         for key in ("score", "live"):
             raw[key] = _nan(raw[key])
-        for key in ("metrics", "live_marks"):
+        for key in ("metrics", "live_metrics"):
             raw[key] = {n: _nan(v) for n, v in raw[key].items()}
         raw["epochs"] = tuple({n: _nan(v) for n, v in epoch.items()} for epoch in raw["epochs"])
         return TaskScore(**raw, replicates=replicates[0], live_replicates=replicates[1])

@@ -127,7 +127,7 @@ class TaskScore:
     score: float
     live: float
     metrics: dict[str, float]
-    live_marks: dict[str, float]
+    live_metrics: dict[str, float]
     epochs: tuple[dict[str, float], ...]  # the official probe's epochs; empty for the quick one
     best_epoch: int  # -1 for the quick probe
     hidden: bool
