@@ -116,6 +116,8 @@ def test_every_fault_is_told_at_once() -> None:
         (LEFT_OUT + '[models."a/b"]\nrecommender = "ease"', "models.a/b"),
         (LEFT_OUT + "[models.sasrec]\nheads = 3", "models.sasrec.heads"),
         (LEFT_OUT + "[models.tifu-knn]", "models.tifu-knn"),
+        (LEFT_OUT + "[models.als]", "models.als"),
+        (LEFT_OUT + "[models.multitask]", "models.multitask"),
         (LEFT_OUT + '[models.popularity]\nroles = ["buy"]', "models.popularity"),
         (LEFT_OUT + 'roles = ["view"]\n[models.ease]', "ranking.roles"),
         ("[ranking]\n[models.ease]", "ranking.protocol"),

@@ -68,6 +68,11 @@ class ALS:
     def stochastic(self) -> bool:
         return True
 
+    @property
+    def needs_log(self) -> bool:
+        """Whether the fit reads the log: which role an event's kind has."""
+        return bool(self.weights)
+
     def fit(
         self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
     ) -> "FittedALS":

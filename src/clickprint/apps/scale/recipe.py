@@ -34,10 +34,12 @@ Exponent = Annotated[float, Between(0, 4)]
 
 @runtime_checkable
 class Sizable(SequenceRecipe, Protocol):
-    """A recipe of a network that has a width."""
+    """A recipe of a network that has a width, and predicts the next item or something else."""
 
     @property
     def width(self) -> int: ...
+    @property
+    def predicts_next(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,11 +99,11 @@ class ScalingRecipe(RankingRecipe):
         yield from RankingRecipe.problems(self)
         if len(self.models) > 1:
             yield "models", f"found {', '.join(self.models)}, expected one, made in all sizes"
-        elif not isinstance(self.model.config, Sizable):
-            name = self.model.recommender
-            yield f"models.{self.model.name}", f"{name} is no network with a width to scale"
+        elif isinstance(config := self.model.config, Sizable) and config.predicts_next:
+            yield from _sizes(config, self.scaling)
         else:
-            yield from _sizes(self.model.config, self.scaling)
+            why = "is no network of next items with a width to scale"
+            yield f"models.{self.model.name}", f"{self.model.recommender} {why}"
 
 
 def _sizes(model: Sizable, scaling: ScalingPart) -> Iterator[tuple[str, str]]:
