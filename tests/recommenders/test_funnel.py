@@ -8,7 +8,10 @@ import pytest
 from clickprint.core.errors import DataError
 from clickprint.core.ids import NONE
 from clickprint.core.options import OptionsError
+from clickprint.core.ragged import Ragged
 from clickprint.core.recommendations import Recommendations
+from clickprint.core.recommender import Ranker
+from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY, Window
 from clickprint.data.log import EventLog
@@ -175,6 +178,29 @@ def test_saved_and_loaded_advises_the_same(
         (other / broken).write_text("{")
         with pytest.raises(DataError, match="again"):
             FittedNext.load(other)
+
+
+def test_the_ranker_scores_given_candidates_as_the_plan_does(
+    log: EventLog, fitted: FittedNext
+) -> None:
+    past, pairs, profiles = made(log, 25)
+    ranker = fitted.at(past, rng=RNG(1))
+    assert isinstance(ranker, Ranker)
+    found, _ = example(past, RECIPE, pairs, profiles)
+    wanted = fitted.ranker.score(found)
+    shuffled = np.random.default_rng(0).permutation(len(past.users))
+    histories = past.histories(ranker.fields).take(shuffled)
+    given = Ragged(pairs.starts, pairs.items).take(shuffled)
+    asked = Requests(histories, candidates=given)
+    scores = ranker.rank(asked)
+    assert np.array_equal(scores.starts, given.starts)
+    assert scores.values.tobytes() == Ragged(pairs.starts, wanted).take(shuffled).values.tobytes()
+    # Candidates in another order, and one that nobody knows.
+    some = Ragged(np.array([0, 3]), np.array([pairs.items[2], 123_456, pairs.items[0]]))
+    first = Requests(past.histories(ranker.fields).take(np.array([0])), candidates=some)
+    assert ranker.rank(first).values.tolist() == [wanted[2], -np.inf, wanted[0]]
+    with pytest.raises(DataError, match="candidates"):
+        ranker.rank(Requests(histories))
 
 
 def test_one_window_is_enough_and_windows_without_a_buyer_are_not(log: EventLog) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float, Int64
 from scipy import sparse
 
 from clickprint.core.errors import ConfigError
@@ -40,6 +40,9 @@ from clickprint.recommenders.blocks import (
 )
 
 FIELDS = ("item", "time")
+NOBODY = Histories(
+    np.zeros(1, np.int64), np.zeros(2, np.int64), {f: np.zeros(0, np.int64) for f in FIELDS}
+)
 LARGEST = 40_000  # items that EASE takes: its square holds 6.4 GB, four times that while fitted
 
 
@@ -47,11 +50,13 @@ LARGEST = 40_000  # items that EASE takes: its square holds 6.4 GB, four times t
 class FittedBaseline:
     """Known items (number i + 1 is items[i]), and what scores them for some histories.
 
-    `scores` gives one column an item, column 0 nobody's.
+    - `scores` gives one column an item, column 0 nobody's.
+    - `same`: the scores are the same for everybody.
     """
 
     items: Int64[np.ndarray, "V"]
     scores: Callable[[Histories, Int64[np.ndarray, "L"]], Float[np.ndarray, "U V1"]]
+    same: bool = False
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -66,7 +71,20 @@ class FittedBaseline:
         allowed: Allowed = None,
     ) -> Recommendations:
         """See core.recommender.Recommender."""
-        events = items_only(requests.histories)
+        if self.same and include_seen and (allowed is None or allowed.ndim == 1):
+            one = self._ranked(NOBODY, k, True, allowed)
+            rows = np.zeros(len(requests), np.int64)
+            return Recommendations(requests.users, one.items[rows], one.scores[rows])
+        return self._ranked(items_only(requests.histories), k, include_seen, allowed)
+
+    @property
+    def best(self) -> Int64[np.ndarray, "V"]:
+        """All items in the order in which a user without a history is shown them."""
+        return self._ranked(NOBODY, len(self.items), True, None).items[0]
+
+    def _ranked(
+        self, events: Histories, k: int, include_seen: bool, allowed: Allowed
+    ) -> Recommendations:
         shape = len(events), min(k, len(self.items))
         found, scores = np.full(shape, NONE, np.int64), np.full(shape, -np.inf, np.float32)
         names = np.append(NONE, self.items)
@@ -82,7 +100,7 @@ class FittedBaseline:
                 allowed[rows] if allowed is not None and allowed.ndim == 2 else allowed,
             )
             found[rows], scores[rows] = names[given], value
-        return Recommendations(requests.users, found, scores)
+        return Recommendations(events.users, found, scores)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,7 +124,7 @@ class Popularity(Deterministic):
 
     def fit(
         self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
-    ) -> "FittedPopularity":
+    ) -> FittedBaseline:
         counted = Counted.of(past, self.roles)
         asked = past.histories(counted.fields)
         items, now = known_items(asked), end_of(asked)
@@ -121,50 +139,8 @@ class Popularity(Deterministic):
             place = positions(items, np.asarray(events.fields["item"])[keep])
             total += np.bincount(place, weights, len(items))
             had[place] = True
-        return FittedPopularity(items[had], total[had].astype(np.float32))
-
-
-@dataclass(frozen=True, slots=True)
-class FittedPopularity:
-    """Each item's number of events."""
-
-    items: Int64[np.ndarray, "V"]
-    weight: Float32[np.ndarray, "V"]
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        return FIELDS
-
-    @property
-    def best(self) -> Int64[np.ndarray, "V"]:
-        """All items, the most popular first; equal ones: the smaller first."""
-        return self.items[np.lexsort((self.items, -self.weight))]
-
-    def recommend(
-        self,
-        requests: Requests,
-        k: int,
-        *,
-        include_seen: bool = True,
-        allowed: Allowed = None,
-    ) -> Recommendations:
-        """See core.recommender.Recommender. One list serves all where none is left out."""
-        if not include_seen or (allowed is not None and allowed.ndim == 2):
-            row = np.append(np.float32(0), self.weight)
-            whole = FittedBaseline(
-                self.items, lambda some, _: np.tile(row, (len(some), 1))
-            )
-            return whole.recommend(requests, k, include_seen=include_seen, allowed=allowed)
-        items, weight = self.items, self.weight
-        shape = len(requests), min(k, len(items))
-        found, scores = np.full(shape[1], NONE, np.int64), np.full(shape[1], -np.inf, np.float32)
-        if allowed is not None:
-            items, weight = items[allowed], weight[allowed]
-        order = np.lexsort((items, -weight))[: shape[1]]
-        found[: len(order)], scores[: len(order)] = items[order], weight[order]
-        return Recommendations(
-            requests.users, np.tile(found, (shape[0], 1)), np.tile(scores, (shape[0], 1))
-        )
+        row = np.append(np.float32(0), total[had].astype(np.float32))
+        return FittedBaseline(items[had], lambda some, _: np.tile(row, (len(some), 1)), same=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -152,6 +152,22 @@ def rows_of(events: Histories) -> Int64[np.ndarray, "L"]:
     return np.repeat(np.arange(len(events)), events.lengths)
 
 
+def baskets_of(
+    events: Histories, at: Int64[np.ndarray, "N"]
+) -> tuple[Int64[np.ndarray, "N"], Int64[np.ndarray, "N"], Int64[np.ndarray, "U1"]]:
+    """Of the events at these places the user's row and the number of the basket.
+
+    Baskets (sessions, or days where there are none) are numbered through; the third are each
+    user's first one, and one more. A session that comes back is another basket.
+    """
+    row = np.searchsorted(events.starts, at, side="right") - 1
+    known = events.fields.get("session")
+    basket = np.asarray(events.fields["time"])[at] // DAY if known is None else known[at]
+    new = np.append(True, (row[1:] != row[:-1]) | (basket[1:] != basket[:-1]))[: len(at)]
+    begins = np.searchsorted(row[new], np.arange(len(events) + 1))
+    return row, np.cumsum(new) - 1, begins
+
+
 def newest_items(
     requests: Requests, counted: Counted, items: Int64[np.ndarray, "V"], length: int, now: Time
 ) -> tuple[Int64[np.ndarray, "N"], Int64[np.ndarray, "N"], Float64[np.ndarray, "N"]]:
@@ -170,9 +186,10 @@ def newest_items(
 def pairs_of(
     events: Histories, keep: Bool[np.ndarray, "L"]
 ) -> tuple[Pairs, Int64[np.ndarray, "N"], Int64[np.ndarray, "P"]]:
-    """Each user's items among the kept events, and what ufunc.reduceat(values[order], first) needs.
+    """Each user's items among the kept events, and two arrays for ufunc.reduceat.
 
-    `order` puts the events of a pair together, oldest first; `first` is where each pair starts.
+    The first is the order that puts the events of a pair together, oldest first; the second is
+    where each pair starts in it: ufunc.reduceat(values[order], first).
     """
     at = np.flatnonzero(keep)
     row = np.searchsorted(events.starts, at, side="right") - 1
@@ -185,6 +202,20 @@ def pairs_of(
     starts = np.searchsorted(row[first], np.arange(len(events) + 1))
     # Histories of requests may come in any order of users; pairs only need the rows here.
     return Pairs(np.arange(len(events)), starts.astype(np.int64), item[first]), at[order], first
+
+
+def counts_of(
+    first: Int64[np.ndarray, "P"], order: Int64[np.ndarray, "N"]
+) -> Int64[np.ndarray, "P"]:
+    """How many events each pair has."""
+    return np.diff(np.append(first, len(order)))
+
+
+def ends_of(
+    first: Int64[np.ndarray, "P"], order: Int64[np.ndarray, "N"]
+) -> Int64[np.ndarray, "P"]:
+    """The place in `order` of each pair's newest event."""
+    return first + counts_of(first, order) - 1
 
 
 def sums(values: Num[np.ndarray, "N"], first: Int64[np.ndarray, "P"]) -> Float64[np.ndarray, "P"]:
@@ -288,9 +319,9 @@ def best(
 
     Equal scores (as float32): the smaller item first.
 
-    - `score` is asked for so many rows at a time that their scores of all items, and `wide` numbers
-      a row of its own, fit into CELLS. It may answer with a sparse matrix: what is not in it is no
-      candidate, whatever `above` is.
+    - `score` is asked for so many rows at a time that their scores of all items, and `wide`
+      numbers a row of its own, fit into CELLS. It may answer with a sparse matrix: what is not in
+      it is no candidate, whatever `above` is.
 
     It is not nn.topk.top, which gives every row all of the k: here most rows have few candidates.
     """

@@ -1,4 +1,4 @@
-"""What is known at a cutoff of each candidate: columns of the user, the item, and the two together."""
+"""What is known of a candidate at a cutoff: columns of the user, the item, and both together."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -12,11 +12,21 @@ from clickprint.core.events import Role
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
 from clickprint.core.items import AttributeType
+from clickprint.core.lookup import pair_keys, pairs_of_keys
 from clickprint.core.options import AtLeast, NotEmpty, check
 from clickprint.core.past import Past
 from clickprint.core.time import DAY, Time
 from clickprint.data.engine import to_numpy
-from clickprint.recommenders.blocks import Positive, Roles, blocks, pairs_of
+from clickprint.recommenders.blocks import (
+    Positive,
+    Roles,
+    baskets_of,
+    blocks,
+    counts_of,
+    ends_of,
+    pairs_of,
+    sums,
+)
 from clickprint.recommenders.pairs import Pairs, match
 
 SHRINK = 5.0  # gaps of an item that its mean is drawn to the mean of all with
@@ -139,7 +149,7 @@ class FittedFeatures:
         parts = [self._users(_Block.of(self, events)) for events in _some_blocks(histories)]
         return {n: np.concatenate([p[n] for p in parts]) for n in parts[0]}
 
-    # ------------------------------------------------------------------------------------------------------------ users
+    # -- users ----------------------------------------------------------------------------------
     def _users(self, b: "_Block") -> dict[str, np.ndarray]:
         size = len(b.events)
         out: dict[str, np.ndarray] = {}
@@ -204,15 +214,15 @@ class FittedFeatures:
         """Whether a day is of a weekday that the window asked holds."""
         return (day - self.cutoff // DAY) % 7 < self.spec.horizon_days
 
-    # ------------------------------------------------------------------------------------------------------------ pairs
+    # -- pairs ----------------------------------------------------------------------------------
     def _pairs(self, b: "_Block", pairs: Pairs) -> dict[str, np.ndarray]:
         out: dict[str, np.ndarray] = {}
         rows = pairs.rows
         for role, codes in self.codes.items():
             own, order, first = pairs_of(b.events, b.about & np.isin(b.kind, codes))
             at = match(own, rows, pairs.items)
-            newest = order[np.append(first[1:], len(order))[: len(first)] - 1]
-            out[f"pair_{role}s"] = _taken(np.diff(np.append(first, len(order))), at, 0)
+            newest = order[ends_of(first, order)]
+            out[f"pair_{role}s"] = _taken(counts_of(first, order), at, 0)
             out[f"pair_{role}_age"] = _taken(b.age[newest], at)
             if role != "buy":
                 out[f"pair_{role}s_7d"] = _taken(_sums(b.age[order] <= 7, first), at, 0)
@@ -233,8 +243,8 @@ class FittedFeatures:
                 )
                 whole = np.bincount(liked.rows, weight, len(of))[liked.rows]
                 out[f"pair_{by}{name}_share"] = _taken(weight / np.maximum(whole, 1), at, 0)
-                out[f"pair_{by}{name}s"] = _taken(np.diff(np.append(first, len(order))), at, 0)
-                newest = order[np.append(first[1:], len(order))[: len(first)] - 1]
+                out[f"pair_{by}{name}s"] = _taken(counts_of(first, order), at, 0)
+                newest = order[ends_of(first, order)]
                 out[f"pair_{by}{name}_age"] = _taken(b.age[newest], at)
             with np.errstate(divide="ignore", invalid="ignore"):
                 out[f"pair_in_{by}"] = np.where(
@@ -251,10 +261,8 @@ class FittedFeatures:
             f"pair_weight_{h:g}d": _taken(_sums(0.5 ** (age / h), first), at, 0)
             for h in self.spec.half_lives
         }
-        fresh = np.append(True, day[1:] != day[:-1])[: len(day)]
-        fresh[first] = True
-        days = _sums(fresh, first)
-        ends = np.append(first[1:], len(order))[: len(first)] - 1
+        days = _runs(day, first)
+        ends = ends_of(first, order)
         last, begin = day[ends], day[first]
         gaps = np.maximum(days - 1, 0)
         mean = ((last - begin) + OWN * self.gap[np.searchsorted(self.items, own.items)]) / (
@@ -262,9 +270,7 @@ class FittedFeatures:
         )
         since = self.cutoff / DAY - last
         basket = b.basket[order]
-        fresh = np.append(True, basket[1:] != basket[:-1])[: len(basket)]
-        fresh[first] = True
-        had = _sums(fresh, first)
+        had = _runs(basket, first)
         baskets = np.diff(b.begins)[own.rows]
         number = (
             basket[ends] - b.begins[own.rows]
@@ -282,7 +288,7 @@ class FittedFeatures:
                 "pair_in_last": _taken(number == baskets - 1, at, 0),
                 "pair_first_age": _taken(age[first], at),
                 "pair_weekdays": _taken(
-                    _sums(self._asked_weekday(day), first) / np.diff(np.append(first, len(order))),
+                    _sums(self._asked_weekday(day), first) / counts_of(first, order),
                     at,
                 ),
             }
@@ -318,16 +324,12 @@ class _Block:
         about = item != NONE
         place = np.where(about, np.searchsorted(facts.items, item), len(facts.items))
         at = np.flatnonzero(about & np.isin(kind, facts.codes.get("buy", ())))
-        which = np.asarray(events.fields["session"]) if "session" in events.fields else time // DAY
-        new = np.append(True, (row[at][1:] != row[at][:-1]) | (which[at][1:] != which[at][:-1]))[
-            : len(at)
-        ]
-        number = np.cumsum(new) - 1
+        _, number, begins = baskets_of(events, at)
         basket = np.full(len(item), -1, np.int64)
         basket[at] = number
-        first = np.searchsorted(row[at], np.arange(len(events) + 1))
-        begins = np.append(number, number[-1] + 1 if len(number) else 0)[first]
-        once = np.unique(number * (len(facts.items) + 1) + place[at]) // (len(facts.items) + 1)
+        once, _ = pairs_of_keys(
+            np.unique(pair_keys(number, place[at], len(facts.items) + 1)), len(facts.items) + 1
+        )
         sizes = np.bincount(once, minlength=1)
         bought, order, start = pairs_of(events, about & np.isin(kind, facts.codes.get("buy", ())))
         return _Block(
@@ -368,7 +370,14 @@ def _taken(
 
 
 def _sums(values: np.ndarray, first: np.ndarray) -> np.ndarray:
-    return np.add.reduceat(values.astype(np.float64), first) if len(first) else np.zeros(0)
+    return sums(values.astype(np.float64), first)
+
+
+def _runs(values: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """How many runs of equal values each group has; groups begin at `first`."""
+    fresh = np.append(True, values[1:] != values[:-1])[: len(values)]
+    fresh[first] = True
+    return _sums(fresh, first)
 
 
 def _least(values: np.ndarray, row: np.ndarray, size: int) -> np.ndarray:
@@ -416,11 +425,9 @@ def _counted(facts: FittedFeatures, asked: Histories) -> tuple[dict[str, np.ndar
             plus("priced", b.place[paid])
         own, order, start = b.bought, b.bought_order, b.bought_first
         day = b.time[order] // DAY
-        fresh = np.append(True, day[1:] != day[:-1])[: len(day)]
-        fresh[start] = True
-        days = _sums(fresh, start)
+        days = _runs(day, start)
         place = np.searchsorted(facts.items, own.items) if len(own) else nothing
-        ends = np.append(start[1:], len(order))[: len(start)] - 1
+        ends = ends_of(start, order)
         plus("buyers", place)
         plus("again", place, (days > 1).astype(np.float64))
         plus("gaps", place, days - 1)

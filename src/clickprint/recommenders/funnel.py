@@ -1,7 +1,7 @@
-"""Next purchase at one cutoff: candidates, their features, their order, and whom to show a list."""
+"""Next purchase at one cutoff: candidates, their features, their order, and whom to show lists."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,13 +12,15 @@ from jaxtyping import Float32, Float64, Int64
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
 from clickprint.core.files import whole
-from clickprint.core.lookup import positions
+from clickprint.core.histories import Histories
+from clickprint.core.lookup import among, positions
 from clickprint.core.options import AtLeast, Faults, NotEmpty, check, plain, read
 from clickprint.core.past import Past
 from clickprint.core.progress import Progress, silent
-from clickprint.core.ragged import starts_of
+from clickprint.core.ragged import Ragged, starts_of
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.recommender import Recommender, Recommends
+from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
 from clickprint.data.links import linked
 from clickprint.data.split import LogPast
@@ -27,7 +29,7 @@ from clickprint.recommenders.allocation import choose, expected
 from clickprint.recommenders.baselines import Popularity
 from clickprint.recommenders.blocks import asked
 from clickprint.recommenders.features import FeatureSpec, FittedFeatures
-from clickprint.recommenders.pairs import Bought, Pairs, union
+from clickprint.recommenders.pairs import Bought, Pairs, match, union
 from clickprint.recommenders.profiler import Profiler, profile_encoder
 from clickprint.recommenders.propensity import FittedPropensity, Propensity
 from clickprint.recommenders.ranker import FittedLambdaMART, LambdaMART
@@ -133,13 +135,9 @@ class FittedRetrievers:
             found[FILLER] = POPULAR.fit(past, rng=rng), recipe.list_length
         return FittedRetrievers(found)
 
-    def __call__(self, past: Past, users: Int64[np.ndarray, "B"] | None = None) -> Pairs:
-        """The union of all lists for the past's users, or for these of them."""
-        lists = {
-            name: fitted.recommend(asked(past, fitted, users), k)
-            for name, (fitted, k) in self.parts.items()
-        }
-        pairs = union(lists)
+    def __call__(self, ask: Callable[[Recommender], Requests]) -> Pairs:
+        """The union of all lists; `ask` makes the requests that a retriever reads."""
+        pairs = union({n: part.recommend(ask(part), k) for n, (part, k) in self.parts.items()})
         columns = {n: c for n, c in pairs.columns.items() if not n.startswith(FILLER)}
         return Pairs(pairs.users, pairs.starts, pairs.items, columns)
 
@@ -162,7 +160,8 @@ def candidates(
     each user alone.
     """
     fitted = FittedRetrievers.fit(past, recipe, rng=rng, progress=progress)
-    pairs = fitted(_whole(past, recipe), users)
+    persons = _whole(past, recipe)
+    pairs = fitted(lambda part: asked(persons, part, users))
     progress("candidates", len(recipe.retrievers), len(recipe.retrievers))
     return spread(pairs, past.users)
 
@@ -177,7 +176,7 @@ def spread(pairs: Pairs, users: Int64[np.ndarray, "U"]) -> Pairs:
 def profiler(
     past: Past, recipe: NextPurchase, *, rng: RNG, progress: Progress = silent
 ) -> Profiler:
-    """The recipe's profiles, fitted to a past that ends where the oldest window that is learned from starts."""
+    """The recipe's profiles, of a past that ends where the oldest training window starts."""
     return Profiler.fit(past, recipe.profiles, rng=rng, progress=progress)
 
 
@@ -196,7 +195,7 @@ def example(
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What features are made of at a cutoff: the items', a past, and that of its users' persons."""
+    """What features are made of at a cutoff: the items', a past, and that of users' persons."""
 
     features: FittedFeatures
     past: Past
@@ -208,11 +207,21 @@ class Snapshot:
         fitted = recipe.features.fit(past)
         return Snapshot(fitted, past, _whole(past, recipe), profiles.users(past))
 
-    def add(self, pairs: Pairs) -> Pairs:
-        """The pairs with the features of each user, of their person, and of their profile."""
-        found = self._added(self.past, pairs)
-        if self.whole is not self.past:
-            theirs = self._added(self.whole, Pairs(found.users, found.starts, found.items))
+    @property
+    def linked(self) -> bool:
+        return self.whole is not self.past
+
+    def add(self, pairs: Pairs, histories: Histories | None = None) -> Pairs:
+        """The pairs with the features of each user, of their person, and of their profile.
+
+        `histories`: what the pairs' users did; None: as the past has it.
+        """
+        fields, users = self.features.fields, pairs.users
+        own = self.past.histories(fields).of(users) if histories is None else histories
+        found = self.features.add(own, pairs)
+        if self.linked:
+            alone = Pairs(users, found.starts, found.items)
+            theirs = self.features.add(self.whole.histories(fields).of(users), alone)
             of_person = {
                 f"{LINKED}{n}": c
                 for n, c in theirs.columns.items()
@@ -222,13 +231,10 @@ class Snapshot:
         rows = positions(self.past.users, found.users)[found.rows]
         return found.also({n: c[rows] for n, c in self.profiles.items()})
 
-    def _added(self, past: Past, pairs: Pairs) -> Pairs:
-        return self.features.add(past.histories(self.features.fields).of(pairs.users), pairs)
-
     def users(self) -> dict[str, Float32[np.ndarray, "_"]]:
         """The columns of users alone, a row each of `past.users`."""
         found = self.features.users(self.past.histories(self.features.fields))
-        if self.whole is not self.past:
+        if self.linked:
             theirs = self.features.users(self.whole.histories(self.features.fields))
             found |= {f"{LINKED}{n}": c for n, c in theirs.items()}
         return found | dict(self.profiles)
@@ -298,7 +304,7 @@ class Plan:
     def chosen(
         self, limit: int, by: Literal["product", "propensity"] = "product"
     ) -> Recommendations:
-        """The lists of the `limit` best users by propensity × expected recall, or by propensity."""
+        """The lists of the `limit` best users by propensity × expected recall, or by the first."""
         rows = choose(self.propensity, self.expected if by == "product" else None, limit)
         return Recommendations(
             self.lists.users[rows], self.lists.items[rows], self.lists.scores[rows]
@@ -338,13 +344,18 @@ class FittedNext:
             parts.append(self.recommend(some, {n: c[start:stop] for n, c in columns.items()}))
             start = stop
         progress("lists", len(pairs.users), len(pairs.users))
-        items, scores = (
-            np.concatenate([getattr(p.lists, n) for p in parts]) for n in ("items", "scores")
+        lists = Recommendations(
+            pairs.users,
+            np.concatenate([p.lists.items for p in parts]),
+            np.concatenate([p.lists.scores for p in parts]),
         )
-        propensity, recall = (
-            np.concatenate([getattr(p, n) for p in parts]) for n in ("propensity", "expected")
-        )
-        return Plan(Recommendations(pairs.users, items, scores), propensity, recall)
+        propensity = np.concatenate([p.propensity for p in parts])
+        return Plan(lists, propensity, np.concatenate([p.expected for p in parts]))
+
+    def at(self, past: Past, *, rng: RNG) -> "NextRanker":
+        """The ranker at a cutoff, where it can be asked for given candidates."""
+        fitted = FittedRetrievers.fit(past, self.recipe, rng=rng)
+        return NextRanker(self, fitted, Snapshot.of(past, self.recipe, self.profiles))
 
     def save(self, folder: Path) -> None:
         """A folder, whole or not at all."""
@@ -374,3 +385,45 @@ class FittedNext:
             FittedPropensity.load(folder / "propensity"),
         )
         return FittedNext(recipe, ranker, propensity, found, Profiler.load(folder / "profiles"))
+
+
+@dataclass(frozen=True, slots=True)
+class NextRanker:
+    """The trained ranker at a cutoff: a core.recommender.Ranker of the past's users.
+
+    Its features of a pair are the item's place in each retriever's list, what was known of the
+    item at the cutoff, and what the request's history says. Persons and profiles are the past's.
+    """
+
+    fitted: FittedNext
+    retrievers: FittedRetrievers
+    known: Snapshot
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        parts = [part.fields for part, _ in self.retrievers.parts.values()]
+        return tuple(dict.fromkeys(n for p in (self.known.features.fields, *parts) for n in p))
+
+    def rank(self, requests: Requests) -> Ragged:
+        """A score for each candidate, −∞ for an item that was not known.
+
+        Raises DataError without candidates, for one that stands twice, and for an unknown user.
+        """
+        if requests.candidates is None:
+            raise DataError("requests", "found no candidates to rank")
+        order = np.argsort(requests.users, kind="stable")
+        some, given = requests.take(order), requests.candidates.take(order)
+        by_item = np.lexsort((given.values, np.repeat(np.arange(len(given)), given.lengths)))
+        pairs = Pairs(some.users, given.starts, given.values[by_item])
+        if not among(self.known.past.users, some.users).all():
+            raise DataError("requests", "some users are not those of the past")
+        persons, linked = self.known.whole, self.known.linked
+        found = self.retrievers(lambda part: asked(persons, part, some.users) if linked else some)
+        at = match(found, pairs.rows, pairs.items)
+        pairs = pairs.also({n: np.append(c, np.nan)[at] for n, c in found.columns.items()})
+        pairs = self.known.add(pairs, some.histories)
+        scores = np.full(len(by_item), -np.inf)
+        known = among(self.known.features.items, given.values[by_item])
+        threads = self.fitted.recipe.ranker.threads
+        scores[by_item[known]] = self.fitted.ranker.score(pairs, threads=threads)
+        return Ragged(given.starts, scores).take(np.argsort(order, kind="stable"))

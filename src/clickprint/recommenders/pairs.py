@@ -13,9 +13,10 @@ from jaxtyping import Bool, Float, Float32, Float64, Int64, Shaped
 from clickprint.core.errors import DataError
 from clickprint.core.files import whole
 from clickprint.core.ids import NONE
-from clickprint.core.lookup import pair_keys, pairs_of_keys, positions
+from clickprint.core.lookup import pair_keys, pairs_of_keys, positions, positions_in_any_order
 from clickprint.core.ragged import Ragged, spans, starts_of
 from clickprint.core.recommendations import Recommendations
+from clickprint.metrics import ranking
 
 ALONE = b"users without a pair"
 
@@ -44,7 +45,7 @@ class Pairs:
             or (self.lengths < 0).any()
         ):
             faults.append(
-                f"{len(self.users)} users, {len(self.items)} items, and starts that do not cut them"
+                f"starts that do not cut {len(self.items)} items for {len(self.users)} users"
             )
         else:
             same = np.ones(max(len(self.items) - 1, 0), bool)
@@ -151,7 +152,7 @@ class Pairs:
         )
 
     def top(self, scores: Float[np.ndarray, "P"], k: int) -> Recommendations:
-        """The k items of each user with the highest scores; equal scores: the smaller item first."""
+        """The k items of the highest scores of each user; equal ones: the smaller first."""
         rows = self.rows
         order = np.lexsort((-scores, rows))  # a stable sort, and a user's items rise
         place = np.arange(len(order)) - self.starts[rows[order]]
@@ -243,17 +244,12 @@ class Bought:
         return bought
 
     def recall(self, lists: Recommendations, k: int) -> Float64[np.ndarray, "B"]:
-        """The share of each buyer's items that are in the first k of their list; 0 without a list."""
-        shown = lists.items[:, :k]
-        row, place = np.nonzero(shown != NONE)
-        order = np.argsort(lists.users, kind="stable")
-        back = np.empty(len(order), np.int64)
-        back[order] = np.arange(len(order))
-        users, items = lists.users[order], shown[row, place]
-        key = np.lexsort((items, back[row]))
-        return self.found(
-            Pairs(users, starts_of(np.bincount(back[row], minlength=len(users))), items[key])
-        )
+        """The share of each buyer's items that are in the first k of their list."""
+        row = positions_in_any_order(lists.users, self.users)
+        shown = np.full((len(row), min(k, lists.items.shape[1])), NONE)
+        shown[row >= 0] = lists.items[row[row >= 0], :k]
+        hits = ranking.hits(shown, self.items.starts, self.items.values).sum(1)
+        return hits / np.maximum(self.items.lengths, 1)
 
     def found(self, pairs: Pairs) -> Float64[np.ndarray, "B"]:
         """The share of each buyer's items among their candidates, which no ranking can exceed."""

@@ -17,12 +17,12 @@ from clickprint.core.progress import Progress, silent
 from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
 from clickprint.core.session import ALONE, Session
-from clickprint.core.time import DAY
 from clickprint.recommenders.blocks import (
     Counted,
     FittedRows,
     Positive,
     ReadsLog,
+    baskets_of,
     blocks,
     session_field,
 )
@@ -179,17 +179,8 @@ def user_items(
 ) -> sparse.csr_matrix:
     """Users × items: the sum of an item's weights in its user's baskets, once in each basket."""
     at = np.flatnonzero(counted(events) & among(items, np.asarray(events.fields["item"])))
-    row = np.searchsorted(events.starts, at, side="right") - 1
-    basket = (
-        np.asarray(events.fields["session"])[at]
-        if "session" in events.fields
-        else np.asarray(events.fields["time"])[at] // DAY
-    )
-    new = np.append(True, (row[1:] != row[:-1]) | (basket[1:] != basket[:-1]))[: len(at)]
-    number = np.cumsum(new) - 1
+    row, number, begins = baskets_of(events, at)
     place = np.searchsorted(items, np.asarray(events.fields["item"])[at])
-    first = np.searchsorted(row, np.arange(len(events) + 1))
-    begins = np.append(number, number[-1] + 1 if len(number) else 0)[first]
     baskets = np.diff(begins)
     once = np.unique(pair_keys(number, place, len(items)))
     number, place = pairs_of_keys(once, len(items))

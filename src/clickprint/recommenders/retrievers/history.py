@@ -26,7 +26,10 @@ from clickprint.recommenders.blocks import (
     Roles,
     ages,
     asked_at,
+    baskets_of,
+    counts_of,
     end_of,
+    ends_of,
     known_items,
     pairs_of,
     rows_of,
@@ -80,7 +83,7 @@ class History(Deterministic):
         if self.half_life:
             return pairs, sums(0.5 ** (age / self.half_life), first)
         newest = np.minimum.reduceat(age, first) if len(first) else np.zeros(0)
-        return pairs, np.diff(np.append(first, len(order))) + 0.5 / (1 + newest)
+        return pairs, counts_of(first, order) + 0.5 / (1 + newest)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,24 +128,15 @@ class OpenBaskets(ReadsLog):
         emptied[row[empty]] = at[empty]  # of several, the last one stays
         keep &= at > emptied[row]
         pairs, order, first = pairs_of(events, keep)
-        newest = order[np.append(first[1:], len(order)) - 1] if len(first) else order[:0]
+        newest = order[ends_of(first, order)]
         still = np.isin(kind[newest], cart)
         return pairs.where(still), 1 / (1 + ages(requests, now)[newest][still])
 
 
 def newest_baskets(events: Histories, keep: Bool[np.ndarray, "L"]) -> Int64[np.ndarray, "L"]:
     """How many of its user's baskets with a kept event are newer than the one of each event."""
-    basket = (
-        np.asarray(events.fields["session"])
-        if "session" in events.fields
-        else np.asarray(events.fields["time"]) // DAY
-    )
     at = np.flatnonzero(keep)
-    row = np.searchsorted(events.starts, at, side="right") - 1
-    new = np.append(True, (row[1:] != row[:-1]) | (basket[at][1:] != basket[at][:-1]))[: len(at)]
-    number = np.cumsum(new)
-    last = np.zeros(len(events) + 1, np.int64)
-    last[row] = number  # the events of a user are in order: the last one stays
+    row, number, begins = baskets_of(events, at)
     out = np.zeros(len(keep), np.int64)
-    out[at] = last[row] - number
+    out[at] = begins[row + 1] - 1 - number
     return out
