@@ -1,4 +1,4 @@
-"""The board against answers made by hand: who may stand on it, its numbers, its words, its files."""
+"""The board against answers made by hand: who may stand on it, numbers, words, files."""
 
 import csv
 import io
@@ -399,38 +399,21 @@ class TestWords:
 
     def test_absent_baseline_and_control(self):
         words = Board.of({"alone": row(0.6)}, reference="aggregates").verdicts()
-        assert (
-            "There is no profile called aggregates on this board, so nothing is compared with the reference."
-            in words
-        )
-        assert (
-            "There is no profile called random on this board, so nothing is compared with the control."
-            in words
-        )
+        for role, name in (("reference", "aggregates"), ("control", "random")):
+            (said,) = (w for w in words if role in w)
+            assert f"no profile called {name}" in said
 
     @pytest.mark.parametrize(
-        ("labels", "degenerate", "said"),
+        ("labels", "degenerate", "facts"),
         [
             (100, 0, None),
             (100, 19, None),
-            (
-                100,
-                20,
-                "t: only 80 of 100 labels are live; each of the other 20 counts 0, so read the live score.",
-            ),
-            (
-                3,
-                3,
-                "t: no label has both answers in the validation window, so its score says nothing.",
-            ),
-            (
-                1,
-                1,
-                "t: no label has both answers in the validation window, so its score says nothing.",
-            ),
+            (100, 20, ("80 of 100", "other 20")),
+            (3, 3, ("no label",)),
+            (1, 1, ("no label",)),
         ],
     )
-    def test_dead_labels(self, labels, degenerate, said):
+    def test_dead_labels(self, labels, degenerate, facts):
         words = Board.of(
             {
                 "a": [
@@ -444,16 +427,15 @@ class TestWords:
                 ]
             }
         ).verdicts()
-        assert [w for w in words if w.startswith("t:")] == ([said] if said else [])
+        said = [w for w in words if w.startswith("t:")]
+        assert len(said) == (facts is not None)
+        assert all(fact in said[0] for fact in facts or ())
 
     def test_one_question_under_two_names(self):
         words = Board.of(
             {"a": [one("churn", 0.6, question="q"), one("conversion", 0.6, question="q")]}
         ).verdicts()
-        assert (
-            "churn and conversion are one question here, asked of the same users: it counts 2 times."
-            in words
-        )
+        assert any(w.startswith("churn and conversion are one question") for w in words)
 
     def test_ablation(self):
         whole = {"joined": row(0.7, 0.6, replicates=np.full(50, 0.65))}

@@ -1,7 +1,8 @@
 """Named sets of tasks: ours (clickprint.tasks.TASKS), and those of a module of your own."""
 
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from clickprint.core.errors import ConfigError
@@ -13,6 +14,15 @@ from clickprint.tasks.task import Task, TaskSet
 from clickprint.work.source import place
 
 OPEN = tuple(name for name in TASKS if name != "hidden")  # the sets that a recipe can name
+OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")  # a set of your own: module:NAME
+
+
+def unknown_sets(names: Sequence[str]) -> Iterator[str]:
+    """What is wrong with each name that can be no set of tasks."""
+    for name in names:
+        if name not in OPEN and not OWN.fullmatch(name):
+            known = ", ".join(sorted(OPEN))
+            yield f"{name!r} is unknown; known: {known}, or module:NAME of your own tasks"
 
 
 def tasks_of(name: str, past: Past, log: Table, train: Window, *, rng: RNG) -> TaskSet:

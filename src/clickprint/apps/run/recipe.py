@@ -1,6 +1,5 @@
 """Recipes of runs: one TOML file says what a run does. There is no inheritance between recipes."""
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +10,8 @@ from clickprint.work import profiles
 from clickprint.work import recipe as files
 from clickprint.work.profiles import ProfilePart, unknown
 from clickprint.work.recipe import DataPart, Name, Seed
-from clickprint.work.tasksets import OPEN
+from clickprint.work.tasksets import unknown_sets
 
-OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")  # a set of tasks of one's own: module:NAME
 Names = Annotated[tuple[str, ...], Distinct()]
 
 
@@ -84,11 +82,7 @@ class Recipe:
         """What the parts promise each other."""
         if not self.tasks.sets and not self.tasks.hidden:
             yield "tasks", "no set and no hidden task, so there is nothing to score"
-        for name in self.tasks.sets:
-            if name not in OPEN and not OWN.fullmatch(name):
-                known = ", ".join(sorted(OPEN))
-                said = f"{name!r} is unknown; known: {known}, or module:NAME of your own tasks"
-                yield "tasks.sets", said
+        yield from (("tasks.sets", said) for said in unknown_sets(self.tasks.sets))
         probes = self.probes
         single = {k: (name,) for k in SINGLE if (name := getattr(probes, k))}
         many = {"quick": probes.quick, "official": probes.official, **single}
