@@ -11,15 +11,16 @@ from clickprint.work import facts
 
 CORE_ONLY = """
 import sys
+ABSENT = set("torch mlflow pyspark transformers peft scipy implicit lightgbm pandas pptx".split())
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"torch", "mlflow", "pyspark", "transformers", "peft", "torchmetrics"}:
+        if name.split(".")[0] in ABSENT:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Absent())
 import importlib.util
 found = importlib.util.find_spec
 def find_spec(name, package=None):
-    return None if name in {"torch", "mlflow", "pyspark", "transformers", "peft"} else found(name, package)
+    return None if name in ABSENT else found(name, package)
 importlib.util.find_spec = find_spec
 from clickprint.apps.cli.main import main
 sys.exit(main(["doctor"]))
