@@ -302,13 +302,6 @@ def test_a_test_of_other_validations_or_data_is_refused(path: Path, tmp_path: Pa
         rank(recipe, folder, resources=ONE)
 
 
-def test_a_folder_of_another_product_is_refused(path: Path, tmp_path: Path) -> None:
-    (tmp_path / "recipe.toml").write_text("name = 3")
-    with pytest.raises(ConfigError, match="no ranking"):
-        rank(parse(TINY.format(path=path)), tmp_path)
-    assert (tmp_path / "recipe.toml").read_text() == "name = 3"
-
-
 def test_a_field_of_times_needs_a_clock(path: Path, tmp_path: Path) -> None:
     hours = TINY.format(path=path).replace("length = 5", 'length = 5, fields = ["hour"]', 1)
     with pytest.raises(ConfigError, match=r"hour.*clock"):

@@ -16,7 +16,7 @@ import torch
 from clickprint.apps.cli.main import main
 from clickprint.apps.scale.recipe import ScalingPart, load, parse, shape, sized
 from clickprint.apps.scale.stages import study
-from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.errors import DataError
 from clickprint.core.options import OptionsError
 from clickprint.encoders.gru4rec import GRU4Rec
 from clickprint.encoders.hstu import HSTU
@@ -290,17 +290,6 @@ def test_shares_and_seeds_in_an_emptied_folder(path: Path, tmp_path: Path) -> No
     assert "last epoch" in found.notes[0]
     assert len(found.steps) == 2
     assert len(list((folder / "rungs").iterdir())) == 4
-
-
-def test_folders_that_are_refused(made: Path, path: Path, tmp_path: Path) -> None:
-    recipe = parse(LADDER.format(path=path))
-    other = parse(LADDER.format(path=path).replace("sizes = [1, 2]", "sizes = [1, 3]"))
-    with pytest.raises(ConfigError, match="another recipe"):
-        study(other, made)
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="no study"):
-        study(recipe, tmp_path)
-    assert (tmp_path / "file").exists()
 
 
 def test_a_cut_in_time(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from clickprint.apps.rank.recipe import load, parse
-from clickprint.core.errors import ConfigError
 from clickprint.core.options import OptionsError
 from clickprint.recommenders.baselines import Popularity
 from clickprint.recommenders.table import RankingRecipe
@@ -129,18 +128,7 @@ def test_a_fault_names_its_key(text: str, path: str) -> None:
     assert path in faults(f'name = "n"\n{DATA}{text}')
 
 
-@pytest.mark.parametrize("seeds", ["[]", "3", "[-1]", "[1.5]", "[9223372036854775808]", "[true]"])
-def test_seeds_that_are_none(seeds: str) -> None:
-    found = faults(f'name = "n"\nseeds = {seeds}\n{DATA}{LEFT_OUT}[models.ease]')
-    assert {path.partition("[")[0] for path in found} == {"seeds"}
-
-
 def test_what_reads_the_log_has_a_place_under_the_window_protocol() -> None:
     found = parse(f'name = "n"\n{DATA}{WINDOW}[models.tifu-knn]\n[models.co-visits]')
     assert isinstance(found, RankingRecipe)
     assert list(found.models) == ["tifu-knn", "co-visits"]
-
-
-def test_files_that_are_no_recipe(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"gone\.toml.*recipes/ranking/"):
-        load(tmp_path / "gone.toml")
