@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clickprint.core.errors import ConfigError, DataError
-from clickprint.metrics.compare import Gap
 from clickprint.tasks.board import COLUMNS, FORMAT, Board, Without
 from clickprint.tasks.task import TaskScore
 
