@@ -485,7 +485,7 @@ BAD_SEVERAL = {
     "an unknown key": (
         SEVERAL.replace("paid", 'paid"\ncost = "c'),
         ConfigError,
-        r"events\[1\]\.cost: unknown key",
+        r"events\[1\]\.cost: unknown",
     ),
     "one name, two roles": (
         SEVERAL.replace('role = "view"', 'role = "click"'),
@@ -944,13 +944,13 @@ def test_bad_catalogue(case: str, tmp_path: Path, engine: Engine) -> None:
 # --- wrong mappings: one ConfigError ----------------------------------------------------------------------------------------------
 
 BAD_MAPPING = {
-    "no TOML": ("[events", "not a TOML file"),
-    "nothing": ("", r"events: missing, expected a table \[events\]"),
+    "no TOML": ("[events", "not TOML"),
+    "nothing": ("", r"events: missing"),
     "an unknown key": (
         BASIC.replace('item = "i"', 'itme = "i"'),
-        r"events\.itme: unknown key, the known ones are files, format",
+        r"events\.itme: unknown; known: .*files, format",
     ),
-    "an unknown table": (BASIC + "[evnts]\nfiles = 'x'\n", "evnts: unknown key"),
+    "an unknown table": (BASIC + "[evnts]\nfiles = 'x'\n", "evnts: unknown.*mean events"),
     "no user": (BASIC.replace('user = "u"', ""), r"events\.user: missing"),
     "no time": (
         BASIC.replace('time = "t"', ""),
@@ -958,7 +958,7 @@ BAD_MAPPING = {
     ),
     "no kind": (BASIC.split("[events.kind]")[0], r"events\.kind: missing, expected a role"),
     "no files": (BASIC.replace('files = "log.csv"', ""), r"events\.files: missing"),
-    "files are numbers": (BASIC.replace('"log.csv"', "[1]"), r"events\.files: found \[1\]"),
+    "files are numbers": (BASIC.replace('"log.csv"', "[1]"), r"events\.files\[0\]: found 1"),
     "no file matches": (
         BASIC.replace("log.csv", "log-*.csv"),
         r"events\.files: no file matches 'log-\*\.csv'",
@@ -999,7 +999,7 @@ BAD_MAPPING = {
         BASIC.replace('look = "view"', 'look = { name = "purchase", role = "view" }'),
         "one name has two roles",
     ),
-    "no values": (BASIC.split("values")[0], r"events\.kind\.values: missing"),
+    "no values": (BASIC.split("values")[0], r"events\.kind\.values: none"),
     "an unknown unit": (
         BASIC.replace('"t"', '{ column = "t", format = "hours" }'),
         r"events\.time\.format: found 'hours', expected one of iso, seconds",
@@ -1058,10 +1058,10 @@ def test_all_faults_of_a_mapping_at_once(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match="3 faults"):
         mapping.load(lay(tmp_path, text))
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="no such file"):
         mapping.load(tmp_path / "absent.toml")
     (tmp_path / "latin.toml").write_bytes(b'name = "\xe9"')
-    with pytest.raises(ConfigError, match="not a TOML file"):
+    with pytest.raises(ConfigError, match="UTF-8"):
         mapping.load(tmp_path / "latin.toml")
 
 
