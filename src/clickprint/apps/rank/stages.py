@@ -72,7 +72,8 @@ def rank(
 
     Raises DataError, ConfigError.
     """
-    recipe, work = recipe if isinstance(recipe, RankingRecipe) else load(recipe), _claimed(folder)
+    recipe = recipe if isinstance(recipe, RankingRecipe) else load(recipe)
+    work = Workspace(Path(folder), "ranking")
     recipe = recipe if data is None else replace(recipe, data=recipe.data.at(data))
     units, stage = _units(recipe, only, seeds), STAGES[test]
     _write_recipe(work, recipe)
@@ -121,11 +122,9 @@ class _Unit(NamedTuple):
 def _units(
     recipe: RankingRecipe, only: Sequence[str] = (), seeds: Sequence[int] = ()
 ) -> list[_Unit]:
-    faults = [f"--only: {n!r} is no model of {list(recipe.models)}" for n in only]
-    faults = [f for f, n in zip(faults, only, strict=True) if n not in recipe.models]
-    faults += [
-        f"--seeds: {s} is no seed of {list(recipe.seeds)}" for s in seeds if s not in recipe.seeds
-    ]
+    known, names = list(recipe.seeds), list(recipe.models)
+    faults = [f"--only: {n!r} is no model of {names}" for n in only if n not in names]
+    faults += [f"--seeds: {s} is no seed of {known}" for s in seeds if s not in known]
     if faults:
         raise ConfigError("; ".join(faults))
     models = [m for m in recipe.models.values() if not only or m.name in only]
@@ -133,14 +132,9 @@ def _units(
     return [_Unit(m, s) for m in models for s in (each if m.stochastic else (None,))]
 
 
-def _claimed(folder: Path | str) -> Workspace:
-    work = Workspace(Path(folder), "ranking")
-    work.check()
-    return work
-
-
 def _write_recipe(work: Workspace, recipe: RankingRecipe) -> None:
     """Write the recipe; refuse a folder of something else, and another recipe after the test."""
+    work.check()
     with work.lock(wait=True):
         marker = work.path(work.marker)
         if marker.is_file():
