@@ -22,13 +22,14 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
+from clickprint.core.items import NUMERIC
 from clickprint.core.profiles import Profiles
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
 from clickprint.data import features, parts
 from clickprint.data.adapters import challenge, complete_journey, table
 from clickprint.data.engine import Engine, name, open_engine, quote
-from clickprint.data.log import NUMERIC, EventLog
+from clickprint.data.log import EventLog
 from clickprint.data.split import anchored, split
 from clickprint.data.synthetic import read as synthetic
 from clickprint.encoders.counts import Counts, FittedCounts

@@ -16,24 +16,21 @@ from clickprint.core.errors import ConfigError
 from clickprint.core.events import COLUMNS
 from clickprint.core.files import whole
 from clickprint.core.histories import Histories, unfit, write_about
-from clickprint.core.items import AttributeType
+from clickprint.core.items import CATEGORICAL, NUMERIC, AttributeType
+from clickprint.core.lookup import positions
 from clickprint.core.progress import Progress, silent
 from clickprint.core.ragged import starts_of
 from clickprint.data.codes import code_values
-from clickprint.data.engine import name, to_numpy
-from clickprint.data.log import NUMERIC, EventLog
+from clickprint.data.engine import kept, name, to_numpy
+from clickprint.data.log import EventLog
 
 QUERY, QUERY_CODES = "query", "query_codes"
-TIES = (
-    "user",
-    "time",
-    "kind",
-    "item",
-)  # then the other columns, in the order of core.events.COLUMNS
+TIES = ("user", "time", "kind", "item")  # the first columns of every manifest's tie_order
 ROWS = 250_000  # a piece of the scan: its columns stay in the cache
 WRITERS = 2
 KEPT = 16 << 20  # bytes of a field that wait in the system's cache
-DENSE = 64  # numbers between the lowest and the highest id for each item, at most, for a table of places
+# A table of rows by id may have so many numbers for each id, from the lowest to the highest.
+DENSE = 64
 
 
 def build(
@@ -44,15 +41,16 @@ def build(
     users: Int64[np.ndarray, "U"] | None = None,
     progress: Progress = silent,
 ) -> Histories:
-    """Writes the histories of `users` (sorted, each once;
+    """Writes the histories of `users` to `folder`, whole or not at all, and opens them.
 
-    None: everyone with an event) to `folder`, whole or not at all, and opens them.
+    - `users`: sorted, each once; None: everyone with an event.
+    - `fields`: event columns, numeric attributes and code vectors of the catalogue, as known at
+      the log's end, and `query_codes` where searches are code vectors. A code vector is a row of
+      numbers an event (data.codes).
 
-    `fields` are event columns, numeric attributes and code vectors of the catalogue, as known at
-    the log's end, and `query_codes` where searches are code vectors; a code vector is a row of
-    numbers an event (data.codes). All events of the log are taken: cut it first. Memory holds the
-    engine's sort, two pieces of ROWS, the users, and the wanted attributes of the catalogue (of
-    the searches). Raises ConfigError, and DataError for a code vector that is none.
+    All events of the log are taken: cut it first. Memory holds the engine's sort, two pieces of
+    ROWS, the users, and the wanted attributes of the catalogue (of the searches). Raises
+    ConfigError, and DataError for a code vector that is none.
     """
     fields = _checked(log, fields)
     with ExitStack() as stack:
@@ -60,125 +58,89 @@ def build(
         part.mkdir(parents=True)
         wanted = None
         if users is not None:
-            wanted = log.engine.keep(pa.table({"user": users}))
-            stack.callback(log.engine.drop, wanted)
+            wanted = stack.enter_context(kept(log.engine, pa.table({"user": users})))
         lookups = _lookups(log, fields)
-        kinds: dict[str, tuple[np.dtype, tuple[int, ...]]]
-        kinds = {f: (np.dtype(COLUMNS[f].to_pandas_dtype()), ()) for f in fields if f in COLUMNS}
-        kinds |= {
-            f: (v.dtype, v.shape[1:])
-            for lookup in lookups.values()
-            for f, v in lookup.values.items()
+        forms = {f: np.zeros(0, COLUMNS[f].to_pandas_dtype()) for f in fields if f in COLUMNS}
+        for lookup in lookups.values():
+            forms |= lookup.values
+        files = {
+            f: stack.enter_context(_Growing(part / f"{f}.npy", forms[f].dtype, forms[f].shape[1:]))
+            for f in fields
         }
-        files = {f: stack.enter_context(_Growing(part / f"{f}.npy", *kinds[f])) for f in fields}
         progress("histories", 0, log.manifest.events)
-        found, lengths = _stream(log, rows_sql(log, fields, wanted), files, lookups, progress)
+        owners, lengths = _stream(log, rows_sql(log, fields, wanted), files, lookups, progress)
         if users is not None:
             given = np.zeros(len(users), np.int64)
-            given[np.searchsorted(users, found)] = lengths
-            found, lengths = users, given
+            given[positions(users, owners)] = lengths
+            owners, lengths = users, given
         for file in files.values():
             file.close()
-        write_about(
-            part, found, starts_of(lengths), list(fields), log.end, log.manifest.fingerprint
-        )
+        starts, fingerprint = starts_of(lengths), log.manifest.fingerprint
+        write_about(part, owners, starts, list(fields), log.end, fingerprint)
     return Histories.open(folder)
 
 
 def rows_sql(log: EventLog, fields: Collection[str], wanted: str | None = None) -> str:
-    """user, time, kind, item and what `fields` need of every event (of the users in the relation
-    `wanted`, which has each once), in order.
+    """SQL: user, time, kind, item and what `fields` need of every event, in order.
 
-    Every column that is read is a key: a sort that carries nothing else is the cheapest.
-    Attributes of items are not joined here: either the sort has to carry them, or the join forgets
-    the order.
+    Of the users in the relation `wanted`, which has each once, where it is given. Every column
+    that is read is a key: a sort that carries nothing else is the cheapest. Attributes of items
+    are not joined here: either the sort has to carry them, or the join forgets the order.
     """
     picks = [f"e.{name(c)}" for c in needed(log, fields)]
-    chosen = f" JOIN {wanted} AS w ON e.{name('user')} = w.{name('user')}" if wanted else ""
-    return (
-        f"SELECT {', '.join(picks)} FROM {log.events} AS e{chosen} ORDER BY"
-        f" {', '.join(f'{p} NULLS FIRST' for p in picks)}"
-    )
-
-
-def tie_order(log: EventLog) -> list[str]:
-    """The columns that its events have, in the order that settles ties."""
-    return [*TIES, *(c for c in COLUMNS if c in log.manifest.columns and c not in TIES)]
+    order = ", ".join(f"{p} NULLS FIRST" for p in picks)
+    rows = f"{log.events} AS e"
+    if wanted:
+        rows += f" JOIN {wanted} AS w ON e.{name('user')} = w.{name('user')}"
+    return f"SELECT {', '.join(picks)} FROM {rows} ORDER BY {order}"
 
 
 def needed(log: EventLog, fields: Collection[str]) -> list[str]:
-    """`tie_order` up to the last of `fields`: what the columns behind it tell apart looks the
-    same.
+    """The columns that settle ties, up to the last of `fields`.
+
+    What the columns behind it tell apart looks the same.
     """
-    columns = tie_order(log)
+    columns = log.manifest.tie_order
     read = [QUERY if f in _of_queries(log) else f for f in fields]
-    return columns[: max([len(TIES), *(columns.index(f) + 1 for f in read if f in columns)])]
+    last = max([len(TIES), *(columns.index(f) + 1 for f in read if f in columns)])
+    return list(columns[:last])
 
 
 def code_fields(log: EventLog) -> tuple[str, ...]:
     """The fields that are code vectors: attributes of items, and the searches' own."""
-    return (
-        *(
-            a
-            for a, k in log.manifest.attributes.items()
-            if k is AttributeType.CODES and a not in tie_order(log)
-        ),
-        *_of_queries(log),
-    )
+    return (*_attributes(log, AttributeType.CODES), *_of_queries(log))
+
+
+def _attributes(log: EventLog, *types: AttributeType) -> list[str]:
+    """The attributes of these types that no column of the events hides."""
+    return [a for a in log.manifest.of_type(*types) if a not in log.manifest.tie_order]
 
 
 def _of_queries(log: EventLog) -> tuple[str, ...]:
-    coded = (
-        QUERY in log.manifest.columns
-        and log.manifest.query == "codes"
-        and QUERY_CODES not in log.manifest.attributes
-    )
-    return (QUERY_CODES,) if coded else ()
+    manifest = log.manifest
+    coded = QUERY in manifest.columns and manifest.query == "codes"
+    return (QUERY_CODES,) if coded and QUERY_CODES not in manifest.attributes else ()
 
 
 def default_fields(log: EventLog) -> tuple[str, ...]:
-    """time, kind, item, and the url, query, first category and first price bucket that the log
-    has.
-    """
-    columns = tie_order(log)
+    """time, kind, item, and the url, query, first category and price bucket that the log has."""
     firsts = [
-        next(
-            (
-                n
-                for n, k in log.manifest.attributes.items()
-                if k is kind and n not in columns and not unfit(n)
-            ),
-            None,
-        )
-        for kind in (AttributeType.CATEGORY, AttributeType.PRICE_BUCKET)
+        next((a for a in _attributes(log, type_) if not unfit(a)), None) for type_ in CATEGORICAL
     ]
-    return (
-        "time",
-        "kind",
-        "item",
-        *(c for c in ("url", "query") if c in columns),
-        *(n for n in firsts if n),
-    )
+    own = [c for c in ("url", "query") if c in log.manifest.columns]
+    return ("time", "kind", "item", *own, *(a for a in firsts if a))
 
 
 def _checked(log: EventLog, fields: Collection[str]) -> tuple[str, ...]:
-    known = dict.fromkeys(
-        [
-            *tie_order(log),
-            *(a for a, k in log.manifest.attributes.items() if k in NUMERIC),
-            *code_fields(log),
-        ]
-    )
+    attributes = log.manifest.of_type(*NUMERIC)
+    known = dict.fromkeys([*log.manifest.tie_order, *attributes, *code_fields(log)])
     fields = tuple(dict.fromkeys(fields))
     if wrong := [f for f in fields if f not in known] or ([] if fields else ["none"]):
-        raise ConfigError(
-            f"fields of histories: found {', '.join(wrong)}, expected some of {', '.join(known)}"
-        )
+        said = f"found {', '.join(wrong)}, expected some of {', '.join(known)}"
+        raise ConfigError(f"fields of histories: {said}")
     if bad := [f for f in fields if unfit(f)]:
-        raise ConfigError(
-            f"fields of histories: {', '.join(map(repr, bad))} cannot be the name of a file of"
-            " theirs"
-        )
+        said = f"{', '.join(map(repr, bad))} cannot be the name of a file of theirs"
+        raise ConfigError(f"fields of histories: {said}")
     return fields
 
 
@@ -190,29 +152,26 @@ def _stream(
     progress: Progress,
 ) -> tuple[Int64[np.ndarray, "U"], Int64[np.ndarray, "U"]]:
     """Writes the fields; the users, and how many events each has."""
-    users, counts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    done = 0
+    users, counts, done = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], 0
     key = {field: column for column, lookup in lookups.items() for field in lookup.values}
 
-    def write(field: str, table: pa.Table, places: dict[str, np.ndarray]) -> None:
+    def write(field: str, table: pa.Table, rows: dict[str, np.ndarray]) -> None:
         column = key.get(field)
-        files[field].add(
-            to_numpy(table.column(field))
-            if column is None
-            else lookups[column].values[field][places[column]]
-        )
+        if column is None:
+            files[field].add(to_numpy(table.column(field)))
+        else:
+            files[field].add(lookups[column].values[field][rows[column]])
 
-    with ThreadPoolExecutor(
-        WRITERS
-    ) as pool:  # the engine goes on while a piece is written, field by field
+    # The engine goes on while a piece is written, field by field.
+    with ThreadPoolExecutor(WRITERS) as pool:
         writing: list[Future[None]] = []
         for table in _pieces(log.engine.batches(sql, ROWS)):
-            places = {
-                column: lookup.places(table.column(column)) for column, lookup in lookups.items()
+            rows = {
+                column: lookup.rows(table.column(column)) for column, lookup in lookups.items()
             }
             for one in writing:
                 one.result()
-            writing = [pool.submit(write, field, table, places) for field in files]
+            writing = [pool.submit(write, field, table, rows) for field in files]
             user = table.column("user").to_numpy()
             first = np.flatnonzero(np.append(True, user[1:] != user[:-1]))
             some, count = user[first], np.diff(np.append(first, len(user)))
@@ -245,10 +204,9 @@ def _pieces(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 @dataclass(frozen=True, slots=True)
 class _Lookup:
-    """What is said of ids (items, searches), by an id's place in `ids`; the last value of each is
-    that of an id which nobody knows.
+    """What is said of ids (items, searches), a row an id; the last row is for unknown ids.
 
-    Where ids are close together `dense` holds the place of each id from the lowest on: a tenth of
+    Where ids are close together `dense` holds the row of each id from the lowest on: a tenth of
     the time of a hash table.
     """
 
@@ -259,70 +217,58 @@ class _Lookup:
     @staticmethod
     def of(ids: Int64[np.ndarray, "V"], values: dict[str, np.ndarray]) -> "_Lookup":
         dense = None
-        if len(ids) and int(ids.max()) - int(ids.min()) < DENSE * len(ids):
-            dense = np.full(int(ids.max()) - int(ids.min()) + 1, -1, np.int32)
+        if len(ids) and (span := int(ids.max()) - int(ids.min())) < DENSE * len(ids):
+            dense = np.full(span + 1, -1, np.int32)
             dense[ids - ids.min()] = np.arange(len(ids), dtype=np.int32)
         return _Lookup(ids, values, dense)
 
-    def places(self, id_: pa.ChunkedArray) -> np.ndarray:
-        """Where each id stands; −1, the last, for none and for one that nobody knows."""
+    def rows(self, id_: pa.ChunkedArray) -> np.ndarray:
+        """The row of each id; −1, the last, for none and for one that nobody knows."""
         if self.dense is None:
             return pc.fill_null(pc.index_in(id_, pa.array(self.ids)), -1).to_numpy()
-        ids = to_numpy(id_)
-        low = self.ids.min()
+        ids, low = to_numpy(id_), self.ids.min()
         inside = (ids >= low) & (ids < low + len(self.dense))
         return np.where(inside, self.dense[np.where(inside, ids, low) - low], -1)
 
 
 def _lookups(log: EventLog, fields: Collection[str]) -> dict[str, _Lookup]:
     """By the column whose ids they are of."""
-    found = {}
-    if attributes := [f for f in fields if f not in tie_order(log) and f not in _of_queries(log)]:
-        table = log.engine.table(
-            f"SELECT item, {', '.join(map(name, attributes))} FROM ({log.known(log.end)}) AS k"
-        )
-        coded = [a for a in attributes if a in code_fields(log)]
+    lookups, of_queries, coded = {}, _of_queries(log), code_fields(log)
+    own = (*log.manifest.tie_order, *of_queries)
+    if attributes := [f for f in fields if f not in own]:
+        picks = ", ".join(map(name, attributes))
+        table = log.engine.table(f"SELECT item, {picks} FROM ({log.known(log.end)}) AS k")
         values = {
-            a: _with_unknown(table.column(a), coded=a in coded, where=f"{log.manifest.name}: {a}")
+            a: _with_unknown(table.column(a), a in coded, f"{log.manifest.name}: {a}")
             for a in attributes
         }
-        found["item"] = _Lookup.of(table.column("item").to_numpy(), values)
-    if queried := [f for f in fields if f in _of_queries(log)]:
+        lookups["item"] = _Lookup.of(table.column("item").to_numpy(), values)
+    if queried := [f for f in fields if f in of_queries]:
         table = log.engine.table(f"SELECT id, text FROM {log.texts[QUERY]}")
-        values = {
-            f: _with_unknown(
-                table.column("text"), coded=True, where=f"{log.manifest.name}: {QUERY}"
-            )
-            for f in queried
-        }
-        found[QUERY] = _Lookup.of(to_numpy(table.column("id")), values)
-    return found
+        codes = _with_unknown(table.column("text"), True, f"{log.manifest.name}: {QUERY}")
+        lookups[QUERY] = _Lookup.of(to_numpy(table.column("id")), dict.fromkeys(queried, codes))
+    return lookups
 
 
-def _with_unknown(column: pa.ChunkedArray, *, coded: bool, where: str) -> np.ndarray:
+def _with_unknown(column: pa.ChunkedArray, coded: bool, where: str) -> np.ndarray:
     if coded:
-        found = code_values(column, where)
-        return np.append(found, np.full((1, found.shape[1]), -1, np.int32), axis=0)
+        codes = code_values(column, where)
+        return np.append(codes, np.full((1, codes.shape[1]), -1, np.int32), axis=0)
     return to_numpy(pa.chunked_array([*column.chunks, pa.nulls(1, column.type)]))
 
 
 class _Growing:
     """A .npy file to which values are appended; the header says how many when it is closed."""
 
-    def __init__(self, path: Path, kind: np.dtype, shape: tuple[int, ...] = ()) -> None:
-        self._file, self._kind, self._shape, self._count, self._kept = (
-            path.open("wb", buffering=0),
-            kind,
-            shape,
-            0,
-            0,
-        )
-        self._size = kind.itemsize * int(np.prod(shape, dtype=np.int64))  # bytes of a value
+    def __init__(self, path: Path, dtype: np.dtype, shape: tuple[int, ...] = ()) -> None:
+        self._file, self._dtype, self._shape = path.open("wb", buffering=0), dtype, shape
+        self._count = self._kept = 0
+        self._size = dtype.itemsize * int(np.prod(shape, dtype=np.int64))  # bytes of a value
         self._header()
         self._start = self._file.tell()
 
     def add(self, values: Shaped[np.ndarray, "L ..."]) -> None:
-        bytes_ = np.ascontiguousarray(values, self._kind).reshape(-1).view(np.uint8).data
+        bytes_ = np.ascontiguousarray(values, self._dtype).reshape(-1).view(np.uint8).data
         while bytes_:  # an unbuffered write may take less than it is given
             bytes_ = bytes_[self._file.write(bytes_) :]
         self._count += len(values)
@@ -337,18 +283,15 @@ class _Growing:
         if not self._file.closed:
             self._file.seek(0)
             self._header()
-            assert self._file.tell() == self._start, (
-                "numpy leaves room in a header for an array that grows"
-            )
+            # numpy leaves room in a header for an array that grows
+            assert self._file.tell() == self._start
             self._file.close()
 
     def _header(self) -> None:
-        shape = {
-            "descr": np.lib.format.dtype_to_descr(self._kind),
-            "fortran_order": False,
-            "shape": (self._count, *self._shape),
-        }
-        np.lib.format.write_array_header_1_0(self._file, shape)
+        descr = np.lib.format.dtype_to_descr(self._dtype)
+        shape = (self._count, *self._shape)
+        header = {"descr": descr, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self._file, header)
 
     def __enter__(self) -> "_Growing":
         return self

@@ -1,6 +1,4 @@
-"""What a log looks like before anything is learned from it: a few hundred numbers from SQL
-aggregates, for the report's pictures.
-"""
+"""What a log looks like before anything is learned from it: a few hundred aggregates."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -11,7 +9,7 @@ import pyarrow as pa
 from clickprint.core.errors import DataError
 from clickprint.core.events import Role
 from clickprint.core.time import DAY, HOUR, Time
-from clickprint.data.engine import name
+from clickprint.data.engine import floor_sql, kept, name, rows_in
 from clickprint.data.log import EventLog
 from clickprint.data.split import Split
 
@@ -32,7 +30,7 @@ class KindCount:
 
 @dataclass(frozen=True, slots=True)
 class AttributeCount:
-    """One attribute of the catalogue: its type, how many items have it, how many values it takes."""
+    """One attribute of the catalogue: its type, how many items have it, how many values."""
 
     name: str
     type: str
@@ -42,8 +40,9 @@ class AttributeCount:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One part of the split: times in microseconds, its events, and the users among
-    `Overview.asked` who did something in it.
+    """One part of a split, in microseconds, and its events.
+
+    `users`: those among `Overview.asked` who did something in it.
     """
 
     name: str
@@ -57,10 +56,15 @@ class Span:
 class Overview:
     """Aggregates of one log.
 
-    `days` are the midnights of days with events, `by_day[k][d]` the events of kind k. `per_user`
-    and `per_item` are (n, how many have at least n events), n rising. `by_hour[w]` are the events
-    of hour w of the week, Monday 00:00 UTC first. Empty where the log has no clock, and `spans`
-    also where there is no split.
+    - `catalogue`: items of the catalogue; `unlisted`: items with events that are not in it.
+    - `asked`: users whose profiles are wanted.
+    - `days`: the midnights of days with events; `by_day[k][d]`: the events of kind k.
+    - `by_hour[w]`: the events of hour w of the week, Monday 00:00 UTC first.
+    - `per_user`, `per_item`: (n, how many have at least n events), n rising.
+    - `spans`: the parts of the split.
+
+    `days`, `by_day` and `by_hour` are empty where the log has no clock, `spans` also where there
+    is no split.
     """
 
     name: str
@@ -69,8 +73,8 @@ class Overview:
     users: int
     items: int
     catalogue: int
-    unlisted: int  # items with events that the catalogue does not know
-    asked: int  # users whose profiles are wanted
+    unlisted: int
+    asked: int
     rejected: dict[str, int]
     kinds: tuple[KindCount, ...]
     attributes: tuple[AttributeCount, ...]
@@ -103,29 +107,32 @@ class Overview:
 
 
 def overview(log: EventLog, split: Split | None = None) -> Overview:
-    """Reads the whole log a few times by aggregates; what is in memory here is at most a number
-    for each day and kind.
+    """Reads the whole log a few times by aggregates.
+
+    What is in memory here is at most a number for each day and kind.
     """
-    engine, events, clock = log.engine, log.events, log.manifest.time == "clock"
-    kinds = engine.arrays(f"SELECT kind, COUNT(*) AS n FROM {events} GROUP BY kind")
-    by_kind = dict(zip(kinds["kind"].tolist(), kinds["n"].tolist(), strict=True))
-    users, items = (_distinct(log, column) for column in ("user", "item"))
-    listed, unlisted = _listed(log)
+    events, clock = log.events, log.manifest.time == "clock"
+    by_kind = _by_kind(log, f"SELECT kind FROM {events}")
+    users, items = (
+        _by_kind(log, f"SELECT DISTINCT kind, {name(c)} FROM {events} WHERE {name(c)} IS NOT NULL")
+        for c in ("user", "item")
+    )
+    listed = f"SELECT DISTINCT item FROM {log.items}"
+    seen = f"SELECT DISTINCT item FROM {events} WHERE item IS NOT NULL"
+    unlisted = f"SELECT s.item FROM ({seen}) AS s LEFT JOIN ({listed}) AS l ON s.item = l.item"
     days, by_day = _by_day(log) if clock else ((), ())
     return Overview(
         name=log.manifest.name,
         fingerprint=log.manifest.fingerprint,
         events=sum(by_kind.values()),
-        users=_count(log, f"SELECT DISTINCT {name('user')} FROM {events}"),
-        items=_count(log, f"SELECT DISTINCT item FROM {events} WHERE item IS NOT NULL"),
-        catalogue=listed,
-        unlisted=unlisted,
+        users=rows_in(log.engine, f"SELECT DISTINCT {name('user')} FROM {events}"),
+        items=rows_in(log.engine, seen),
+        catalogue=rows_in(log.engine, listed),
+        unlisted=rows_in(log.engine, f"{unlisted} WHERE l.item IS NULL"),
         asked=len(split.past.users) if split else 0,
         rejected=dict(log.manifest.rejected),
         kinds=tuple(
-            KindCount(
-                k.name, k.role.value, by_kind.get(code, 0), users.get(code, 0), items.get(code, 0)
-            )
+            KindCount(k.name, k.role.value, *(n.get(code, 0) for n in (by_kind, users, items)))
             for code, k in enumerate(log.manifest.kinds)
         ),
         attributes=_attributes(log),
@@ -138,76 +145,55 @@ def overview(log: EventLog, split: Split | None = None) -> Overview:
     )
 
 
-def _count(log: EventLog, sql: str) -> int:
-    return int(log.engine.one(f"SELECT COUNT(*) FROM ({sql}) AS d")[0])
+def _by_kind(log: EventLog, rows: str) -> dict[int, int]:
+    """How many rows each kind has.
 
-
-def _distinct(log: EventLog, column: str) -> dict[int, int]:
-    """How many different values of a column each kind of event has; in two stages, which is twice
-    as fast as COUNT(DISTINCT).
+    Distinct values are counted in two stages, which is twice as fast as COUNT(DISTINCT).
     """
-    c = name(column)
-    inner = f"SELECT DISTINCT kind, {c} FROM {log.events} WHERE {c} IS NOT NULL"
-    found = log.engine.arrays(f"SELECT kind, COUNT(*) AS n FROM ({inner}) AS d GROUP BY kind")
-    return dict(zip(found["kind"].tolist(), found["n"].tolist(), strict=True))
-
-
-def _listed(log: EventLog) -> tuple[int, int]:
-    """Items of the catalogue, and items with events that are not in it."""
-    listed = f"SELECT DISTINCT item FROM {log.items}"
-    seen = f"SELECT DISTINCT item FROM {log.events} WHERE item IS NOT NULL"
-    lost = (
-        f"SELECT s.item FROM ({seen}) AS s LEFT JOIN ({listed}) AS l ON s.item = l.item WHERE"
-        " l.item IS NULL"
-    )
-    return _count(log, listed), _count(log, lost)
+    counts = log.engine.arrays(f"SELECT kind, COUNT(*) AS n FROM ({rows}) AS d GROUP BY kind")
+    return dict(zip(counts["kind"].tolist(), counts["n"].tolist(), strict=True))
 
 
 def _attributes(log: EventLog) -> tuple[AttributeCount, ...]:
-    found = []
-    for attribute, kind in log.manifest.attributes.items():
+    counts = []
+    for attribute, type_ in log.manifest.attributes.items():
         c = name(attribute)
-        have = _count(log, f"SELECT DISTINCT item FROM {log.items} WHERE {c} IS NOT NULL")
-        values = _count(log, f"SELECT DISTINCT {c} FROM {log.items} WHERE {c} IS NOT NULL")
-        found.append(AttributeCount(attribute, kind.value, have, values))
-    return tuple(found)
-
-
-def _floor(unit: int) -> str:
-    """SQL: the start of the unit that holds `time`; also before 1970, where MOD is negative."""
-    return f"(time - MOD(MOD(time, {unit}) + {unit}, {unit}))"
+        items, values = (
+            rows_in(log.engine, f"SELECT DISTINCT {of} FROM {log.items} WHERE {c} IS NOT NULL")
+            for of in ("item", c)
+        )
+        counts.append(AttributeCount(attribute, type_.value, items, values))
+    return tuple(counts)
 
 
 def _by_day(log: EventLog) -> tuple[tuple[Time, ...], tuple[tuple[int, ...], ...]]:
-    found = log.engine.arrays(
-        f"SELECT {_floor(DAY)} AS day, kind, COUNT(*) AS n FROM {log.events} GROUP BY"
-        f" {_floor(DAY)}, kind"
+    day = floor_sql("time", DAY)
+    counts = log.engine.arrays(
+        f"SELECT {day} AS day, kind, COUNT(*) AS n FROM {log.events} GROUP BY {day}, kind"
     )
-    days, place = np.unique(found["day"], return_inverse=True)
+    days, column = np.unique(counts["day"], return_inverse=True)
     table = np.zeros((len(log.manifest.kinds), len(days)), np.int64)
-    table[found["kind"], place] = found["n"]
+    table[counts["kind"], column] = counts["n"]
     return tuple(days.tolist()), tuple(tuple(row) for row in table.tolist())
 
 
 def _by_hour(log: EventLog) -> tuple[int, ...]:
     week = 7 * DAY
-    hour = f"(MOD(MOD({_floor(HOUR)} - {MONDAY}, {week}) + {week}, {week}))"
-    found = log.engine.arrays(
+    hour = f"(MOD(MOD({floor_sql('time', HOUR)} - {MONDAY}, {week}) + {week}, {week}))"
+    counts = log.engine.arrays(
         f"SELECT {hour} AS h, COUNT(*) AS n FROM {log.events} GROUP BY {hour}"
     )
     table = np.zeros(week // HOUR, np.int64)
-    table[found["h"] // HOUR] = found["n"]
+    table[counts["h"] // HOUR] = counts["n"]
     return tuple(table.tolist())
 
 
 def _at_least(log: EventLog, column: str) -> tuple[tuple[int, int], ...]:
-    """(n, how many values of the column are in at least n events), at no more than POINTS values
-    of n.
-    """
+    """(n, how many values of the column are in at least n events), at most POINTS values of n."""
     c = name(column)
     each = f"SELECT {c}, COUNT(*) AS n FROM {log.events} WHERE {c} IS NOT NULL GROUP BY {c}"
-    found = log.engine.arrays(f"SELECT n, COUNT(*) AS m FROM ({each}) AS e GROUP BY n ORDER BY n")
-    n, at_least = found["n"], np.cumsum(found["m"][::-1])[::-1]
+    counts = log.engine.arrays(f"SELECT n, COUNT(*) AS m FROM ({each}) AS e GROUP BY n ORDER BY n")
+    n, at_least = counts["n"], np.cumsum(counts["m"][::-1])[::-1]
     if len(n) > POINTS:
         keep = np.unique(np.searchsorted(n, np.geomspace(n[0], n[-1], POINTS)).clip(0, len(n) - 1))
         n, at_least = n[keep], at_least[keep]
@@ -215,32 +201,27 @@ def _at_least(log: EventLog, column: str) -> tuple[tuple[int, int], ...]:
 
 
 def _spans(log: EventLog, split: Split) -> tuple[Span, ...]:
-    first = log.span()
-    start = min(first[0], split.train.start - 1) if first else split.train.start - 1
-    asked = log.engine.keep(pa.table({"user": split.past.users}))
-    found = []
-    for part, (begin, end) in {
-        "past": (start, split.train.start),
-        "train window": (split.train.start, split.train.end),
-        "validation window": (split.valid.start, split.valid.end),
-    }.items():
-        inside = f"time >= {begin} AND time < {end}"
-        events = _count(log, f"SELECT 1 AS one FROM {log.events} WHERE {inside}")
-        u = name("user")
-        did = (
-            f"SELECT DISTINCT e.{u} FROM {log.events} AS e JOIN {asked} AS a ON e.{u} = a.{u}"
-            f" WHERE {inside}"
-        )
-        found.append(Span(part, begin, end, events, _count(log, did)))
-    log.engine.drop(asked)
-    return tuple(found)
+    first, u, spans = log.span(), name("user"), []
+    start = min(first[0] if first else split.train.start, split.train.start - 1)
+    with kept(log.engine, pa.table({"user": split.past.users})) as asked:
+        for part, begin, end in (
+            ("past", start, split.train.start),
+            ("train window", split.train.start, split.train.end),
+            ("validation window", split.valid.start, split.valid.end),
+        ):
+            inside = f"time >= {begin} AND time < {end}"
+            events = f"SELECT 1 AS one FROM {log.events} WHERE {inside}"
+            did = (
+                f"SELECT DISTINCT e.{u} FROM {log.events} AS e JOIN {asked} AS a"
+                f" ON e.{u} = a.{u} WHERE {inside}"
+            )
+            sizes = (rows_in(log.engine, rows) for rows in (events, did))
+            spans.append(Span(part, begin, end, *sizes))
+    return tuple(spans)
 
 
-def funnel(found: Overview) -> tuple[KindCount, ...]:
+def funnel(of: Overview) -> tuple[KindCount, ...]:
     """The kinds in the order of their roles, those without an event left out."""
     order = {role.value: place for place, role in enumerate(Role)}
-    return tuple(
-        sorted(
-            (k for k in found.kinds if k.events), key=lambda k: (order[k.role], -k.events, k.name)
-        )
-    )
+    some = (k for k in of.kinds if k.events)
+    return tuple(sorted(some, key=lambda k: (order[k.role], -k.events, k.name)))

@@ -18,11 +18,10 @@ from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress, silent
 from clickprint.core.time import SECOND, Time
 from clickprint.data.check import sift
-from clickprint.data.engine import Engine, name, quote
+from clickprint.data.engine import Engine, name, quote, select_sql
 from clickprint.data.export import refuse_full
-from clickprint.data.histories import tie_order
 from clickprint.data.log import EventLog
-from clickprint.data.split import windows
+from clickprint.data.split import anchored
 
 Split = Literal["none", "leave-one-out", "time"]
 PARTS = ("train", "valid", "test")
@@ -66,63 +65,47 @@ def export_recbole(
     anchor: Role = Role.BUY,
     progress: Progress = silent,
 ) -> Exported:
-    """Writes DATASET.inter and DATASET.item to `folder`, whole or not at all; the folder must be
-    new or empty.
+    """Writes DATASET.inter and DATASET.item to `folder`, whole or not at all.
 
-    DATASET is by default the folder's name, as RecBole wants it. Interactions are the events about
-    an item (with one of `roles`), in the order of (time, user, the rest); timestamp is in seconds
-    since 1970, or the place in the user's history where the log has no clock. With a split they
-    are in DATASET.train.inter, .valid.inter and .test.inter instead (RecBole's
-    benchmark_filename):
+    The folder must be new or empty. DATASET is by default the folder's name, as RecBole wants it.
+    Interactions are the events about an item (with one of `roles`), in the order of (time, user,
+    the rest). A timestamp is in seconds since 1970, or the position in the user's history where
+    the log has no clock. With a split the interactions are in DATASET.train.inter, .valid.inter
+    and .test.inter instead (RecBole's benchmark_filename):
 
-    - leave-one-out: each user's last event is test, the one before validation; who has fewer than
-      three is all in train. Ties in time go by kind, item and the rest, as everywhere.
-    - time: train is before the cutoff, valid the window after it, test the window after that:
-      `data.split.split` for `horizon_days` and `anchor`. What is later still is left out.
+    - leave-one-out: each user's last event is test, the one before validation. Users with fewer
+      than three events are all in train. Ties in time go by kind, item and the rest.
+    - time: train is before the cutoff, valid the window after it, test the window after that, as
+      `data.split.split` has them for `horizon_days` and `anchor`. What is later is left out.
 
     Items are all of the catalogue and of the events, with what was known at the cutoff of a split
     by time, else at the log's end. Tabs, line ends and double quotes in texts become spaces,
-    because RecBole reads such files without escapes. Queries and urls have no place. Raises
-    ConfigError for a folder that is not empty and a split by time of a log without times,
+    because RecBole reads such files without escapes. Queries and urls are left out.
+
+    Raises ConfigError for a folder that is not empty and a split by time of a log without times,
     DataError where no event is left.
     """
     folder = Path(folder)
     refuse_full(folder)
-    called, engine = dataset or folder.resolve().name, log.engine
-    columns = [c for c in FIELDS if c in tie_order(log)]
-    rows, count, left_out = _interactions(log, roles)
-    if not count:
-        raise DataError(
-            log.manifest.name,
-            [
-                "no event about an item is left",
-                *(f"{n} events: {why}" for why, n in left_out.items()),
-            ],
-        )
+    called, engine, ties = dataset or folder.resolve().name, log.engine, log.manifest.tie_order
+    columns = [c for c in FIELDS if c in ties]
+    rows, n, left_out = _interactions(log, roles)
+    if not n:
+        others = [f"{n} events: {why}" for why, n in left_out.items()]
+        raise DataError(log.manifest.name, ["no event about an item is left", *others])
     part, cutoff = "0", log.end
     if split == "leave-one-out":
-        order = ", ".join(f"{name(c)} DESC NULLS LAST" for c in tie_order(log) if c != "user")
-        turn = f"ROW_NUMBER() OVER (PARTITION BY {name('user')} ORDER BY {order}) AS turn"
-        rows = (
-            f"SELECT *, {turn}, COUNT(*) OVER (PARTITION BY {name('user')}) AS many FROM ({rows})"
-            " AS l"
-        )
+        order = ", ".join(f"{name(c)} DESC NULLS LAST" for c in ties if c != "user")
+        user = f"PARTITION BY {name('user')}"
+        turn = f"ROW_NUMBER() OVER ({user} ORDER BY {order}) AS turn"
+        rows = f"SELECT *, {turn}, COUNT(*) OVER ({user}) AS many FROM ({rows}) AS l"
         part = f"CASE WHEN many < {LEAST} OR turn > 2 THEN 0 WHEN turn = 2 THEN 1 ELSE 2 END"
     elif split == "time":
-        log.manifest.need_clock("a split by time")
-        span = log.span(roles=(anchor,))
-        if span is None:
-            raise DataError(
-                log.manifest.name,
-                f"no event has the role {anchor.value}, so there is nothing to anchor the"
-                " split on",
-            )
-        train, valid = windows(span[1], horizon_days)
+        train, valid = anchored(log, horizon_days, anchor)
         cutoff, time = train.start, name("time")
-        rows, count, later = sift(
-            engine, rows, [(f"{time} >= {valid.end}", f"after the last {anchor.value}")]
-        )
-        left_out |= later
+        later = (f"{time} >= {valid.end}", f"after the last {anchor.value}")
+        rows, n, dropped = sift(engine, rows, [later])
+        left_out |= dropped
         part = f"CASE WHEN {time} < {cutoff} THEN 0 WHEN {time} < {valid.start} THEN 1 ELSE 2 END"
     with whole(folder) as new:
         new.mkdir(parents=True)
@@ -130,75 +113,56 @@ def export_recbole(
         head, written = [FIELDS[c] for c in columns], {}
         for place, file in enumerate(files):
             progress(f"write {file}", place, len(files) + 1)
-            written[file] = _write(
-                engine,
-                _inter_sql(log, columns, f"SELECT * FROM ({rows}) AS p WHERE {part} = {place}"),
-                new / file,
-                head,
-            )
-        assert sum(written.values()) == count
-        progress(f"write {called}.item", len(files), len(files) + 1)
-        head = [
-            FIELDS["item"],
-            *(f"{n}:{ATTRIBUTES[k]}" for n, k in log.manifest.attributes.items()),
-        ]
-        written[f"{called}.item"] = _write(
-            engine, _item_sql(log, cutoff), new / f"{called}.item", head
-        )
+            own = f"SELECT * FROM ({rows}) AS p WHERE {part} = {place}"
+            written[file] = _write(engine, _inter_sql(log, columns, own), new / file, head)
+        assert sum(written.values()) == n
+        file, attributes = f"{called}.item", log.manifest.attributes.items()
+        progress(f"write {file}", len(files), len(files) + 1)
+        head = [FIELDS["item"], *(f"{a}:{ATTRIBUTES[type_]}" for a, type_ in attributes)]
+        written[file] = _write(engine, _item_sql(log, cutoff), new / file, head)
     return Exported(written, left_out)
 
 
 def _interactions(
     log: EventLog, roles: Collection[Role] | None
 ) -> tuple[str, int, dict[str, int]]:
-    """SQL of the events about an item with one of the roles, their number, and the others by
-    reason.
-    """
+    """SQL of the events about an item with a wanted role, their number, the others by reason."""
     reasons = [
         (f"kind = {code}", f"{kind.name}: not asked for")
         for code, kind in enumerate(log.manifest.kinds)
         if roles is not None and kind.role not in roles
     ]
-    picks = ", ".join(name(c) for c in tie_order(log))
-    return sift(
-        log.engine,
-        f"SELECT {picks} FROM {log.events}",
-        [*reasons, ("item IS NULL", "about no item")],
-    )
+    picks = ", ".join(map(name, log.manifest.tie_order))
+    events = f"SELECT {picks} FROM {log.events}"
+    return sift(log.engine, events, [*reasons, ("item IS NULL", "about no item")])
 
 
 def _inter_sql(log: EventLog, columns: Sequence[str], rows: str) -> str:
     """SQL: the fields of interactions as texts, in order."""
-    picks, joins = [], []
+    picks, joins = {}, []
     for column in columns:
         value = f"e.{name(column)}"
         if column in log.texts:
-            joins.append(
-                f" LEFT JOIN {log.texts[column]} AS {name(f't {column}')} ON {value} ="
-                f" {name(f't {column}')}.id"
-            )
-            value = f"COALESCE({_plain(name(f't {column}') + '.text')}, CAST({value} AS VARCHAR))"
+            text, join = _text_of(log, column, value)
+            joins.append(join)
         elif column == "kind":
-            value = (
-                "CASE e.kind"
-                f" {' '.join(f'WHEN {code} THEN {_literal(k.name)}' for code, k in enumerate(log.manifest.kinds))} END"
-            )
+            kinds = enumerate(log.manifest.kinds)
+            cases = " ".join(f"WHEN {code} THEN {_literal(k.name)}" for code, k in kinds)
+            text = f"CASE e.kind {cases} END"
         elif column == "time" and log.manifest.time == "clock":
             whole_ = f"CAST(({value} - {value} % {SECOND}) / {SECOND} AS BIGINT)"
-            exact = (
-                f"CAST(CAST({value} AS DECIMAL(19, 0)) * CAST('0.000001' AS DECIMAL(7, 6)) AS"
-                " VARCHAR)"
-            )
-            value = (
-                f"CASE WHEN {value} % {SECOND} = 0 THEN CAST({whole_} AS VARCHAR) ELSE {exact} END"
+            exact = f"CAST({value} AS DECIMAL(19, 0)) * CAST('0.000001' AS DECIMAL(7, 6))"
+            text = (
+                f"CASE WHEN {value} % {SECOND} = 0 THEN CAST({whole_} AS VARCHAR)"
+                f" ELSE CAST({exact} AS VARCHAR) END"
             )
         else:
-            value = f"CAST({value} AS VARCHAR)"
-        picks.append(f"{value} AS {name(FIELDS[column])}")
-    order = ", ".join(
-        f"e.{name(c)} NULLS FIRST" for c in sorted(tie_order(log), key=lambda c: c != "time")
-    )
-    return f"SELECT {', '.join(picks)} FROM ({rows}) AS e{''.join(joins)} ORDER BY {order}"
+            text = f"CAST({value} AS VARCHAR)"
+        picks[FIELDS[column]] = text
+    ties = sorted(log.manifest.tie_order, key=lambda c: c != "time")
+    order = ", ".join(f"e.{name(c)} NULLS FIRST" for c in ties)
+    source = f"({rows}) AS e{''.join(joins)}"
+    return f"{select_sql(picks, source)} ORDER BY {order}"
 
 
 def _item_sql(log: EventLog, cutoff: Time | None) -> str:
@@ -206,21 +170,25 @@ def _item_sql(log: EventLog, cutoff: Time | None) -> str:
     every = (
         f"SELECT item FROM {log.items} UNION SELECT item FROM {log.events} WHERE item IS NOT NULL"
     )
-    wanted = {"item": "i.item", **{n: f"k.{name(n)}" for n in log.manifest.attributes}}
-    picks, joins = [], []
-    for column, value in wanted.items():
-        kind = log.manifest.attributes.get(column)
+    words = log.manifest.of_type(AttributeType.TEXT, AttributeType.CODES)
+    picks, joins = {}, [f" LEFT JOIN ({log.known(cutoff)}) AS k ON i.item = k.item"]
+    for column in ("item", *log.manifest.attributes):
+        value = "i.item" if column == "item" else f"k.{name(column)}"
         if column in log.texts:
-            joins.append(
-                f" LEFT JOIN {log.texts[column]} AS {name(f't {column}')} ON {value} ="
-                f" {name(f't {column}')}.id"
-            )
-            value = f"COALESCE({_plain(name(f't {column}') + '.text')}, CAST({value} AS VARCHAR))"
-        elif kind in (AttributeType.TEXT, AttributeType.CODES):
+            value, join = _text_of(log, column, value)
+            joins.append(join)
+        elif column in words:
             value = _plain(value)
-        picks.append(f"CAST({value} AS VARCHAR) AS {name(column)}")
-    known = f" LEFT JOIN ({log.known(cutoff)}) AS k ON i.item = k.item"
-    return f"SELECT {', '.join(picks)} FROM ({every}) AS i{known}{''.join(joins)} ORDER BY i.item"
+        picks[column] = f"CAST({value} AS VARCHAR)"
+    source = f"({every}) AS i{''.join(joins)}"
+    return f"{select_sql(picks, source)} ORDER BY i.item"
+
+
+def _text_of(log: EventLog, column: str, value: str) -> tuple[str, str]:
+    """SQL: the text that an id was made of, or the id; and the join that it needs."""
+    map_ = name(f"t {column}")
+    text = f"COALESCE({_plain(f'{map_}.text')}, CAST({value} AS VARCHAR))"
+    return text, f" LEFT JOIN {log.texts[column]} AS {map_} ON {value} = {map_}.id"
 
 
 def _plain(text: str) -> str:
@@ -241,8 +209,7 @@ def _write(engine: Engine, sql: str, path: Path, head: Sequence[str]) -> int:
         options = csv.WriteOptions(include_header=False, delimiter="\t", quoting_style="none")
         with csv.CSVWriter(file, form, write_options=options) as writer:
             for batch in engine.batches(sql):
-                writer.write_table(
-                    pa.Table.from_batches([batch]).rename_columns(list(head)).cast(form)
-                )
+                table = pa.Table.from_batches([batch]).rename_columns(list(head))
+                writer.write_table(table.cast(form))
                 rows += batch.num_rows
     return rows
