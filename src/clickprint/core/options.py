@@ -62,18 +62,6 @@ class AtLeast:
 
 
 @dataclass(frozen=True, slots=True)
-class AtMost:
-    high: int | float
-
-    @property
-    def expected(self) -> str:
-        return f"at most {_number(self.high)}"
-
-    def holds(self, value: Any) -> bool:
-        return bool(value <= self.high)
-
-
-@dataclass(frozen=True, slots=True)
 class Above:
     low: int | float
 
@@ -219,15 +207,6 @@ class Faults:
         except ConfigError as fault:
             self.add(path, str(fault))
         return None
-
-    def table(self, raw: Mapping[str, Any], key: str, path: str = "") -> dict[str, Any]:
-        """The table at a key; an empty one where it is left out, or where that is a fault."""
-        found = raw.get(key, {})
-        if isinstance(found, dict):
-            return found
-        at = f"{path}.{key}" if path else key
-        self.add(at, f"found {shown(found)}, expected a table [{at}]")
-        return {}
 
     def unknown(self, raw: Mapping[str, Any], known: Collection[str], path: str) -> None:
         """Every key of a table that nobody knows is a fault."""

@@ -119,8 +119,9 @@ class Pipeline:
         return self._made(stage, on)
 
     def make_parts(self, stage: str, parts: Mapping[str, Callable[[Path], None]]) -> str:
-        """The same for a folder of folders, made in this order; of those that are there, other
-        names are removed, and equal inputs are kept.
+        """The same for a folder of folders, made in this order.
+
+        Of those that are there, equal inputs are kept and other names are removed.
         """
 
         def each(folder: Path, inputs: str) -> None:

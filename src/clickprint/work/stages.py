@@ -190,14 +190,6 @@ class Graph:
     def __getitem__(self, name: str) -> Stage:
         return next(stage for stage in self.stages if stage.name == name)
 
-    def upstream(self, name: str) -> tuple[str, ...]:
-        """Every stage that must be made before this one, in order."""
-        wanted = {name}
-        for stage in reversed(self.stages):
-            if stage.name in wanted:
-                wanted |= set(stage.reads)
-        return tuple(s.name for s in self.stages if s.name in wanted and s.name != name)
-
     def digest(
         self,
         name: str,
