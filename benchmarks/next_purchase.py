@@ -1,10 +1,11 @@
-"""Next purchase at one cutoff by the number of events: seconds and peak memory of each step, on a synthetic shop.
+"""Next purchase at one cutoff by the number of events: seconds and peak memory of each step.
 
-    python benchmarks/next_purchase.py                  # 1, 5 and 20 million events: minutes on two cores
+    python benchmarks/next_purchase.py                  # 1, 5 and 20 million events: minutes
     python benchmarks/next_purchase.py --sizes 0.2      # a quick look
 
-150 events a user. Two windows of three days are learned from, everybody known is given candidates (the default sources), a list and a
-chance. Each size in a process of its own; the log is written before and not counted.
+A synthetic shop, 150 events a user. Two windows of three days are trained on; everybody known is
+given candidates (of the default retrievers), a list and a purchase propensity. Each size runs in a
+process of its own; the log is written before and not counted.
 """
 
 import argparse
@@ -18,20 +19,20 @@ from pathlib import Path
 import numpy as np
 
 import clickprint
-from clickprint.work.facts import measured
 from clickprint.core.rng import RNG
 from clickprint.data.split import past_of
 from clickprint.recommenders import funnel
-from clickprint.recommenders.ranker import Ranker
+from clickprint.recommenders.ranker import LambdaMART
 from clickprint.recommenders.windows import bought, rolling
+from clickprint.work.facts import measured
 
 MILLION = 1_000_000
 STEPS = {
     "open": "open the log",
-    "learn": "candidates and features of two windows' buyers",
+    "examples": "candidates and features of two windows' buyers",
     "train": "train",
     "ask": "candidates of everybody",
-    "advise": "features, lists and chances of everybody",
+    "plan": "features, lists and propensities of everybody",
 }
 
 
@@ -53,9 +54,9 @@ def cell(events: int, threads: int) -> dict[str, dict[str, float]]:
         with measured(cost["open"]):
             first, end = log.span()
             windows = rolling(first, end, days=3, count=3)
-        recipe = funnel.NextPurchase(windows=2, ranker=Ranker(threads=threads))
+        recipe = funnel.NextPurchase(train_windows=2, ranker=LambdaMART(threads=threads))
         examples = []
-        with measured(cost["learn"]):
+        with measured(cost["examples"]):
             for window in windows[:-1]:
                 past, truth = past_of(log, window.start), bought(log, window)
                 pairs = funnel.candidates(
@@ -67,13 +68,13 @@ def cell(events: int, threads: int) -> dict[str, dict[str, float]]:
         past = past_of(log, windows[-1].start)
         with measured(cost["ask"]):
             pairs = funnel.candidates(past, recipe, rng=rng)
-        with measured(cost["advise"]):
+        with measured(cost["plan"]):
             plan = model.plan(past, pairs)
         assert len(plan.lists.users) == len(past.users)
         cost["about"] = {
             "events": log.manifest.events,
             "users": len(past.users),
-            "pairs": len(pairs),
+            "candidates": len(pairs),
         }
     return cost
 
@@ -105,21 +106,12 @@ def main() -> None:
         done = subprocess.run(words, capture_output=True, text=True, check=True)
         found.append(json.loads(done.stdout.splitlines()[-1]))
     print(f"Seed 0, {given.threads} threads, {where}. Cells: seconds · peak memory, MiB.\n")
-    print(
-        "| step | "
-        + " | ".join(
-            f"{f['about']['events']:,} events, {f['about']['users']:,} users, {f['about']['pairs']:,} candidates"
-            for f in found
-        )
-        + " |"
-    )
+    heads = [", ".join(f"{count:,.0f} {n}" for n, count in f["about"].items()) for f in found]
+    print(f"| step | {' | '.join(heads)} |")
     print("|---|" + "---|" * len(found))
-    for name, words_ in STEPS.items():
-        print(
-            f"| {words_} | "
-            + " | ".join(f"{f[name]['seconds']:,.1f} · {f[name]['peak_mib']:,.0f}" for f in found)
-            + " |"
-        )
+    for name, text in STEPS.items():
+        cells = [f"{f[name]['seconds']:,.1f} · {f[name]['peak_mib']:,.0f}" for f in found]
+        print(f"| {text} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

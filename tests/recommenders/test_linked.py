@@ -1,4 +1,4 @@
-"""Next purchase where several users are one person: candidates and features of all that the person did, beside the user's own."""
+"""Next purchase where several users are one person: candidates and features are of the person."""
 
 from dataclasses import replace
 

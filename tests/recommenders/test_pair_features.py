@@ -1,4 +1,4 @@
-"""Features against their definitions, event by event in plain Python; nothing of the future in any of them."""
+"""Features against their definitions, event by event in plain Python; none knows the future."""
 
 import itertools
 import math
@@ -252,7 +252,7 @@ def test_every_feature_is_its_definition(
         ), name
 
 
-# ------------------------------------------------------------------------------------------------------------ leaks
+# -- leaks ----------------------------------------------------------------------------------------
 def test_the_future_changes_no_byte(arrays: dict[str, Any]) -> None:
     users = np.unique(arrays["user"])
     before = at_rows(arrays, np.flatnonzero(arrays["time"] < CUTOFF))

@@ -1,4 +1,4 @@
-"""Profiles as features: one meaning in every window, new users, saved and loaded, every fault of the options."""
+"""Profiles as features: one meaning in every window, new users, saved and loaded, faults."""
 
 from pathlib import Path
 

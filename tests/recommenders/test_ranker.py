@@ -1,4 +1,4 @@
-"""The ranker learns what is planted, gives the same bytes again, tells chances, and says what is wrong with what it is given."""
+"""The ranker learns what is planted, gives the same bytes again, and is calibrated."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ QUICK = LambdaMART(trees=30, leaves=7, min_leaf=5)
 
 
 def window(seed: int, users: int = 150, each: int = 12) -> tuple[Pairs, np.ndarray]:
-    """Bought with a chance that rises with `good`; `noise` says nothing; `user` is the same for all of a user's."""
+    """Pairs are bought more often where `good` is high; `noise` and `user` say nothing."""
     draw = np.random.default_rng(seed)
     good, noise = draw.random((2, users * each), np.float32)
     columns = {

@@ -1,4 +1,4 @@
-"""Every source keeps its promises, and gives what its definition says, event by event in plain Python."""
+"""Every retriever gives what its definition says, event by event in plain Python."""
 
 import math
 from typing import Any
@@ -71,7 +71,7 @@ def ranked(scores: dict[int, float], k: int = 8) -> list[int]:
     return sorted(scores, key=lambda i: (-np.float32(scores[i]), i))[:k]
 
 
-# ------------------------------------------------------------------------------------------------------------ promises
+# -- promises -------------------------------------------------------------------------------------
 @every
 def test_the_future_changes_nothing(source: Recommends, arrays: dict[str, Any]) -> None:
     users = np.unique(arrays["user"])
@@ -117,7 +117,7 @@ def test_more_than_there_is(source: Recommends, past: LogPast) -> None:
     assert all(all_of[u][:3] == some[u] for u in some)
 
 
-# ------------------------------------------------------------------------------------------------------------ definitions
+# -- definitions ----------------------------------------------------------------------------------
 def test_own_by_frequency_then_the_newer(past: LogPast) -> None:
     for user, row in lists(past, History()).items():
         scores: dict[int, float] = {}
@@ -175,10 +175,14 @@ def test_open_baskets(past: LogPast) -> None:
 
 
 def test_an_emptied_basket_is_not_open() -> None:
-    """clearB of the Stokman shop: a removal without an item. Equal times are in the order of kinds."""
-    rows = [(1, 1, CART, 7), (1, 2, REMOVE, NONE), (1, 3, CART, 8), (2, 1, CART, 7), (2, 2, REMOVE, 9), (2, 3, SEARCH, NONE),
-            (3, 1, CART, 7), (3, 2, REMOVE, NONE), (3, 3, CART, 7), (3, 4, CART, 9), (4, 1, CART, 7), (4, 2, REMOVE, NONE),
-            (4, 3, REMOVE, NONE), (5, 1, CART, 7), (5, 1, REMOVE, NONE), (5, 1, CART, 8)]  # fmt: skip
+    """clearB of the Stokman shop removes no item. Equal times are in the order of kinds."""
+    rows = [
+        (1, 1, CART, 7), (1, 2, REMOVE, NONE), (1, 3, CART, 8),
+        (2, 1, CART, 7), (2, 2, REMOVE, 9), (2, 3, SEARCH, NONE),
+        (3, 1, CART, 7), (3, 2, REMOVE, NONE), (3, 3, CART, 7), (3, 4, CART, 9),
+        (4, 1, CART, 7), (4, 2, REMOVE, NONE), (4, 3, REMOVE, NONE),
+        (5, 1, CART, 7), (5, 1, REMOVE, NONE), (5, 1, CART, 8),
+    ]  # fmt: skip
     user, day, kind, item = zip(*rows, strict=True)
     with DuckDB(threads=1) as engine:
         log = memory_log(
@@ -328,7 +332,7 @@ def test_co_visits(past: LogPast) -> None:
 
 
 def test_what_is_due_comes_before_what_was_just_bought() -> None:
-    """Everybody buys item 1 each week and item 2 each day; item 3 was bought once by each, long ago, and never again."""
+    """Everybody buys item 1 each week and item 2 each day; item 3 once, long ago."""
     rows = [
         (u, START + d * DAY, i)
         for u in range(30)
@@ -354,7 +358,7 @@ def test_what_is_due_comes_before_what_was_just_bought() -> None:
         assert own[3] < 0.2
 
 
-# ------------------------------------------------------------------------------------------------------------ bad options
+# -- bad options ----------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("make", "wrong"),
     [

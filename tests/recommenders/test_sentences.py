@@ -1,4 +1,4 @@
-"""A sentence encoder as the maker of item vectors: a tiny one that is made here, so that every vector is known."""
+"""Item vectors by a sentence encoder: a tiny one that is made here, so that they are known."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A submission: the form, every rule, anybody's file, and the score by the task sheet's definition."""
+"""A submission: the form, every rule, anybody's file, and the task sheet's score."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ from clickprint.recommenders.submission import (
     write,
 )
 
-SMALL = Limits(users=3, products=2)
+SMALL = Limits(max_users=3, list_length=2)
 GOOD = of(["u1", "u2"], [["a", "b"], ["b"]])
 
 
@@ -36,7 +36,7 @@ def bought(**items: list[str]) -> pa.Table:
     )
 
 
-# ------------------------------------------------------------------------------------------------------------ rules
+# -- rules ----------------------------------------------------------------------------------------
 def test_what_is_right_has_no_fault() -> None:
     found = check(
         of(["u", "v", "w"], [["a", "b"], ["b"], ["c"]]),
@@ -94,7 +94,7 @@ def test_an_empty_submission_only_loses() -> None:
     assert check(of([], []), SMALL).faults == []
 
 
-# ------------------------------------------------------------------------------------------------------------ files
+# -- files ----------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", ["submission.csv", "submission.parquet"])
 def test_what_is_written_is_read(tmp_path: Path, name: str) -> None:
     table = of(
@@ -134,7 +134,8 @@ def test_lists_as_pandas_writes_them(tmp_path: Path) -> None:
         (b"user_id,products,score\n1,[2],3\n", "column 'score', which is not asked for"),
         (b"user_id,products,user_id\n1,[2],3\n", "'user_id' stands there 2 times"),
         (
-            b"user_id,products\n1,1 2 3\n2,['a'\n3,{}\n4,[true]\n5,[[1]]\n6,exit()\n7,['a' 1.5]\n8,(1)\n",
+            b"user_id,products\n1,1 2 3\n2,['a'\n3,{}\n4,[true]\n5,[[1]]\n6,exit()\n"
+            b"7,['a' 1.5]\n8,(1)\n",
             "found row 0: '1 2 3'; row 1: \"['a'\"; row 2: '{}' and 5 more",
         ),
         (b"user_id,products\n1," + b"[" * 100_000 + b"\n", "expected lists"),
@@ -191,9 +192,9 @@ def test_a_huge_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         read(tmp_path / "submission.csv")
 
 
-# ------------------------------------------------------------------------------------------------------------ score
+# -- score ----------------------------------------------------------------------------------------
 def test_the_task_sheets_example() -> None:
-    """Three of four that were bought are in the list: 0.75; a buyer who is not in the file counts 0."""
+    """Three of four bought items are in the list: 0.75; a buyer who is not in the file counts 0."""
     found = score(of(["u"], [["a", "b", "c"]]), bought(u=["a", "b", "c", "d"]), Limits())
     assert (found.value, found.buyers, found.named) == (0.75, 1, 1)
     found = score(

@@ -1,4 +1,4 @@
-"""Retrieval by vectors against brute force; the graph against looking at all; what has no vector, no history, no library."""
+"""Retrieval by vectors against brute force, and the graph against looking at all."""
 
 import sys
 from collections.abc import Iterator
@@ -26,7 +26,8 @@ from clickprint.testing.worlds import START, memory_log
 
 CUTOFF = START + 20 * DAY
 EVENTS = [  # user, item, day
-    (1, 10, 1), (1, 11, 5), (1, 12, 9), (2, 12, 2), (2, 12, 3), (3, 13, 19), (3, 10, 21), (4, 14, 21),
+    (1, 10, 1), (1, 11, 5), (1, 12, 9), (2, 12, 2), (2, 12, 3), (3, 13, 19), (3, 10, 21),
+    (4, 14, 21),
 ]  # fmt: skip
 VECTORS = {
     10: (1.0, 0.0),
@@ -170,7 +171,7 @@ def test_wrong_options_are_told_at_once(make: Any, wrong: list[str]) -> None:
     assert [f.path for f in fault.value.faults] == wrong
 
 
-# ------------------------------------------------------------------------------------------------------------ the graph
+# -- the graph ------------------------------------------------------------------------------------
 def test_the_graph_finds_what_looking_at_all_finds() -> None:
     pytest.importorskip("faiss", reason="faiss is not installed (extra `ann`)")
     draw = np.random.default_rng(0)

@@ -20,7 +20,7 @@ class LambdaMART(Trees):
     """LightGBM's ranking trees (Burges 2010). A group is one user's candidates in one window.
 
     - `objective`: "lambdarank", or "binary": each pair's probability by itself.
-    - `negatives`: how many candidates that were not bought a user keeps, drawn by the seed; 0: all.
+    - `negatives`: how many candidates that were not bought a user keeps, sampled; 0: all.
     - `truncation`: places of a list whose order counts.
     """
 
@@ -71,14 +71,14 @@ class FittedLambdaMART:
         """
         if self.curve is None:
             raise ConfigError(
-                "this ranker is not calibrated; calibrate it on a window that it did not learn from"
+                "this ranker is not calibrated; calibrate it on a window that it did not train on"
             )
         return self.curve(scores)
 
     def calibrated(
         self, scores: Float64[np.ndarray, "P"], bought: Bool[np.ndarray, "P"]
     ) -> "FittedLambdaMART":
-        """The same, calibrated on pairs of the buyers of a later window than those it learned from."""
+        """The same, calibrated on pairs of the buyers of a window after those it trained on."""
         return replace(self, curve=IsotonicCurve.of(scores, bought))
 
     def save(self, folder: Path) -> None:
@@ -100,7 +100,7 @@ class FittedLambdaMART:
 
 @dataclass(frozen=True, slots=True)
 class IsotonicCurve:
-    """A rising curve by isotonic regression: straight between the middles of steps, flat outside."""
+    """A rising curve, by isotonic regression: straight between its points, flat outside."""
 
     at: Float64[np.ndarray, "N"]
     value: Float64[np.ndarray, "N"]

@@ -1,10 +1,12 @@
-"""Predictions in the form of the task sheet: one row a user, best first, `user_id` and `products`, a list; as CSV and as Parquet.
+"""Predictions in the form of the task sheet, as CSV and as Parquet.
 
-A submission is an Arrow table (user_id: string, products: list<string>) of the shop's own ids. Source: spec/next-purchase.md.
+One row a user: `user_id`, and `products`, a list, best first. A submission is an Arrow table
+(user_id: string, products: list<string>) of the shop's own ids. Source: spec/next-purchase.md.
 """
 
 import ast
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +31,8 @@ SUFFIXES = (".csv", ".parquet", ".pq")
 class Limits:
     """The most users, and the most products of each."""
 
-    users: int = 3_000
-    products: int = 25
+    max_users: int = 3_000
+    list_length: int = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,7 @@ class Finding:
 
 
 def of(users: list[str], products: list[list[str]]) -> pa.Table:
-    return pa.table(
-        [pa.array(users, FORM.field(0).type), pa.array(products, FORM.field(1).type)], FORM
-    )
+    return pa.table([users, products], FORM)
 
 
 def check(
@@ -55,69 +55,76 @@ def check(
     products: pa.Array | None = None,
     known: int | None = None,
 ) -> Finding:
-    """Every rule at once. `users`, `products`: the ids that a log has; `known`: how many users it has. Raises nothing."""
-    faults, losses = [], []
+    """Every rule at once.
+
+    - `users`, `products`: the ids that a log has; others lose.
+    - `known`: how many users the log has; fewer than the limit need not be more.
+    """
     who, lists = table.column(USER).combine_chunks(), table.column(PRODUCTS).combine_chunks()
-    if len(who) > limits.users:
-        faults.append(f"{len(who):,} users, expected at most {limits.users:,}")
-    faults += _some("no user_id", _rows(pc.or_kleene(pc.is_null(who), pc.equal(who, ""))), "row")
+    sizes, row, item = _flat(lists)
     counts = pc.value_counts(who.drop_null())
     twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
-    faults += _some("repeated user_id", twice.to_pylist(), "")
-    faults += _some("no list of products", _rows(pc.is_null(lists)), "row")
-    sizes = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
-    faults += _some(
-        f"more than {limits.products} products",
-        np.flatnonzero(sizes > limits.products).tolist(),
-        "row",
+    pairs = (
+        pa.table({"row": row, "item": item})
+        .group_by(["row", "item"])
+        .aggregate([([], "count_all")])
     )
-    row, item = np.repeat(np.arange(len(lists)), sizes), lists.flatten()
-    faults += _some(
-        "a product without an id",
-        np.unique(row[_rows(pc.or_kleene(pc.is_null(item), pc.equal(item, "")))]).tolist(),
-        "row",
-    )
-    if len(who) < min(limits.users, known if known is not None else limits.users):
-        losses.append(f"{len(who):,} users, where {limits.users:,} may be named: fewer only lose")
-    losses += _some("an empty list", np.flatnonzero(sizes == 0).tolist(), "row")
-    codes = (
-        pc.dictionary_encode(item, null_encoding="encode").indices.to_numpy(zero_copy_only=False)
-        if len(item)
-        else np.zeros(0, np.int64)
-    )
-    pairs, times = np.unique(np.stack([row, codes]), axis=1, return_counts=True)
-    losses += _some(
-        "a product twice in a list (it counts once)",
-        np.unique(pairs[0][times > 1]).tolist(),
-        "row",
-    )
+    again = pairs.filter(pc.greater(pairs.column("count_all"), 1)).column("row").to_numpy()
+    most = f"more than {limits.list_length} products"
+    faults = [
+        *_some("no user_id", _rows(_empty(who)), "row"),
+        *_some("repeated user_id", twice.to_pylist(), ""),
+        *_some("no list of products", _rows(pc.is_null(lists)), "row"),
+        *_some(most, np.flatnonzero(sizes > limits.list_length), "row"),
+        *_some("a product without an id", np.unique(row[_rows(_empty(item))]), "row"),
+    ]
+    if len(who) > limits.max_users:
+        faults = [f"{len(who):,} users, expected at most {limits.max_users:,}", *faults]
+    losses = [
+        *_some("an empty list", np.flatnonzero(sizes == 0), "row"),
+        *_some("a product twice in a list (it counts once)", np.unique(again), "row"),
+    ]
+    if len(who) < min(limits.max_users, limits.max_users if known is None else known):
+        fewer = f"{len(who):,} users, where {limits.max_users:,} may be named: fewer only lose"
+        losses = [fewer, *losses]
     for name, ids, found in ((USER, users, who), ("product", products, item)):
         if ids is not None:
-            strange = pc.unique(
-                found.filter(pc.invert(pc.is_in(found, value_set=ids)))
-            ).drop_null()
-            losses += _some(f"a {name} that the log does not know", strange.to_pylist(), "")
+            strange = pc.unique(found.filter(pc.invert(pc.is_in(found, value_set=ids))))
+            named = strange.drop_null().to_pylist()
+            losses += _some(f"a {name} that the log does not know", named, "")
     return Finding(faults, losses)
 
 
-def _rows(mask: pa.Array) -> list[int]:
-    return np.flatnonzero(pc.fill_null(mask, True).to_numpy(zero_copy_only=False)).tolist()
+def _flat(lists: pa.Array) -> tuple[np.ndarray, np.ndarray, pa.Array]:
+    """How long each list is, the row of each item, and the items."""
+    sizes = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+    return sizes, np.repeat(np.arange(len(lists)), sizes), lists.flatten()
 
 
-def _some(what: str, found: list, called: str) -> list[str]:
-    if not found:
-        return []
-    shown = ", ".join(f"{called} {f}".strip() if called else repr(f)[:60] for f in found[:TOLD])
-    return [
-        f"{what}: {len(found):,} of them, such as {shown}"
-        if len(found) > TOLD
-        else f"{what}: {shown}"
-    ]
+def _empty(ids: pa.Array) -> pa.Array:
+    return pc.or_kleene(pc.is_null(ids), pc.equal(ids, ""))
 
 
-# ------------------------------------------------------------------------------------------------------------ files
+def _rows(mask: pa.Array) -> np.ndarray:
+    return np.flatnonzero(pc.fill_null(mask, True).to_numpy(zero_copy_only=False))
+
+
+def _some(what: str, found: Sequence[Any] | np.ndarray, called: str) -> list[str]:
+    """What was found, with a few examples; nothing where there is none."""
+    few = found[:TOLD]
+    shown = ", ".join(f"{called} {f}" if called else repr(f)[:60] for f in few)
+    more = f"{len(found):,} of them, such as " if len(found) > TOLD else ""
+    return [f"{what}: {more}{shown}"] if len(found) else []
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+
 def write(table: pa.Table, folder: Path, limits: Limits) -> None:
-    """submission.csv (lists as JSON) and submission.parquet, into a folder that a stage makes whole. Checked before: raises DataError."""
+    """submission.csv (lists as JSON) and submission.parquet, into a folder of a stage.
+
+    Raises DataError where a rule is broken; nothing is written then.
+    """
     if faults := check(table, limits).faults:
         raise DataError("submission", faults)
     pq.write_table(table, folder / "submission.parquet")
@@ -128,7 +135,10 @@ def write(table: pa.Table, folder: Path, limits: Limits) -> None:
 
 
 def read(path: Path | str) -> pa.Table:
-    """Anybody's CSV or Parquet file in the form of FORM; ids may be numbers there. Raises DataError with every fault of its form."""
+    """Anybody's CSV or Parquet file in this form, where ids may be numbers.
+
+    Raises DataError with every fault of its form.
+    """
     path = Path(path)
     if path.suffix not in SUFFIXES:
         raise DataError(
@@ -187,54 +197,47 @@ def _columns(table: pa.Table) -> list[str]:
 def _formed(table: pa.Table, path: Path) -> pa.Table:
     user, lists = table.column(USER).combine_chunks(), table.column(PRODUCTS).combine_chunks()
     faults = []
-    if not (
-        pa.types.is_string(user.type)
-        or pa.types.is_large_string(user.type)
-        or pa.types.is_integer(user.type)
-    ):
+    if not _of_ids(user.type):
         faults.append(f"column {USER!r}: found {user.type}, expected texts or whole numbers")
-    if pa.types.is_string(lists.type) or pa.types.is_large_string(lists.type):
+    if _texts(lists.type):
         lists, wrong = _lists(lists.to_pylist())
         faults += wrong
-    elif not (pa.types.is_list(lists.type) or pa.types.is_large_list(lists.type)) or not (
-        pa.types.is_string(lists.type.value_type)
-        or pa.types.is_large_string(lists.type.value_type)
-        or pa.types.is_integer(lists.type.value_type)
-        or pa.types.is_null(lists.type.value_type)
+    elif not isinstance(lists.type, pa.ListType | pa.LargeListType) or not (
+        _of_ids(lists.type.value_type) or pa.types.is_null(lists.type.value_type)
     ):
-        faults.append(
-            f"column {PRODUCTS!r}: found {lists.type}, expected lists of texts or of whole numbers"
-        )
+        expected = "lists of texts or of whole numbers"
+        faults.append(f"column {PRODUCTS!r}: found {lists.type}, expected {expected}")
     if faults:
         raise DataError(str(path), faults)
     return pa.table([user.cast(pa.string()), lists.cast(FORM.field(1).type)], FORM)
 
 
+def _texts(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _of_ids(kind: pa.DataType) -> bool:
+    return _texts(kind) or bool(pa.types.is_integer(kind))
+
+
 def _lists(cells: list[str | None]) -> tuple[pa.Array, list[str]]:
     """Lists from JSON, or in Python's spelling, as pandas writes them to a CSV."""
-    found: list[list[str | None] | None] = []
-    wrong: list[int] = []
-    for n, cell in enumerate(cells):
-        value = _list(cell) if cell else None
-        right = value is None or (
-            isinstance(value, list)
-            and all(
-                v is None or (isinstance(v, str | int) and not isinstance(v, bool)) for v in value
-            )
-        )
-        if not right:
-            wrong.append(n)
-        found.append(
-            [v if v is None else str(v) for v in value] if right and value is not None else None
-        )
-    told = [f"row {n}: {str(cells[n])[:40]!r}" for n in wrong[:TOLD]]
+    values = [_list(cell) if cell else None for cell in cells]
+    wrong = [n for n, value in enumerate(values) if not (value is None or _of_lists(value))]
+    if not wrong:
+        texts = [v and [i if i is None else str(i) for i in v] for v in values]
+        return pa.array(texts, FORM.field(1).type), []
+    told = "; ".join(f"row {n}: {str(cells[n])[:40]!r}" for n in wrong[:TOLD])
     more = f" and {len(wrong) - TOLD:,} more" if len(wrong) > TOLD else ""
-    faults = (
-        [f'column {PRODUCTS!r}: expected lists such as ["12", "7"], found {"; ".join(told)}{more}']
-        if wrong
-        else []
+    asked = f'column {PRODUCTS!r}: expected lists such as ["12", "7"], found {told}{more}'
+    return pa.array([], FORM.field(1).type), [asked]
+
+
+def _of_lists(value: Any) -> bool:
+    """Whether a cell's value is a list of texts, whole numbers and nothing else."""
+    return isinstance(value, list) and all(
+        v is None or (isinstance(v, str | int) and not isinstance(v, bool)) for v in value
     )
-    return pa.array(found, FORM.field(1).type), faults
 
 
 def _list(cell: str) -> Any:
@@ -243,15 +246,15 @@ def _list(cell: str) -> Any:
         return json.loads(cell)
     except (ValueError, RecursionError):
         pass
-    try:
-        return (
-            ast.literal_eval(cell.strip()) if len(cell) <= CELL else cell
-        )  # literals only: nothing is called
+    try:  # literals only: nothing is called
+        return ast.literal_eval(cell.strip()) if len(cell) <= CELL else cell
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return cell
 
 
-# ------------------------------------------------------------------------------------------------------------ score
+# -- score ----------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True, slots=True)
 class Score:
     """The mean recall over all buyers; 0 where a rule is broken, and which."""
@@ -263,7 +266,10 @@ class Score:
 
 
 def score(table: pa.Table, bought: pa.Table, limits: Limits, *, known: int | None = None) -> Score:
-    """Against what was bought, one row a (user_id, product), texts. A buyer who is not in the submission counts 0. Raises DataError."""
+    """Against what was bought, one row a (user_id, product), texts.
+
+    A buyer who is not in the submission counts 0. Raises DataError where nobody bought.
+    """
     truth = bought.group_by([USER, PRODUCT]).aggregate([])
     buyers = truth.group_by(USER).aggregate([(PRODUCT, "count")])
     if not len(buyers):
@@ -271,14 +277,8 @@ def score(table: pa.Table, bought: pa.Table, limits: Limits, *, known: int | Non
             "bought", ["nobody bought in the window, so there is nothing to score against"]
         )
     finding = check(table, limits, known=known)
-    lists = table.column(PRODUCTS).combine_chunks()
-    sizes = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
-    shown = pa.table(
-        {
-            USER: table.column(USER).take(np.repeat(np.arange(len(table)), sizes)),
-            PRODUCT: lists.flatten(),
-        }
-    )
+    _, row, item = _flat(table.column(PRODUCTS).combine_chunks())
+    shown = pa.table({USER: table.column(USER).take(row), PRODUCT: item})
     hits = (
         shown.group_by([USER, PRODUCT])
         .aggregate([])

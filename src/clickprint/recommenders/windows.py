@@ -21,7 +21,7 @@ def rolling(
     """`count` windows of `days` days from midnight to midnight, oldest first.
 
     The last one holds the event at `end`; each starts `gap` days (default: `days`) before the
-    next. Raises DataError where the oldest would start at or before `first`, with nothing before it.
+    next. Raises DataError where the oldest would start at or before `first`.
     """
     last = midnight(end - (days - 1) * DAY)
     starts = [last - i * (gap or days) * DAY for i in reversed(range(count))]

@@ -1,1 +1,1 @@
-"""What recommends a few candidates a user, for a ranker to order. Most lists are shorter than k."""
+"""What recommends a few candidates a user, for a ranker to order. Most lists are short."""

@@ -15,19 +15,19 @@ TEXTS = 256  # at a time
 def sentence_vectors(
     catalogue: Catalogue, model: str
 ) -> tuple[Int64[np.ndarray, "V"], Float32[np.ndarray, "V D"]]:
-    """Items, sorted, and the encoder's vector of each one's texts, joined in the catalogue's order; zeros for an item without any.
+    """Items, sorted, and the vector of each one's texts; zeros for an item without any.
 
-    `model` is the folder or the name of a model for the library sentence-transformers. Raises ConfigError for a catalogue without texts, a
-    model that cannot be read, and without the library.
+    - `model`: the folder or the name of a model for the library sentence-transformers.
+
+    Texts are joined in the order of the catalogue's attributes. Raises ConfigError for a catalogue
+    without texts, for a model that cannot be read, and without the library.
     """
-    names = [n for n, kind in catalogue.attributes.items() if kind is AttributeType.TEXT]
+    names = [n for n, type_ in catalogue.attributes.items() if type_ is AttributeType.TEXT]
     if not names:
-        known = (
-            ", ".join(f"{n} ({k.value})" for n, k in catalogue.attributes.items())
-            or "no attribute"
-        )
+        known = ", ".join(f"{n} ({k.value})" for n, k in catalogue.attributes.items())
         raise ConfigError(
-            f"sentences: a sentence encoder needs an attribute that is a text; this catalogue has {known}"
+            "sentences: a sentence encoder needs an attribute that is a text;"
+            f" this catalogue has {known or 'no attribute'}"
         )
     items = catalogue.table.column("item").to_numpy()
     said = [
@@ -53,12 +53,14 @@ def _encoder(model: str) -> Any:
         from sentence_transformers import SentenceTransformer
     except ImportError:
         raise ConfigError(
-            "sentences: a sentence encoder needs sentence-transformers; pip install 'clickprint[llm]'"
+            "sentences: a sentence encoder needs sentence-transformers;"
+            " pip install 'clickprint[llm]'"
         ) from None
     try:
         return SentenceTransformer(model)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as fault:
         said = str(fault).splitlines()[0] if str(fault) else repr(fault)
         raise ConfigError(
-            f"sentences: found {model!r}, expected the folder or the name of a sentence-transformers model ({said})"
+            f"sentences: found {model!r}, expected the folder or the name of a"
+            f" sentence-transformers model ({said})"
         ) from None
