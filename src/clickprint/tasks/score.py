@@ -3,7 +3,7 @@ answer.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from hashlib import blake2b
 from importlib import import_module
@@ -19,6 +19,7 @@ from clickprint.core.files import write_array, write_text
 from clickprint.core.past import Table
 from clickprint.core.profiles import Profiles
 from clickprint.core.progress import Progress, silent
+from clickprint.core.text import json_text, number
 from clickprint.core.time import Window, show
 from clickprint.metrics.compare import resample_weights
 from clickprint.metrics.labels import degenerate
@@ -258,14 +259,9 @@ def save(found: TaskScore, path: Path) -> None:
         for f in fields(TaskScore)
         if not f.name.endswith("replicates")
     }
-    text = json.dumps(
-        _null({"format": FORMAT, **plain, "replicates": _of_bytes(replicates)}),
-        indent=1,
-        allow_nan=False,
-        ensure_ascii=False,
-    )
+    text = json_text({"format": FORMAT, **plain, "replicates": _of_bytes(replicates)})
     write_array(_array(path), replicates)
-    write_text(path, text + "\n")
+    write_text(path, text)
 
 
 def load(path: Path) -> TaskScore:
@@ -285,10 +281,10 @@ def load(path: Path) -> TaskScore:
         ):
             raise DataError(path, f"{_array(path).name} does not belong to it; score again")
         for key in ("score", "live"):
-            raw[key] = _nan(raw[key])
+            raw[key] = number(raw[key])
         for key in ("metrics", "live_metrics"):
-            raw[key] = {n: _nan(v) for n, v in raw[key].items()}
-        raw["epochs"] = tuple({n: _nan(v) for n, v in epoch.items()} for epoch in raw["epochs"])
+            raw[key] = {n: number(v) for n, v in raw[key].items()}
+        raw["epochs"] = tuple({n: number(v) for n, v in epoch.items()} for epoch in raw["epochs"])
         return TaskScore(**raw, replicates=replicates[0], live_replicates=replicates[1])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as fault:
         raise DataError(path, f"not a saved score ({fault}); score again") from None
@@ -307,18 +303,6 @@ def _official() -> ModuleType:
 
 def _array(path: Path) -> Path:
     return path.with_name(f"{path.stem}.npy")
-
-
-def _null(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(k): _null(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_null(v) for v in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def _nan(value: float | None) -> float:
-    return float("nan") if value is None else float(value)
 
 
 def _faults(task: Task, truth: Shaped[np.ndarray, "..."], users: int) -> list[str]:
@@ -364,9 +348,10 @@ def _digest(
 
 
 def _say(value: Any) -> str:
-    """A mark as a text: its class and, whole, what it is made of."""
+    """A metric as a text: its class and, whole, what it is made of."""
     if is_dataclass(value):
-        return f"{type(value).__qualname__}({', '.join(f'{f.name}={_say(getattr(value, f.name))}' for f in fields(value))})"
+        inside = (f"{f.name}={_say(getattr(value, f.name))}" for f in fields(value))
+        return f"{type(value).__qualname__}({', '.join(inside)})"
     return _of_bytes(value) if isinstance(value, np.ndarray) else repr(value)
 
 
