@@ -272,7 +272,7 @@ def test_who_did_anything(engine, log):
 
 def test_a_past_of_another_make_is_refused(log):
     class Other:
-        cutoff, users, log, catalogue = START, np.zeros(0, np.int64), Rows(), None
+        cutoff, users, log, catalogue = START, np.zeros(0, np.int64), Rows(), object()
 
         def histories(self, fields): ...
 
