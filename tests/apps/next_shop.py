@@ -101,7 +101,7 @@ shares = [0.1, 0.3]
 
 
 def write_log(folder: Path) -> None:
-    """Everybody likes a few items and comes on some days, views, sometimes puts into the cart, sometimes buys."""
+    """Everybody likes a few items and comes on some days: they view, put into the cart, buy."""
     folder.mkdir(parents=True)
     draw = np.random.default_rng(7)
     tastes = draw.integers(0, ITEMS, (USERS, TASTES))

@@ -1,6 +1,5 @@
 """Recall by hand, ceilings, limits; intervals against a slow twin; leaks are found."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +14,8 @@ from clickprint.core.rng import RNG
 from clickprint.core.time import DAY, Window
 from clickprint.data.log import EventLog
 from clickprint.data.split import LogPast, past_of
-from clickprint.metrics.compare import resample_weights
 from clickprint.recommenders.evaluate import (
     RANKER,
-    Comparison,
     Contender,
     Depth,
     Scores,
@@ -142,75 +139,7 @@ def test_what_rivals_show_is_full_and_of_the_users_asked(past: LogPast) -> None:
         assert all(len(set(row)) == 3 for row in found.items.tolist())
 
 
-# ------------------------------------------------------------------------------------------------------------ several windows
-MODEL, RIVAL, ODD = RANKER, Contender("baseline", "rival"), Contender("baseline", "odd")
-CHOSEN = Contender("chosen", users=5, by="product")
-
-
-def slow(scores: list[Scores], name: Contender, resamples: int, seed: int) -> np.ndarray:
-    """Each resample by itself: a buyer counts what his user and his window were drawn."""
-    out = []
-    users = sorted({int(u) for s in scores for u in s.users})
-    by_user = resample_weights(np.array(users), resamples, seed)
-    by_window = resample_weights(np.arange(len(scores)), resamples, seed + 1)
-    for r in range(resamples):
-        top = bottom = 0.0
-        for w, s in enumerate(scores):
-            for user, value in zip(s.users.tolist(), s.values[name].tolist(), strict=True):
-                weight = float(by_user[r, users.index(user)]) * float(by_window[r, w])
-                top, bottom = top + weight * value, bottom + weight
-        out.append(top / bottom if bottom else np.nan)
-    return np.array(out)
-
-
-def several(*more: Contender) -> list[Scores]:
-    draw = np.random.default_rng(0)
-    return [
-        Scores(
-            w,
-            np.sort(draw.choice(12, 7, replace=False)),
-            {n: draw.random(7) for n in (RIVAL, MODEL, *more, *([ODD] if w else []))},
-        )
-        for w in range(4)
-    ]
-
-
-def test_intervals_are_over_users_and_windows() -> None:
-    scores = several()
-    found = Comparison.of(scores, resamples=130, seed=5)
-    assert list(found.estimates()) == [RIVAL, MODEL]  # not every window has the other
-    rival, model = (slow(scores, n, 130, 5) for n in (RIVAL, MODEL))
-    line, gap = found.estimates()[MODEL], found.gap(MODEL, RIVAL)
-    assert line.value == pytest.approx(np.concatenate([s.values[MODEL] for s in scores]).mean())
-    assert found.windows(MODEL) == pytest.approx([s.values[MODEL].mean() for s in scores])
-    assert (line.low, line.high) == pytest.approx(np.nanpercentile(model, [2.5, 97.5]), abs=1e-9)
-    assert gap.value == pytest.approx(found.mean(MODEL) - found.mean(RIVAL))
-    assert (gap.low, gap.high) == pytest.approx(
-        np.nanpercentile(model - rival, [2.5, 97.5]), abs=1e-9
-    )
-    assert found.gap(RIVAL, RIVAL)[:3] == (0, 0, 0)
-
-
-def test_hypotheses_are_of_the_ranker_the_choice_and_its_way() -> None:
-    alone, retriever = replace(CHOSEN, by="propensity"), Contender("retriever", "history")
-    found = Comparison.of(several(retriever, CHOSEN, alone), resamples=20)
-    assert [(h.one, h.other) for h in found.hypotheses(5)] == [
-        (MODEL, RIVAL),
-        (MODEL, retriever),
-        (CHOSEN, RIVAL),
-        (CHOSEN, alone),
-    ]
-    assert found.best_baseline() == RIVAL
-
-
-def test_comparisons_that_cannot_be_made() -> None:
-    with pytest.raises(DataError, match="no window"):
-        Comparison.of([])
-    with pytest.raises(DataError, match="window 0"):
-        Comparison.of([Scores(0, np.array([1, 1]), {RANKER: np.zeros(2)})])
-
-
-# ------------------------------------------------------------------------------------------------------------ windows
+# -- windows --------------------------------------------------------------------------------------
 def test_windows_roll_to_the_last_event() -> None:
     end = START + 20 * DAY + 5
     assert rolling(START, end, days=3, count=2) == [
@@ -240,7 +169,7 @@ def test_what_was_bought_in_a_window(log: EventLog, arrays: dict) -> None:
     ]
 
 
-# ------------------------------------------------------------------------------------------------------------ leaks
+# -- leaks ----------------------------------------------------------------------------------------
 SMALL = NextPurchase(
     retrievers={n: {"k": 5} for n in ("history", "repurchase", "co-visits", "popularity")},
     profiles={"counts": {"components": 2}},

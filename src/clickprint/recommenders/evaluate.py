@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -23,22 +23,9 @@ from clickprint.core.progress import Progress, silent
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.recommender import Recommends
 from clickprint.core.rng import RNG
-from clickprint.core.text import number
 from clickprint.core.time import Time
-from clickprint.metrics.compare import (
-    Estimate,
-    Gap,
-    Line,
-    Pair,
-    resample_weights,
-    weighted_mean,
-)
 from clickprint.recommenders.blocks import asked
-from clickprint.recommenders.funnel import (
-    POPULAR,
-    NextPurchase,
-    Plan,
-)
+from clickprint.recommenders.funnel import POPULAR, NextPurchase, Plan
 from clickprint.recommenders.pairs import Bought, Pairs, fill
 from clickprint.recommenders.retrievers.baskets import TIFUKNN, UPCF
 from clickprint.recommenders.retrievers.history import History
@@ -46,8 +33,6 @@ from clickprint.recommenders.retrievers.popular import PopularIn
 
 DEPTHS = (10, 25, 50, 100)  # candidates of each retriever at which the union's ceiling is told
 SHARES = (0.1, 0.3)
-RESAMPLES = 1_000
-BLOCK = 100  # resamples whose weights are in memory at once
 
 Type = Literal["baseline", "next-basket", "retriever", "ceiling", "ranker", "chosen"]
 
@@ -165,9 +150,9 @@ def scored(
     pairs: Pairs,
     plan: Plan,
     recipe: NextPurchase,
+    shares: Sequence[float] = SHARES,
     *,
     rng: RNG,
-    shares: Sequence[float] = SHARES,
     progress: Progress = silent,
 ) -> Scores:
     """Recall of each buyer after the cutoff of `past` by every contender."""
@@ -260,129 +245,3 @@ def ceilings(pairs: Pairs, bought: Bought, recipe: NextPurchase) -> dict[str, li
             recall = float(bought.found(kept).mean())
             found.setdefault(name, []).append(Depth(k, len(kept) / users, recall))
     return found
-
-
-# -- several windows --------------------------------------------------------------------------
-class Hypothesis(NamedTuple):
-    """A paired difference: `one` less `other`."""
-
-    one: Contender
-    other: Contender
-    gap: Gap
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """The contenders that all windows have; every buyer of every window counts the same.
-
-    Users and windows are both resampled (Poisson weights, multiplied: Owen & Eckles 2012), so that
-    a user who bought in several windows, and a window that was easy, are drawn as one. All
-    contenders share the resamples, so differences are paired.
-    """
-
-    scores: Sequence[Scores]
-    replicates: Mapping[Contender, Float64[np.ndarray, "R"]]
-
-    @staticmethod
-    def of(scores: Sequence[Scores], *, resamples: int = RESAMPLES, seed: int = 0) -> "Comparison":
-        """Raises DataError without a window or with a user twice in one."""
-        if not scores:
-            raise DataError("scores", ["no window"])
-        if twice := [n for n, s in enumerate(scores) if len(np.unique(s.users)) < len(s.users)]:
-            raise DataError("scores", [f"window {n} has a user twice" for n in twice])
-        names = [c for c in scores[0].values if all(c in s.values for s in scores)]
-        scores = [replace(s, values={c: s.values[c] for c in names}) for s in scores]
-        window = np.repeat(np.arange(len(scores)), [len(s.users) for s in scores])
-        known, place = np.unique(np.concatenate([s.users for s in scores]), return_inverse=True)
-        by_window = resample_weights(np.arange(len(scores)), resamples, seed + 1)
-        by_user = resample_weights(known, resamples, seed)
-        parts: dict[Contender, list[np.ndarray]] = {c: [] for c in names}
-        whole = {c: np.concatenate([s.values[c] for s in scores]) for c in names}
-        for start in range(0, resamples, BLOCK):
-            some = slice(start, start + BLOCK)
-            weights = by_user[some][:, place] * by_window[some][:, window]
-            for c in names:
-                parts[c].append(weighted_mean(whole[c], weights))
-        return Comparison(scores, {c: np.concatenate(p) for c, p in parts.items()})
-
-    def mean(self, contender: Contender) -> float:
-        """NaN without a buyer."""
-        values = np.concatenate([s.values[contender] for s in self.scores])
-        return float(values.mean()) if len(values) else float("nan")
-
-    def windows(self, contender: Contender) -> list[float]:
-        """The mean of each window."""
-        found = [s.values[contender] for s in self.scores]
-        return [float(v.mean()) if len(v) else float("nan") for v in found]
-
-    def estimates(self) -> dict[Contender, Estimate]:
-        """The mean over buyers of each contender, with its 95 % interval."""
-        return {c: Estimate.of(self.mean(c), r) for c, r in self.replicates.items()}
-
-    def gap(self, one: Contender, other: Contender) -> Gap:
-        """How much more `one` finds than `other`."""
-        means = self.mean(one), self.mean(other)
-        return Gap.of(*means, self.replicates[one], self.replicates[other])
-
-    def hypotheses(self, users: int) -> list[Hypothesis]:
-        """The differences that are tested.
-
-        - the ranker over each rival and each retriever
-        - the choice of `users` users over each rival
-        - choosing by propensity × recall over choosing by propensity alone, at each limit
-        """
-        best = Contender("chosen", users=users, by="product")
-        rivals = [c for c in self.replicates if c.type in ("baseline", "next-basket")]
-        retrievers = [c for c in self.replicates if c.type == "retriever"]
-        asked = [(RANKER, c) for c in (*rivals, *retrievers)] + [(best, c) for c in rivals]
-        asked += [(c, replace(c, by="propensity")) for c in self.replicates if c.by == "product"]
-        return [Hypothesis(one, other, self.gap(one, other)) for one, other in asked]
-
-    def best_baseline(self) -> Contender:
-        """The naive baseline with the highest mean; of equal ones the first."""
-        return max((c for c in self.replicates if c.type == "baseline"), key=self.mean)
-
-    def to_json(self, users: int) -> dict[str, Any]:
-        """Every contender's recall, the hypotheses about `users` users, and the best baseline."""
-        return {
-            "lines": [
-                {"label": c.label, **asdict(c), **e._asdict()} for c, e in self.estimates().items()
-            ],
-            "hypotheses": [
-                {"one": h.one.label, "other": h.other.label, **h.gap._asdict()}
-                for h in self.hypotheses(users)
-            ],
-            "best_baseline": self.best_baseline().label,
-        }
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Each contender's recall, the difference to the ranker, and the mean of each window."""
-        return [
-            {
-                "label": c.label,
-                **asdict(c),
-                **estimate._asdict(),
-                **{f"gap_{key}": value for key, value in self.gap(c, RANKER)._asdict().items()},
-                **{f"window {n}": mean for n, mean in enumerate(self.windows(c), 1)},
-            }
-            for c, estimate in self.estimates().items()
-        ]
-
-
-def lines_of(found: Mapping[str, Any]) -> dict[str, Line]:
-    """Label → contender, of what `to_json` gave."""
-    return {
-        x["label"]: Line(x["label"], x["type"], Estimate(*_numbers(x, Estimate._fields)))
-        for x in found["lines"]
-    }
-
-
-def pairs_of(found: Mapping[str, Any]) -> list[Pair]:
-    """The hypotheses, of what `to_json` gave."""
-    return [
-        Pair(x["one"], x["other"], Gap(*_numbers(x, Gap._fields))) for x in found["hypotheses"]
-    ]
-
-
-def _numbers(found: Mapping[str, Any], keys: Sequence[str]) -> list[float]:
-    return [number(found[key]) for key in keys]

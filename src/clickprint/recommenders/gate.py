@@ -4,16 +4,21 @@ It must keep the guard-rails and find more of what the same buyers bought, beyon
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from clickprint.core.options import AtLeast, check
+from clickprint.core.options import AtLeast, check, plain
+from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
 from clickprint.core.text import figure
+from clickprint.core.time import parse
+from clickprint.data.split import LogPast
 from clickprint.metrics.compare import Gap, resampled_mean
+from clickprint.recommenders.funnel import FittedNext, candidates
+from clickprint.recommenders.pairs import Bought, Pairs
 
 # Who is drawn in which resample: the same for every model.
 RESAMPLED = RNG(0).child("next gate").integer()
@@ -111,3 +116,52 @@ class Gate:
             both = f"{figure(means[0])} against {figure(means[1])}"
             reasons.append(f"recall {verb} the champion's: {gap.text(4)} ({both})")
         return Verdict(tuple(reasons), gap)
+
+    def to_json(self, found: Mapping[str, float], verdict: Verdict) -> dict[str, Any]:
+        """A verdict with every guard-rail."""
+        return {
+            "promoted": verdict.promoted,
+            "reasons": list(verdict.reasons),
+            "rails": [
+                {"name": rail.name, "found": value, "limit": limit, "kept": kept}
+                for rail, value, limit, kept in self.rails(found)
+            ],
+            "gap": verdict.gap and verdict.gap._asdict(),
+        }
+
+
+def rivalry(
+    champion: FittedNext,
+    about: Mapping[str, Any],
+    ours: FittedNext,
+    past: LogPast,
+    pairs: Pairs,
+    bought: Bought,
+    *,
+    log: str,
+    rng: RNG,
+    progress: Progress = silent,
+) -> Rivalry:
+    """What a champion's lists, of its own candidates, find for each buyer after `past`.
+
+    - `about`: the `log` that the champion was trained on, and `until` when.
+    - `pairs`: the candidates of `ours`; `rng` is what they were drawn with.
+    """
+    theirs, recipe = champion.recipe, ours.recipe
+    unfair = ""
+    if about["log"] != log:
+        unfair = f"it is of the log {about['log']}; give this model another name in [track] model"
+    elif (theirs.days, theirs.list_length) != (recipe.days, recipe.list_length):
+        unfair = (
+            f"it predicts {theirs.list_length} items in {theirs.days} days, this model"
+            f" {recipe.list_length} in {recipe.days}"
+        )
+    elif parse(about["until"]) > past.cutoff:
+        unfair = f"it was trained until {about['until']}, so it knows the validation window"
+    if unfair:
+        return Rivalry(unfair=unfair)
+    if theirs.seed != recipe.seed or plain(theirs.retrievers) != plain(recipe.retrievers):
+        own = replace(rng, seed=theirs.seed)
+        pairs = candidates(past, theirs, rng=own, progress=progress)
+    chosen = champion.plan(past, pairs, progress=progress).chosen(recipe.max_users)
+    return Rivalry(bought.recall(chosen, recipe.list_length))

@@ -1,6 +1,6 @@
 """Some users' lists for people to read: users and items as the shop calls them, with titles."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from clickprint.data.log import EventLog
 from clickprint.data.names import shop_ids, titles
 from clickprint.recommenders.funnel import Plan
 from clickprint.recommenders.pairs import Bought
+from clickprint.report.table import Grid
 
 ITEMS, LISTS = 10, 3  # that are shown
 
@@ -57,3 +58,15 @@ def telling(plan: Plan, truth: Bought, recall: np.ndarray) -> list[int]:
     if not order:
         return []
     return list(dict.fromkeys([order[0], order[len(order) // 2], order[-1]]))[:LISTS]
+
+
+def list_grid(one: Mapping[str, Any], title: str) -> Grid:
+    """A list of `readable` as a table: its items, and what else the user bought."""
+    rows = [
+        (str(n), item["title"], "bought" if item["bought"] else "")
+        for n, item in enumerate(one["list"], 1)
+    ]
+    shown = {item["title"] for item in one["list"]}
+    missed = [t for t in one.get("bought", ()) if t not in shown]
+    rows += [("", text, "bought, not among these") for text in missed]
+    return Grid(title, ("place", "item", ""), rows, align="l")

@@ -18,6 +18,9 @@ import pyarrow.csv as pc_csv
 import pyarrow.parquet as pq
 
 from clickprint.core.errors import DataError
+from clickprint.data.log import EventLog
+from clickprint.data.names import shop_ids
+from clickprint.recommenders.pairs import Bought
 
 USER, PRODUCTS, PRODUCT = "user_id", "products", "product"
 FORM = pa.schema([(USER, pa.string()), (PRODUCTS, pa.list_(pa.string()))])
@@ -253,6 +256,15 @@ def _list(cell: str) -> Any:
 
 
 # -- score ----------------------------------------------------------------------------------------
+
+
+def purchases(log: EventLog, bought: Bought) -> pa.Table:
+    """What was bought, a row a (user_id, product), as the shop calls them."""
+    users = shop_ids(log, "user", bought.users)
+    items = shop_ids(log, "item", np.unique(bought.items.values))
+    who = np.repeat(bought.users, bought.items.lengths).tolist()
+    named = [[users[u] for u in who], [items[i] for i in bought.items.values.tolist()]]
+    return pa.table([pa.array(n, pa.string()) for n in named], [USER, PRODUCT])
 
 
 @dataclass(frozen=True, slots=True)

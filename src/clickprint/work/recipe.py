@@ -36,6 +36,7 @@ from clickprint.work.source import (
 )
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")  # because it becomes a file name
+NAME_OR_NOTHING = re.compile(r"|[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 Name = Annotated[str, Matches(NAME, "a name of letters, digits and _.+- (64 at most)")]
 Seed = Annotated[int, Between(0, 2**63 - 1)]
 Seeds = Annotated[tuple[Seed, ...], NotEmpty(), Distinct()]
@@ -118,6 +119,20 @@ class DataPart:
     def code(self) -> tuple[str, ...]:
         """The modules that make the dataset."""
         return ("clickprint.core.dataset",) if self.folder else (DATASETS[self.source],)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackPart:
+    """MLflow: OUT/mlflow.db, or the server of MLFLOW_TRACKING_URI.
+
+    - `on`: whether runs and models are tracked.
+    - `model`: the registered model's name; empty: the product's own.
+    - `alias`: of the model that won.
+    """
+
+    on: bool = True
+    model: Annotated[str, Matches(NAME_OR_NOTHING, "a name of letters, digits and _.+-")] = ""
+    alias: Name = "champion"
 
 
 @runtime_checkable

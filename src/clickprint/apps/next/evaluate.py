@@ -16,7 +16,6 @@ import numpy as np
 from clickprint.apps.next.candidates import make_candidates
 from clickprint.apps.next.features import fit_profiles, load_profiles
 from clickprint.apps.next.split import windows_of
-from clickprint.apps.next.words import TYPES, XLABEL, best_words, verdict_words
 from clickprint.core.errors import ConfigError
 from clickprint.core.files import write_text
 from clickprint.core.options import plain
@@ -26,14 +25,17 @@ from clickprint.data.log import EventLog
 from clickprint.data.split import past_of
 from clickprint.metrics.calibration import equal_count_bins, expected_calibration_error
 from clickprint.recommenders import funnel
-from clickprint.recommenders.evaluate import (
+from clickprint.recommenders.comparison import (
+    METRIC,
     RESAMPLES,
+    TYPES,
     Comparison,
-    Scores,
+    best_words,
     lines_of,
     pairs_of,
-    scored,
+    verdict_words,
 )
+from clickprint.recommenders.evaluate import Scores, scored
 from clickprint.recommenders.examples import load_example, save_example
 from clickprint.recommenders.windows import Windows, bought, day
 from clickprint.report.comparison import lines_grid, lines_picture, pairs_grid, pairs_picture
@@ -106,16 +108,8 @@ def _window(
     past, truth = past_of(log, start), bought(log, asked.valid)
     pairs = make_candidates(run, past)
     plan = fitted.plan(past, pairs, progress=progress)
-    scores = scored(
-        past,
-        truth,
-        pairs,
-        plan,
-        purchase,
-        rng=run.rng("bars"),
-        shares=run.recipe.evaluate.shares,
-        progress=progress,
-    )
+    shares, rng = run.recipe.evaluate.shares, run.rng("bars")
+    scores = scored(past, truth, pairs, plan, purchase, shares, rng=rng, progress=progress)
     scores.save(folder / "scores.parquet")
     bins = equal_count_bins(plan.propensity, np.isin(past.users, truth.users))
     about = {
@@ -158,7 +152,7 @@ def write(
         *verdict_words(found.hypotheses(users)),
     ]
     grids = [
-        lines_grid(XLABEL, "recall", lines, TYPES),
+        lines_grid(METRIC, "recall", lines, TYPES),
         pairs_grid(pairs),
         _windows_grid(abouts),
     ]
@@ -178,7 +172,7 @@ def write(
     write_text(folder / "results.json", json_text(told))
     kept = [line for line in lines if line.type != "ceiling"]
     for name, picture in {
-        "recall": partial(lines_picture, kept, TYPES, XLABEL, dashed=told["best_baseline"]),
+        "recall": partial(lines_picture, kept, TYPES, METRIC, dashed=told["best_baseline"]),
         "differences": partial(pairs_picture, pairs, "recall"),
     }.items():
         if (drawn := draw(picture, f"{title}: {name}")) is not None:
@@ -188,25 +182,15 @@ def write(
 
 
 def _windows_grid(abouts: Sequence[Mapping[str, Any]]) -> Grid:
-    heads = (
-        "from",
-        "trained on",
-        "users",
-        "buyers",
-        "items a buyer",
-        "candidates a user",
-        "calibration error",
-    )
-    rows = [
-        (
-            a["from"],
-            ", ".join(a["train"]),
-            f"{a['users']:,}",
-            f"{a['buyers']:,}",
-            f"{a['items']:.1f}",
-            f"{a['candidates']:,.0f}",
-            f"{a['calibration_error']:.4f}",
-        )
-        for a in abouts
-    ]
-    return Grid("windows", heads, rows, align="llr")
+    texts = {
+        "from": "{from}",
+        "trained on": "{trained}",
+        "users": "{users:,}",
+        "buyers": "{buyers:,}",
+        "items a buyer": "{items:.1f}",
+        "candidates a user": "{candidates:,.0f}",
+        "calibration error": "{calibration_error:.4f}",
+    }
+    each = [{**a, "trained": ", ".join(a["train"])} for a in abouts]
+    rows = [[text.format(**a) for text in texts.values()] for a in each]
+    return Grid("windows", list(texts), rows, align="llr")

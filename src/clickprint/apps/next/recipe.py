@@ -1,32 +1,21 @@
 """The parameters of next purchase: one TOML file, whose `log` chooses one of its logs."""
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from clickprint.core.options import (
-    AtLeast,
-    Between,
-    Faults,
-    Matches,
-    OptionsError,
-    check,
-    read_text,
-    toml,
-)
+from clickprint.core.options import AtLeast, Between, Faults, OptionsError, check, read_text, toml
 from clickprint.recommenders.features import FeatureSpec
 from clickprint.recommenders.funnel import DEFAULT, NextPurchase
 from clickprint.recommenders.gate import Gate
 from clickprint.recommenders.propensity import Propensity
 from clickprint.recommenders.ranker import LambdaMART
 from clickprint.recommenders.search import Search
-from clickprint.work.recipe import DataPart, Name, Seed
+from clickprint.work.recipe import DataPart, Name, Seed, TrackPart
 
 Named = Mapping[str, Mapping[str, Any]]
 HINT = "the ones that come with clickprint are in recipes/next/"
-NAME_OR_NOTHING = Matches(re.compile(r"[\w+.-]*", re.ASCII), "a name of letters, digits and _.+-")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,20 +49,6 @@ class WindowsPart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrackPart:
-    """MLflow: OUT/mlflow.db, or the server of MLFLOW_TRACKING_URI.
-
-    - `on`: whether runs and models are tracked.
-    - `model`: the registered model's name; empty: next-purchase-LOG.
-    - `alias`: of the model that won.
-    """
-
-    on: bool = True
-    model: Annotated[str, NAME_OR_NOTHING] = ""
-    alias: Name = "champion"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluatePart:
     """The rolling evaluation.
 
@@ -101,7 +76,7 @@ class NextRecipe:
     propensity: Propensity = field(default_factory=Propensity)
     tune: Search = field(default_factory=Search)
     gate: Gate = field(default_factory=Gate)
-    track: TrackPart = TrackPart()
+    track: TrackPart = field(default_factory=TrackPart)
     evaluate: EvaluatePart = EvaluatePart()
     text: str = field(repr=False, compare=False, default="")
 

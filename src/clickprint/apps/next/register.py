@@ -1,6 +1,8 @@
-"""A validated model in MLflow: a run, a version in the registry, and the alias of the champion."""
+"""Models in MLflow: the champion, and a validated model's run and version in the registry."""
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +11,13 @@ import numpy as np
 from clickprint.apps.next.features import examples_of
 from clickprint.core.lookup import positions
 from clickprint.core.options import plain
+from clickprint.data.split import LogPast
+from clickprint.recommenders.funnel import FittedNext
+from clickprint.recommenders.gate import Rivalry, rivalry
+from clickprint.recommenders.pairs import Bought, Pairs
 from clickprint.recommenders.served import frame, schema
 from clickprint.work.facts import commit, versions
+from clickprint.work.pipeline import read_json
 from clickprint.work.track import Store, store
 
 if TYPE_CHECKING:
@@ -20,8 +27,40 @@ EXPERIMENT = "next-purchase"
 SAMPLE = 5  # users of the example that tells MLflow the columns
 
 
+@contextmanager
+def tracking(run: "Run") -> Iterator[Store | None]:
+    """The store of runs and models; None where the parameters want none."""
+    if not run.recipe.track.on:
+        yield None
+        return
+    without = "say [track] on = false in the parameters"
+    with store(run.out, EXPERIMENT, without=without) as found:
+        yield found
+
+
+def champion_of(
+    run: "Run", models: Store, fitted: FittedNext, past: LogPast, pairs: Pairs, bought: Bought
+) -> Rivalry:
+    """The present champion on the same window; nothing where there is none."""
+    with tempfile.TemporaryDirectory(dir=run.out, prefix=".champion-") as folder:
+        found = models.registered(run.recipe.model, run.recipe.track.alias, Path(folder))
+        if found is None:
+            return Rivalry()
+        return rivalry(
+            FittedNext.load(found.folder / "fitted"),
+            read_json(found.folder / "about.json"),
+            fitted,
+            past,
+            pairs,
+            bought,
+            log=run.recipe.log,
+            rng=run.rng("candidates"),
+            progress=run.at(past.cutoff),
+        )
+
+
 def register(
-    run: "Run", tracking: Store, folder: Path, metrics: Mapping[str, float], *, promote: bool
+    run: "Run", models: Store, folder: Path, metrics: Mapping[str, float], *, promote: bool
 ) -> dict[str, Any]:
     """A run with everything in `folder`, and a new version of the model."""
     run.progress("tracking", 0, 1)
@@ -39,10 +78,10 @@ def register(
     pairs, columns, _ = examples_of(run)[-1]
     some = pairs.take(np.flatnonzero(pairs.lengths)[:SAMPLE])
     rows = positions(pairs.users, some.users)
-    with tracking.run(recipe.log) as run_id:
+    with models.run(recipe.log) as run_id:
         packages = {f"version.{k}": v for k, v in versions().items()}
-        tracking.log(params, metrics, tags | packages, sorted(folder.iterdir()))
-        version = tracking.register(
+        models.log(params, metrics, tags | packages, sorted(folder.iterdir()))
+        version = models.register(
             name,
             run.folder("train"),
             loader="clickprint.recommenders.served",
@@ -51,7 +90,7 @@ def register(
             tags={"promoted": str(promote).lower(), "log": recipe.log},
         )
         if promote:
-            tracking.promote(name, recipe.track.alias, version)
+            models.promote(name, recipe.track.alias, version)
     run.progress("tracking", 1, 1)
     alias = recipe.track.alias if promote else ""
     return {"run": run_id, "model": name, "version": version, "alias": alias}
@@ -62,9 +101,9 @@ def add_files(run: "Run") -> None:
     if not run.recipe.track.on or not (run.folder("validate") / "tracked.json").is_file():
         return
     run.progress("tracking", 0, 1)
-    with (
-        store(run.out, EXPERIMENT) as tracking,
-        tracking.run("", run.stages.json("validate", "tracked")["run"]),
-    ):
-        tracking.files([run.folder("report"), run.folder("predict")])
+    run_id = run.stages.json("validate", "tracked")["run"]
+    with tracking(run) as models:
+        assert models is not None
+        with models.run("", run_id):
+            models.files([run.folder("report"), run.folder("predict")])
     run.progress("tracking", 1, 1)

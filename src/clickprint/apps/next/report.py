@@ -7,14 +7,12 @@ import csv
 import inspect
 from collections.abc import Mapping
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clickprint.apps.next.graph import STAGES
 from clickprint.apps.next.register import add_files
 from clickprint.apps.next.train import trained
-from clickprint.apps.next.words import TYPES, XLABEL, best_words
 from clickprint.core.dataset import Dataset, Manifest
 from clickprint.core.files import write_text
 from clickprint.core.options import plain
@@ -22,8 +20,9 @@ from clickprint.core.text import figure
 from clickprint.core.time import DAY, show
 from clickprint.data.overview import Overview
 from clickprint.metrics.calibration import Bin
-from clickprint.recommenders.evaluate import lines_of, pairs_of
+from clickprint.recommenders.comparison import METRIC, TYPES, best_words, lines_of, pairs_of
 from clickprint.recommenders.funnel import FittedNext, retrievers
+from clickprint.recommenders.lists import list_grid
 from clickprint.recommenders.propensity import Propensity
 from clickprint.recommenders.ranker import LambdaMART
 from clickprint.report.comparison import (
@@ -39,7 +38,7 @@ from clickprint.report.log import log_pictures, log_summary
 from clickprint.report.page import Block, Section, Words, page, pictures, pngs
 from clickprint.report.slides import pdf, pptx, slides
 from clickprint.report.table import Grid, estimate_cell
-from clickprint.work.facts import Facts, commit, machine, versions
+from clickprint.work.stack import stack_blocks
 from clickprint.work.track import flattened
 
 if TYPE_CHECKING:
@@ -103,9 +102,10 @@ def _sections(run: "Run") -> list[Section]:
     overview = Overview.from_json(file.read_text("utf-8"), str(file))
     manifest = Dataset.open(run.folder("read")).manifest
     found, fitted = run.stages.json("validate", "results"), trained(run)
+    names = [stage.name for stage in STAGES]
     sections = [
         _section("data", "The data", *log_summary(overview), *log_pictures(overview, LOG)),
-        _stack(run),
+        _section("stack", "The stack", *stack_blocks(STACK, run.out / "facts", names)),
         _method(run, found),
         _treatment(overview, manifest),
         _hypotheses(found),
@@ -114,31 +114,6 @@ def _sections(run: "Run") -> list[Section]:
         _results(run, found),
     ]
     return [Section(s.id, f"{n} · {s.heading}", s.blocks) for n, s in enumerate(sections, 1)]
-
-
-def _stack(run: "Run") -> Section:
-    rows = []
-    for package, purpose in STACK.items():
-        try:
-            rows.append((package, metadata.version(package), purpose))
-        except metadata.PackageNotFoundError:
-            continue
-    costs = []
-    for stage in STAGES:
-        facts = Facts.read(run.out / "facts" / f"{stage.name}.json")
-        if cost := facts.get("stages", {}).get(stage.name):
-            costs.append((stage.name, f"{cost['seconds']:,.1f}", f"{cost['peak_mib']:,.0f}"))
-    on = machine()
-    words = [
-        f"Python {versions()['python']} on {on['system']}, {on['cores']} cores,"
-        f" {on['memory_gib']} GiB of memory."
-    ]
-    words += [f"clickprint's commit: {commit()}."] if commit() else []
-    grids = [
-        Grid("libraries", ("library", "version", "for"), rows, align="l"),
-        Grid("what each stage took", ("stage", "seconds", "peak MiB"), costs),
-    ]
-    return _section("stack", "The stack", Words(words), *grids)
 
 
 def _method(run: "Run", found: Mapping[str, Any]) -> Section:
@@ -167,14 +142,11 @@ def _method(run: "Run", found: Mapping[str, Any]) -> Section:
 
 def _treatment(found: Overview, manifest: Manifest) -> Section:
     words = [
-        "The log is read into one form: one row an event with time (UTC), user, kind, item, and"
-        " what else the source has; every kind has a role (view, cart, like, remove, buy, …), so"
-        " that retrievers and features speak of roles, not of a shop's names.",
+        "Every log is read into one form: a row an event with time (UTC), user, kind and item."
+        " Each kind has a role (view, cart, buy, …), which retrievers and features ask for.",
         "Rows that cannot be read are counted by reason, never dropped in silence.",
         "The catalogue is taken as it was known at each cutoff: an item that was not yet listed is"
-        " no candidate then.",
-        "Histories are ordered by time, then kind, item and row, so that ties never change a"
-        " result.",
+        " no candidate then. Equal times are ordered by kind, item and row.",
         f"Log fingerprint {manifest.fingerprint}.",
     ]
     rows = [(reason, f"{n:,}") for reason, n in sorted(found.rejected.items()) if n]
@@ -214,7 +186,7 @@ def _algorithms(fitted: FittedNext, found: Mapping[str, Any]) -> Section:
         f"Ranker: {_doc(LambdaMART)}",
         f"Purchase propensity: {_doc(Propensity)}",
         f"{len(fitted.ranker.trees.names)} features of a candidate,"
-        f" {len(fitted.propensity.names)} of a user.",
+        f" {len(fitted.propensity.trees.names)} of a user.",
     ]
     alone = [x for x in lines_of(found).values() if x.type in ("retriever", "ceiling")]
     rows = [(x.name, estimate_cell(x.estimate)) for x in alone]
@@ -223,10 +195,7 @@ def _algorithms(fitted: FittedNext, found: Mapping[str, Any]) -> Section:
     share = "share of the gain in the "
     makers = {
         "ceilings": ("ceilings of the candidates", partial(ceilings_picture, found["ceilings"])),
-        "ranker": (
-            "what the ranker uses",
-            partial(shares_picture, of_ranker, share + "ranker"),
-        ),
+        "ranker": ("what the ranker uses", partial(shares_picture, of_ranker, share + "ranker")),
         "propensity": (
             "what the purchase propensity rests on",
             partial(shares_picture, of_users, share + "purchase propensity"),
@@ -247,9 +216,7 @@ def _parameters(run: "Run", fitted: FittedNext) -> Section:
             f"{best['trials']} trials of Optuna's TPE on {run.recipe.tune.windows} window(s)"
             f" before the validation window: recall {figure(best['value'])} at best,"
             f" {figure(best['first'])} with the parameters as given ({gain}).",
-            *(f"{n}: {v:.4g}" if isinstance(v, float) else f"{n}: {v}"
-              for n, v in best["options"].items()),
-        ]  # fmt: skip
+        ]
     parameters = {
         "ranker": plain(recipe.ranker),
         "propensity": plain(recipe.propensity),
@@ -261,10 +228,7 @@ def _parameters(run: "Run", fitted: FittedNext) -> Section:
     matter = "share of what the best trials have in common (PED-ANOVA)"
     makers = {
         "search": ("the search", partial(trials_picture, values, "recall")),
-        "options": (
-            "which options matter",
-            partial(shares_picture, best["importance"], matter),
-        ),
+        "options": ("which options matter", partial(shares_picture, best["importance"], matter)),
     }
     drawn = pictures(makers, "the hyper-parameters")
     return _section("parameters", "The hyper-parameters", Words(words), *drawn, grid)
@@ -283,13 +247,13 @@ def _results(run: "Run", found: Mapping[str, Any]) -> Section:
         f"Gate: {'promoted' if gate['promoted'] else 'not promoted'}{reasons}.",
     ]
     examples = [
-        _example(
+        list_grid(
             one, f"user {one['user']}: bought {one['items']}, recall {figure(one['recall'], 2)}"
         )
         for one in run.stages.json("validate", "examples")
     ]
     examples += [
-        _example(
+        list_grid(
             one,
             f"predicted for user {one['user']}: purchase propensity"
             f" {figure(one['propensity'], 3)}, expected recall {figure(one['expected'], 3)}",
@@ -301,25 +265,14 @@ def _results(run: "Run", found: Mapping[str, Any]) -> Section:
     makers = {
         "recall": (
             "recall beside the baselines",
-            partial(lines_picture, shown, TYPES, XLABEL, dashed=found["best_baseline"]),
+            partial(lines_picture, shown, TYPES, METRIC, dashed=found["best_baseline"]),
         ),
         "calibration": ("calibration", partial(calibration_picture, bins, "purchase propensity")),
     }
     drawn = pictures(makers, "the validation")
-    table = lines_grid(XLABEL, "recall", lines, TYPES)
+    table = lines_grid(METRIC, "recall", lines, TYPES)
     heading = "The validation results"
     return _section("results", heading, Words(words), *drawn, table, *examples)
-
-
-def _example(one: Mapping[str, Any], title: str) -> Grid:
-    rows = [
-        (str(n), item["title"], "bought" if item["bought"] else "")
-        for n, item in enumerate(one["list"], 1)
-    ]
-    shown = {item["title"] for item in one["list"]}
-    missed = [t for t in one.get("bought", ()) if t not in shown]
-    rows += [("", title, "bought, not among these") for title in missed]
-    return Grid(title, ("place", "item", ""), rows, align="l")
 
 
 def _section(anchor: str, heading: str, *blocks: Block) -> Section:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
 from clickprint.apps.next.run import Run
@@ -11,7 +10,7 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.time import DAY, Window, parse, show
 from clickprint.data.names import shop_ids
 from clickprint.recommenders import submission
-from clickprint.recommenders.submission import PRODUCT, USER, Limits
+from clickprint.recommenders.submission import Limits
 from clickprint.recommenders.windows import bought
 
 
@@ -43,10 +42,8 @@ def check(run: Run, file: Path) -> str:
         against = "users and products are not compared with a log: none was read"
     if found.faults:
         raise DataError(str(file), found.faults)
-    sizes = (
-        f"{len(table):,} users of at most {asked.users:,}, at most {asked.products} products each"
-    )
-    form = f"{file}: in the form of the task sheet, {sizes}; {against}"
+    most = f"at most {asked.max_users:,}, at most {asked.list_length} products each"
+    form = f"{file}: in the form of the task sheet, {len(table):,} users of {most}; {against}"
     return "\n".join([form, *(f"- {loss}" for loss in found.losses)])
 
 
@@ -64,15 +61,8 @@ def score(run: Run, file: Path, data: Path | None = None, start: str = "") -> st
     window = _window(start, run.recipe.next.days) if start else run.windows().valid
     dataset = Dataset.open(data or run.folder("read"))
     with run.log(data) as log:
-        truth = bought(log, window)
-        users = shop_ids(log, "user", truth.users)
-        items = shop_ids(log, "item", np.unique(truth.items.values))
-    buyers = np.repeat(truth.users, truth.items.lengths)
-    named = {
-        USER: pa.array([users[u] for u in buyers.tolist()], pa.string()),
-        PRODUCT: pa.array([items[i] for i in truth.items.values.tolist()], pa.string()),
-    }
-    found = submission.score(table, pa.table(named), limits(run), known=len(dataset.users))
+        purchases = submission.purchases(log, bought(log, window))
+    found = submission.score(table, purchases, limits(run), known=len(dataset.users))
     faults = found.finding.faults
     lines = [
         f"{found.value:.4f}: mean recall of {found.buyers:,} buyers, {window}; {found.named:,} of"
