@@ -24,7 +24,6 @@ from clickprint.recommenders.funnel import (
     candidates,
     example,
     fit,
-    of_buyers,
     profiler,
     retrievers,
     spread,
@@ -123,10 +122,6 @@ def test_an_example_has_features_profiles_and_every_user(log: EventLog) -> None:
     assert np.array_equal(found.users, past.users)
     assert {"user_counts_0", "user_counts_1", "pair_buys", "history_rank"} <= set(found.columns)
     assert np.array_equal(found.columns["user_counts_0"], columns["user_counts_0"][found.rows])
-    kept = of_buyers(candidates(past, RECIPE, rng=RNG(1)), truth)
-    assert set(kept.users[kept.lengths > 0].tolist()) == set(truth.users.tolist()) & set(
-        past.users.tolist()
-    )
     assert np.array_equal(
         spread(found.take(np.flatnonzero(found.lengths)), past.users).starts, found.starts
     )

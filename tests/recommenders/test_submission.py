@@ -194,7 +194,7 @@ def test_a_huge_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 # -- score ----------------------------------------------------------------------------------------
 def test_the_task_sheets_example() -> None:
-    """Three of four bought items are in the list: 0.75; a buyer who is not in the file counts 0."""
+    """Three of four bought items are listed: 0.75. A buyer who is not in the file counts 0."""
     found = score(of(["u"], [["a", "b", "c"]]), bought(u=["a", "b", "c", "d"]), Limits())
     assert (found.value, found.buyers, found.named) == (0.75, 1, 1)
     found = score(

@@ -252,11 +252,6 @@ def _whole(past: Past, recipe: NextPurchase) -> Past:
     return linked(past)
 
 
-def of_buyers(pairs: Pairs, bought: Bought) -> Pairs:
-    """The pairs of those who bought, who alone teach the ranker; every user stays."""
-    return pairs.where(np.isin(pairs.users, bought.users)[pairs.rows])
-
-
 Example = tuple[Pairs, Mapping[str, Float32[np.ndarray, "_"]], Bought]
 
 
