@@ -4,8 +4,8 @@ python docs/results/compare.py OLD NEW                      # exit status 1 wher
 python docs/results/compare.py OLD NEW seen=include_seen    # a name that changed: files and keys
 
 Names may have changed and words too: only numbers count. Keys that one side alone has are paired
-in their order where they are equally many, and told. Facts of the machine (seconds, memory,
-commits, digests of code) and pictures are left out.
+by equal values, else in their order where they are equally many, and told. Facts of the machine
+(seconds, memory, commits, digests of code) and pictures are left out.
 """
 
 import csv
@@ -68,19 +68,17 @@ def contents(file: Path) -> Any:
 def differences(a: Any, b: Any, path: str, names: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """(`number` or `name`, what differs) of two contents."""
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
-        same = a.dtype == b.dtype and a.shape == b.shape
-        if not same or a.tobytes() != b.tobytes():
-            if same and np.array_equal(a, b, equal_nan=a.dtype.kind == "f"):
-                return
+        alike = a.dtype == b.dtype and a.shape == b.shape
+        if not alike or not np.array_equal(a, b, equal_nan=a.dtype.kind == "f"):
             yield "number", f"{path}: {_array(a)} and {_array(b)} are not equal"
     elif isinstance(a, Mapping) and isinstance(b, Mapping):
         a = {renamed(str(k), names): v for k, v in a.items() if k not in TOLD}
         b = {str(k): v for k, v in b.items() if k not in TOLD}
-        old, new = [k for k in a if k not in b], [k for k in b if k not in a]
-        paired = dict(zip(old, new, strict=True)) if len(old) == len(new) else {}
+        paired = pairs(a, b)
         for k, other in paired.items():
             yield "name", f"{path}: {k} is called {other}"
-        for k in () if paired else [*old, *new]:
+        alone = [k for k in (a.keys() ^ b.keys()) if k not in {*paired, *paired.values()}]
+        for k in sorted(alone):
             values = list(numbers(a.get(k, b.get(k))))
             kind = "number" if values else "name"
             yield kind, f"{path}.{k}: only in {'OLD' if k in a else 'NEW'}"
@@ -98,11 +96,27 @@ def differences(a: Any, b: Any, path: str, names: Mapping[str, str]) -> Iterator
             yield "number", f"{path}: {a!r} and {b!r}"
     elif isinstance(a, Mapping | list) or isinstance(b, Mapping | list):
         # Another form of the same: its numbers must stand in the same order.
-        x, y = np.array(list(numbers(a))), np.array(list(numbers(b)))
-        same = x.shape == y.shape and np.array_equal(x, y, equal_nan=True)
-        yield "name" if same else "number", f"{path}: has another form"
-    elif a != b:
+        yield "name" if same(a, b) else "number", f"{path}: has another form"
+    elif a != b and names.get(str(a)) != b:
         yield "name", f"{path}: {a!r} and {b!r}"
+
+
+def pairs(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, str]:
+    """Keys that A alone has → their names in B: those of an equal value, then in their order."""
+    old, new = [k for k in a if k not in b], [k for k in b if k not in a]
+    found: dict[str, str] = {}
+    for k in old:
+        if (other := next((n for n in new if same(a[k], b[n])), None)) is not None:
+            found[k] = other
+            new.remove(other)
+    left = [k for k in old if k not in found]
+    return found | (dict(zip(left, new, strict=True)) if len(left) == len(new) else {})
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two values have the same numbers; where they have none, whether they are equal."""
+    x, y = list(numbers(a)), list(numbers(b))
+    return np.array_equal(x, y, equal_nan=True) if x or y else a == b
 
 
 def numbers(value: Any) -> Iterator[float]:
@@ -160,5 +174,5 @@ def show(what: str, lines: Sequence[str], most: int = 40) -> None:
 if __name__ == "__main__":
     if len(sys.argv) < 3:
         sys.exit(__doc__)
-    pairs = (word.partition("=") for word in sys.argv[3:])
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), {a: b for a, _, b in pairs}))
+    changed = {a: b for a, _, b in (word.partition("=") for word in sys.argv[3:])}
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), changed))
