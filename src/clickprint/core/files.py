@@ -27,12 +27,12 @@ def whole(path: Path) -> Iterator[Path]:
         if not path.is_dir() or path.is_symlink():
             os.replace(part, path)
         elif not _exchange(part, path):
-            _remove(old)
+            remove(old)
             os.replace(path, old)
             os.replace(part, path)
-        _remove(old)
+        remove(old)
     finally:
-        _remove(part)
+        remove(part)
 
 
 def _beside(path: Path) -> tuple[Path, Path]:
@@ -61,11 +61,12 @@ def restore(path: Path) -> None:
     part, old = _beside(path)
     if old.exists() and not path.exists():
         os.replace(old, path)
-    _remove(part)
-    _remove(old)
+    remove(part)
+    remove(old)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Removes a file, a link or a folder, if it is there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

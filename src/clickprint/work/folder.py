@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from clickprint.core.errors import ConfigError
-from clickprint.core.files import whole, write_text
+from clickprint.core.files import remove, whole, write_text
 
 INPUTS, RECIPE, LOCK, TRAINING = "inputs.json", "recipe.toml", ".lock", "training"
 SPILL = ".spill-"  # and the number of the process
@@ -100,7 +100,7 @@ class Workspace:
     def _empty(self) -> None:
         for path in self.folder.iterdir():
             if path.name != LOCK:
-                _remove(path)
+                remove(path)
 
     def sweep(self) -> None:
         """Removes what an interrupted run left half-written.
@@ -110,7 +110,7 @@ class Workspace:
         """
         for left in [*self.folder.rglob(".*.part"), *self.folder.rglob(".*.old")]:
             if TRAINING not in left.relative_to(self.folder).parts:
-                _remove(left)
+                remove(left)
         self._sweep_spills()
 
     def _sweep_spills(self) -> None:
@@ -149,13 +149,6 @@ class Workspace:
     def training(self, inputs: str) -> Path:
         """Where the training of an output keeps its checkpoints."""
         return self.folder / TRAINING / inputs
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def cache() -> Path:

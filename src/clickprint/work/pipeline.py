@@ -5,7 +5,6 @@ folders that it reads, and the code that it imports. OUT/facts/ has seconds and 
 """
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from clickprint.core.errors import ConfigError, DataError
-from clickprint.core.files import write_text
+from clickprint.core.files import remove, write_text
 from clickprint.core.progress import Progress, silent
 from clickprint.work.facts import Facts
 from clickprint.work.folder import (
@@ -130,7 +129,7 @@ class Pipeline:
                 make_folder(folder / name, digest(inputs, name), make)
             self.progress(stage, len(parts), len(parts))
             for stray in [p for p in folder.iterdir() if p.name not in parts]:
-                shutil.rmtree(stray) if stray.is_dir() else stray.unlink()
+                remove(stray)
 
         return self.make_in_place(stage, each)
 
