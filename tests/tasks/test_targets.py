@@ -226,15 +226,6 @@ def test_an_unknown_column_is_named() -> None:
         )
 
 
-def test_places() -> None:
-    place, known = targets.places(np.array([5, 9, 5, 1]), np.array([9, 1, 7, 5]))
-    assert known.all()
-    assert place.tolist() == [3, 0, 3, 1]
-    assert not targets.places(np.array([4, 10, -1]), np.array([1, 9]))[1].any()
-    assert targets.places(np.array([], np.int64), np.array([3]))[0].shape == (0,)
-    assert not targets.places(np.array([3]), np.array([], np.int64))[1].any()
-
-
 class Counting:
     """A table that counts how often it is read."""
 

@@ -47,17 +47,16 @@ def hits(
     User u's relevant items are relevant[starts[u]:starts[u + 1]], in any order, each once. Raises
     ValueError for a list with an item twice, which would count one hit many times.
     """
-    users, length = lists.shape
-    place = np.sort(lists, axis=1)
-    if ((place[:, 1:] == place[:, :-1]) & (place[:, 1:] != NONE)).any():
+    users = np.arange(len(lists))
+    ordered = np.sort(lists, axis=1)
+    if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != NONE)).any():
         raise ValueError("a list holds an item more than once")
-    # One number a (user, item): items become their position among all that occur.
-    known = np.unique(np.concatenate([lists.ravel(), relevant]))
-    own = np.repeat(np.arange(users), np.diff(starts))
-    truth = np.unique(pair_keys(own, positions(known, relevant), len(known)))
-    row = np.repeat(np.arange(users), length)
-    asked = pair_keys(row, positions(known, lists.ravel()), len(known))
-    return among(truth, asked).reshape(users, length) & (lists != NONE)
+    known = np.unique(relevant)
+    owner = np.repeat(users, np.diff(starts))
+    truth = np.unique(pair_keys(owner, positions(known, relevant), len(known)))
+    item = positions(known, lists)
+    asked = pair_keys(np.broadcast_to(users[:, None], item.shape), item, len(known))
+    return among(truth, asked) & (item >= 0) & (lists != NONE)
 
 
 def recall(

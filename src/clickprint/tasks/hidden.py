@@ -16,6 +16,7 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
 from clickprint.core.ids import NONE
 from clickprint.core.items import AttributeType
+from clickprint.core.lookup import pair_keys, pairs_of_keys, positions_in_any_order
 from clickprint.core.past import Past, Table
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY, Window
@@ -27,7 +28,6 @@ from clickprint.tasks.targets import (
     buys_any,
     comes_back,
     count_at_least,
-    places,
     spend,
     spends_at_least,
     stays_away,
@@ -36,21 +36,15 @@ from clickprint.tasks.targets import (
 from clickprint.tasks.task import Metric, Population, Target, Task, TaskSet, bce, mse
 
 ATTEMPTS = 40  # draws a task, before giving up
-LIKE = 0.95  # two tasks of one population whose answers correlate more than this, either way round, are one task
+# Two tasks of one population whose answers correlate more than this, either way, are one task.
+LIKE = 0.95
 SIZES = (1, 2, 5, 10, 20, 50, 100)  # labels
 RECENT = 28  # days of the past that a population may count in, so that its rows fit in memory
 PEOPLE = 50  # users that a task asks, at least
 VALUES = 300  # labels are drawn from so many of the most met values
-WEIGHTS = (
-    0.44,
-    0.1,
-    0.06,
-    0.12,
-    0.08,
-    0.08,
-    0.04,
-    0.08,
-)  # of what is asked, in the order of `draw`
+# Of what is asked, in the order of WHAT.
+WEIGHTS = (0.44, 0.1, 0.06, 0.12, 0.08, 0.08, 0.04, 0.08)
+WHAT = ["any", "back", "away", "count", "variety", "activity", "spend", "over"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,11 +234,7 @@ class _Shop:
 
         Where events have no price, questions of money become questions of values.
         """
-        what = str(
-            generator.choice(
-                ["any", "back", "away", "count", "variety", "activity", "spend", "over"], p=WEIGHTS
-            )
-        )
+        what = str(generator.choice(WHAT, p=WEIGHTS))
         days = int(generator.integers(min(3, self.longest), self.longest + 1))
         role = self.roles[int(generator.integers(len(self.roles)))]
         if what in ("back", "away", "count", "activity"):
@@ -312,9 +302,8 @@ class _Shop:
 
     def _users(self, who: str) -> Int64[np.ndarray, "P"]:
         if who not in self._asked:
-            self._asked[who] = self.users[
-                places(self.users, self.populations[who](self.rows, self.train))[1]
-            ]
+            asked = self.populations[who](self.rows, self.train)
+            self._asked[who] = self.users[positions_in_any_order(asked, self.users) >= 0]
         return self._asked[who]
 
     def _met(self, generator: np.random.Generator) -> tuple[Role, str, Int64[np.ndarray, "V"]]:
@@ -337,11 +326,12 @@ class _Shop:
             found = self.rows.rows(
                 ("user", column), roles=(role,), window=self.train, ordered=False
             )
-            place, known = places(found["user"], self.users)
-            known &= found[column] != NONE
+            row = positions_in_any_order(self.users, found["user"])
+            known = (row >= 0) & (found[column] != NONE)
             values, which = np.unique(found[column][known], return_inverse=True)
-            pairs = np.unique(which * len(self.users) + place[known])
-            met = np.bincount(pairs // max(len(self.users), 1), minlength=len(values))
+            size = len(self.users)
+            pairs = np.unique(pair_keys(which, row[known], size))
+            met = np.bincount(pairs_of_keys(pairs, size)[0], minlength=len(values))
             order = np.lexsort((values, -met))[:VALUES]
             self._values[key] = values[order][met[order] >= 3].astype(np.int64)
         return self._values[key]

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int64, Shaped
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import write_array, write_text
+from clickprint.core.lookup import positions_in_any_order
 from clickprint.core.past import Table
 from clickprint.core.profiles import Profiles
 from clickprint.core.progress import Progress, silent
@@ -26,7 +27,6 @@ from clickprint.metrics.labels import degenerate
 from clickprint.metrics.values import constant
 from clickprint.tasks import quick
 from clickprint.tasks.rows import Rows
-from clickprint.tasks.targets import places
 from clickprint.tasks.task import Task, TaskScore
 
 Probe = Literal["official", "quick"]
@@ -77,7 +77,7 @@ def ask(
     order = np.arange(len(users)) if rising else np.argsort(users, kind="stable")
     # Targets are made of sorted users and put in order at the end: searches in sorted arrays stay
     # in the processor's caches.
-    order = order[places(users[order], task.population(log, train))[1]]
+    order = order[positions_in_any_order(task.population(log, train), users[order]) >= 0]
     if not len(order):
         raise DataError(
             f"task {task.name}", f"none of the {len(users)} users is in its population"

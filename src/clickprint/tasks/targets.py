@@ -10,28 +10,26 @@ window's end. A row without a value (`ids.NONE`, NaN) has no label.
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int64, Shaped
+from jaxtyping import Bool, Float32, Float64, Int64
 
 from clickprint.core.errors import ConfigError
 from clickprint.core.events import Role
 from clickprint.core.ids import NONE
+from clickprint.core.lookup import pair_keys, pairs_of_keys, positions_in_any_order
 from clickprint.core.past import Table
 from clickprint.core.time import Window
 from clickprint.tasks.task import Target
 
-CENTS = 10_000  # money is summed in whole ten-thousandths: whole numbers have the same sum in any order
+Users = Int64[np.ndarray, "U"]
+# Money is summed in whole ten-thousandths: whole numbers have the same sum in any order.
+CENTS = 10_000
 
 
 def comes_back(*roles: Role, days: int | float | None = None) -> Target:
     """One column: the user did something with one of these roles (any, when none is named)."""
 
-    def target(
-        table: Table, window: Window, users: Int64[np.ndarray, "U"]
-    ) -> Bool[np.ndarray, "U 1"]:
-        place, known = places(_read(table, window, ("user",), roles, days)["user"], users)
-        found = np.zeros((len(users), 1), bool)
-        found[place[known]] = True
-        return found
+    def target(table: Table, window: Window, users: Users) -> Bool[np.ndarray, "U 1"]:
+        return (_counts(table, window, users, roles, days) > 0)[:, None]
 
     return target
 
@@ -43,9 +41,7 @@ def stays_away(*roles: Role, days: int | float | None = None) -> Target:
     """
     back = comes_back(*roles, days=days)
 
-    def target(
-        table: Table, window: Window, users: Int64[np.ndarray, "U"]
-    ) -> Bool[np.ndarray, "U 1"]:
+    def target(table: Table, window: Window, users: Users) -> Bool[np.ndarray, "U 1"]:
         return ~back(table, window, users)
 
     return target
@@ -56,11 +52,8 @@ def count_at_least(n: int, *roles: Role, days: int | float | None = None) -> Tar
     if n < 1:
         raise ConfigError(f"count_at_least: found {n}, expected at least 1")
 
-    def target(
-        table: Table, window: Window, users: Int64[np.ndarray, "U"]
-    ) -> Bool[np.ndarray, "U 1"]:
-        place, known = places(_read(table, window, ("user",), roles, days)["user"], users)
-        return (np.bincount(place[known], minlength=len(users)) >= n)[:, None]
+    def target(table: Table, window: Window, users: Users) -> Bool[np.ndarray, "U 1"]:
+        return (_counts(table, window, users, roles, days) >= n)[:, None]
 
     return target
 
@@ -68,13 +61,8 @@ def count_at_least(n: int, *roles: Role, days: int | float | None = None) -> Tar
 def activity(*roles: Role, days: int | float | None = None) -> Target:
     """One float column: log(1 + the number of events with these roles)."""
 
-    def target(
-        table: Table, window: Window, users: Int64[np.ndarray, "U"]
-    ) -> Float32[np.ndarray, "U 1"]:
-        place, known = places(_read(table, window, ("user",), roles, days)["user"], users)
-        return np.log1p(np.bincount(place[known], minlength=len(users))).astype(np.float32)[
-            :, None
-        ]
+    def target(table: Table, window: Window, users: Users) -> Float32[np.ndarray, "U 1"]:
+        return _column(np.log1p(_counts(table, window, users, roles, days)))
 
     return target
 
@@ -84,15 +72,13 @@ def variety_at_least(n: int, column: str, *roles: Role, days: int | float | None
     if n < 1:
         raise ConfigError(f"variety_at_least: found {n}, expected at least 1")
 
-    def target(
-        table: Table, window: Window, users: Int64[np.ndarray, "U"]
-    ) -> Bool[np.ndarray, "U 1"]:
+    def target(table: Table, window: Window, users: Users) -> Bool[np.ndarray, "U 1"]:
         rows = _read(table, window, ("user", column), roles, days)
-        place, known = places(rows["user"], users)
-        known &= rows[column] != NONE
-        values, value = np.unique(rows[column][known], return_inverse=True)
-        pairs = np.unique(place[known] * max(len(values), 1) + value)
-        return (np.bincount(pairs // max(len(values), 1), minlength=len(users)) >= n)[:, None]
+        row = positions_in_any_order(users, rows["user"])
+        some = (row >= 0) & (rows[column] != NONE)
+        values, value = np.unique(rows[column][some], return_inverse=True)
+        owner, _ = pairs_of_keys(np.unique(pair_keys(row[some], value, len(values))), len(values))
+        return (np.bincount(owner, minlength=len(users)) >= n)[:, None]
 
     return target
 
@@ -111,9 +97,7 @@ def buys_any(
     """
     labels = _labels(values, f"buys_any({column!r})")
 
-    def target(
-        table: Table, window: Window, users: Int64[np.ndarray, "U"]
-    ) -> Bool[np.ndarray, "U T"]:
+    def target(table: Table, window: Window, users: Users) -> Bool[np.ndarray, "U T"]:
         rows = _read(table, window, ("user", column), roles, days)
         return _scatter(rows["user"], rows[column], users, labels)
 
@@ -138,9 +122,7 @@ def buys_price(
         raise ConfigError("buys_price: the edges must rise from one to the next")
     labels = _labels(np.arange(len(cuts) + 1) if values is None else values, "buys_price")
 
-    def target(
-        table: Table, window: Window, users: Int64[np.ndarray, "U"]
-    ) -> Bool[np.ndarray, "U T"]:
+    def target(table: Table, window: Window, users: Users) -> Bool[np.ndarray, "U T"]:
         _need_price(table)
         rows = _read(table, window, ("user", "price"), roles, days)
         return _scatter(rows["user"], price_buckets(rows["price"], cuts), users, labels)
@@ -156,12 +138,8 @@ def spend(days: int | float | None = None, roles: Sequence[Role] = (Role.BUY,)) 
     ConfigError where the events have no price.
     """
 
-    def target(
-        table: Table, window: Window, users: Int64[np.ndarray, "U"]
-    ) -> Float32[np.ndarray, "U 1"]:
-        return np.log1p(np.maximum(_spent(table, window, users, roles, days), 0)).astype(
-            np.float32
-        )[:, None]
+    def target(table: Table, window: Window, users: Users) -> Float32[np.ndarray, "U 1"]:
+        return _column(np.log1p(np.maximum(_spent(table, window, users, roles, days), 0)))
 
     return target
 
@@ -173,9 +151,7 @@ def spends_at_least(
     if not amount > 0:
         raise ConfigError(f"spends_at_least: found {amount}, expected an amount above 0")
 
-    def target(
-        table: Table, window: Window, users: Int64[np.ndarray, "U"]
-    ) -> Bool[np.ndarray, "U 1"]:
+    def target(table: Table, window: Window, users: Users) -> Bool[np.ndarray, "U 1"]:
         return (_spent(table, window, users, roles, days) >= amount)[:, None]
 
     return target
@@ -188,50 +164,44 @@ def price_buckets(
     return np.where(np.isnan(price), NONE, np.searchsorted(edges, price, side="right"))
 
 
-def places(
-    values: Shaped[np.ndarray, "N"], among: Shaped[np.ndarray, "M"]
-) -> tuple[Int64[np.ndarray, "N"], Bool[np.ndarray, "N"]]:
-    """Where in `among` (each once, in any order) each value stands, and whether it stands there at
-    all; if not, its place means nothing.
-    """
-    if not len(among):
-        return np.zeros(len(values), np.int64), np.zeros(len(values), bool)
-    ordered = bool((among[1:] > among[:-1]).all())
-    order = None if ordered else np.argsort(among, kind="stable")
-    place = np.minimum(np.searchsorted(among, values, sorter=order), len(among) - 1)
-    place = place if order is None else order[place]
-    return place, among[place] == values
+def _column(values: Float64[np.ndarray, "U"]) -> Float32[np.ndarray, "U 1"]:
+    return values.astype(np.float32)[:, None]
+
+
+def _counts(
+    table: Table, window: Window, users: Users, roles: Sequence[Role], days: int | float | None
+) -> Int64[np.ndarray, "U"]:
+    """How many events with these roles each user has."""
+    row = positions_in_any_order(users, _read(table, window, ("user",), roles, days)["user"])
+    return np.bincount(row[row >= 0], minlength=len(users))
 
 
 def _scatter(
     owner: Int64[np.ndarray, "L"],
     value: Int64[np.ndarray, "L"],
-    users: Int64[np.ndarray, "U"],
+    users: Users,
     labels: Int64[np.ndarray, "T"],
 ) -> Bool[np.ndarray, "U T"]:
-    label, listed = places(value, labels)
-    row, asked = places(owner[listed], users)
-    found = np.zeros((len(users), len(labels)), bool)
-    found[row[asked], label[listed][asked]] = True
-    return found
+    label = positions_in_any_order(labels, value)
+    listed = label >= 0
+    row, label = positions_in_any_order(users, owner[listed]), label[listed]
+    truth = np.zeros((len(users), len(labels)), bool)
+    truth[row[row >= 0], label[row >= 0]] = True
+    return truth
 
 
 def _spent(
-    table: Table,
-    window: Window,
-    users: Int64[np.ndarray, "U"],
-    roles: Sequence[Role],
-    days: int | float | None,
+    table: Table, window: Window, users: Users, roles: Sequence[Role], days: int | float | None
 ) -> Float64[np.ndarray, "U"]:
     _need_price(table)
-    many = "quantity" in table.manifest.columns
-    rows = _read(
-        table, window, ("user", "price", "quantity") if many else ("user", "price"), roles, days
-    )
-    quantity = np.where(np.isnan(rows["quantity"]), 1.0, rows["quantity"]) if many else 1.0
+    counted = "quantity" in table.manifest.columns
+    columns = ("user", "price", "quantity") if counted else ("user", "price")
+    rows = _read(table, window, columns, roles, days)
+    quantity = np.where(np.isnan(rows["quantity"]), 1.0, rows["quantity"]) if counted else 1.0
     cents = np.rint(np.nan_to_num(rows["price"] * quantity * CENTS))
-    place, known = places(rows["user"], users)
-    return np.bincount(place[known], weights=cents[known], minlength=len(users)) / CENTS
+    row = positions_in_any_order(users, rows["user"])
+    known = row >= 0
+    return np.bincount(row[known], weights=cents[known], minlength=len(users)) / CENTS
 
 
 def _need_price(table: Table) -> None:
