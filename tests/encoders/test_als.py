@@ -6,20 +6,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rows import ask, counted, of, past_with, tastes
 from scipy import sparse
 
 pytest.importorskip("implicit", reason="the extra `als` is not installed")
 
 from clickprint.core.errors import ConfigError, DataError
-from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
+from clickprint.core.options import OptionsError
+from clickprint.core.recommender import HasItemVectors, Recommender
+from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
 from clickprint.data.engine import DuckDB
 from clickprint.data.split import past_of
 from clickprint.encoders import als, encoder, interactions, load
 from clickprint.encoders.als import ALS
-from clickprint.recommenders.baselines import ItemKNN
 from clickprint.testing.encoders import EncoderContract
 from clickprint.testing.worlds import BUY, CART, REMOVE, START, VIEW, memory_log
 
@@ -42,23 +44,6 @@ class TestCategories(EncoderContract):
     tolerance = 0.02
 
 
-def of(rows: list[list[int]]) -> Histories:
-    starts = np.cumsum([0, *map(len, rows)]).astype(np.int64)
-    item = np.array([i for r in rows for i in r], np.int64)
-    return Histories(
-        np.arange(len(rows)) * 7, starts, {"item": item, "time": np.arange(len(item)) * DAY}
-    )
-
-
-def tastes(users: int = 60, seed: int = 0) -> list[list[int]]:
-    """Even users have items 0 … 9, odd ones 10 … 19; user 3 nothing."""
-    random = np.random.default_rng(seed)
-    return [
-        [] if u == 3 else (random.integers(0, 10, random.integers(2, 9)) + 10 * (u % 2)).tolist()
-        for u in range(users)
-    ]
-
-
 def solved(vectors: np.ndarray, confidence: np.ndarray, regularization: float) -> np.ndarray:
     """The definition, row by row: argmin Σ_i c_i (p_i − x·y_i)² + λ|x|², p_i = 1 where c_i was given (0 stands for c = 1, p = 0)."""
     y = vectors.astype(np.float64)
@@ -74,13 +59,9 @@ def solved(vectors: np.ndarray, confidence: np.ndarray, regularization: float) -
     return np.array(out)
 
 
-def counted(rows: list[list[int]], items: np.ndarray) -> np.ndarray:
-    return np.array([[row.count(i) for i in items] for row in rows], float)
-
-
 def test_fit_is_alternating_least_squares() -> None:
-    rows, recipe = tastes(), ALS(width=3, alpha=4, regularization=0.5, iterations=4)
-    fitted = recipe.fit_histories(of(rows), rng=RNG(2))
+    rows, recipe = tastes(), ALS(width=3, weights={}, alpha=4, regularization=0.5, iterations=4)
+    fitted = recipe.fit(past_with(rows), rng=RNG(2))
     assert fitted.values.tolist() == sorted({i for r in rows for i in r})
     counts = counted(rows, fitted.values)
     confidence = np.where(counts > 0, 1 + 4 * counts, 0)
@@ -91,8 +72,8 @@ def test_fit_is_alternating_least_squares() -> None:
         x = solved(y, confidence, 0.5)
         y = solved(x, confidence.T, 0.5)
     assert fitted.vectors == pytest.approx(y, abs=1e-3)
-    assert fitted.states(of(rows)) == pytest.approx(solved(y, confidence, 0.5), abs=1e-3)
-    assert not fitted.states(of(rows))[3].any()
+    assert fitted.user_vectors(ask(rows)) == pytest.approx(solved(y, confidence, 0.5), abs=1e-3)
+    assert not fitted.user_vectors(ask(rows))[3].any()
 
 
 def test_threads_change_no_byte() -> None:
@@ -132,12 +113,14 @@ def test_what_events_count() -> None:
         fitted = recipe.fit(past, rng=RNG(0))
         of_items = fitted.confidences(
             past.histories(("item", "kind", "time")),
-            als.EventWeights.in_past(recipe.weights, 2, past),
+            interactions.weights_at_fit(recipe, past, past.histories(fitted.fields)),
         )
         by_category = ALS(width=2, column="category").fit(past, rng=RNG(0))
         found = by_category.confidences(
             past.histories(("category", "kind")),
-            als.EventWeights.in_past(by_category.recipe.weights, 0, past),
+            interactions.weights_at_fit(
+                by_category.recipe, past, past.histories(by_category.fields)
+            ),
         )
         profiles = fitted.encode(past)
         alone = fitted.encode(past_of(shop(engine), START + 10 * DAY, np.array([2, 77])))
@@ -157,90 +140,84 @@ def test_what_events_count() -> None:
 
 def test_histories_fade_from_their_end() -> None:
     rows = [[3, 3], [5, 3]]  # days 0 and 1, days 2 and 3
-    fitted = ALS(width=2, half_life=1).fit_histories(of(rows))
-    weighing = als.EventWeights.in_histories(1, of(rows))
-    assert fitted.confidences(of(rows), weighing).toarray() == pytest.approx(
-        np.array([[1 + 1 / 8 + 1 / 4, 0], [2, 1.5]])
-    )
+    fitted = ALS(width=2, half_life=1, weights={}).fit(past_with(rows), rng=RNG(0))
     assert fitted.now == 3 * DAY
-    cut = Histories(of(rows).users, of(rows).starts, of(rows).fields, cutoff=5 * DAY)
-    assert als.EventWeights.in_histories(1, cut).now == 5 * DAY
-    older = fitted.confidences(cut, als.EventWeights.in_histories(1, cut))
-    assert fitted.states(cut) == pytest.approx(
-        solved(fitted.vectors, older.toarray(), 1), abs=1e-3
-    )
+
+    def confidences(requests: Requests) -> np.ndarray:
+        return fitted.confidences(
+            requests.histories, interactions.weights_of(fitted, requests)
+        ).toarray()
+
+    faded = np.array([[1 + 1 / 8 + 1 / 4, 0], [2, 1.5]])
+    assert confidences(ask(rows)) == pytest.approx(faded)
+    older = np.where(faded > 0, 1 + (faded - 1) / 4, 0)
+    for requests in (
+        Requests(of(rows, cutoff=5 * DAY)),
+        Requests(of(rows), time=np.full(2, 5 * DAY)),
+    ):
+        assert confidences(requests) == pytest.approx(older)
+        vectors = fitted.user_vectors(requests)
+        assert vectors == pytest.approx(solved(fitted.vectors, older, 1), abs=1e-3)
+    apart = confidences(Requests(of(rows), time=np.array([3, 5]) * DAY))
+    assert apart == pytest.approx(np.stack([faded[0], older[1]]))
 
 
 def test_it_ranks_a_users_taste_first() -> None:
     rows = tastes()
-    fitted = ALS(width=4).fit_histories(of(rows), rng=RNG(1))
-    scores = fitted.states(of(rows)) @ fitted.vectors.T
+    fitted = ALS(width=4, weights={}).fit(past_with(rows), rng=RNG(1))
+    scores = fitted.user_vectors(ask(rows)) @ fitted.vectors.T
     for seen in (True, False):
-        lists = fitted.recommend(of(rows), 5, seen=seen)
+        lists = fitted.recommend(ask(rows), 5, include_seen=seen)
         for u in (0, 1, 8, 33):
             left = [i for i in range(20) if seen or i not in rows[u]]
             wanted = sorted(left, key=lambda i: (-scores[u, i], i))[:5]
             assert lists.items[u].tolist() == wanted
-    assert (fitted.recommend(of(rows), 5).items[[0, 2, 4]] < 10).all()
-    assert (fitted.recommend(of(rows), 5).items[[1, 5, 7]] >= 10).all()
-    assert fitted.recommend(of([[], [999, NONE]]), 3).items.tolist() == [[0, 1, 2]] * 2, (
+    assert (fitted.recommend(ask(rows), 5).items[[0, 2, 4]] < 10).all()
+    assert (fitted.recommend(ask(rows), 5).items[[1, 5, 7]] >= 10).all()
+    assert fitted.recommend(ask([[], [999, NONE]]), 3).items.tolist() == [[0, 1, 2]] * 2, (
         "of whom nothing is known: all equal, the smaller id"
     )
 
 
 def test_few_users_at_a_time_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = ALS(width=3).fit_histories(of(tastes()))
+    whole = ALS(width=3, weights={}).fit(past_with(tastes()), rng=RNG(0))
     monkeypatch.setattr(interactions, "USERS", 7)
-    pieces = ALS(width=3).fit_histories(of(tastes()))
+    pieces = ALS(width=3, weights={}).fit(past_with(tastes()), rng=RNG(0))
     assert pieces.vectors.tobytes() == whole.vectors.tobytes()
-    assert pieces.states(of(tastes())).tobytes() == whole.states(of(tastes())).tobytes()
+    assert (
+        pieces.user_vectors(ask(tastes())).tobytes() == whole.user_vectors(ask(tastes())).tobytes()
+    )
 
 
 def test_one_user_and_rare_values() -> None:
-    one = ALS(width=3).fit_histories(of([[4, 4, 4, 8]]))
-    assert np.isfinite(one.states(of([[4], []]))).all()
-    assert ALS(width=3, least=2).fit_histories(of([[4, 4], [8]])).values.tolist() == [4]
-
-
-def test_item_knn_is_the_librarys() -> None:
-    """Our ItemKNN beside implicit's: the same neighbours and sums, where nothing ties and nothing shrinks."""
-    from implicit.nearest_neighbours import CosineRecommender
-
-    random = np.random.default_rng(0)
-    rows = [random.choice(30, random.integers(2, 12), replace=False).tolist() for _ in range(200)]
-    had = sparse.csr_matrix(counted(rows, np.arange(30)))
-    theirs = CosineRecommender(K=31)  # an item is its own nearest there
-    theirs.fit(had, show_progress=False)
-    similar = theirs.similarity.toarray()
-    np.fill_diagonal(similar, 0)
-    found = ItemKNN(neighbours=30, shrink=0).fit(of(rows)).recommend(of(rows), 30)
-    for u in range(200):
-        wanted = similar[rows[u]].sum(0)
-        assert found.scores[u] == pytest.approx(wanted[found.items[u]], abs=1e-5)
-        assert found.scores[u] == pytest.approx(np.sort(wanted)[::-1], abs=1e-5)
+    one = ALS(width=3, weights={}).fit(past_with([[4, 4, 4, 8]]), rng=RNG(0))
+    assert np.isfinite(one.user_vectors(ask([[4], []]))).all()
+    assert ALS(width=3, min_count=2, weights={}).fit(
+        past_with([[4, 4], [8]]), rng=RNG(0)
+    ).values.tolist() == [4]
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "paths"),
     [
-        ({"width": 0}, "width: found 0"),
-        ({"iterations": 0}, "iterations: found 0, expected at least 1"),
-        ({"alpha": 0}, "alpha: found 0, expected a number above 0"),
-        ({"regularization": -1.0}, "regularization: found -1.0"),
-        ({"half_life": -1}, "half_life: found -1"),
-        ({"weights": {"bought": 3}}, "the role 'bought', expected some of expose, click, view"),
-        ({"weights": {"buy": -3}}, "weights.buy: found -3"),
-        ({"weights": {"buy": float("nan")}}, "weights.buy: found nan"),
-        ({"weights": {"buy": 0}}, "none is above 0"),
-        ({"weights": {}}, "none is above 0"),
-        ({"weights": {"buy": "3"}}, "weights: found"),
-        ({"factors": 3}, "'factors' is not an option of 'als'"),
-        ({"width": 0, "least": 0, "half_life": 1e9}, "half_life.*width.*least"),
+        ({"width": 0}, ["width"]),
+        ({"iterations": 0}, ["iterations"]),
+        ({"alpha": 0}, ["alpha"]),
+        ({"regularization": -1.0}, ["regularization"]),
+        ({"half_life": -1}, ["half_life"]),
+        ({"weights": {"bought": 3}}, ["weights.bought"]),
+        ({"weights": {"buy": -3}}, ["weights.buy"]),
+        ({"weights": {"buy": float("nan")}}, ["weights.buy"]),
+        ({"weights": {"buy": 0}}, ["weights"]),
+        ({"weights": {"buy": "3"}}, ["weights.buy"]),
+        ({"factors": 3}, ["factors"]),
+        ({"width": 0, "min_count": 0, "half_life": 1e9}, ["width", "half_life", "min_count"]),
     ],
 )
-def test_options_that_are_refused(options: dict, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_options_that_are_refused(options: dict, paths: list[str]) -> None:
+    with pytest.raises(OptionsError) as fault:
         encoder("als", **options)
+    assert [f.path for f in fault.value.faults] == paths
 
 
 def test_logs_that_are_refused() -> None:
@@ -256,21 +233,19 @@ def test_logs_that_are_refused() -> None:
         with pytest.raises(DataError, match="no value of 'item' has 1 or more events that count"):
             ALS(weights={"like": 1}).fit(past, rng=RNG(0))
         with pytest.raises(DataError, match="has 3 or more events that count"):
-            ALS(least=3, weights={"buy": 1}).fit(past, rng=RNG(0))
+            ALS(min_count=3, weights={"buy": 1}).fit(past, rng=RNG(0))
         with pytest.raises(DataError, match="nothing to learn"):
             ALS().fit(past_of(shop(engine), START), rng=RNG(0))
         fitted = ALS(width=2, column="category").fit(past, rng=RNG(0))
     with pytest.raises(DataError, match="nothing to learn"):
-        ALS().fit_histories(of([]))
-    with pytest.raises(
-        ConfigError, match="column 'category' was learned, so there are no items to rank"
-    ):
-        fitted.recommend(of([[10]]), 3)
+        ALS(weights={}).fit(past_with([]), rng=RNG(0))
+    assert not isinstance(fitted, Recommender | HasItemVectors), "it knows no items"
+    assert not fitted.recipe.recommends
 
 
 def test_what_cannot_be_solved_is_said() -> None:
     with pytest.raises(ConfigError, match="raise regularization"):
-        ALS(width=3, regularization=1e-30).fit_histories(of([[4, 4, 8], [9]]))
+        ALS(width=3, regularization=1e-30, weights={}).fit(past_with([[4, 4, 8], [9]]), rng=RNG(0))
     with (
         pytest.raises(ValueError, match="row"),
         als.solver(ALS()) as model,
@@ -280,8 +255,8 @@ def test_what_cannot_be_solved_is_said() -> None:
 
 def test_progress_is_told() -> None:
     told: list[tuple[str, int, int]] = []
-    ALS(width=2, iterations=3).fit_histories(
-        of(tastes()), progress=lambda *what: told.append(what)
+    ALS(width=2, iterations=3, weights={}).fit(
+        past_with(tastes()), rng=RNG(0), progress=lambda *what: told.append(what)
     )
     assert told == [("als", n, 3) for n in range(4)]
 
@@ -289,7 +264,7 @@ def test_progress_is_told() -> None:
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "implicit.als", None)
     with pytest.raises(ConfigError, match=r"pip install 'clickprint\[als\]'"):
-        ALS().fit_histories(of([[1, 2]]))
+        ALS(weights={}).fit(past_with([[1, 2]]), rng=RNG(0))
 
 
 def unknown_option(folder: Path) -> None:
@@ -330,8 +305,8 @@ def not_a_number(folder: Path) -> None:
     ids=lambda f: f.__name__,
 )
 def test_damaged_files_are_said(spoil: Callable[[Path], None], tmp_path: Path) -> None:
-    ALS(width=3).fit_histories(of(tastes())).save(tmp_path / "fitted")
-    assert load(tmp_path / "fitted").recipe == ALS(width=3)
+    ALS(width=3, weights={}).fit(past_with(tastes()), rng=RNG(0)).save(tmp_path / "fitted")
+    assert load(tmp_path / "fitted").recipe == ALS(width=3, weights={})
     spoil(tmp_path / "fitted")
     with pytest.raises(DataError, match="fit and save"):
         load(tmp_path / "fitted")

@@ -16,8 +16,11 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
 from clickprint.core.profiles import Profiles
+from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
-from clickprint.encoders import load, sequence
+from clickprint.core.session import Session
+from clickprint.data.split import HistoriesPast
+from clickprint.encoders import load
 from clickprint.encoders.sequence import FittedSequence, HistorySpec
 from clickprint.nn.train import Training
 
@@ -35,29 +38,29 @@ def of(*rows: list[int]) -> Histories:
 
 @pytest.fixture(scope="module", params=RECIPES)
 def fitted(request: pytest.FixtureRequest) -> FittedSequence:
-    return sequence.fit(
-        RECIPES[request.param](history=HistorySpec(length=6), training=ONCE),
-        request.param,
-        walks(20),
-        rng=RNG(0),
+    return RECIPES[request.param](history=HistorySpec(length=6), training=ONCE).fit(
+        HistoriesPast(walks(20)), rng=RNG(0)
     )
 
 
 def test_nobody_nothing_one_event_and_items_that_are_not_known(fitted: FittedSequence) -> None:
     nobody = of()
-    assert fitted.states(nobody).shape == (0, 16)
-    assert fitted.recommend(nobody, 3).items.shape == (0, 3)
+    assert fitted.user_vectors(Requests(nobody)).shape == (0, 16)
+    assert fitted.recommend(Requests(nobody), 3).items.shape == (0, 3)
     some = of([], [7], [123, 124, 125], [NONE, NONE], [])
-    states, lists = fitted.states(some), fitted.recommend(some, 3, seen=False)
+    states, lists = (
+        fitted.user_vectors(Requests(some)),
+        fitted.recommend(Requests(some), 3, include_seen=False),
+    )
     assert np.isfinite(states).all()
     assert not states[[0, 3, 4]].any(), "nothing is known of who has no event about an item"
     assert states[1].any()
     assert 7 not in lists.items[1]
     assert np.isin(lists.items, ITEMS).all()
     assert np.array_equal(lists.items[0], lists.items[4])
-    other = fitted.states(of([], [7], [9_999, -1, 4], [], []))
+    other = fitted.user_vectors(Requests(of([], [7], [9_999, -1, 4], [], [])))
     assert np.array_equal(states, other), "which unknown items they were says nothing"
-    assert fitted.states(of([], [])).tolist() == np.zeros((2, 16)).tolist()
+    assert fitted.user_vectors(Requests(of([], []))).tolist() == np.zeros((2, 16)).tolist()
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -71,18 +74,21 @@ def test_one_history_of_a_million_events(name: str) -> None:
     )
     recipe = RECIPES[name](history=HistorySpec(length=6), training=ONCE)
     tracemalloc.start()
-    found = sequence.fit(recipe, name, histories, rng=RNG(0))
-    states, lists = found.states(histories), found.recommend(histories, 3, seen=False)
+    found = recipe.fit(HistoriesPast(histories), rng=RNG(0))
+    states, lists = (
+        found.user_vectors(Requests(histories)),
+        found.recommend(Requests(histories), 3, include_seen=False),
+    )
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 120 * MILLION, f"{peak / MILLION:.0f} bytes an event"
     newest = histories.last(7)
-    wanted = sequence.fit(recipe, name, newest, rng=RNG(0))
+    wanted = recipe.fit(HistoriesPast(newest), rng=RNG(0))
     assert all(
         torch.equal(a, b)
         for a, b in zip(found.network.parameters(), wanted.network.parameters(), strict=True)
     )
-    assert np.allclose(states, wanted.states(newest), atol=1e-5)
+    assert np.allclose(states, wanted.user_vectors(Requests(newest)), atol=1e-5)
     assert (lists.items[20] == NONE).all(), "who had everything is given nothing"
 
 
@@ -93,14 +99,15 @@ def test_ids_and_times_at_the_ends_of_their_range() -> None:
     time = np.array([big.min + 1, -1, 0, big.max, -5, 0, 5])
     extreme = Histories(histories.users, histories.starts, {**histories.fields, "time": time})
     for name in ("sasrec", "hstu"):
-        found = sequence.fit(
-            RECIPES[name](training=ONCE, history=HistorySpec(fields=("hour", "gap"))),
-            name,
-            extreme,
-            rng=RNG(0),
+        found = RECIPES[name](training=ONCE, history=HistorySpec(fields=("hour", "gap"))).fit(
+            HistoriesPast(extreme), rng=RNG(0)
         )
-        assert np.isfinite(found.states(extreme)).all()
-        assert set(found.recommend(extreme, 3).items.ravel().tolist()) == {0, big.max, big.min + 1}
+        assert np.isfinite(found.user_vectors(Requests(extreme))).all()
+        assert set(found.recommend(Requests(extreme), 3).items.ravel().tolist()) == {
+            0,
+            big.max,
+            big.min + 1,
+        }
 
 
 # --------------------------------------------------------------------------------------------------------------- features
@@ -111,12 +118,12 @@ def test_numbers_are_not_read_as_ids() -> None:
     priced = Histories(histories.users, histories.starts, {**histories.fields, "price": price})
     recipe = RECIPES["sasrec"](history=HistorySpec(fields=("price",)), training=ONCE)
     with pytest.raises(ConfigError, match=r"price: found numbers, expected ids; .*price_band"):
-        sequence.fit(recipe, "sasrec", priced, rng=RNG(0))
-    with pytest.raises(ConfigError, match="no field price; they have item, time"):
-        sequence.fit(recipe, "sasrec", histories, rng=RNG(0))
+        recipe.fit(HistoriesPast(priced), rng=RNG(0))
+    with pytest.raises(ConfigError, match="price"):
+        recipe.fit(HistoriesPast(histories), rng=RNG(0))
     both = RECIPES["sasrec"](history=HistorySpec(fields=("url", "price")), training=ONCE)
     with pytest.raises(ConfigError, match=r"no field url; .*price: found numbers"):
-        sequence.fit(both, "sasrec", priced, rng=RNG(0))
+        both.fit(HistoriesPast(priced), rng=RNG(0))
 
 
 def test_bands_of_prices_that_are_no_number_are_nothing() -> None:
@@ -124,15 +131,15 @@ def test_bands_of_prices_that_are_no_number_are_nothing() -> None:
     price = np.resize([np.nan, np.inf, -np.inf, -1.0, 0.0, 5.0, 1e308, 5e-324], histories.events)
     priced = Histories(histories.users, histories.starts, {**histories.fields, "price": price})
     recipe = RECIPES["sasrec"](history=HistorySpec(fields=("price_band",)), training=ONCE)
-    found = sequence.fit(recipe, "sasrec", priced, rng=RNG(0))
+    found = recipe.fit(HistoriesPast(priced), rng=RNG(0))
     assert found.values["price_band"].tolist() == [-4296, 9, 4092]  # 4 · log2 of what is above 0
-    assert np.isfinite(found.states(priced)).all()
+    assert np.isfinite(found.user_vectors(Requests(priced))).all()
 
 
 def test_a_training_that_leaves_the_numbers_says_what_to_do(tmp_path: Path) -> None:
     wild = RECIPES["sasrec"](training=Training(epochs=50, batch=8, lr=1e38))
     with pytest.raises(FloatingPointError, match="lower lr, or set clip"):
-        sequence.fit(wild, "sasrec", walks(30), rng=RNG(0), checkpoint=tmp_path / "c")
+        wild.fit(HistoriesPast(walks(30)), rng=RNG(0), session=Session(checkpoints=tmp_path / "c"))
     if (tmp_path / "c").exists():
         assert all(
             torch.isfinite(v).all()
@@ -155,10 +162,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = RECIPES["sasrec"](history=HistorySpec(length=6, fields=("kind",)), training=ONCE)
     histories = walks(10)
     kinds = np.resize(np.array([0, 3], np.int16), histories.events)
-    sequence.fit(
-        recipe,
-        "sasrec",
-        Histories(histories.users, histories.starts, {**histories.fields, "kind": kinds}),
+    recipe.fit(
+        HistoriesPast(
+            Histories(histories.users, histories.starts, {**histories.fields, "kind": kinds})
+        ),
         rng=RNG(0),
     ).save(target)
     return target
@@ -217,7 +224,7 @@ SPOILT = {
     "real values": (values(ITEMS.astype(np.float64)), "values of item: found float64"),
     "short values": (values(np.sort(ITEMS).astype(np.int32)), "values of item: found int32"),
     "a table of values": (values(np.sort(ITEMS).reshape(4, 2)), "with 2 dimensions"),
-    "values twice": (values(np.full(8, 5)), "one stands there twice"),
+    "values twice": (values(np.full(8, 5)), "twice the same"),
     "unsorted values": (values(ITEMS), "not sorted"),
     "nothing as a value": (values(np.array([NONE, *range(7)])), "one is nothing"),
     "fewer values": (values(np.arange(5)), "Error|mismatch"),
@@ -273,30 +280,31 @@ def test_every_file_cut_short(name: str, share: float, folder: Path, tmp_path: P
         load(tmp_path)
 
 
-# ------------------------------------------------------------------------------------------------------------ checkpoints
-def other_recipe(folder: Path) -> None:
-    sequence.fit(
-        RECIPES["gru4rec"](training=ONCE), "gru4rec", walks(10), rng=RNG(0), checkpoint=folder
-    )
+# -- checkpoints ------------------------------------------------------------------------------------
+def trained(folder: Path, training: Training = ONCE) -> FittedSequence:
+    """A training that keeps its checkpoint in `folder`, and goes on from there."""
+    session = Session(checkpoints=folder.parent, key="k")
+    assert session.checkpoint("k") == folder
+    recipe = RECIPES["sasrec"](training=training)
+    return recipe.fit(HistoriesPast(walks(10)), rng=RNG(0), session=session)
 
 
-def other_seed(folder: Path) -> None:
-    sequence.fit(
-        RECIPES["sasrec"](training=ONCE), "sasrec", walks(10), rng=RNG(1), checkpoint=folder
-    )
+def place(tmp_path: Path) -> Path:
+    found = Session(checkpoints=tmp_path / "all").checkpoint("k")
+    assert found is not None
+    found.parent.mkdir()
+    return found
 
 
 def own(change: Callable[[Path], object]) -> Callable[[Path], None]:
     def spoil(folder: Path) -> None:
-        sequence.fit(
-            RECIPES["sasrec"](training=ONCE), "sasrec", walks(10), rng=RNG(0), checkpoint=folder
-        )
+        trained(folder)
         change(folder)
 
     return spoil
 
 
-def curve(**changes: Any) -> Callable[[Path], None]:
+def rewritten(**changes: Any) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         path = folder / "progress.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
@@ -310,8 +318,7 @@ def somebodys(folder: Path) -> None:
 
 
 CHECKPOINTS = {
-    "another recipe": (other_recipe, "of another training"),
-    "another seed": (other_seed, "of another training"),
+    "another key": (rewritten(key="other"), "'other'"),
     "a file": (lambda f: f.write_text("mine") and None, "cannot be read"),
     "somebody's folder": (somebodys, "cannot be read"),
     "no progress": (own(lambda f: (f / "progress.json").unlink()), "cannot be read"),
@@ -325,44 +332,32 @@ CHECKPOINTS = {
         ),
         "cannot be read",
     ),
-    "epoch before the first": (curve(epoch=-1), "epoch -1, .*expected whole numbers"),
-    "batch before the first": (curve(batch=-3), "batch -3, .*expected whole numbers"),
-    "measures": (curve(measures=[["x"]]), "does not fit the model"),
+    "epoch before the first": (rewritten(epoch=-1), "epoch -1, .*expected whole numbers"),
+    "batch before the first": (rewritten(batch=-3), "batch -3, .*expected whole numbers"),
+    "metrics": (rewritten(metrics=[["x"]]), "does not fit the model"),
 }
 
 
 @pytest.mark.parametrize("how", CHECKPOINTS)
 def test_a_checkpoint_that_cannot_be_gone_on_from(how: str, tmp_path: Path) -> None:
     spoil, said = CHECKPOINTS[how]
-    folder = tmp_path / "c"
+    folder = place(tmp_path)
     spoil(folder)
-    files = lambda: {
-        f.relative_to(tmp_path): f.read_bytes() for f in tmp_path.rglob("*") if f.is_file()
-    }  # noqa: E731
+
+    def files() -> dict[Path, bytes]:
+        return {f: f.read_bytes() for f in tmp_path.rglob("*") if f.is_file()}
+
     before = files()
     with pytest.raises(DataError, match=said):
-        sequence.fit(
-            RECIPES["sasrec"](training=ONCE), "sasrec", walks(10), rng=RNG(0), checkpoint=folder
-        )
+        trained(folder)
     assert files() == before, "what was there is still there"
 
 
 def test_an_empty_folder_is_a_place_for_a_checkpoint(tmp_path: Path) -> None:
-    (tmp_path / "c").mkdir()
-    found = sequence.fit(
-        RECIPES["sasrec"](training=QUICK),
-        "sasrec",
-        walks(10),
-        rng=RNG(0),
-        checkpoint=tmp_path / "c",
-    )
-    again = sequence.fit(
-        RECIPES["sasrec"](training=QUICK),
-        "sasrec",
-        walks(10),
-        rng=RNG(0),
-        checkpoint=tmp_path / "c",
-    )
+    folder = place(tmp_path)
+    folder.mkdir()
+    found, again = trained(folder, QUICK), trained(folder, QUICK)
     assert found.curve is not None
     assert found.curve.epoch == 3
-    assert np.array_equal(found.states(walks(10)), again.states(walks(10)))
+    asked = Requests(walks(10))
+    assert np.array_equal(found.user_vectors(asked), again.user_vectors(asked))

@@ -1,13 +1,13 @@
-"""Encoders know no folder; who fits them may set one, and what was broken off goes on there to the same bytes."""
+"""A training that was broken off goes on in its session's folder to the same bytes."""
 
 import sys
 
 import numpy as np
 import pytest
 
-from clickprint.core.checkpoints import checkpoints
 from clickprint.core.errors import ConfigError
 from clickprint.core.rng import RNG
+from clickprint.core.session import Session
 from clickprint.core.time import DAY
 from clickprint.data.engine import DuckDB
 from clickprint.data.split import past_of
@@ -40,10 +40,11 @@ def fit(past, name, folder, until=10**9):
             if len(steps) > until:
                 raise Broken
 
-    with checkpoints(folder):
-        return encoder(name, **RECIPES[name]).fit(past, rng=RNG(1), progress=progress).encode(
-            past
-        ).vectors, len(steps)
+    session = Session(checkpoints=folder)
+    fitted = encoder(name, **RECIPES[name]).fit(
+        past, rng=RNG(1), progress=progress, session=session
+    )
+    return fitted.encode(past).vectors, len(steps)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -54,6 +55,16 @@ def test_what_was_broken_off_goes_on(past, tmp_path, name):
     resumed, left = fit(past, name, tmp_path / "broken")
     assert 0 < left < steps
     assert resumed.tobytes() == whole.tobytes()
+
+
+def test_a_block_of_a_joined_one_goes_on_too(past, tmp_path):
+    session = Session(checkpoints=tmp_path, key="both")
+    joined = encoder("joined", blocks={"sasrec": RECIPES["sasrec"], "twhin": RECIPES["twhin"]})
+    joined.fit(past, rng=RNG(1), session=session)
+    assert len(list(tmp_path.iterdir())) == 2, "a checkpoint each"
+    steps = []
+    joined.fit(past, rng=RNG(1), session=session, progress=lambda s, *_: steps.append(s))
+    assert not [s for s in steps if s.startswith("train")]
 
 
 def test_another_training_takes_none_of_it(past, tmp_path):

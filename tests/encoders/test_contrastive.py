@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.errors import DataError
 from clickprint.core.histories import Histories
+from clickprint.core.options import OptionsError
 from clickprint.core.past import Past
 from clickprint.core.ragged import starts_of
+from clickprint.core.recommender import Recommender
+from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
 from clickprint.data.engine import DuckDB
@@ -23,7 +26,7 @@ from clickprint.encoders.contrastive import (
     Pairs,
     cut_times,
     hold_out,
-    measure_on,
+    metric_on,
     share_below,
     vectors,
 )
@@ -42,7 +45,7 @@ SMALL = Contrastive(
     inner=16,
     horizon_days=7,
     cuts=3,
-    history=HistorySpec(length=20, everything=True, fields=("kind", "gap")),
+    history=HistorySpec(length=20, all_events=True, fields=("kind", "gap")),
     training=Training(epochs=8, batch=64, lr=0.01),
 )
 DAYS = DAY // SECOND
@@ -57,7 +60,7 @@ class TestContrastive(EncoderContract):
         inner=16,
         horizon_days=7,
         cuts=3,
-        history=HistorySpec(length=20, everything=True, fields=("kind", "gap")),
+        history=HistorySpec(length=20, all_events=True, fields=("kind", "gap")),
         training=Training(epochs=8, batch=64, lr=0.01, patience=4),
     )
     learns = KNOWS
@@ -70,7 +73,7 @@ class TestSearches(EncoderContract):
 
     encoder = replace(
         SMALL,
-        history=HistorySpec(length=20, everything=True, fields=("kind", "query_codes")),
+        history=HistorySpec(length=20, all_events=True, fields=("kind", "query_codes")),
         training=Training(epochs=1),
     )
     tolerance = 0.02
@@ -172,10 +175,17 @@ def test_an_epoch_draws_anew_and_each_pair_once() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------------ network
-def towers(seed: int = 0, pieces: int = 3) -> TwoTowers:
+def towers(seed: int = 0, buckets: int = 3) -> TwoTowers:
     torch.manual_seed(seed)
     return TwoTowers(
-        {"item": 8, "gap": 5}, 8, 6, layers=1, heads=2, inner=8, dropout=0.0, pieces=pieces
+        {"item": 8, "gap": 5},
+        8,
+        6,
+        layers=1,
+        heads=2,
+        inner=8,
+        dropout=0.0,
+        length_buckets=buckets,
     )
 
 
@@ -218,8 +228,8 @@ def test_pieces_padding_and_company_change_nothing() -> None:
     events = some_events(5, users=15)
     pairs = Pairs.of(events, np.array([33, 30]) * DAYS, 6 * DAYS)
     past, future, _ = pairs.part(numbers(events), 6)
-    whole = towers(pieces=1).train()(past, future)
-    cut = towers(pieces=4).train()(past, future)
+    whole = towers(buckets=1).train()(past, future)
+    cut = towers(buckets=4).train()(past, future)
     for a, b in zip(whole, cut, strict=True):
         assert torch.allclose(a, b, atol=1e-6)
     alone, beside, _ = pairs.only(np.array([2])).part(numbers(events), 6)
@@ -274,8 +284,8 @@ def the_past(
 
 
 def test_patience_holds_users_out_and_measures_them() -> None:
-    recipe = Contrastive(
-        **{f: getattr(SMALL, f) for f in SMALL.__slots__ if f != "training"},
+    recipe = replace(
+        SMALL,
         training=Training(epochs=6, patience=2, lr=0.01),
     )
     with DuckDB(threads=1) as engine:
@@ -283,7 +293,7 @@ def test_patience_holds_users_out_and_measures_them() -> None:
         histories = past.histories(("item", TIME, "kind"))
         fitted = recipe.fit(past, rng=RNG(2))
         assert fitted.curve is not None
-        assert len(fitted.curve.measures) >= 1
+        assert len(fitted.curve.metrics) >= 1
         pairs = Pairs.of(histories, cut_times(past.cutoff, recipe), 7 * DAYS)
         out = hold_out(pairs, recipe, RNG(2).child("held out"))
         assert out is not None
@@ -292,7 +302,7 @@ def test_patience_holds_users_out_and_measures_them() -> None:
         assert not gone & set(pairs.users[~out].tolist()), "nobody is in both"
         events = sequence.chosen(recipe.history, histories)
         last = pairs.only(out & (pairs.cuts == pairs.cuts.max()))
-        found = measure_on(last, events, recipe)(fitted)
+        found = metric_on(last, events, recipe)(fitted)
         assert found == pytest.approx(fitted.curve.best, abs=1e-6)
         held = events.take(last.users)
         asked = Pairs.of(held, last.cuts[:1], 7 * DAYS)
@@ -306,14 +316,14 @@ def test_patience_holds_users_out_and_measures_them() -> None:
 
 
 def test_too_few_to_measure_by_trains_all_epochs() -> None:
-    recipe = Contrastive(
-        **{f: getattr(SMALL, f) for f in SMALL.__slots__ if f != "training"},
+    recipe = replace(
+        SMALL,
         training=Training(epochs=3, patience=1),
     )
     with DuckDB(threads=1) as engine:
         fitted = recipe.fit(the_past(engine, **shoppers(users=12)), rng=RNG(0))
     assert fitted.curve is not None
-    assert (fitted.curve.epoch, fitted.curve.measures) == (3, [])
+    assert (fitted.curve.epoch, fitted.curve.metrics) == (3, [])
 
 
 # ------------------------------------------------------------------------------------------------------------------ refused
@@ -348,31 +358,33 @@ def test_histories_without_a_cutoff() -> None:
         fitted = SMALL.fit(past, rng=RNG(0))
         histories, profiles = past.histories(("item", TIME, "kind")), fitted.encode(past)
         bare = Histories(histories.users, histories.starts, histories.fields)
-        assert np.array_equal(fitted.states(histories).astype(np.float16), profiles.vectors)
-        with pytest.raises(ConfigError, match="needs histories with a cutoff"):
-            fitted.states(bare)
-        with pytest.raises(ConfigError, match="not trained to say the next item"):
-            fitted.recommend(histories, 3)
+        assert np.array_equal(
+            fitted.user_vectors(Requests(histories)).astype(np.float16), profiles.vectors
+        )
+        with pytest.raises(DataError, match="cut"):
+            fitted.user_vectors(Requests(bare))
+        times = np.full(len(bare), past.cutoff)
+        timed = fitted.user_vectors(Requests(bare, times))
+        assert np.array_equal(timed.astype(np.float16), profiles.vectors)
+        assert not isinstance(fitted, Recommender)
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "paths"),
     [
-        (
-            {"cuts": 0, "horizon_days": -1},
-            "horizon_days: found -1, expected at least 1; cuts: found 0",
-        ),
-        ({"width": 12, "heads": 4}, "heads: 4 do not divide a width of 12 into even parts"),
-        ({"held_out": 1.0}, "held_out: found 1.0"),
-        ({"loss": {"temperature": 0}}, "temperature: found 0"),
-        ({"loss": {"active": -1.0}}, "active: found -1"),
-        ({"history": {"fields": ["age"]}}, "leave the field age out"),
-        ({"history": {"fields": ["time"]}}, "item and time are read anyway"),
+        ({"cuts": 0, "horizon_days": -1}, ["horizon_days", "cuts"]),
+        ({"width": 12, "heads": 4}, ["heads"]),
+        ({"held_out": 1.0}, ["held_out"]),
+        ({"loss": {"temperature": 0}}, ["loss.temperature"]),
+        ({"loss": {"active": -1.0}}, ["loss.active"]),
+        ({"history": {"fields": ["age"]}}, ["history.fields"]),
+        ({"history": {"fields": ["time"]}}, ["history.fields"]),
     ],
 )
-def test_options_that_are_refused(options: dict, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_options_that_are_refused(options: dict, paths: list[str]) -> None:
+    with pytest.raises(OptionsError) as fault:
         encoder("contrastive", **options)
+    assert [f.path for f in fault.value.faults] == paths
 
 
 def test_a_saved_one_of_another_encoder(tmp_path: Path) -> None:

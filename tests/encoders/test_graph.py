@@ -3,22 +3,26 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from rows import ask, of, past_with, tastes
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Kind, Role
-from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
+from clickprint.core.options import OptionsError
+from clickprint.core.recommender import HasItemVectors, Recommender
+from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
 from clickprint.data.engine import DuckDB
 from clickprint.data.split import past_of
 from clickprint.encoders import encoder, interactions, load
-from clickprint.encoders.graph import FittedTwHIN, TwHIN
+from clickprint.encoders.graph import FittedItemTwHIN, TwHIN
 from clickprint.nn.graph import Edges, Graph, edge_loss
 from clickprint.nn.train import Training
 from clickprint.testing.encoders import EncoderContract
@@ -32,23 +36,6 @@ class TestTwHIN(EncoderContract):
     encoder = TwHIN(width=8, training=QUICK)
     learns = TASTE
     anonymous = False  # edges are shuffled by their user's place
-
-
-def of(rows: list[list[int]]) -> Histories:
-    starts = np.cumsum([0, *map(len, rows)]).astype(np.int64)
-    item = np.array([i for r in rows for i in r], np.int64)
-    return Histories(
-        np.arange(len(rows)) * 7, starts, {"item": item, "time": np.arange(len(item)) * DAY}
-    )
-
-
-def tastes(users: int = 60, seed: int = 0) -> list[list[int]]:
-    """Even users have items 0 … 9, odd ones 10 … 19; user 3 nothing."""
-    random = np.random.default_rng(seed)
-    return [
-        [] if u == 3 else (random.integers(0, 10, random.integers(2, 9)) + 10 * (u % 2)).tolist()
-        for u in range(users)
-    ]
 
 
 def unit(v: np.ndarray) -> np.ndarray:
@@ -114,7 +101,7 @@ def test_a_profile_leads_from_all_edges_to_the_users_own() -> None:
         alone = fitted.encode(past_of(shop(engine), START + 10 * DAY, np.array([2, 77])))
     assert fitted.relations == ("buy", "cart")
     assert fitted.values.tolist() == [10, 20, 30]
-    buy, cart = (unit(fitted.items + fitted.moves[r]).astype(float) for r in (0, 1))
+    buy, cart = (unit(fitted.vectors + fitted.moves[r]).astype(float) for r in (0, 1))
     middle = (buy[0] + cart[0] + buy[1] + buy[2]) / 4
     assert fitted.middle == pytest.approx(middle, abs=1e-6)
     weights = np.array([1 * 0.5**4, 3 * 0.5**3, 3 * 0.5**0.5])
@@ -135,9 +122,9 @@ def test_a_profile_leads_from_all_edges_to_the_users_own() -> None:
 
 def test_a_profile_is_the_first_step_from_zero() -> None:
     """Of gradient descent on the loss of the user's edges, with all edges as negatives."""
-    fitted = TwHIN(width=4, training=QUICK).fit_histories(of(tastes()), rng=RNG(0))
+    fitted = TwHIN(width=4, training=QUICK, weights={}).fit(past_with(tastes()), rng=RNG(0))
     pairs = [(u, i) for u, row in enumerate(tastes()) for i in set(row)]
-    ends = torch.from_numpy(unit(fitted.items + fitted.moves[0]))
+    ends = torch.from_numpy(unit(fitted.vectors + fitted.moves[0]))
     at = {int(i): n for n, i in enumerate(fitted.values)}
     everything = ends[[at[i] for _, i in pairs]]
     for u in (0, 1, 7):
@@ -147,20 +134,22 @@ def test_a_profile_is_the_first_step_from_zero() -> None:
             torch.nn.functional.softplus(-own @ x)
             + torch.nn.functional.softplus(everything @ x).mean()
         ).sum().backward()
-        assert fitted.states(of(tastes()))[u] == pytest.approx(-2 * x.grad.numpy(), abs=1e-5)
+        assert fitted.user_vectors(ask(tastes()))[u] == pytest.approx(
+            -2 * x.grad.numpy(), abs=1e-5
+        )
 
 
 def test_new_users_lie_with_their_like() -> None:
     """Two tastes: users who were not there in training are told apart, and are ranked the items of their taste."""
-    fitted = TwHIN(width=8, training=Training(epochs=20, batch=64, lr=0.02)).fit_histories(
-        of(tastes(200)), rng=RNG(0)
+    fitted = TwHIN(width=8, training=Training(epochs=20, batch=64, lr=0.02), weights={}).fit(
+        past_with(tastes(200)), rng=RNG(0)
     )
     strangers = tastes(100, seed=9)
-    states = fitted.states(of(strangers))
+    states = fitted.user_vectors(ask(strangers))
     like = np.sign(states @ states[0])
     there = [u for u in range(100) if u != 3]
     assert (like[there] == np.where(np.array(there) % 2 == 0, 1, -1)).all()
-    lists = fitted.recommend(of(strangers), 5)
+    lists = fitted.recommend(ask(strangers), 5)
     assert ((lists.items[there] >= 10) == (np.array(there) % 2 == 1)[:, None]).mean() > 0.99
 
 
@@ -171,13 +160,19 @@ def test_ranking_is_by_cosine_with_the_heaviest_relation() -> None:
             past, rng=RNG(0)
         )
     assert fitted.relations == ("view", "cart", "buy")
-    given = of([[10], [20, 30], [], [999, NONE]])
-    scores = fitted.states(given) @ unit(fitted.items + fitted.moves[2]).T
-    assert fitted.states(given)[0] == pytest.approx(
-        unit(fitted.items + fitted.moves[2])[0] - fitted.middle, abs=1e-6
+    assert fitted.fields == ("item", "kind")
+    rows = of([[10], [20, 30], [], [999, NONE]])
+    kind = np.array([BUY, BUY, VIEW, BUY, BUY])
+    given = Requests(replace(rows, fields={**rows.fields, "kind": kind}))
+    buy, view = (unit(fitted.vectors + fitted.moves[r]) for r in (2, 0))
+    vectors = fitted.user_vectors(given)
+    assert vectors[0] == pytest.approx(3 * (buy[0] - fitted.middle), abs=1e-5)
+    assert vectors[1] == pytest.approx(
+        3 * (buy[1] - fitted.middle) + view[2] - fitted.middle, abs=1e-5
     )
+    scores = vectors @ buy.T
     found = fitted.recommend(given, 3)
-    unseen = fitted.recommend(given, 3, seen=False)
+    unseen = fitted.recommend(given, 3, include_seen=False)
     for u, row in enumerate([[10], [20, 30], [], []]):
         order = sorted(range(3), key=lambda i: (-scores[u, i], i))
         assert found.items[u].tolist() == [10 * i + 10 for i in order]
@@ -198,54 +193,54 @@ def test_a_kind_that_was_not_there_at_fit_has_no_edges() -> None:
 
 
 def test_histories_fade_and_end_at_their_cutoff() -> None:
-    fitted = TwHIN(width=3, half_life=1, training=QUICK).fit_histories(of([[3, 5], [5, 9]]))
-    assert fitted.now == 3 * DAY
-    found = fitted.states(
-        Histories(
-            np.array([1]),
-            np.array([0, 2]),
-            {"item": np.array([3, 9]), "time": np.array([0, DAY])},
-            cutoff=2 * DAY,
-        )
+    fitted = TwHIN(width=3, half_life=1, training=QUICK, weights={}).fit(
+        past_with([[3, 5], [5, 9]]), rng=RNG(0)
     )
-    ends = unit(fitted.items + fitted.moves[0])
+    assert fitted.now == 3 * DAY
+    found = fitted.user_vectors(Requests(of([[3, 9]], cutoff=2 * DAY)))
+    ends = unit(fitted.vectors + fitted.moves[0])
     assert found[0] == pytest.approx(ends[0] / 4 + ends[2] / 2 - 0.75 * fitted.middle, abs=1e-5)
 
 
 def test_few_users_at_a_time_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = TwHIN(width=3, training=QUICK)
-    whole = recipe.fit_histories(of(tastes()))
+    recipe = TwHIN(width=3, training=QUICK, weights={})
+    whole = recipe.fit(past_with(tastes()), rng=RNG(0))
     monkeypatch.setattr(interactions, "USERS", 7)
-    pieces = recipe.fit_histories(of(tastes()))
-    assert pieces.items.tobytes() == whole.items.tobytes()
-    assert pieces.states(of(tastes())).tobytes() == whole.states(of(tastes())).tobytes()
+    pieces = recipe.fit(past_with(tastes()), rng=RNG(0))
+    assert pieces.vectors.tobytes() == whole.vectors.tobytes()
+    assert (
+        pieces.user_vectors(ask(tastes())).tobytes() == whole.user_vectors(ask(tastes())).tobytes()
+    )
 
 
 def test_one_user_and_rare_values() -> None:
-    one = TwHIN(width=3, training=QUICK).fit_histories(of([[4, 4, 4, 8]]))
-    assert np.isfinite(one.states(of([[4], []]))).all()
-    alone = TwHIN(width=3, least=2, training=QUICK).fit_histories(of([[4, 4], [8]]))
+    one = TwHIN(width=3, training=QUICK, weights={}).fit(past_with([[4, 4, 4, 8]]), rng=RNG(0))
+    assert np.isfinite(one.user_vectors(ask([[4], []]))).all()
+    alone = TwHIN(width=3, min_count=2, training=QUICK, weights={}).fit(
+        past_with([[4, 4], [8]]), rng=RNG(0)
+    )
     assert alone.values.tolist() == [4]
-    assert not alone.states(of([[4]])).any(), (
+    assert not alone.user_vectors(ask([[4]])).any(), (
         "the only edge there is leads nowhere else than all edges do"
     )
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "path"),
     [
-        ({"width": 0}, "width: found 0"),
-        ({"temperature": 0}, "temperature: found 0"),
-        ({"temperature": 1, "least": 0}, "least: found 0"),
-        ({"half_life": -1}, "half_life: found -1"),
-        ({"weights": {"bought": 3}}, "the role 'bought', expected some of expose, click, view"),
-        ({"training": {"epochs": -1}}, "training: epochs: found -1"),
-        ({"negatives": 3}, "'negatives' is not an option of 'twhin'"),
+        ({"width": 0}, "width"),
+        ({"temperature": 0}, "temperature"),
+        ({"temperature": 1, "min_count": 0}, "min_count"),
+        ({"half_life": -1}, "half_life"),
+        ({"weights": {"bought": 3}}, "weights.bought"),
+        ({"training": {"epochs": -1}}, "training.epochs"),
+        ({"negatives": 3}, "negatives"),
     ],
 )
-def test_options_that_are_refused(options: dict, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_options_that_are_refused(options: dict, path: str) -> None:
+    with pytest.raises(OptionsError) as fault:
         encoder("twhin", **options)
+    assert [f.path for f in fault.value.faults] == [path]
 
 
 def test_logs_that_are_refused() -> None:
@@ -260,11 +255,8 @@ def test_logs_that_are_refused() -> None:
             TwHIN().fit(past_of(shop(engine), START), rng=RNG(0))
         kinds = TwHIN(width=2, column="kind", training=QUICK).fit(past, rng=RNG(0))
     with pytest.raises(DataError, match="nothing to learn"):
-        TwHIN().fit_histories(of([[NONE], []]))
-    with pytest.raises(
-        ConfigError, match="column 'kind' was learned, so there are no items to rank"
-    ):
-        kinds.recommend(of([[10]]), 3)
+        TwHIN(weights={}).fit(past_with([[NONE], []]), rng=RNG(0))
+    assert not isinstance(kinds, Recommender | HasItemVectors), "it knows no items"
 
 
 def unknown_option(folder: Path) -> None:
@@ -307,13 +299,15 @@ def other_type(folder: Path) -> None:
     ids=lambda f: f.__name__,
 )
 def test_damaged_files_are_said(spoil: Callable[[Path], None], tmp_path: Path) -> None:
-    recipe = TwHIN(width=3, training=QUICK)
-    fitted = recipe.fit_histories(of(tastes()))
+    recipe = TwHIN(width=3, training=QUICK, weights={})
+    fitted = recipe.fit(past_with(tastes()), rng=RNG(0))
     fitted.save(tmp_path / "fitted")
     found = load(tmp_path / "fitted")
-    assert isinstance(found, FittedTwHIN)
+    assert isinstance(found, FittedItemTwHIN)
     assert found.recipe == recipe
-    assert found.states(of(tastes())).tobytes() == fitted.states(of(tastes())).tobytes()
+    assert (
+        found.user_vectors(ask(tastes())).tobytes() == fitted.user_vectors(ask(tastes())).tobytes()
+    )
     spoil(tmp_path / "fitted")
     with pytest.raises(DataError, match="fit and save"):
         load(tmp_path / "fitted")

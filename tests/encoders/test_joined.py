@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clickprint.core.errors import ConfigError
+from clickprint.core.options import OptionsError
 from clickprint.core.profiles import Profiles
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
 from clickprint.data.engine import DuckDB
 from clickprint.data.split import past_of
+from clickprint.encoders import encoder
 from clickprint.encoders.controls import Constant, Random
 from clickprint.encoders.counts import Counts
 from clickprint.encoders.joined import Joined, Scale, shares
@@ -130,20 +131,21 @@ def test_saved_profiles_join(past, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "paths"),
     [
-        ({"width": 0}, "width: found 0"),
-        ({"width": 2049}, "width: found 2049"),
-        ({"normalise": "l1"}, "normalise: found 'l1'"),
-        ({"blocks": ()}, "blocks: found"),
-        ({"blocks": ("counts", "counts")}, "blocks: found"),
-        ({"blocks": ("counts", "decay"), "width": 1}, "blocks: found"),
-        ({"blocks": ("count",)}, "no encoder 'count'"),
-        ({"blocks": {"counts": {"tops": 3}}}, "'tops' is not an option"),
-        ({"blocks": {"x": {"encoder": "nothing"}}}, "no encoder 'nothing'"),
-        ({"blocks": {"counts": 3}}, "blocks.counts: found 3"),
+        ({"width": 0}, ["width"]),
+        ({"width": 2049}, ["width"]),
+        ({"normalise": "l1"}, ["normalise"]),
+        ({"blocks": ()}, ["blocks"]),
+        ({"blocks": ("counts", "counts")}, ["blocks"]),
+        ({"blocks": ("counts", "decay"), "width": 1}, ["blocks"]),
+        ({"blocks": ("count", "decai")}, ["blocks.count", "blocks.decai"]),
+        ({"blocks": {"counts": {"tops": 3}}}, ["blocks.counts.tops"]),
+        ({"blocks": {"x": {"encoder": "nothing"}}}, ["blocks.x"]),
+        ({"blocks": {"counts": 3}}, ["blocks.counts"]),
     ],
 )
-def test_options_that_cannot_be(options, says):
-    with pytest.raises(ConfigError, match=says):
-        Joined(**options)
+def test_options_that_cannot_be(options, paths):
+    with pytest.raises(OptionsError) as fault:
+        encoder("joined", **options)
+    assert [f.path for f in fault.value.faults] == paths

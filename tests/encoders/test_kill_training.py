@@ -11,6 +11,8 @@ import pytest
 from test_sequence import walks
 
 from clickprint.core.rng import RNG
+from clickprint.core.session import Session
+from clickprint.data.split import HistoriesPast
 from clickprint.encoders import sequence
 from clickprint.encoders.sasrec import SASRec
 from clickprint.encoders.sequence import HistorySpec
@@ -22,28 +24,24 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and 
 STEPS = 9  # in all: 3 epochs of 3 batches; with a checkpoint after each, and after each epoch, there are 12
 RECIPE = SASRec(
     width=8,
-    history=HistorySpec(length=6, baskets=True),  # what is predicted is drawn, too
-    loss=NextItemLoss(kind="sampled", negatives=4),
+    history=HistorySpec(length=6, basket_targets=True),  # what is predicted is drawn, too
+    loss=NextItemLoss(name="sampled", negatives=4),
     training=Training(epochs=3, batch=8, lr=0.01, warmup=4, decay_to=0.1, patience=3, clip=1.0),
 )
 
 
-def fit(checkpoint=None, progress=lambda *_: None):
+def fit(checkpoints=None, progress=lambda *_: None):
     hourly = walks(24)
     pairs = replace(
         hourly, fields=hourly.fields | {"time": hourly.fields["time"] // 7_200_000_000}
     )
     kept, users, held = sequence.hold_out(pairs, baskets=True)
-    measure = sequence.last_item_measure(kept, users, held)
-    return sequence.fit(
-        RECIPE,
-        "sasrec",
-        kept,
+    measure = sequence.last_item_metric(kept, users, held)
+    return RECIPE.fit(
+        HistoriesPast(kept),
         rng=RNG(2),
-        measure=measure,
-        checkpoint=checkpoint,
         progress=progress,
-        accelerator="cpu",
+        session=Session(metric=measure, checkpoints=checkpoints, accelerator="cpu"),
     )
 
 

@@ -10,8 +10,10 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
 from clickprint.core.ragged import starts_of
+from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
+from clickprint.data.split import HistoriesPast
 from clickprint.encoders import load
 from clickprint.encoders.gru4rec import GRU4Rec
 from clickprint.encoders.online_training import DayRows, fit_by_day, score_day
@@ -40,11 +42,11 @@ def drifting(users: int = 32, days: int = 12, a_day: int = 3, every: int = 6) ->
 
 def test_learning_each_day_beats_a_model_that_stands_still() -> None:
     histories = drifting()
-    fitted, days = fit_by_day(RECIPE, "gru4rec", histories, rng=RNG(0), passes=4, k=3)
+    fitted, days = fit_by_day(RECIPE, HistoriesPast(histories), rng=RNG(0), passes=4, k=3)
     assert [d.day for d in days] == [(500 + n) * DAY for n in range(1, 12)]
     assert [d.users for d in days] == [32] * 11
     before = histories.where(histories.fields["time"] < 506 * DAY)
-    frozen, _ = fit_by_day(RECIPE, "gru4rec", before, rng=RNG(0), passes=4, k=3)
+    frozen, _ = fit_by_day(RECIPE, HistoriesPast(before), rng=RNG(0), passes=4, k=3)
     still = [score_day(frozen, histories, d.day, k=3).ndcg for d in days]
     moving = [d.ndcg for d in days]
     assert moving[4] > 0.9, "the first rule is learned on its days"
@@ -59,9 +61,9 @@ def test_learning_each_day_beats_a_model_that_stands_still() -> None:
 def test_a_day_is_scored_by_the_model_of_the_days_before() -> None:
     """By the definition, user by user; and nothing of the day itself or later has touched the model."""
     histories = drifting(users=20, days=5, every=9)
-    _, days = fit_by_day(RECIPE, "gru4rec", histories, rng=RNG(3), k=4)
+    _, days = fit_by_day(RECIPE, HistoriesPast(histories), rng=RNG(3), k=4)
     ends = histories.where(histories.fields["time"] < 503 * DAY)
-    early, scores = fit_by_day(RECIPE, "gru4rec", ends, rng=RNG(3), k=4)
+    early, scores = fit_by_day(RECIPE, HistoriesPast(ends), rng=RNG(3), k=4)
     assert scores == days[:2]
     total = 0.0
     for r in range(20):
@@ -73,7 +75,7 @@ def test_a_day_is_scored_by_the_model_of_the_days_before() -> None:
             np.array([0, len(given)]),
             {"item": given, "time": np.arange(len(given))},
         )
-        found = early.recommend(one, 4).items[0].tolist()
+        found = early.recommend(Requests(one), 4).items[0].tolist()
         total += 1 / np.log2(2 + found.index(first)) if first in found else 0
     assert days[2].ndcg == pytest.approx(total / 20, abs=1e-6)
 
@@ -126,7 +128,7 @@ class Killed(Exception):
 @pytest.mark.parametrize("steps", [1, 7, 9])
 def test_it_is_saved_daily_and_goes_on_to_the_same_bytes(steps: int, tmp_path: Path) -> None:
     histories = drifting(users=20, days=5)
-    fitted, days = fit_by_day(RECIPE, "gru4rec", histories, rng=RNG(0), k=3)
+    fitted, days = fit_by_day(RECIPE, HistoriesPast(histories), rng=RNG(0), k=3)
     left = [steps]
 
     def progress(stage: str, done: int, total: int) -> None:
@@ -136,19 +138,26 @@ def test_it_is_saved_daily_and_goes_on_to_the_same_bytes(steps: int, tmp_path: P
 
     with pytest.raises(Killed):
         fit_by_day(
-            RECIPE, "gru4rec", histories, rng=RNG(0), folder=tmp_path, k=3, progress=progress
+            RECIPE, HistoriesPast(histories), rng=RNG(0), folder=tmp_path, k=3, progress=progress
         )
     learned = steps // 2  # two batches a day
     assert (tmp_path / "fitted").exists() == (learned > 0)
     if learned:
         ends = histories.where(histories.fields["time"] < (500 + learned) * DAY)
-        partly, _ = fit_by_day(RECIPE, "gru4rec", ends, rng=RNG(0), k=3)
+        partly, _ = fit_by_day(RECIPE, HistoriesPast(ends), rng=RNG(0), k=3)
         kept = load(tmp_path / "fitted")
-        assert np.array_equal(kept.states(ends), partly.states(ends))
-    again, found = fit_by_day(RECIPE, "gru4rec", histories, rng=RNG(0), folder=tmp_path, k=3)
+        assert np.array_equal(
+            kept.user_vectors(Requests(ends)), partly.user_vectors(Requests(ends))
+        )
+    again, found = fit_by_day(RECIPE, HistoriesPast(histories), rng=RNG(0), folder=tmp_path, k=3)
     assert found == days
-    assert np.array_equal(again.states(histories), fitted.states(histories))
-    assert np.array_equal(load(tmp_path / "fitted").states(histories), fitted.states(histories))
+    assert np.array_equal(
+        again.user_vectors(Requests(histories)), fitted.user_vectors(Requests(histories))
+    )
+    assert np.array_equal(
+        load(tmp_path / "fitted").user_vectors(Requests(histories)),
+        fitted.user_vectors(Requests(histories)),
+    )
 
 
 def test_what_cannot_be_learned_is_said() -> None:
@@ -162,9 +171,9 @@ def test_what_cannot_be_learned_is_said() -> None:
     )
     for histories in (alone, nobody):
         with pytest.raises(DataError, match="nothing to learn day by day"):
-            fit_by_day(RECIPE, "gru4rec", histories, rng=RNG(0))
+            fit_by_day(RECIPE, HistoriesPast(histories), rng=RNG(0))
     with pytest.raises(ConfigError, match="passes: found 0"):
-        fit_by_day(RECIPE, "gru4rec", drifting(), rng=RNG(0), passes=0)
-    fitted, _ = fit_by_day(RECIPE, "gru4rec", drifting(users=4, days=2), rng=RNG(0))
+        fit_by_day(RECIPE, HistoriesPast(drifting()), rng=RNG(0), passes=0)
+    fitted, _ = fit_by_day(RECIPE, HistoriesPast(drifting(users=4, days=2)), rng=RNG(0))
     nothing = score_day(fitted, drifting(users=4, days=2), 900 * DAY)
     assert (nothing.users, nothing.ndcg) == (0, 0.0)

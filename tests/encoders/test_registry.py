@@ -7,6 +7,7 @@ import pytest
 
 from clickprint import encoders
 from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.options import OptionsError
 from clickprint.core.past import Encoder
 from clickprint.core.profiles import Profiles
 from clickprint.core.rng import RNG
@@ -33,33 +34,38 @@ def test_names_and_options():
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "says"),
+    ("name", "options", "paths"),
     [
-        ("count", {}, "no encoder 'count', expected one of als, "),
-        ("counts", {"tops": 3}, "'tops' is not an option of 'counts'; it has days, top"),
-        ("constant", {"width": 3}, "it has none"),
-        ("counts", {"top": "3"}, "counts.top: found '3', expected a whole number"),
-        ("counts", {"top": True}, "counts.top: found True"),
-        ("counts", {"top": 2.5}, "counts.top: found 2.5"),
-        ("counts", {"top": None}, "counts.top: found None"),
-        ("counts", {"days": 7}, "expected a list of a whole number"),
-        ("counts", {"days": [7, "8"]}, "counts.days: found"),
-        ("counts", {"top": 0}, "counts: top: found 0, expected at least 1"),
-        ("counts", {"top": "x", "more": 1}, "'more' is not an option.*; counts.top"),
-        ("decay", {"half_lives": ["week"]}, "a whole number or a number"),
-        ("joined", {"rows": 1}, "joined.rows: found 1, expected true or false"),
-        ("joined", {"blocks": "counts"}, "a list of a text or a table"),
-        ("joined", {"normalise": 3}, "joined.normalise: found 3, expected a text"),
-        ("saved", {}, "saved.folder is missing, expected a path"),
-        ("saved", {"folder": ""}, "saved.folder: found ''"),
-        ("saved", {"folder": "x", "missing": "zero"}, "saved: missing: found 'zero'"),
-        ("random", {"width": 0}, "random: width: found 0"),
-        ("random", {"width": 4000}, "random: width: found 4000"),
+        ("counts", {"tops": 3}, ["tops"]),
+        ("constant", {"width": 3}, ["width"]),
+        ("counts", {"top": "3"}, ["top"]),
+        ("counts", {"top": True}, ["top"]),
+        ("counts", {"top": 2.5}, ["top"]),
+        ("counts", {"top": None}, ["top"]),
+        ("counts", {"days": 7}, ["days"]),
+        ("counts", {"days": [7, "8"]}, ["days[1]"]),
+        ("counts", {"top": 0}, ["top"]),
+        ("counts", {"top": "x", "more": 1}, ["more", "top"]),
+        ("decay", {"half_lives": ["week"]}, ["half_lives[0]"]),
+        ("joined", {"rows": 1}, ["rows"]),
+        ("joined", {"blocks": "counts"}, ["blocks"]),
+        ("joined", {"normalise": 3}, ["normalise"]),
+        ("saved", {}, ["folder"]),
+        ("saved", {"folder": ""}, ["folder"]),
+        ("saved", {"folder": "x", "missing": "zero"}, ["missing"]),
+        ("random", {"width": 0}, ["width"]),
+        ("random", {"width": 4000}, ["width"]),
     ],
 )
-def test_what_cannot_be(name, options, says):
-    with pytest.raises(ConfigError, match=says):
+def test_what_cannot_be(name, options, paths):
+    with pytest.raises(OptionsError, match=f"^{name}: ") as fault:
         encoders.encoder(name, **options)
+    assert [f.path for f in fault.value.faults] == paths
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(ConfigError, match="'count', expected one of als, .*counts"):
+        encoders.encoder("count")
 
 
 @pytest.mark.parametrize("name", ["counts", "decay", "joined", "random", "constant"])

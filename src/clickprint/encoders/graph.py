@@ -3,7 +3,7 @@
 The edges have no order, and no time but what fades.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
@@ -68,6 +68,11 @@ class TwHIN:
     @property
     def stochastic(self) -> bool:
         return True
+
+    @property
+    def needs_log(self) -> bool:
+        """Whether the fit reads the log: which role an event's kind has."""
+        return bool(self.weights)
 
     def fit(
         self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
@@ -295,5 +300,4 @@ def edges_of(
 
 def heaviest(recipe: TwHIN, relations: tuple[str, ...]) -> int:
     """The place of the relation that weighs most."""
-    weights: Mapping[str, int | float] = {str(r): w for r, w in recipe.weights.items()}
-    return int(np.argmax([weights.get(r, 0) for r in relations]))
+    return int(np.argmax([recipe.weights.get(r, 0) for r in relations]))

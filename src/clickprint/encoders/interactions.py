@@ -26,16 +26,8 @@ from clickprint.nn.topk import Allowed, best
 USERS = 65_536  # at a time
 # What an event of a role counts. What is not named counts nothing: what was only shown, taken out
 # again or sent back was not chosen.
-WEIGHTS: Mapping[Role, int | float] = MappingProxyType(
-    {
-        Role.CLICK: 1,
-        Role.VIEW: 1,
-        Role.SEARCH: 1,
-        Role.LIKE: 1,
-        Role.CART: 1,
-        Role.BUY: 3,
-        Role.OTHER: 1,
-    }
+WEIGHTS: Mapping[str, int | float] = MappingProxyType(
+    {"click": 1, "view": 1, "search": 1, "like": 1, "cart": 1, "buy": 3, "other": 1}
 )
 Roles = tuple[Role, ...] | None  # of each kind of a log; None: they are not asked for
 
@@ -50,7 +42,7 @@ class EventWeights:
     - `now`: a moment, or one for each history.
     """
 
-    weights: Mapping[Role, int | float]
+    weights: Mapping[str, int | float]
     half_life: int | float
     roles: Roles
     now: Time | Int64[np.ndarray, "U"]
@@ -77,7 +69,7 @@ class EventWeights:
         return replace(self, now=now[rows]) if now.ndim else self
 
 
-def problems(weights: Mapping[Any, int | float]) -> Iterator[tuple[str, str]]:
+def problems(weights: Mapping[str, int | float]) -> Iterator[tuple[str, str]]:
     """What is wrong with weights of roles that are right one by one."""
     if weights and not any(weights.values()):
         yield "weights", "none is above 0, so nothing would count"

@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from clickprint.core.errors import ConfigError, DataError
-from clickprint.core.events import Role
 from clickprint.core.histories import Histories
 from clickprint.core.options import AtLeast
 from clickprint.core.past import Past
@@ -23,7 +22,7 @@ from clickprint.core.time import DAY
 from clickprint.encoders import sequence
 from clickprint.encoders.autoencoder import held_out, reordered
 from clickprint.encoders.derived import DERIVED
-from clickprint.encoders.ranges import Count, Share
+from clickprint.encoders.ranges import Count, RoleName, Share
 from clickprint.encoders.sequence import (
     SECOND,
     FittedSequence,
@@ -74,7 +73,7 @@ class MultiTask(SequenceEncoder):
     counts: tuple[Count, ...] = (1, 2, 4, 8, 16, 32)
     tastes: tuple[str, ...] = (ITEM,)
     top: Count = 100
-    roles: tuple[Role, ...] = (Role.BUY,)
+    roles: tuple[RoleName, ...] = ("buy",)
     chunks_per_user: Annotated[int, AtLeast(0)] = 0
     history: HistorySpec = HistorySpec(
         length=128, all_events=True, fields=("kind", "hour", "weekday", "gap")
@@ -123,6 +122,11 @@ class MultiTask(SequenceEncoder):
     def stochastic(self) -> bool:
         return True
 
+    @property
+    def needs_log(self) -> bool:
+        """Whether the fit reads the log: which kinds are bought."""
+        return bool(self.loss.windows and self.roles)
+
     def fit(
         self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
     ) -> FittedSequence:
@@ -131,14 +135,15 @@ class MultiTask(SequenceEncoder):
         Raises ConfigError for a field that the log does not have or that holds numbers, DataError
         where nobody has two events.
         """
-        histories = past.histories(dict.fromkeys((*sequence.wanted(self.history), KIND)))
+        kinds = bought(self, past) if self.loss.windows else None
+        fields = sequence.wanted(self.history)
+        histories = past.histories(fields if kinds is None else dict.fromkeys((*fields, KIND)))
         self._check(histories)
-        bought = self._bought(past) if self.loss.windows else None
         events = sequence.chosen(self.history, histories)
         patient = self.training.patience and session.metric is None
         held = held_out(histories, rng) if patient else np.zeros(0, np.int64)
         tastes = self.tastes if self.loss.windows else ()
-        ask = _Asked(self, bought, {f: most_frequent(self, events, f, bought) for f in tastes})
+        ask = _Asked(self, kinds, {f: most_frequent(self, events, f, kinds) for f in tastes})
 
         def examples(
             fields: Mapping[str, np.ndarray], starts: Int64[np.ndarray, "U1"]
@@ -151,7 +156,7 @@ class MultiTask(SequenceEncoder):
             session = replace(session, metric=ask.metric(shown))
         key = session.key
         if session.checkpoints and not key:
-            key = f"{self.name} {self} {bought} {histories.digest()} {rng}"
+            key = f"{self.name} {self} {kinds} {histories.digest()} {rng}"
         return sequence.train_network(
             self,
             histories,
@@ -162,14 +167,6 @@ class MultiTask(SequenceEncoder):
             progress=progress,
             session=session,
         )
-
-    def _bought(self, past: Past) -> list[int] | None:
-        """The codes of kinds that count as bought; None: all."""
-        if not self.roles:
-            return None
-        kinds = past.log.manifest.kinds
-        wanted = [code for code, kind in enumerate(kinds) if kind.role in self.roles]
-        return wanted or list(range(len(kinds)))
 
     def _check(self, histories: Histories) -> None:
         sequence.check_fields(histories, (ITEM, TIME, *self.history.fields))
@@ -233,6 +230,15 @@ class _Asked:
             return -mean_loss(fitted.network, parts, self.recipe.loss, len(user))
 
         return metric
+
+
+def bought(recipe: MultiTask, past: Past) -> list[int] | None:
+    """The codes of kinds that count as bought; None: all."""
+    if not recipe.roles:
+        return None
+    kinds = past.log.manifest.kinds
+    wanted = [code for code, kind in enumerate(kinds) if kind.role in recipe.roles]
+    return wanted or list(range(len(kinds)))
 
 
 def is_bought(events: Histories, codes: Sequence[int] | None) -> Bool[np.ndarray, "L"]:
