@@ -6,31 +6,28 @@ item of the histories that they were fitted on.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float32, Float64, Int64
 from scipy import sparse
 
 from clickprint.core.errors import ConfigError
 from clickprint.core.histories import Histories, items_only
-from clickprint.core.ids import NONE
-from clickprint.core.lookup import positions
+from clickprint.core.lookup import among, pair_keys, pairs_of_keys, positions
 from clickprint.core.options import Above, AtLeast, Between, OneOf, check
 from clickprint.core.past import Past
 from clickprint.core.progress import Progress, silent
-from clickprint.core.ragged import Ragged
-from clickprint.core.recommendations import Recommendations
 from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
 from clickprint.core.session import ALONE, Session
 from clickprint.core.time import DAY
-from clickprint.nn.topk import CELLS, top
+from clickprint.nn.topk import CELLS
 from clickprint.recommenders.blocks import (
-    Allowed,
     Counted,
     Deterministic,
+    FittedRows,
     Roles,
     blocks,
     end_of,
@@ -40,67 +37,11 @@ from clickprint.recommenders.blocks import (
 )
 
 FIELDS = ("item", "time")
-NOBODY = Histories(
-    np.zeros(1, np.int64), np.zeros(2, np.int64), {f: np.zeros(0, np.int64) for f in FIELDS}
-)
 LARGEST = 40_000  # items that EASE takes: its square holds 6.4 GB, four times that while fitted
 
 
-@dataclass(frozen=True, slots=True)
-class FittedBaseline:
-    """Known items (number i + 1 is items[i]), and what scores them for some histories.
-
-    - `scores` gives one column an item, column 0 nobody's.
-    - `same`: the scores are the same for everybody.
-    """
-
-    items: Int64[np.ndarray, "V"]
-    scores: Callable[[Histories, Int64[np.ndarray, "L"]], Float[np.ndarray, "U V1"]]
-    same: bool = False
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        return FIELDS
-
-    def recommend(
-        self,
-        requests: Requests,
-        k: int,
-        *,
-        include_seen: bool = True,
-        allowed: Allowed = None,
-    ) -> Recommendations:
-        """See core.recommender.Recommender."""
-        if self.same and include_seen and (allowed is None or allowed.ndim == 1):
-            one = self._ranked(NOBODY, k, True, allowed)
-            rows = np.zeros(len(requests), np.int64)
-            return Recommendations(requests.users, one.items[rows], one.scores[rows])
-        return self._ranked(items_only(requests.histories), k, include_seen, allowed)
-
-    @property
-    def best(self) -> Int64[np.ndarray, "V"]:
-        """All items in the order in which a user without a history is shown them."""
-        return self._ranked(NOBODY, len(self.items), True, None).items[0]
-
-    def _ranked(
-        self, events: Histories, k: int, include_seen: bool, allowed: Allowed
-    ) -> Recommendations:
-        shape = len(events), min(k, len(self.items))
-        found, scores = np.full(shape, NONE, np.int64), np.full(shape, -np.inf, np.float32)
-        names = np.append(NONE, self.items)
-        many = max(CELLS // max(len(self.items), 1), 1)
-        for start in range(0, len(events), many):
-            rows = slice(start, start + many)
-            some = events.take(np.arange(len(events))[rows])
-            numbers = _numbers(self.items, some)
-            given, value = top(
-                torch.from_numpy(np.ascontiguousarray(self.scores(some, numbers), np.float32)),
-                shape[1],
-                None if include_seen else Ragged(some.starts, numbers),
-                allowed[rows] if allowed is not None and allowed.ndim == 2 else allowed,
-            )
-            found[rows], scores[rows] = names[given], value
-        return Recommendations(events.users, found, scores)
+def _ranks_all(items: Int64[np.ndarray, "V"], scorer: Any, *, alike: bool = False) -> FittedRows:
+    return FittedRows(items, FIELDS, scorer, above=-np.inf, alike=alike)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,7 +65,7 @@ class Popularity(Deterministic):
 
     def fit(
         self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
-    ) -> FittedBaseline:
+    ) -> FittedRows:
         counted = Counted.of(past, self.roles)
         asked = past.histories(counted.fields)
         items, now = known_items(asked), end_of(asked)
@@ -139,8 +80,8 @@ class Popularity(Deterministic):
             place = positions(items, np.asarray(events.fields["item"])[keep])
             total += np.bincount(place, weights, len(items))
             had[place] = True
-        row = np.append(np.float32(0), total[had].astype(np.float32))
-        return FittedBaseline(items[had], lambda some, _: np.tile(row, (len(some), 1)), same=True)
+        row = total[had].astype(np.float32)
+        return _ranks_all(items[had], lambda _: lambda some: row[None], alike=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,24 +101,33 @@ class OwnItems(Deterministic):
 
     def fit(
         self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
-    ) -> FittedBaseline:
-        events = items_only(past.histories(FIELDS))
-        items = known_items(events)
-        counts = np.bincount(_numbers(items, events), None, len(items) + 1).astype(np.float64)
+    ) -> FittedRows:
+        histories = past.histories(FIELDS)
+        items = known_items(histories)
+        _, place = _events(items, histories)
+        counts = np.bincount(place, minlength=len(items)).astype(np.float64)
         # Below any own item, which counts 1 or more.
         rest = counts / (2 * max(counts.max(initial=0), 1))
 
-        def scores(some: Histories, numbers: Int64[np.ndarray, "L"]) -> Float[np.ndarray, "U V1"]:
-            out = np.tile(rest, (len(some), 1))
-            row = rows_of(some)
-            if self.by == "frequency":
-                np.add.at(out, (row, numbers), 1)
-            else:
-                place = np.arange(some.events) - np.repeat(some.starts[:-1], some.lengths)
-                np.maximum.at(out, (row, numbers), 1.0 + place)
-            return out
+        def scorer(requests: Requests) -> Callable[[slice], Float64[np.ndarray, "B V"]]:
+            events = items_only(requests.histories)
+            row, place = _events(items, events)
+            turn = np.arange(events.events) - np.repeat(events.starts[:-1], events.lengths)
+            turn = 1.0 + turn[among(items, np.asarray(events.fields["item"]))]
 
-        return FittedBaseline(items, scores)
+            def scores(some: slice) -> Float64[np.ndarray, "B V"]:
+                out = np.tile(rest, (some.stop - some.start, 1))
+                here = (row >= some.start) & (row < some.stop)
+                at = row[here] - some.start, place[here]
+                if self.by == "frequency":
+                    np.add.at(out, at, 1)
+                else:
+                    np.maximum.at(out, at, turn[here])
+                return out
+
+            return scores
+
+        return _ranks_all(items, scorer)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -198,7 +148,7 @@ class ItemKNN(Deterministic):
 
     def fit(
         self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
-    ) -> FittedBaseline:
+    ) -> FittedRows:
         items, had = _had(past.histories(FIELDS))
         alone = np.asarray(had.sum(0), np.float32).ravel()
         # An item has at most so many pairs. Items are taken in parts, so that one user's million
@@ -216,10 +166,7 @@ class ItemKNN(Deterministic):
             together.eliminate_zeros()
             parts.append(keep_best(together, self.neighbours))
         near = sparse.vstack(parts, "csr")
-        return FittedBaseline(
-            items,
-            lambda some, numbers: (_user_items(some, numbers, near.shape[0]) @ near).toarray(),
-        )
+        return _by_items(items, lambda users: (users @ near).toarray())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -238,45 +185,52 @@ class EASE(Deterministic):
 
     def fit(
         self, past: Past, *, rng: RNG, progress: Progress = silent, session: Session = ALONE
-    ) -> FittedBaseline:
+    ) -> FittedRows:
         items, had = _had(past.histories(FIELDS))
         if len(items) > LARGEST:
             raise ConfigError(
                 f"ease holds a square of items: found {len(items):,}, expected at most {LARGEST:,}"
             )
-        gram = torch.from_numpy((had.T @ had).toarray()[1:, 1:].astype(np.float32))
+        gram = torch.from_numpy((had.T @ had).toarray().astype(np.float32))
         gram.diagonal().add_(self.l2)
         gram = torch.linalg.cholesky(gram)
         weights = torch.cholesky_inverse(gram)
         del gram
         weights.div_(-weights.diagonal().clone())
         weights.diagonal().zero_()
-        full = np.zeros((len(items) + 1, len(items) + 1), np.float32)
-        full[1:, 1:] = weights.numpy()
-        return FittedBaseline(
-            items, lambda some, numbers: _user_items(some, numbers, len(full)) @ full
-        )
+        return _by_items(items, lambda users: users @ weights.numpy())
 
 
-def _numbers(items: Int64[np.ndarray, "V"], events: Histories) -> Int64[np.ndarray, "L"]:
-    """1 … V for known items, 0 for others."""
-    return positions(items, np.asarray(events.fields["item"])) + 1
+def _events(
+    items: Int64[np.ndarray, "V"], histories: Histories
+) -> tuple[Int64[np.ndarray, "L"], Int64[np.ndarray, "L"]]:
+    """Of each event about a known item the row of its user and the place of the item."""
+    place = positions(items, np.asarray(histories.fields["item"]))
+    return rows_of(histories)[place >= 0], place[place >= 0]
 
 
-def _had(histories: Histories) -> tuple[Int64[np.ndarray, "V"], sparse.csr_matrix]:
-    """Items, and who had which (1, however often); column 0 is empty."""
-    events = items_only(histories)
-    items = known_items(events)
-    return items, _user_items(events, _numbers(items, events), len(items) + 1)
+def _had(
+    histories: Histories, items: Int64[np.ndarray, "V"] | None = None
+) -> tuple[Int64[np.ndarray, "V"], sparse.csr_matrix]:
+    """The items (None: those of the histories), and who had which: 1, however often."""
+    items = known_items(histories) if items is None else items
+    row, place = _events(items, histories)
+    # The last item first: the order of sums that published numbers have.
+    size = len(items)
+    row, place = pairs_of_keys(np.unique(pair_keys(row, size - 1 - place, size)), size)
+    starts = np.searchsorted(row, np.arange(len(histories) + 1))
+    shape = len(histories), size
+    return items, sparse.csr_matrix((np.ones(len(row)), size - 1 - place, starts), shape)
 
 
-def _user_items(some: Histories, numbers: Int64[np.ndarray, "L"], width: int) -> sparse.csr_matrix:
-    found = sparse.csr_matrix(
-        (np.ones(len(numbers), np.float32), numbers, some.starts), (len(some), width)
-    )
-    found.sum_duplicates()
-    found.data[:] = 1
-    if width:
-        known = np.append(0, np.ones(width - 1, np.float32))
-        found = found.multiply(sparse.csr_matrix(known)).tocsr()
-    return found
+def _by_items(
+    items: Int64[np.ndarray, "V"],
+    score: Callable[[sparse.csr_matrix], Float32[np.ndarray, "B V"]],
+) -> FittedRows:
+    """What scores users by the items that they had."""
+
+    def scorer(requests: Requests) -> Callable[[slice], Float32[np.ndarray, "B V"]]:
+        _, users = _had(requests.histories, items)
+        return lambda some: score(users[some])
+
+    return _ranks_all(items, scorer)

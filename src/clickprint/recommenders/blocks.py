@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float64, Int64, Num
 from scipy import sparse
 
@@ -14,10 +15,10 @@ from clickprint.core.ids import NONE
 from clickprint.core.lookup import among, pair_keys, pairs_of_keys, positions
 from clickprint.core.options import Above, OneOf
 from clickprint.core.past import Past
-from clickprint.core.ragged import starts_of
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.requests import Requests
 from clickprint.core.time import DAY, Time
+from clickprint.nn.topk import top
 from clickprint.recommenders.pairs import Pairs
 
 EVENTS = 1 << 21  # in a block, unless one user has more
@@ -25,6 +26,7 @@ DENSE = 0.25  # share of numbers in a sparse matrix from which a dense one is se
 CELLS = 1 << 24  # numbers of users × items, or of users × users, that are in memory at once
 Positive = Annotated[int | float, Above(0)]
 Roles = tuple[Annotated[str, OneOf(*Role)], ...]
+Scores = Num[np.ndarray, "B V"] | sparse.csr_matrix
 Allowed = Bool[np.ndarray, "V"] | Bool[np.ndarray, "B V"] | None
 
 
@@ -309,7 +311,7 @@ def together(
 
 def best(
     choice: Choice,
-    score: Callable[[slice], Num[np.ndarray, "B V"] | sparse.csr_matrix],
+    score: Callable[[slice], Scores],
     k: int,
     *,
     wide: int = 0,
@@ -322,8 +324,6 @@ def best(
     - `score` is asked for so many rows at a time that their scores of all items, and `wide`
       numbers a row of its own, fit into CELLS. It may answer with a sparse matrix: what is not in
       it is no candidate, whatever `above` is.
-
-    It is not nn.topk.top, which gives every row all of the k: here most rows have few candidates.
     """
     items, size = choice.items, min(k, len(choice.items))
     many = max(CELLS // max(len(items), wide, 1), 1)
@@ -343,15 +343,13 @@ def best(
                 keep[keep] = choice.open(pairs.rows[keep] + at, scores.indices[keep])
             found.append(pairs.where(keep).top(value[keep], size))
             continue
-        scores = scores.astype(np.float32, copy=False)
+        padded = np.full((len(users), len(items) + 1), -np.inf, np.float32)
+        padded[:, 1:] = scores
         if not choice.everything:
-            scores = np.where(choice.closed(at, stop), np.float32(-np.inf), scores)
-        edge = np.zeros((len(scores), 1), np.float32) - np.inf
-        if size < len(items):
-            edge = np.partition(scores, -size, axis=1)[:, -size, None]
-        keep = (scores >= edge) & (scores > above)
-        pairs = Pairs(users, starts_of(keep.sum(1)), items[np.nonzero(keep)[1]])
-        found.append(pairs.top(scores[keep], size))
+            padded[:, 1:][choice.closed(at, stop)] = -np.inf
+        padded[padded <= above] = -np.inf
+        place, value = top(torch.from_numpy(padded), size)
+        found.append(Recommendations(users, np.append(NONE, items)[place], value))
     return together(np.arange(choice.size), found, size)
 
 
@@ -388,15 +386,19 @@ class FittedPairs:
 
 @dataclass(frozen=True, slots=True)
 class FittedRows:
-    """A fitted thing that scores all items of each user, most of them with 0, which is no score.
+    """A fitted thing that scores all items of each user.
 
-    `scorer` makes of a block of requests what scores some of its rows. `wide`: see `best`.
+    - `scorer`: makes of a block of requests what scores some of its rows, dense or sparse.
+    - `wide`, `above`: see `best`.
+    - `alike`: every user has the same scores.
     """
 
     items: Int64[np.ndarray, "V"]
     fields: tuple[str, ...]
-    scorer: Callable[[Requests], Callable[[slice], sparse.csr_matrix]]
+    scorer: Callable[[Requests], Callable[[slice], Scores]]
     wide: int = 0
+    above: float = 0.0
+    alike: bool = False
 
     def recommend(
         self,
@@ -407,12 +409,17 @@ class FittedRows:
         allowed: Allowed = None,
     ) -> Recommendations:
         """See core.recommender.Recommender."""
+        if self.alike and len(requests) > 1 and include_seen and np.ndim(allowed) < 2:
+            one = self.recommend(requests.take(np.zeros(1, np.int64)), k, allowed=allowed)
+            rows = np.zeros(len(requests), np.int64)
+            return Recommendations(requests.users, one.items[rows], one.scores[rows])
         found = [
             best(
                 Choice.of(self.items, some, include_seen, allowed, rows),
                 self.scorer(some),
                 k,
                 wide=self.wide,
+                above=self.above,
             )
             for rows, some in request_blocks(requests)
         ]

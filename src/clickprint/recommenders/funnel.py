@@ -166,6 +166,13 @@ def candidates(
     return spread(pairs, past.users)
 
 
+def most_popular(past: Past) -> Int64[np.ndarray, "V"]:
+    """The items that fill lists, the most popular first."""
+    fitted = POPULAR.fit(past, rng=RNG())
+    nobody = Histories(np.zeros(1, np.int64), np.zeros(2, np.int64), {})
+    return fitted.recommend(Requests(nobody), len(fitted.items)).items.ravel()
+
+
 def spread(pairs: Pairs, users: Int64[np.ndarray, "U"]) -> Pairs:
     """The same pairs of more users (sorted), of whom the others have none."""
     lengths = np.zeros(len(users), np.int64)
