@@ -64,7 +64,7 @@ def test_nothing_written_is_an_error_and_nothing_is_there(tmp_path):
 
 @pytest.mark.parametrize("what", ["file", "folder"])
 def test_a_killed_write_leaves_nothing_that_counts(tmp_path, what):
-    """The temporary name stays behind, the target does not appear, and the next write cleans up."""
+    """The temporary name stays, the target does not appear, and the next write cleans up."""
     script = f"""
 import os, signal, pathlib
 from clickprint.core.files import whole
@@ -81,7 +81,9 @@ with whole(pathlib.Path({str(tmp_path / "a")!r})) as part:
 
 
 def test_killed_between_the_two_renames(tmp_path, monkeypatch):
-    """Where names cannot be exchanged, the old folder waits under a temporary name, and is put back."""
+    """Where names cannot be exchanged, the old folder waits under a temporary name, and is put
+    back.
+    """
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "old").write_text("old")
     monkeypatch.setattr(files, "_exchange", lambda one, other: False)

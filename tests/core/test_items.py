@@ -11,7 +11,7 @@ KINDS = {"shelf": AttributeType.CATEGORY, "name": AttributeType.TEXT}
 
 
 def catalogue(rows) -> Catalogue:
-    """(item, known_from or None, shelf), sorted as stored: by item, what was always known first."""
+    """(item, known_from or None, shelf), as stored: by item, what was always known first."""
     rows = sorted(rows, key=lambda r: (r[0], -1 if r[1] is None else r[1]))
     columns = list(zip(*rows, strict=True)) or [(), (), ()]
     table = pa.table(

@@ -1,4 +1,6 @@
-"""Profiles, and every file that the challenge's validator refuses (spec/challenge-protocol.md, "Validator")."""
+"""Profiles, and every file that the challenge's validator refuses (spec/challenge-protocol.md,
+"Validator").
+"""
 
 import numpy as np
 import pytest
@@ -102,7 +104,7 @@ def test_lengths_that_differ_are_named_where_shapes_are_not_checked():
         profiles.__post_init__()
 
 
-# ------------------------------------------------------------------------------------------------------------- the validator
+# ---- the validator
 def write(folder, users=USERS, vectors=VECTORS):
     np.save(folder / "client_ids.npy", users)
     np.save(folder / "embeddings.npy", vectors)

@@ -103,7 +103,10 @@ def test_promises_are_checked_by_shape():
 
 
 def test_core_is_light():
-    code = "import clickprint.core.dataset, clickprint.core.past, sys; print([m for m in ('torch', 'duckdb', 'pandas') if m in sys.modules])"
+    code = (
+        "import clickprint.core.dataset, clickprint.core.past, sys; print([m for m in ('torch',"
+        " 'duckdb', 'pandas') if m in sys.modules])"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], check=True, capture_output=True, text=True

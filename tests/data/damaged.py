@@ -1,4 +1,4 @@
-"""Ways to lay out the files of a small source, and to spoil one of them; for the readers' tests."""
+"""Ways to lay out the files of a small source, and to spoil one; for the readers' tests."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""What the tests of readers of text files share: a file is spoiled in its bytes, and either an error says so or its rows are counted."""
+"""What the tests of readers of text files share: a file is spoiled in its bytes, and either an
+error says so or its rows are counted.
+"""
 
 import gzip
 from collections.abc import Callable, Mapping
@@ -45,7 +47,9 @@ def half_packed(raw: bytes) -> bytes:
 def judge(
     read: Callable[..., Dataset], path: Path, file: Path, case: Case, good: int, engine: Engine
 ) -> None:
-    """Spoils `file` and reads `path`, which has `good` events when nothing is wrong: the error or the counts must be the case's."""
+    """Spoils `file` and reads `path`, which has `good` events when nothing is wrong: the error or
+    the counts must be the case's.
+    """
     spoil, expected = case
     raw = spoil(file.read_bytes())
     if raw is None:

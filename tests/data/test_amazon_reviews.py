@@ -1,4 +1,6 @@
-"""Amazon's reviews of 2014, 2018 and 2023 with their metadata: files of exactly their form, and every way in which they can be wrong."""
+"""Amazon's reviews of 2014, 2018 and 2023 with their metadata: files of exactly their form, and
+every way in which they can be wrong.
+"""
 
 import gzip
 import json
@@ -15,35 +17,41 @@ from clickprint.data.adapters import amazon_reviews
 from clickprint.data.engine import Engine
 
 R14 = (
-    '{"reviewerID": "A1YJEY40YUW4SE", "asin": "7806397051", "reviewerName": "Andrea", "helpful": [3, 4], "reviewText": "Very oily", '
-    '"overall": 1.0, "summary": "Don\'t waste", "unixReviewTime": 1391040000, "reviewTime": "01 30, 2014"}\n'
-    '{"reviewerID": "A60XNB876KYML", "asin": "B00004TMFE", "helpful": [0, 0], "reviewText": "", "overall": 5.0, "summary": "OK", '
-    '"unixReviewTime": 1397779200, "reviewTime": "04 18, 2014"}\n'
+    '{"reviewerID": "A1YJEY40YUW4SE", "asin": "7806397051", "reviewerName": "Andrea", "helpful":'
+    ' [3, 4], "reviewText": "Very oily", "overall": 1.0, "summary": "Don\'t waste",'
+    ' "unixReviewTime": 1391040000, "reviewTime": "01 30, 2014"}\n{"reviewerID": "A60XNB876KYML",'
+    ' "asin": "B00004TMFE", "helpful": [0, 0], "reviewText": "", "overall": 5.0, "summary": "OK",'
+    ' "unixReviewTime": 1397779200, "reviewTime": "04 18, 2014"}\n'
 )
 # As published: not JSON, but the texts of Python dicts.
 M14 = (
-    "{'asin': '7806397051', 'description': 'No \"oil\"', 'title': \"It's creamy\", 'price': 1.99, 'imUrl': 'http://x/1', 'salesRank': "
-    "{'Beauty': 5}, 'related': {'also_bought': ['B1']}, 'categories': [['Beauty', 'Makeup', 'Face'], ['Other']], 'brand': 'Xi\\xe9'}\n"
-    "{'asin': 'B00004TMFE', 'categories': [['Beauty']]}\n"
+    "{'asin': '7806397051', 'description': 'No \"oil\"', 'title': \"It's creamy\", 'price': 1.99,"
+    " 'imUrl': 'http://x/1', 'salesRank': {'Beauty': 5}, 'related': {'also_bought': ['B1']},"
+    " 'categories': [['Beauty', 'Makeup', 'Face'], ['Other']], 'brand': 'Xi\\xe9'}\n{'asin':"
+    " 'B00004TMFE', 'categories': [['Beauty']]}\n"
 )
 R18 = (
-    '{"overall": 5.0, "verified": true, "reviewerID": "A1", "asin": "B0012Y0ZG2", "style": {"Size:": " 3 oz"}, '
-    '"reviewerName": "E", "reviewText": "a", "unixReviewTime": 1511740800, "vote": "2"}\n'
-    '{"overall": 2.0, "verified": false, "reviewerID": "A2", "asin": "0012345678", "unixReviewTime": 1511827200}\n'
+    '{"overall": 5.0, "verified": true, "reviewerID": "A1", "asin": "B0012Y0ZG2", "style":'
+    ' {"Size:": " 3 oz"}, "reviewerName": "E", "reviewText": "a", "unixReviewTime": 1511740800,'
+    ' "vote": "2"}\n{"overall": 2.0, "verified": false, "reviewerID": "A2", "asin": "0012345678",'
+    ' "unixReviewTime": 1511827200}\n'
 )
 M18 = (
-    '{"category": ["All Beauty", "Soap"], "description": ["Two", "parts"], "title": "Soap", "also_buy": ["B1"], "brand": "Acme", '
-    '"rank": "1 in Beauty", "main_cat": "All Beauty", "price": "$1,234.50", "asin": "B0012Y0ZG2"}\n'
-    '{"category": [], "description": [], "title": "Comb", "brand": "", "price": "$5.99 - $9.99", "asin": "0012345678"}\n'
-    '{"category": [], "title": "Comb again", "price": ".a-box-inner{background:#fff}", "asin": "0012345678"}\n'
+    '{"category": ["All Beauty", "Soap"], "description": ["Two", "parts"], "title": "Soap",'
+    ' "also_buy": ["B1"], "brand": "Acme", "rank": "1 in Beauty", "main_cat": "All Beauty",'
+    ' "price": "$1,234.50", "asin": "B0012Y0ZG2"}\n{"category": [], "description": [], "title":'
+    ' "Comb", "brand": "", "price": "$5.99 - $9.99", "asin": "0012345678"}\n{"category": [],'
+    ' "title": "Comb again", "price": ".a-box-inner{background:#fff}", "asin": "0012345678"}\n'
 )
 R23 = (
-    '{"rating": 4.0, "title": "T", "text": "x", "images": [], "asin": "B00YQ6X8EO", "parent_asin": "B00PARENT0", "user_id": "AGKH", '
-    '"timestamp": 1588687728923, "helpful_vote": 0, "verified_purchase": true}\n'
+    '{"rating": 4.0, "title": "T", "text": "x", "images": [], "asin": "B00YQ6X8EO", "parent_asin":'
+    ' "B00PARENT0", "user_id": "AGKH", "timestamp": 1588687728923, "helpful_vote": 0,'
+    ' "verified_purchase": true}\n'
 )
 M23 = (
-    '{"main_category": "All Beauty", "title": "Spray", "average_rating": 4.8, "rating_number": 10, "features": [], "description": ["A"], '
-    '"price": 12.5, "images": [], "store": "Herb", "categories": ["Hair", "Care"], "details": {"UPC": "6"}, "parent_asin": "B00PARENT0"}\n'
+    '{"main_category": "All Beauty", "title": "Spray", "average_rating": 4.8, "rating_number": 10,'
+    ' "features": [], "description": ["A"], "price": 12.5, "images": [], "store": "Herb",'
+    ' "categories": ["Hair", "Care"], "details": {"UPC": "6"}, "parent_asin": "B00PARENT0"}\n'
 )
 
 
@@ -290,7 +298,8 @@ META_CASES: dict[str, Case] = {
     ),
     "lists for texts": (
         add(
-            '{"asin": "B5", "title": [["x"]], "brand": {"a": 1}, "categories": "one", "description": [[1]]}'
+            '{"asin": "B5", "title": [["x"]], "brand": {"a": 1}, "categories": "one",'
+            ' "description": [[1]]}'
         ),
         {},
     ),
@@ -312,7 +321,8 @@ def test_broken_metadata(case: str, small: Path, engine: Engine) -> None:
 def test_texts_that_are_none_are_null(small: Path, tmp_path: Path, engine: Engine) -> None:
     path = small / "meta_Beauty.json"
     path.write_text(
-        '{"asin": "B5", "title": [["x"]], "brand": {"a": 1}, "categories": "one", "description": [7]}\n'
+        '{"asin": "B5", "title": [["x"]], "brand": {"a": 1}, "categories": "one", "description":'
+        " [7]}\n"
     )
     made = amazon_reviews.read(small, tmp_path / "out", engine=engine)
     assert catalogue(made) == {text_id("B5"): (None, None, None, None, text_id("one"), None)}

@@ -1,4 +1,6 @@
-"""Amazon's sequences with texts: the two real pairs of files, and every way in which a pair can be wrong."""
+"""Amazon's sequences with texts: the two real pairs of files, and every way in which a pair can be
+wrong.
+"""
 
 import os
 from collections.abc import Callable
@@ -64,7 +66,8 @@ def test_the_real_files(
     assert len(made.catalogue.table) == counts[1]
     # Every sequence is the source's, in its order.
     stored = engine.table(
-        f'SELECT "user", LIST(item ORDER BY "time") AS items FROM {engine.scan(made.event_files)} GROUP BY 1 ORDER BY 1'
+        f'SELECT "user", LIST(item ORDER BY "time") AS items FROM {engine.scan(made.event_files)}'
+        " GROUP BY 1 ORDER BY 1"
     )
     source = pq.read_table(path).sort_by("user")
     assert stored.column("items").to_pylist() == source.column("items").to_pylist()

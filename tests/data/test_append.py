@@ -1,4 +1,6 @@
-"""Appending days: a full read and any number of appends give the same dataset, and the old events are not looked at."""
+"""Appending days: a full read and any number of appends give the same dataset, and the old events
+are not looked at.
+"""
 
 import itertools
 import json
@@ -60,7 +62,9 @@ def engine():
 
 
 def shop(seed: int, days: int, *, items: int = 8, events: int = 120) -> pa.Table:
-    """Events whose items are texts, some spelled as numbers, and whose attributes change, and tie, now and then."""
+    """Events whose items are texts, some spelled as numbers, and whose attributes change, and tie,
+    now and then.
+    """
     rng = np.random.default_rng(seed)
     arrays = random_arrays(rng, users=9, events=events, days=days, items=items)
     item, n = arrays["item"], len(arrays["time"])
@@ -110,9 +114,9 @@ def contents(dataset: Dataset) -> dict[str, object]:
     population = dataset.population
     return {
         "manifest": {k: v for k, v in manifest.items() if k != "source"},
-        "events": pa.concat_tables(
-            [pq.read_table(f) for f in dataset.event_files]
-        ).combine_chunks(),
+        "events": (
+            pa.concat_tables([pq.read_table(f) for f in dataset.event_files]).combine_chunks()
+        ),
         "catalogue": dataset.catalogue.table.combine_chunks(),
         "ids": {
             f.stem: pq.read_table(f).combine_chunks()
@@ -163,10 +167,13 @@ def test_a_full_read_is_an_append(
     assert sorted(p.name for p in folder.iterdir() if p.name.startswith(".")) == []
 
 
-# --- what is refused --------------------------------------------------------------------------------------------------------------
+# --- what is refused -----------------------------------------------------------------------------
 
 
-DAY_1 = "visitor,sku,when\n7,A1,2024-01-01 10:00:00\n8,B2,2024-01-01 11:00:00\n9,,2024-01-01 11:00:00\n"
+DAY_1 = (
+    "visitor,sku,when\n7,A1,2024-01-01 10:00:00\n8,B2,2024-01-01 11:00:00\n9,,2024-01-01"
+    " 11:00:00\n"
+)
 SHOP = "[events]\nfiles = '{file}'\nuser = 'visitor'\nitem = 'sku'\ntime = 'when'\nkind = 'buy'\n"
 
 
@@ -183,7 +190,8 @@ def test_counts_are_summed_and_the_source_is_told(tmp_path: Path, engine: Engine
     one = csv(tmp_path, DAY_1)
     two = csv(
         tmp_path,
-        "visitor,sku,when\n7,A1,2024-01-03 10:00:00\n7,,2024-01-03 11:00:00\n7,C,never\n6,C3,2024-01-03 10:00:00\n",
+        "visitor,sku,when\n7,A1,2024-01-03 10:00:00\n7,,2024-01-03"
+        " 11:00:00\n7,C,never\n6,C3,2024-01-03 10:00:00\n",
     )
     found = grown(tmp_path / "d", [one, two], engine).manifest
     assert (found.events, found.users, found.items, list(found.days)) == (
@@ -206,7 +214,9 @@ def test_counts_are_summed_and_the_source_is_told(tmp_path: Path, engine: Engine
 
 
 def test_the_old_events_are_not_looked_at(tmp_path: Path, engine: Engine) -> None:
-    """Their files may hold anything: they are the same files, under the same names, in the new folder."""
+    """Their files may hold anything: they are the same files, under the same names, in the new
+    folder.
+    """
     reader("table")(csv(tmp_path, DAY_1), tmp_path / "d", engine=engine)
     (old,) = Dataset.open(tmp_path / "d").event_files
     kept, number = old.read_bytes(), old.stat().st_ino
@@ -246,9 +256,15 @@ def test_without_links_files_are_copied(
     ).to_pylist() == [7, 8, 5]
 
 
-KINDS = "[events]\nfiles = '{file}'\nuser = 'visitor'\nitem = 'sku'\ntime = 'when'\n[events.kind]\ncolumn = 'what'\n"
+KINDS = (
+    "[events]\nfiles = '{file}'\nuser = 'visitor'\nitem = 'sku'\ntime ="
+    " 'when'\n[events.kind]\ncolumn = 'what'\n"
+)
 LATER = "visitor,sku,when\n5,A1,2024-02-01\n"
-CATALOGUE = "[catalogue]\nfiles = 'items{n}.csv'\nitem = 'sku'\nknown_from = 'since'\nattributes = { colour = 'category' }\n"
+CATALOGUE = (
+    "[catalogue]\nfiles = 'items{n}.csv'\nitem = 'sku'\nknown_from = 'since'\nattributes = {"
+    " colour = 'category' }\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -257,12 +273,18 @@ CATALOGUE = "[catalogue]\nfiles = 'items{n}.csv'\nitem = 'sku'\nknown_from = 'si
         (
             DAY_1,
             SHOP,
-            r"there already, every one of the new source \(2024-01-01\); there is nothing to append",
+            (
+                r"there already, every one of the new source \(2024-01-01\); there is nothing to"
+                r" append"
+            ),
         ),
         (
             "visitor,sku,when\n7,A1,2024-01-01\n7,A1,2024-01-02\n",
             SHOP,
-            r"events of days up to 2024-01-01, the dataset's last day: 2024-01-01 \(2 events here, 1 there\); append only days",
+            (
+                r"events of days up to 2024-01-01, the dataset's last day: 2024-01-01 \(2 events"
+                r" here, 1 there\); append only days"
+            ),
         ),
         ("visitor,sku,when\n7,A1,2023-12-31\n", SHOP, r"2023-12-31 \(0 events here, 1 there\)"),
         (
@@ -360,7 +382,7 @@ def test_two_texts_with_one_id_are_found(tmp_path: Path, engine: Engine) -> None
     assert Dataset.open(tmp_path / "d").manifest == found.manifest
 
 
-# --- ids, catalogue, population ---------------------------------------------------------------------------------------------------
+# --- ids, catalogue, population ------------------------------------------------------------------
 
 
 def test_texts_stay_texts_where_the_new_ones_look_like_numbers(
@@ -431,7 +453,9 @@ def test_the_newer_catalogue_counts_where_rows_have_no_time(
 
 
 def test_dated_rows_are_united_and_repetitions_left_out(tmp_path: Path, engine: Engine) -> None:
-    """A catalogue that is exported whole each time adds what is new in it; what comes back is a change like any other."""
+    """A catalogue that is exported whole each time adds what is new in it; what comes back is a
+    change like any other.
+    """
     first = "A,2024-01-01,red\nB,2024-01-01,blue\n"
     second = first + "A,2024-01-02,green\nB,2024-01-02,blue\n"
     third = "A,2024-01-03,red\n"
@@ -443,7 +467,10 @@ def test_dated_rows_are_united_and_repetitions_left_out(tmp_path: Path, engine: 
         ("B", "2024-01-01", "blue"),
     ]
     # The same rows in one file, read at once, are the same catalogue.
-    once = "A,2024-01-03,red\nA,2024-01-02,green\nB,2024-01-02,blue\nA,2024-01-01,red\nB,2024-01-01,blue\n"
+    once = (
+        "A,2024-01-03,red\nA,2024-01-02,green\n"
+        "B,2024-01-02,blue\nA,2024-01-01,red\nB,2024-01-01,blue\n"
+    )
     assert (
         listed(tmp_path / "t", engine, [once], "d").manifest.catalogue == found.manifest.catalogue
     )
@@ -514,7 +541,7 @@ def test_whose_profiles_are_wanted(tmp_path: Path, engine: Engine) -> None:
         )
 
 
-# --- the command ------------------------------------------------------------------------------------------------------------------
+# --- the command ---------------------------------------------------------------------------------
 
 
 def test_the_command(
@@ -537,11 +564,13 @@ def test_the_command(
     assert "is writing here" in capsys.readouterr().err
 
 
-# --- killed -----------------------------------------------------------------------------------------------------------------------
+# --- killed --------------------------------------------------------------------------------------
 
 
 def test_killed_at_any_moment(tmp_path: Path, engine: Engine) -> None:
-    """The old dataset or the new one is there, and the same command again ends with the same bytes."""
+    """The old dataset or the new one is there, and the same command again ends with the same
+    bytes.
+    """
     events = shop(1, days=10, events=300)
     pieces = [lay(tmp_path / f"p{n}", piece) for n, piece in enumerate(parts(events, [6]))]
     old = reader("table")(pieces[0], tmp_path / "old", engine=engine)
@@ -564,7 +593,8 @@ def test_killed_at_any_moment(tmp_path: Path, engine: Engine) -> None:
     assert killed >= 5
 
 
-# The stages at which a process kills itself; the last one stands after the exchange of the folders.
+# The stages at which a process kills itself; the last one stands after the exchange of the
+# folders.
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -580,7 +610,8 @@ def dying(call, after):
             call(*given)
         die()
     return wrapped
-progress = lambda stage, done, total: die() if stage == {0: "sort", 1: "catalogue", 2: "join"}.get(moment) else None
+stop = {0: "sort", 1: "catalogue", 2: "join"}.get(moment)
+progress = lambda stage, done, total: die() if stage == stop else None
 if moment == 3:
     module._link = dying(module._link, True)
 if moment in (4, 5):

@@ -1,4 +1,4 @@
-"""Each sort of fault is planted once and found by its name; what is clean gives no such finding."""
+"""Each sort of fault is planted once and found by its name; what is clean gives none."""
 
 import shutil
 from collections import Counter
@@ -49,7 +49,9 @@ def engine() -> Iterator[DuckDB]:
 
 
 def clean(seed: int = 0, users: int = USERS) -> Rows:
-    """Every day some users, one event at a time; no two events of a user at one time, every item again and again."""
+    """Every day some users, one event at a time; no two events of a user at one time, every item
+    again and again.
+    """
     rng = np.random.default_rng(seed)
     n = users * DAYS
     time = (
@@ -95,9 +97,9 @@ def stored(
         columns=("session",),
         selects=[f"SELECT * FROM {table}"],
         catalogue=catalogue,
-        attributes={"category": AttributeType.CATEGORY}
-        if "category" in catalogue.column_names
-        else {},
+        attributes=(
+            {"category": AttributeType.CATEGORY} if "category" in catalogue.column_names else {}
+        ),
         time=time,
         rejected=rejected,
     )
@@ -109,10 +111,11 @@ def named(found: list[Finding]) -> dict[str, Finding]:
 
 
 def audited(folder: Path, engine: DuckDB, rows: Rows, **options: object) -> dict[str, Finding]:
-    return named(audit_log(stored(folder / "log", engine, rows, **options))[0])  # type: ignore[arg-type]
+    # Type: ignore[arg-type].
+    return named(audit_log(stored(folder / "log", engine, rows, **options))[0])
 
 
-# -- the log ----------------------------------------------------------------------------------------------------------------------
+# -- the log --------------------------------------------------------------------------------------
 
 
 def test_a_clean_log_has_nothing_to_say(tmp_path: Path, engine: DuckDB) -> None:
@@ -376,13 +379,15 @@ def test_ties_equal_a_loop_over_pairs(
             pairs += 1
             if a[0] == b[0]:
                 expected[
-                    "kind"
-                    if a[1] != b[1]
-                    else "item"
-                    if a[2] != b[2]
-                    else "rest"
-                    if a[3] != b[3]
-                    else "equal"
+                    (
+                        "kind"
+                        if a[1] != b[1]
+                        else "item"
+                        if a[2] != b[2]
+                        else "rest"
+                        if a[3] != b[3]
+                        else "equal"
+                    )
                 ] += 1
     if expected:
         assert found["ties"].numbers["resolved"] == {
@@ -424,7 +429,7 @@ def test_spark_finds_the_same(tmp_path: Path, engine: DuckDB) -> None:
     assert answers[0] == answers[1]
 
 
-# -- a split of our own -----------------------------------------------------------------------------------------------------------
+# -- a split of our own ---------------------------------------------------------------------------
 
 
 def test_a_clean_split_by_time(tmp_path: Path, engine: DuckDB) -> None:
@@ -520,7 +525,7 @@ def test_leave_one_out(tmp_path: Path, engine: DuckDB) -> None:
     assert "histories-after-targets" not in last
 
 
-# -- the challenge's directory ----------------------------------------------------------------------------------------------------
+# -- the challenge's directory --------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -614,7 +619,9 @@ def past_in_the_answers(data: Path) -> None:
 
 
 def labels_of_the_future(data: Path) -> None:
-    """Skus that nobody bought before the validation window, as a list of new skus chosen there would have."""
+    """Skus that nobody bought before the validation window, as a list of new skus chosen there
+    would have.
+    """
     target = data / "target"
     valid = pq.read_table(target / "validation_target.parquet")
     edit(
@@ -814,7 +821,7 @@ def test_no_folder_is_no_split(tmp_path: Path, engine: DuckDB) -> None:
         open_files(tmp_path / "file", engine, tmp_path)
 
 
-# -- RecBole ----------------------------------------------------------------------------------------------------------------------
+# -- RecBole --------------------------------------------------------------------------------------
 
 HEAD = "user_id:token\titem_id:token\ttimestamp:float\n"
 
@@ -851,10 +858,8 @@ def test_recbole_files(tmp_path: Path, engine: DuckDB) -> None:
     assert named(clean_)["sizes"].numbers == {"past": 160, "train": 40, "valid": 40}
 
     mixed = sequences()
-    mixed["train"][0], mixed["test"][0] = (
-        mixed["test"][0],
-        mixed["train"][0],
-    )  # as a random split does
+    # As a random split does.
+    mixed["train"][0], mixed["test"][0] = (mixed["test"][0], mixed["train"][0])
     found = of_recbole(inter(tmp_path / "mixed", mixed), engine, tmp_path)
     assert leaks(found) == {"future-in-history"}
     assert {
@@ -916,7 +921,7 @@ def test_corrupt_recbole_files(tmp_path: Path, engine: DuckDB) -> None:
     assert found.numbers == {"columns": 1, "values": 2}
 
 
-# -- profiles ---------------------------------------------------------------------------------------------------------------------
+# -- profiles -------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

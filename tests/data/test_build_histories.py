@@ -161,7 +161,9 @@ def test_attributes_are_as_they_were_known_at_the_cutoff(engine, tmp_path: Path)
 def test_code_vectors_of_items_and_searches(
     engine, tmp_path: Path, monkeypatch, piece: int, spread: int
 ) -> None:
-    """Against a look-up event by event: what an item is called (ids near each other and far apart), and what was searched for."""
+    """Against a look-up event by event: what an item is called (ids near each other and far
+    apart), and what was searched for.
+    """
     monkeypatch.setattr(histories, "ROWS", piece)
     arrays = random_arrays(np.random.default_rng(5))
     names = {
@@ -231,7 +233,10 @@ def test_fields_that_are_none(engine, tmp_path: Path) -> None:
     for fields in (("time", "colour"), ()):
         with pytest.raises(
             ConfigError,
-            match=r"fields of histories: found (colour|none), expected some of user, time, kind, item",
+            match=(
+                r"fields of histories: found (colour|none), expected some of user, time, kind,"
+                r" item"
+            ),
         ):
             build(log, tmp_path / "h", fields)
     odd = memory_log(
@@ -279,9 +284,16 @@ def test_progress(engine, tmp_path: Path) -> None:
 
 
 def test_default_fields(engine) -> None:
+    # Fmt: skip.
     assert default_fields(random_log(engine, np.random.default_rng(0))) == (
-        "time", "kind", "item", "url", "query", "category", "price_bucket",
-    )  # fmt: skip
+        "time",
+        "kind",
+        "item",
+        "url",
+        "query",
+        "category",
+        "price_bucket",
+    )
     assert default_fields(memory_log(engine, time=[0], user=[1], kind=[0])) == (
         "time",
         "kind",

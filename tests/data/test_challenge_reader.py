@@ -225,7 +225,9 @@ def test_rows_that_cannot_be_read_are_counted(tmp_path: Path, engine: Engine) ->
 
 
 def not_utf8(folder: Path) -> None:
-    """A Parquet file whose text column holds bytes that are no UTF-8, which Arrow's writer does not look at."""
+    """A Parquet file whose text column holds bytes that are no UTF-8, which Arrow's writer does
+    not look at.
+    """
     raw = pa.array([b"\xff\xfe [1 2]", b"\x80"], pa.binary()).view(pa.string())
     change("search_query", column("query", raw))(folder)
 
@@ -345,7 +347,7 @@ def test_open_raw_never_drops_a_row_silently(tmp_path: Path, engine: Engine) -> 
         log.span()
 
 
-# --- label files -----------------------------------------------------------------------------------------------------------------
+# --- label files ---------------------------------------------------------------------------------
 
 
 def objects(path: Path, values: list) -> Path:
@@ -477,10 +479,15 @@ def test_hostile_label_files_are_not_run(
     assert labels._scalar.__defaults__ == before
     if case not in ("floats", "no id"):
         with pytest.raises(DataError):
-            labels.floats(path) if case not in (
-                "too large",
-                "unsigned and too large",
-            ) else labels.integers(path)
+            (
+                labels.floats(path)
+                if case
+                not in (
+                    "too large",
+                    "unsigned and too large",
+                )
+                else labels.integers(path)
+            )
 
 
 def test_nan_popularity(tmp_path: Path) -> None:
@@ -516,7 +523,7 @@ def test_labels_and_popularity_must_agree(tmp_path: Path) -> None:
     assert "more than once" in fault.value.problems[1]
 
 
-# --- the registry ----------------------------------------------------------------------------------------------------------------
+# --- the registry --------------------------------------------------------------------------------
 
 
 def test_the_registry_reads(tmp_path: Path, engine: Engine) -> None:

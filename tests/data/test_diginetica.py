@@ -1,4 +1,6 @@
-"""The searches, clicks, views and purchases of the CIKM Cup 2016: files of exactly their form, and what happens to spoilt ones."""
+"""The searches, clicks, views and purchases of the CIKM Cup 2016: files of exactly their form, and
+what happens to spoilt ones.
+"""
 
 import gzip
 from collections.abc import Callable
@@ -16,11 +18,17 @@ from clickprint.data.append import append
 from clickprint.data.engine import Engine
 
 FILES = {
-    "train-item-views": "sessionId;userId;itemId;timeframe;eventdate\n"
-    "1;NA;81766;526309;2016-05-09\n1;NA;31331;1031018;2016-05-09\n2;77;81766;5;2016-05-10\n",
-    "train-purchases": "sessionId;userId;timeframe;eventdate;ordernumber;itemId\n2;77;90000;2016-05-10;21031;81766\n",
-    "train-queries": "queryId;sessionId;userId;timeframe;duration;eventdate;searchstring.tokens;categoryId;items;is.test\n"
-    "1;1;NA;16327074;311;2016-05-09;;181;1,2,3;FALSE\n2;2;77;0;211;2016-05-10;12,7,7;0;4,5;TRUE\n",
+    "train-item-views": (
+        "sessionId;userId;itemId;timeframe;eventdate\n"
+        "1;NA;81766;526309;2016-05-09\n1;NA;31331;1031018;2016-05-09\n2;77;81766;5;2016-05-10\n"
+    ),
+    "train-purchases": (
+        "sessionId;userId;timeframe;eventdate;ordernumber;itemId\n2;77;90000;2016-05-10;21031;81766\n"
+    ),
+    "train-queries": (
+        "queryId;sessionId;userId;timeframe;duration;eventdate;searchstring.tokens;categoryId;items;is.test\n"
+        "1;1;NA;16327074;311;2016-05-09;;181;1,2,3;FALSE\n2;2;77;0;211;2016-05-10;12,7,7;0;4,5;TRUE\n"
+    ),
     "train-clicks": "queryId;timeframe;itemId\n1;16360000;31331\n2;3;81766\n",
     "products": "itemId;pricelog2;product.name.tokens\n81766;10;4875,776\n31331;9.5;\n",
     "product-categories": "itemId;categoryId\n81766;1\n5;181\n",
@@ -37,7 +45,8 @@ def lay(folder: Path) -> Path:
 
 
 def rows(made: object) -> list[Row]:
-    return [tuple(r.values()) for f in made.event_files for r in pq.read_table(f).to_pylist()]  # type: ignore[attr-defined]
+    # Type: ignore[attr-defined].
+    return [tuple(r.values()) for f in made.event_files for r in pq.read_table(f).to_pylist()]
 
 
 def test_every_row_arrives(tmp_path: Path, engine: Engine) -> None:
@@ -199,8 +208,8 @@ COUNTED: dict[str, tuple[Callable[[Path], object], dict[str, int]]] = {
         change(
             "train-item-views",
             lambda b: (
-                b
-                + b"x;NA;1;1;2016-05-09\nNA;NA;1;1;2016-05-09\n3;NA;NA;1;2016-05-09\n3;NA;9223372036854775808;1;2016-05-09\n"
+                b + b"x;NA;1;1;2016-05-09\nNA;NA;1;1;2016-05-09\n"
+                b"3;NA;NA;1;2016-05-09\n3;NA;9223372036854775808;1;2016-05-09\n"
             ),
         ),
         {"train-item-views: no session": 2, "train-item-views: no item": 2},

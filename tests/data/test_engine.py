@@ -53,7 +53,8 @@ def test_more_than_fits_says_what_to_do(tmp_path):
         pytest.raises(DataError, match="DuckDB says: Out of Memory"),
     ):
         engine.one(
-            "SELECT COUNT(*), MAX(l) FROM (SELECT string_agg(md5(CAST(i AS VARCHAR)), ',') AS l FROM range(3000000) AS r(i))"
+            "SELECT COUNT(*), MAX(l) FROM (SELECT string_agg(md5(CAST(i AS VARCHAR)), ',') AS l"
+            " FROM range(3000000) AS r(i))"
         )
 
 
@@ -70,7 +71,8 @@ def test_wrong_texts_in_pieces_and_in_files(engine, tmp_path):
     with pytest.raises(DataError, match="Could not convert"):
         list(
             engine.batches(
-                "SELECT CAST(CASE WHEN i > 500000 THEN 'x' ELSE '1' END AS INTEGER) FROM range(1000000) AS r(i)"
+                "SELECT CAST(CASE WHEN i > 500000 THEN 'x' ELSE '1' END AS INTEGER) FROM"
+                " range(1000000) AS r(i)"
             )
         )
     with pytest.raises(DataError, match="DuckDB says: "):
@@ -97,7 +99,8 @@ def test_order_is_kept_when_asked(engine, tmp_path):
         in_order=True,
     )
     found = engine.arrays(
-        f"SELECT i, file_row_number AS n FROM {engine.scan([tmp_path / 'a.parquet'], numbered=True)}"
+        "SELECT i, file_row_number AS n FROM"
+        f" {engine.scan([tmp_path / 'a.parquet'], numbered=True)}"
     )
     assert (found["i"] + found["n"] == 299_999).all()
 
@@ -106,9 +109,8 @@ def test_pieces_are_the_whole_in_order(engine):
     pieces = list(engine.batches("SELECT i FROM range(10000) AS r(i) ORDER BY i", rows=1000))
     assert len(pieces) > 1
     assert pa.Table.from_batches(pieces).column("i").to_pylist() == list(range(10_000))
-    assert (
-        next(engine.batches("SELECT i FROM range(10000) AS r(i)")).num_rows > 0
-    )  # dropped half-way,
+    # Dropped half-way,.
+    assert next(engine.batches("SELECT i FROM range(10000) AS r(i)")).num_rows > 0
     assert engine.one("SELECT 1") == (1,)  # the engine goes on
 
 
@@ -125,7 +127,8 @@ def test_kept_tables_and_views(engine):
 
 def test_columns_as_numpy(engine):
     found = engine.arrays(
-        "SELECT * FROM (VALUES (1, 1.5::DOUBLE, 7::SMALLINT, 'x'), (NULL, NULL, NULL, NULL)) AS v(i, f, s, t) ORDER BY i NULLS LAST"
+        "SELECT * FROM (VALUES (1, 1.5::DOUBLE, 7::SMALLINT, 'x'), (NULL, NULL, NULL, NULL)) AS"
+        " v(i, f, s, t) ORDER BY i NULLS LAST"
     )
     assert found["i"].tolist() == [1, NONE]
     assert found["s"].tolist() == [7, NONE]
@@ -152,7 +155,10 @@ def test_ids_of_texts_have_a_twin(engine, text):
 def test_parts_hold_every_row_once_in_their_shard_and_in_order(
     tmp_path: Path, order: tuple[str, ...]
 ) -> None:
-    sql = "SELECT range AS t, (range * 7919) % 101 AS u, (range * 7919) % 101 % 4 AS shard FROM range(20000)"
+    sql = (
+        "SELECT range AS t, (range * 7919) % 101 AS u, (range * 7919) % 101 % 4 AS shard FROM"
+        " range(20000)"
+    )
     with DuckDB() as engine:
         assert engine.write_parts(sql, tmp_path / "parts", shard="shard", order=order) == 20_000
     found = set()

@@ -1,4 +1,6 @@
-"""Exports: what other tools read is the same log, the same split, and nobody who must not be there."""
+"""Exports: what other tools read is the same log, the same split, and nobody who must not be
+there.
+"""
 
 import hmac
 from collections import Counter
@@ -63,12 +65,14 @@ def plain(
 def rows(log: EventLog) -> dict[str, list]:
     """Each event as the challenge's reader would have it, without session and price, sorted."""
     return {
-        c: log.engine.table(
-            f'SELECT "time", "user", k.role AS kind, item, query, url FROM {log.events} AS e JOIN {kinds(log)} AS k ON e.kind = k.code '
-            "ORDER BY ALL NULLS FIRST"
+        c: (
+            log.engine.table(
+                f'SELECT "time", "user", k.role AS kind, item, query, url FROM {log.events} AS e'
+                f" JOIN {kinds(log)} AS k ON e.kind = k.code ORDER BY ALL NULLS FIRST"
+            )
+            .column(c)
+            .to_pylist()
         )
-        .column(c)
-        .to_pylist()
         for c in ("time", "user", "kind", "item", "query", "url")
     }
 
@@ -180,15 +184,19 @@ def test_the_organisers_split_runs_on_it(
     before = {
         u
         for t in everyone
-        for u in t.filter(pc.less(t.column("timestamp"), show(made.train.start)))
-        .column("client_id")
-        .to_pylist()
+        for u in (
+            t.filter(pc.less(t.column("timestamp"), show(made.train.start)))
+            .column("client_id")
+            .to_pylist()
+        )
     }
     assert reader.relevant_clients(folder).tolist() == sorted(before)
 
 
 def test_the_reference_case_comes_back(golden: Path, engine: Engine, tmp_path: Path) -> None:
-    """Read and exported, the organisers' small log has the same rows, clients and popularity; labels of equal counts may be others."""
+    """Read and exported, the organisers' small log has the same rows, clients and popularity;
+    labels of equal counts may be others.
+    """
     source = next(
         p.parent for p in golden.rglob("product_buy.parquet") if p.parent.name != "input"
     )
@@ -217,7 +225,7 @@ def test_the_reference_case_comes_back(golden: Path, engine: Engine, tmp_path: P
         assert set(ours[0][ours[1] > least]) == set(theirs[0][theirs[1] > least])
 
 
-# --- anonymised ------------------------------------------------------------------------------------------------------------------
+# --- anonymised ----------------------------------------------------------------------------------
 
 
 def keyed(column: str, id_: int) -> int:
@@ -304,7 +312,7 @@ def test_two_ids_that_become_one_are_an_error(
     assert list(tmp_path.iterdir()) == []
 
 
-# --- a log of another form -------------------------------------------------------------------------------------------------------
+# --- a log of another form -----------------------------------------------------------------------
 
 SHOP = (
     Kind("seen", Role.VIEW),
@@ -316,7 +324,9 @@ SHOP = (
 
 
 def shop(engine: Engine, **more: object) -> EventLog:
-    """Forty days of ten users: views of two kinds, likes, purchases with prices, searches for texts; titles and no buckets or codes."""
+    """Forty days of ten users: views of two kinds, likes, purchases with prices, searches for
+    texts; titles and no buckets or codes.
+    """
     day = np.repeat(np.arange(40), 10)
     user = np.tile(np.arange(10), 40)
     kind = (day + user) % 5
@@ -378,7 +388,9 @@ def test_kinds_go_by_their_role_and_what_has_no_place_is_counted(
 def test_nothing_of_the_future_is_in_prices_codes_and_properties(
     engine: Engine, tmp_path: Path
 ) -> None:
-    """Other prices, titles and searches after the cutoff change no bucket, no code and no category of what was there before."""
+    """Other prices, titles and searches after the cutoff change no bucket, no code and no category
+    of what was there before.
+    """
     made = export_challenge(shop(engine), tmp_path / "c", horizon_days=7)
     day = np.repeat(np.arange(40), 10)
     late = day * DAY + START >= made.train.start
@@ -398,11 +410,8 @@ def test_nothing_of_the_future_is_in_prices_codes_and_properties(
     category = dict(
         zip(ours.column("sku").to_pylist(), ours.column("category").to_pylist(), strict=True)
     )
-    assert (category[3], category[4], category[26]) == (
-        8,
-        7,
-        0,
-    )  # 4 changes after the cutoff, 26 is in no catalogue
+    # 4 changes after the cutoff, 26 is in no catalogue.
+    assert (category[3], category[4], category[26]) == (8, 7, 0)
     buckets = np.array(ours.filter(mask).column("price").to_pylist())
     assert (np.diff(buckets) >= 0).all()  # a higher item costs more here
     assert 0 <= buckets.min() < buckets.max() <= 99
@@ -487,7 +496,7 @@ def test_what_cannot_be_exported(engine: Engine, tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["full"]
 
 
-# --- RecBole's atomic files -------------------------------------------------------------------------------------------------------
+# --- RecBole's atomic files ----------------------------------------------------------------------
 
 
 def atomic(path: Path) -> list[dict[str, str]]:
@@ -663,7 +672,7 @@ def test_what_recbole_cannot_have(engine: Engine, tmp_path: Path) -> None:
     ]
 
 
-# --- the command ------------------------------------------------------------------------------------------------------------------
+# --- the command ---------------------------------------------------------------------------------
 
 
 def test_the_commands(
@@ -737,7 +746,10 @@ def test_the_commands(
             ["export", "challenge", "shop", "--out", "x", "--key", "key", "--deny", "key"],
             "this dataset's items are whole numbers",
         ),
-        (["export", "challenge", "shop", "--out", "x", "--horizon-days", "0"], "--horizon-days: found 0"),
+        (
+            ["export", "challenge", "shop", "--out", "x", "--horizon-days", "0"],
+            "--horizon-days: found 0",
+        ),
         (
             ["export", "recbole", "shop", "--out", "x", "--roles", "boss"],
             "--roles: found 'boss', expected one of expose",

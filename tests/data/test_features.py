@@ -1,4 +1,6 @@
-"""The texts of the features: the portable subset, the same bytes whatever the threads, and the numbers that come out."""
+"""The texts of the features: the portable subset, the same bytes whatever the threads, and the
+numbers that come out.
+"""
 
 import re
 
@@ -24,7 +26,10 @@ from clickprint.testing.worlds import (
     random_log,
 )
 
-WORDS = "QUALIFY|INTERVAL|GROUP BY ALL|EXCLUDE|LIST|STRUCT|UNNEST|PIVOT|ILIKE|APPROX_\\w+|HASH|ANY_VALUE|DATE_TRUNC|EPOCH\\w*"
+WORDS = (
+    "QUALIFY|INTERVAL|GROUP BY"
+    " ALL|EXCLUDE|LIST|STRUCT|UNNEST|PIVOT|ILIKE|APPROX_\\w+|HASH|ANY_VALUE|DATE_TRUNC|EPOCH\\w*"
+)
 NOT_PORTABLE = re.compile(rf"\b({WORDS})\b|\bFIRST\s*\(|//|::|\[\d")
 
 
@@ -209,12 +214,14 @@ def test_sessions_gaps_and_variety(engine):
         hours = engine.keep(features.hours_sql(t, spend=False))
         assert engine.one(features.sessions_sql(t)) == (0, 3)
         assert engine.one(
-            f"SELECT days, total, squares FROM ({features.gaps_sql(hours, 'kind')}) AS g WHERE kind = {BUY}"
+            f"SELECT days, total, squares FROM ({features.gaps_sql(hours, 'kind')}) AS g WHERE"
+            f" kind = {BUY}"
         ) == (3, 5, 13.0)
         assert engine.one(f"SELECT days FROM ({features.gaps_sql(hours, '0')}) AS g") == (3,)
         assert engine.one(features.active_hours_sql(hours)) == (0, 3)
         n, distinct, most, again, nlogn = engine.one(
-            f"SELECT n, distinct_values, most, again, nlogn FROM ({features.variety_sql(t, 'item')}) AS v WHERE kind = {BUY}"
+            "SELECT n, distinct_values, most, again, nlogn FROM"
+            f" ({features.variety_sql(t, 'item')}) AS v WHERE kind = {BUY}"
         )
     assert (n, distinct, most, again) == (4, 2, 3, 1)
     assert nlogn == pytest.approx(3 * np.log(3) * features.SCALE, abs=1)
@@ -305,7 +312,8 @@ def test_files_in_any_order_and_threads_give_the_same_bytes():
             with features.tables(log, log.users()) as t:
                 answers.append(
                     engine.arrays(
-                        f"SELECT * FROM ({features.price_sql(t, own=True)}) AS p ORDER BY place, kind"
+                        f"SELECT * FROM ({features.price_sql(t, own=True)}) AS p ORDER BY place,"
+                        " kind"
                     )
                 )
     for column, values in answers[0].items():

@@ -1,4 +1,6 @@
-"""Users of one person: who belongs together by what was known at the cutoff, and the history that they have then."""
+"""Users of one person: who belongs together by what was known at the cutoff, and the history that
+they have then.
+"""
 
 from dataclasses import replace
 

@@ -116,7 +116,10 @@ def test_a_role_that_no_kind_has_gives_nothing(log):
 def test_columns_that_are_not_there_are_named(log, column):
     with pytest.raises(
         ConfigError,
-        match=r"has no column .* to read by row; it has time, user, kind, item, session, query, url, price, category",
+        match=(
+            r"has no column .* to read by row; it has time, user, kind, item, session, query, url,"
+            r" price, category"
+        ),
     ):
         log.rows(["user", column])
 

@@ -1,4 +1,6 @@
-"""Reading is bounded: a log of more than ten times the engine's memory is read, ordered and stored within it."""
+"""Reading is bounded: a log of more than ten times the engine's memory is read, ordered and stored
+within it.
+"""
 
 import json
 import subprocess
@@ -47,7 +49,8 @@ spilled = 0
 
 def progress(stage, done, total):
     global spilled
-    spilled = max(spilled, sum(f.stat().st_size for f in (folder / "spill").rglob("*") if f.is_file()))
+    files = (f for f in (folder / "spill").rglob("*") if f.is_file())
+    spilled = max(spilled, sum(f.stat().st_size for f in files))
 
 with DuckDB(memory=limit, threads=1, spill=folder / "spill") as engine:
     engine.table("SELECT COUNT(*) FROM range(10)")
@@ -55,7 +58,8 @@ with DuckDB(memory=limit, threads=1, spill=folder / "spill") as engine:
     (said,) = engine.one("SELECT current_setting('memory_limit')")
     manifest = read(folder / "map.toml", folder / "out", engine=engine, progress=progress).manifest
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base
-print(json.dumps({"events": manifest.events, "rejected": manifest.rejected, "said": said, "spilled": spilled, "peak": peak * 1024}))
+counts = {"events": manifest.events, "rejected": manifest.rejected}
+print(json.dumps({**counts, "said": said, "spilled": spilled, "peak": peak * 1024}))
 """
 
 
@@ -95,7 +99,8 @@ def test_a_log_ten_times_the_engines_memory(tmp_path: Path) -> None:
     assert found["spilled"] > 5 * LIMIT_MB * 2**20, (
         "the limit was not in force: nothing had to be spilled"
     )
-    # The engine's share, some row groups on their way, and what Arrow keeps for later: it does not grow with the log.
+    # The engine's share, some row groups on their way, and what Arrow keeps for later: it does not
+    # grow with the log.
     assert found["peak"] < 350 * 2**20 < size
     times = [
         pq.read_table(f, columns=["time"]).column("time").to_numpy()

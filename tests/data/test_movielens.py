@@ -1,4 +1,6 @@
-"""MovieLens: the real 100k where it is to be had, the three public forms, and every way in which they can be wrong."""
+"""MovieLens: the real 100k where it is to be had, the three public forms, and every way in which
+they can be wrong.
+"""
 
 import zipfile
 from pathlib import Path
@@ -13,21 +15,34 @@ from clickprint.core.ids import text_id
 from clickprint.data.adapters import movielens, package
 from clickprint.data.engine import Engine
 
-ATOMIC = "recbole==1.2.1"  # holds ml-100k with a header of its own; without it the rows are those of u.data
-DATA = "196\t242\t3\t881250949\n186\t302\t3\t891717742\n22\t377\t1\t878887116\n196\t302\t5\t881250949\n"
+ATOMIC = (  # holds ml-100k with a header of its own; without it the rows are those of u.data
+    "recbole==1.2.1"
+)
+DATA = (
+    "196\t242\t3\t881250949\n"
+    "186\t302\t3\t891717742\n22\t377\t1\t878887116\n196\t302\t5\t881250949\n"
+)
 FLAGS = "|".join(
     "1" if g in ("Animation", "Children's", "Comedy") else "0" for g in movielens.GENRES
 )
 NONE = "|".join("0" for _ in movielens.GENRES)
-ITEMS = f'242|Kolya (1996)|24-Jan-1997||http://us.imdb.com/M/title-exact?Kolya|{FLAGS}\n302|Café "Müller"||||{NONE}\n'.encode(
-    "latin-1"
+ITEMS = (
+    f"242|Kolya (1996)|24-Jan-1997||http://us.imdb.com/M/title-exact?Kolya|{FLAGS}\n302|Café"
+    f' "Müller"||||{NONE}\n'.encode("latin-1")
 )
 RATINGS = "1::1193::5::978300760\n1::661::3::978302109\n2::1193::4::978298413\n"
-MOVIES = "1193::Misérables, Les: Part One (1995)::Drama|Musical\n661::James and the Giant Peach (1996)::Animation\n".encode(
-    "latin-1"
+MOVIES = (
+    "1193::Misérables, Les: Part One (1995)::Drama|Musical\n661::James and the Giant Peach"
+    " (1996)::Animation\n".encode("latin-1")
 )
-CSV = "userId,movieId,rating,timestamp\n1,296,5.0,1147880044\n1,306,3.5,1147868817\n2,296,0.5,1141415820\n"
-FILMS = 'movieId,title,genres\n296,"Fiction, Pulp (1994)",Comedy|Crime\n306,Three Colors,(no genres listed)\n'
+CSV = (
+    "userId,movieId,rating,timestamp\n"
+    "1,296,5.0,1147880044\n1,306,3.5,1147868817\n2,296,0.5,1141415820\n"
+)
+FILMS = (
+    'movieId,title,genres\n296,"Fiction, Pulp (1994)",Comedy|Crime\n306,Three Colors,(no genres'
+    " listed)\n"
+)
 
 
 def lay(folder: Path, **files: str | bytes) -> Path:
@@ -65,7 +80,8 @@ def test_the_real_100k(real: Path, tmp_path: Path, engine: Engine) -> None:
     m = made.manifest
     assert (m.users, m.items, m.events, m.rejected) == (943, 1_682, 100_000, {})
     per_kind = engine.table(
-        f"SELECT kind, COUNT(*) AS n FROM {engine.scan(made.event_files)} GROUP BY kind ORDER BY kind"
+        f"SELECT kind, COUNT(*) AS n FROM {engine.scan(made.event_files)} GROUP BY kind ORDER BY"
+        " kind"
     )
     assert per_kind.column("n").to_pylist() == [
         6_110,

@@ -160,8 +160,8 @@ CASES: dict[str, Case] = {
     "deep lists": (add("[" * 300_000), {LINES: 1}),
     "no list of events": (
         lambda raw: (
-            raw
-            + b'{"session":3,"events":{"aid":1}}\n{"session":3}\n{"session":3,"events":[]}\n{"session":3,"events":null}\n'
+            raw + b'{"session":3,"events":{"aid":1}}\n{"session":3}\n'
+            b'{"session":3,"events":[]}\n{"session":3,"events":null}\n'
         ),
         {"sessions: no list of events, or an empty one": 4},
     ),
@@ -268,7 +268,9 @@ def test_lines_are_cut_as_they_stand(
     end: bool,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """Whatever the size of a block, a line is a line; too long ones are counted, wherever they stand."""
+    """Whatever the size of a block, a line is a line; too long ones are counted, wherever they
+    stand.
+    """
     path = tmp_path_factory.mktemp("lines") / "x.jsonl"
     path.write_bytes(b"\n".join(lines) + b"\n" * end)
     bad = {jsonlines.TOO_LONG: 0}

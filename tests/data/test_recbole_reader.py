@@ -1,4 +1,6 @@
-"""RecBole's atomic files: its own ml-100k where it is to be had, a round trip through our export, every way in which files can be wrong."""
+"""RecBole's atomic files: its own ml-100k where it is to be had, a round trip through our export,
+every way in which files can be wrong.
+"""
 
 import zipfile
 from pathlib import Path
@@ -21,8 +23,8 @@ INTER = (
     "22\t242\t1\t878887116.5\n196\t302\t5\t881250949\n"
 )
 ITEM = (
-    "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\tscore:float\tvector:float_seq\n"
-    "242\tToy Story\t1995\tAnimation Children's Comedy\t4.5\t0.1 0.2\n302\tFour Rooms\t1995\t\t\t\n"
+    "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\tscore:float\tvector:float_seq\n242\tToy"
+    " Story\t1995\tAnimation Children's Comedy\t4.5\t0.1 0.2\n302\tFour Rooms\t1995\t\t\t\n"
 )
 SHOP = (
     "item_id:token\tuser_id:token\tevent:token\ttimestamp:float\tsession_id:token\tprice:float\n"
@@ -202,7 +204,9 @@ def test_parts_of_a_split_a_zip_and_a_file(small: Path, tmp_path: Path, engine: 
 
 @pytest.mark.parametrize("split", ["none", "leave-one-out"])
 def test_what_we_export_comes_back(split: str, tmp_path: Path, engine: Engine) -> None:
-    """Ids that are numbers, ids that are texts, fractions of a second, kinds, sessions, prices, categories, texts."""
+    """Ids that are numbers, ids that are texts, fractions of a second, kinds, sessions, prices,
+    categories, texts.
+    """
     (tmp_path / "shop.csv").write_text(
         "u,i,t,k,s,p\nann,7,2024-01-02T10:00:00,view,A,\nann,7,2024-01-02T10:00:00.25,buy,A,9.5\nbob,8,2024-01-01,cart,B,1\n"
         "ann,8,2024-01-03,buy,C,2\nann,9,2024-01-04,view,D,\n"
@@ -211,9 +215,10 @@ def test_what_we_export_comes_back(split: str, tmp_path: Path, engine: Engine) -
         "i,brand,title,weight\n7,Acme,Anvil big,1.5\n8,Bolt,Bolts,\n9,,,2\n"
     )
     (tmp_path / "shop.toml").write_text(
-        '[events]\nfiles = "shop.csv"\nuser = "u"\nitem = "i"\ntime = "t"\nsession = "s"\nprice = "p"\n'
-        '[events.kind]\ncolumn = "k"\nvalues = { view = "view", cart = "cart", buy = "buy" }\n'
-        '[catalogue]\nfiles = "items.csv"\nitem = "i"\nattributes = { brand = "category", title = "text", weight = "number" }\n'
+        '[events]\nfiles = "shop.csv"\nuser = "u"\nitem = "i"\ntime = "t"\nsession = "s"\nprice ='
+        ' "p"\n[events.kind]\ncolumn = "k"\nvalues = { view = "view", cart = "cart", buy = "buy"'
+        ' }\n[catalogue]\nfiles = "items.csv"\nitem = "i"\nattributes = { brand = "category",'
+        ' title = "text", weight = "number" }\n'
     )
     made = table.read(tmp_path / "shop.toml", tmp_path / "made", engine=engine)
     export_recbole(EventLog.open(made, engine), tmp_path / "out", "shop", split=split)

@@ -22,24 +22,30 @@ from clickprint.data.log import EventLog
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("CLICKPRINT_DATA", ROOT.parent / "shared" / "data"))
 FILES = {
-    "events.csv": """timestamp,visitorid,event,itemid,transactionid
+    "events.csv": (
+        """timestamp,visitorid,event,itemid,transactionid
 1433221332117,257597,view,355908,
 1433224214164,992329,view,248676,
 1433221999827,111016,addtocart,318965,
 1433221955914,483717,transaction,248676,13082
-""",
-    "item_properties_part1.csv": """timestamp,itemid,property,value
+"""
+    ),
+    "item_properties_part1.csv": (
+        """timestamp,itemid,property,value
 1431226800000,248676,categoryid,1338
 1431831600000,248676,888,1116713 960601 n277.200
 1431831600000,248676,790,n15360.000
 1432436400000,248676,available,1
-""",
-    "item_properties_part2.csv": """timestamp,itemid,property,value
+"""
+    ),
+    "item_properties_part2.csv": (
+        """timestamp,itemid,property,value
 1433041200000,248676,available,0
 1433041200000,318965,categoryid,231
 1433646000000,248676,categoryid,1114
 1433646000000,248676,790,n99.5
-""",
+"""
+    ),
     "category_tree.csv": "categoryid,parentid\n1338,278\n231,\n278,1114\n1114,\n",
 }
 WEEK = (
@@ -138,7 +144,9 @@ def test_events_alone_packed_and_joined_files(tmp_path: Path, engine: Engine) ->
 def test_the_catalogue_holds_what_was_known(
     tmp_path_factory: pytest.TempPathFactory, drawn: list[tuple[int, int, str, int]]
 ) -> None:
-    """Against the plain definition: at each time an item's last value of each property, of several at one time the smallest."""
+    """Against the plain definition: at each time an item's last value of each property, of several
+    at one time the smallest.
+    """
     tmp_path, hour = tmp_path_factory.mktemp("known"), 3_600_000
     lines = [
         f"{1431226800000 + t * hour},{i},{p},{'n' * (p == '790')}{v}\n" for t, i, p, v in drawn
@@ -204,7 +212,8 @@ def test_the_sample_in_parquet(tmp_path: Path, engine: Engine) -> None:
     )
     assert made.manifest.rejected == {}
     per_kind = engine.table(
-        f"SELECT kind, COUNT(*) AS n FROM {engine.scan(made.event_files)} GROUP BY kind ORDER BY kind"
+        f"SELECT kind, COUNT(*) AS n FROM {engine.scan(made.event_files)} GROUP BY kind ORDER BY"
+        " kind"
     ).column("n")
     said = pq.read_table(file).column("event").to_pylist()
     assert per_kind.to_pylist() == [said.count(k) for k in ("view", "cart", "buy")]
@@ -220,7 +229,10 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "events are missing": (lambda f: (f / "events.csv").unlink(), r"events\.csv: not found"),
     "half of the properties is missing": (
         lambda f: (f / "item_properties_part2.csv").unlink(),
-        r"item_properties_part2\.csv: not found; the option catalogue = false reads the events alone",
+        (
+            r"item_properties_part2\.csv: not found; the option catalogue = false reads the events"
+            r" alone"
+        ),
     ),
     "no tree": (
         lambda f: (f / "category_tree.csv").unlink(),
@@ -280,8 +292,8 @@ COUNTED: dict[str, tuple[Callable[[Path], object], dict[str, int]]] = {
         change(
             "events.csv",
             lambda b: (
-                b
-                + b"1433221332117,x,view,2,\n1433221332117,1,view,2.5,\n1433221332117,,view,2,\n1433221332117,1,addtocart,,\n"
+                b + b"1433221332117,x,view,2,\n1433221332117,1,view,2.5,\n"
+                b"1433221332117,,view,2,\n1433221332117,1,addtocart,,\n"
             ),
         ),
         {
@@ -299,8 +311,8 @@ COUNTED: dict[str, tuple[Callable[[Path], object], dict[str, int]]] = {
         change(
             "item_properties_part1.csv",
             lambda b: (
-                b
-                + b"1,2\n,5,790,n1.0\nx,5,790,n1\n1431226800000,,790,n1\n1431226800000,5,790,dear\n1431226800000,5,available,\n"
+                b + b"1,2\n,5,790,n1.0\nx,5,790,n1\n1431226800000,,790,n1\n"
+                b"1431226800000,5,790,dear\n1431226800000,5,available,\n"
                 b"1431226800000,5,categoryid,shoes\n1431226800000,5,,1\n"
             ),
         ),

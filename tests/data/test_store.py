@@ -145,7 +145,7 @@ def test_null_is_no_value_and_columns_have_names() -> None:
 
 
 def test_days_add_up() -> None:
-    """A day's digest is a sum, so it can be made from any pieces of the day: what appending needs."""
+    """A day's digest is a sum, so any pieces of the day make it: what appending needs."""
     table = events(5, 300)
     whole = digest.row_hashes(table)
     pieces = [digest.row_hashes(table.slice(a, 100)) for a in (0, 100, 200)]
@@ -329,7 +329,9 @@ def test_ties_are_settled_as_one_sort_by_all_columns_would(
 
 
 def test_the_digest_against_its_slow_twin() -> None:
-    """Row by row in Python's own numbers; and one answer written down, because a digest that changes orphans every stored log."""
+    """Row by row in Python's own numbers; and one answer written down, because a digest that
+    changes orphans every stored log.
+    """
     big = 1 << 64
 
     def mix(x: int) -> int:

@@ -1,4 +1,6 @@
-"""The synthetic shop: what its log looks like, that its best scores are true, and that profiles get part of the way there."""
+"""The synthetic shop: what its log looks like, that its best scores are true, and that profiles
+get part of the way there.
+"""
 
 import re
 import tracemalloc
@@ -54,7 +56,9 @@ def columns_of(shop: Shop, first_day: int = 0) -> dict[str, np.ndarray]:
 
 
 class Default(NamedTuple):
-    """The shop of the default size, in both forms, split, with the challenge's six tasks and what the oracle knows."""
+    """The shop of the default size, in both forms, split, with the challenge's six tasks and what
+    the oracle knows.
+    """
 
     shop: Shop
     folder: Path
@@ -92,7 +96,7 @@ def default(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Default]:
         )
 
 
-# ----------------------------------------------------------------------------------------------------------------------- the log
+# ---- the log
 def test_the_same_seed_makes_the_same_bytes_whatever_runs_it(tmp_path: Path) -> None:
     found = []
     for threads in (1, 2):
@@ -116,7 +120,9 @@ def test_another_dial_makes_another_log(tmp_path: Path, change: dict[str, Any]) 
 
 
 def test_events_come_in_the_stored_order() -> None:
-    """With so many events a user that ties are the rule: (time, user, kind, item, rest), nulls first."""
+    """With so many events a user that ties are the rule: (time, user, kind, item, rest), nulls
+    first.
+    """
     log = columns_of(Shop(users=40, items=20, categories=3, days=2, rate=800.0))
     keys = [log[c] for c in COLUMNS]
     assert (np.diff(log["time"]) == 0).sum() > 10_000
@@ -238,7 +244,9 @@ def test_a_session_is_one_visit_of_one_user() -> None:
 
 
 def test_users_come_and_go() -> None:
-    """Newcomers have no event before they arrive, and nobody who left comes back: the latent state says who is there."""
+    """Newcomers have no event before they arrive, and nobody who left comes back: the latent state
+    says who is there.
+    """
     latent, log = Latent.of(SMALL), columns_of(SMALL)
     day = (log["time"] - SMALL.first) // DAY
     row = np.searchsorted(latent.users.id, log["user"])
@@ -250,9 +258,11 @@ def test_users_come_and_go() -> None:
     assert 0.1 < gone[-1].mean() < 0.4
 
 
-# -------------------------------------------------------------------------------------------------------------------- the oracle
+# ---- the oracle
 def slow_chance(latent: Latent, day: int, days: range, row: int, label: np.ndarray) -> float:
-    """The oracle's readable twin: one user and label, all nineteen states (mood and focus, or gone) in one matrix, a day at a time."""
+    """The oracle's readable twin: one user and label, all nineteen states (mood and focus, or
+    gone) in one matrix, a day at a time.
+    """
     users, moods, slots = latent.users, dials.MOODS, dials.SLOTS
     taste, keep, leave = dials.TASTE, dials.KEEP_FOCUS, float(users.leaves[row])
     move = np.zeros((3 * slots + 1, 3 * slots + 1))
@@ -322,9 +332,8 @@ def test_the_oracle_equals_its_readable_twin() -> None:
     latent = Latent.of(shop)
     day, days = 25, range(35, 49)
     oracle = Oracle.at(latent, shop.first + day * DAY)
-    window = Window(
-        shop.first + days[0] * DAY, shop.first + (days[-1] + 1) * DAY - 1
-    )  # a window's last day counts in full
+    # A window's last day counts in full.
+    window = Window(shop.first + days[0] * DAY, shop.first + (days[-1] + 1) * DAY - 1)
     arrives = latent.users.arrives
     state = oracle.state
     chosen = {
@@ -359,7 +368,9 @@ def test_the_oracle_equals_its_readable_twin() -> None:
 
 
 def test_the_oracle_is_calibrated() -> None:
-    """Over three logs: the mean chance is the realised rate, in all and in each tenth, for any purchase and for every label."""
+    """Over three logs: the mean chance is the realised rate, in all and in each tenth, for any
+    purchase and for every label.
+    """
     sums = {
         a: [0.0, 0.0, 0.0] for a in ("any", "category", "item", "price_bucket")
     }  # realised, expected, variance between users
@@ -420,7 +431,10 @@ def test_the_best_score_of_each_task_is_between_60_and_95(default: Default) -> N
 
 
 def test_random_is_below_aggregated_is_below_joined_is_below_the_best(default: Default) -> None:
-    """On every task, by the quick probe, AUROC over live labels. Seeds 0, 1, 2 give steps of at least .07, .016 and .07."""
+    """On every task, by the quick probe, AUROC over live labels.
+
+    Seeds 0, 1, 2 give steps of at least .07, .016 and .07.
+    """
     past, train, valid = default.split
     narrow = {
         "top": 15,
@@ -453,7 +467,7 @@ def test_random_is_below_aggregated_is_below_joined_is_below_the_best(default: D
             assert auroc[worse] + step < auroc[better], (name, auroc)
 
 
-# ---------------------------------------------------------------------------------------------------- the challenge's directory
+# ---- the challenge's directory
 def test_the_challenges_form_is_the_same_log(default: Default, tmp_path: Path) -> None:
     with DuckDB() as engine:
         there = challenge.read(default.folder, tmp_path / "there", engine=engine)
@@ -462,9 +476,8 @@ def test_the_challenges_form_is_the_same_log(default: Default, tmp_path: Path) -
         log = EventLog.open(there, engine)
         names = {k.name for k in there.manifest.kinds}
         roles = [k.role for k in here.manifest.kinds if k.name in names]
-        offset = len(here.manifest.kinds) - len(
-            there.manifest.kinds
-        )  # exposures and clicks come first
+        # Exposures and clicks come first.
+        offset = len(here.manifest.kinds) - len(there.manifest.kinds)
 
         def rows(
             log: EventLog, offset: int
@@ -522,7 +535,7 @@ def test_the_challenges_form_can_be_split_by_its_own_rule(
     )
 
 
-# -------------------------------------------------------------------------------------------------------------------- bad dials
+# ---- bad dials
 @pytest.mark.parametrize(
     ("bad", "says"),
     [

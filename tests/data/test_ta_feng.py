@@ -1,4 +1,6 @@
-"""Ta Feng: the four real months where they are to be had, and every way in which the file can be wrong."""
+"""Ta Feng: the four real months where they are to be had, and every way in which the file can be
+wrong.
+"""
 
 import zipfile
 from pathlib import Path
@@ -15,7 +17,10 @@ from clickprint.data.adapters import ta_feng
 from clickprint.data.engine import Engine
 from clickprint.data.log import EventLog
 
-HEAD = '"TRANSACTION_DT","CUSTOMER_ID","AGE_GROUP","PIN_CODE","PRODUCT_SUBCLASS","PRODUCT_ID","AMOUNT","ASSET","SALES_PRICE"\r\n'
+HEAD = (
+    '"TRANSACTION_DT","CUSTOMER_ID","AGE_GROUP","PIN_CODE","PRODUCT_SUBCLASS",'
+    '"PRODUCT_ID","AMOUNT","ASSET","SALES_PRICE"\r\n'
+)
 # As published: a byte order mark, everything in quotes, CRLF.
 SMALL = (
     "\ufeff"
@@ -51,7 +56,8 @@ def test_the_real_months(real: Path, tmp_path: Path, engine: Engine) -> None:
     assert log.span() == (parse("2000-11-02") - 1, parse("2001-03-01") - 1)
     assert len(m.days) == 120
     sums = engine.one(
-        f"SELECT COUNT(DISTINCT session), SUM(CAST(ROUND(price * quantity) AS BIGINT)), MIN(price) FROM {log.events}"
+        "SELECT COUNT(DISTINCT session), SUM(CAST(ROUND(price * quantity) AS BIGINT)), MIN(price)"
+        f" FROM {log.events}"
     )
     assert sums[0] == 119_578  # customers' days
     with zipfile.ZipFile(real / ta_feng.ZIP) as packed, packed.open(packed.namelist()[0]) as file:
@@ -63,7 +69,10 @@ def test_the_real_months(real: Path, tmp_path: Path, engine: Engine) -> None:
         + log.events
         + " WHERE quantity IN (1, 2) GROUP BY item, quantity"
     )
-    ratio = f"SELECT MEDIAN(b.unit / a.unit) FROM ({unit}) AS a JOIN ({unit}) AS b USING (item) WHERE a.quantity = 1 AND b.quantity = 2"
+    ratio = (
+        f"SELECT MEDIAN(b.unit / a.unit) FROM ({unit}) AS a JOIN ({unit}) AS b USING (item) WHERE"
+        " a.quantity = 1 AND b.quantity = 2"
+    )
     assert engine.one(ratio)[0] == pytest.approx(1.0, abs=0.02)
 
 

@@ -64,7 +64,7 @@ def texts(made: Dataset, column: str) -> dict[int, str]:
     return dict(zip(found["id"], found["text"], strict=True))
 
 
-# --- what arrives ----------------------------------------------------------------------------------------------------------------
+# --- what arrives --------------------------------------------------------------------------------
 
 
 def test_a_small_csv(tmp_path: Path, engine: Engine) -> None:
@@ -179,9 +179,13 @@ def test_ids_may_be_said(tmp_path: Path, engine: Engine) -> None:
 def test_every_optional_column(tmp_path: Path, engine: Engine) -> None:
     text = BASIC.replace(
         'item = "i"',
-        'item = "i"\nsession = "s"\nscenario = "where"\nquery = "q"\nurl = "page"\nprice = "p"\nquantity = "n"',
+        'item = "i"\nsession = "s"\nscenario = "where"\nquery = "q"\nurl = "page"\nprice ='
+        ' "p"\nquantity = "n"',
     )
-    log = "u,i,t,k,s,where,q,page,p,n,unused\n7,5,2022-01-02,bought,1,home,red shoes,/a,1.5,2,?\n7,,2022-01-02,look,,,,,,,?\n"
+    log = (
+        "u,i,t,k,s,where,q,page,p,n,unused\n7,5,2022-01-02,bought,1,home,red"
+        " shoes,/a,1.5,2,?\n7,,2022-01-02,look,,,,,,,?\n"
+    )
     made = table.read(lay(tmp_path / "raw", text, log_csv=log), tmp_path / "out", engine=engine)
     assert rows(made, "item", "session", "scenario", "query", "url", "price", "quantity") == [
         (None, None, None, None, None, None, None),
@@ -286,7 +290,10 @@ def test_parquet_times(type_: pa.DataType, tmp_path: Path, engine: Engine) -> No
 
 def test_one_kind_for_all_and_no_items(tmp_path: Path, engine: Engine) -> None:
     """CDNOW's form: who bought, when, for how much; no items, spaces between, dates as digits."""
-    text = '[events]\nfiles = "log.txt"\nformat = "csv"\nheader = ["u", "t", "p"]\ndelimiter = ";"\nuser = "u"\nprice = "p"\nkind = "buy"\n'
+    text = (
+        '[events]\nfiles = "log.txt"\nformat = "csv"\nheader = ["u", "t", "p"]\ndelimiter ='
+        ' ";"\nuser = "u"\nprice = "p"\nkind = "buy"\n'
+    )
     text += 'time = { column = "t", format = "%Y%m%d" }\n'
     made = table.read(
         lay(tmp_path / "raw", text, log_txt="00001;19970101;11.77\n00001;19970112;x\n"),
@@ -386,7 +393,7 @@ def test_a_kept_log_is_read_again_when_a_file_changes(
     assert dataset("table", at).manifest.events == 3
 
 
-# --- several tables --------------------------------------------------------------------------------------------------------------
+# --- several tables ------------------------------------------------------------------------------
 
 SEVERAL = """
 name = "shop"
@@ -409,16 +416,27 @@ time = { column = "when", format = "seconds" }
 price = "paid"
 [events.kind]
 column = "what"
-values = { order = { name = "buy", role = "buy" }, basket = "cart", seen = { name = "view", role = "view" } }
+[events.kind.values]
+order = { name = "buy", role = "buy" }
+basket = "cart"
+seen = { name = "view", role = "view" }
 [catalogue.attributes]
 category = { column = "c", type = "category" }
 """
-VIEWS = "1,2022-01-01T10:00:00Z,5,S\n1,2022-01-01T10:01:00Z,6,0\n2,2022-01-03T10:00:00Z,5,7\nNA,2022-01-03,5,S\n"
-BUYS = "who;sku;when;paid;what\n1;x5;1641031200;2.5;order\n3;5;1641031200;;seen\n3;;1641031200;1;basket\n"
+VIEWS = (
+    "1,2022-01-01T10:00:00Z,5,S\n"
+    "1,2022-01-01T10:01:00Z,6,0\n2,2022-01-03T10:00:00Z,5,7\nNA,2022-01-03,5,S\n"
+)
+BUYS = (
+    "who;sku;when;paid;what\n"
+    "1;x5;1641031200;2.5;order\n3;5;1641031200;;seen\n3;;1641031200;1;basket\n"
+)
 
 
 def test_several_tables(tmp_path: Path, engine: Engine) -> None:
-    """Kinds are one list in funnel order, columns are the union, and one odd item in one table makes all of them texts."""
+    """Kinds are one list in funnel order, columns are the union, and one odd item in one table
+    makes all of them texts.
+    """
     made = table.read(
         lay(tmp_path / "raw", SEVERAL, views_csv=VIEWS, buys_csv=BUYS),
         tmp_path / "out",
@@ -466,7 +484,10 @@ def test_two_tables_of_one_file_are_one_table_with_a_column_of_kinds(
         f"{kind}_csv": "\n".join([head, *(row for row in lines if kind in row), ""])
         for kind in ("look", "bought")
     }
-    single = '[[events]]\nfiles = "{}.csv"\nuser = "u"\nitem = "i"\ntime = "t"\nkind = {{ name = "{}", role = "{}" }}\n'
+    single = (
+        '[[events]]\nfiles = "{}.csv"\nuser = "u"\nitem = "i"\ntime = "t"\nkind = {{ name = "{}",'
+        ' role = "{}" }}\n'
+    )
     text = (
         'name = "shop"\n'
         + single.format("bought", "purchase", "buy")
@@ -558,7 +579,7 @@ def test_columns_that_were_texts_stay_texts(tmp_path: Path, engine: Engine) -> N
     ]  # what the mapping says counts more
 
 
-# --- the catalogue ---------------------------------------------------------------------------------------------------------------
+# --- the catalogue -------------------------------------------------------------------------------
 
 CATALOGUE = """
 [catalogue]
@@ -625,7 +646,10 @@ def test_a_catalogue_from_the_events_knows_nothing_too_early(
     tmp_path: Path, engine: Engine
 ) -> None:
     text = BASIC + '[catalogue.attributes]\ncolour = { column = "c", type = "category" }\n'
-    log = "u,i,t,k,c\n1,5,2022-01-03,look,red\n1,5,2022-01-02,look,\n2,5,2022-01-05,look,blue\n2,5,2022-01-06,look,red\n"
+    log = (
+        "u,i,t,k,c\n1,5,2022-01-03,look,red\n"
+        "1,5,2022-01-02,look,\n2,5,2022-01-05,look,blue\n2,5,2022-01-06,look,red\n"
+    )
     log += "2,6,2022-01-06,look,\n2,7,2022-01-06,look,b\n2,7,2022-01-06,look,a\n"
     made = table.read(lay(tmp_path / "raw", text, log_csv=log), tmp_path / "out", engine=engine)
     assert [tuple(r.values()) for r in made.catalogue.table.to_pylist()] == [
@@ -646,11 +670,14 @@ def test_a_catalogue_from_the_events_knows_nothing_too_early(
 def test_a_catalogue_from_the_events_can_be_appended_to(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    """Days 1 to n read at once are days 1 to k, and then the others: many ties in time, values that come back, and empty ones."""
+    """Days 1 to n read at once are days 1 to k, and then the others: many ties in time, values
+    that come back, and empty ones.
+    """
     tmp_path = tmp_path_factory.mktemp("seen")
     text = (
         BASIC
-        + '[catalogue.attributes]\ncolour = { column = "c", type = "category" }\nsize = { column = "z", type = "number" }\n'
+        + '[catalogue.attributes]\ncolour = { column = "c", type = "category" }\nsize = { column ='
+        ' "z", type = "number" }\n'
     )
     row = st.tuples(
         st.integers(1, 4),
@@ -693,7 +720,7 @@ def test_a_catalogue_from_the_events_can_be_appended_to(
     assert sorted(tuple(r.values()) for r in full.catalogue.table.to_pylist()) == flat
 
 
-# --- rows that cannot be used ----------------------------------------------------------------------------------------------------
+# --- rows that cannot be used --------------------------------------------------------------------
 
 
 def test_rows_that_cannot_be_read_are_counted(tmp_path: Path, engine: Engine) -> None:
@@ -772,7 +799,10 @@ def test_numbers_in_parquet_that_are_no_ids(tmp_path: Path, engine: Engine) -> N
 
 def test_searches_as_codes(tmp_path: Path, engine: Engine) -> None:
     codes = "[" + " ".join(map(str, range(16))) + "]"
-    text = 'query = "codes"\n[events]\nfiles = "log.csv"\nuser = "u"\ntime = "t"\nkind = "search"\nquery = "q"\n'
+    text = (
+        'query = "codes"\n[events]\nfiles = "log.csv"\nuser = "u"\ntime = "t"\nkind ='
+        ' "search"\nquery = "q"\n'
+    )
     log = f"u,t,q\n1,2022-01-01,{codes}\n1,2022-01-01,shoes\n1,2022-01-01,12\n1,2022-01-01,\n"
     made = table.read(lay(tmp_path / "raw", text, log_csv=log), tmp_path / "out", engine=engine)
     assert made.manifest.query == "codes"
@@ -780,7 +810,7 @@ def test_searches_as_codes(tmp_path: Path, engine: Engine) -> None:
     assert made.manifest.rejected == {"events: a query that is not 16 codes from 0 to 255": 2}
 
 
-# --- wrong files: one DataError ---------------------------------------------------------------------------------------------------
+# --- wrong files: one DataError ------------------------------------------------------------------
 
 
 def parquet(**columns: object) -> pa.Table:
@@ -812,9 +842,9 @@ BAD_CSV = {
     ),
     "not UTF-8 far below": (
         {
-            "log_csv": LOG.encode()
-            + b"7,5,2022-01-01,look\n" * 300_000
-            + b"\xe9,1,2022-01-01,look\n"
+            "log_csv": (
+                LOG.encode() + b"7,5,2022-01-01,look\n" * 300_000 + b"\xe9,1,2022-01-01,look\n"
+            )
         },
         "not utf-8",
     ),
@@ -941,7 +971,7 @@ def test_bad_catalogue(case: str, tmp_path: Path, engine: Engine) -> None:
     assert not (tmp_path / "made").exists()
 
 
-# --- wrong mappings: one ConfigError ----------------------------------------------------------------------------------------------
+# --- wrong mappings: one ConfigError -------------------------------------------------------------
 
 BAD_MAPPING = {
     "no TOML": ("[events", "not TOML"),
@@ -1065,7 +1095,7 @@ def test_all_faults_of_a_mapping_at_once(tmp_path: Path) -> None:
         mapping.load(tmp_path / "latin.toml")
 
 
-# --- real logs ---------------------------------------------------------------------------------------------------------------------
+# --- real logs -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -1100,7 +1130,8 @@ def test_real_logs(
     assert made.manifest.rejected == {}
     assert " ".join(k.name for k in made.manifest.kinds) == kinds
     per_kind = engine.table(
-        f"SELECT kind, COUNT(*) AS n FROM {engine.scan(made.event_files)} GROUP BY kind ORDER BY kind"
+        f"SELECT kind, COUNT(*) AS n FROM {engine.scan(made.event_files)} GROUP BY kind ORDER BY"
+        " kind"
     ).column("n")
     source = pq.read_table(DATA / file)
     if "event" in source.column_names:

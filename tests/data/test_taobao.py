@@ -1,4 +1,6 @@
-"""Taobao's UserBehavior: the real head of it where it is to be had, the public form, and every way in which it can be wrong."""
+"""Taobao's UserBehavior: the real head of it where it is to be had, the public form, and every way
+in which it can be wrong.
+"""
 
 import gzip
 import os
@@ -21,7 +23,8 @@ DATA = Path(
         "CLICKPRINT_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"
     )
 )
-# As published: the first line of the real file, its four behaviours, the first and the last second of the nine days.
+# As published: the first line of the real file, its four behaviours, the first and the last second
+# of the nine days.
 SMALL = (
     "1,2268318,2520377,pv,1511544070\n1,2268318,2520377,cart,1511544080\n1,2333346,2520771,fav,1511539200\n"
     "100,2333346,2520999,pv,1511561733\n100,2333346,2520999,buy,1512316799\n"
@@ -44,13 +47,15 @@ def test_the_real_head(tmp_path: Path, engine: Engine) -> None:
     path = DATA / "taobao_head_events.parquet"
     if not path.is_file():
         pytest.skip(
-            f"taobao_head_events.parquet is not here ({DATA}); set CLICKPRINT_DATA to the folder that holds it"
+            f"taobao_head_events.parquet is not here ({DATA}); set CLICKPRINT_DATA to the folder"
+            " that holds it"
         )
     made = taobao.read(path, tmp_path / "out", engine=engine)
     m = made.manifest
     assert (m.users, m.items, m.events, m.rejected) == (815, 55_344, 84_440, {})
     per_kind = engine.table(
-        f"SELECT kind, COUNT(*) AS n FROM {engine.scan(made.event_files)} GROUP BY kind ORDER BY kind"
+        f"SELECT kind, COUNT(*) AS n FROM {engine.scan(made.event_files)} GROUP BY kind ORDER BY"
+        " kind"
     )
     assert per_kind.column("n").to_pylist() == [75_837, 4_497, 2_356, 1_750]
     assert [(k.name, k.role) for k in m.kinds] == [
@@ -61,9 +66,13 @@ def test_the_real_head(tmp_path: Path, engine: Engine) -> None:
     ]
     # Each item's first row of the catalogue is known from its first event on.
     firsts = f"SELECT item, MIN(time) AS t FROM {engine.scan(made.event_files)} GROUP BY item"
-    known = f"SELECT item, MIN(known_from) AS t FROM {engine.scan([made.folder / 'catalogue.parquet'])} GROUP BY item"
+    known = (
+        "SELECT item, MIN(known_from) AS t FROM"
+        f" {engine.scan([made.folder / 'catalogue.parquet'])} GROUP BY item"
+    )
     assert engine.one(
-        f"SELECT COUNT(*), SUM(CASE WHEN a.t = b.t THEN 1 ELSE 0 END) FROM ({firsts}) AS a JOIN ({known}) AS b USING (item)"
+        f"SELECT COUNT(*), SUM(CASE WHEN a.t = b.t THEN 1 ELSE 0 END) FROM ({firsts}) AS a JOIN"
+        f" ({known}) AS b USING (item)"
     ) == (
         55_344,
         55_344,
@@ -123,7 +132,9 @@ def test_all_forms_are_one_log(small: Path, tmp_path: Path, engine: Engine) -> N
 
 
 def test_a_day_begins_in_china(small: Path, tmp_path: Path, engine: Engine) -> None:
-    """The second before the first and the second after the last are counted, the two between are kept (SMALL has both)."""
+    """The second before the first and the second after the last are counted, the two between are
+    kept (SMALL has both).
+    """
     assert (taobao.DAYS.start, taobao.DAYS.end) == (
         parse("2017-11-24 16:00:00"),
         parse("2017-12-03 16:00:00"),

@@ -1,4 +1,6 @@
-"""Item vectors from texts: against the same in dense numpy, and what a hostile catalogue does to them."""
+"""Item vectors from texts: against the same in dense numpy, and what a hostile catalogue does to
+them.
+"""
 
 import math
 import re

@@ -1,4 +1,6 @@
-"""UCI Online Retail: the real two years where they are to be had, the workbooks, and every way in which the files can be wrong."""
+"""UCI Online Retail: the real two years where they are to be had, the workbooks, and every way in
+which the files can be wrong.
+"""
 
 import builtins
 import gzip
@@ -99,11 +101,15 @@ def workbook(path: Path, sheets: dict[str, Sequence[Sequence[object]]]) -> Path:
             case None:
                 return "<c/>"
             case datetime():
-                return f'<c s="1"><v>{(value - datetime(1899, 12, 30)).total_seconds() / 86_400!r}</v></c>'
+                days = (value - datetime(1899, 12, 30)).total_seconds() / 86_400
+                return f'<c s="1"><v>{days!r}</v></c>'
             case int() | float():
                 return f"<c><v>{value}</v></c>"
             case _:
-                return f'<c t="inlineStr"><is><t xml:space="preserve">{escape(str(value))}</t></is></c>'
+                return (
+                    '<c t="inlineStr"><is><t'
+                    f' xml:space="preserve">{escape(str(value))}</t></is></c>'
+                )
 
     main, office = (
         "http://schemas.openxmlformats.org/spreadsheetml/2006/main",
@@ -114,7 +120,8 @@ def workbook(path: Path, sheets: dict[str, Sequence[Sequence[object]]]) -> Path:
         f'<sheet name="{title}" sheetId="{n}" r:id="r{n}"/>' for n, title in enumerate(sheets, 1)
     )
     links = "".join(
-        f'<Relationship Id="r{n}" Type="{office}/relationships/worksheet" Target="worksheets/sheet{n}.xml"/>'
+        f'<Relationship Id="r{n}" Type="{office}/relationships/worksheet"'
+        f' Target="worksheets/sheet{n}.xml"/>'
         for n in range(1, len(sheets) + 1)
     )
     relations = "http://schemas.openxmlformats.org/package/2006/relationships"
@@ -125,12 +132,14 @@ def workbook(path: Path, sheets: dict[str, Sequence[Sequence[object]]]) -> Path:
         )
         book.writestr(
             "_rels/.rels",
-            f'<Relationships xmlns="{relations}">'
-            f'<Relationship Id="r" Type="{office}/relationships/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+            f'<Relationships xmlns="{relations}"><Relationship Id="r"'
+            f' Type="{office}/relationships/officeDocument"'
+            ' Target="xl/workbook.xml"/></Relationships>',
         )
         book.writestr(
             "xl/workbook.xml",
-            f'<workbook xmlns="{main}" xmlns:r="{office}/relationships"><sheets>{names}</sheets></workbook>',
+            f'<workbook xmlns="{main}"'
+            f' xmlns:r="{office}/relationships"><sheets>{names}</sheets></workbook>',
         )
         styles = f'<Relationship Id="s" Type="{office}/relationships/styles" Target="styles.xml"/>'
         book.writestr(
@@ -139,7 +148,8 @@ def workbook(path: Path, sheets: dict[str, Sequence[Sequence[object]]]) -> Path:
         )
         book.writestr(
             "xl/styles.xml",
-            f'<styleSheet xmlns="{main}"><cellXfs><xf numFmtId="0"/><xf numFmtId="22"/></cellXfs></styleSheet>',
+            f'<styleSheet xmlns="{main}"><cellXfs><xf numFmtId="0"/><xf'
+            ' numFmtId="22"/></cellXfs></styleSheet>',
         )
         for part, rows in parts.items():
             lines = "".join(f"<row>{''.join(map(cell, row))}</row>" for row in rows)
@@ -186,14 +196,18 @@ def test_the_real_two_years(tmp_path: Path, engine: Engine) -> None:
     path = DATA / "uci_online_retail_2y.parquet"
     if not path.is_file():
         pytest.skip(
-            f"uci_online_retail_2y.parquet is not here ({DATA}); set CLICKPRINT_DATA to the folder that holds it"
+            f"uci_online_retail_2y.parquet is not here ({DATA}); set CLICKPRINT_DATA to the folder"
+            " that holds it"
         )
     made = uci.read(path, tmp_path / "out", engine=engine)
     m = made.manifest
     assert (m.users, m.items, m.events, m.rejected) == (5_942, 4_646, 809_544, {})
     assert [(k.name, k.role) for k in m.kinds] == [("buy", Role.BUY), ("cancel", Role.CANCEL)]
     log = engine.scan(made.event_files)
-    sums = f"SELECT COUNT(*) AS n, MIN(quantity) AS least, MAX(quantity) AS most FROM {log} GROUP BY kind ORDER BY kind"
+    sums = (
+        f"SELECT COUNT(*) AS n, MIN(quantity) AS least, MAX(quantity) AS most FROM {log} GROUP BY"
+        " kind ORDER BY kind"
+    )
     assert engine.table(sums).to_pylist() == [
         {"n": 791_114, "least": 1.0, "most": 80_995.0},
         {"n": 18_430, "least": -80_995.0, "most": -1.0},
@@ -246,7 +260,9 @@ def test_a_workbook_of_two_years(two: Path, tmp_path: Path, engine: Engine) -> N
 
 
 def test_the_editions_and_exports_are_one_log(two: Path, tmp_path: Path, engine: Engine) -> None:
-    """The workbook, its sheets in the other order, packed, and four ways in which people export it."""
+    """The workbook, its sheets in the other order, packed, and four ways in which people export
+    it.
+    """
     second = (
         "InvoiceNo",
         "StockCode",
@@ -296,7 +312,8 @@ def test_one_sheet_has_no_overlap(tmp_path: Path, engine: Engine) -> None:
     path = workbook(tmp_path / "Online Retail.xlsx", {"Online Retail": [FIRST, *TO_2011]})
     made = uci.read(path, tmp_path / "out", engine=engine)
     assert (made.manifest.events, made.manifest.rejected) == (4, {})
-    # Rows in no order jump back more than once, or to what ends earlier: nothing is taken for a second sheet.
+    # Rows in no order jump back more than once, or to what ends earlier: nothing is taken for a
+    # second sheet.
     for order in ((5, 0, 10, 2), (0, 10, 5), (10, 0, 5)):
         (tmp_path / "shuffled.csv").write_text(
             exported(FIRST, [(*TO_2010, *TO_2011)[place] for place in order])
@@ -314,7 +331,7 @@ def test_the_encoding_can_be_named(tmp_path: Path, engine: Engine) -> None:
     assert made.catalogue.table.column("description").to_pylist() == ["GÂTEAU"]
 
 
-# --- what can be wrong -----------------------------------------------------------------------------------------------------------
+# --- what can be wrong ---------------------------------------------------------------------------
 
 
 def row(**changed: str) -> str:

@@ -1,4 +1,6 @@
-"""UQABench's Arrow files: small ones of exactly that form, and every way in which they can be wrong."""
+"""UQABench's Arrow files: small ones of exactly that form, and every way in which they can be
+wrong.
+"""
 
 import json
 import shutil
@@ -34,7 +36,9 @@ Rows = list[list[dict[str, list[int]]]]  # sequences of events
 
 
 def event(item_: int, **features: list[int]) -> dict[str, list[int]]:
-    """An event on an item whose features follow from its number, unless they are given by our names."""
+    """An event on an item whose features follow from its number, unless they are given by our
+    names.
+    """
     usual = {ours: [item_ % 7 + k] for k, ours in enumerate(IDS)} | {
         ours: [item_, k, item_] for k, ours in enumerate(TOKENS)
     }
@@ -67,7 +71,9 @@ def lay(folder: Path, **files: pa.Table) -> Path:
 def write_uqabench(
     folder: Path, *, users: int = 40, items: int = 60, length: int = 12, seed: int = 0
 ) -> dict[str, Rows]:
-    """Sequences in the four files, of items with features of several, one and no id; gives back what stands in each file."""
+    """Sequences in the four files, of items with features of several, one and no id; gives back
+    what stands in each file.
+    """
     rng = np.random.default_rng(seed)
     sizes = {file: [[1, 2, 3], [1], []][k % 3] for k, file in enumerate((*IDS, *TOKENS))}
     known = {
@@ -389,7 +395,10 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "a Parquet file": (at(TRAIN, lambda b: b"PAR1" + b + b"PAR1"), "not a whole Arrow file"),
     "a stream": (
         stream,
-        r"align_data_train\.arrow: found Arrow's stream format, expected its file format; write the same batches",
+        (
+            r"align_data_train\.arrow: found Arrow's stream format, expected its file format;"
+            r" write the same batches"
+        ),
     ),
     "null bytes": (at(ALIGN, lambda b: bytes(len(b))), "not a whole Arrow file"),
     "lying offsets": (at(TRAIN, lying), "not a whole Arrow file .*offset"),

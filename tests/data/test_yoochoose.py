@@ -1,4 +1,6 @@
-"""The clicks and purchases of the RecSys Challenge 2015: files of exactly their form, and what happens to spoilt ones."""
+"""The clicks and purchases of the RecSys Challenge 2015: files of exactly their form, and what
+happens to spoilt ones.
+"""
 
 import gzip
 from collections.abc import Callable
@@ -77,7 +79,9 @@ def test_the_test_set_is_read_when_asked_for(tmp_path: Path, engine: Engine) -> 
 
 
 def test_packed_files_and_days_that_are_appended(tmp_path: Path, engine: Engine) -> None:
-    """Ids are the same whatever a file holds: a day without an S or a brand has texts for categories as the others have."""
+    """Ids are the same whatever a file holds: a day without an S or a brand has texts for
+    categories as the others have.
+    """
     full = yoochoose.read(lay(tmp_path / "all"), tmp_path / "full", engine=engine)
     lines = CLICKS.splitlines(keepends=True)
     old, new = (

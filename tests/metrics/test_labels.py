@@ -1,4 +1,6 @@
-"""AUROC against pairs counted one by one, and against torchmetrics, whose numbers the challenge's are."""
+"""AUROC against pairs counted one by one, and against torchmetrics, whose numbers the challenge's
+are.
+"""
 
 import warnings
 
@@ -51,9 +53,8 @@ def test_equals_torchmetrics(question: tuple[np.ndarray, np.ndarray]) -> None:
     truth, score = question
     wanted, given_ = torch.from_numpy(truth.astype(np.int64)), torch.from_numpy(score)
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # torchmetrics warns of degenerate labels, which are wanted here
+        # Torchmetrics warns of degenerate labels, which are wanted here.
+        warnings.simplefilter("ignore")
         one = float(binary_auroc(given_[:, 0], wanted[:, 0]))
         many = (
             float(multilabel_auroc(given_, wanted, num_labels=truth.shape[1]))
@@ -65,7 +66,9 @@ def test_equals_torchmetrics(question: tuple[np.ndarray, np.ndarray]) -> None:
 
 
 def test_saturated_sigmoids_are_ties() -> None:
-    """Logits 20 and 30 are both 1 in float32: the challenge cannot tell them apart, and neither may we."""
+    """Logits 20 and 30 are both 1 in float32: the challenge cannot tell them apart, and neither
+    may we.
+    """
     truth, raw = np.array([True, False, False]), np.array([30.0, 20.0, -1.0])
     assert auroc(truth, raw) == 1.0
     assert auroc(truth, sigmoid(raw)) == 0.75

@@ -1,4 +1,6 @@
-"""Our own tasks keep the contract, and the contract bites: each broken task is caught by the promise that it breaks."""
+"""Our own tasks keep the contract, and the contract bites: each broken task is caught by the
+promise that it breaks.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,6 @@
-"""The sampler of hidden tasks: enough, distinct, not degenerate, the same again, and blind to validation."""
+"""The sampler of hidden tasks: enough, distinct, not degenerate, the same again, and blind to
+validation.
+"""
 
 import ast
 from pathlib import Path
@@ -152,7 +154,10 @@ def test_a_log_that_cannot_yield_them_says_how_many_and_why() -> None:
         log, past = world(engine, columns)
         with pytest.raises(
             DataError,
-            match=r"found 0 distinct hidden tasks, expected 50 \(\d+ draws refused: fewer than 50 users",
+            match=(
+                r"found 0 distinct hidden tasks, expected 50 \(\d+ draws refused: fewer than 50"
+                r" users"
+            ),
         ):
             sample(past, log, TRAIN)
         with pytest.raises(DataError, match="nothing happened in the train window"):
@@ -162,7 +167,7 @@ def test_a_log_that_cannot_yield_them_says_how_many_and_why() -> None:
 
 
 def test_no_encoder_can_see_them() -> None:
-    """Encoders import nothing of tasks, so hidden tasks cannot be designed for by a recipe's code."""
+    """Encoders import nothing of tasks, so no recipe's code can be designed for hidden tasks."""
     for file in (Path(clickprint.__file__).parent / "encoders").glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             names = (

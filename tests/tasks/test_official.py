@@ -1,4 +1,6 @@
-"""The probe against a plain PyTorch twin: the same first weights, the same losses, the same predictions; and what it refuses."""
+"""The probe against a plain PyTorch twin: the same first weights, the same losses, the same
+predictions; and what it refuses.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +21,9 @@ SMALL = Shape(width=16, inner=24, layers=3)
 
 
 class Plain(nn.Module):
-    """The protocol's sentence, written down once more with PyTorch's own layers, in the order that it names."""
+    """The protocol's sentence, written down once more with PyTorch's own layers, in the order that
+    it names.
+    """
 
     def __init__(self, columns: int, labels: int, width: int, inner: int) -> None:
         super().__init__()
@@ -47,7 +51,10 @@ class Plain(nn.Module):
 def slow(
     vectors: np.ndarray, target: np.ndarray, loss: Loss, epochs: int, batch: int
 ) -> tuple[list[float], list[np.ndarray]]:
-    """The organisers' way: a DataLoader, the plain AdamW, predictions batch by batch. Losses of all steps, predictions of all epochs."""
+    """The organisers' way: a DataLoader, the plain AdamW, predictions batch by batch.
+
+    Losses of all steps, predictions of all epochs.
+    """
     torch.manual_seed(1278)
     model = Plain(vectors.shape[1], target.shape[1], SMALL.width, SMALL.inner)
     optimise = torch.optim.AdamW(model.parameters(), lr=0.001, fused=False, foreach=False)
@@ -129,9 +136,8 @@ def test_losses_and_predictions_are_those_of_the_slow_twin(loss: Loss) -> None:
     vectors, target = question()
     if loss is mse:
         target = np.log1p(np.abs(vectors[:, :2].astype(np.float64)) * 50)
-    losses, predictions = slow(
-        vectors, target, loss, epochs=3, batch=32
-    )  # 150 = 4 × 32 + 22: a short last batch
+    # 150 = 4 × 32 + 22: a short last batch.
+    losses, predictions = slow(vectors, target, loss, epochs=3, batch=32)
     model = official.network(vectors.shape[1], target.shape[1], shape=SMALL)
     optimise = official.optimiser(model)
     for epoch in range(3):
@@ -240,7 +246,9 @@ def test_a_diverging_network_is_named() -> None:
 
 
 def test_a_prediction_that_is_not_finite_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last step can break a network whose losses were all finite: here a learning rate blows it up after its only batch."""
+    """The last step can break a network whose losses were all finite: here a learning rate blows
+    it up after its only batch.
+    """
     monkeypatch.setattr(official, "LR", 1e38)
     vectors, _ = question(users=10)
     with pytest.raises(DataError, match=r"spend: a prediction after epoch 0 is (nan|-?inf)"):

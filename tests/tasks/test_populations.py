@@ -15,7 +15,9 @@ WINDOW = Window(START + 30 * DAY, START + 44 * DAY)
 
 @pytest.fixture
 def log() -> EventLog:
-    """User 1 bought long ago, 2 yesterday, 3 only views (often), 4 comes on the window's first microsecond, 5 a microsecond earlier."""
+    """User 1 bought long ago, 2 yesterday, 3 only views (often), 4 comes on the window's first
+    microsecond, 5 a microsecond earlier.
+    """
     rows = [
         (1, 2.0, BUY, 0),
         (2, 29.0, BUY, 1),

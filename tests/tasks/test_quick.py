@@ -1,4 +1,6 @@
-"""The quick probe: against a slow twin, in worlds whose answers are known, and at the edges of what it may be given."""
+"""The quick probe: against a slow twin, in worlds whose answers are known, and at the edges of
+what it may be given.
+"""
 
 import numpy as np
 import pytest
@@ -84,7 +86,9 @@ def test_probabilities_keep_the_order_of_the_regression_and_the_share_of_positiv
 
 
 def test_dice_cannot_be_foreseen() -> None:
-    """Labels that know nothing of the vectors: what is learned of one draw says nothing of the next."""
+    """Labels that know nothing of the vectors: what is learned of one draw says nothing of the
+    next.
+    """
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(4_000, 30)).astype(np.float16)
     train, valid = rng.random((2, 4_000, 8)) < 0.3
@@ -134,7 +138,9 @@ def test_rare_values_of_noise_do_not_steer_rare_labels() -> None:
 def test_it_answers_whatever_it_is_given(
     users: int, columns: int, labels: int, seed: int, scale: float, rate: float
 ) -> None:
-    """More columns than users, no columns, all columns constant, one user, labels all alike, the largest floats."""
+    """More columns than users, no columns, all columns constant, one user, labels all alike, the
+    largest floats.
+    """
     rng = np.random.default_rng(seed)
     vectors = (rng.uniform(-1, 1, (users, columns)) * scale).astype(np.float16)
     target = rng.random((users, labels)) < rate

@@ -255,7 +255,9 @@ def test_score_asks_in_the_order_of_the_profiles_or_of_the_users_given(log: Even
 
 
 def test_dice_and_clockwork() -> None:
-    """Chance where nothing can be known, certainty where all can: past purchases as the profile, the next window as the task."""
+    """Chance where nothing can be known, certainty where all can: past purchases as the profile,
+    the next window as the task.
+    """
     with DuckDB(threads=1) as engine:
         for make, low, high in (
             (

@@ -153,9 +153,8 @@ def test_each_target_is_its_slow_twin(case: str, seed: int, events: int) -> None
     rng = np.random.default_rng(seed)
     with DuckDB(threads=1) as engine:
         log = a_log(engine, rng, events)
-        users = rng.permutation(
-            np.append(np.arange(11) * 3, [1, -5])
-        )  # two that nobody saw; user 33 is not asked
+        # Two that nobody saw; user 33 is not asked.
+        users = rng.permutation(np.append(np.arange(11) * 3, [1, -5]))
         found = target(log, WINDOW, users)
         expected = slow(log, users, answer, roles, days)
         assert found.dtype == expected.dtype

@@ -1,4 +1,6 @@
-"""The six tasks: where their labels come from, what is left out, and that nothing looks at validation."""
+"""The six tasks: where their labels come from, what is left out, and that nothing looks at
+validation.
+"""
 
 from collections import Counter
 from pathlib import Path
@@ -126,7 +128,9 @@ def test_marks_and_populations_are_the_challenges() -> None:
 @settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_validation_changes_no_label(seed: int) -> None:
-    """Whatever happens from the end of the train window on: labels, popularities, edges and train targets stay."""
+    """Whatever happens from the end of the train window on: labels, popularities, edges and train
+    targets stay.
+    """
     rng = np.random.default_rng(seed)
     columns = arrays(rng)
     late = columns["time"] >= TRAIN.end
@@ -198,7 +202,9 @@ def test_what_the_log_does_not_have_is_left_out_with_a_reason() -> None:
         assert tasks.left_out == {
             "propensity_category": "the catalogue has no category",
             "propensity_new_sku": "0 label(s) in the train window, and a choice needs two",
-            "propensity_price": "neither does the catalogue have a price bucket nor the events a price",
+            "propensity_price": (
+                "neither does the catalogue have a price bucket nor the events a price"
+            ),
         }
         nobody = {c: v[columns["kind"] == VIEW] for c, v in columns.items()}
         assert set(made(engine, nobody, "category").left_out) == {

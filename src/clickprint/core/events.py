@@ -8,8 +8,9 @@ import pyarrow as pa
 
 
 class Role(StrEnum):
-    """What a kind of event is for, in funnel order; the order also breaks ties in time between
-    kinds.
+    """What a kind of event is for, in funnel order.
+
+    The order also breaks ties in time between kinds.
     """
 
     EXPOSE = "expose"
@@ -57,9 +58,7 @@ ID_COLUMNS = ("user", "item", "session", "scenario", "query", "url")
 
 
 def schema(optional: Sequence[str]) -> pa.Schema:
-    """The Arrow schema of an event table with these optional columns, always in the order of
-    COLUMNS.
-    """
+    """The Arrow schema of events with these optional columns, in the order of COLUMNS."""
     return pa.schema(
         [
             pa.field(n, t, n in ("item", *COLUMNS) and n not in REQUIRED[:3])

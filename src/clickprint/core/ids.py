@@ -13,9 +13,8 @@ import numpy as np
 from jaxtyping import Int64
 
 HEX_DIGITS = 15
-NONE = int(
-    np.iinfo(np.int64).min
-)  # "no id" in an array; in files it is null. No reader lets it in as an id.
+# "no id" in an array; in files it is null. No reader lets it in as an id.
+NONE = int(np.iinfo(np.int64).min)
 
 
 def text_id(text: str) -> int:

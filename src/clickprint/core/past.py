@@ -21,8 +21,9 @@ from clickprint.core.time import Time, Window
 
 @runtime_checkable
 class Table(Protocol):
-    """Rows of a log joined with its catalogue, read by column, role and time (`data.log.EventLog`
-    reads files).
+    """Rows of a log joined with its catalogue, read by column, role and time.
+
+    `data.log.EventLog` reads files.
     """
 
     @property
@@ -36,12 +37,12 @@ class Table(Protocol):
         window: Window | None = None,
         ordered: bool = True,
     ) -> Mapping[str, np.ndarray]:
-        """The columns (of events, or attributes of the catalogue) of every event with one of these
-        roles inside the window.
+        """The columns of every event with one of these roles inside the window.
 
-        Ids, categories and buckets are int64 with `ids.NONE` where there is none, numbers float64
-        with NaN. In the order (user, time, kind, item, rest) unless `ordered` is switched off,
-        which is faster and leaves the order open.
+        A column is one of events, or an attribute of the catalogue. Ids, categories and buckets
+        are int64 with `ids.NONE` where there is none, numbers float64 with NaN. The rows are in
+        the order (user, time, kind, item, rest) unless `ordered` is switched off, which is faster
+        and leaves the order open.
         """
         ...
 
@@ -89,9 +90,9 @@ class Past(Protocol, metaclass=_ByName):
         ...
 
     def histories(self, fields: Collection[str]) -> Histories:
-        """What each of `users` did before the cutoff, oldest first (ties: kind, item, rest), a row
-        a user in their order; nothing for who did nothing.
+        """What each of `users` did before the cutoff, oldest first, a row a user in their order.
 
+        Ties in time go by kind, item and the rest; users without an event have an empty row.
         `fields` are columns of events, or attributes of the catalogue that are numbers, as known
         at the cutoff. Built once a past.
         """

@@ -57,9 +57,7 @@ class Ragged:
 
 
 def starts_of(lengths: Int64[np.ndarray, "B"]) -> Int64[np.ndarray, "B+1"]:
-    """Where rows of these lengths start when they are laid one after the other, and where the last
-    one ends.
-    """
+    """Where rows of these lengths start, one after the other, and where the last one ends."""
     starts = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=starts[1:])
     return starts
@@ -73,11 +71,10 @@ def within_rows(lengths: Int64[np.ndarray, "B"]) -> Int64[np.ndarray, "N"]:
 def spans(
     first: Int64[np.ndarray, "B"], lengths: Int64[np.ndarray, "B"]
 ) -> tuple[Int64[np.ndarray, "B+1"], Int64[np.ndarray, "N"] | slice]:
-    """How to lay the spans first[i] … first[i] + lengths[i] − 1 of an array one after the other:
-    their new starts, and which values.
+    """How to lay spans of an array one after the other: their new starts, and which values.
 
-    The values are a slice (so that taking them copies nothing) where each span begins at the end
-    of the one before it.
+    Span i is first[i] … first[i] + lengths[i] − 1. The values are a slice (so that taking them
+    copies nothing) where each span begins at the end of the one before it.
     """
     starts = starts_of(lengths)
     some = lengths > 0

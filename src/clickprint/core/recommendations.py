@@ -1,6 +1,4 @@
-"""Recommendations: a ranked list a user, and the one table that holds them: user, item, rank,
-score.
-"""
+"""Recommendations: a ranked list for each user, and the table (user, item, rank, score)."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""The promises of everything that recommends: encoders, baselines, next-basket methods,
-retrievers, generators and rankers.
+"""The promises of everything that recommends or ranks.
 
-What a fitted thing can do is asked by these protocols, never by its class or its name.
+Encoders, baselines, next-basket methods, retrievers, generators and rankers keep them. What a
+fitted thing can do is asked by these protocols, never by its class or its name.
 """
 
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -77,17 +77,16 @@ class ItemVectors(NamedTuple):
 
 @runtime_checkable
 class HasItemVectors(Protocol):
-    """A fitted thing that compares users and items by vectors: what an index of neighbours asks
-    for.
-    """
+    """A fitted thing that compares users and items by vectors, as an index of neighbours asks."""
 
     def item_vectors(self) -> ItemVectors: ...
 
 
 @runtime_checkable
 class Recommends(Protocol):
-    """A recipe whose fitted form is a Recommender: a baseline, a retriever, an encoder of next
-    items.
+    """A recipe whose fitted form is a Recommender.
+
+    A baseline, a retriever, a next-basket method, an encoder of next items.
     """
 
     @property

@@ -49,9 +49,9 @@ class Requests:
 
     @property
     def times(self) -> Int64[np.ndarray, "B"]:
-        """When each user asks:
+        """When each user asks: `time`, or else the cutoff.
 
-        `time`, or else the cutoff. Raises DataError where neither is known.
+        Raises DataError where neither is known.
         """
         if self.time is not None:
             return self.time

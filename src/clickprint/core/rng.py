@@ -1,5 +1,6 @@
-"""Randomness is passed, never set: one seed, and named child streams that do not depend on call
-order.
+"""Randomness is passed, never set: one seed, and named child streams.
+
+A stream does not depend on the order of calls.
 """
 
 from dataclasses import dataclass

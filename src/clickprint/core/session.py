@@ -1,6 +1,4 @@
-"""What the caller of a training lends to it: a folder for checkpoints, a device, and a metric to
-stop by.
-"""
+"""What the caller of a training lends to it: checkpoints, a device, and a metric to stop by."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

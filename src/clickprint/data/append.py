@@ -1,5 +1,6 @@
-"""New days for a dataset: only the new source is read, and the result is what a reading of all
-would have given.
+"""New days for a dataset: only the new source is read.
+
+The result is what a reading of all files would have given.
 """
 
 import os
@@ -16,10 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int64
 
-from clickprint.core.dataset import Dataset, Manifest
+from clickprint.core.dataset import Dataset, Day, Manifest
 from clickprint.core.events import ID_COLUMNS
 from clickprint.core.files import restore, whole
-from clickprint.core.items import AttributeType
+from clickprint.core.items import CATEGORICAL
 from clickprint.core.progress import Progress, silent
 from clickprint.data.adapters import mapping, reader, table
 from clickprint.data.check import refuse
@@ -38,20 +39,25 @@ def append(
     engine: Engine,
     progress: Progress = silent,
 ) -> Dataset:
-    """Adds what the reader `source` finds at `path` to the dataset in `folder`, and gives the
-    dataset back opened.
+    """Adds what the reader `source` finds at `path` to the dataset in `folder`.
 
-    The events must be of days after the dataset's last one. Old events are not read: their files
-    are linked into the new folder, which then takes the old one's place, whole or not at all.
-    Fingerprint, counts, catalogue, ids and histories are those of one reading of all the files
-    together: a timeless catalogue row gives way to the new source's, rows with known_from come
-    after those that are there. Who is in either population is in the new one. Memory holds the
-    catalogue, users, items and one id map.
+    Gives the dataset back opened. The events must be of days after the dataset's last one. Old
+    events are not read: their files are linked into the new folder, which then takes the old one's
+    place, whole or not at all. Fingerprint, counts, catalogue, ids and histories are those of one
+    reading of all the files together:
 
-    Raises ConfigError where the dataset stores an order instead of times, and DataError, with
-    every fault, where days overlap, kinds, columns or attributes differ, ids would change (numbers
-    here, texts there), two texts share an id, only one of the two says whose profiles are wanted,
-    or the new catalogue tells an item's past otherwise; and what the reader raises.
+    - a timeless catalogue row gives way to the new source's;
+    - rows with known_from come after those that are there;
+    - users of either population are in the new one.
+
+    Memory holds the catalogue, users, items and one id map. Raises what the reader raises,
+    ConfigError where the dataset stores an order instead of times, and DataError, with every
+    fault, where
+
+    - days overlap, or kinds, columns or attributes differ;
+    - ids would change (numbers here, texts there), or two texts share an id;
+    - only one of the two says whose profiles are wanted;
+    - the new catalogue tells an item's past otherwise.
     """
     folder = Path(folder).resolve()
     restore(folder)
@@ -59,9 +65,8 @@ def append(
     old.manifest.need_clock("appending days")
     with _room(folder) as room:
         maps = _maps(old)
-        new = _read(
-            source, path, room / "new", dict(options or {}), frozenset(maps), engine, progress
-        )
+        told = {"engine": engine, "progress": progress, "texts": frozenset(maps)}
+        new = _read(source, path, room / "new", dict(options or {}), told)
         progress("join", 0, 0)
         refuse(
             folder,
@@ -77,14 +82,15 @@ def append(
                 _link(file, part / "events" / file.name)
             for beside in old.manifest.beside:
                 _link(old.folder / beside, part / beside)
+            added = _maps(new)
             finish(
                 part,
                 _manifest(old.manifest, new.manifest),
                 {**old.manifest.days, **new.manifest.days},
                 catalogue,
                 {
-                    column: _texts([*files, *_maps(new).get(column, ())], engine)
-                    for column, files in (_maps(new) | maps).items()
+                    column: _texts([*maps.get(column, ()), *added.get(column, ())], engine)
+                    for column in added | maps
                 },
                 np.union1d(old.users, new.users),
                 np.union1d(old.items, new.items),
@@ -95,9 +101,7 @@ def append(
 
 @contextmanager
 def _room(folder: Path) -> Iterator[Path]:
-    """A place beside the dataset for the new source's own; what a killed process left there is
-    removed.
-    """
+    """A folder beside the dataset for the new source's own; what a killed process left goes."""
     room = folder.with_name(f".{folder.name}.append")
     shutil.rmtree(room, ignore_errors=True)
     room.mkdir()
@@ -112,9 +116,7 @@ def _read(
     path: Path | None,
     out: Path,
     options: dict[str, Any],
-    texts: frozenset[str],
-    engine: Engine,
-    progress: Progress,
+    told: dict[str, Any],
 ) -> Dataset:
     """The new source as a dataset of its own.
 
@@ -124,53 +126,38 @@ def _read(
     arguments: list[Any] = [] if path is None else [Path(path)]
     if source == "table" and path is not None:
         read, arguments = table.read_mapping, [mapping.load(Path(path))]
-    taken = signature(read).parameters
-    given = {"engine": engine, "progress": progress, "texts": texts}
-    return read(*arguments, out, **{k: v for k, v in given.items() if k in taken}, **options)
+    told = {k: v for k, v in told.items() if k in signature(read).parameters}
+    return read(*arguments, out, **told, **options)
 
 
 def _differences(old: Manifest, new: Manifest) -> list[str]:
     """What makes the two logs of different form."""
     faults = []
     here, there = ([f"{k.name} ({k.role.value})" for k in m.kinds] for m in (old, new))
+    again = "read everything again"
     if fresh := [k for k in there if k not in here]:
-        faults.append(
-            f"the new source has kinds of event that the dataset has not: {', '.join(fresh)}; read"
-            " everything again"
-        )
+        said = f"the new source has kinds of event that the dataset has not: {', '.join(fresh)}"
+        faults.append(f"{said}; {again}")
     elif here != there:
-        faults.append(
-            f"the kinds of event are {', '.join(here)}, in the new source {', '.join(there)}; read"
-            " it with the same options"
-        )
-    for what, a, b in (
-        ("columns", sorted(old.columns), sorted(new.columns)),
-        ("attributes", _kinds(old), _kinds(new)),
-    ):
+        said = f"the kinds of event are {', '.join(here)}, in the new source {', '.join(there)}"
+        faults.append(f"{said}; read it with the same options")
+    for what, of in (("columns", lambda m: sorted(m.columns)), ("attributes", _types)):
+        a, b = (", ".join(of(m)) or "none" for m in (old, new))
         if a != b:
-            faults.append(
-                f"the {what} are {', '.join(a) or 'none'}, in the new source"
-                f" {', '.join(b) or 'none'}; they must be equal"
-            )
-    if old.beside != new.beside:
-        other = sorted(
-            n for n in {**old.beside, **new.beside} if old.beside.get(n) != new.beside.get(n)
-        )
-        faults.append(
-            f"{', '.join(other)}: the new source says otherwise than the dataset; read everything"
-            " again"
-        )
+            faults.append(f"the {what} are {a}, in the new source {b}; they must be equal")
+    both = sorted({**old.beside, **new.beside})
+    if other := [n for n in both if old.beside.get(n) != new.beside.get(n)]:
+        said = "the new source says otherwise than the dataset"
+        faults.append(f"{', '.join(other)}: {said}; {again}")
     for what, ours, theirs in (("time", old.time, new.time), ("query", old.query, new.query)):
         if ours != theirs:
-            faults.append(
-                f"{what} is {ours!r} in the dataset and {theirs!r} in the new source; they must be"
-                " equal"
-            )
+            said = f"{what} is {ours!r} in the dataset and {theirs!r} in the new source"
+            faults.append(f"{said}; they must be equal")
     return faults
 
 
-def _kinds(manifest: Manifest) -> list[str]:
-    return [f"{n} ({k.value})" for n, k in sorted(manifest.attributes.items())]
+def _types(manifest: Manifest) -> list[str]:
+    return [f"{n} ({type_.value})" for n, type_ in sorted(manifest.attributes.items())]
 
 
 def _overlap(old: Manifest, new: Manifest) -> list[str]:
@@ -179,24 +166,18 @@ def _overlap(old: Manifest, new: Manifest) -> list[str]:
     early = [day for day in sorted(new.days) if day <= last]
     if not early:
         return []
-    if all(old.days.get(day) == found for day, found in new.days.items()):
+    if all(old.days.get(day) == there for day, there in new.days.items()):
         span = early[0] if len(early) == 1 else f"{early[0]} to {early[-1]}"
-        return [
-            f"these events are there already, every one of the new source ({span}); there is"
-            " nothing to append"
-        ]
-
-    def told(day: str) -> str:
-        here = old.days[day].events if day in old.days else 0
-        return f"{day} ({here} events here, {new.days[day].events} there)"
-
-    some = ", ".join(map(told, early[:SHOWN])) + (
-        f" and {len(early) - SHOWN} more" if len(early) > SHOWN else ""
+        said = f"these events are there already, every one of the new source ({span})"
+        return [f"{said}; there is nothing to append"]
+    none = Day(0, "")
+    some = ", ".join(
+        f"{day} ({old.days.get(day, none).events} events here, {new.days[day].events} there)"
+        for day in early[:SHOWN]
     )
-    return [
-        f"the new source has events of days up to {last}, the dataset's last day: {some}; append"
-        " only days after it"
-    ]
+    more = f" and {len(early) - SHOWN} more" if len(early) > SHOWN else ""
+    said = f"the new source has events of days up to {last}, the dataset's last day: {some}{more}"
+    return [f"{said}; append only days after it"]
 
 
 def _maps(dataset: Dataset) -> dict[str, list[Path]]:
@@ -204,49 +185,35 @@ def _maps(dataset: Dataset) -> dict[str, list[Path]]:
 
 
 def _ids(old: Dataset, new: Dataset, engine: Engine) -> list[str]:
-    """Columns of texts here and of numbers there; two texts with one id are found when the maps
-    are written.
+    """Columns that hold texts on one side and numbers on the other.
+
+    Two texts with one id are found when the maps are written.
     """
     here, there = _maps(old), _maps(new)
-    categories = [
-        n
-        for n, k in old.manifest.attributes.items()
-        if k in (AttributeType.CATEGORY, AttributeType.PRICE_BUCKET)
-    ]
+    categories = old.manifest.of_type(*CATEGORICAL)
+    ids = [c for c in ID_COLUMNS if c in old.manifest.tie_order]
     faults = []
-    for column in (
-        *(c for c in ID_COLUMNS if c in ("user", "item", *old.manifest.columns)),
-        *categories,
-    ):
+    for column in (*ids, *categories):
         if (column in here) == (column in there):
             continue
-        # A side without any value agrees with both; the old events are not looked at, but who and
+        # A side without any value agrees with both. The old events are not looked at, but who and
         # what is in them is known.
         known = {"user": old.users, "item": old.items}.get(column)
         if column in categories:
-            known = _values(old.catalogue.table, column)
-        if (known is None or len(known)) and _any(new, column, engine, column in categories):
+            known = _values(old, column)
+            some = len(_values(new, column)) > 0
+        else:
+            scan = f"{engine.scan(new.event_files)} WHERE {name(column)} IS NOT NULL LIMIT 1"
+            some = engine.table(f"SELECT 1 FROM {scan}").num_rows > 0
+        if some and (known is None or len(known)):
             a, b = ("texts", "whole numbers") if column in here else ("whole numbers", "texts")
-            faults.append(
-                f"column {column} holds {a} in the dataset and {b} in the new source, so ids would"
-                " change; read everything again"
-            )
+            said = f"column {column} holds {a} in the dataset and {b} in the new source"
+            faults.append(f"{said}, so ids would change; read everything again")
     return faults
 
 
-def _values(table_: pa.Table, column: str) -> pa.ChunkedArray:
-    return table_.column(column).drop_null()
-
-
-def _any(dataset: Dataset, column: str, engine: Engine, attribute: bool) -> bool:
-    """Whether a column has a value at all."""
-    if attribute:
-        return bool(len(_values(dataset.catalogue.table, column)))
-    found = engine.table(
-        f"SELECT 1 FROM {engine.scan(dataset.event_files)} WHERE {name(column)} IS NOT NULL"
-        " LIMIT 1"
-    )
-    return bool(found.num_rows)
+def _values(dataset: Dataset, attribute: str) -> pa.ChunkedArray:
+    return dataset.catalogue.table.column(attribute).drop_null()
 
 
 def _texts(files: Iterable[Path], engine: Engine) -> Batches:
@@ -257,55 +224,39 @@ def _texts(files: Iterable[Path], engine: Engine) -> Batches:
 
 
 def _catalogues(old: pa.Table, new: pa.Table, manifest: Manifest) -> tuple[pa.Table, list[str]]:
-    """Both catalogues in one, and the faults: rows of the new one that change what was known of an
-    item before.
+    """Both catalogues in one, and the faults.
+
+    A fault is a row of the new one that changes what was known of an item before.
     """
-    null = pc.is_null(new.column("known_from"))
-    gone = pc.and_(
-        pc.is_in(old.column("item"), new.filter(null).column("item")),
-        pc.is_null(old.column("known_from")),
+    timeless = new.filter(pc.is_null(new.column("known_from"))).column("item")
+    replaced = pc.is_in(old.column("item"), timeless)
+    old = old.filter(pc.invert(pc.and_(replaced, pc.is_null(old.column("known_from")))))
+    sides = (
+        t.append_column("new", pa.array(np.full(len(t), n))) for n, t in enumerate((old, new))
     )
-    old = old.filter(pc.invert(gone))
-    rows = pa.concat_tables(
-        [
-            t.append_column("new", pa.array(np.full(len(t), side)))
-            for side, t in enumerate((old, new))
-        ]
-    )
-    rows = rows.take(
-        pc.sort_indices(
-            rows, sort_keys=[(c, "ascending", "at_start") for c in ("item", "known_from", "new")]
-        )
-    )
+    rows = pa.concat_tables(list(sides))
+    keys = [(c, "ascending", "at_start") for c in ("item", "known_from", "new")]
+    rows = rows.take(pc.sort_indices(rows, sort_keys=keys))
     rows = rows.filter(pa.array(~repeats(rows.drop_columns(["new"]))))
     # What is left of the new dated rows must come after the last old row of the item.
-    fresh = rows.filter(
-        pc.and_(pc.equal(rows.column("new"), 1), pc.is_valid(rows.column("known_from")))
-    )
-    both = fresh.join(
-        old.group_by("item").aggregate([("known_from", "max")]), "item", join_type="inner"
-    )
+    dated = pc.and_(pc.equal(rows.column("new"), 1), pc.is_valid(rows.column("known_from")))
+    latest = old.group_by("item").aggregate([("known_from", "max")])
+    both = rows.filter(dated).join(latest, "item", join_type="inner")
     early = both.filter(pc.less_equal(both.column("known_from"), both.column("known_from_max")))
     if len(early):
         items = np.unique(early.column("item").to_numpy())
         some = ", ".join(map(str, items[:SHOWN].tolist())) + (", …" if len(items) > SHOWN else "")
-        return old, [
-            f"catalogue: the new source tells the past of {len(items)} items otherwise ({some});"
-            " read everything again"
-        ]
+        said = f"the new source tells the past of {len(items)} items otherwise ({some})"
+        return old, [f"catalogue: {said}; read everything again"]
     return canonical(rows.drop_columns(["new"]), manifest), []
 
 
 def _population(old: Dataset, new: Dataset) -> tuple[Int64[np.ndarray, "U"] | None, list[str]]:
-    """Whose profiles are wanted: those of the dataset in their order, then whom only the new
-    source names.
-    """
+    """Whose profiles are wanted: users of the dataset in their order, then those of the source."""
     here, there = old.population, new.population
     if here is None and there is not None:
-        return None, [
-            f"the dataset wants the profiles of all users, the new source names {len(there)}; read"
-            " everything again"
-        ]
+        said = f"the dataset wants the profiles of all users, the new source names {len(there)}"
+        return None, [f"{said}; read everything again"]
     if here is None or there is None:
         return here, []
     return np.concatenate([here, there[~np.isin(there, here)]]), []

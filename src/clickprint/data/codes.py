@@ -1,7 +1,4 @@
-"""Code vectors as numbers:
-
-`[148 50 … 31]` is what the challenge says instead of an item's name or a search's text.
-"""
+"""Code vectors as numbers: `[148 50 … 31]`, which hides an item's name or a search's text."""
 
 import numpy as np
 import pyarrow as pa
@@ -15,11 +12,11 @@ WORDS = 1 << 25  # words are below it, so that the number is an int32
 
 
 def code_values(texts: pa.ChunkedArray, where: str) -> Int32[np.ndarray, "N C"]:
-    """Each text's words as word · PLACES + place; −1 behind its last word, and everywhere for
-    null. C is the longest one's length, at least 1.
+    """Each text's words as word · PLACES + position in the text.
 
-    Words are whole numbers from 0, between white space or commas, in brackets or not. Raises
-    DataError for any other text.
+    −1 stands behind the last word, and everywhere for null. C is the longest text's length, at
+    least 1. Words are whole numbers from 0, between white space or commas, in brackets or not.
+    Raises DataError for any other text.
     """
     joined = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
     plain = pc.utf8_trim(

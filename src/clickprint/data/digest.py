@@ -1,5 +1,6 @@
-"""Digests of rows that do not depend on their order: a sum of well-mixed row hashes, so that days
-can be appended and parts merged.
+"""Digests of rows that do not depend on their order: a sum of well-mixed row hashes.
+
+So days can be appended and parts merged.
 """
 
 from collections.abc import Callable
@@ -19,11 +20,11 @@ MASK = (1 << 64) - 1
 
 
 def row_hashes(table: pa.Table) -> UInt64[np.ndarray, "L"]:
-    """64 bits a row, from all its columns by name: the order of the columns does not count, null
-    differs from every value, -0.0 is 0.0.
+    """64 bits a row, from all its columns by name.
 
-    Each value is mixed with its column's salt, the row's values are added and mixed again
-    (splitmix64's finaliser). Texts go by a hash of each different one.
+    The order of the columns does not count, null differs from every value, and -0.0 is 0.0. Each
+    value is mixed with its column's salt, the row's values are added and mixed again (splitmix64's
+    finaliser). Texts go by a hash of each different one.
     """
     out = np.zeros(len(table), np.uint64)
     for column in table.column_names:
@@ -64,8 +65,9 @@ def of_table(table: pa.Table) -> str:
 
 
 def of_file(path: Path) -> str:
-    """The digest of the rows of a Parquet file of flat columns, in any order, or of the bytes of
-    another file. Holds a piece of it.
+    """The digest of the rows of a Parquet file of flat columns, in any order.
+
+    For another file it is that of its bytes. Holds a piece of the file.
     """
     if path.suffix != ".parquet":
         with path.open("rb") as file:

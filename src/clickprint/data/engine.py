@@ -60,8 +60,9 @@ def text_id_sql(expression: str) -> str:
 
 
 def keyed_id_sql(expression: str, key: bytes) -> str:
-    """The id of a text that only who has the key can compute: the first 60 bits of its HMAC-SHA256
-    (RFC 2104).
+    """The id of a text that only the owner of the key can compute.
+
+    It is the first 60 bits of the text's HMAC-SHA256. Source: RFC 2104.
     """
     block = (sha256(key).digest() if len(key) > 64 else key).ljust(64, b"\0")
     inner, outer = (bytes(b ^ pad for b in block).hex() for pad in (0x36, 0x5C))
@@ -75,15 +76,17 @@ def clock_sql(expression: str) -> str:
 
 
 def micros_sql(expression: str) -> str:
-    """Microseconds since 1970 UTC of a timestamp, with or without a time zone (without one it is
-    UTC).
+    """Microseconds since 1970 UTC of a timestamp, with or without a time zone.
+
+    Without one it is UTC.
     """
     return f"epoch_us({expression})"
 
 
 def timestamp_sql(expression: str, form: str, *, strict: bool = False) -> str:
-    """The timestamp in a text of one strptime format; anything else is null, or an error when
-    `strict`.
+    """The timestamp in a text of one strptime format; null for another text.
+
+    `strict`: another text is an error.
     """
     return f"{'' if strict else 'try_'}strptime({expression}, {quote(form)})"
 

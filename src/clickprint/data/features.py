@@ -60,26 +60,24 @@ def log_of(past: Past) -> EventLog:
 
 
 def kind_order(log: EventLog) -> tuple[int, ...]:
-    """The kind codes in the organisers' order of blocks; kinds of one role in the manifest's
-    order.
-    """
+    """The kind codes in the organisers' order of blocks; kinds of one role as in the manifest."""
     kinds = log.manifest.kinds
     return tuple(sorted(range(len(kinds)), key=lambda code: (ORDER.index(kinds[code].role), code)))
 
 
 def value_columns(log: EventLog) -> tuple[str, ...]:
-    """What an event can be counted by, in the organisers' order: those of item, category, price,
-    url and query that the log has.
+    """What an event can be counted by, in the organisers' order.
 
-    price is the catalogue's price bucket, or else the bucket of the event's own price. query is
-    left out where it is a code vector.
+    Those of item, category, price, url and query that the log has. price is the catalogue's price
+    bucket, or else the bucket of the event's own price. query is left out where it is a code
+    vector.
     """
     manifest = log.manifest
-    kinds = set(manifest.attributes.values())
+    types = set(manifest.attributes.values())
     has = {
         "item": True,
-        "category": AttributeType.CATEGORY in kinds,
-        "price": AttributeType.PRICE_BUCKET in kinds or "price" in manifest.columns,
+        "category": AttributeType.CATEGORY in types,
+        "price": AttributeType.PRICE_BUCKET in types or "price" in manifest.columns,
         "url": "url" in manifest.columns,
         "query": "query" in manifest.columns and manifest.query == "text",
     }
@@ -93,12 +91,12 @@ def has_codes(log: EventLog) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """What the texts read: the log's events, its catalogue (one row an item), and whose features
-    are wanted.
+    """What the texts read.
 
-    `wanted` is (user, place): the row of each user in the answer; None where everyone is wanted
-    and a user's place is the user. `price_edges` are the lower edges of the event-price buckets 1,
-    2, ….
+    - `log`: the events; `items`: its catalogue, one row an item.
+    - `wanted`: (user, place), whose features are wanted and the row of each in the answer; None
+      where everyone is wanted and a user's place is the user.
+    - `price_edges`: the lower edges of the event-price buckets 1, 2, ….
     """
 
     log: EventLog
@@ -108,25 +106,20 @@ class Tables:
 
     def value(self, column: str) -> str:
         """SQL: a column of `value_columns`, of the event e or its item c."""
-        attributes = self.log.manifest.attributes
-        first = {
-            kind: next((n for n, k in attributes.items() if k is kind), None)
-            for kind in AttributeType
-        }
+        of_type = self.log.manifest.of_type
         if column == "category":
-            return f"c.{name(first[AttributeType.CATEGORY] or '')}"
+            return f"c.{name(of_type(AttributeType.CATEGORY)[0])}"
         if column == "price":
-            bucket = first[AttributeType.PRICE_BUCKET]
-            return f"c.{name(bucket)}" if bucket else bucket_sql("e.price", self.price_edges)
+            buckets = of_type(AttributeType.PRICE_BUCKET)
+            return f"c.{name(buckets[0])}" if buckets else bucket_sql("e.price", self.price_edges)
         return f"e.{name(column)}"
 
     def events(
         self, picks: Sequence[str], where: str = "1 = 1", *, place: bool = True, join: str = ""
     ) -> str:
-        """SQL:
+        """SQL: SELECT these expressions of the wanted users' events, in no order.
 
-        SELECT these expressions of the wanted users' events (e), their items (c) and places (w),
-        in no order.
+        e is the event, c its item, w the user's place.
         """
         catalogue = (
             f" LEFT JOIN {self.items} AS c ON e.item = c.item"
@@ -168,7 +161,10 @@ def tables(
 
 
 def bucket_sql(value: str, edges: Sequence[float]) -> str:
-    """SQL: how many of the sorted edges are at or below the value, by bisection; null stays null."""
+    """SQL: how many of the sorted edges are at or below the value; null stays null.
+
+    By bisection.
+    """
 
     def between(low: int, high: int) -> str:  # the answer is in low … high
         if low == high:
@@ -184,17 +180,15 @@ def bucket_sql(value: str, edges: Sequence[float]) -> str:
 
 # ---- texts
 def lasts_sql(log: EventLog) -> str:
-    """The last time of each kind, of all users: a user's features do not depend on who else is
-    asked for.
-    """
+    """The last time of each kind, of all users, so that it does not depend on who is asked for."""
     return f"SELECT kind, MAX(time) AS last FROM {log.events} GROUP BY kind"
 
 
 def prices_sql(log: EventLog, buckets: int = PRICE_BUCKETS) -> str:
-    """The prices that cut the log's events into quantile buckets, and its lowest (`edge` 0); fewer
-    where prices repeat.
+    """The prices that cut the log's events into quantile buckets, and its lowest (`edge` 0).
 
-    Price i is the lowest at or below which i / `buckets` of the events lie.
+    Price i is the lowest at or below which i / `buckets` of the events lie. There are fewer where
+    prices repeat.
     """
     counted = (
         f"SELECT price, COUNT(*) AS n FROM {log.events} WHERE price IS NOT NULL GROUP BY price"
@@ -253,8 +247,7 @@ def presence_sql(t: Tables, value: str) -> str:
 def windows_sql(
     t: Tables, column: str, values: Sequence[int], edges: str, windows: int, since: Time
 ) -> str:
-    """How often a wanted user's events of a kind had one of these values at or after each of the
-    kind's edges.
+    """How often a user's events of a kind had one of these values since each of the kind's edges.
 
     `edges` is a relation (kind, e0, e1, …); `since` is its smallest edge.
     """
@@ -272,8 +265,9 @@ def windows_sql(
 
 
 def codes_sql(texts: str) -> str:
-    """The 16 numbers of each code vector `[148 50 … 31]` (any white space, commas allowed); null
-    where it is not that.
+    """The 16 numbers of each code vector `[148 50 … 31]`; null where it is not that.
+
+    White space and commas separate the numbers.
     """
     plain = "replace(replace(replace(text, '[', ' '), ']', ' '), ',', ' ')"
     for _ in range(4):  # up to sixteen spaces become one
@@ -298,10 +292,9 @@ def code_sums_sql(t: Tables, codes: str) -> str:
 
 
 def hours_sql(t: Tables, spend: bool) -> str:
-    """The roll-up by wanted user, kind and clock hour: events, and the money in them
-    (ten-thousandths of price × quantity).
+    """The roll-up by wanted user, kind and clock hour: events, and the money in them.
 
-    An amount beyond ±LARGEST_AMOUNT counts as that.
+    Money is price × quantity in ten-thousandths. An amount beyond ±LARGEST_AMOUNT counts as that.
     """
     money = "0"
     if spend:
@@ -317,11 +310,10 @@ def hours_sql(t: Tables, spend: bool) -> str:
 
 
 def rhythm_sql(hours: str, weights: str, columns: Sequence[str], money: Sequence[str]) -> str:
-    """From the roll-up, for each user and kind: events, active hours, first and last hour; sums of
-    events, and of money, weighed by hour.
+    """From the roll-up, for each user and kind: events, active hours, first and last hour, sums.
 
-    `weights` is a relation (hour, columns: whole numbers). The sums come as w_<column> and
-    m_<column>.
+    The sums are of events (w_<column>) and of money (m_<column>), weighed by hour. `weights` is a
+    relation (hour, columns: whole numbers).
     """
     sums = [f"CAST(SUM(h.n * w.{c}) AS DOUBLE) AS w_{c}" for c in columns] + [
         f"CAST(SUM(h.money * w.{c}) AS DOUBLE) AS m_{c}" for c in money
@@ -374,8 +366,10 @@ def sessions_sql(t: Tables) -> str:
 
 
 def variety_sql(t: Tables, column: str) -> str:
-    """For each wanted user and kind: events with a value, distinct values, the top value's events,
-    values seen again, Σ n·ln n (scaled).
+    """For each wanted user and kind: how varied the values of its events are.
+
+    Events with a value, distinct values, the top value's events, values seen again, Σ n·ln n
+    (scaled).
     """
     rows = t.events(["e.kind AS kind", f"{t.value(column)} AS value"])
     counted = (
@@ -391,8 +385,9 @@ def variety_sql(t: Tables, column: str) -> str:
 
 
 def funnel_sql(t: Tables) -> str:
-    """For each wanted user: how many items were viewed, carted, bought, and how many of the
-    earlier step reached the later one.
+    """For each wanted user: how many items were viewed, carted, bought.
+
+    And how many of the earlier step reached the later one.
     """
     codes = {step: t.log.manifest.codes(*roles) for step, roles in STEPS.items()}
     flags = [
@@ -414,8 +409,7 @@ def funnel_sql(t: Tables) -> str:
 
 
 def price_sql(t: Tables, own: bool) -> str:
-    """For each wanted user and kind: how many events have a price, its sum, sum of squares, least
-    and largest.
+    """For each wanted user and kind: events with a price, its sum, squares, least and largest.
 
     The price is the event's own in ten-thousandths, or else its bucket.
     """
@@ -533,16 +527,12 @@ def scatter(engine: Engine, sql: str) -> Iterator[dict[str, np.ndarray]]:
 
 
 def active(past: Past) -> Int64[np.ndarray, "U"]:
-    """Those of the past's users who did anything before the cutoff; the organisers' files hold
-    only them.
-    """
+    """The past's users who did anything before the cutoff, as the organisers' files hold them."""
     return np.intersect1d(past.users, past.log.users())
 
 
 def tops_of(t: Tables, column: str, kinds: Sequence[int], top: int) -> tuple[int, ...]:
-    """The most frequent values of a column over several kinds together, the most frequent first;
-    ties: the smaller first.
-    """
+    """The most frequent values of a column over several kinds, ties: the smaller first."""
     if not kinds:
         return ()
     rows = t.events(
@@ -558,8 +548,9 @@ def tops_of(t: Tables, column: str, kinds: Sequence[int], top: int) -> tuple[int
 
 
 def tops(t: Tables, column: str, top: int) -> dict[int, tuple[int, ...]]:
-    """kind → its most frequent values, the most frequent first; kinds whose events never have the
-    column are left out.
+    """kind → the most frequent values of a column, the most frequent first.
+
+    Kinds whose events never have the column are left out.
     """
     found = t.log.engine.arrays(tops_sql(t, column, top))
     return {

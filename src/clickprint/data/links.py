@@ -27,11 +27,10 @@ MOST = 20  # users of one person; more of them share an account of the shop's ow
 
 @dataclass(frozen=True, slots=True)
 class Linked:
-    """A past in which the users of one person have one history, that of them all; its log has each
-    of their events once a user.
+    """A past in which the users of one person have one history, that of them all.
 
-    What is learned from everybody should be learned from `past` itself: here an event counts as
-    often as its person has users.
+    Its log has each of their events once a user. What is learned from everybody should be learned
+    from `past` itself: here an event counts as often as its person has users.
     """
 
     past: LogPast

@@ -1,5 +1,6 @@
-"""The one order of rows, made cheaply: an engine sorts by two columns, and the few rows that tie
-there are put in order on the way.
+"""The one order of rows, made cheaply.
+
+An engine sorts by two columns, and the few rows that tie there are put in order on the way.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,10 +14,9 @@ from clickprint.core.ids import NONE
 
 
 def ties(batches: Iterable[pa.RecordBatch], keys: Sequence[str]) -> Iterator[pa.Table]:
-    """The rows, which are in the order of `keys`, in the order of `keys` and then of all columns
-    from left to right, nulls first.
+    """The rows in the order of `keys` and then of all columns from left to right, nulls first.
 
-    Holds a batch, and the rows that share one value of the keys.
+    They come in the order of `keys`. Holds a batch, and the rows that share one value of the keys.
     """
     waiting: list[pa.Table] = []
     for batch in batches:
@@ -50,8 +50,9 @@ def _changes(table: pa.Table, keys: Sequence[str]) -> Bool[np.ndarray, "L"]:
 
 
 def _ordered(table: pa.Table, keys: Sequence[str]) -> pa.Table:
-    """Column by column among the rows that still tie: most ties end with the first, so the others
-    are hardly looked at.
+    """Column by column among the rows that still tie.
+
+    Most ties end with the first column, so the others are hardly looked at.
     """
     new = _changes(table, keys)
     tied = np.flatnonzero(~new | ~np.append(new[1:], True))
@@ -72,10 +73,7 @@ def _ordered(table: pa.Table, keys: Sequence[str]) -> pa.Table:
 
 
 def _sortable(values: pa.ChunkedArray) -> np.ndarray:
-    """Numbers in which null is the least;
-
-    NaN and infinities count as null, as they do in a stored log.
-    """
+    """Numbers in which null is the least; NaN and infinities are null, as in a stored log."""
     if pa.types.is_floating(values.type):
         return np.nan_to_num(values.to_numpy(), nan=-np.inf, posinf=-np.inf)
     return (

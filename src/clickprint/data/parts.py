@@ -26,6 +26,7 @@ from clickprint.core.events import COLUMNS, Role
 from clickprint.core.files import whole
 from clickprint.core.histories import Histories
 from clickprint.core.items import ARROW
+from clickprint.core.lookup import positions
 from clickprint.core.profiles import Profiles
 from clickprint.core.progress import Progress, silent
 from clickprint.core.ragged import starts_of
@@ -63,11 +64,10 @@ def profiles(
     shards: int,
     progress: Progress = silent,
 ) -> int:
-    """Writes the vectors of `users` (SQL: user, each once) that the pieces fill, a shard a folder,
-    whole or not at all; how many.
+    """Writes the vectors of `users` that the pieces fill, a shard a folder, whole or not at all.
 
-    A piece's place is the user. Each piece is written by shard first; then a shard's pieces are
-    put together, in memory for its users.
+    Gives their number. `users` is SQL (user, each once); a piece's place is the user. Each piece
+    is written by shard first; then a shard's pieces are put together, in memory for its users.
     """
     _check(shards)
     with whole(folder) as part:
@@ -95,13 +95,11 @@ def histories(
     users: str | None = None,
     progress: Progress = silent,
 ) -> int:
-    """Writes the histories of `users` (SQL: user, each once;
+    """Writes the histories of `users` in a log, a shard a folder, whole or not at all.
 
-    None: everyone with an event) in a log, a shard a folder, whole or not at all; the number of
-    events. Each shard is what data.histories.build makes of its users, but users without an event
-    have no row.
-
-    Sorted by the engine; then a shard's events are put together, in memory.
+    Gives the number of events. `users` is SQL (user, each once); None: everyone with an event.
+    Each shard is what data.histories.build makes of its users, but users without an event have no
+    row. Sorted by the engine; then a shard's events are put together, in memory.
     """
     _check(shards)
     if coded := [f for f in fields if f in code_fields(log)]:
@@ -116,16 +114,14 @@ def histories(
             f"SELECT h.* FROM ({sql}) AS h JOIN ({users}) AS w ON h.{name('user')} ="
             f" w.{name('user')}"
         )
-    kinds = {
-        f: (COLUMNS[f] if f in ties else ARROW[log.manifest.attributes[f]]).to_pandas_dtype()
-        for f in fields
-    }
+    types = {f: COLUMNS[f] if f in ties else ARROW[log.manifest.attributes[f]] for f in fields}
+    dtypes = {f: type_.to_pandas_dtype() for f, type_ in types.items()}
     with whole(folder) as part:
         progress("histories: rows", 0, log.manifest.events)
         count = _write(log.engine, sql, name("user"), part / ".pieces", shards, tuple(ties))
         progress("histories: shards", 0, shards)
         log.engine.map_shards(
-            partial(_histories, part, kinds, log.end, log.manifest.fingerprint), range(shards)
+            partial(_histories, part, dtypes, log.end, log.manifest.fingerprint), range(shards)
         )
         shutil.rmtree(part / ".pieces")
         progress("histories: shards", shards, shards)
@@ -140,9 +136,10 @@ def targets(
     shards: int,
     roles: Collection[Role] = (Role.BUY,),
 ) -> int:
-    """Writes the window's events with these roles and what tasks ask of them (user, time, kind,
-    item, price, quantity, categories, price buckets and numbers as known at the window's end), a
-    shard a folder, in the order (user, time, kind, item, rest); the number of rows.
+    """Writes the window's events with these roles, a shard a folder; the number of rows.
+
+    They have what tasks ask of them: user, time, kind, item, price, quantity, categories, price
+    buckets and numbers as known at the window's end, in the order (user, time, kind, item, rest).
     """
     _check(shards)
     sql, order = purchases_sql(log, window, roles)
@@ -183,7 +180,7 @@ def _profiles(
     for i, put in enumerate(puts):
         for batch in _batches(folder / ".pieces" / str(i), shard):
             columns = {c: to_numpy(batch.column(c)) for c in batch.schema.names}
-            columns["place"] = np.searchsorted(users, columns["place"])
+            columns["place"] = positions(users, columns["place"])
             put(columns, vectors)
     with whole(shard_folder(folder, shard)) as part:
         part.mkdir()
@@ -191,11 +188,11 @@ def _profiles(
 
 
 def _histories(
-    folder: Path, kinds: Mapping[str, type], cutoff: Time | None, fingerprint: str, shard: int
+    folder: Path, dtypes: Mapping[str, type], cutoff: Time | None, fingerprint: str, shard: int
 ) -> None:
     batches = list(_batches(folder / ".pieces", shard))
     fields: dict[str, np.ndarray] = {
-        f: _column(batches, f).astype(kind, copy=False) for f, kind in kinds.items()
+        f: _column(batches, f).astype(dtype, copy=False) for f, dtype in dtypes.items()
     }
     users, counts = np.unique(_column(batches, "user").astype(np.int64), return_counts=True)
     with whole(shard_folder(folder, shard)) as part:

@@ -1,6 +1,4 @@
-"""What the purchases of a window say: the rows that tasks are made of, and which values are bought
-the most.
-"""
+"""What the purchases of a window say: the rows of tasks, and which values are bought the most."""
 
 from collections.abc import Collection, Sequence
 

@@ -1,7 +1,6 @@
-"""The engine beyond one machine:
+"""The engine beyond one machine: Spark runs the same texts.
 
-Spark runs the same texts, its executors write what is large, and the driver sees small answers
-only.
+Its executors write what is large, and the driver sees small answers only.
 """
 
 import atexit
@@ -25,7 +24,9 @@ from clickprint.data.engine import to_numpy
 T = TypeVar("T")
 R = TypeVar("R")
 SMALL = 100_000  # rows that an answer may bring to the driver
-TINY = 10_000  # rows of a table from the driver that are sent to every executor, so that a join with it moves no event
+# Rows of a table from the driver that are sent to every executor, so that a join with it moves no
+# event.
+TINY = 10_000
 JAVA = """#!/bin/sh
 for word in "$@"; do
   shift
@@ -52,11 +53,12 @@ SETTINGS = {
 class Spark:
     """A Spark session that keeps the promise of `data.engine.Engine`.
 
-    `session`: one that exists, whose SQL settings and views are left alone; else one is found
-    (spark-submit, a notebook) or started at `master` (all cores of this machine by default;
-    `threads` of them where given), with `memory` for the driver ("2GB"; in local mode that is
-    everything). A session that was started here ends with `close`. `small` is how many rows an
-    answer may bring to the driver.
+    - `session`: one that exists, whose SQL settings and views are left alone. Else one is found
+      (spark-submit, a notebook) or started; a session that was started here ends with `close`.
+    - `master`: where it is started; all cores of this machine by default, `threads` of them where
+      given.
+    - `memory`: for the driver, as in "2GB"; in local mode that is everything.
+    - `small`: how many rows an answer may bring to the driver.
 
     Paths are the same folder for the driver and every executor (shared storage); executors need
     Python with this package. Raises ConfigError where PySpark, Java or the settings fail.
@@ -129,10 +131,10 @@ class Spark:
         return self._named("v", self._query(sql))
 
     def keep(self, sql: str | pa.Table) -> str:
-        """Names a query whose rows stay on the executors, in memory or on their disks, from its
-        first use on; or a small Arrow table.
+        """Names a query whose rows stay on the executors from its first use on, or a small table.
 
-        Raises ConfigError for an Arrow table that is not small: it would go through the driver.
+        They stay in memory or on the executors' disks. Raises ConfigError for an Arrow table that
+        is not small: it would go through the driver.
         """
         if isinstance(sql, str):
             rows = self._query(sql).persist()
@@ -194,8 +196,9 @@ class Spark:
         return tuple(column[0].as_py() for column in table.columns)
 
     def write(self, sql: str, path: Path, *, in_order: bool = False) -> int:
-        """Writes the answer to one Parquet file, by one executor, whole or not at all; the number
-        of rows. Only in no order.
+        """Writes the answer to one Parquet file, by one executor, whole or not at all.
+
+        Gives the number of rows. Only in no order.
         """
         if in_order:
             raise ConfigError(
@@ -227,8 +230,7 @@ class Spark:
             return self._write(rows, part, shard)
 
     def map_shards(self, function: Callable[[T], R], shards: Sequence[T]) -> list[R]:
-        """What `function` gives for each shard, in their order: one task a shard, on the
-        executors.
+        """What `function` gives for each shard, in their order: one task a shard, on executors.
 
         It is sent there by its name, so it stands in a module that they have; it reads and writes
         files on shared storage and gives back something small. A shard is done again where an
@@ -285,9 +287,8 @@ class Spark:
             folder / "_SUCCESS",
             *(folder.glob("*.parquet") if shard is not None else ()),
         ]:
-            left.unlink(
-                missing_ok=True
-            )  # check sums, and the file without rows that stands for no partition
+            # Check sums, and the file without rows that stands for no partition.
+            left.unlink(missing_ok=True)
         return int(seen.get["rows"])
 
 
@@ -306,9 +307,8 @@ def _start(builder: Any, master: str | None, memory: str | None, threads: int | 
             builder = builder.config("spark.sql.shuffle.partitions", str(2 * cores)).config(
                 "spark.driver.host", "127.0.0.1"
             )
-            os.environ.setdefault(
-                "PYSPARK_PYTHON", sys.executable
-            )  # executors of this machine run this Python
+            # Executors of this machine run this Python.
+            os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     if memory:
         builder = builder.config("spark.driver.memory", _jvm_memory(memory))
     session = (
@@ -353,8 +353,9 @@ def _jvm_memory(memory: str) -> str:
 
 
 def plain(sql: str) -> str:
-    """The text with every backslash of a literal doubled: in SQL it is a letter, to Spark it
-    begins an escape.
+    """The text with every backslash of a literal doubled.
+
+    In SQL a backslash is a letter, to Spark it begins an escape.
     """
     return LITERAL.sub(
         lambda found: found[0].replace("\\", "\\\\") if found[0].startswith("'") else found[0], sql
@@ -362,8 +363,9 @@ def plain(sql: str) -> str:
 
 
 def _uri(path: Path) -> str:
-    """With a scheme, or a cluster would look in its default file system; with no letter replaced,
-    as Hadoop wants it.
+    """The path as Hadoop wants it: with a scheme, and with no letter replaced.
+
+    Without a scheme a cluster would look in its default file system.
     """
     return f"file://{path.absolute()}"
 

@@ -1,5 +1,6 @@
-"""Writing the canonical form: events stream in, in their stored order, and a whole dataset folder
-stands at the end, or nothing.
+"""Writing the canonical form, whole or not at all.
+
+Events stream in, in their stored order, and a dataset folder stands at the end.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from clickprint.core.items import ARROW, AttributeType
 from clickprint.core.progress import Progress, silent
 from clickprint.core.time import DAY
 from clickprint.data import digest
-from clickprint.data.engine import DuckDB, Engine, name
+from clickprint.data.engine import DuckDB, Engine, name, rows_in
 from clickprint.data.order import ties
 
 PART_ROWS = 250_000  # a part is closed at the first midnight after so many rows
@@ -45,19 +46,22 @@ def store(
     expected: int = 0,
     progress: Progress = silent,
 ) -> Dataset:
-    """Writes `folder` whole or not at all, replacing a dataset that stands there, and gives it
-    back opened.
+    """Writes `folder`, replacing a dataset that stands there, and gives it back opened.
 
-    `events` have the columns of `core.events.schema(manifest.columns)` in the order of all
-    columns, nulls first (only that time never goes back is checked). `catalogue` has item,
-    attributes of the manifest and perhaps known_from, in any order; of an item's rows in a row
-    that say the same the first is kept. `texts` are the maps (id, text) of id columns and
-    categories; a stream of batches must be sorted by id. The manifest's counts, days and catalogue
-    digest are filled in here. `beside` are further files (.parquet or .npy) of the dataset: a
-    name, and what writes such a file when the events are stored. `expected` is the number of
-    events to come, for `progress`. Memory holds one row group, the catalogue and one map. Raises
-    DataError (time goes back, a null where none may be, an item twice in the catalogue, two texts
-    with one id) and ConfigError where `folder` holds something that is no dataset.
+    - `manifest`: its counts, days and catalogue digest are filled in here.
+    - `events`: the columns of `core.events.schema(manifest.columns)` in the order of all columns,
+      nulls first. Only that time never goes back is checked.
+    - `catalogue`: item, attributes of the manifest and perhaps known_from, in any order. Of rows
+      of an item, one after the other, that say the same the first is kept.
+    - `texts`: the maps (id, text) of id columns and categories; a stream of batches must be sorted
+      by id.
+    - `beside`: further files (.parquet or .npy): a name, and what writes such a file when the
+      events are stored.
+    - `expected`: the number of events to come, for `progress`.
+
+    Memory holds one row group, the catalogue and one map. Raises DataError (time goes back, a null
+    where none may be, an item twice in the catalogue, two texts with one id) and ConfigError where
+    `folder` holds something that is no dataset.
     """
     _spare(folder)
     with whole(folder) as part, ExitStack() as stack:
@@ -140,11 +144,13 @@ def gather(
 ) -> Dataset:
     """Orders the events of several SQL texts in the engine (it spills to disk) and stores them.
 
-    Each of `selects` gives time, user, kind, item and `columns` by these names. `catalogue` is SQL
-    (or a table) with item, the attributes and perhaps known_from; each of `texts` SQL with id and
-    text, in any order, repeats allowed. Rejected counts of zero are left out. `expected` spares a
-    scan where the number of events is known. Raises DataError where no event is left, and what
-    `store` raises.
+    - `selects`: each gives time, user, kind, item and `columns` by these names.
+    - `catalogue`: SQL (or a table) with item, the attributes and perhaps known_from.
+    - `texts`: SQL with id and text for each column, in any order, repeats allowed.
+    - `rejected`: counts of zero are left out.
+    - `expected`: the number of events; it spares a scan where it is known.
+
+    Raises DataError where no event is left, and what `store` raises.
     """
     _spare(folder)
     manifest = Manifest(
@@ -160,7 +166,7 @@ def gather(
     wanted = [_quoted(c) for c in schema(manifest.columns).names]
     union = " UNION ALL ".join(f"SELECT {', '.join(wanted)} FROM ({s}) AS s" for s in selects)
     if expected is None:
-        expected = int(engine.one(f"SELECT COUNT(*) FROM ({union}) AS u")[0])
+        expected = rows_in(engine, union)
     if not expected:
         faults = [f"{n} rows rejected: {reason}" for reason, n in manifest.rejected.items()]
         raise DataError(name, ["no event could be read", *faults])
@@ -199,13 +205,10 @@ def gather(
 
 def _spare(folder: Path) -> None:
     """Refuses to replace anything but a dataset."""
-    if (
-        folder.is_dir() and any(folder.iterdir()) and not (folder / "manifest.json").is_file()
-    ) or folder.is_file():
-        raise ConfigError(
-            f"{folder} holds something that is no clickprint dataset; name a new folder, or empty"
-            " it first"
-        )
+    full = folder.is_dir() and any(folder.iterdir()) and not (folder / "manifest.json").is_file()
+    if full or folder.is_file():
+        said = "holds something that is no clickprint dataset"
+        raise ConfigError(f"{folder} {said}; name a new folder, or empty it first")
 
 
 def _events(
@@ -223,22 +226,15 @@ def _events(
             table = _conform(batch, wanted, manifest)
             time = table.column("time").to_numpy()
             if time[0] < last or (time[1:] < time[:-1]).any():
-                raise DataError(
-                    manifest.name,
-                    "the events are not in the order of time; sort them before they are stored",
-                )
+                said = "the events are not in the order of time; sort them before they are stored"
+                raise DataError(manifest.name, said)
             last, done = time[-1], done + len(time)
             day = time // DAY if clock else np.zeros(len(time), np.int64)
             starts = np.flatnonzero(np.append(True, day[1:] != day[:-1]))
             hashes = digest.row_hashes(table)
-            first, other = (
-                np.add.reduceat(hashes, starts),
-                np.add.reduceat(digest.second(hashes), starts),
-            )
-            ends = np.append(starts[1:], len(time))
-            for start, end, a, b in zip(
-                starts.tolist(), ends.tolist(), first.tolist(), other.tolist(), strict=True
-            ):
+            sums_ = (np.add.reduceat(h, starts) for h in (hashes, digest.second(hashes)))
+            cuts = zip(starts, np.append(starts[1:], len(time)), *sums_, strict=True)
+            for start, end, a, b in ((int(v) for v in cut) for cut in cuts):
                 label = str(np.datetime64(int(day[start]), "D")) if clock else ORDER_DAY
                 total = sums.setdefault(label, [0, 0, 0])
                 for place, add in enumerate((end - start, a, b)):
@@ -254,10 +250,8 @@ def _conform(batch: pa.RecordBatch | pa.Table, wanted: pa.Schema, manifest: Mani
     try:
         columns = [table.column(field.name).cast(field.type) for field in wanted]
     except (KeyError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as fault:
-        raise DataError(
-            manifest.name,
-            f"the events do not have the columns {', '.join(wanted.names)} ({fault})",
-        ) from None
+        said = f"the events do not have the columns {', '.join(wanted.names)} ({fault})"
+        raise DataError(manifest.name, said) from None
     for place, (field_, values) in enumerate(zip(wanted, columns, strict=True)):
         if pa.types.is_floating(field_.type):
             columns[place] = pc.if_else(pc.is_finite(values), values, None)
@@ -265,10 +259,8 @@ def _conform(batch: pa.RecordBatch | pa.Table, wanted: pa.Schema, manifest: Mani
             raise DataError(manifest.name, f"{values.null_count} events have no {field_.name}")
     low, high = (s.as_py() for s in pc.min_max(columns[REQUIRED.index("kind")]).values())
     if low < 0 or high >= len(manifest.kinds):
-        raise DataError(
-            manifest.name,
-            f"found the kind codes {low} to {high}, expected 0 to {len(manifest.kinds) - 1}",
-        )
+        said = f"found the kind codes {low} to {high}, expected 0 to {len(manifest.kinds) - 1}"
+        raise DataError(manifest.name, said)
     return pa.table(columns, schema=wanted)
 
 
@@ -325,10 +317,10 @@ class _Parts:
 
 
 def canonical(table: pa.Table, manifest: Manifest) -> pa.Table:
-    """A catalogue sorted by (item, known_from), in the canonical types, without rows that only
-    repeat what the item's row before says.
+    """A catalogue in the canonical types, sorted by (item, known_from), without repeating rows.
 
-    Raises DataError for an item twice at one time, or none, or a column too few.
+    A row repeats when it says what the item's row before says. Raises DataError for an item twice
+    at one time, or none, or a column too few.
     """
     if "known_from" not in table.column_names:
         table = table.append_column("known_from", pa.nulls(len(table), pa.int64()))
@@ -348,30 +340,21 @@ def canonical(table: pa.Table, manifest: Manifest) -> pa.Table:
     if columns["item"].null_count:
         raise DataError(where, f"{columns['item'].null_count} rows have no item")
     table = pa.table(columns)
-    table = table.take(
-        pc.sort_indices(
-            table,
-            sort_keys=[("item", "ascending", "at_start"), ("known_from", "ascending", "at_start")],
-        )
-        if len(table)
-        else pa.array([], pa.int64())
-    )
+    if len(table):
+        keys = [(c, "ascending", "at_start") for c in ("item", "known_from")]
+        table = table.take(pc.sort_indices(table, sort_keys=keys))
     item = table.column("item").to_numpy()
     known = pc.fill_null(table.column("known_from"), np.iinfo(np.int64).min).to_numpy()
     twice = np.unique(item[1:][(item[1:] == item[:-1]) & (known[1:] == known[:-1])])
     if len(twice):
         some = ", ".join(map(str, twice[:10].tolist()))
-        raise DataError(
-            where,
-            f"{len(twice)} items are there more than once at the same time, among them {some}",
-        )
+        said = f"{len(twice)} items are there more than once at the same time, among them {some}"
+        raise DataError(where, said)
     return table.filter(pa.array(~repeats(table)))
 
 
 def repeats(table: pa.Table) -> Bool[np.ndarray, "L"]:
-    """Which rows of a sorted catalogue are of the same item as the row before, and say the same of
-    it.
-    """
+    """Which rows of a sorted catalogue say of their item what the row before says of the same."""
     same = np.ones(len(table), bool)
     same[:1] = False
     for column in (c for c in table.column_names if c != "known_from"):
@@ -396,11 +379,9 @@ def _texts(path: Path, column: str, pieces: pa.Table | Batches) -> None:
             same = np.flatnonzero(ids[1:] <= ids[:-1])
             if len(same) or (last is not None and ids[0] <= last):
                 clash = int(ids[same[0]]) if len(same) else last
-                raise DataError(
-                    f"column {column}",
-                    f"two different texts have the id {clash}; give this column whole numbers, or"
-                    " change one text",
-                )
+                said = f"two different texts have the id {clash}"
+                help_ = "give this column whole numbers, or change one text"
+                raise DataError(f"column {column}", f"{said}; {help_}")
             last = int(ids[-1])
             writer.write_table(piece.cast(TEXTS))
 
@@ -410,20 +391,17 @@ def _sorted(pieces: pa.Table | Batches) -> Iterator[pa.Table]:
         yield pieces.select(TEXTS.names).sort_by("id")
         return
     for piece in pieces:
-        yield (
-            pa.Table.from_batches([piece]) if isinstance(piece, pa.RecordBatch) else piece
-        ).select(TEXTS.names)
+        table = pa.Table.from_batches([piece]) if isinstance(piece, pa.RecordBatch) else piece
+        yield table.select(TEXTS.names)
 
 
 def _distinct(engine: Engine, files: Sequence[Path], column: str) -> Int64[np.ndarray, "V"]:
     """The different ids in a column of events, sorted."""
     if not files:
         return np.zeros(0, np.int64)
-    found = engine.arrays(
-        f"SELECT DISTINCT {_quoted(column)} AS id FROM {engine.scan(files)} WHERE"
-        f" {_quoted(column)} IS NOT NULL"
-    )["id"]
-    return np.sort(found.astype(np.int64))
+    c = _quoted(column)
+    rows = f"SELECT DISTINCT {c} AS id FROM {engine.scan(files)} WHERE {c} IS NOT NULL"
+    return np.sort(engine.arrays(rows)["id"].astype(np.int64))
 
 
 _quoted = name  # `gather` has a parameter called name

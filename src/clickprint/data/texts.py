@@ -1,5 +1,6 @@
-"""Item vectors from what the catalogue says: words and categories, weighed by how rare they are,
-projected to a few axes.
+"""Item vectors from what the catalogue says.
+
+Words and categories, weighed by how rare they are, projected to a few axes.
 """
 
 import numpy as np
@@ -17,27 +18,21 @@ DENSE = 512  # items or words up to which a full decomposition is the simplest o
 def item_vectors(
     catalogue: Catalogue, width: int
 ) -> tuple[Int64[np.ndarray, "V"], Float32[np.ndarray, "V D"]]:
-    """Items, sorted, and their latent semantic vectors: directions of length 1, or zeros for an
-    item of which nothing is said.
+    """Items, sorted, and their latent semantic vectors: directions of length 1.
 
-    Terms are the words of texts (letters and digits, lower case) and the values of categories;
-    tf-idf with each term once an item, rows of length 1, the `width` largest singular axes scaled
-    by the square root of their value. Equal input: equal bytes on one machine. Source: Deerwester
-    et al. 1990. Raises ConfigError where the catalogue has neither texts nor categories.
+    An item of which nothing is said has zeros. Terms are the words of texts (letters and digits,
+    lower case) and the values of categories; tf-idf with each term once an item, rows of length 1,
+    the `width` largest singular axes scaled by the square root of their value. Equal input: equal
+    bytes on one machine. Raises ConfigError where the catalogue has neither texts nor categories.
+    Source: Deerwester et al. 1990.
     """
-    names = [
-        n
-        for n, k in catalogue.attributes.items()
-        if k in (AttributeType.TEXT, AttributeType.CATEGORY)
-    ]
+    types = (AttributeType.TEXT, AttributeType.CATEGORY)
+    names = [n for n, type_ in catalogue.attributes.items() if type_ in types]
     if not names:
-        known = (
-            ", ".join(f"{n} ({k.value})" for n, k in catalogue.attributes.items())
-            or "no attribute"
-        )
+        known = ", ".join(f"{n} ({type_.value})" for n, type_ in catalogue.attributes.items())
         raise ConfigError(
             "item vectors from texts need an attribute that is a text or a category; this"
-            f" catalogue has {known}"
+            f" catalogue has {known or 'no attribute'}"
         )
     from scipy import sparse
     from scipy.sparse.linalg import svds
@@ -73,11 +68,11 @@ def item_vectors(
 
 
 def _terms(
-    column: pa.ChunkedArray, kind: AttributeType
+    column: pa.ChunkedArray, type_: AttributeType
 ) -> tuple[Int64[np.ndarray, "N"], Int64[np.ndarray, "N"], int]:
     """(row, number of the term) of every term, and how many terms there are."""
     values = column.combine_chunks()
-    if kind is AttributeType.TEXT:
+    if type_ is AttributeType.TEXT:
         words = pc.split_pattern_regex(pc.fill_null(pc.utf8_lower(values), ""), r"[^\p{L}\p{N}]+")
         row, value = pc.list_parent_indices(words), pc.list_flatten(words)
         there = pc.not_equal(value, "")

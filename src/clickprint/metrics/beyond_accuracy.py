@@ -1,8 +1,7 @@
-"""What the challenge rewards beside accuracy: predictions that are not of the popular (novelty),
-and not all of one label (diversity).
+"""What the challenge rewards beside accuracy.
 
-Both are means over users; the values a user (`..._of_users`) are public so that resamples can
-weigh them.
+Predictions that are not of the popular (novelty), and not all of one label (diversity). Both are
+means over users; the values a user (`..._of_users`) are public so that resamples can weigh them.
 """
 
 from collections.abc import Iterator
@@ -18,12 +17,11 @@ _ROWS = 65_536
 def novelty_of_users(
     prediction: Float[np.ndarray, "U T"], popularity: Float64[np.ndarray, "T"], *, top: int = TOP
 ) -> Float64[np.ndarray, "U"]:
-    """Each user's sum, over the `top` highest probabilities, of probability × popularity (as a
-    share of the `top` largest popularities).
+    """Each user's sum of probability × popularity over the `top` highest probabilities.
 
-    All labels count where there are fewer than `top`. Of equal probabilities at the edge the
-    labels with the lower index are taken (the organisers leave it open). 0 for everyone where no
-    label has any popularity.
+    Popularity is a share of the `top` largest popularities. All labels count where there are fewer
+    than `top`. Of equal probabilities at the edge the labels with the lower index are taken (the
+    organisers leave it open). 0 for everyone where no label has any popularity.
     """
     labels = prediction.shape[1]
     edge = max(labels - top, 0)

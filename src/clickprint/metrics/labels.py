@@ -11,8 +11,7 @@ def degenerate(truth: Shaped[np.ndarray, "U T"]) -> Bool[np.ndarray, "T"]:
 
 
 def auroc(truth: Shaped[np.ndarray, "U"], score: Num[np.ndarray, "U"]) -> float:
-    """The share of (positive, negative) pairs that `score` puts in the right order; a tie is half
-    a pair.
+    """The share of (positive, negative) pairs that `score` puts in the right order; a tie is half.
 
     0 where there is no positive or no negative, as torchmetrics has it. Ties are between the
     values given: the challenge ranks float32 sigmoids, so logits that saturate there must come as
@@ -48,14 +47,14 @@ def macro_auroc(
 
 
 def _share_below(everyone: Num[np.ndarray, "U"], some: Num[np.ndarray, "P"]) -> np.float64:
-    """Of all pairs (one of `some`, one of the rest of `everyone`; both sorted), the share whose
-    first is the higher. Exact sums.
+    """The share of pairs (one of `some`, one of the others) whose first is the higher.
+
+    `everyone` holds `some` too; both are sorted. Exact sums.
     """
     twice = (
         np.searchsorted(everyone, some, "left").sum()
         + np.searchsorted(everyone, some, "right").sum()
     )
     pairs = len(some) * (len(everyone) - len(some))
-    return np.float64(int(twice) - len(some) ** 2) / (
-        2 * pairs
-    )  # the pairs inside `some`, either way and with itself, are len² halves
+    # The pairs inside `some`, either way and with itself, are len² halves.
+    return np.float64(int(twice) - len(some) ** 2) / (2 * pairs)

@@ -1,8 +1,7 @@
 """Metrics as values that a task can hold: called for a number, resampled for an interval.
 
-They fit `tasks.task.Mark`.
-
-Of several labels or columns every mark but novelty and diversity is the mean.
+They fit `tasks.task.Metric`. Of several labels or columns every metric but novelty and diversity
+is the mean.
 """
 
 from collections.abc import Callable
@@ -30,8 +29,10 @@ Weights = Float32[np.ndarray, "R U"]
 
 @dataclass(frozen=True, slots=True)
 class MacroAUROC:
-    """The mean area over labels: one without a positive or a negative counts 0, or is left out
-    when `live`. In resamples first order.
+    """The mean area over labels.
+
+    A label without a positive or a negative counts 0, or is left out when `live`. In resamples
+    first order.
     """
 
     def __call__(self, truth: Truth, prediction: Prediction, *, live: bool = False) -> float:
@@ -106,8 +107,10 @@ class Diversity:
 
 @dataclass(frozen=True, slots=True)
 class Spearman:
-    """The mean rank correlation of columns: one whose truth is constant counts 0, or is left out
-    when `live`. In resamples first order.
+    """The mean rank correlation of columns.
+
+    A column whose truth is constant counts 0, or is left out when `live`. In resamples first
+    order.
     """
 
     def __call__(self, truth: Truth, prediction: Prediction, *, live: bool = False) -> float:
@@ -121,10 +124,10 @@ class Spearman:
 
 @dataclass(frozen=True, slots=True)
 class R2:
-    """The mean explained variance over columns: one whose truth is constant counts 0, or is left
-    out when `live`.
+    """The mean explained variance over columns.
 
-    Spend is heavy tailed: a task should ask for its logarithm, or a few users decide.
+    A column whose truth is constant counts 0, or is left out when `live`. Spend is heavy tailed: a
+    task should ask for its logarithm, or a few users decide.
     """
 
     def __call__(self, truth: Truth, prediction: Prediction, *, live: bool = False) -> float:

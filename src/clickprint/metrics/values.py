@@ -33,10 +33,8 @@ def spearman(
     sorts.
     """
     a, b = ranks(truth), ranks(prediction)
-    a, b = (
-        a / len(a) - (len(a) + 1) / (2 * len(a)),
-        b / len(b) - (len(b) + 1) / (2 * len(b)),
-    )  # within ±½: the sums lose no digits
+    # Within ±½: the sums lose no digits.
+    a, b = (a / len(a) - (len(a) + 1) / (2 * len(a)), b / len(b) - (len(b) + 1) / (2 * len(b)))
     sums = weighted_sums(np.stack([np.ones(len(a)), a, b, a * a, b * b, a * b], axis=1), weights)
     _, ma, mb, aa, bb, ab = (sums / np.maximum(sums[:, :1], 1)).T
     both = _spread(aa, ma) * _spread(bb, mb)

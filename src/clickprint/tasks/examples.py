@@ -61,11 +61,10 @@ def buys_over(amount: int | float) -> Task:
 
 
 def examples(past: Past, log: Table, train: Window, *, rng: RNG | None = None) -> TaskSet:
-    """The tasks above that this log can be asked; the amount of `buys_over` is half of the buyers'
-    in the train window, in two digits.
+    """The tasks above that this log can be asked.
 
-    A task that has one answer only in the train window is left out, with the reason. `rng` is not
-    used.
+    The amount of `buys_over` is half of the buyers' in the train window, in two digits. A task
+    that has one answer only in the train window is left out, with the reason. `rng` is not used.
     """
     rows = Rows(log)
     tasks, left_out = [RETURNS, BUYS_TWICE, WON_BACK], {}

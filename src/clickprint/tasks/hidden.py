@@ -1,7 +1,7 @@
-"""Tasks that nobody designed for: drawn at random from one log, to measure whether a profile
-generalises. No recipe can name them.
+"""Tasks that nobody designed for: drawn at random from one log, so no recipe can name them.
 
-They are judged by the train window alone: what happens in the validation window decides nothing.
+They measure whether a profile generalises. They are judged by the train window alone: what happens
+in the validation window decides nothing.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ from jaxtyping import Int64, Shaped
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
 from clickprint.core.ids import NONE
-from clickprint.core.items import AttributeType
+from clickprint.core.items import CATEGORICAL
 from clickprint.core.lookup import pair_keys, pairs_of_keys, positions_in_any_order
 from clickprint.core.past import Past, Table
 from clickprint.core.rng import RNG
@@ -49,8 +49,9 @@ WHAT = ["any", "back", "away", "count", "variety", "activity", "spend", "over"]
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """One drawn task in words: what is asked, of which events and values, in how many days, of
-    whom.
+    """One drawn task in words.
+
+    What is asked, of which events and values, in how many days, of whom.
     """
 
     what: str
@@ -63,8 +64,9 @@ class Draw:
 
     @property
     def name(self) -> str:
-        """`any_buy_category20_h7_buyers_1f2a3b`: what, of which events, how many values or how
-        much, horizon, population, digest.
+        """What, of which events, how many values or how much, horizon, population, digest.
+
+        As in `any_buy_category20_h7_buyers_1f2a3b`.
         """
         kept = repr(
             (self.what, self.role, self.days, self.who, self.column, self.values, self.level)
@@ -134,15 +136,18 @@ class Draw:
 def sample(
     past: Past, log: Table, train: Window, *, count: int = 50, rng: RNG | None = None
 ) -> TaskSet:
-    """`count` distinct tasks: another attribute, role, horizon (3 days to the window's),
-    population and question in each.
+    """`count` distinct tasks, drawn from what happened in the train window.
 
-    Same log, window and stream `rng`: same tasks. Each can be learned from the train window: of at
-    least 50 users asked, 5 to 20 (a hundredth of them) or more are positive and as many negative,
-    and 3 to 5 of every label; in a regression as many are above zero. Two tasks asked of the same
-    users are not nearly one: their answers correlate at most 0.95, either way round, and of a
-    column's labels they share at most half. Raises DataError, with the reasons, where the log does
-    not yield that many.
+    Each has an attribute, role, horizon (3 days to the window's), population and question of its
+    own. The same log, window and stream `rng` give the same tasks.
+
+    - Each can be learned from the train window: of at least 50 users asked, 5 to 20 (a hundredth
+      of them) or more are positive and as many negative, and 3 to 5 of every label; in a
+      regression as many are above zero.
+    - Two tasks asked of the same users are not nearly one: their answers correlate at most 0.95,
+      either way round, and of a column's labels they share at most half.
+
+    Raises DataError, with the reasons, where the log does not yield that many.
     """
     if count < 1:
         raise ConfigError(f"hidden tasks: found a count of {count}, expected at least 1")
@@ -188,16 +193,10 @@ class _Shop:
                 rows.manifest.name,
                 "nothing happened in the train window, so there is nothing to ask",
             )
-        kinds = (AttributeType.CATEGORY, AttributeType.PRICE_BUCKET)
-        self.columns = [
-            "item",
-            *(c for c in rows.manifest.columns if c in ("url", "query", "scenario")),
-        ]
-        self.columns += [
-            n
-            for n, k in rows.manifest.attributes.items()
-            if k in kinds and n not in rows.manifest.columns
-        ]
+        manifest = rows.manifest
+        own = [c for c in manifest.columns if c in ("url", "query", "scenario")]
+        attributes = [a for a in manifest.of_type(*CATEGORICAL) if a not in manifest.columns]
+        self.columns = ["item", *own, *attributes]
         self.usual: dict[str, Population] = {
             "everyone": everyone(users),
             "buyers": buyers(),
@@ -307,8 +306,9 @@ class _Shop:
         return self._asked[who]
 
     def _met(self, generator: np.random.Generator) -> tuple[Role, str, Int64[np.ndarray, "V"]]:
-        """A role and a column, drawn among those whose events have values that many met, and these
-        values. Raises _Refused.
+        """A role and a column, drawn among those with values that many users met, and these.
+
+        Raises _Refused.
         """
         pairs = [(r, c) for r in self.roles for c in self.columns]
         for n in generator.permutation(len(pairs)):
@@ -318,8 +318,9 @@ class _Shop:
         raise _Refused("no value of any column was met by three users")
 
     def _frequent(self, role: Role, column: str) -> Int64[np.ndarray, "V"]:
-        """The values of `column` that at least three users met in the train window: at most
-        `VALUES`, most users first.
+        """The values of `column` that at least three users met in the train window.
+
+        At most `VALUES`, most users first.
         """
         key = role, column
         if key not in self._values:
@@ -339,9 +340,7 @@ class _Shop:
     def _level(
         self, generator: np.random.Generator, draw: Draw, measure: Callable[[Draw], Target]
     ) -> float:
-        """A random quantile, in two digits, of what those who did anything of the kind did in the
-        train window.
-        """
+        """A random quantile, in two digits, of the amounts above zero in the train window."""
         amounts = np.expm1(
             measure(draw)(self.rows, self.train, self.users)[:, 0].astype(np.float64)
         )

@@ -37,8 +37,9 @@ class Shape:
 
 
 class Probed(NamedTuple):
-    """What a training gave: the marks after each epoch (and the mean training loss as `loss`), the
-    best epoch, its predictions.
+    """What a training gave: the metrics after each epoch, the best epoch, its predictions.
+
+    The mean training loss is among the metrics as `loss`.
     """
 
     epochs: tuple[dict[str, float], ...]
@@ -75,7 +76,7 @@ class Network(nn.Module):
 
 
 class Linear(nn.Linear):
-    """nn.Linear whose weight gradient, once `weight.grad` is there, is written over the last one."""
+    """nn.Linear whose weight gradient is written over the last one once `weight.grad` exists."""
 
     def forward(self, x: Tensor) -> Tensor:
         return _Product.apply(x, self.weight, self.bias)
@@ -129,8 +130,9 @@ def steps(
     loss: Loss,
     batch: int = BATCH,
 ) -> Iterator[float]:
-    """One epoch in the order of the rows, the last batch however short; yields the loss of each
-    batch, before its step.
+    """One epoch in the order of the rows; the loss of each batch, before its step.
+
+    The last batch is as short as it is.
     """
     small = [p for p in model.parameters() if p.ndim == 1]
     for weight in (p for p in model.parameters() if p.ndim > 1 and p.grad is None):
@@ -166,14 +168,13 @@ def train(
     name: str = "official probe",
     progress: Progress = silent,
 ) -> Probed:
-    """Trains a new network on `target` and asks `evaluate` after each epoch what its predictions
-    for all the same users are worth.
+    """Trains a new network on `target` and evaluates its predictions after each epoch.
 
-    `evaluate` gets probabilities (`bce`) or values (`mse`) and returns marks, among them `score`;
-    the highest score is the best epoch, the earlier one of equals. Row order matters: nothing is
-    shuffled. Both arrays may be memory maps; they are cast a batch at a time. Reports to
-    `progress` as `name`, in rows trained on and predicted. Raises DataError, under `name`, where
-    the loss or a prediction is not finite.
+    The predictions are for all the same users. `evaluate` gets probabilities (`bce`) or values
+    (`mse`) and returns metrics, among them `score`; the highest score is the best epoch, the
+    earlier one of equals. Row order matters: nothing is shuffled. Both arrays may be memory maps;
+    they are cast a batch at a time. Reports to `progress` as `name`, in rows trained on and
+    predicted. Raises DataError, under `name`, where the loss or a prediction is not finite.
     """
     users = len(vectors)
     if not users or len(target) != users or not target.shape[1]:

@@ -1,6 +1,4 @@
-"""Whom a task asks.
-
-A population is called with the train window and looks only at what lies before it.
+"""Whom a task asks. A population is called with the train window and looks only before it.
 
 `ask` (tasks.score) keeps those of a population whose profiles are wanted, in the order of the
 profiles.
@@ -34,8 +32,9 @@ def everyone(users: Int64[np.ndarray, "U"] | None = None) -> Population:
 
 
 def active_in(days: int | float | None, *roles: Role) -> Population:
-    """Who did something with one of these roles (any, when none is named) in the `days` before the
-    window; None = ever before it.
+    """Users with an event of one of these roles (any, when none is named) before the window.
+
+    `days`: in the last so many days; None: ever.
     """
     if days is not None and not days > 0:
         raise ConfigError(f"active_in: found {days} days, expected more than 0")
@@ -47,18 +46,18 @@ def active_in(days: int | float | None, *roles: Role) -> Population:
 
 
 def buyers(days: int | float | None = None) -> Population:
-    """Who bought before the window (in the last `days`)."""
+    """Users who bought before the window (in the last `days`)."""
     return active_in(days, Role.BUY)
 
 
 def as_active_as(
     low: int | float, high: int | float, *roles: Role, days: int | float | None = None
 ) -> Population:
-    """Users whose number of events (with these roles, in the last `days`) is above the quantile
-    `low` and up to the quantile `high`.
+    """Users whose number of events is above the quantile `low` and up to the quantile `high`.
 
-    Quantiles are over those with at least one such event; equal counts are never parted.
-    `as_active_as(0.5, 1)` are the heavy half, `as_active_as(0, 0.5)` the light one.
+    Events with these roles, in the last `days`. Quantiles are over those with at least one such
+    event; equal counts are never parted. `as_active_as(0.5, 1)` are the heavy half,
+    `as_active_as(0, 0.5)` the light one.
     """
     if not 0 <= low < high <= 1:
         raise ConfigError(f"as_active_as: found {low} to {high}, expected 0 ≤ low < high ≤ 1")
@@ -77,8 +76,9 @@ def as_active_as(
 
 
 def touched(column: str, value: int, *roles: Role, days: int | float | None = None) -> Population:
-    """Who did something with one of these roles to something whose `column` is `value`, in the
-    last `days` before the window.
+    """Users with an event of these roles whose `column` is `value`, before the window.
+
+    `days`: in the last so many days; None: ever.
     """
 
     def population(table: Table, window: Window) -> Int64[np.ndarray, "U"]:
@@ -91,9 +91,7 @@ def touched(column: str, value: int, *roles: Role, days: int | float | None = No
 
 
 def lapsed(days: int | float, *roles: Role) -> Population:
-    """Who once did something with one of these roles, but nothing with them in the `days` before
-    the window.
-    """
+    """Users who did something with these roles, but not in the `days` before the window."""
     ever, lately = active_in(None, *roles), active_in(days, *roles)
 
     def population(table: Table, window: Window) -> Int64[np.ndarray, "U"]:

@@ -12,10 +12,11 @@ from jaxtyping import Float16, Float32, Float64, Shaped
 from clickprint.core.progress import Progress, silent
 from clickprint.tasks.task import Loss
 
-PENALTIES = 10.0 ** np.arange(
-    3, -4.5, -0.5
-)  # times the number of users; from strong to weak, so that a tie takes the stronger
-BOUND = 3.0  # standard deviations: beyond them a column says no more (a rare value of few users would steer every label)
+# Times the number of users; from strong to weak, so that a tie takes the stronger.
+PENALTIES = 10.0 ** np.arange(3, -4.5, -0.5)
+# Standard deviations: beyond them a column says no more (a rare value of few users would steer
+# every label).
+BOUND = 3.0
 JUDGES = 16_384  # users, evenly spread, on whom penalties are compared
 _ROWS = (
     8_192  # users at a time: what is between the vectors and the sums stays in tens of megabytes
@@ -24,8 +25,9 @@ _ROWS = (
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """What the fits of many targets over the same vectors share: standardised columns, their Gram
-    matrix taken apart. See `design`.
+    """What the fits of many targets over the same vectors share. See `design`.
+
+    Standardised columns, and their Gram matrix taken apart.
     """
 
     vectors: Float16[np.ndarray, "U D"] = field(repr=False)
@@ -80,10 +82,10 @@ class Design:
         turned: Float64[np.ndarray, "D T"],
         mean: Float64[np.ndarray, "T"],
     ) -> Float64[np.ndarray, "T"]:
-        """Each label's penalty with the least squared error when a user's own row is left out of
-        the fit (exact, without a refit).
+        """Each label's penalty with the least squared leave-one-out error (exact, no refit).
 
-        The intercept's share of a row, 1 / U, is part of it. Source: Allen 1974 (PRESS).
+        A user's own row is left out of the fit. The intercept's share of a row, 1 / U, is part of
+        it. Source: Allen 1974 (PRESS).
         """
         users = len(self.vectors)
         step = -(-users // JUDGES)
@@ -106,10 +108,10 @@ class Design:
 def design(
     vectors: Float16[np.ndarray, "U D"], *, name: str = "quick probe", progress: Progress = silent
 ) -> Design:
-    """Columns as signed log(1 + |x|), standardised over all users, bounded at ±`BOUND`; constant
-    ones are 0. `vectors` may be a memory map.
+    """Columns as signed log(1 + |x|), standardised over all users, bounded at ±`BOUND`.
 
-    Costs U · D² and one eigendecomposition of D × D.
+    Constant ones are 0. `vectors` may be a memory map. Costs U · D² and one eigendecomposition of
+    D × D.
     """
     users, columns = vectors.shape
     if not users:
@@ -184,11 +186,11 @@ def _standard(
 def _probabilities(
     prediction: Float32[np.ndarray, "U T"], mean: Float64[np.ndarray, "T"]
 ) -> Float32[np.ndarray, "U T"]:
-    """p = g(x) / (g(x) + g(1 − x)) with g(x) = (x + √(x² + s²)) / 2: x itself well inside (0, 1),
-    never 0 or 1, and always rising.
+    """Predictions of a straight line squeezed into (0, 1), in their order. In place.
 
-    s is half the label's variance. Where that lifts a label's mean above its share of positives it
-    is scaled down to it. In place.
+    p = g(x) / (g(x) + g(1 − x)) with g(x) = (x + √(x² + s²)) / 2: x itself well inside (0, 1),
+    never 0 or 1, and always rising. s is half the label's variance. Where that lifts a label's
+    mean above its share of positives it is scaled down to it.
     """
     s2 = np.maximum(mean * (1 - mean) / 2, 1e-6).astype(np.float32) ** 2
     total = np.zeros(len(mean))

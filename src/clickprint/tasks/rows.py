@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Int64
 
 from clickprint.core.dataset import Manifest
-from clickprint.core.events import REQUIRED, Role
-from clickprint.core.items import AttributeType
+from clickprint.core.events import Role
+from clickprint.core.items import NUMERIC
 from clickprint.core.past import Table
 from clickprint.core.time import Window
 
@@ -18,13 +18,12 @@ _Key = tuple[frozenset[Role] | None, Window | None, bool]
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Reads through to `table`, and keeps every answer in memory, read-only, for as long as it
-    lives. Answers are the table's own.
+    """Reads through to `table`, and keeps every answer in memory, read-only.
 
-    What is asked for purchases, or for more than (user, time), is read at once with everything
-    that a target may want of such rows (item, price, quantity, the catalogue's categories, buckets
-    and numbers), because the next target will. Rows of other roles can be many: (user, time) of
-    them is read alone.
+    Answers are the table's own. What is asked for purchases, or for more than (user, time), is
+    read at once with everything that a target may want of such rows (item, price, quantity, the
+    catalogue's categories, buckets and numbers), because the next target will. Rows of other roles
+    can be many: (user, time) of them is read alone.
     """
 
     table: Table
@@ -55,7 +54,9 @@ class Rows:
             known = dict(
                 self.table.rows(list(wanted), roles=roles, window=window, ordered=ordered)
             )
-            if not ordered:  # by user then: users are looked up in sorted arrays, and a sorted search is many times a random one
+            # By user then: users are looked up in sorted arrays, and a sorted search is many times
+            # a random one.
+            if not ordered:
                 order = np.argsort(known["user"], kind="stable")
                 known = {c: v[order] for c, v in known.items()}
             for values in known.values():
@@ -76,8 +77,5 @@ class Rows:
 
 
 def _wide(manifest: Manifest) -> list[str]:
-    kinds = (AttributeType.CATEGORY, AttributeType.PRICE_BUCKET, AttributeType.NUMBER)
-    return [
-        *(c for c in (*REQUIRED, *manifest.columns) if c in ("item", "price", "quantity")),
-        *(n for n, k in manifest.attributes.items() if k in kinds),
-    ]
+    own = ("item", "price", "quantity")
+    return [*(c for c in manifest.tie_order if c in own), *manifest.of_type(*NUMERIC)]

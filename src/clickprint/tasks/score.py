@@ -1,5 +1,6 @@
-"""Profiles to scores: a task, a log and two windows make a question; profiles and a probe make an
-answer.
+"""Profiles to scores.
+
+A task, a log and two windows make a question; profiles and a probe make an answer.
 """
 
 import json
@@ -36,11 +37,10 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A task put to a log: whom it asks, in the order in which they are trained on, and what is
-    true of them in both windows.
+    """A task put to a log: whom it asks, and what is true of them in both windows.
 
-    `digest` is of users (in any order), targets, loss and marks, not of names: tasks that happen
-    to ask the same have the same.
+    `users` are in the order in which they are trained on. `digest` is of users (in any order),
+    targets, loss and metrics, not of names: tasks that happen to ask the same have the same.
     """
 
     task: Task
@@ -60,13 +60,12 @@ def ask(
     *,
     hidden: bool = False,
 ) -> Question:
-    """The question that `task` is for those of `users` that are in its population, in the order of
-    `users`.
+    """The question that `task` is for those of `users` that are in its population.
 
-    That order is the order of training, which the official probe's score depends on; the challenge
-    has its profiles' file order. For several tasks of one log give a `Rows` of it, and the windows
-    are read once. Raises DataError where nobody is left to ask, or where a target is not what its
-    loss needs; ConfigError where the windows overlap.
+    Their order is the order of training, which the official probe's score depends on; the
+    challenge has its profiles' file order. For several tasks of one log give a `Rows` of it, and
+    the windows are read once. Raises DataError where nobody is left to ask, or where a target is
+    not what its loss needs; ConfigError where the windows overlap.
     """
     if valid.start < train.end:
         raise ConfigError(
@@ -115,12 +114,13 @@ def answer(
     designs: "Designs | None" = None,
     progress: Progress = silent,
 ) -> TaskScore:
-    """How well a probe, trained on these profiles and the train window, foresees the validation
-    window. `seed` is the resamples' alone.
+    """How well a probe, trained on the train window, foresees the validation window.
 
-    `official` needs torch and trains on `device`; `quick` needs neither, and with the same
-    `designs` in every call it prepares the same vectors once. Raises DataError where a user of the
-    question has no profile, ConfigError for an unknown probe.
+    - `probe`: `official` needs torch and trains on `device`; `quick` needs neither.
+    - `designs`: the same in every call prepares the same vectors once for `quick`.
+    - `seed`: of the resamples alone.
+
+    Raises DataError where a user of the question has no profile, ConfigError for an unknown probe.
     """
     task, name = question.task, f"{probe} {question.task.name}"
     epochs: tuple[dict[str, float], ...] = ()
@@ -189,11 +189,11 @@ def score(
     device: str = "cpu",
     progress: Progress = silent,
 ) -> list[TaskScore]:
-    """The score of each task, in their order, asked of `users` (the profiles' own, in their order,
-    by default).
+    """The score of each task, in their order, asked of `users`.
 
-    A window's rows are read once for all tasks, and equal questions (churn and conversion where
-    everybody has bought before) are trained once.
+    By default these are the profiles' own, in their order. A window's rows are read once for all
+    tasks, and equal questions (churn and conversion where everybody has bought before) are trained
+    once.
     """
     rows, designs = Rows(log), Designs()
     found: dict[str, TaskScore] = {}
@@ -219,9 +219,7 @@ def score(
 
 @dataclass(slots=True)
 class Designs:
-    """The quick probe's preparation of the last few vectors, because many tasks ask the same
-    users.
-    """
+    """The quick probe's preparation of the last few vectors, as many tasks ask the same users."""
 
     keep: int = 4
     _kept: dict[tuple[int, bytes], tuple[Profiles, quick.Design]] = field(
@@ -247,11 +245,10 @@ class Designs:
 
 
 def save(found: TaskScore, path: Path) -> None:
-    """Writes `path` (JSON, NaN as null) and, beside it under the same name, the replicates as
-    .npy; equal scores give equal bytes.
+    """Writes `path` (JSON) and, beside it under the same name, the replicates as .npy.
 
-    The JSON comes last and holds the replicates' digest, so a pair that a killed process left
-    halfway is never taken for whole.
+    Equal scores give equal bytes; NaN is null. The JSON comes last and holds the replicates'
+    digest, so a pair that a killed process left halfway is never taken for whole.
     """
     replicates = np.stack([found.replicates, found.live_replicates]).astype(np.float64)
     plain = {

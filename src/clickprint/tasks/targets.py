@@ -90,10 +90,10 @@ def buys_any(
     *,
     days: int | float | None = None,
 ) -> Target:
-    """A column a value: the user has an event with one of these roles whose `column` (item, url, a
-    category, …) is the value.
+    """A column a value: the user has an event with one of these roles and the value in `column`.
 
-    Raises ConfigError for an empty list, a value that stands twice, or NONE.
+    `column` is item, url, a category, …. Raises ConfigError for an empty list, a value that stands
+    twice, or NONE.
     """
     labels = _labels(values, f"buys_any({column!r})")
 
@@ -131,11 +131,11 @@ def buys_price(
 
 
 def spend(days: int | float | None = None, roles: Sequence[Role] = (Role.BUY,)) -> Target:
-    """One float column: log(1 + the sum of price × quantity); a row without a quantity counts
-    once, one without a price not at all.
+    """One float column: log(1 + the sum of price × quantity).
 
-    A sum below zero (more returned than bought) counts as 0. Like all that reads money, raises
-    ConfigError where the events have no price.
+    A row without a quantity counts once, one without a price not at all. A sum below zero (more
+    returned than bought) counts as 0. Like all that reads money, raises ConfigError where the
+    events have no price.
     """
 
     def target(table: Table, window: Window, users: Users) -> Float32[np.ndarray, "U 1"]:

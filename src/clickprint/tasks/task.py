@@ -16,8 +16,9 @@ Target = Callable[[Table, Window, Int64[np.ndarray, "U"]], Shaped[np.ndarray, "U
 
 @runtime_checkable
 class Metric(Protocol):
-    """A metric of one task: a number from what is true and what was predicted, and the same number
-    in many resamples of the users.
+    """A metric of one task: a number from what is true and what was predicted.
+
+    And the same number in many resamples of the users.
     """
 
     def __call__(
@@ -61,12 +62,13 @@ mse = Loss("mse")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """One question about every user of a population, asked of the train window to learn and of the
-    validation window to score.
+    """One question about every user of a population, learned in one window and scored in the next.
 
-    `population(table, window)` is called once, with the train window, and may look only at what
-    lies before it. `target(table, window, users)` is called for both windows; T columns, bool for
-    `bce` and float for `mse`. `metrics`: name → (weight, mark); the score is the weighted sum.
+    - `population(table, window)`: called once, with the train window; it may look only before it.
+    - `target(table, window, users)`: called for both windows; T columns, bool for `bce` and float
+      for `mse`.
+    - `metrics`: name → (weight, metric); the score is the weighted sum.
+    - `about`: one sentence for boards and reports.
     """
 
     name: str

@@ -52,17 +52,21 @@ def ubm25(
     top: int = TOP,
     rng: RNG | None = None,
 ) -> TaskSet:
-    """churn, conversion and four propensities, as far as the log has what they ask about; others
-    are left out, with the reason.
+    """churn, conversion and four propensities, as far as the log has what they ask about.
 
-    `labels` (task → label values and popularity, as label files hold them) and `active` (whom
-    churn is asked of) stand where given. Else labels are the `top` values most bought in the train
-    window (equal counts: the smaller value first), a label's popularity is its share of the
-    window's purchases, and churn is asked of those who bought before the window. new_sku: the same
-    over skus outside the past's `top` most bought, popularity among the purchases of such skus.
-    Price: the catalogue's price bucket, or without one `top` quantile buckets of the price per
-    unit, fitted on the past's purchases. The past and the train window are all that is read. `rng`
-    is not used. Raises DataError for label files that are not lists of one length.
+    Others are left out, with the reason. The past and the train window are all that is read.
+
+    - `labels`: task → label values and popularity, as label files hold them. Else labels are the
+      `top` values most bought in the train window (equal counts: the smaller value first), and a
+      label's popularity is its share of the window's purchases.
+    - `active`: whom churn is asked of; else users who bought before the window.
+    - new_sku: the same over skus outside the past's `top` most bought, popularity among the
+      purchases of such skus.
+    - price: the catalogue's price bucket, or without one `top` quantile buckets of the price per
+      unit, fitted on the past's purchases.
+    - `rng`: not used.
+
+    Raises DataError for label files that are not lists of one length.
     """
     asked = everyone(past.users)
     given = _checked(labels or {})
@@ -104,9 +108,9 @@ def ubm25(
 
 
 def most_bought(values: Int64[np.ndarray, "L"], top: int) -> Labels:
-    """The `top` most frequent values (equal counts: the smaller first;
+    """The `top` most frequent values and their share of all rows that have a value.
 
-    NONE is no value) and their share of all rows that have a value.
+    Equal counts: the smaller first; NONE is no value.
     """
     found, counts = np.unique(values[values != NONE], return_counts=True)
     order = np.lexsort((found, -counts))[:top]
@@ -187,8 +191,9 @@ def _price(past: Past, log: Table, train: Window, given: Labels | None, top: int
 
 
 def price_edges(past: Past, buckets: int = TOP) -> Float64[np.ndarray, "E"]:
-    """The inner edges of quantile buckets of the past's purchase prices per unit: fewer where
-    prices repeat, none without a price.
+    """The inner edges of quantile buckets of the past's purchase prices per unit.
+
+    There are fewer where prices repeat, none without a price.
     """
     prices = past.log.rows(("price",), roles=(Role.BUY,), ordered=False)["price"]
     prices = np.sort(prices[np.isfinite(prices)])
@@ -202,16 +207,13 @@ def _bought(log: Table, train: Window, column: str) -> np.ndarray:
     return log.rows(("user", column), roles=(Role.BUY,), window=train, ordered=False)[column]
 
 
-def _attribute(log: Table, kind: AttributeType, favourite: str) -> str | None:
-    """The attribute of this kind, the one called `favourite` where there are several.
+def _attribute(log: Table, type_: AttributeType, favourite: str) -> str | None:
+    """The attribute of this type, the one called `favourite` where there are several.
 
     An event's own column of that name hides it.
     """
-    names = [
-        n
-        for n, k in log.manifest.attributes.items()
-        if k is kind and n not in log.manifest.columns
-    ]
+    manifest = log.manifest
+    names = [n for n in manifest.of_type(type_) if n not in manifest.columns]
     return favourite if favourite in names else next(iter(names), None)
 
 

@@ -47,9 +47,7 @@ class TaskContract:
         return self.task
 
     def events(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """The columns of a log in which every role and every column of core.events occurs, in no
-        order.
-        """
+        """The columns of a log with every role and column of core.events, in no order."""
         n = 3_000
         return {
             "time": START + rng.integers(0, 56 * DAY, n),
@@ -179,8 +177,9 @@ class TaskContract:
                 )
 
     def test_the_marks_can_be_trusted(self) -> None:
-        """A weight each, the truth itself scores best, and a resample that draws everybody once is
-        the mark.
+        """A weight each, and the truth itself scores best.
+
+        A resample that draws everybody once is the metric.
         """
         with DuckDB(threads=1) as engine:
             log, _, task = self._world(engine)

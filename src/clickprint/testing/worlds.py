@@ -46,13 +46,14 @@ def memory_log(
     name: str = "memory",
     **columns: Sequence | np.ndarray,
 ) -> EventLog:
-    """A log of these arrays, kept in `engine`: one value an event in each, `ids.NONE` or NaN where
-    there is none.
+    """A log of these arrays, kept in `engine`: one value an event in each.
 
-    `columns` are optional columns of core.events. `catalogue` holds item, known_from (optional;
-    NONE = always) and one array for each of `attributes` (those that it names, of category and
-    price_bucket, by default). `texts`: column → {id: text}. `codes`: the query texts are code
-    vectors, `[148 50 … 31]`.
+    `ids.NONE` or NaN stand where there is none.
+
+    - `columns`: optional columns of core.events.
+    - `catalogue`: item, known_from (optional; NONE = always) and an array for each of
+      `attributes`, by default those of category and price_bucket that it names.
+    - `texts`: column → {id: text}; `codes`: the query texts are code vectors, `[148 50 … 31]`.
     """
     attributes = (
         {n: k for n, k in ATTRIBUTES.items() if catalogue and n in catalogue}
@@ -153,20 +154,19 @@ def random_arrays(
 
 
 def random_log(engine: Engine, rng: np.random.Generator, **dials: Any) -> EventLog:
-    """A log without sense in the challenge's form: few distinct times (multiples of `tick` from
-    START), so that many events tie.
+    """A log without sense in the challenge's form, in which many events tie.
 
-    Dials: users=12, events=200, days=40, items=30, tick=6 hours, kinds=KINDS. Users are −20, −13,
-    −6, …; views carry a url and no item, searches a query whose text is a code vector; items have
-    a category and a price bucket, and a tenth of those touched is in no catalogue. `users=0` or
-    `events=0` give an empty log.
+    Times are multiples of `tick` from START. Users are −20, −13, −6, …; views carry a url and no
+    item, searches a query whose text is a code vector; items have a category and a price bucket,
+    and a tenth of those touched is in no catalogue. Dials: users=12, events=200, days=40,
+    items=30, tick=6 hours, kinds=KINDS. `users=0` or `events=0` give an empty log.
     """
     return memory_log(engine, **random_arrays(rng, **dials))
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A log whose answers are known:
+    """A log whose answers are known.
 
     `truth[u, t]` is what user u of `past.users` does in `window`, which starts at the past's
     cutoff.
@@ -269,8 +269,9 @@ def dice(
     days: int = 42,
     horizon: int = 14,
 ) -> World:
-    """Everyone buys at random in the past; a fair coin that knows nothing of it says who buys in
-    the window.
+    """Everyone buys at random in the past; a fair coin says who buys in the window.
+
+    The coin knows nothing of the past.
     """
     cutoff = START + (days - horizon) * DAY
     everyone = np.arange(users)

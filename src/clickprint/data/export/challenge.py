@@ -166,9 +166,9 @@ class _Source:
     cutoff: Time
     deny: str  # a kept relation of items
 
-    def attribute(self, kind: AttributeType, *favourites: str) -> str | None:
-        """The catalogue's attribute of this kind: the first favourite that it has, else the first."""
-        names = [n for n, k in self.log.manifest.attributes.items() if k is kind]
+    def attribute(self, type_: AttributeType, *favourites: str) -> str | None:
+        """The attribute of this type: the first favourite that the log has, else the first."""
+        names = self.log.manifest.of_type(type_)
         return next((n for n in (*favourites, *names) if n in names), None)
 
 

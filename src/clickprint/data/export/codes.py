@@ -25,11 +25,11 @@ Vectors = Callable[[list[str]], np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class Characters:
-    """Vectors of hashed groups of three bytes (lower case, with the text's ends), thrown to 64
-    dimensions at random, of length 1.
+    """Vectors of texts from their characters, without a model.
 
-    Needs no model. Texts that share parts of words are near each other; an empty text is all
-    zeros.
+    Groups of three bytes (lower case, with the text's ends) are hashed and projected to 64
+    dimensions at random; the vector has length 1. Texts that share parts of words are near each
+    other; an empty text is all zeros.
     """
 
     seed: int
@@ -71,8 +71,9 @@ def _sums(texts: list[str], table: Float32[np.ndarray, "H D"]) -> Float32[np.nda
 
 @dataclass(frozen=True, slots=True)
 class Quantiser:
-    """A vector is cut into sixteen parts, and each part is the number of the nearest of at most
-    256 words of that part's book.
+    """Product quantisation: a vector is cut into sixteen parts, each of which becomes a number.
+
+    The number is that of the nearest of at most 256 words of that part's book.
     """
 
     vectors: Vectors
@@ -80,7 +81,7 @@ class Quantiser:
 
     @staticmethod
     def fit(texts: list[str], vectors: Vectors, rng: RNG) -> "Quantiser":
-        """Learns the books from these texts (k-means of each part, from words drawn among them)."""
+        """Learns the books from these texts: k-means of each part, from words drawn among them."""
         found = _parts(vectors(texts or [""]))
         return Quantiser(
             vectors,

@@ -1,7 +1,7 @@
-"""A synthetic shop of any size: the challenge's five kinds of event, exposures, clicks and
-sessions, with planted structure.
+"""A synthetic shop of any size, with planted structure.
 
-What is planted, and how the best reachable scores are computed: docs/synthetic.md.
+It has the challenge's five kinds of event, exposures, clicks and sessions. What is planted, and
+how the best reachable scores are computed: docs/synthetic.md.
 """
 
 from clickprint.data.adapters.card import Card

@@ -48,21 +48,19 @@ from clickprint.data.synthetic.shop import (
 )
 
 SCHEMA = schema(COLUMNS)
-CLOCK = (
-    np.append(0.0, np.cumsum(HOURS)) / HOURS.sum(),
-    np.arange(25) * 3_600.0,
-)  # share of the day's sessions before each full hour
+# Share of the day's sessions before each full hour.
+CLOCK = (np.append(0.0, np.cumsum(HOURS)) / HOURS.sum(), np.arange(25) * 3_600.0)
 LAST_LAG = (
     6  # seconds after the look's start at which its last event happens; below DWELL's minimum
 )
 
 
 class Piece(NamedTuple):
-    """Events of one kind, before they are put in order: session (its place in the part), second of
-    the day, what it is about, quantity.
+    """Events of one kind, before they are put in order.
 
-    `about` is a place in the one list of items' pages, categories' pages, pages that say nothing,
-    queries.
+    - `session`: its position in the part; `second`: of the day.
+    - `about`: a position in the one list of items' pages, categories' pages, pages that say
+      nothing, queries.
     """
 
     kind: int
@@ -73,8 +71,9 @@ class Piece(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """From `about` to the columns of the log (where they apply), and the seconds between which the
-    parts of a day lie.
+    """From `about` to the columns of the log, where they apply.
+
+    `borders`: the seconds between which the parts of a day lie.
     """
 
     item: Int64[np.ndarray, "A"]
@@ -165,13 +164,11 @@ def _part(
     first = np.cumsum(looks) - looks
     dwell = rng.integers(*DWELL, total, dtype=np.int32)
     ends = np.cumsum(dwell, dtype=np.int64)
-    until = (
-        ends - (ends[first] - dwell[first])[of] if total else ends
-    )  # seconds from the session's start to the look's end
+    # Seconds from the session's start to the look's end.
+    until = ends - (ends[first] - dwell[first])[of] if total else ends
     length = until[np.cumsum(looks) - 1] if n else until
-    squeeze = np.minimum(
-        1.0, (high - 1 - start) / np.maximum(length, 1)
-    )  # a session at the end of a part is hurried
+    # A session at the end of a part is hurried.
+    squeeze = np.minimum(1.0, (high - 1 - start) / np.maximum(length, 1))
     begin = until - dwell
 
     def at(look: np.ndarray, lag: int) -> np.ndarray:

@@ -1,5 +1,6 @@
-"""What the log of a synthetic shop does not show: what its items and users are like, and how users
-change from day to day.
+"""What the log of a synthetic shop does not show.
+
+What its items and users are like, and how users change from day to day.
 """
 
 from collections.abc import Iterator
@@ -52,11 +53,11 @@ FINE = 8  # cells of a lookup table for each item in it
 
 
 class Lookup(NamedTuple):
-    """Draws from many discrete distributions with one memory access: distribution d owns the cells
-    starts[d] … starts[d + 1].
+    """Draws from many discrete distributions with one memory access.
 
-    The chances are multiples of one over its number of cells, and the oracle counts cells: what is
-    drawn and what is computed are equal.
+    Distribution d owns the cells starts[d] … starts[d + 1]. Probabilities are multiples of one
+    over its number of cells, and the oracle counts cells: what is drawn and what is computed are
+    equal.
     """
 
     cells: Int32[np.ndarray, "N"]
@@ -70,8 +71,9 @@ class Lookup(NamedTuple):
 
 
 def lookup(weights: np.ndarray, starts: np.ndarray, cells: np.ndarray) -> Lookup:
-    """Distribution d is over starts[d] ≤ value < starts[d + 1], by weight, in cells[d] cells
-    (systematic sampling of its quantiles).
+    """A table of distributions: d is over starts[d] ≤ value < starts[d + 1], by weight.
+
+    It has cells[d] cells (systematic sampling of its quantiles).
     """
     sizes = np.diff(starts)
     which = np.repeat(np.arange(len(sizes)), sizes)
@@ -79,9 +81,8 @@ def lookup(weights: np.ndarray, starts: np.ndarray, cells: np.ndarray) -> Lookup
     before = np.concatenate([[0.0], total])[starts[:-1]]
     mass = np.add.reduceat(weights, starts[:-1])
     quantile = which + (total - before[which]) / mass[which]
-    quantile[starts[1:] - 1] = np.arange(
-        1, len(sizes) + 1
-    )  # the last value of each ends where the next distribution begins
+    # The last value of each ends where the next distribution begins.
+    quantile[starts[1:] - 1] = np.arange(1, len(sizes) + 1)
     owner = np.repeat(np.arange(len(sizes)), cells)
     bounds = np.concatenate([[0], np.cumsum(cells)])
     place = (np.arange(bounds[-1]) - bounds[owner] + 0.5) / cells[owner]
@@ -252,9 +253,8 @@ def _items(shop: Shop) -> Items:
         np.repeat(FINE * sizes + 16, TIERS),
     )
     department = np.sort(rng.integers(0, DEPARTMENTS, c))
-    department[: min(c, DEPARTMENTS)] = np.arange(
-        min(c, DEPARTMENTS)
-    )  # none is empty when there are enough categories
+    # None is empty when there are enough categories.
+    department[: min(c, DEPARTMENTS)] = np.arange(min(c, DEPARTMENTS))
     by_department = np.argsort(department, kind="stable")
     found = np.unique(department)
     held = np.concatenate([[0], np.searchsorted(department[by_department], found, side="right")])

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, Int64
 
 from clickprint.core.errors import ConfigError
+from clickprint.core.lookup import positions, positions_in_any_order
 from clickprint.core.time import Time, Window, midnight, show
 from clickprint.data.synthetic.latent import Latent, State, resting_moods
 from clickprint.data.synthetic.shop import (
@@ -45,8 +46,9 @@ BLOCK = 2_000_000  # numbers in one array of the recursion
 
 @dataclass(frozen=True, slots=True)
 class Oracle:
-    """Knows the state of every user at the end of the day before `cutoff`, and nothing of what
-    happens after.
+    """The shop's state at the end of the day before `cutoff`.
+
+    It knows the state of every user, and nothing of what happens after.
     """
 
     latent: Latent
@@ -75,8 +77,9 @@ class Oracle:
         attribute: str,
         values: Sequence[int] | Int64[np.ndarray, "L"],
     ) -> Float32[np.ndarray, "U L"]:
-        """The chance that each user buys an item whose `attribute` (item, category or
-        price_bucket) is the label's value.
+        """The probability that each user buys an item with the label's value of an attribute.
+
+        `attribute`: item, category or price_bucket.
         """
         items = self.latent.items
         columns = {
@@ -87,16 +90,12 @@ class Oracle:
         if attribute not in columns:
             raise ConfigError(f"attribute: found {attribute!r}, expected {', '.join(columns)}")
         values = np.asarray(values, np.int64)
-        order = np.argsort(values)
-        if not len(values) or (np.diff(values[order]) == 0).any():
+        if not len(values) or len(np.unique(values)) < len(values):
             raise ConfigError(
                 f"values: found {len(values)} of which {len(np.unique(values))} are different,"
                 " expected different ones"
             )
-        place = np.minimum(
-            np.searchsorted(values, columns[attribute], sorter=order), len(values) - 1
-        )
-        label = np.where(values[order[place]] == columns[attribute], order[place], -1)
+        label = positions_in_any_order(values, columns[attribute])
         return self._chances(window, users, label, len(values))
 
     def _chances(
@@ -113,9 +112,8 @@ class Oracle:
                 f"window: found {window}, expected one that starts at a midnight, on the cutoff or"
                 " after it"
             )
-        known = self.latent.users.id
-        rows = np.minimum(np.searchsorted(known, users), len(known) - 1)
-        strangers = int((known[rows] != users).sum())
+        rows = positions(self.latent.users.id, users)
+        strangers = int((rows < 0).sum())
         if strangers:
             raise ConfigError(
                 f"users: {strangers} of {len(users)} are no users of this shop; ask about users of"
@@ -187,9 +185,8 @@ class Oracle:
         arrives = users.arrives[rows]
         rest_moods, taste = resting_moods().astype(np.float32), TASTE.astype(np.float32)
         out = np.ones((len(rows), labels), np.float32)  # those who arrive after the window
-        beta = np.ones(
-            (3, len(rows), SLOTS, labels), np.float32
-        )  # chance of no buy from tomorrow on, given tomorrow's mood and focus
+        # Chance of no buy from tomorrow on, given tomorrow's mood and focus.
+        beta = np.ones((3, len(rows), SLOTS, labels), np.float32)
         for day in reversed(days):
             if day != days[-1]:
                 beta = _yesterday(beta, 1, stays)
@@ -216,15 +213,17 @@ class Oracle:
 
 
 def in_session(p: np.ndarray) -> np.ndarray:
-    """P(a session has at least one such look), when each of 1 + Poisson(LOOKS) looks is one with
-    chance p.
+    """P(a session has at least one such look).
+
+    Each of 1 + Poisson(LOOKS) looks is one with probability p.
     """
     return -np.expm1(np.log1p(-p) - LOOKS * p)
 
 
 def _yesterday(beta: np.ndarray, days: int, stays: np.ndarray) -> np.ndarray:
-    """Expected value of beta, `days` days later, given mood and focus now; those who have left buy
-    no more (value 1).
+    """Expected value of beta, `days` days later, given mood and focus now.
+
+    Users who have left buy no more (value 1).
     """
     moods = np.linalg.matrix_power(MOODS, days).astype(np.float32)
     keep, stay = np.float32(KEEP_FOCUS**days), stays**days

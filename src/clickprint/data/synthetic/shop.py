@@ -26,14 +26,11 @@ EXPOSE, CLICK, VIEW, SEARCH, CART, REMOVE, BUY = range(len(KINDS))
 # How a user lives. Each day someone who is still a customer leaves for good with a chance of their
 # own, else changes mood and focus.
 ASLEEP, BROWSING, HUNTING, GONE = range(4)  # moods; only the first three are left again
-MOODS = np.array(
-    [[0.95, 0.04, 0.01], [0.05, 0.89, 0.06], [0.03, 0.11, 0.86]]
-)  # from yesterday's mood (row) to today's (column)
+# From yesterday's mood (row) to today's (column).
+MOODS = np.array([[0.95, 0.04, 0.01], [0.05, 0.89, 0.06], [0.03, 0.11, 0.86]])
 PACE = np.array([0.0, 1.0, 2.0])  # sessions, relative, in each mood
-LIFE_DAYS, LIFE_SPREAD = (
-    200.0,
-    0.8,
-)  # median expected stay of a user, and the deviation of its logarithm
+# Median expected stay of a user, and the deviation of its logarithm.
+LIFE_DAYS, LIFE_SPREAD = 200.0, 0.8
 PACE_SPREAD = 0.7  # deviation of the logarithm of a user's own pace
 NEWCOMERS = (
     0.2  # share of the users who arrive during the log; the others were there before it began
@@ -42,38 +39,26 @@ NEWCOMERS = (
 # What a user likes. SLOTS categories (they may repeat), the first most; one of them is today's
 # focus.
 SLOTS = 6
-TASTE = (
-    0.75 ** np.arange(SLOTS) / (0.75 ** np.arange(SLOTS)).sum()
-)  # chance of each slot to become the focus
+# Chance of each slot to become the focus.
+TASTE = 0.75 ** np.arange(SLOTS) / (0.75 ** np.arange(SLOTS)).sum()
 KEEP_FOCUS = 1 - 1 / 40  # the focus is drawn again every 40 days on average
-AT_FOCUS, AT_TASTE = (
-    0.28,
-    0.30,
-)  # a session is about the focus, or about a slot drawn by TASTE, or about any category
+# A session is about the focus, or about a slot drawn by TASTE, or about any category.
+AT_FOCUS, AT_TASTE = 0.28, 0.30
 FAVOURITE = 0.25  # chance that a look within a slot is at the user's favourite item of that slot
-DEPARTMENTS, AT_HOME = (
-    12,
-    0.6,
-)  # categories come in departments; a slot is in the user's home department with this chance
-TIERS, TIER_WIDTH = (
-    5,
-    0.18,
-)  # levels of price; how far from their level users look, as a share of all items ranked by price
+# Categories come in departments; a slot is in the user's home department with this chance.
+DEPARTMENTS, AT_HOME = 12, 0.6
+# Levels of price; how far from their level users look, as a share of all items ranked by price.
+TIERS, TIER_WIDTH = 5, 0.18
 
 # What happens in a session: 1 + Poisson(LOOKS) looks at items.
 LOOKS = 2.0
-CARTS = np.array(
-    [0.0, 0.08, 0.30]
-)  # chance that a look ends in the cart, by mood, before the user's own readiness
+# Chance that a look ends in the cart, by mood, before the user's own readiness.
+CARTS = np.array([0.0, 0.08, 0.30])
 READY = np.array([0.4, 0.8, 1.2, 1.8])  # readiness to buy, a quarter of the users each
-BUYS, REMOVES = (
-    0.6,
-    0.3,
-)  # what is in the cart is bought with this chance; what is not bought is taken out with this chance
-EXPOSED, CLICKED = (
-    0.40,
-    0.25,
-)  # looks that follow an exposure; looks that follow a click on it (a part of the former)
+# What is in the cart is bought with this chance; what is not bought is taken out with this chance.
+BUYS, REMOVES = 0.6, 0.3
+# Looks that follow an exposure; looks that follow a click on it (a part of the former).
+EXPOSED, CLICKED = 0.40, 0.25
 EXPOSURES = 1.5  # mean number of further exposures in a session, which nobody follows
 HOME_PAGE, CATEGORY_PAGE, SEARCHES = 0.5, 0.5, 0.3  # chance of each in a session
 DWELL = (8, 90)  # seconds on an item, from, below
@@ -85,10 +70,8 @@ HOURS = np.array(
     [2, 1, 1, 1, 1, 2, 3, 5, 7, 8, 8, 9, 9, 8, 8, 8, 9, 10, 12, 14, 15, 14, 10, 5], dtype=float
 )
 
-PART_EVENTS, PARTS = (
-    400_000,
-    96,
-)  # a day is made in parts of about so many events, at most so many parts
+# A day is made in parts of about so many events, at most so many parts.
+PART_EVENTS, PARTS = 400_000, 96
 MOST_RATE, MOST_A_DAY = 1_000, 100_000_000  # events a user and day; events a day
 EARLIEST, LATEST = parse("1900-01-01"), parse("2200-01-01")
 COLUMNS = ("session", "scenario", "query", "url", "price", "quantity")

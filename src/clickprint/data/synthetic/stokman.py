@@ -28,11 +28,8 @@ from clickprint.data.adapters.stokman import (
 )
 
 VIEW, LIKE, ADD, DELETE, CLEAR, ORDER, BASKET, VISIT, CATEGORY, SEARCH = range(10)
-START, DAYS, FEED = (
-    parse("2024-09-07"),
-    24,
-    3 * 3_600 + 7 * 60 + 8,
-)  # the catalogue's feed runs at 03:07:08
+# The catalogue's feed runs at 03:07:08.
+START, DAYS, FEED = (parse("2024-09-07"), 24, 3 * 3_600 + 7 * 60 + 8)
 SLOTS, FAVOURITES, WIDTH = 3, 2, 32
 SLOT_CHANCES, TITLE_TOKENS = (0.6, 0.3, 0.1), 60_000
 # Chances: of a look at a favourite, of a category page, a search, a like, a basket (of any look,
@@ -54,8 +51,9 @@ LEAST_ROWS = 20  # a user
 
 
 class Rows(NamedTuple):
-    """Actions: user, second since START, code, page, and how many of the flat products are each
-    one's.
+    """Actions: user, second since START, code, page, and the number of products of each.
+
+    `products` are those of all actions, one after the other.
     """
 
     user: Int64[np.ndarray, "N"]
@@ -82,8 +80,9 @@ class Rows(NamedTuple):
 
 
 class Shelf(NamedTuple):
-    """Items in the order of their category, whose first item is at starts[category]; the day each
-    was added (below 0: before the log).
+    """Items in the order of their category, whose first item is at starts[category].
+
+    `day`: when each was added; below 0 before the log.
     """
 
     category: Int64[np.ndarray, "V"]
@@ -95,12 +94,12 @@ class Shelf(NamedTuple):
 def write_stokman(
     folder: Path, *, users: int = 3_500, actions: int = 200_000, seed: int = 7
 ) -> dict[str, int]:
-    """Writes the four files to `folder`, whole or not at all; gives back the rows that a reader
-    has to leave out, by reason.
+    """Writes the four files to `folder`, whole or not at all.
 
-    There are exactly `actions` rows in the actions file, of exactly `users` users and 24 days.
-    Equal arguments: equal bytes in the arrays, equal rows in the tables. Raises ConfigError where
-    there are fewer than 20 actions a user or fewer than 10 users.
+    Gives the rows that a reader has to leave out, by reason. There are exactly `actions` rows in
+    the actions file, of exactly `users` users and 24 days. Equal arguments: equal bytes in the
+    arrays, equal rows in the tables. Raises ConfigError where there are fewer than 20 actions a
+    user or fewer than 10 users.
     """
     folder = Path(folder)
     if users < 10 or actions < LEAST_ROWS * users:
@@ -348,8 +347,9 @@ def _write_actions(
 
 
 def _write_catalogue(path: Path, shelf: Shelf, rng: np.random.Generator) -> dict[str, int]:
-    """One row for most items, a second for those whose price changed, and rows that say the same
-    product and date again.
+    """One row for most items, a second for those whose price changed.
+
+    And rows that say the same product and date again.
     """
     v = len(shelf.id)
     few = max(2, v // 100)

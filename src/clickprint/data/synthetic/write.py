@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -57,36 +58,22 @@ def shop_of(
 
     `events` (how many are expected in all) stands for a rate. Raises ConfigError.
     """
+    dials: dict[str, Any] = {"users": users, "items": items, "categories": categories}
+    dials |= {"days": days, "start": start, "seed": seed}
     if events is None:
-        return Shop(
-            users=users,
-            items=items,
-            categories=categories,
-            days=days,
-            rate=0.9 if rate is None else rate,
-            start=start,
-            seed=seed,
-        )
+        return Shop(**dials, rate=0.9 if rate is None else rate)
     if rate is not None:
         raise ConfigError(
             "events, rate: found both, expected one of them (events = users · days · rate)"
         )
-    shop = Shop(users=users, items=items, categories=categories, days=days, start=start, seed=seed)
+    Shop(**dials)  # its faults come first
     most = users * days * MOST_RATE
     if isinstance(events, bool) or not 1 <= events <= most:
         raise ConfigError(
             f"events: found {events}, expected 1 to {MOST_RATE} a user and day ({most});"
             " raise users or days"
         )
-    return Shop(
-        users=users,
-        items=items,
-        categories=categories,
-        days=days,
-        rate=events / (shop.users * shop.days),
-        start=start,
-        seed=seed,
-    )
+    return Shop(**dials, rate=events / (users * days))
 
 
 def read(
@@ -97,11 +84,10 @@ def read(
     progress: Progress = silent,
     **dials: int | float | str | None,
 ) -> Dataset:
-    """Writes the log of a shop (or of the shop that `shop_of` makes of the dials) to `out` in the
-    canonical form, and opens it.
+    """Writes the log of a shop to `out` in the canonical form, and opens it.
 
-    Users without an event are in the shop, not in the log. Raises ConfigError for a dial that
-    cannot be honoured.
+    The shop is `shop`, or what `shop_of` makes of the dials. Users without an event are in the
+    shop, not in the log. Raises ConfigError for a dial that cannot be honoured.
     """
     if shop is not None and dials:
         raise ConfigError(
@@ -131,16 +117,15 @@ def read(
 
 
 def write_challenge(out: Path, shop: Shop, *, progress: Progress = silent) -> None:
-    """Writes the same log as the challenge's directory: five event files, the properties, relevant
-    clients, label files.
+    """Writes the same log as the challenge's directory, whole or not at all.
 
-    Exposures, clicks, sessions, prices and quantities have no place there. Relevant clients are
-    all with an event in these files, the active ones those with a purchase before the training
-    window. Label values are the 100 most bought of the training-target window (ties: the smaller
-    id first), popularity is their share there; new_sku leaves out the past's 100 most bought, and
-    its shares are of what is left. The folder is written whole or not at all. Raises ConfigError
-    where the log is too short for the two windows. Source: spec/challenge-protocol.md,
-    "Directory".
+    Five event files, the properties, relevant clients and label files. Exposures, clicks,
+    sessions, prices and quantities have no place there. Relevant clients are all with an event in
+    these files, the active ones those with a purchase before the training window. Label values are
+    the 100 most bought of the training-target window (ties: the smaller id first), popularity is
+    their share there; new_sku leaves out the past's 100 most bought, and its shares are of what is
+    left. Raises ConfigError where the log is too short for the two windows. Source:
+    spec/challenge-protocol.md, "Directory".
     """
     out = Path(out)
     if out.is_file() or (
@@ -167,8 +152,9 @@ def write_challenge(out: Path, shop: Shop, *, progress: Progress = silent) -> No
 
 
 class _Tally:
-    """What the label files need, in memory that does not grow with the days: the last 28 days'
-    sales by item, the sum of those before.
+    """What the label files need, in memory that does not grow with the days.
+
+    The last 28 days' sales by item, and the sum of those before.
     """
 
     def __init__(self, latent: Latent) -> None:
@@ -176,9 +162,8 @@ class _Tally:
         self.seen = np.zeros(latent.shop.users, bool)
         self.first_buy = np.full(latent.shop.users, np.iinfo(np.int32).max, np.int32)  # the day
         self.before = np.zeros(latent.shop.items, np.int64)
-        self.days: deque[tuple[int, np.ndarray]] = (
-            deque()
-        )  # a day and its sales by item, in the catalogue's order
+        # A day and its sales by item, in the catalogue's order.
+        self.days: deque[tuple[int, np.ndarray]] = deque()
         self.end = 0  # time of the last purchase
         self.order = np.argsort(latent.items.id)
         self.ids = latent.items.id[self.order]
