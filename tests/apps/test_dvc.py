@@ -1,4 +1,4 @@
-"""`dvc repro` on the tiny shop, with the repository's own dvc.yaml: all at once, then nothing, then only what a change concerns."""
+"""`dvc repro` on the tiny shop: all stages, then none, then only what a change concerns."""
 
 import os
 import shutil
@@ -10,16 +10,20 @@ from typing import Any
 import pytest
 from next_shop import STAGES, leftovers, write_log, write_params
 
+from clickprint.apps.next.graph import STAGES as GRAPH
+
 psutil: Any = pytest.importorskip("psutil", reason="DVC brings it: the DAG needs clickprint[dag]")
 pytest.importorskip("dvc", reason="the DAG needs clickprint[dag]")
 pytestmark = pytest.mark.dag
 
+# The gate's options are the parameters' too, but no stage before the validation imports them.
+EDITED = ["validate", "report"]
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 
 
 class Checkout:
-    """What `dvc repro` reads of a checkout, with the tiny shop as the log and a copy of the code that a test may change."""
+    """What `dvc repro` reads of a checkout: the tiny shop, and a copy of the code to change."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -92,11 +96,29 @@ def test_a_changed_parameter_reruns_what_depends_on_it(made: Checkout) -> None:
     assert "predict" not in made.repro()
 
 
+def test_an_edited_module_makes_the_stages_that_import_it_anew(made: Checkout) -> None:
+    gate = made.folder / "src/clickprint/recommenders/gate.py"
+    before = gate.read_text()
+    gate.write_text(before + "# edited\n")
+    words = ("next", "all", "--params", str(made.params), "--out", str(made.out()))
+    done = subprocess.run(
+        [BIN / "clickprint", *words],
+        cwd=made.folder,
+        env=made.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    gate.write_text(before)
+    kept = [s for s in STAGES if f"{made.out(GRAPH[s].place)}: up to date" in done.stdout]
+    assert [s for s in STAGES if s not in kept] == EDITED
+
+
 def test_a_killed_stage_is_where_it_goes_on(made: Checkout) -> None:
     made.change(
         (
-            "trees = 8\nleaves = 4\nleast = 5\n[propensity]",
-            "trees = 9\nleaves = 4\nleast = 5\n[propensity]",
+            "trees = 8\nleaves = 4\nmin_leaf = 5\n[propensity]",
+            "trees = 9\nleaves = 4\nmin_leaf = 5\n[propensity]",
         )
     )
     asked = [sys.executable, "-m", "dvc", "repro"]

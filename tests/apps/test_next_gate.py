@@ -47,7 +47,7 @@ def test_a_champion_of_another_list_length_is_not_compared(next_copy: Place) -> 
     assert next_copy.made(*stages, run=run) == list(stages)
     gate = read(next_copy, "validate", "gate")
     assert (gate["promoted"], gate["gap"]) == (False, None)
-    assert re.search(r"champion 1: .*5 items.* 6", gate["reasons"][0])
+    assert re.search(r"champion predicts 5 items.* 6", gate["reasons"][0])
 
 
 def test_the_run_and_the_model_are_in_the_store(next_made: Place) -> None:

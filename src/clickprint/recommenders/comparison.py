@@ -101,7 +101,7 @@ class Comparison:
         retrievers = [c for c in self.replicates if c.type == "retriever"]
         asked = [(RANKER, c) for c in (*rivals, *retrievers)] + [(best, c) for c in rivals]
         asked += [(c, replace(c, by="propensity")) for c in self.replicates if c.by == "product"]
-        return [Hypothesis(one, other, self.gap(one, other)) for one, other in asked]
+        return [Hypothesis(one, other, self.gap(other, one).reversed()) for one, other in asked]
 
     def best_baseline(self) -> Contender:
         """The naive baseline with the highest mean; of equal ones the first."""

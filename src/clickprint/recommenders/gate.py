@@ -150,14 +150,17 @@ def rivalry(
     theirs, recipe = champion.recipe, ours.recipe
     unfair = ""
     if about["log"] != log:
-        unfair = f"it is of the log {about['log']}; give this model another name in [track] model"
+        unfair = (
+            f"the champion is of the log {about['log']}; give this model another name in [track]"
+            " model"
+        )
     elif (theirs.days, theirs.list_length) != (recipe.days, recipe.list_length):
         unfair = (
-            f"it predicts {theirs.list_length} items in {theirs.days} days, this model"
+            f"the champion predicts {theirs.list_length} items in {theirs.days} days, this model"
             f" {recipe.list_length} in {recipe.days}"
         )
     elif parse(about["until"]) > past.cutoff:
-        unfair = f"it was trained until {about['until']}, so it knows the validation window"
+        unfair = f"the champion was trained until {about['until']}, in the validation window"
     if unfair:
         return Rivalry(unfair=unfair)
     if theirs.seed != recipe.seed or plain(theirs.retrievers) != plain(recipe.retrievers):
