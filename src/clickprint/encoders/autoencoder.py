@@ -1,4 +1,4 @@
-"""The auto-encoder: a user's events through one vector and out again; the vector is the profile."""
+"""The auto-encoder: a user's events through one vector, the profile, and out again."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

@@ -130,12 +130,13 @@ def cut_times(cutoff: int, recipe: Contrastive) -> Int64[np.ndarray, "C"]:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """(user, cut) of everyone with an event before the cut. Places are those of the events' flat arrays.
+    """(user, cut) of everyone with an event before the cut; times in seconds.
 
-    The past of pair p is first[p] … at[p] − 1, its future at[p] … end[p] − 1, which may be nothing. Times in seconds.
+    The past of pair p is events first[p] … at[p] − 1 of the flat arrays, its future
+    at[p] … end[p] − 1, which may be nothing. `users`: their rows in the histories.
     """
 
-    users: Int64[np.ndarray, "P"]  # their rows in the histories
+    users: Int64[np.ndarray, "P"]
     cuts: Int64[np.ndarray, "P"]
     first: Int64[np.ndarray, "P"]
     at: Int64[np.ndarray, "P"]
@@ -143,7 +144,7 @@ class Pairs:
 
     @staticmethod
     def of(events: Histories, cuts: Int64[np.ndarray, "C"], horizon: int) -> "Pairs":
-        """All pairs of these histories, cut by cut; `horizon` in seconds. An event at a cut is after it."""
+        """All pairs of these histories, cut by cut; an event at a cut is after it."""
         found = []
         for cut in cuts:
             at, end = (
@@ -185,10 +186,11 @@ class Pairs:
         return parts
 
     def part(self, fields: Mapping[str, np.ndarray], length: int) -> Part:
-        """The newest `length` events of each past, the oldest `length` of each future, and the users' rows.
+        """The newest `length` events of each past, the oldest of each future, the users' rows.
 
-        Time is counted from the cut, both ways. The gap before a future's first event is taken away: it tells how long ago the past
-        ended, so past and future could be matched by it alone.
+        Time is counted from the cut, both ways. The gap before a future's first event is taken
+        away: it tells how long ago the past ended, so past and future could be matched by it
+        alone.
         """
         keep, ahead = (
             np.minimum(self.at - self.first, length),
@@ -212,7 +214,10 @@ def _with(batch: Batch, name: str, values: torch.Tensor) -> Batch:
 def _place(
     time: Int64[np.ndarray, "L"], starts: Int64[np.ndarray, "U1"], moment: int
 ) -> Int64[np.ndarray, "U"]:
-    """The place of each user's first event at or after `moment`, or where his events end: a binary search of all users at once."""
+    """The place of each user's first event at or after `moment`, or where their events end.
+
+    By a binary search of all users at once.
+    """
     low, high = starts[:-1].copy(), starts[1:].copy()
     while (open_ := low < high).any():
         middle = np.where(open_, (low + high) // 2, 0)
@@ -226,15 +231,24 @@ def refuse(pairs: Pairs, recipe: Contrastive) -> None:
     """Raises DataError where nothing can be learned from these pairs."""
     days = recipe.horizon_days
     if not len(pairs):
-        said = f"no user has an event more than {days} days before the cutoff, so no past can be set against a future"
-        raise DataError(Contrastive.name, [f"{said}; take a longer log or lower horizon_days"])
+        raise DataError(
+            Contrastive.name,
+            f"no user has an event more than {days} days before the cutoff, so no past can be set"
+            " against a future; take a longer log or lower horizon_days",
+        )
     if len(np.unique(pairs.users[pairs.active])) < 2:
-        said = f"fewer than two users have events both before a cut and in the {days} days after it, so there is nothing to tell apart"
-        raise DataError(Contrastive.name, [f"{said}; raise cuts or horizon_days"])
+        raise DataError(
+            Contrastive.name,
+            f"fewer than two users have events both before a cut and in the {days} days after it,"
+            " so there is nothing to tell apart; raise cuts or horizon_days",
+        )
 
 
 def hold_out(pairs: Pairs, recipe: Contrastive, rng: RNG) -> Bool[np.ndarray, "P"] | None:
-    """Which pairs are of users who are not trained on; None without patience, or where too few of them have a future to measure by."""
+    """Which pairs are of users who are not trained on.
+
+    None without patience, or where too few of them have a future to measure by.
+    """
     last = pairs.cuts == pairs.cuts.max()
     everyone = np.unique(pairs.users[last])
     some = rng.generator().permutation(everyone)[
@@ -247,9 +261,10 @@ def hold_out(pairs: Pairs, recipe: Contrastive, rng: RNG) -> Bool[np.ndarray, "P
 def metric_on(
     pairs: Pairs, events: Histories, recipe: Contrastive
 ) -> Callable[[FittedSequence], float]:
-    """How often a user's own future fits his past better than another's, plus the AUROC of being active after the cut; 2 is the most.
+    """How often users' own futures fit their pasts better than others', plus an AUROC.
 
-    `pairs` are of one cut. A share of all pairs, not MRR: that hangs on the few who come first, and jumps from epoch to epoch where only
+    That is of being active after the cut; 2 is the most. `pairs` are of one cut. A share of all
+    pairs, not MRR: that hangs on the few who come first, and jumps from epoch to epoch where only
     some dozens of users have a future.
     """
     held = events.take(pairs.users)
@@ -267,7 +282,7 @@ def metric_on(
 def vectors(
     fitted: FittedSequence, pairs: Pairs, events: Histories
 ) -> Sequence[Float32[np.ndarray, "P ..."]]:
-    """What the two towers say of each pair: the past's unit vector, the future's, the logit of having one."""
+    """What the towers say of each pair: past, future (unit vectors), logit of a future."""
     fields = {**fitted.numbers(events), TIME: events.fields[TIME] // SECOND}
     where, found = next(fitted.network.parameters()).device, []
     for start in range(0, len(pairs), ROWS):
@@ -285,7 +300,7 @@ def vectors(
 
 
 def share_below(scores: Float32[np.ndarray, "P P"]) -> float:
-    """The share of a row's other columns that are below its own, the mean over rows; a tie is half below."""
+    """The share of a row's other columns below its own, the mean over rows; a tie is half."""
     own = scores.diagonal()[:, None]
     below, level = (scores < own).sum(), (scores == own).sum() - len(scores)
     return float((below + level / 2) / (len(scores) * (len(scores) - 1)))

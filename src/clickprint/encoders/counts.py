@@ -1,4 +1,4 @@
-"""The organisers' aggregated features: how often, what most, and how lately, for each kind of event."""
+"""The organisers' aggregated features: how often, what most, and how lately, by kind."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -30,8 +30,9 @@ from clickprint.encoders.ranges import Count
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The columns of one kind: its number of events, then for each window and column the counts of the column's top values.
+    """The columns of one kind of event.
 
+    Its number of events, then for each window and column the counts of the column's top values.
     `tops` is ((column, values), …). `codes` instead of that: the mean of the 16 query codes.
     """
 
@@ -47,12 +48,18 @@ class Block:
 class Counts:
     """The aggregated features that every profile has to beat.
 
-    One block for each kind of event, in the organisers' order: the number of events; then, for each window of `days`, for each of item,
-    category, price bucket, url and query text that the kind's events have, the counts of its `top` most frequent values (of the users'
-    events at fit; ties: the smaller value). A window ends with the kind's last event in the log and holds the events at or after (last −
-    window). Searches whose queries are code vectors: the mean of the 16 codes. Zeros where a user has no such event.
-    Counts above 65,504 are stored as 65,504, those above 2,048 to four digits (core.profiles.to_float16).
-    Source: spec/challenge-protocol.md, "Baseline profile". Differs: windows do not depend on the order of the files' rows.
+    - `days`: windows, each ending with the kind's last event in the log and holding the events at
+      or after (last − window).
+    - `top`: so many of the most frequent values of a column (of the users' events at fit; ties:
+      the smaller value).
+
+    One block for each kind of event, in the organisers' order: the number of events; then, for
+    each window, for each of item, category, price bucket, url and query text that the kind's
+    events have, the counts of its top values. Searches whose queries are code vectors: the mean of
+    the 16 codes. Zeros where a user has no such event. Counts above 65,504 are stored as 65,504,
+    those above 2,048 to four digits (core.profiles.to_float16). Source:
+    spec/challenge-protocol.md, "Baseline profile". Differs: windows do not depend on the order of
+    the files' rows.
     """
 
     days: Annotated[tuple[Count, ...], NotEmpty(), Distinct()] = (1, 7, 30)
@@ -69,7 +76,10 @@ class Counts:
         progress: Progress = silent,
         session: Session = ALONE,
     ) -> "FittedCounts":
-        """Learns which values are the most frequent. Raises ConfigError when that makes more columns than a profile may have."""
+        """Learns which values are the most frequent.
+
+        Raises ConfigError when that makes more columns than a profile may have.
+        """
         return self.fit_log(features.log_of(past), past.users, progress=progress)
 
     def fit_log(
@@ -79,7 +89,10 @@ class Counts:
         *,
         progress: Progress = silent,
     ) -> "FittedCounts":
-        """`fit` for a log that is cut, and `users` as features.tables takes them: what comes to this process is small."""
+        """`fit` for a log that is cut, and `users` as features.tables takes them.
+
+        What comes to this process is small.
+        """
         edges = features.price_edges(log)
         columns = features.value_columns(log)
         tops: dict[str, dict[int, tuple[int, ...]]] = {}
@@ -101,7 +114,8 @@ class Counts:
         width = sum(b.width(len(self.days)) for b in blocks)
         if width > MAX_WIDTH:
             raise ConfigError(
-                f"days={list(self.days)}, top={self.top} make {width} columns, at most {MAX_WIDTH} are allowed; ask for fewer"
+                f"days={list(self.days)}, top={self.top} make {width} columns,"
+                f" at most {MAX_WIDTH} are allowed; ask for fewer"
             )
         return FittedCounts(self.days, tuple(blocks), edges)
 
@@ -171,8 +185,11 @@ class FittedCounts:
         users: str | None = None,
         progress: Progress = silent,
     ) -> int:
-        """Writes the profiles of `users` (SQL: user, each once; None: everyone with an event in the log, which is cut) to `folder`, a shard
-        a folder (data.parts), and says how many there are. Nothing with a row a user comes to this process; the bytes are `encode`'s."""
+        """Writes the profiles of users to `folder`, a shard a folder (data.parts); how many.
+
+        `users`: SQL with the column user, each once; None: everyone with an event in the log,
+        which is cut. Nothing with a row a user comes to this process; the bytes are `encode`'s.
+        """
         with features.tables(log, users, self.price_edges) as tables:
             everyone = users or f"SELECT DISTINCT {name('user')} FROM {log.events}"
             return parts.profiles(
@@ -186,7 +203,10 @@ class FittedCounts:
             )
 
     def pieces(self, tables: Tables) -> Iterator[Piece]:
-        """What fills the vectors: SQL texts, each with what puts its rows where they belong. Each is used before the next is taken."""
+        """What fills the vectors: SQL texts, each with what puts its rows where they belong.
+
+        Each is used before the next is taken.
+        """
         log = tables.log
         starts = dict(
             zip(
@@ -225,7 +245,8 @@ class FittedCounts:
         edges = engine.keep(pa.table({"kind": pa.array(list(lasts), pa.int16()), **ends}))
         try:
             for column in features.value_columns(tables.log):
-                # Where (kind, value) is counted: its column in the first window, and how many columns on the next window is.
+                # Where (kind, value) is counted: its column in the first window, and how many
+                # columns on the next window is.
                 where: dict[tuple[int, int], tuple[int, int]] = {}
                 for code, b in blocks.items():
                     place = first[code] + 1

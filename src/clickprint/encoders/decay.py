@@ -1,4 +1,4 @@
-"""The richer block: when, how often, what, for how much, and how far down the funnel, with decay at several half-lives."""
+"""The richer block: when, how often, what, for how much, how far, with decay."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -35,20 +35,24 @@ WholeDays = Annotated[int, Between(1, 36_499)]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decay:
-    """Statistics of a user's events, by kind; every value is finite, counts are log(1 + n). Users without an event get zeros.
+    """Statistics of a user's events, by kind; every value is finite, counts are log(1 + n).
 
-    rhythm: for each kind and for all together: events, days since the last and the first, active days and hours, mean and deviation of the
-      gaps between active days, days since the last in mean gaps, events in each of `windows` and each of the last `weeks`, counts that
-      decay with each of `half_lives`, trends. A kind that a user never did is as long ago as the log's first event.
-    money: for each kind with prices: mean, deviation, least, largest; what was spent in windows and with decay.
-    variety: for each kind and column: distinct values, entropy, the top value's share, the share of values seen again.
-    funnel: items viewed, carted, bought, and the ratios between the steps; ratios of events.
-    clock: shares of weekdays and of four-hour parts of the day (UTC).
-    taste: decayed counts (`taste_half_lives`) of the `top` most frequent values of category, price bucket, item, url and query text,
-      apart for what was bought and what was touched.
+    - rhythm: for each kind and for all together: events, days since the last and the first, active
+      days and hours, mean and deviation of the gaps between active days, days since the last in
+      mean gaps, events in each of `windows` and each of the last `weeks`, counts that decay with
+      each of `half_lives`, trends. A kind that a user never did is as long ago as the log's first
+      event.
+    - money: for each kind with prices: mean, deviation, least, largest; what was spent in windows
+      and with decay.
+    - variety: for each kind and column: distinct values, entropy, the top value's share, the share
+      of values seen again.
+    - funnel: items viewed, carted, bought, and the ratios between the steps; ratios of events.
+    - clock: shares of weekdays and of four-hour parts of the day (UTC).
+    - taste: decayed counts (`taste_half_lives`) of the `top` most frequent values of category,
+      price bucket, item, url and query text, apart for what was bought and what was touched.
 
-    `half_lives` and `windows` are in days; times are rounded down to clock hours.
-    Source: the winners' handmade blocks, spec/universal-profiles.md 1.8.
+    `half_lives` and `windows` are in days; times are rounded down to clock hours. Users without an
+    event get zeros. Source: the winners' handmade blocks, spec/universal-profiles.md 1.8.
     """
 
     half_lives: Annotated[tuple[SomeDays, ...], NotEmpty(), Distinct()] = (1, 3, 7, 14, 30, 90)
@@ -68,7 +72,10 @@ class Decay:
         progress: Progress = silent,
         session: Session = ALONE,
     ) -> "FittedDecay":
-        """Learns which values are frequent and, for a log with event prices, where price buckets end. Raises ConfigError when too wide."""
+        """Learns which values are frequent, and where price buckets end.
+
+        The latter for a log with event prices. Raises ConfigError when the profile is too wide.
+        """
         log = features.log_of(past)
         edges = features.price_edges(log)
         columns = features.value_columns(log)
@@ -95,7 +102,8 @@ class Decay:
         width = sum(w for _, w in fitted.blocks)
         if width > MAX_WIDTH:
             raise ConfigError(
-                f"these options make {width} columns, at most {MAX_WIDTH} are allowed; ask for fewer windows, weeks or top values"
+                f"these options make {width} columns, at most {MAX_WIDTH} are allowed;"
+                " ask for fewer windows, weeks or top values"
             )
         return fitted
 
@@ -126,7 +134,10 @@ class Decay:
 
 @dataclass(frozen=True, slots=True)
 class FittedDecay:
-    """The layout: the kinds, which of their columns have values ((column, kind's place), …), and the frequent values."""
+    """The layout: the kinds, which of their columns have values, and the frequent values.
+
+    The former as (column, kind's place), ….
+    """
 
     config: Decay
     kinds: tuple[Kind, ...]
@@ -313,7 +324,7 @@ class Shard:
         )
         return out
 
-    # ------------------------------------------------------------------------------------------------------------ helpers
+    # -- helpers ----------------------------------------------------------------------------------
     def _weights(self, hours: Int64[np.ndarray, "N"]) -> pa.Table:
         """What an event counts in each weighed sum, by its hour, as whole numbers."""
         c = self.fitted.config
@@ -346,7 +357,7 @@ class Shard:
         return pa.table(columns)
 
     def _places(self) -> dict[int, int]:
-        """The log's kind code → the fitted kind's place; kinds that were not there at fit are left out."""
+        """The log's kind code → the fitted kind's place; others are left out."""
         place = {k.name: i for i, k in enumerate(self.fitted.kinds)}
         return {
             code: place[k.name]
@@ -355,7 +366,10 @@ class Shard:
         }
 
     def _grids(self, sql: str, kinds: bool = True) -> dict[str, Float64[np.ndarray, "B K"]]:
-        """The answer's columns as (user, kind) grids; zeros where there is no row. `kinds=False`: one column for all kinds."""
+        """The answer's columns as (user, kind) grids; zeros where there is no row.
+
+        `kinds=False`: one column for all kinds.
+        """
         width = len(self.fitted.kinds) if kinds else 1
         place = np.full(max(len(self.log.manifest.kinds), 1), -1)
         for code, i in self._places().items():
@@ -382,7 +396,7 @@ class Shard:
         ]
         out[:, [column for _, column in there]] = values[:, [i for i, _ in there]]
 
-    # ------------------------------------------------------------------------------------------------------------- blocks
+    # -- blocks -----------------------------------------------------------------------------------
     def _rhythm(
         self, tables: Tables, hours: str, weights: str, out: np.ndarray
     ) -> Float64[np.ndarray, "B K"]:

@@ -1,4 +1,4 @@
-"""Fields that are made of an event's columns as histories are read: small whole numbers that a network can embed."""
+"""Fields that are made of an event's columns: small whole numbers that can be embedded."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -45,10 +45,14 @@ def _gap(events: Histories) -> Int64[np.ndarray, "L"]:
 
 
 def _age(events: Histories) -> Int64[np.ndarray, "L"]:
-    """⌊2 · log2(1 + days before the histories' cutoff)⌋. Raises ConfigError where they have none."""
+    """⌊2 · log2(1 + days before the histories' cutoff)⌋.
+
+    Raises ConfigError where they have none.
+    """
     if events.cutoff is None:
         raise ConfigError(
-            "age: these histories have no cutoff to count from; cut the log first, or leave the field out"
+            "age: these histories have no cutoff to count from;"
+            " cut the log first, or leave the field out"
         )
     return np.floor(
         2 * np.log2(1 + np.maximum(events.cutoff - events.fields["time"], 0) / DAY)

@@ -42,8 +42,8 @@ class TwHIN:
     An edge is a user, an item and a role with weight; it counts the sum of its events' weights,
     however often they happened. The other edges of a batch are its negatives.
 
-    - `column`, `weights`, `half_life`, `min_count`: as in ALS. With empty `weights` all edges are of
-      one relation.
+    - `column`, `weights`, `half_life`, `min_count`: as in ALS. With empty `weights` all edges are
+      of one relation.
 
     Source: El-Kishky et al., KDD 2022, as the RecSys Challenge 2025's fourth team used it
     (spec/universal-profiles.md 1.8); item vectors are free here, theirs came from a sequence

@@ -39,9 +39,9 @@ class Joined:
       or "quantile" (the share of users below, from −1 to 1).
     - `rows`: each user's part of each block gets the same length.
 
-    A row of zeros in a block means that nothing is known of the user: it gets the block's mean, and
-    where such rows are there at fit a last column says so. Columns that never differ are dropped.
-    Source: the winners' ensembles, spec/universal-profiles.md 1.8.
+    A row of zeros in a block means that nothing is known of the user: it gets the block's mean,
+    and where such rows are there at fit a last column says so. Columns that never differ are
+    dropped. Source: the winners' ensembles, spec/universal-profiles.md 1.8.
     """
 
     blocks: tuple[str, ...] | Mapping[str, Any] = ("counts", "decay")

@@ -1,7 +1,7 @@
-"""The multi-task Transformer: at every event, what comes next, field by field, and what the following days hold.
+"""The multi-task Transformer: what comes next, and what the following days hold.
 
-Source: the causal Transformer of the team "ambitious", the next-sku GPT of ai_lab_recsys and the targets at several cut dates of rec2,
-RecSys Challenge 2025 (spec/universal-profiles.md 1.8, 1.9).
+Source: the causal Transformer of the team "ambitious", the next-sku GPT of ai_lab_recsys and the
+targets at several cut dates of rec2, RecSys Challenge 2025 (spec/universal-profiles.md 1.8, 1.9).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -184,7 +184,12 @@ class MultiTask(SequenceEncoder):
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What is asked about histories. `columns[field]`: its known values, sorted, and the column of each number of them, −1 for none."""
+    """What is asked about histories.
+
+    - `bought`: the codes of kinds that count as bought; None: all.
+    - `columns[field]`: its known values, sorted, and the column of each number of them, −1 for
+      none.
+    """
 
     recipe: MultiTask
     bought: Sequence[int] | None
@@ -223,7 +228,7 @@ class _Asked:
         )
 
     def metric(self, events: Histories) -> Callable[[FittedSequence], float]:
-        """How well what these users did is said: the mean loss an event, less is better, so negated."""
+        """How well these users are predicted: minus the mean loss an event."""
 
         def metric(fitted: FittedSequence) -> float:
             user, parts = self(sequence.numbers(fitted.values, events), events)
@@ -249,9 +254,10 @@ def is_bought(events: Histories, codes: Sequence[int] | None) -> Bool[np.ndarray
 def most_frequent(
     recipe: MultiTask, events: Histories, name: str, codes: Sequence[int] | None
 ) -> tuple[Int64[np.ndarray, "V"], Int64[np.ndarray, "V1"]]:
-    """The known values of a field, and the column of each number 0 … V of them: 0 for the one that is bought most, −1 beyond the `top`.
+    """The known values of a field, and the column of each number 0 … V of them.
 
-    Equally frequent ones: the smaller value first.
+    0 for the one that is bought most, −1 beyond the `top`. Equally frequent ones: the smaller
+    value first.
     """
     known = sequence.known_values(
         events.fields[name], recipe.history.min_count if name == ITEM else 1

@@ -1,4 +1,7 @@
-"""How a fitted encoder is kept: fitted.json (which encoder, what it learned) and one .npy an array; no pickle."""
+"""How a fitted encoder is kept, without pickle.
+
+fitted.json says which encoder it is and what it learned; arrays are .npy files.
+"""
 
 import json
 from collections.abc import Mapping
@@ -22,7 +25,10 @@ def write(
     arrays: Mapping[str, np.ndarray] | None = None,
     inside: Mapping[str, Fitted] | None = None,
 ) -> None:
-    """Writes the folder, with the fitted encoders `inside` in folders of their own: whole or not at all."""
+    """Writes the folder: whole or not at all.
+
+    `inside`: further fitted encoders, in folders of their own.
+    """
     with whole(folder) as part:
         part.mkdir()
         for name, values in (arrays or {}).items():
@@ -34,7 +40,10 @@ def write(
 
 
 def read(folder: Path, encoder: str) -> dict[str, Any]:
-    """The state that `write` was given. Raises DataError when the folder holds no fitted encoder, or another one."""
+    """The state that `write` was given.
+
+    Raises DataError when the folder holds no fitted encoder, or another one.
+    """
     path = folder / FILE
     try:
         raw = json.loads(path.read_text("utf-8"))

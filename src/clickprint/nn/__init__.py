@@ -1,1 +1,1 @@
-"""Tensors that do not know what a user is: masks, positions, losses, blocks, the one training loop."""
+"""Tensors that do not know what a user is: blocks, losses, masks, the one training loop."""

@@ -1,6 +1,7 @@
 """A recurrent auto-encoder: a sequence of several fields → one vector → the sequence again.
 
-Values of a field are numbers 1 … V here; 0 is padding, nothing, and what was not there in training.
+Values of a field are numbers 1 … V here; 0 is padding, nothing, and what was not there in
+training.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -24,9 +25,9 @@ class SequenceAutoEncoder(HistoryModel):
     """A GRU that reads events into a vector, and one that says them again from it.
 
     Encoder: a GRU over the sum of the fields' embeddings; the vector is its last state, or a
-    linear map of it where that is not `width` wide or has more layers than one.
-    Decoder: a GRU that starts from the vector and is given, at place t, event t − 1 (at 0 a learned
-    beginning) + the vector; from its state one linear map a field says event t, number 0 the end.
+    linear map of it where that is not `width` wide or has more layers than one. Decoder: a GRU
+    that starts from the vector and is given, at place t, event t − 1 (at 0 a learned beginning) +
+    the vector; from its state one linear map a field says event t, number 0 the end.
 
     - `sizes`: how many values each field has.
     - `word_dropout`: in training this share of the events that the decoder is given is left out,
@@ -85,7 +86,7 @@ class SequenceAutoEncoder(HistoryModel):
     def decode(
         self, vector: Float[Tensor, "B D"], events: Float[Tensor, "B L D"]
     ) -> Float[Tensor, "B L1 H"]:
-        """See `forward`. The state at place t has seen the vector and the events before t, no other."""
+        """See `forward`. The state at place t has seen the vector and the events before t only."""
         before = torch.cat([self.begin.expand(len(vector), 1, -1), events], 1)
         if self.training and self.word_dropout:
             before = (
@@ -104,9 +105,10 @@ class SequenceAutoEncoder(HistoryModel):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reconstruction:
-    """Cross entropy of every known value of every field, and of the end; the sum over fields and events.
+    """Cross entropy of every known value of every field, and of the end.
 
-    A field of more than `full` values: against `negatives` uniform ones that a part shares (accidental hits masked) instead of all.
+    The sum over fields and events. A field of more than `full` values is compared with `negatives`
+    uniform ones that a part shares (accidental hits masked) instead of all.
     """
 
     full: int = 2_000

@@ -1,6 +1,7 @@
-"""Layers that turn histories into states. In and out: x [B L D], padded at the right; nothing at a place depends on a later one.
+"""Layers that turn histories into states. In and out: x [B L D].
 
-Padding stands at the right, so a causal layer needs no mask for it: what comes after a row's end is never seen by what is before.
+Padding stands at the right, so a causal layer needs no mask for it: what comes after a row's end
+is never seen by what is before. Nothing at a place depends on a later one.
 """
 
 import torch
@@ -16,9 +17,11 @@ Index = Int[Tensor, "#B L"] | None
 
 
 class Attention(nn.Module):
-    """Softmax attention of several heads, causal unless a mask is given; with `rope` queries and keys are turned by an index.
+    """Softmax attention of several heads, causal unless a mask is given.
 
-    `keys` attends to something else than the queries' own input (the first SASRec normalises its queries only).
+    - `rope`: queries and keys are turned by an index.
+    - `keys`: attends to something else than the queries' own input (the first SASRec normalises
+      its queries only).
     """
 
     def __init__(
@@ -61,7 +64,10 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two linear maps with an activation and dropout between them; `swiglu` has a third map as its gate."""
+    """Two linear maps with an activation and dropout between them.
+
+    The activation "swiglu" has a third map as its gate.
+    """
 
     def __init__(
         self,
@@ -86,7 +92,10 @@ class FeedForward(nn.Module):
 
 
 class SASRecBlock(nn.Module):
-    """The layer of SASRec as its authors run it: q = LN(x); h = q + attention(q, x); y = LN(h); y + FFN(y). Kang & McAuley, 2018."""
+    """The layer of SASRec as its authors run it. Kang & McAuley, 2018.
+
+    q = LN(x); h = q + attention(q, x); y = LN(h); y + FFN(y).
+    """
 
     def __init__(
         self,
@@ -127,7 +136,10 @@ class PostNormBlock(nn.Module):
 
 
 class LiGRBlock(nn.Module):
-    """eSASRec's layer: pre-norm, each branch weighed by a gate of its input: x + σ(W x) · branch(LN x), with a SwiGLU. Source: 5.3."""
+    """eSASRec's layer: pre-norm, SwiGLU, each branch weighed by a gate of its input.
+
+    x + σ(W x) · branch(LN x). Source: spec/sequential-encoders.md 5.3.
+    """
 
     def __init__(
         self, width: int, heads: int, *, inner: int | None = None, dropout: float = 0.2
@@ -147,7 +159,10 @@ class LiGRBlock(nn.Module):
 
 
 class TransformerPPBlock(nn.Module):
-    """Transformer++: RMSNorm before, rotary positions, SwiGLU, no biases. Output maps start smaller by √(2 layers)."""
+    """Transformer++: RMSNorm before, rotary positions, SwiGLU, no biases.
+
+    Output maps start smaller by √(2 layers).
+    """
 
     def __init__(
         self, width: int, heads: int, *, inner: int, layers: int, dropout: float = 0.1
@@ -167,7 +182,10 @@ class TransformerPPBlock(nn.Module):
 
 
 class GRULayers(nn.Module):
-    """GRU4Rec's: recurrent layers, and a linear map back where they are wider. Hidasi et al., 2016; UQABench's has a norm after it."""
+    """GRU4Rec's: recurrent layers, and a linear map back where they are wider.
+
+    Hidasi et al., 2016; UQABench's has a norm after it.
+    """
 
     def __init__(
         self, width: int, hidden: int, *, layers: int = 1, dropout: float = 0.1, bias: bool = True
@@ -188,10 +206,12 @@ class GRULayers(nn.Module):
 
 
 class HSTUBlock(nn.Module):
-    """HSTU's layer: SiLU attention without softmax, gated. Zhai et al., 2024, equations 1 to 3, as their code runs them.
+    """HSTU's layer: SiLU attention without softmax, gated.
 
-    [U V Q K] = SiLU(LN(x) W); A = SiLU(Q Kᵀ + bias) / n · mask; y = x + W_o dropout(LN(A V) · U) + b. The norms have no weights. `n` is a
-    constant (the longest history), not the batch's padding: outputs do not depend on who else is in the batch.
+    [U V Q K] = SiLU(LN(x) W); A = SiLU(Q Kᵀ + bias) / n · mask;
+    y = x + W_o dropout(LN(A V) · U) + b. The norms have no weights. `n` is a constant (the longest
+    history), not the batch's padding: outputs do not depend on who else is in the batch.
+    Source: Zhai et al., 2024, equations 1 to 3, as their code runs them.
     """
 
     timed = True

@@ -82,8 +82,8 @@ class TwoTowers(HistoryModel):
     """Towers of their own weights for past and future; the tables of the fields are shared.
 
     The profile is the past tower's state, before the map into the space where past and future are
-    compared. `time` of a batch counts from the cut. `length_buckets`: into how many lengths a batch
-    is sorted, so that there is little padding.
+    compared. `time` of a batch counts from the cut. `length_buckets`: into how many lengths a
+    batch is sorted, so that there is little padding.
     """
 
     from_cut = True

@@ -1,4 +1,4 @@
-"""What a network costs: its parameters, the operations of its training, the threads it may have."""
+"""What a network costs: parameters, operations of its training, threads."""
 
 import copy
 from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ COUNTED = 4  # batches whose operations are counted
 
 
 class Parameters(NamedTuple):
-    """How many numbers are learned: in tables of vectors (items, fields, places), and elsewhere."""
+    """How many numbers are learned: in tables of vectors (items, fields, places) and elsewhere."""
 
     embedding: int
     layers: int

@@ -1,7 +1,8 @@
-"""A graph of left and right nodes whose edges are of several relations, as vectors: a left node lies where its edges point to.
+"""A graph of left and right nodes whose edges are of several relations, as vectors.
 
-Source: El-Kishky et al., TwHIN, KDD 2022 (an edge is scored by the product of a node and another one moved by its relation), in the form of
-the RecSys Challenge 2025's fourth team: only directions count, and the other edges of a batch are the negatives.
+Source: El-Kishky et al., TwHIN, KDD 2022 (an edge is scored by the product of a node and another
+one moved by its relation), in the form of the RecSys Challenge 2025's fourth team: only directions
+count, and the other edges of a batch are the negatives.
 """
 
 from dataclasses import dataclass
@@ -41,7 +42,10 @@ class Graph(nn.Module):
         nn.init.zeros_(self.relation.weight)
 
     def forward(self, edges: Edges) -> Float[Tensor, "B B"]:
-        """How well the left node of each edge (row) goes with the right node and relation of each (column): cosine / temperature."""
+        """How well each edge's left node (row) goes with each edge's right end (column).
+
+        The cosine over the temperature.
+        """
         return (
             F.normalize(self.left(edges.left), dim=-1)
             @ self.ends(edges.right, edges.relation).T
@@ -54,8 +58,11 @@ class Graph(nn.Module):
 
 
 def edge_loss(model: nn.Module, edges: Edges) -> Float[Tensor, ""]:
-    """Binary cross entropy, summed over the edges by their weight: each edge is true, and the mean of what it would be with the right ends
-    of the batch's other edges is false. Edges with the same left or the same right node are no negatives of each other."""
+    """Binary cross entropy, summed over the edges by their weight.
+
+    Each edge is true; the mean of what it would be with the right ends of the batch's other edges
+    is false. Edges with the same left or the same right node are no negatives of each other.
+    """
     scores = model(edges).float()
     taboo = (edges.left[:, None] == edges.left) | (edges.right[:, None] == edges.right)
     negatives = F.softplus(scores.masked_fill(taboo, NEVER)).sum(1) / (~taboo).sum(1).clamp(min=1)

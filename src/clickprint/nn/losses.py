@@ -1,6 +1,6 @@
-"""What is minimised. Every loss is a mean over its rows, computed in float32; rows to leave out are left out by the caller.
+"""What is minimised. Every loss is a mean over its rows, computed in float32.
 
-Source: spec/shared-contracts.md and the papers named at each function.
+Rows to leave out are left out by the caller.
 """
 
 import warnings
@@ -31,10 +31,12 @@ def sampled_softmax(
     temperature: float = 1.0,
     log_q: Float[Tensor, "V"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Cross entropy of the target among itself and sampled negatives, of each row or shared by all.
+    """Cross entropy of the target among itself and sampled negatives.
 
-    A negative that is the row's own target (an accidental hit) takes no part. `log_q` is the logarithm of each item's chance to be
-    drawn; it is taken from the logit of target and negatives (Bengio & Senécal), which makes the sampled loss aim at the full softmax.
+    - `negatives`: of each row, or shared by all. One that is the row's own target (an accidental
+      hit) takes no part.
+    - `log_q`: the logarithm of each item's chance to be sampled; it is taken from the logit of
+      target and negatives (Bengio & Senécal), which makes the loss aim at the full softmax.
     """
     true = (states * items[targets]).sum(-1, keepdim=True).float() / temperature
     if negatives.ndim == 1:
@@ -51,9 +53,10 @@ def sampled_softmax(
 def dot_with(
     states: Float[Tensor, "N D"], items: Float[Tensor, "V D"], chosen: Int[Tensor, "N K"]
 ) -> Float[Tensor, "N K"]:
-    """The inner products of each row with its own K items, without ever holding N × K × D numbers on a CPU.
+    """The inner products of each row with its own K items.
 
-    Five times as fast there as items[chosen] and its backward (a thousand rows, 256 of 12,000 items, width 64).
+    N × K × D numbers are never held on a CPU: five times as fast there as items[chosen] and its
+    backward (a thousand rows, 256 of 12,000 items, width 64).
     """
     if (
         states.device.type != "cpu"
@@ -65,7 +68,7 @@ def dot_with(
 
 
 class _DotWith(torch.autograd.Function):
-    """Forward by rows that stay in the cache; backward as two products with the sparse matrix of the gradients."""
+    """Forward by rows that stay in the cache; backward as two sparse products."""
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, items: Tensor, chosen: Tensor) -> Tensor:
@@ -110,10 +113,11 @@ def gbce(
     *,
     calibration: float = 0.75,
 ) -> Float[Tensor, ""]:
-    """gSASRec's binary cross entropy: σ(s⁺) to the power β, so that sampling negatives does not make the scores overconfident.
+    """gSASRec's binary cross entropy: σ(s⁺) to the power β.
 
-    α = K / (V − 1), β = α (t (1 − 1/α) + 1/α), t = `calibration`: 0 is plain BCE, 1 fully calibrated. Accidental hits take no part.
-    Source: Petrov & Macdonald, gSASRec, RecSys 2023.
+    So sampling negatives does not make the scores overconfident. α = K / (V − 1), β = α (t (1 −
+    1/α) + 1/α), t = `calibration`: 0 is plain BCE, 1 fully calibrated. Accidental hits take no
+    part. Source: Petrov & Macdonald, gSASRec, RecSys 2023.
     """
     alpha = min(
         negatives.shape[1] / max(len(items) - 1, 1), 1.0
@@ -135,9 +139,10 @@ def info_nce(
     temperature: float = 0.07,
     same: Bool[Tensor, "N N"] | None = None,
 ) -> Float[Tensor, ""]:
-    """In-batch contrast both ways, of unit vectors: row i of each side belongs to row i of the other, all other rows are negatives.
+    """In-batch contrast both ways, of unit vectors.
 
-    `same` marks pairs (i, j) that are not negatives although i ≠ j (two rows of one user); they take no part.
+    Row i of each side belongs to row i of the other; all other rows are negatives. `same` marks
+    pairs (i, j) that are not negatives although i ≠ j (two rows of one user); they take no part.
     """
     logits = (F.normalize(left, dim=-1) @ F.normalize(right, dim=-1).T).float() / temperature
     if same is not None:
@@ -155,9 +160,10 @@ def set_contrastive(
     *,
     temperature: float = 1.0,
 ) -> Float[Tensor, ""]:
-    """−log of each positive's share among all candidates of its row (OnePiece's L_SCL), the mean over all positives.
+    """−log of each positive's share among all candidates of its row (OnePiece's L_SCL).
 
-    Rows without a positive add nothing; zero where there is none at all. `taking_part` leaves candidates (padding) out.
+    The mean over all positives; rows without a positive add nothing, and without any it is 0.
+    `taking_part` leaves candidates (padding) out.
     """
     logits = scores.float() / temperature
     if taking_part is not None:
@@ -169,9 +175,10 @@ def set_contrastive(
 def staged(
     scores: Float[Tensor, "N C"], chosen: Bool[Tensor, "N C"], from_: Bool[Tensor, "N C"]
 ) -> Float[Tensor, ""]:
-    """One step of the funnel (TBGRecall's L_click, L_pay): each chosen one against itself and those of `from_` that were not chosen.
+    """One step of the funnel (TBGRecall's L_click, L_pay), the mean over all chosen.
 
-    −log e_i / (e_i + Σ_{j ∈ from_ \\ chosen} e_j), the mean over all chosen; zero where nothing was chosen.
+    −log e_i / (e_i + Σ_{j ∈ from_ \\ chosen} e_j): each chosen one against itself and those of
+    `from_` that were not chosen. 0 where nothing was chosen.
     """
     others = torch.logsumexp(
         scores.float().masked_fill(~(from_ & ~chosen), NEVER), 1, keepdim=True
@@ -185,5 +192,8 @@ def multi_label(
     targets: Float[Tensor, "N T"],
     weights: Float[Tensor, "T"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Binary cross entropy of every label, the mean over rows and labels; `weights` counts a label's positives more or less."""
+    """Binary cross entropy of every label, the mean over rows and labels.
+
+    `weights` counts a label's positives more or less.
+    """
     return F.binary_cross_entropy_with_logits(logits.float(), targets.float(), pos_weight=weights)

@@ -1,8 +1,9 @@
-"""Selective state spaces in plain PyTorch: Mamba-1's scan with a state a channel, Mamba-2's with one decay a head.
+"""Selective state spaces in plain PyTorch: Mamba-1's scan and Mamba-2's.
 
-Source: Gu & Dao 2023; Dao & Gu 2024 (the "SSD" form); Mamba4Rec (Liu et al. 2024). Exact, and quick enough on a CPU for histories of
-hundreds of events. On CUDA the authors' fused kernels do the same in float32 where their package mamba-ssm is installed; their sums of
-gradients are in no fixed order, so two trainings there differ in the last bits.
+Mamba-1 has a state a channel, Mamba-2 one decay a head. Exact, and quick enough on a CPU for
+histories of hundreds of events. On CUDA the authors' fused kernels do the same in float32 where
+their package mamba-ssm is installed; their sums of a step come in another order.
+Source: Gu & Dao 2023; Dao & Gu 2024 (the "SSD" form); Mamba4Rec (Liu et al. 2024).
 """
 
 import math
@@ -29,7 +30,10 @@ def selective_scan(
     b: Float[Tensor, "B L N"],
     c: Float[Tensor, "B L N"],
 ) -> Float[Tensor, "B L E"]:
-    """h_t = exp(Δ_t A) h_{t−1} + Δ_t B_t x_t;  y_t = ⟨C_t, h_t⟩. One step after the other, all users and channels at once."""
+    """h_t = exp(Δ_t A) h_{t−1} + Δ_t B_t x_t;  y_t = ⟨C_t, h_t⟩.
+
+    One step after the other, all users and channels at once.
+    """
     if kernel := _fused(x, "selective_scan_interface", "selective_scan_fn"):
         x, delta, b, c = (t.float().transpose(1, 2).contiguous() for t in (x, delta, b, c))
         return kernel(x, delta, a.float(), b, c).transpose(1, 2)
@@ -44,9 +48,10 @@ def selective_scan(
 
 
 class _Scan(torch.autograd.Function):
-    """The scan and its gradient by hand: a step's state [B, N, E] stays in the cache, and of all steps the states alone are kept.
+    """The scan and its gradient by hand.
 
-    Autograd would keep decay, drive and state of all of them, and walk through memory for each.
+    A step's state [B, N, E] stays in the cache, and of all steps the states alone are kept. Autograd
+    would keep decay, drive and state of all of them, and walk through memory for each.
     """
 
     @staticmethod
@@ -97,8 +102,10 @@ def chunked_scan(
     b: Float[Tensor, "B L N"],
     c: Float[Tensor, "B L N"],
 ) -> Float[Tensor, "B L H P"]:
-    """h_t = exp(Δ_t a) h_{t−1} + Δ_t B_t x_tᵀ;  y_t = C_tᵀ h_t, with one decay a head: inside a chunk a masked matrix product, between
-    chunks a state."""
+    """h_t = exp(Δ_t a) h_{t−1} + Δ_t B_t x_tᵀ;  y_t = C_tᵀ h_t, with one decay a head.
+
+    Inside a chunk a masked matrix product, between chunks a state.
+    """
     if not x.shape[1]:
         return x
     if kernel := _fused(x, "triton.ssd_combined", "mamba_chunk_scan_combined"):
@@ -159,7 +166,10 @@ class Mamba1(nn.Module):
 
 
 class Mamba2(nn.Module):
-    """The Mamba-2 mixer: one decay a head, so that the scan is matrix products; RMSNorm on the gated output."""
+    """The Mamba-2 mixer: one decay a head, so that the scan is matrix products.
+
+    RMSNorm on the gated output.
+    """
 
     def __init__(
         self,
@@ -197,7 +207,10 @@ class Mamba2(nn.Module):
 
 
 class MambaBlock(nn.Module):
-    """Mamba4Rec's layer: LN(dropout(mixer(x)) + x), then LN(· + FFN(·)); with one layer the paper leaves the first residual out."""
+    """Mamba4Rec's layer: LN(dropout(mixer(x)) + x), then LN(· + FFN(·)).
+
+    With one layer the paper leaves the first residual out.
+    """
 
     def __init__(
         self, mixer: nn.Module, width: int, *, dropout: float = 0.2, residual: bool = True

@@ -1,6 +1,7 @@
 """One causal network, many questions: what comes next, and what the following days hold.
 
-Values of a field are numbers 1 … V here; 0 is padding, nothing, and what was not there in training. Times are seconds.
+Values of a field are numbers 1 … V here; 0 is padding, nothing, and what was not there in
+training. Times are seconds.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -91,7 +92,8 @@ class MultiTaskTransformer(NextItem):
 
     def last(self, batch: Batch) -> Float[Tensor, "B D"]:
         if not batch.fields[ITEM].shape[1]:
-            return self.norm.weight.new_zeros(len(batch.lengths), self.width)  # type: ignore[operator]
+            return self.norm.weight.new_zeros(len(batch.lengths), self.width)  # type:
+            ignore[operator]
         states = self(batch)[torch.arange(len(batch.lengths)), (batch.lengths - 1).clamp(min=0)]
         return states * (batch.lengths > 0)[:, None]
 
@@ -233,7 +235,7 @@ class Windows:
 def _compact(
     first: Int64[np.ndarray, "N"], end: Int64[np.ndarray, "N"]
 ) -> tuple[Int64[np.ndarray, "E"], Int64[np.ndarray, "N"], Int64[np.ndarray, "N"]]:
-    """All places that some span holds, in order; and where each span begins and ends among them."""
+    """All places that some span holds, in order; and each span's begin and end among them."""
     order = np.argsort(first, kind="stable")
     reach = np.maximum.accumulate(end[order])
     # A span that begins behind all before it begins a block.
@@ -265,12 +267,12 @@ def asked(
     - `until`: how far windows, or without them moments, reach.
     - `time_since_last`: whether the moment of an event is shown.
 
-    An event's moment is drawn between it and the next event; after the newest event, up to the last
-    moment whose window is known. A window is asked about where it is known and the next event is
-    later than this one. It counts as much as the gap between the two is long, 1 for the mean gap:
-    all days of all users count the same, as if cuts were drawn by the calendar, and rare users are
-    not drowned by daily ones. Draws are torch's, so a training that is taken up again draws the
-    same. A part's weight is the number of its events.
+    An event's moment is drawn between it and the next event; after the newest event, up to the
+    last moment whose window is known. A window is asked about where it is known and the next event
+    is later than this one. It counts as much as the gap between the two is long, 1 for the mean
+    gap: all days of all users count the same, as if cuts were drawn by the calendar, and rare
+    users are not drowned by daily ones. Draws are torch's, so a training that is taken up again
+    draws the same. A part's weight is the number of its events.
     """
     user, begin, lengths = chunks(starts, length, most)
     seconds = fields[TIME]

@@ -66,8 +66,8 @@ class EventEmbedding(nn.ModuleDict):
     """A table of vectors a field; an event's vector is the sum over its fields.
 
     Number 0 of each field is nothing, a vector of zeros. A field with several values an event (a
-    code vector) gives their sum over the root of how many there may be, so that it is about as long
-    as another field's vector.
+    code vector) gives their sum over the root of how many there may be, so that it is about as
+    long as another field's vector.
     """
 
     def __init__(self, sizes: Mapping[str, int], width: int, *, deviation: float) -> None:
@@ -183,8 +183,8 @@ class NextItem(HistoryModel):
         return states * (batch.lengths > 0)[:, None]
 
 
-# Name → a function (states, items with the row of nobody, numbers of the right items, options) that
-# is the mean loss of these pairs.
+# Name → a function (states, items with the row of nobody, numbers of the right items, options)
+# that is the mean loss of these pairs.
 LOSSES: dict[str, str] = {
     "softmax": "clickprint.nn.next_item:softmax",
     "sampled": "clickprint.nn.next_item:sampled",
@@ -196,8 +196,8 @@ LOSSES: dict[str, str] = {
 class NextItemLoss:
     """Each event predicts the item after it; the sum over all such pairs.
 
-    - `name`: one of LOSSES. "softmax" is over all items and holds about three times pairs × items numbers of 4
-      bytes for a part, so large catalogues want "sampled". "gbce" is losses.gbce.
+    - `name`: one of LOSSES. "softmax" is over all items and holds about three times pairs × items
+      numbers of 4 bytes for a part, so large catalogues want "sampled".
     - `negatives`: sampled for each pair; with `shared` by a whole part. Those that are the target
       take no part.
     - `logq`: "sampled" negatives are drawn from the part's own targets, as often as these occur,

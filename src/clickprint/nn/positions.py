@@ -1,4 +1,4 @@
-"""Where and when a token stands: learned places, rotation by any index, and HSTU's bias by place and time."""
+"""Where and when a token stands: learned places, rotation by any index, HSTU's bias."""
 
 import torch
 from jaxtyping import Float, Int
@@ -9,7 +9,10 @@ BUCKET_WIDTH = 0.301  # of the logarithm of the seconds between two events
 
 
 class LearnedPositions(nn.Module):
-    """One learned vector a place, from the newest event backwards or from the oldest onwards; places beyond the table are refused."""
+    """One learned vector a place, from the newest event backwards or the oldest onwards.
+
+    Places beyond the table are refused.
+    """
 
     def __init__(self, length: int, width: int, *, deviation: float = 0.02) -> None:
         super().__init__()
@@ -27,10 +30,11 @@ def rotate(
     *,
     base: float = 10_000.0,
 ) -> Float[Tensor, "*B L D"]:
-    """RoPE: pairs (x_i, x_{i + D/2}) turned by index · base^(−2i/D), so that ⟨rotate(q, m), rotate(k, n)⟩ depends on m − n only.
+    """RoPE: pairs (x_i, x_{i + D/2}) turned by index · base^(−2i/D).
 
-    `index` is a token's place, or its session (TBGRecall's sw-RoPE): whatever distance is to be counted in. Raises ValueError for odd D.
-    Source: Su et al., RoFormer; the half-split pairing of GPT-NeoX.
+    So ⟨rotate(q, m), rotate(k, n)⟩ depends on m − n only. `index` is a token's place, or its
+    session (TBGRecall's sw-RoPE): whatever distance is to be counted in. Raises ValueError for odd
+    D.
     """
     width = x.shape[-1]
     if width % 2:
@@ -49,10 +53,12 @@ def time_bucket(seconds: Float[Tensor, "*B"] | Int[Tensor, "*B"]) -> Int[Tensor,
 
 
 class RelativeBias(nn.Module):
-    """HSTU's bias of the attention of i to j: a learned number for i − j, and one for the bucket of t_{i+1} − t_j.
+    """HSTU's bias of the attention of i to j: by place, and by time.
 
-    The query row uses the time of the *next* event, which is the time of the request it answers; the last row of a sequence repeats its
-    own. Shared by the heads. Without times only the places count. Source: spec/sequential-encoders.md 5.1.
+    A learned number for i − j, and one for the bucket of t_{i+1} − t_j. The query row uses the
+    time of the *next* event, which is the time of the request it answers; the last row of a
+    sequence repeats its own. Shared by the heads. Without times only the places count. Source:
+    spec/sequential-encoders.md 5.1.
     """
 
     def __init__(self, length: int, *, by_time: bool = True, deviation: float = 0.02) -> None:
@@ -69,7 +75,10 @@ class RelativeBias(nn.Module):
         seconds: Int[Tensor, "B L"] | None = None,
         lengths: Int[Tensor, "B"] | None = None,
     ) -> Float[Tensor, "#B L L"]:
-        """The bias of a batch padded to `length` at the right; `lengths` says where each row ends (all full when left out)."""
+        """The bias of a batch padded to `length` at the right.
+
+        `lengths` says where each row ends; left out, all are full.
+        """
         if length > self.length:
             raise ValueError(f"this bias was made for {self.length} places, found {length}")
         place = torch.arange(length, device=self.place.device)

@@ -49,7 +49,7 @@ def best(
     seen: Ragged | None = None,
     allowed: Allowed = None,
 ) -> tuple[Int64[np.ndarray, "B K"], Float[np.ndarray, "B K"]]:
-    """`top` of the products of states and item vectors, as many states at a time as CELLS allows."""
+    """`top` of the products of states and item vectors, as many at a time as CELLS allows."""
     k = min(k, len(items) - 1)
     found = np.zeros((len(states), k), np.int64)
     scores = np.full((len(states), k), -np.inf, np.float32)

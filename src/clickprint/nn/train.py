@@ -1,9 +1,9 @@
 """The one training loop: rows in an order, batches in parts, checkpoints.
 
-The caller brings a model, the rows of each epoch and what a batch's parts and their losses are; the
-loop knows nothing else of them. Under torchrun (torch.distributed initialised) every process takes
-its share of each batch and DistributedDataParallel adds up the gradients; the result is that of one
-process, up to rounding and what each process draws at random for itself.
+The caller brings a model, the rows of each epoch and what a batch's parts and their losses are;
+the loop knows nothing else of them. Under torchrun (torch.distributed initialised) every process
+takes its share of each batch and DistributedDataParallel adds up the gradients; the result is that
+of one process, up to rounding and what each process draws at random for itself.
 """
 
 import json
@@ -45,7 +45,8 @@ class Training:
     - `batch`: rows in a step.
     - `lr`, `betas`, `weight_decay`: of the optimiser.
     - `warmup`: steps in which the rate rises from 0.
-    - `decay_to`: the last epoch's share of the rate, reached by half a cosine; 1 keeps it constant.
+    - `decay_to`: the last epoch's share of the rate, reached by half a cosine; 1 keeps it
+      constant.
     - `clip`: the largest norm of a gradient; 0 leaves gradients as they are.
     - `patience`: epochs without a better metric after which training stops; 0 trains all epochs.
       Without a metric all are trained, too.
@@ -100,7 +101,7 @@ class LearningCurve:
     epoch_weight: float = 0.0
 
     def kept(self, training: Training) -> int:
-        """The epoch whose state stands at the end, 1 the first one; 0 where nothing was trained."""
+        """The epoch whose state stands at the end, 1 the first; 0 where nothing was trained."""
         return self.best_epoch if self.metrics and training.keep == "best" else self.epoch
 
 
@@ -120,13 +121,13 @@ def train(
     """Trains `model` in place; at the end it holds the state that `training.keep` names.
 
     - `rows(epoch)`: the rows of an epoch in their order.
-    - `parts(batch)`: cuts a batch into parts that are run one after the other, each with its weight
-      (number of targets). Gradients are those of the whole batch.
+    - `parts(batch)`: cuts a batch into parts that are run one after the other, each with its
+      weight (number of targets). Gradients are those of the whole batch.
     - `loss(model, part)`: the *sum* over a part.
     - `metric(model)`: higher is better; asked after every `training.every` epochs.
     - `checkpoint`, `key`: a folder where the run is saved every minute and after each epoch (with
-      `training.shard` after each epoch only). It goes on from there when called again with the same
-      key, which names everything that the training depends on.
+      `training.shard` after each epoch only). It goes on from there when called again with the
+      same key, which names everything that the training depends on.
 
     Same seed, machine and threads: same bytes, also of a run that was killed and went on. Of
     several processes only the first one's random numbers are saved.
@@ -254,7 +255,10 @@ def empty(folder: Path) -> bool:
 
 
 def take(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Gives a model these weights. Raises ValueError for one of another type or no number, RuntimeError for another model's."""
+    """Gives a model these weights.
+
+    Raises ValueError for one of another type or no number, RuntimeError for another model's.
+    """
     if bad := unfit(weights):
         raise ValueError(bad)
     wanted = model.state_dict()
@@ -432,7 +436,7 @@ class _Run:
             (part / "progress.json").write_text(json.dumps(about), "utf-8")
 
     def load(self, folder: Path, key: str) -> tuple[LearningCurve, dict[str, Tensor]]:
-        """Takes up a checkpoint. Raises DataError for one that is damaged or of another training."""
+        """Takes up a checkpoint. Raises DataError for a damaged one, or of another training."""
         again = "remove it to train from the start"
         try:
             about = json.loads((folder / "progress.json").read_text("utf-8"))
