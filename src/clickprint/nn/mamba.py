@@ -50,8 +50,8 @@ def selective_scan(
 class _Scan(torch.autograd.Function):
     """The scan and its gradient by hand.
 
-    A step's state [B, N, E] stays in the cache, and of all steps the states alone are kept. Autograd
-    would keep decay, drive and state of all of them, and walk through memory for each.
+    A step's state [B, N, E] stays in the cache, and of all steps the states alone are kept.
+    Autograd would keep decay, drive and state of all of them, and walk through memory for each.
     """
 
     @staticmethod

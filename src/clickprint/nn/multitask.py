@@ -92,8 +92,7 @@ class MultiTaskTransformer(NextItem):
 
     def last(self, batch: Batch) -> Float[Tensor, "B D"]:
         if not batch.fields[ITEM].shape[1]:
-            return self.norm.weight.new_zeros(len(batch.lengths), self.width)  # type:
-            ignore[operator]
+            return next(self.parameters()).new_zeros(len(batch.lengths), self.width)
         states = self(batch)[torch.arange(len(batch.lengths)), (batch.lengths - 1).clamp(min=0)]
         return states * (batch.lengths > 0)[:, None]
 
