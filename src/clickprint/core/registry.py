@@ -43,9 +43,3 @@ def lookup(registry: Mapping[str, str], name: str, what: str) -> Any:
             f"{name} needs {missing}, which is not installed;"
             f" pip install 'clickprint[{EXTRAS[missing]}]'"
         ) from None
-
-
-def name_of(registry: Mapping[str, str], made: type) -> str:
-    """The name of a class in a registry; the class's own name where it has none."""
-    target = f"{made.__module__}:{made.__qualname__}"
-    return next((name for name, known in registry.items() if known == target), made.__qualname__)

@@ -1,8 +1,7 @@
 """What a network costs: parameters, operations of its training, threads."""
 
 import copy
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,14 +74,3 @@ def training_flops(
     batches = np.array_split(some, range(batch, len(some), batch))
     forward = forward_flops(network, loss, (part for each in batches for part in parts(each)))
     return PASSES * forward / max(len(some), 1) * len(rows) * epochs
-
-
-@contextmanager
-def using(count: int | None) -> Iterator[None]:
-    """So many of torch's threads in the block; None leaves them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
