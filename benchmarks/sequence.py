@@ -29,23 +29,25 @@ import torch
 from torch import Tensor, nn
 
 import clickprint
-from clickprint.work.facts import commit, cores, machine, versions
 from clickprint.core.files import write_text
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
 from clickprint.core.ragged import starts_of
 from clickprint.core.recommendations import Recommendations
+from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
+from clickprint.core.session import Session
 from clickprint.data.histories import build
-from clickprint.encoders import sequence
+from clickprint.data.split import HistoriesPast
 from clickprint.encoders.hstu import HSTU
 from clickprint.encoders.sasrec import SASRec
-from clickprint.encoders.sequence import FittedSequence, HistorySpec
+from clickprint.encoders.sequence import FittedNextItem, HistorySpec
 from clickprint.metrics import compare
 from clickprint.nn import losses
 from clickprint.nn.next_item import Batch, NextItem, NextItemLoss, shifted
 from clickprint.nn.train import Training
 from clickprint.tasks import ranking
+from clickprint.work.facts import commit, cores, machine, versions
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "docs" / "results" / "sequence"
@@ -112,11 +114,14 @@ def train_ours(folder: Path, out: Path, told: Mapping[str, Any]) -> None:
         training=Training(epochs=told["epochs"], batch=told["batch"], lr=told["lr"]),
     )
     start = perf_counter()
-    fitted = sequence.fit(
-        recipe, "sasrec", histories, rng=RNG(told["seed"]), progress=step, accelerator="cpu"
+    fitted = recipe.fit(
+        HistoriesPast(histories),
+        rng=RNG(told["seed"]),
+        progress=step,
+        session=Session(accelerator="cpu"),
     )
     seconds, peak = perf_counter() - start, status("VmHWM")
-    lists = fitted.recommend(histories, told["k"], seen=False)
+    lists = fitted.recommend(Requests(histories), told["k"], include_seen=False)
     np.save(out / "users.npy", lists.users)
     np.save(out / "lists.npy", np.where(lists.items == NONE, -1, lists.items))
     users = len(histories)
@@ -333,14 +338,14 @@ def encode_users(folder: Path, told: Mapping[str, Any]) -> dict[str, Any]:
     with torch.random.fork_rng():
         torch.manual_seed(told["seed"])
         network = recipe.model({"item": told["items"]}).eval()
-    fitted = FittedSequence("sasrec", recipe, {"item": np.arange(told["items"])}, network)
+    fitted = FittedNextItem(recipe, {"item": np.arange(told["items"])}, network)
     histories = Histories.open(folder)
     out = np.lib.format.open_memmap(
         folder / "embeddings.npy", "w+", np.float16, (len(histories), told["width"])
     )
     with sampled() as memory:
         start = perf_counter()
-        for rows, states in fitted.stream(histories):
+        for rows, states in fitted.stream(Requests(histories)):
             out[rows] = states
         seconds = perf_counter() - start
     read = int(np.minimum(histories.lengths, told["length"]).sum())

@@ -18,17 +18,18 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from clickprint.encoders.costs import parameters, training_flops
 from clickprint.core.histories import Histories
 from clickprint.core.ragged import starts_of
 from clickprint.core.rng import RNG
-from clickprint.encoders import sequence
+from clickprint.core.session import Session
+from clickprint.data.split import HistoriesPast
 from clickprint.encoders.gru4rec import GRU4Rec
 from clickprint.encoders.hstu import HSTU
 from clickprint.encoders.mamba4rec import Mamba4Rec
 from clickprint.encoders.sasrec import SASRec
 from clickprint.encoders.sequence import HistorySpec
 from clickprint.encoders.transformerpp import TransformerPP
+from clickprint.nn.costs import parameters
 from clickprint.nn.device import device
 from clickprint.nn.next_item import NextItemLoss
 from clickprint.nn.train import Training
@@ -109,17 +110,15 @@ def row(
         ),
     )
     ends: list[float] = []
-    fitted = sequence.fit(
-        recipe,
-        name,
-        some,
+    fitted = recipe.fit(
+        HistoriesPast(some),
         rng=RNG(given.seed),
         progress=lambda *_: ends.append(perf_counter()),
-        accelerator=given.accelerator,
+        session=Session(accelerator=given.accelerator),
     )
     step = float(np.median(np.diff(ends[WARM - 1 :])))
     size = sum(parameters(fitted.network))
-    operations = training_flops(fitted, some, RNG(given.seed)) / (given.steps + WARM)
+    operations = fitted.training_flops(some, rng=RNG(given.seed)) / (given.steps + WARM)
     floor = max(operations / flops_a_second, BYTES * size / bytes_a_second)
     return (
         f"| {name} | {precision} | {size:,} | {operations / 1e9:.1f} | {step * 1e3:.1f} | {given.batch / step:,.0f} "

@@ -11,8 +11,9 @@ import torch
 
 from clickprint.core.histories import Histories
 from clickprint.core.ragged import starts_of
+from clickprint.core.requests import Requests
 from clickprint.encoders.sasrec import SASRec
-from clickprint.encoders.sequence import FittedSequence, HistorySpec
+from clickprint.encoders.sequence import FittedNextItem, HistorySpec
 from clickprint.tasks import ranking
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -176,12 +177,11 @@ def test_a_million_users_in_small(bench: ModuleType, tmp_path: Path) -> None:
     assert found["read"] == np.minimum(histories.lengths, 6).sum()
     torch.manual_seed(3)
     recipe = SASRec(width=8, layers=2, history=HistorySpec(length=6))
-    fitted = FittedSequence(
-        "sasrec", recipe, {"item": np.arange(50)}, recipe.model({"item": 50}).eval()
-    )
+    network = recipe.model({"item": 50}).eval()
+    fitted = FittedNextItem(recipe, {"item": np.arange(50)}, network)
     written = np.load(tmp_path / "users" / "embeddings.npy")
     assert written.dtype == np.float16
-    assert np.allclose(written, fitted.states(histories), atol=5e-3)
+    assert np.allclose(written, fitted.user_vectors(Requests(histories)), atol=5e-3)
 
 
 def test_a_whole_command_and_its_table(
