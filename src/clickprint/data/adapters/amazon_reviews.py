@@ -89,48 +89,32 @@ CARD = Card(
         "https://jmcauley.ucsd.edu/data/amazon/ (2014), https://nijianmo.github.io/amazon/ (2018),"
         " https://amazon-reviews-2023.github.io (2023)"
     ),
-    dropped=(
-        "lines that are no JSON object, not UTF-8 or longer than 16 MiB",
-        (
-            "reviews without a user, an item, a readable time or a rating from 1 to 5; with the"
-            " option verified those of no verified purchase"
-        ),
-        (
-            "lines of metadata without an item, or of an item that was named before (2018 has"
-            " thousands)"
-        ),
-    ),
-    notes=(
-        (
-            "a review stands for a purchase, as everywhere in this field: its role is buy whatever"
-            " the rating, and each rating is a kind of its own, `review 1` to `review 5`, so that"
-            " none is lost; it tells when somebody wrote, not when something was bought"
-        ),
-        (
-            "times of 2014 and 2018 are days, at 00:00 UTC: ties are the rule, and the order"
-            " within a day is not known"
-        ),
-        (
-            "an item is its parent_asin where there is one (2023: colours and sizes are one item),"
-            " else its asin"
-        ),
-        (
-            "metadata have no time: title, brand, categories, price are as the crawler saw them"
-            " after the last review, and known always; what was computed from all reviews"
-            " (also_buy, also_viewed, related, salesRank, rank, average_rating, rating_number) is"
-            " left out, since it would tell the future; pictures, features, details and the"
-            " reviews' texts are left out too"
-        ),
-        (
-            "a price is a number or $1.99; of a range or anything else there is none, counted as"
-            " `catalogue prices`, and the item stays"
-        ),
-        "categories is the item's (first) path, its parts joined by ` > `",
-        (
-            "of a key that stands twice in an object the first one counts; 2014's metadata go line"
-            " by line through Python's parser of literals"
-        ),
-    ),
+    dropped="""
+        - lines that are no JSON object, not UTF-8 or longer than 16 MiB
+        - reviews without a user, an item, a readable time or a rating from 1 to 5; with the option
+          verified those of no verified purchase
+        - lines of metadata without an item, or of an item that was named before (2018 has
+          thousands)
+    """,
+    notes="""
+        - a review stands for a purchase, as everywhere in this field: its role is buy whatever the
+          rating, and each rating is a kind of its own, `review 1` to `review 5`, so that none is
+          lost; it tells when somebody wrote, not when something was bought
+        - times of 2014 and 2018 are days, at 00:00 UTC: ties are the rule, and the order within a
+          day is not known
+        - an item is its parent_asin where there is one (2023: colours and sizes are one item),
+          else its asin
+        - metadata have no time: title, brand, categories, price are as the crawler saw them after
+          the last review, and known always; what was computed from all reviews (also_buy,
+          also_viewed, related, salesRank, rank, average_rating, rating_number) is left out, since
+          it would tell the future; pictures, features, details and the reviews' texts are left out
+          too
+        - a price is a number or $1.99; of a range or anything else there is none, counted as
+          `catalogue prices`, and the item stays
+        - categories is the item's (first) path, its parts joined by ` > `
+        - of a key that stands twice in an object the first one counts; 2014's metadata go line by
+          line through Python's parser of literals
+    """,
 )
 
 

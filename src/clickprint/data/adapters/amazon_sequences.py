@@ -50,20 +50,19 @@ CARD = Card(
         "https://jmcauley.ucsd.edu/data/amazon/ and https://nijianmo.github.io/amazon/ have the"
         " reviews: see amazon_reviews"
     ),
-    dropped=("entries without a user or an item", "rows of items without an item"),
-    notes=(
-        (
-            "there are no times: time is the place in the sequence, and whatever needs a clock"
-            " refuses the log; the usual evaluation is leave-one-out, the last item as test and"
-            " the one before as validation"
-        ),
-        "a review stands for a purchase, as everywhere in this field",
-        "items have no time at which they became known: their texts are always known",
-        (
-            "two files of the field are called Beauty: this one has 12,101 items, BERT4Rec's"
-            " 54,542; never mix their numbers"
-        ),
-    ),
+    dropped="""
+        - entries without a user or an item
+        - rows of items without an item
+    """,
+    notes="""
+        - there are no times: time is the place in the sequence, and whatever needs a clock refuses
+          the log; the usual evaluation is leave-one-out, the last item as test and the one before
+          as validation
+        - a review stands for a purchase, as everywhere in this field
+        - items have no time at which they became known: their texts are always known
+        - two files of the field are called Beauty: this one has 12,101 items, BERT4Rec's 54,542;
+          never mix their numbers
+    """,
 )
 
 

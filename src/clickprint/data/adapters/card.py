@@ -1,7 +1,8 @@
 """Source cards: what a public log is, where it is had, and what reading it leaves out."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -12,14 +13,16 @@ class Card:
     - `dropped`: the rows that are left out, each with its reason, by which the manifest counts
       them.
     - `notes`: what was decided where the source leaves something open (zones, prices).
+
+    `dropped` and `notes` are lists in words, an item from a dash at the start of a line on.
     """
 
     title: str
     files: Mapping[str, str]
     licence: str
     where: str
-    dropped: tuple[str, ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    dropped: str = ""
+    notes: str = ""
 
     def text(self) -> str:
         """The card as lines for a terminal."""
@@ -27,6 +30,10 @@ class Card:
         lines = [self.title, "", "files:"]
         lines += [f"  {file:<{width}}  {columns}" for file, columns in self.files.items()]
         lines += [f"licence: {self.licence}", f"get it:  {self.where}"]
-        for head, said in (("left out and counted:", self.dropped), ("notes:", self.notes)):
-            lines += [head, *(f"  - {line}" for line in said)] if said else []
+        for head, items in (("left out and counted:", self.dropped), ("notes:", self.notes)):
+            if items:
+                lines += [head, *(f"  - {' '.join(i.split())}" for i in DASH.split(items)[1:])]
         return "\n".join(lines)
+
+
+DASH = re.compile(r"^\s*- ", re.MULTILINE)

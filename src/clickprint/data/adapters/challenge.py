@@ -85,12 +85,15 @@ CARD = Card(
     },
     licence="CC BY-NC 4.0",
     where="https://recsys.synerise.com/data-set",
-    dropped=(
-        "rows without a client, a sku or a time YYYY-MM-DD HH:MM:SS",
-        "searches that are not 16 codes",
-        "properties without a sku",
-    ),
-    notes=("times have no zone and are taken as UTC", "a page visit without a url is kept"),
+    dropped="""
+        - rows without a client, a sku or a time YYYY-MM-DD HH:MM:SS
+        - searches that are not 16 codes
+        - properties without a sku
+    """,
+    notes="""
+        - times have no zone and are taken as UTC
+        - a page visit without a url is kept
+    """,
 )
 
 

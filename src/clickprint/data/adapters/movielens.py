@@ -48,37 +48,24 @@ CARD = Card(
     },
     licence="GroupLens: research; not to be passed on or sold without permission",
     where="https://grouplens.org/datasets/movielens/",
-    dropped=(
-        (
-            "rows without a user, a film or a readable time; ids that are no whole numbers within"
-            " int64"
-        ),
-        "ratings other than 1 to 5 (10M and the CSVs: 0.5 to 5 in halves)",
-        (
-            "lines with too many or too few columns; lines of the films' file without a whole"
-            " number and a title, or of a film named before"
-        ),
-    ),
-    notes=(
-        (
-            "each rating is a kind of its own, `rated 1` to `rated 5`, so that none is lost; its"
-            " role is like from 4 on, view below: who rated a film low has seen it, but did not"
-            " like it"
-        ),
-        (
-            "ties in time are common: many films are rated within one second, and their order is"
-            " not known"
-        ),
-        (
-            "films have no time at which they became known, so their attributes are always known;"
-            " the release year is in the title"
-        ),
-        (
-            "the film's file may be missing: then nothing is known of the films. Users' ages and"
-            " jobs, tags and links are left out"
-        ),
-        "a rating tells when somebody said something on the site, not when the film was watched",
-    ),
+    dropped="""
+        - rows without a user, a film or a readable time; ids that are no whole numbers within
+          int64
+        - ratings other than 1 to 5 (10M and the CSVs: 0.5 to 5 in halves)
+        - lines with too many or too few columns; lines of the films' file without a whole number
+          and a title, or of a film named before
+    """,
+    notes="""
+        - each rating is a kind of its own, `rated 1` to `rated 5`, so that none is lost; its role
+          is like from 4 on, view below: who rated a film low has seen it, but did not like it
+        - ties in time are common: many films are rated within one second, and their order is not
+          known
+        - films have no time at which they became known, so their attributes are always known; the
+          release year is in the title
+        - the film's file may be missing: then nothing is known of the films. Users' ages and jobs,
+          tags and links are left out
+        - a rating tells when somebody said something on the site, not when the film was watched
+    """,
 )
 
 

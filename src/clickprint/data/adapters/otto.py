@@ -49,25 +49,19 @@ CARD = Card(
         "https://www.kaggle.com/datasets/otto/recsys-dataset"
         " (https://github.com/otto-de/recsys-dataset)"
     ),
-    dropped=(
-        (
-            "lines that are no JSON object, not UTF-8 or longer than 16 MiB; lines without a list"
-            " of events, or with an empty one"
-        ),
-        (
-            "events without an item, a readable time or a known type; ids that are no whole"
-            " numbers within int64"
-        ),
-    ),
-    notes=(
-        (
-            "a session is all that a user did in the weeks of its file, so user = session, and"
-            " session says nothing more; sessions of the test file are other users"
-        ),
-        "there is no catalogue and there are no prices",
-        "Kaggle's test file is cut: what came after a random moment is what was to be predicted",
-        "of a key that stands twice in an object the first one counts",
-    ),
+    dropped="""
+        - lines that are no JSON object, not UTF-8 or longer than 16 MiB; lines without a list of
+          events, or with an empty one
+        - events without an item, a readable time or a known type; ids that are no whole numbers
+          within int64
+    """,
+    notes="""
+        - a session is all that a user did in the weeks of its file, so user = session, and session
+          says nothing more; sessions of the test file are other users
+        - there is no catalogue and there are no prices
+        - Kaggle's test file is cut: what came after a random moment is what was to be predicted
+        - of a key that stands twice in an object the first one counts
+    """,
 )
 
 

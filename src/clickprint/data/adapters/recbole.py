@@ -78,38 +78,28 @@ CARD = Card(
         f"clickprint fetch recbole DIR (ml-100k, in the package {PACKAGE});"
         " https://recbole.io/dataset_list.html has dozens"
     ),
-    dropped=(
-        "rows without a user, an item or a readable time; lines with too many or too few columns",
-        "rows of items without an item",
-    ),
-    notes=(
-        (
-            "the field event says the kind of a row, where there is one (the option kind names"
-            " another); its role is that of its name (view, cart, buy, purchase …), other for an"
-            " unknown one; without it every row is an interaction with the role that the option"
-            " role says, buy, as RecBole takes every row for a positive one"
-        ),
-        (
-            "ratings are left out, as RecBole does unless its threshold is set; the reader"
-            " movielens keeps those of MovieLens"
-        ),
-        (
-            "timestamp is in seconds (the option unit: milliseconds, microseconds or order, for"
-            " places in a sequence); without such a field the order of the rows counts, and"
-            " whatever needs a clock refuses the log"
-        ),
-        (
-            "session_id, scenario, price and quantity are read where they are; other fields of"
-            " events are left out"
-        ),
-        (
-            "of an item a token is a category, a float a number, a token_seq a text (class,"
-            " categories, genre, genres: one category); a float_seq is left out. Items have no"
-            " time at which they became known: always known"
-        ),
-        "NAME.user, NAME.kg, NAME.link and NAME.net are left out: users have no attributes here",
-        "the parts of a split are read as one log; the option parts names some of them",
-    ),
+    dropped="""
+        - rows without a user, an item or a readable time; lines with too many or too few columns
+        - rows of items without an item
+    """,
+    notes="""
+        - the field event says the kind of a row, where there is one (the option kind names
+          another); its role is that of its name (view, cart, buy, purchase …), other for an
+          unknown one; without it every row is an interaction with the role that the option role
+          says, buy, as RecBole takes every row for a positive one
+        - ratings are left out, as RecBole does unless its threshold is set; the reader movielens
+          keeps those of MovieLens
+        - timestamp is in seconds (the option unit: milliseconds, microseconds or order, for places
+          in a sequence); without such a field the order of the rows counts, and whatever needs a
+          clock refuses the log
+        - session_id, scenario, price and quantity are read where they are; other fields of events
+          are left out
+        - of an item a token is a category, a float a number, a token_seq a text (class,
+          categories, genre, genres: one category); a float_seq is left out. Items have no time at
+          which they became known: always known
+        - NAME.user, NAME.kg, NAME.link and NAME.net are left out: users have no attributes here
+        - the parts of a split are read as one log; the option parts names some of them
+    """,
 )
 
 

@@ -49,29 +49,21 @@ CARD = Card(
         "https://www.kaggle.com/datasets/mkechinov/ecommerce-events-history-in-cosmetics-shop (an"
         " account is needed)"
     ),
-    dropped=(
-        (
-            "rows without a user, a product, a readable time or a known event_type; ids that are"
-            " no whole numbers within int64"
-        ),
-        (
-            "a price that is negative or no number: such rows are corrections, nobody looked at or"
-            " bought a product for it"
-        ),
-        "lines with too many or too few columns",
-    ),
-    notes=(
-        "times are UTC, as the source says, to the second: ties within a session are common",
-        (
-            "a purchase has no quantity; the price is that of one product, in a currency that the"
-            " source does not name"
-        ),
-        (
-            "category, category_code and brand are known from the first event that shows them, and"
-            " change where an event shows others"
-        ),
-        "rows that stand there twice are kept: `clickprint audit` counts them",
-    ),
+    dropped="""
+        - rows without a user, a product, a readable time or a known event_type; ids that are no
+          whole numbers within int64
+        - a price that is negative or no number: such rows are corrections, nobody looked at or
+          bought a product for it
+        - lines with too many or too few columns
+    """,
+    notes="""
+        - times are UTC, as the source says, to the second: ties within a session are common
+        - a purchase has no quantity; the price is that of one product, in a currency that the
+          source does not name
+        - category, category_code and brand are known from the first event that shows them, and
+          change where an event shows others
+        - rows that stand there twice are kept: `clickprint audit` counts them
+    """,
 )
 
 

@@ -52,38 +52,26 @@ CARD = Card(
     },
     licence="CC BY-NC-SA 4.0 (Retailrocket)",
     where="https://www.kaggle.com/datasets/retailrocket/ecommerce-dataset (unpack it)",
-    dropped=(
-        (
-            "event rows without a visitor, an item, a readable time or one of the three events;"
-            " ids that are no whole numbers"
-        ),
-        (
-            "property rows without an item or a readable time, or whose value is no number where"
-            " it must be one"
-        ),
-        f"all properties but categoryid, available and {PRICE}: their names and values are hashed",
-        "rows of the category tree without a category",
-    ),
-    notes=(
-        (
-            "times are milliseconds since 1970 UTC; transactionid is the session of a purchase,"
-            " other events have none"
-        ),
-        (
-            "a row of the catalogue holds all that was known of the item at its time: values stay"
-            " until the next one (weekly snapshots); of two values of one property at one time the"
-            " smallest counts"
-        ),
-        (
-            f"price is property {PRICE}: the publisher hashed its name, the field takes it for the"
-            " price (the only one that every item has, as a number that varies in time), in an"
-            " unknown unit"
-        ),
-        (
-            "the category tree has no times: parent_category and root_category are those of the"
-            " one published tree"
-        ),
-    ),
+    dropped=f"""
+        - event rows without a visitor, an item, a readable time or one of the three events; ids
+          that are no whole numbers
+        - property rows without an item or a readable time, or whose value is no number where it
+          must be one
+        - all properties but categoryid, available and {PRICE}: their names and values are hashed
+        - rows of the category tree without a category
+    """,
+    notes=f"""
+        - times are milliseconds since 1970 UTC; transactionid is the session of a purchase, other
+          events have none
+        - a row of the catalogue holds all that was known of the item at its time: values stay
+          until the next one (weekly snapshots); of two values of one property at one time the
+          smallest counts
+        - price is property {PRICE}: the publisher hashed its name, the field takes it for the
+          price (the only one that every item has, as a number that varies in time), in an unknown
+          unit
+        - the category tree has no times: parent_category and root_category are those of the one
+          published tree
+    """,
 )
 ATTRIBUTES = {
     **dict.fromkeys(

@@ -115,44 +115,28 @@ CARD = Card(
         "the organisers of the task; `write_stokman` in clickprint.data.synthetic.stokman makes"
         " files of the same form"
     ),
-    dropped=(
-        (
-            "actions without a user, with the junk user_id /*, without a readable date, an action"
-            " from 0 to 9 or a whole pageId"
-        ),
-        "view, like, addB, delB and order without a product",
-        (
-            "entries of products that are empty, the junk id /* or no whole number (an entry each,"
-            " its row's others stay)"
-        ),
-        (
-            "catalogue rows without a product_id and an add_date, with the junk id /* or a"
-            " negative price"
-        ),
-        (
-            "of the catalogue's rows of one product and date all but one: exact repeats, and"
-            " others (smallest shop, category, price, old price and title stay)"
-        ),
-        (
-            "of a product's vectors all but the smallest vector_id; vectors that are not in"
-            " vectors.npz"
-        ),
-    ),
-    notes=(
-        "a row with n products is n events, which the session (pageId) keeps together",
-        (
-            "an item's row is known from its add_date; events that come before it are kept (the"
-            " manifest's source says how many)"
-        ),
-        (
-            "links.parquet says which loc_user_id (person) a user had and from when on; item"
-            " vectors are in vectors.npy"
-        ),
-        (
-            "times have no zone and are taken as UTC; prices are the catalogue's, orders have none"
-            " of their own"
-        ),
-    ),
+    dropped="""
+        - actions without a user, with the junk user_id /*, without a readable date, an action from
+          0 to 9 or a whole pageId
+        - view, like, addB, delB and order without a product
+        - entries of products that are empty, the junk id /* or no whole number (an entry each, its
+          row's others stay)
+        - catalogue rows without a product_id and an add_date, with the junk id /* or a negative
+          price
+        - of the catalogue's rows of one product and date all but one: exact repeats, and others
+          (smallest shop, category, price, old price and title stay)
+        - of a product's vectors all but the smallest vector_id; vectors that are not in
+          vectors.npz
+    """,
+    notes="""
+        - a row with n products is n events, which the session (pageId) keeps together
+        - an item's row is known from its add_date; events that come before it are kept (the
+          manifest's source says how many)
+        - links.parquet says which loc_user_id (person) a user had and from when on; item vectors
+          are in vectors.npy
+        - times have no zone and are taken as UTC; prices are the catalogue's, orders have none of
+          their own
+    """,
 )
 NEEDS: dict[str, dict[str, Need]] = {
     ACTIONS_FILE: {"date": "time"},

@@ -39,32 +39,23 @@ CARD = Card(
     },
     licence="package MIT; the data for academic use",
     where=f"clickprint fetch ta_feng DIR (the package {PACKAGE})",
-    dropped=(
-        "rows without a customer, a product or a date",
-        (
-            "rows whose AMOUNT is not above 0, or whose SALES_PRICE is negative or no number (the"
-            " public file has none)"
-        ),
-        "lines with too many or too few columns",
-    ),
-    notes=(
-        "dates are month/day/year, always: 11/1/2000 is the first of November",
-        (
-            "there is no time of day: a purchase stands at the last microsecond of its day, so"
-            " that no cut shows it early; a customer's day is one basket, its session, and has no"
-            " order"
-        ),
-        (
-            "SALES_PRICE is what was paid for the row: of products sold both ones and in twos, two"
-            " cost twice as much as one (the median of 12,409 products). The price is SALES_PRICE"
-            " / AMOUNT, for one unit"
-        ),
-        "customers and products are texts: 01104905 keeps its zero",
-        (
-            "AGE_GROUP and PIN_CODE (of the customer) and ASSET (what the row cost the shop) are"
-            " left out"
-        ),
-    ),
+    dropped="""
+        - rows without a customer, a product or a date
+        - rows whose AMOUNT is not above 0, or whose SALES_PRICE is negative or no number (the
+          public file has none)
+        - lines with too many or too few columns
+    """,
+    notes="""
+        - dates are month/day/year, always: 11/1/2000 is the first of November
+        - there is no time of day: a purchase stands at the last microsecond of its day, so that no
+          cut shows it early; a customer's day is one basket, its session, and has no order
+        - SALES_PRICE is what was paid for the row: of products sold both ones and in twos, two
+          cost twice as much as one (the median of 12,409 products). The price is SALES_PRICE /
+          AMOUNT, for one unit
+        - customers and products are texts: 01104905 keeps its zero
+        - AGE_GROUP and PIN_CODE (of the customer) and ASSET (what the row cost the shop) are left
+          out
+    """,
 )
 
 

@@ -60,15 +60,13 @@ CARD = Card(
     },
     licence="that of your data",
     where="yours; recipes/mappings/ has some for public logs",
-    dropped=(
-        "a line with too many or too few columns",
-        (
-            "rows without a user, a readable time, a known kind, or an item where the kind is"
-            " about one"
-        ),
-        "an id that is no whole number within int64, where the mapping says number",
-        "a price or quantity that is no finite number",
-    ),
+    dropped="""
+        - a line with too many or too few columns
+        - rows without a user, a readable time, a known kind, or an item where the kind is about
+          one
+        - an id that is no whole number within int64, where the mapping says number
+        - a price or quantity that is no finite number
+    """,
 )
 
 

@@ -40,24 +40,18 @@ CARD = Card(
     },
     licence="Tianchi: non-commercial use",
     where="https://tianchi.aliyun.com/dataset/649 (an account is needed)",
-    dropped=(
-        (
-            "times outside the nine days that the source names, from 2017-11-25 00:00 until before"
-            " 2017-12-04 00:00 in China (UTC+8): wrong clocks, some of them years away"
-        ),
-        (
-            "rows without a user, an item, a readable time or a known behaviour; ids that are no"
-            " whole numbers within int64"
-        ),
-        (
-            "lines with too many or too few columns (a header line that somebody added counts as a"
-            " row without a user)"
-        ),
-    ),
-    notes=(
-        "times are moments, so stored as UTC: a day in China starts at 16:00 of the day before",
-        "an item's category is known from the first event that shows it",
-    ),
+    dropped="""
+        - times outside the nine days that the source names, from 2017-11-25 00:00 until before
+          2017-12-04 00:00 in China (UTC+8): wrong clocks, some of them years away
+        - rows without a user, an item, a readable time or a known behaviour; ids that are no whole
+          numbers within int64
+        - lines with too many or too few columns (a header line that somebody added counts as a row
+          without a user)
+    """,
+    notes="""
+        - times are moments, so stored as UTC: a day in China starts at 16:00 of the day before
+        - an item's category is known from the first event that shows it
+    """,
 )
 
 

@@ -72,49 +72,32 @@ CARD = Card(
         "https://archive.ics.uci.edu/dataset/502/online+retail+ii and"
         " https://archive.ics.uci.edu/dataset/352/online+retail"
     ),
-    dropped=(
-        (
-            "rows without a customer, about a quarter: sales that nobody can be named for, stock"
-            " corrections, bad debt"
-        ),
-        (
-            "rows of two sheets at once: what a sheet has at or after the first time of a sheet"
-            " that starts and ends later (Online Retail II has the first days of December 2010 on"
-            " both)"
-        ),
-        (
-            "a quantity of 0 or less on an invoice that is no cancellation, one of 0 or more on a"
-            " cancellation"
-        ),
-        (
-            "rows without an invoice, a stock code or a readable date; a price that is negative or"
-            " no number"
-        ),
-        "lines with too many or too few columns",
-    ),
-    notes=(
-        (
-            "an invoice whose number starts with C is a cancellation: kind cancel, with its"
-            " negative quantity as in the source"
-        ),
-        "the invoice is the session; the price is that of one unit, in pounds; 0 is kept (gifts)",
-        "times have no zone and are taken as UTC; every row of an invoice has the same minute",
-        "slashes mean month/day/year, always",
-        (
-            "in CSV files a second sheet is taken to start where the dates jump back by more than"
-            " a day, if they do so exactly once"
-        ),
-        (
-            "stock codes are texts: 85123A and 22423 alike, 85123a is another; postage and manual"
-            " entries (POST, M) are items"
-        ),
-        (
-            "an item's description is known from the first invoice that shows it, and changes"
-            " where an invoice shows another"
-        ),
-        "rows that stand there twice on a sheet are kept; Country is left out",
-        "a workbook's sheets are held in memory while they are read, one at a time",
-    ),
+    dropped="""
+        - rows without a customer, about a quarter: sales that nobody can be named for, stock
+          corrections, bad debt
+        - rows of two sheets at once: what a sheet has at or after the first time of a sheet that
+          starts and ends later (Online Retail II has the first days of December 2010 on both)
+        - a quantity of 0 or less on an invoice that is no cancellation, one of 0 or more on a
+          cancellation
+        - rows without an invoice, a stock code or a readable date; a price that is negative or no
+          number
+        - lines with too many or too few columns
+    """,
+    notes="""
+        - an invoice whose number starts with C is a cancellation: kind cancel, with its negative
+          quantity as in the source
+        - the invoice is the session; the price is that of one unit, in pounds; 0 is kept (gifts)
+        - times have no zone and are taken as UTC; every row of an invoice has the same minute
+        - slashes mean month/day/year, always
+        - in CSV files a second sheet is taken to start where the dates jump back by more than a
+          day, if they do so exactly once
+        - stock codes are texts: 85123A and 22423 alike, 85123a is another; postage and manual
+          entries (POST, M) are items
+        - an item's description is known from the first invoice that shows it, and changes where an
+          invoice shows another
+        - rows that stand there twice on a sheet are kept; Country is left out
+        - a workbook's sheets are held in memory while they are read, one at a time
+    """,
 )
 
 

@@ -96,38 +96,26 @@ CARD = Card(
     },
     licence="that on the page of the data: read it before use",
     where="https://www.kaggle.com/datasets/liulangmingliu/uqabench",
-    dropped=(
-        "sequences whose ten columns are not equally long, or in which no event has an item",
-        "events without an item id (a position of its own stays empty)",
-        (
-            "texts that are no JSON list with a user's turn and then an assistant's; questions"
-            " about a sequence that is left out"
-        ),
-    ),
-    notes=(
-        (
-            "there are no times: time is the place in the sequence, and whatever needs a clock"
-            " refuses the log"
-        ),
-        (
-            "there are no user ids: a user is 1,000,000,000 times the file's place (0 to 3, in the"
-            " order above) plus the row; scenario is that place, which keeps the source's own"
-            " train and eval sets apart; a person who is in several files is several users"
-        ),
-        (
-            "where an event has several ids of a feature the first one counts, as in the source's"
-            " labels (the manifest's source counts them)"
-        ),
-        (
-            "category, brand, shop, seller and the five token lists are attributes of the item as"
-            " it was first seen; the manifest's source counts the items of which another event"
-            " says otherwise"
-        ),
-        (
-            "questions.parquet has user, question, answer; the tokens are those of Qwen2.5's"
-            " vocabulary"
-        ),
-    ),
+    dropped="""
+        - sequences whose ten columns are not equally long, or in which no event has an item
+        - events without an item id (a position of its own stays empty)
+        - texts that are no JSON list with a user's turn and then an assistant's; questions about a
+          sequence that is left out
+    """,
+    notes="""
+        - there are no times: time is the place in the sequence, and whatever needs a clock refuses
+          the log
+        - there are no user ids: a user is 1,000,000,000 times the file's place (0 to 3, in the
+          order above) plus the row; scenario is that place, which keeps the source's own train and
+          eval sets apart; a person who is in several files is several users
+        - where an event has several ids of a feature the first one counts, as in the source's
+          labels (the manifest's source counts them)
+        - category, brand, shop, seller and the five token lists are attributes of the item as it
+          was first seen; the manifest's source counts the items of which another event says
+          otherwise
+        - questions.parquet has user, question, answer; the tokens are those of Qwen2.5's
+          vocabulary
+    """,
 )
 
 
