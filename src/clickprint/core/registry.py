@@ -1,4 +1,4 @@
-"""Registries: plain dicts of a name and where its class is, "module:Class", imported when asked."""
+"""Registries: plain dicts of a name and its class, "module:Class", imported when asked for."""
 
 from collections.abc import Mapping
 from difflib import get_close_matches
