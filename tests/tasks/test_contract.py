@@ -126,7 +126,7 @@ def test_what_hidden_tasks_ask_keeps(draw: Draw) -> None:
     Contract().test_the_target_has_the_form_that_its_loss_needs()
     Contract().test_a_users_answer_does_not_depend_on_the_others()
     Contract().test_the_target_looks_at_nothing_after_the_window()
-    Contract().test_the_marks_can_be_trusted()
+    Contract().test_the_metrics_can_be_trusted()
 
 
 def _late(table: Table, window: Window) -> np.ndarray:
@@ -273,24 +273,24 @@ BROKEN: Sequence[tuple[str, Task, str]] = [
         replace(RETURNS, target=_first_row_wins),
         "the second time",
     ),
-    ("test_the_marks_can_be_trusted", replace(BUYS_TWICE, metrics={}), "no marks"),
+    ("test_the_metrics_can_be_trusted", replace(BUYS_TWICE, metrics={}), "no marks"),
     (
-        "test_the_marks_can_be_trusted",
+        "test_the_metrics_can_be_trusted",
         replace(BUYS_TWICE, metrics={"auroc": (float("nan"), AUROC())}),
         "weight",
     ),
     (
-        "test_the_marks_can_be_trusted",
+        "test_the_metrics_can_be_trusted",
         replace(BUYS_TWICE, metrics={"auroc": (1.0, _Backwards())}),
         "below other answers",
     ),
     (
-        "test_the_marks_can_be_trusted",
+        "test_the_metrics_can_be_trusted",
         replace(BUYS_TWICE, metrics={"auroc": (1.0, _Forgetful())}),
         "drawn once",
     ),
     (
-        "test_the_marks_can_be_trusted",
+        "test_the_metrics_can_be_trusted",
         replace(SPEND, metrics={"r2": (-1.0, R2())}),
         "below other answers",
     ),

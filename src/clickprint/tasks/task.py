@@ -114,7 +114,7 @@ class TaskSet(NamedTuple):
 class TaskScore:
     """How one profile did on one task under one probe.
 
-    `question` is a digest of users, targets, loss and marks of both windows: only scores with
+    `question` is a digest of users, targets, loss and metrics of both windows: only scores with
     equal questions may be compared. `replicates` are the score, and the score over live labels, in
     resamples of the users; resample r weighs a user by (seed, r, user id) alone, so every profile
     in every run shares it.

@@ -176,7 +176,7 @@ class TaskContract:
                     f"{task.name}: its target is another the second time",
                 )
 
-    def test_the_marks_can_be_trusted(self) -> None:
+    def test_the_metrics_can_be_trusted(self) -> None:
         """A weight each, and the truth itself scores best.
 
         A resample that draws everybody once is the metric.
@@ -184,7 +184,7 @@ class TaskContract:
         with DuckDB(threads=1) as engine:
             log, _, task = self._world(engine)
             truth = task.target(log, VALID, task.population(log, TRAIN))
-        assert task.metrics, f"{task.name}: no marks, so no score"
+        assert task.metrics, f"{task.name}: no metrics, so no score"
         right, wrong = truth.astype(np.float32), truth[::-1].astype(np.float32)
         once = np.ones((1, len(truth)), np.float32)
         for name, (weight, metric) in task.metrics.items():
