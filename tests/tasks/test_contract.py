@@ -273,7 +273,7 @@ BROKEN: Sequence[tuple[str, Task, str]] = [
         replace(RETURNS, target=_first_row_wins),
         "the second time",
     ),
-    ("test_the_metrics_can_be_trusted", replace(BUYS_TWICE, metrics={}), "no marks"),
+    ("test_the_metrics_can_be_trusted", replace(BUYS_TWICE, metrics={}), "no metrics"),
     (
         "test_the_metrics_can_be_trusted",
         replace(BUYS_TWICE, metrics={"auroc": (float("nan"), AUROC())}),
