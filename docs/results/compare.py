@@ -96,7 +96,8 @@ def differences(a: Any, b: Any, path: str, names: Mapping[str, str]) -> Iterator
             yield "number", f"{path}: {a!r} and {b!r}"
     elif isinstance(a, Mapping | list) or isinstance(b, Mapping | list):
         # Another form of the same: its numbers must stand in the same order.
-        yield "name" if same(a, b) else "number", f"{path}: has another form"
+        equal = np.array_equal(list(numbers(a)), list(numbers(b)), equal_nan=True)
+        yield "name" if equal else "number", f"{path}: has another form"
     elif a != b and names.get(str(a)) != b:
         yield "name", f"{path}: {a!r} and {b!r}"
 

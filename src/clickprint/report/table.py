@@ -27,10 +27,11 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A title, heads and rows of cells; a cell may be a plain text, or a text and its paler part.
+    """A table: a title, heads, and rows of cells.
 
-    `align` has a letter for each column, l or r, and the last one holds for all that follow.
-    `foot` is a last row about the columns.
+    - `rows`: a cell may be a plain text, or a text and its paler part.
+    - `align`: a letter for each column, l or r; the last one holds for all that follow.
+    - `foot`: a last row about the columns.
     """
 
     title: str
