@@ -1,13 +1,14 @@
-"""The sequence encoders' speed: training beside RecTools' SASRec, encoding a million users, what HSTU costs by length.
+"""The sequence encoders' speed: training, encoding a million users, HSTU by length.
 
-    python benchmarks/sequence.py peer --peer-python PYTHON   # a Python with rectools[torch]==0.19.0; nine minutes on two cores
+    python benchmarks/sequence.py peer --peer-python PYTHON   # beside RecTools' SASRec, with a
+                              # Python that has rectools[torch]==0.19.0; nine minutes on two cores
     python benchmarks/sequence.py peer --peer-python PYTHON --threads 1 --users 4000
-    python benchmarks/sequence.py encode                      # ten minutes at most on two cores; 1.5 GB of disk for a while
-    python benchmarks/sequence.py hstu                        # five minutes
-    python benchmarks/sequence.py                             # the tables of what was measured last; measures nothing
+    python benchmarks/sequence.py encode    # ten minutes at most on two cores; 1.5 GB of disk
+    python benchmarks/sequence.py hstu      # five minutes
+    python benchmarks/sequence.py           # the tables of what was measured last
 
-Each writes one JSON file to --results (docs/results/sequence), from which the tables are made. Every measurement is a process of its own,
-one after the other, with the same number of threads.
+Each writes one JSON file to --results (docs/results/sequence), from which the tables are made.
+Every measurement is a process of its own, one after the other, with the same number of threads.
 """
 
 import argparse
@@ -57,10 +58,13 @@ BEAUTY = "amazon14_beauty_sequences.parquet"
 K = 10
 
 
-# ---------------------------------------------------------------------------------------------------------------- beside RecTools
+# -- beside RecTools ------------------------------------------------------------------------------
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PeerLoss(NextItemLoss):
-    """RecTools' `sampled_softmax`: a drawn negative that is the target stays a negative. Our own leaves it out."""
+    """RecTools' `sampled_softmax`: a drawn negative that is the target stays a negative.
+
+    Our own leaves it out.
+    """
 
     def of(self, states: Tensor, items: Tensor, targets: Tensor) -> Tensor:
         negatives = torch.randint(1, len(items), (len(targets), self.negatives))
@@ -71,7 +75,10 @@ class PeerLoss(NextItemLoss):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PeerSASRec(SASRec):
-    """Our SASRec, its weights drawn as RecTools draws them: Xavier's normal for every matrix, queries, keys and values as one."""
+    """Our SASRec, its weights drawn as RecTools draws them.
+
+    Xavier's normal for every matrix, queries, keys and values as one.
+    """
 
     def model(self, sizes: Mapping[str, int]) -> NextItem:
         network = SASRec.model(self, sizes)
@@ -232,7 +239,7 @@ def peer(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def steady(run: Mapping[str, Any]) -> dict[str, float]:
-    """Sequences a second after the first steps (a tenth, at most ten), in which memory is first asked for."""
+    """Sequences a second after the first steps (a tenth, at most ten), which ask for memory."""
     ends, rows = run["ends"], run["rows"]
     skip = min(10, max(len(ends) // 10, 1)) if len(ends) > 1 else 0
     before = ends[skip - 1] if skip else 0.0
@@ -271,7 +278,8 @@ def peer_page(files: Sequence[Path]) -> list[str]:
 def _peer_table(told: Mapping[str, Any]) -> list[str]:
     runs, same = told["runs"], told["told"]
     lines = [
-        f"| {same['threads']} threads | sequences/s | training, s | peak memory, MiB | events seen | R@{K} [95 %] of each seed |",
+        f"| {same['threads']} threads | sequences/s | training, s | peak memory, MiB | events"
+        f" seen | R@{K} [95 %] of each seed |",
         "|---|---|---|---|---|---|",
     ]
     rate = {}
@@ -288,13 +296,15 @@ def _peer_table(told: Mapping[str, Any]) -> list[str]:
                 for r in several
             )
             lines.append(
-                f"| {name}{of} | {rate[name]:,.0f} | {seconds:.1f} | {peak:,.0f} | {last['events']:,} | {recall} |"
+                f"| {name}{of} | {rate[name]:,.0f} | {seconds:.1f} | {peak:,.0f} |"
+                f" {last['events']:,} | {recall} |"
             )
     if len(rate) == 2:
         gap = told["gap"]
         times = rate["clickprint"] / rate["RecTools"]
         lines.append(
-            f"| **both** | **{times:.1f}×** | | | | {gap['mean']:+.4f} [{gap['low']:+.4f}, {gap['high']:+.4f}] |"
+            f"| **both** | **{times:.1f}×** | | | | {gap['mean']:+.4f} [{gap['low']:+.4f},"
+            f" {gap['high']:+.4f}] |"
         )
     padding = (
         "with what takes no part in its attention"
@@ -302,20 +312,29 @@ def _peer_table(told: Mapping[str, Any]) -> list[str]:
         else "and attends to its padding (its default)"
     )
     words = (
-        f"Amazon14 Beauty, {told['users']:,} users, all but their last two items; R@{K} of the item before the last, among all items, seen",
-        f"ones left out, by our evaluation. Both: width {same['width']}, {same['layers']} block, {same['heads']} head,",
-        f"length {same['length']}, batch {same['batch']}, dropout {same['dropout']}, Adam {same['lr']:g} (.9, .98),",
-        f"{same['epochs']} epochs of the last {same['length'] + 1} of those items of each user, weights",
-        f"drawn by the same rule, sampled softmax of {same['negatives']} uniform negatives for each event; a negative that is the target",
-        f"stays one, as in RecTools (our own loss leaves it out). RecTools pads to {same['length']} {padding}.",
+        f"Amazon14 Beauty, {told['users']:,} users, all but their last two items; R@{K} of the"
+        f" item before the last, among all items, seen",
+        f"ones left out, by our evaluation. Both: width {same['width']}, {same['layers']} block,"
+        f" {same['heads']} head,",
+        f"length {same['length']}, batch {same['batch']}, dropout {same['dropout']}, Adam"
+        f" {same['lr']:g} (.9, .98),",
+        f"{same['epochs']} epochs of the last {same['length'] + 1} of those items of each user,"
+        f" weights",
+        f"drawn by the same rule, sampled softmax of {same['negatives']} uniform negatives for"
+        f" each event; a negative that is the target",
+        f"stays one, as in RecTools (our own loss leaves it out). RecTools pads to"
+        f" {same['length']} {padding}.",
     )
     lines += ["", " ".join(words)]
     return lines
 
 
-# ----------------------------------------------------------------------------------------------------------------- a million users
+# -- a million users ------------------------------------------------------------------------------
 def make_users(folder: Path, told: Mapping[str, Any]) -> None:
-    """Histories of about `mean` events (log-normal lengths, at least one) of items of very different zeal."""
+    """Histories of about `mean` events of items of very different zeal.
+
+    Their lengths are log-normal, at least one.
+    """
     random = RNG(told["seed"]).child("users").generator()
     spread = 1.0
     lengths = np.maximum(
@@ -396,26 +415,34 @@ def encode_page(files: Sequence[Path]) -> list[str]:
         same = told["told"]
         lines += [*about(told), ""]
         lines += [
-            "| users | events | events read | s | users/s | own memory at most, MiB | with mapped files, MiB |",
+            "| users | events | events read | s | users/s | own memory at most, MiB | with mapped"
+            " files, MiB |",
             "|---|---|---|---|---|---|---|",
         ]
         lines += [
-            f"| {r['users']:,} | {r['events']:,} | {r['read']:,} | {r['seconds']:.1f} | {r['users'] / r['seconds']:,.0f} "
+            f"| {r['users']:,} | {r['events']:,} | {r['read']:,} | {r['seconds']:.1f} |"
+            f" {r['users'] / r['seconds']:,.0f} "
             f"| {r['own_mib']:,.0f} | {r['mapped_mib']:,.0f} |"
             for r in told["runs"]
         ]
         words = (
-            f"SASRec, width {same['width']}, {same['layers']} layers, the last {same['length']} events, {same['items']:,} items,",
-            f"{same['threads']} threads; weights are drawn, not trained. Histories of {same['mean']} events on average (log-normal),",
-            "read from mapped files; float16 profiles, written to a mapped file, whose pages the system takes back when it needs them.",
+            f"SASRec, width {same['width']}, {same['layers']} layers, the last {same['length']}"
+            f" events, {same['items']:,} items,",
+            f"{same['threads']} threads; weights are drawn, not trained. Histories of"
+            f" {same['mean']} events on average (log-normal),",
+            "read from mapped files; float16 profiles, written to a mapped file, whose pages the"
+            " system takes back when it needs them.",
         )
         lines += ["", " ".join(words), ""]
     return lines
 
 
-# ------------------------------------------------------------------------------------------------------------------- HSTU by length
+# -- HSTU by length -------------------------------------------------------------------------------
 def hstu_cost(folder: Path, told: Mapping[str, Any]) -> dict[str, Any]:
-    """Seconds for a forward and backward pass of histories of about `mean` events, by each way of making batches of them."""
+    """Seconds for a forward and backward pass, by each way of making batches.
+
+    Of histories of about `mean` events.
+    """
     torch.set_num_threads(told["threads"])
     random = RNG(told["seed"]).child(f"length {told['mean']}").generator()
     spread = 0.7
@@ -511,7 +538,8 @@ def hstu_page(files: Sequence[Path]) -> list[str]:
             f"padded to {same['length']:,}",
         ]
         lines += [
-            f"| events on average | {' | '.join(f'{h}: s (places a history)' for h in head)} | last to first |",
+            f"| events on average | {' | '.join(f'{h}: s (places a history)' for h in head)} |"
+            f" last to first |",
             "|---|---|---|---|---|",
         ]
         for r in told["runs"]:
@@ -520,20 +548,27 @@ def hstu_page(files: Sequence[Path]) -> list[str]:
                 for w in ("pieces", "batch", "length")
             ]
             lines.append(
-                f"| {r['mean']:.0f} | {' | '.join(cells)} | {r['length']['seconds_a_thousand'] / r['pieces']['seconds_a_thousand']:.1f}× |"
+                f"| {r['mean']:.0f} | {' | '.join(cells)} |"
+                f" {r['length']['seconds_a_thousand'] / r['pieces']['seconds_a_thousand']:.1f}× |"
             )
         words = (
-            "Seconds for a thousand histories, forward and backward: 2 layers of width 64 with place and time bias, batches of",
-            f"{same['batch']}, sampled softmax of 128, {same['threads']} threads, log-normal lengths of at most {same['length']:,}.",
-            f"Padded to {same['length']:,}: measured on {told['runs'][0]['length']['measured']} histories, since each costs the same.",
+            "Seconds for a thousand histories, forward and backward: 2 layers of width 64 with"
+            " place and time bias, batches of",
+            f"{same['batch']}, sampled softmax of 128, {same['threads']} threads, log-normal"
+            f" lengths of at most {same['length']:,}.",
+            f"Padded to {same['length']:,}: measured on {told['runs'][0]['length']['measured']}"
+            f" histories, since each costs the same.",
         )
         lines += ["", " ".join(words), ""]
     return lines
 
 
-# --------------------------------------------------------------------------------------------------------------------------- common
+# -- common ---------------------------------------------------------------------------------------
 def status(line: str) -> float:
-    """MiB of this process by Linux's own account: VmHWM (the most so far), VmRSS, RssAnon (less what is mapped from files)."""
+    """MiB of this process by Linux's own account.
+
+    VmHWM (the most so far), VmRSS, RssAnon (less what is mapped from files).
+    """
     found = next(
         row
         for row in Path("/proc/self/status").read_text().splitlines()
@@ -544,7 +579,10 @@ def status(line: str) -> float:
 
 @contextmanager
 def sampled() -> Iterator[dict[str, float]]:
-    """The most memory of a block, looked at fifty times a second: `own_mib`, and `mapped_mib` with the pages of mapped files."""
+    """The most memory of a block, looked at fifty times a second.
+
+    `own_mib`, and `mapped_mib` with the pages of mapped files.
+    """
     found = {"own_mib": status("RssAnon"), "mapped_mib": status("VmRSS")}
     stop = threading.Event()
 

@@ -1,12 +1,14 @@
-"""One training step of the sequence encoders beside the floor of the device it runs on, in float32 and in bfloat16.
+"""One training step of the sequence encoders beside the floor of the device, by precision.
 
-    python benchmarks/train_step.py                                   # the first of CUDA, MPS and CPU that is there
+    python benchmarks/train_step.py                 # the first of CUDA, MPS and CPU that is there
     python benchmarks/train_step.py --accelerator cpu --threads 2 --width 64 --steps 20
 
-The floor (roofline; Williams et al. 2009) is the larger of two times, from what the device does here, measured before: the step's
-operations at the rate of a large matrix product in that precision, and the bytes that it has to move for the weights alone (read forward
-and backward, the gradient written and read, AdamW's weight and two moments read and written: 40 bytes a parameter) at the rate of a large
-copy. Activations, look-ups and the batch's way to the device are not in the floor, and are in the step.
+The floor (roofline; Williams et al. 2009) is the larger of two times, from what the device does
+here, measured before: the step's operations at the rate of a large matrix product in that
+precision, and the bytes that it has to move for the weights alone (read forward and backward, the
+gradient written and read, AdamW's weight and two moments read and written: 40 bytes a parameter)
+at the rate of a large copy. Activations, look-ups and the batch's way to the device are not in the
+floor, and are in the step.
 """
 
 import argparse
@@ -63,7 +65,10 @@ def seconds(work: Callable[[], object], where: str, *, times: int = 7) -> float:
 
 
 def rates(where: str, size: int) -> tuple[dict[str, float], float]:
-    """Operations a second of a matrix product of `size` in each precision, and bytes a second of a copy of COPIED numbers."""
+    """Operations a second of a matrix product in each precision; bytes a second of a copy.
+
+    The product is of `size`, the copy of COPIED numbers.
+    """
     products = {}
     for name, kind in PRECISIONS.items():
         one = torch.randn(size, size, device=where).to(kind)
@@ -95,7 +100,10 @@ def row(
     flops_a_second: float,
     bytes_a_second: float,
 ) -> str:
-    """One line of the table: a training of so many steps, the median step behind the first ones."""
+    """One line of the table.
+
+    A training of so many steps, the median step behind the first ones.
+    """
     some = histories((given.steps + WARM) * given.batch, given.mean, given.items, given.seed)
     recipe = MODELS[name](
         width=given.width,
@@ -121,8 +129,9 @@ def row(
     operations = fitted.training_flops(some, rng=RNG(given.seed)) / (given.steps + WARM)
     floor = max(operations / flops_a_second, BYTES * size / bytes_a_second)
     return (
-        f"| {name} | {precision} | {size:,} | {operations / 1e9:.1f} | {step * 1e3:.1f} | {given.batch / step:,.0f} "
-        f"| {operations / flops_a_second * 1e3:.2f} | {BYTES * size / bytes_a_second * 1e3:.2f} | {floor / step:.0%} |"
+        f"| {name} | {precision} | {size:,} | {operations / 1e9:.1f} | {step * 1e3:.1f} "
+        f"| {given.batch / step:,.0f} | {operations / flops_a_second * 1e3:.2f} "
+        f"| {BYTES * size / bytes_a_second * 1e3:.2f} | {floor / step:.0%} |"
     )
 
 
@@ -154,18 +163,22 @@ def main(words: Sequence[str] | None = None) -> None:
     products, copied = rates(where, given.product or (1_024 if where == "cpu" else 8_192))
     on = torch.cuda.get_device_name(where) if where.startswith("cuda") else where
     print(
-        f"{on}, {platform.machine()}, {given.threads} threads, torch {torch.__version__}, seed {given.seed}"
+        f"{on}, {platform.machine()}, {given.threads} threads, torch {torch.__version__},"
+        f" seed {given.seed}"
     )
     said = ", ".join(f"{products[p] / 1e9:,.0f} G/s in {p}" for p in given.precisions)
     print(
         f"\nMeasured here: operations of a matrix product {said}; a copy {copied / 1e9:,.1f} GB/s."
     )
     print(
-        f"Width {given.width}, {given.layers} layers, {given.items:,} items, batches of {given.batch} histories of {given.mean} events "
-        f"on average (the last {given.length + 1}), sampled softmax of 512 shared negatives; the median of {given.steps} steps.\n"
+        f"Width {given.width}, {given.layers} layers, {given.items:,} items, batches of"
+        f" {given.batch} histories of {given.mean} events on average (the last"
+        f" {given.length + 1}), sampled softmax of 512 shared negatives; the median of"
+        f" {given.steps} steps.\n"
     )
     print(
-        "| model | precision | parameters | G operations | step, ms | histories/s | by operations, ms | by weights, ms | floor / step |"
+        "| model | precision | parameters | G operations | step, ms | histories/s"
+        " | by operations, ms | by weights, ms | floor / step |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
     for name in given.models:

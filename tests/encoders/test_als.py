@@ -45,7 +45,10 @@ class TestCategories(EncoderContract):
 
 
 def solved(vectors: np.ndarray, confidence: np.ndarray, regularization: float) -> np.ndarray:
-    """The definition, row by row: argmin Σ_i c_i (p_i − x·y_i)² + λ|x|², p_i = 1 where c_i was given (0 stands for c = 1, p = 0)."""
+    """The definition, row by row.
+
+    Argmin Σ_i c_i (p_i − x·y_i)² + λ|x|², p_i = 1 where c_i was given (0 stands for c = 1, p = 0).
+    """
     y = vectors.astype(np.float64)
     out = []
     for c in confidence:

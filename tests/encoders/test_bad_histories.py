@@ -1,4 +1,7 @@
-"""Sequence encoders and what is wrong, empty or huge: it is read as it should be, or said; and nothing that was there is lost."""
+"""Sequence encoders and what is wrong, empty or huge: it is read as it should be, or said.
+
+And nothing that was there is lost.
+"""
 
 import json
 import tracemalloc
@@ -65,7 +68,10 @@ def test_nobody_nothing_one_event_and_items_that_are_not_known(fitted: FittedSeq
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_one_history_of_a_million_events(name: str) -> None:
-    """Fit and states read the newest `length` (and one to be predicted) of it; memory is a few numbers an event."""
+    """Fit and states read the newest `length` (and one to be predicted) of it.
+
+    Memory is a few numbers an event.
+    """
     short = walks(20)
     item = np.concatenate([short.fields["item"], np.resize(ITEMS, MILLION)])
     time = np.arange(len(item), dtype=np.int64) * 1_000_000
@@ -110,7 +116,7 @@ def test_ids_and_times_at_the_ends_of_their_range() -> None:
         }
 
 
-# --------------------------------------------------------------------------------------------------------------- features
+# -- features -------------------------------------------------------------------------------------
 def test_numbers_are_not_read_as_ids() -> None:
     histories = walks(10)
     price = np.full(histories.events, 3.7)
@@ -154,7 +160,7 @@ def test_profiles_hold_numbers_only() -> None:
             Profiles(np.array([1, 2]), np.array([[1.0], [bad]], np.float16))
 
 
-# ------------------------------------------------------------------------------------------------------------ fitted folders
+# -- fitted folders -------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fitted SASRec, to be copied and spoilt."""
@@ -280,7 +286,7 @@ def test_every_file_cut_short(name: str, share: float, folder: Path, tmp_path: P
         load(tmp_path)
 
 
-# -- checkpoints ------------------------------------------------------------------------------------
+# -- checkpoints ----------------------------------------------------------------------------------
 def trained(folder: Path, training: Training = ONCE) -> FittedSequence:
     """A training that keeps its checkpoint in `folder`, and goes on from there."""
     session = Session(checkpoints=folder.parent, key="k")

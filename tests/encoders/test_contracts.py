@@ -100,7 +100,7 @@ def test_every_encoder_of_the_registry_is_tested_here():
     assert {target.split(":")[1] for target in encoders.ENCODERS.values()} <= tested
 
 
-# ------------------------------------------------------------------------------------------------- encoders that break a promise
+# -- encoders that break a promise ----------------------------------------------------------------
 @dataclass(frozen=True)
 class Broken:
     """Counts events, wrongly in the way that `how` says."""

@@ -1,4 +1,7 @@
-"""The contrastive encoder: which pairs there are, what each tower may read, what it learns, and what it refuses."""
+"""The contrastive encoder.
+
+Which pairs there are, what each tower may read, what it learns, and what it refuses.
+"""
 
 import itertools
 from collections.abc import Sequence
@@ -174,7 +177,7 @@ def test_an_epoch_draws_anew_and_each_pair_once() -> None:
     assert sorted(more(2).tolist()) == list(range(len(pairs)))
 
 
-# ------------------------------------------------------------------------------------------------------------------ network
+# -- network --------------------------------------------------------------------------------------
 def towers(seed: int = 0, buckets: int = 3) -> TwoTowers:
     torch.manual_seed(seed)
     return TwoTowers(
@@ -190,7 +193,10 @@ def towers(seed: int = 0, buckets: int = 3) -> TwoTowers:
 
 
 def test_loss_by_brute_force() -> None:
-    """Positives are rows with a future; negatives other users' futures, the same user's neither; the head is asked about every row."""
+    """Positives are rows with a future; negatives other users' futures, the same user's neither.
+
+    The head is asked about every row.
+    """
     events = some_events(3, users=12)
     pairs = Pairs.of(events, np.array([35, 28, 21]) * DAYS, 5 * DAYS)
     past, future, users = pairs.part(numbers(events), 6)
@@ -248,7 +254,7 @@ def test_how_long_ago_is_seen() -> None:
     assert (found[2] == 0).all()
 
 
-# ------------------------------------------------------------------------------------------------------------------ measure
+# -- measure --------------------------------------------------------------------------------------
 def test_share_below_by_brute_force() -> None:
     random = np.random.default_rng(0)
     scores = random.integers(0, 4, (7, 7)).astype(np.float32)
@@ -326,7 +332,7 @@ def test_too_few_to_measure_by_trains_all_epochs() -> None:
     assert (fitted.curve.epoch, fitted.curve.metrics) == (3, [])
 
 
-# ------------------------------------------------------------------------------------------------------------------ refused
+# -- refused --------------------------------------------------------------------------------------
 def refused(said: str, recipe: Contrastive = SMALL, days: int = 60, **arrays: np.ndarray) -> None:
     with DuckDB(threads=1) as engine, pytest.raises(DataError, match=said):
         recipe.fit(the_past(engine, days, **arrays), rng=RNG(0))

@@ -1,4 +1,7 @@
-"""The organisers' aggregated features: equal to theirs on the reference case, and to a slow twin on anything."""
+"""The organisers' aggregated features.
+
+Equal to theirs on the reference case, and to a slow twin on anything.
+"""
 
 from collections import Counter
 from itertools import pairwise

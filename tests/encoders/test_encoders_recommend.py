@@ -116,7 +116,7 @@ def test_every_encoder_that_recommends_is_tested_here() -> None:
             assert form in tested, name
 
 
-# -- recommenders that break a promise -------------------------------------------------------------
+# -- recommenders that break a promise ------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Lists:
     """Recommendations that check nothing."""

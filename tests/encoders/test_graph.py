@@ -1,4 +1,8 @@
-"""TwHIN-like vectors: the loss and a user's vector against their definitions, a world whose answer is known, and what is refused."""
+"""TwHIN-like vectors.
+
+The loss and a user's vector against their definitions, a world whose answer is known, and what is
+refused.
+"""
 
 import json
 import math
@@ -79,7 +83,11 @@ def test_a_batch_without_negatives_has_a_loss() -> None:
 
 
 def shop(engine: DuckDB, **more: object):
-    """Four users; the third only took something out of the basket, the fourth was only shown something that nobody had."""
+    """Four users.
+
+    The third only took something out of the basket, the fourth was only shown something that
+    nobody had.
+    """
     return memory_log(
         engine,
         user=[1, 1, 1, 1, 2, 2, 9, 10],
@@ -140,7 +148,10 @@ def test_a_profile_is_the_first_step_from_zero() -> None:
 
 
 def test_new_users_lie_with_their_like() -> None:
-    """Two tastes: users who were not there in training are told apart, and are ranked the items of their taste."""
+    """Two tastes.
+
+    Users who were not there in training are told apart, and are ranked the items of their taste.
+    """
     fitted = TwHIN(width=8, training=Training(epochs=20, batch=64, lr=0.02), weights={}).fit(
         past_with(tastes(200)), rng=RNG(0)
     )

@@ -1,4 +1,7 @@
-"""A training that is killed (SIGKILL, so that nothing can be tidied up) goes on from its checkpoint to the same bytes, whenever it was."""
+"""A training that is killed goes on from its checkpoint to the same bytes, whenever it was.
+
+By SIGKILL, so that nothing can be tidied up.
+"""
 
 import json
 import os
@@ -21,7 +24,8 @@ from clickprint.nn.train import Training
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 
-STEPS = 9  # in all: 3 epochs of 3 batches; with a checkpoint after each, and after each epoch, there are 12
+# In all: 3 epochs of 3 batches; a checkpoint after each, and after each epoch, makes 12.
+STEPS = 9
 RECIPE = SASRec(
     width=8,
     history=HistorySpec(length=6, basket_targets=True),  # what is predicted is drawn, too
@@ -45,7 +49,8 @@ def fit(checkpoints=None, progress=lambda *_: None):
     )
 
 
-# Runs each moment in a process of its own that kills itself there, then another one that goes on; torch is loaded once.
+# Runs each moment in a process of its own that kills itself there, then another one that goes on;
+# torch is loaded once.
 SCRIPT = """
 import json, os, signal, sys
 from dataclasses import replace
@@ -117,7 +122,10 @@ for where, turn in moments:
 
 
 def check(moments: dict[tuple[str, int], int], out: Path) -> None:
-    """`moments`: where and the how many-th time it is killed there → how many steps are left then."""
+    """`moments`.
+
+    Where and the how many-th time it is killed there → how many steps are left then.
+    """
     script = out / "kill.py"
     script.write_text(SCRIPT)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -144,13 +152,19 @@ def check(moments: dict[tuple[str, int], int], out: Path) -> None:
 
 
 def test_killed_while_it_wrote_a_checkpoint_or_replaced_one(tmp_path: Path) -> None:
-    """The sixth checkpoint is that after the fifth step: four steps are left, or five where it was not finished."""
+    """The sixth checkpoint is that after the fifth step.
+
+    Four steps are left, or five where it was not finished.
+    """
     check({("writing", 5): STEPS - 4, ("exchanged", 4): STEPS - 5}, tmp_path)
 
 
 @pytest.mark.slow
 def test_killed_at_any_moment(tmp_path: Path) -> None:
-    """A step's watch is told before its checkpoint; after 3, 6 and 9 steps there are two checkpoints."""
+    """A step's watch is told before its checkpoint.
+
+    After 3, 6 and 9 steps there are two checkpoints.
+    """
     saved = [1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9, 9]  # steps in the n-th checkpoint
     before = [0, *saved[:-1]]
     moments = {("step", n): STEPS - n for n in range(STEPS)}

@@ -1,4 +1,7 @@
-"""The multi-task Transformer: its contract, what it learns of days and of next events, and what it refuses."""
+"""The multi-task Transformer.
+
+Its contract, what it learns of days and of next events, and what it refuses.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -83,7 +86,10 @@ def small(**more: Any) -> MultiTask:
 
 
 def walks(lengths: list[int], seed: int = 0) -> Histories:
-    """Each user goes around a circle of six items, an event a day, until the day before the cutoff; a third of the events are views."""
+    """Each user goes around a circle of six items, an event a day.
+
+    Until the day before the cutoff; a third of the events are views.
+    """
     random = np.random.default_rng(seed)
     starts = starts_of(np.array(lengths, np.int64))
     item = np.concatenate(
@@ -102,7 +108,7 @@ def walks(lengths: list[int], seed: int = 0) -> Histories:
     )
 
 
-# ------------------------------------------------------------------------------------------------------------- what it learns
+# -- what it learns -------------------------------------------------------------------------------
 def test_it_ranks_the_next_item_and_is_the_same_after_loading(tmp_path: Path) -> None:
     histories = walks([9, 0, 3] * 20)
     fitted = small(
@@ -123,7 +129,10 @@ def test_it_ranks_the_next_item_and_is_the_same_after_loading(tmp_path: Path) ->
 
 
 def lapsing(users: int = 200) -> Histories:
-    """Everyone comes daily and stops for ever at a day of his own, so silence alone says who comes back. Events are all the same."""
+    """Everyone comes daily and stops for ever at a day of their own.
+
+    So silence alone says who comes back. Events are all the same.
+    """
     random = np.random.default_rng(0)
     last = random.integers(10, 61, users)
     starts = starts_of(np.full(users, 8))
@@ -147,7 +156,10 @@ def test_only_with_now_does_a_vector_know_how_long_ago_the_newest_event_was(now:
 
 
 def test_windows_alone_are_learned_and_rank_nothing() -> None:
-    """Every other user only has events of kind 1; which kind the next days hold is all that is asked."""
+    """Every other user only has events of kind 1.
+
+    Which kind the next days hold is all that is asked.
+    """
     histories = walks([12] * 80)
     kind = np.repeat(np.arange(80) % 2, 12).astype(np.int16)
     recipe = small(
@@ -206,9 +218,12 @@ def test_only_what_has_a_role_is_bought() -> None:
             assert multitask.bought(small(roles=roles), past) == wanted
 
 
-# ------------------------------------------------------------------------------------------------------------------- training
+# -- training -------------------------------------------------------------------------------------
 def test_the_window_after_the_cutoff_is_not_asked_about() -> None:
-    """Of histories that end at their cutoff nothing is known of the last `horizon_days`; older windows hold what came later."""
+    """Of histories that end at their cutoff nothing is known of the last `horizon_days`.
+
+    Older windows hold what came later.
+    """
     histories = walks([6] * 20)
     recipe = small(
         horizon_days=7,
@@ -270,7 +285,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
     )
 
 
-# -------------------------------------------------------------------------------------------------------------------- refusals
+# -- refusals -------------------------------------------------------------------------------------
 @pytest.mark.parametrize("lengths", [[], [0, 0], [1, 1, 0]])
 def test_nothing_to_learn_is_said(lengths: list[int]) -> None:
     with pytest.raises(DataError, match="no user has two events"):

@@ -1,4 +1,8 @@
-"""Training by day: each day in its turn, its targets only, the next day scored before it is learned, and a killed run goes on."""
+"""Training by day.
+
+Each day in its turn, its targets only, the next day scored before it is learned, and a killed run
+goes on.
+"""
 
 from pathlib import Path
 
@@ -27,7 +31,10 @@ ITEMS = 10
 
 
 def drifting(users: int = 32, days: int = 12, a_day: int = 3, every: int = 6) -> Histories:
-    """Everyone has items on every day; the next item is so many further on a circle, and that number changes every so many days."""
+    """Everyone has items on every day.
+
+    The next item is so many further on a circle, and that number changes every so many days.
+    """
     rng = np.random.default_rng(0)
     day = np.repeat(np.arange(days), a_day)
     steps = np.array([1, 3, 7, 9])[day // every]
@@ -59,7 +66,10 @@ def test_learning_each_day_beats_a_model_that_stands_still() -> None:
 
 
 def test_a_day_is_scored_by_the_model_of_the_days_before() -> None:
-    """By the definition, user by user; and nothing of the day itself or later has touched the model."""
+    """By the definition, user by user.
+
+    And nothing of the day itself or later has touched the model.
+    """
     histories = drifting(users=20, days=5, every=9)
     _, days = fit_by_day(RECIPE, HistoriesPast(histories), rng=RNG(3), k=4)
     ends = histories.where(histories.fields["time"] < 503 * DAY)

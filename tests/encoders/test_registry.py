@@ -64,7 +64,7 @@ def test_what_cannot_be(name, options, paths):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(ConfigError, match="'count', expected one of als, .*counts"):
+    with pytest.raises(ConfigError, match=r"'count', expected one of als, .*counts"):
         encoders.encoder("count")
 
 

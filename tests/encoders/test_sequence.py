@@ -1,4 +1,8 @@
-"""The sequence encoders: each keeps the contract, learns what can be known, ranks items, and is refused when its files are damaged."""
+"""The sequence encoders.
+
+Each keeps the contract, learns what can be known, ranks items, and is refused when its files are
+damaged.
+"""
 
 import json
 from collections.abc import Callable, Iterator
@@ -160,7 +164,7 @@ def test_what_ranks_items_says_so_and_what_does_not_has_nothing_of_it(name: str)
         return
     made = recipe(width=8)
     assert isinstance(made, sequence.SequenceRecipe)
-    network = made.model({f: 3 for f in ("item", *made.history.fields)})
+    network = made.model(dict.fromkeys(("item", *made.history.fields), 3))
     values = {f: np.arange(3) for f in ("item", *made.history.fields)}
     fitted = sequence.fitted_class(network)(made, values, network)
     ranks = name not in ("autoencoder", "contrastive")
@@ -256,7 +260,7 @@ def test_with_nobody_to_hold_out_all_epochs_are_trained() -> None:
 
 
 def test_held_out_is_what_came_before_the_last_item() -> None:
-    """What is about no item stays where it stands before the held-out event, and goes where it stands behind it."""
+    """Events about no item stay before the held-out event, and go behind it."""
     item = np.array([1, NONE, 2, NONE, 3, NONE, 4, NONE, NONE], np.int64)
     kind = np.arange(9)
     histories = Histories(
@@ -291,7 +295,10 @@ def test_events_about_no_item_are_learned_with_patience_too() -> None:
 
 
 def shopping(users: int = 60, seed: int = 0, **more: np.ndarray) -> Histories:
-    """Everyone buys the pairs (1, 2), (3, 4), (5, 6), (7, 8) in turn, each at one moment; some buy once or never."""
+    """Everyone buys the pairs (1, 2), (3, 4), (5, 6), (7, 8) in turn, each at one moment.
+
+    Some buy once or never.
+    """
     random = np.random.default_rng(seed)
     trips = random.integers(0, 8, users)
     starts = np.concatenate([[0], np.cumsum(2 * trips)]).astype(np.int64)
@@ -542,8 +549,11 @@ def test_item_vectors_start_from_what_the_catalogue_says() -> None:
 
 
 def named_log(users: int = 120) -> tuple[Histories, np.ndarray]:
-    """Ninety items, each of one of three families by the second word of its name; a user has some of one family, then that family's
-    own last item. The words' first place says nothing. Also what each item is called."""
+    """Ninety items, each of one of three families by the second word of its name; and the names.
+
+    A user has some items of one family, then that family's own last item. The words' first place
+    says nothing.
+    """
     random = np.random.default_rng(0)
     names = np.stack(
         [random.integers(0, 256, 93) * PLACES, np.repeat([7, 8, 9], 31) * PLACES + 1], 1

@@ -233,7 +233,10 @@ def test_chunked_scan_is_its_recurrence(length: int) -> None:
 def test_the_fused_kernels_are_called_as_they_are_written(
     mixer: torch.nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """mamba-ssm's own layouts, checked by its documented formulas, since a kernel needs a GPU: out and gradients are those without it."""
+    """mamba-ssm's own layouts, checked by its documented formulas, since a kernel needs a GPU.
+
+    Out and gradients are those without it.
+    """
     called = []
 
     def selective_scan_fn(

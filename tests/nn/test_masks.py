@@ -50,7 +50,10 @@ def test_session(sizes: list[int]) -> None:
 def test_items_of_a_session_are_exchangeable_and_later_sessions_unseen(
     sizes: list[int], random
 ) -> None:
-    """Attention under the mask: permuting items inside sessions leaves context outputs; changing a session leaves the earlier ones."""
+    """Attention under the mask: permuting items inside sessions leaves context outputs.
+
+    Changing a session leaves the earlier ones.
+    """
     sessions, context = tokens(sizes)
     torch.manual_seed(random.randrange(1000))
     x = torch.randn(sessions.shape[1], 4)

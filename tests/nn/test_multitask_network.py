@@ -1,4 +1,7 @@
-"""The multi-task network: windows by brute force, what a state has seen, the loss by hand, and which heads there are."""
+"""The multi-task network.
+
+Windows by brute force, what a state has seen, the loss by hand, and which heads there are.
+"""
 
 import itertools
 import math
@@ -21,7 +24,11 @@ SIZES = {ITEM: 6, "kind": 3}
 def some(
     seed: int, users: int = 7, most: int = 9, days: int = 30
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Starts and fields; whole numbers as times, so that events tie and fall on the edges of windows. Somebody has no event."""
+    """Starts and fields.
+
+    Whole numbers as times, so that events tie and fall on the edges of windows. Somebody has no
+    event.
+    """
     random = np.random.default_rng(seed)
     lengths = random.integers(0, most + 1, users)
     lengths[users // 2] = 0
@@ -88,7 +95,7 @@ def test_no_windows_have_no_labels() -> None:
     assert nobody.ends(np.array([0, 1]), np.array([3, 25])).tolist() == [0, 0]
 
 
-# ------------------------------------------------------------------------------------------------------ what is trained on
+# -- what is trained on ---------------------------------------------------------------------------
 @pytest.mark.parametrize(("seed", "now"), list(itertools.product(range(4), [True, False])))
 def test_parts_by_brute_force(seed: int, now: bool) -> None:
     """Every event is the number of its place, so what a batch holds can be looked up."""
@@ -105,7 +112,14 @@ def test_parts_by_brute_force(seed: int, now: bool) -> None:
         [(fields["kind"] - 1, 3)],
     )
     user, parts = asked(
-        fields, starts, 4, targets=[ITEM, "kind"], until=28, windows=w, time_since_last=now, buckets=3
+        fields,
+        starts,
+        4,
+        targets=[ITEM, "kind"],
+        until=28,
+        windows=w,
+        time_since_last=now,
+        buckets=3,
     )
     torch.manual_seed(seed)
     seen, gaps, counted, total = [], [], 0.0, 0.0
@@ -153,7 +167,9 @@ def test_moments_are_the_same_for_the_same_seed_and_reach_the_cutoff_without_win
         np.array([0, 1]),
         {ITEM: np.array([1]), "kind": np.array([1]), TIME: np.array([100])},
     )
-    _, parts = asked(fields, starts, 4, targets=["kind"], until=1_000_100, windows=None, time_since_last=True)
+    _, parts = asked(
+        fields, starts, 4, targets=["kind"], until=1_000_100, windows=None, time_since_last=True
+    )
     torch.manual_seed(3)
     first = [int(next(parts(np.array([0])))[0][0].fields[TIME][0, 0]) for _ in range(200)]
     torch.manual_seed(3)
@@ -167,7 +183,7 @@ def test_moments_are_the_same_for_the_same_seed_and_reach_the_cutoff_without_win
     assert not labels.numel()
 
 
-# ----------------------------------------------------------------------------------------------------------------- network
+# -- network --------------------------------------------------------------------------------------
 def network(seed: int = 0, **more: Any) -> MultiTaskTransformer:
     torch.manual_seed(seed)
     options = {
@@ -286,7 +302,7 @@ def test_loss_by_hand() -> None:
 
 
 def test_logq_by_hand() -> None:
-    """Negatives come from the targets, and each logit is lowered by the logarithm of its item's share of them."""
+    """Negatives come from the targets; logits are lowered by the log of their items' shares."""
     states, items = (
         torch.randn(4, 3, generator=torch.Generator().manual_seed(0)),
         torch.eye(3).repeat(2, 1),
@@ -304,7 +320,7 @@ def test_logq_by_hand() -> None:
         others = [math.exp(logit[i]) for i in drawn if i != target]
         wanted -= logit[target] - math.log(math.exp(logit[target]) + sum(others))
     assert found == pytest.approx(wanted, rel=1e-5)
-    with pytest.raises(ConfigError, match="logq.*'gbce'"):
+    with pytest.raises(ConfigError, match=r"logq.*'gbce'"):
         NextItemLoss(name="gbce", logq=True)
 
 

@@ -1,4 +1,8 @@
-"""The next-item model: batches and trimming, the loss of a whole batch, ranking with ties, and that it learns what can be known."""
+"""The next-item model.
+
+Batches and trimming, the loss of a whole batch, ranking with ties, and that it learns what can be
+known.
+"""
 
 from itertools import pairwise
 
@@ -139,8 +143,10 @@ def test_pieces_hold_every_pair_once() -> None:
 def baskets(
     users: int = 25, seed: int = 0
 ) -> tuple[dict[str, np.ndarray], np.ndarray, list[list[list[int]]]]:
-    """Up to six baskets of one to four items a user (0: an event about no item); the last of one user and the first of the next may be
-    of one moment. Flat, and as lists."""
+    """Up to six baskets of one to four items a user; 0 is an event about no item.
+
+    The last basket of one user and the first of the next may be of one moment.
+    """
     random = np.random.default_rng(seed)
     lists = [
         [
@@ -292,7 +298,10 @@ def test_more_fields_are_added_and_times_reach_the_layers_that_want_them() -> No
 
 
 def test_an_events_vector_is_the_sum_over_its_fields() -> None:
-    """One value a field, or several: then their sum over the root of how many there may be; 0 is nothing, and padding stays nothing."""
+    """One value a field, or several: then their sum over the root of how many there may be.
+
+    0 is nothing, and padding stays nothing.
+    """
     torch.manual_seed(0)
     embed = EventEmbedding({"item": 4, "name": 9}, 3, deviation=0.5)
     fields = {

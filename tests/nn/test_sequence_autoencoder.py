@@ -1,4 +1,8 @@
-"""The auto-encoder's network: its loss by hand, what the decoder may see, padding, pieces, and that it can learn a sequence by heart."""
+"""The auto-encoder's network.
+
+Its loss by hand, what the decoder may see, padding, pieces, and that it can learn a sequence by
+heart.
+"""
 
 import numpy as np
 import pytest
@@ -11,9 +15,9 @@ from clickprint.core.rng import RNG
 from clickprint.nn.autoencoder import (
     Reconstruction,
     SequenceAutoEncoder,
+    chunks,
     in_chunks,
     mean_loss,
-    chunks,
 )
 from clickprint.nn.next_item import Batch, last_states
 from clickprint.nn.train import Training, shuffled, train
@@ -56,7 +60,10 @@ def gru(layer: nn.GRU, inputs: np.ndarray, state: np.ndarray) -> np.ndarray:
 
 
 def test_the_loss_is_that_of_the_equations() -> None:
-    """Embed, read to the last state h, start from h, give beginning + h, event + h, …; say each event and then the end."""
+    """Embed, read to the last state h, start from h, give beginning + h, event + h, ….
+
+    Say each event and then the end.
+    """
     model = model_of(sizes={"item": 9})
     model.begin.data.normal_()
     values = [4, 9, 1, 4]

@@ -1,4 +1,7 @@
-"""The checks of spec/shared-contracts.md that need whole layers; those of one function stand beside its tests."""
+"""The checks of spec/shared-contracts.md that need whole layers.
+
+Those of one function stand beside its tests.
+"""
 
 import torch
 from hypothesis import given, settings
@@ -27,7 +30,7 @@ def test_a_constant_added_to_all_sessions_changes_nothing(sizes: list[int], shif
 
 @torch.no_grad()
 def test_hstu_divides_by_its_own_length_however_long_the_batch_is() -> None:
-    """What is mixed scales with 1/n, n is the model's length, and padding that makes the batch longer moves no real row."""
+    """What is mixed scales with 1/n, n is the model's length; padding moves no real row."""
     torch.manual_seed(0)
     short, long = (
         HSTUBlock(WIDTH, 2, query_width=4, value_width=4, length=n, by_time=False) for n in (6, 24)

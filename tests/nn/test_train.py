@@ -1,4 +1,8 @@
-"""The loop: parts are a batch, a stopped run goes on to the same bytes, two processes are one, and what is damaged is said."""
+"""The loop.
+
+Parts are a batch, a stopped run goes on to the same bytes, two processes are one, and what is
+damaged is said.
+"""
 
 import json
 import subprocess
@@ -141,9 +145,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
         wanted.best_epoch,
     )
     finished = model()
-    run(
-        finished, training, metric=metric, checkpoint=tmp_path / "c", key="k", progress=killer(0)
-    )
+    run(finished, training, metric=metric, checkpoint=tmp_path / "c", key="k", progress=killer(0))
     assert state(finished) == state(whole), "a finished run is not trained again"
 
 
@@ -225,9 +227,16 @@ def spoil(folder: Path, how: str) -> None:
 
 @pytest.mark.parametrize(
     ("how", "said"),
-    [("other", "of another training"), ("format", "of another training"), ("field", "does not fit"), ("no json", "cannot be read"),
-     ("truncated", "cannot be read"), ("empty", "cannot be read"), ("missing", "cannot be read")],
-)  # fmt: skip
+    [
+        ("other", "of another training"),
+        ("format", "of another training"),
+        ("field", "does not fit"),
+        ("no json", "cannot be read"),
+        ("truncated", "cannot be read"),
+        ("empty", "cannot be read"),
+        ("missing", "cannot be read"),
+    ],
+)
 def test_a_checkpoint_that_is_not_ours(how: str, said: str, tmp_path: Path) -> None:
     run(model(), Training(epochs=1), checkpoint=tmp_path / "c", key="k")
     spoil(tmp_path / "c", how)
@@ -350,7 +359,10 @@ def test_weights_that_are_not_taken(
     "stance", ["force_eager", pytest.param("default", marks=pytest.mark.slow)]
 )
 def test_compiled_is_the_same_training(stance: str) -> None:
-    """What wraps the model changes neither its weights' names nor what the loss finds in it; the compiler itself takes its time."""
+    """What wraps the model changes neither its weights' names nor what the loss finds in it.
+
+    The compiler itself takes its time.
+    """
     nets = [nn.Sequential(nn.Linear(WIDTH, 8), nn.Tanh(), nn.Linear(8, 1)) for _ in range(2)]
     nets[1].load_state_dict(nets[0].state_dict())
     for net, compiled in zip(nets, (False, True), strict=True):
@@ -367,7 +379,7 @@ def test_compiled_is_the_same_training(stance: str) -> None:
     assert state(items[0]) == state(items[1])
 
 
-# ------------------------------------------------------------------------------------------------------------ two processes
+# -- two processes --------------------------------------------------------------------------------
 def plain() -> nn.Module:
     return nn.Sequential(nn.Linear(WIDTH, 8), nn.Tanh(), nn.Linear(8, 1))
 
@@ -381,7 +393,10 @@ def on_plain(net: nn.Module, training: Training, **more: object) -> None:
 
 
 def on_items(net: nn.Module, training: Training, **more: object) -> None:
-    """Histories of 0 to 8 events; every second has one at most, so that a process often has nothing to do."""
+    """Histories of 0 to 8 events.
+
+    Every second has one at most, so that a process often has nothing to do.
+    """
     lengths = np.where(np.arange(21) % 2, np.arange(21) % 8 + 1, np.arange(21) % 2)
     starts = np.cumsum([0, *lengths]).astype(np.int64)
     fields = {"item": np.random.default_rng(0).integers(1, 10, starts[-1])}
@@ -397,7 +412,8 @@ def on_items(net: nn.Module, training: Training, **more: object) -> None:
 
 
 STEPS = {"epochs": 3, "lr": 0.02, "clip": 1.0}
-# name → the model, how it is trained; the last batch of `alone` has one row, so that one of two processes has none
+# Name → the model, how it is trained. The last batch of `alone` has one row, so that one of two
+# processes has none.
 CASES = {
     "plain": (plain, on_plain, Training(batch=15, **STEPS)),
     "alone": (plain, on_plain, Training(batch=7, **STEPS)),
@@ -413,7 +429,8 @@ import torch
 torch.set_num_threads(1)
 from pathlib import Path
 from test_train import CASES, Killed, killer
-torch.distributed.init_process_group("gloo", init_method="file://" + sys.argv[1], rank=int(sys.argv[2]), world_size=2)
+meet, rank = "file://" + sys.argv[1], int(sys.argv[2])
+torch.distributed.init_process_group("gloo", init_method=meet, rank=rank, world_size=2)
 out = {{}}
 for name, (make, trained, training) in CASES.items():
     for stopped in (False, True):
@@ -421,7 +438,8 @@ for name, (make, trained, training) in CASES.items():
         net, folder = make(), Path(sys.argv[3] + name.replace(" ", "-"))
         if stopped:
             try:
-                trained(net, training, checkpoint=folder, key="k", progress=killer(training.epochs * 4 - 3))
+                late = killer(training.epochs * 4 - 3)
+                trained(net, training, checkpoint=folder, key="k", progress=late)
             except Killed:
                 net = make()
                 trained(net, training, checkpoint=folder, key="k")
@@ -435,7 +453,7 @@ torch.distributed.barrier()
 
 
 def test_two_processes_are_one(tmp_path: Path) -> None:
-    """Also where one has nothing to do, where the optimiser's state is divided, and where both were stopped and go on."""
+    """Also with nothing to do for one, with a divided optimiser's state, and after a stop."""
     script = tmp_path / "two.py"
     script.write_text(TWO.format(here=str(Path(__file__).parent)))
     command = [sys.executable, str(script), str(tmp_path / "meet")]

@@ -1,4 +1,7 @@
-"""The promises of an encoder, as tests: subclass EncoderContract in a test module, with `encoder = …`. Needs pytest and hypothesis."""
+"""The promises of an encoder, as tests.
+
+Subclass EncoderContract in a test module, with `encoder = …`. Needs pytest and hypothesis.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,9 +33,11 @@ WORLDS = {
 class EncoderContract:
     """What every encoder promises.
 
-    `learns`: world (clockwork, checkerboard, dice) → the AUROC that a linear probe of its profiles must reach on users whom it did not
-    see. `tolerance`: how far a row may move where only the order of sums changed; 0 asks for equal bytes. `anonymous`: whether a user's id
-    says nothing (a control that hashes ids switches it off).
+    - `learns`: world (clockwork, checkerboard, dice) → the AUROC that a linear probe of its
+      profiles must reach on users whom it did not see.
+    - `tolerance`: how far a row may move where only the order of sums changed; 0 asks for equal
+      bytes.
+    - `anonymous`: whether a user's id says nothing (a control that hashes ids switches it off).
     """
 
     encoder: ClassVar[Encoder]
@@ -45,7 +50,7 @@ class EncoderContract:
         fitted: Fitted = type(self.encoder).load(folder)  # type: ignore[attr-defined]
         return fitted
 
-    # ------------------------------------------------------------------------------------------------------------ promises
+    # -- promises ---------------------------------------------------------------------------------
     def test_one_finite_row_a_user(self) -> None:
         with DuckDB(threads=1) as engine:
             past = a_past(engine, random_arrays(np.random.default_rng(0)))
@@ -91,7 +96,7 @@ class EncoderContract:
                 )
 
     def test_rows_in_any_order(self) -> None:
-        """The order in which events lie in their files says nothing, not even for events of one moment."""
+        """The order of events in their files says nothing, not even for events of one moment."""
         arrays = random_arrays(np.random.default_rng(3))
         order = np.random.default_rng(4).permutation(len(arrays["user"]))
         with DuckDB(threads=1) as engine:
@@ -150,7 +155,7 @@ class EncoderContract:
     )
     @given(seed=st.integers(0, 2**32 - 1), tick=st.sampled_from([DAY // 4, DAY, 5 * DAY]))
     def test_time_travel_is_impossible(self, seed: int, tick: int) -> None:
-        """Events at or after the cutoff, and rows of the catalogue known from then, change no byte of any vector."""
+        """Events from the cutoff on, and catalogue rows known from then, change no byte."""
         rng = np.random.default_rng(seed)
         arrays = random_arrays(rng, tick=tick)
         before = np.flatnonzero(arrays["time"] < CUTOFF)
@@ -214,12 +219,16 @@ def equal(
         else np.allclose(found, wanted, rtol=tolerance, atol=tolerance)
     )
     assert same, (
-        f"{what} ({(found != wanted).any(1).sum()} rows, {(found != wanted).any(0).sum()} columns differ)"
+        f"{what} ({(found != wanted).any(1).sum()} rows,"
+        f" {(found != wanted).any(0).sum()} columns differ)"
     )
 
 
 def probe(vectors: Float16[np.ndarray, "U D"], world: World) -> float:
-    """The mean AUROC of a ridge regression that learns from three quarters of the users and is asked about the rest."""
+    """The mean AUROC of a ridge regression that learns from three quarters of the users.
+
+    The others are asked about.
+    """
     x = vectors.astype(np.float64)
     deviation = x.std(0)
     x = np.c_[(x - x.mean(0)) / np.where(deviation > 0, deviation, 1), np.ones(len(x))]
@@ -237,6 +246,9 @@ def probe(vectors: Float16[np.ndarray, "U D"], world: World) -> float:
 
 
 def auroc(truth: Bool[np.ndarray, "U"], score: Num[np.ndarray, "U"]) -> float:
-    """The chance that a positive is above a negative, ties half, by comparing all pairs: the slow twin of metrics.labels.auroc."""
+    """The chance that a positive is above a negative, ties half, by comparing all pairs.
+
+    The slow twin of metrics.labels.auroc.
+    """
     above = score[truth][:, None] - score[~truth][None, :]
     return float((above > 0).mean() + (above == 0).mean() / 2)
