@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from clickprint.core.lookup import among, pair_keys, pairs_of_keys, positions
 from clickprint.core.options import Above, OneOf
 from clickprint.core.past import Past
 from clickprint.core.recommendations import Recommendations
+from clickprint.core.recommender import Recommender
 from clickprint.core.requests import Requests
 from clickprint.core.time import DAY, Time
 from clickprint.nn.topk import top
@@ -26,7 +27,7 @@ DENSE = 0.25  # share of numbers in a sparse matrix from which a dense one is se
 CELLS = 1 << 24  # numbers of users × items, or of users × users, that are in memory at once
 Positive = Annotated[int | float, Above(0)]
 Roles = tuple[Annotated[str, OneOf(*Role)], ...]
-Scores = Num[np.ndarray, "B V"] | sparse.csr_matrix
+Scores: TypeAlias = Num[np.ndarray, "B V"] | sparse.csr_matrix
 Allowed = Bool[np.ndarray, "V"] | Bool[np.ndarray, "B V"] | None
 
 
@@ -53,13 +54,9 @@ class ReadsLog(Deterministic):
         return True
 
 
-@runtime_checkable
-class HasFields(Protocol):
-    @property
-    def fields(self) -> tuple[str, ...]: ...
-
-
-def asked(past: Past, fitted: HasFields, users: Int64[np.ndarray, "B"] | None = None) -> Requests:
+def asked(
+    past: Past, fitted: Recommender, users: Int64[np.ndarray, "B"] | None = None
+) -> Requests:
     """The requests of a past's users, or of these, with the fields that `fitted` reads."""
     histories = past.histories(fitted.fields)
     return Requests(histories if users is None else histories.of(users))
@@ -409,7 +406,8 @@ class FittedRows:
         allowed: Allowed = None,
     ) -> Recommendations:
         """See core.recommender.Recommender."""
-        if self.alike and len(requests) > 1 and include_seen and np.ndim(allowed) < 2:
+        everyone = include_seen and (allowed is None or allowed.ndim == 1)
+        if self.alike and everyone and len(requests) > 1:
             one = self.recommend(requests.take(np.zeros(1, np.int64)), k, allowed=allowed)
             rows = np.zeros(len(requests), np.int64)
             return Recommendations(requests.users, one.items[rows], one.scores[rows])
