@@ -143,8 +143,7 @@ def _is_text(line: bytes) -> bool:
 
 
 def _strict(line: bytes) -> bytes:
-    """A Python dict's text as JSON; the line itself where it is none, so that it is counted as no
-    JSON.
+    """A Python dict's text as JSON; another line as it is, so that it is counted as no JSON.
 
     No library reads this form, so each line goes through Python's own parser of literals, which
     runs nothing.

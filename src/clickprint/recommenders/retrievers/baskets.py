@@ -37,8 +37,9 @@ POOL = 50_000  # users that may be neighbours: those who bought last
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TIFUKNN(ReadsLog):
-    """A user's items by how often and how lately they were in their baskets, mixed with those of
-    the nearest users.
+    """Items of a user's own baskets, mixed with those of the nearest users.
+
+    An item counts by how often and how lately it was in a basket.
 
     - `neighbours`: how many others (by Euclidean distance) the mean is over.
     - `groups`: a user's baskets are cut into at most so many groups of one size; the oldest may be
