@@ -53,38 +53,6 @@ def test_an_item_twice_is_refused() -> None:
     assert not ranking.hits(np.array([[1]]), np.array([0, 0]), np.array([], np.int64)).any()
 
 
-@given(
-    st.lists(
-        st.lists(st.sampled_from([0.0, 1.0, 2.0, math.nan]), min_size=5, max_size=5),
-        min_size=1,
-        max_size=4,
-    ),
-    st.data(),
-)
-def test_target_ranks(rows: list[list[float]], data: st.DataObject) -> None:
-    scores = np.array(rows)
-    targets = np.array([data.draw(st.integers(0, 4)) for _ in rows])
-    seen = np.array([[data.draw(st.booleans()) for _ in row] for row in rows])
-    for left_out in (None, seen):
-        ranks = ranking.target_ranks(scores, targets, left_out)
-        for u, row in enumerate(rows):
-            ranked = [
-                i for i in range(5) if i == targets[u] or left_out is None or not left_out[u, i]
-            ]
-            number = {i: -math.inf if math.isnan(row[i]) else row[i] for i in ranked}
-            ranked.sort(key=lambda i: (-number[i], i))
-            if math.isnan(row[targets[u]]):
-                assert ranks[u] == len(ranked) - 1
-            else:
-                assert ranks[u] == ranked.index(targets[u])
-        hit = ranks[:, None] == np.arange(3)
-        assert (hit.any(1) == (ranks < 3)).all()
-        assert np.array_equal(
-            ranking.mrr(hit, np.ones(len(rows), np.int64), 3),
-            np.where(ranks < 3, 1 / (ranks + 1), 0),
-        )
-
-
 def test_coverage() -> None:
     assert ranking.coverage(np.array([[1, 2], [2, NONE]]), 8) == 0.25
     assert ranking.coverage(np.array([[NONE]]), 8) == ranking.coverage(np.array([[1]]), 0) == 0

@@ -6,35 +6,12 @@ a user who has nothing relevant: such a user cannot be judged.
 """
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64, Shaped
+from jaxtyping import Bool, Float64, Int64
 
 from clickprint.core.ids import NONE
 from clickprint.core.lookup import among, pair_keys, positions
 
 CELLS = 1 << 24  # numbers that are in memory at once
-
-
-def target_ranks(
-    scores: Shaped[np.ndarray, "B V"],
-    targets: Int64[np.ndarray, "B"],
-    left_out: Bool[np.ndarray, "B V"] | None = None,
-) -> Int64[np.ndarray, "B"]:
-    """The rank of each row's target (a column number) when all columns are ordered by score.
-
-    0 is the best. Of equal scores the smaller column comes first, so a model that gives everything
-    one score is no better than chance. A column that is `left_out` (a seen item) is not ranked,
-    the target always is. A NaN score ranks below every number; a NaN target is last.
-    """
-    rows = np.arange(len(targets))
-    clean = np.where(np.isnan(scores), -np.inf, scores)
-    own = clean[rows, targets][:, None]
-    better = (clean > own) | ((clean == own) & (np.arange(scores.shape[1]) < targets[:, None]))
-    if np.isnan(scores[rows, targets]).any():
-        better |= np.isnan(scores[rows, targets])[:, None]
-    if left_out is not None:
-        better &= ~left_out
-    better[rows, targets] = False
-    return better.sum(1, dtype=np.int64)
 
 
 def hits(

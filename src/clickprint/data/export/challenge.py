@@ -24,7 +24,16 @@ from clickprint.core.time import Time, Window, show
 from clickprint.data.adapters.challenge import DAYS_IN_TARGET, FILES, PROPERTIES
 from clickprint.data.adapters.staging import workplace
 from clickprint.data.check import SIXTEEN_CODES, sift
-from clickprint.data.engine import Engine, clock_sql, matches_sql, name, quote
+from clickprint.data.engine import (
+    Engine,
+    clock_sql,
+    in_sql,
+    kept,
+    matches_sql,
+    name,
+    quote,
+    select_sql,
+)
 from clickprint.data.export import refuse_full
 from clickprint.data.export.anonymise import Anonymise
 from clickprint.data.export.codes import EMPTY, TEXTS, Characters, Quantiser, Vectors
@@ -100,12 +109,11 @@ def export_challenge(
     if span is None:
         raise DataError(log.manifest.name, "nothing was bought, so there is no end to split from")
     train, valid = windows(span[1], horizon_days)
+    engine = log.engine
     with ExitStack() as stack:
 
         def keep(rows: str | pa.Table) -> str:
-            kept = log.engine.keep(rows)
-            stack.callback(log.engine.drop, kept)
-            return kept
+            return stack.enter_context(kept(engine, rows))
 
         room, part = stack.enter_context(workplace(folder)), stack.enter_context(whole(folder))
         for below in ("input", "target"):
@@ -117,44 +125,31 @@ def export_challenge(
         every, filled = _items(source, quantiser)
         items = keep(every)
         wanted = None if relevant is None else keep(pa.table({"user": relevant}))
-        ids = {} if anonymise is None else _ids(good, items, wanted)
-        anew = _Anew(
-            log.engine,
-            (
-                {column: keep(anonymise.ids_sql(column, sql)) for column, sql in ids.items()}
-                if anonymise
-                else {}
-            ),
-        )
+        maps = {}
+        if anonymise is not None:
+            for column, sql in _ids(good, items, wanted).items():
+                maps[column] = keep(anonymise.ids_sql(column, sql))
+        anew = _Anew(engine, maps)
         anew.check()
         written = {}
         for place, (file, (_, about)) in enumerate(FILES.items()):
             progress(f"write {file}", place, len(FILES))
-            written[file] = log.engine.write(
-                anew.file(good, place, about), part / f"{file}.parquet", in_order=True
-            )
+            sql, path = anew.file(good, place, about), part / f"{file}.parquet"
+            written[file] = engine.write(sql, path, in_order=True)
         assert sum(written.values()) == rows
-        written[PROPERTIES] = log.engine.write(
-            anew.properties(items), part / f"{PROPERTIES}.parquet", in_order=True
-        )
-        past = anew.users(
-            f"SELECT DISTINCT {USER} FROM ({good}) AS g WHERE {name('time')} < {train.start}"
-        )
-        if not len(past):
-            raise DataError(
-                log.manifest.name,
-                f"nothing happened before {show(train.start)}; the log is too short",
-            )
-        buyers = (
-            f"SELECT DISTINCT {USER} FROM ({good}) AS g WHERE {name('time')} < {train.start} AND"
-            f" file = {BUY}"
-        )
-        np.save(
-            part / "input" / "relevant_clients.npy",
-            past if wanted is None else anew.users(f"SELECT {USER} FROM {wanted}"),
-        )
-        np.save(part / "target" / "active_clients.npy", anew.users(buyers))
-        for file, values in _labels(log.engine, part, train).items():
+        path = part / f"{PROPERTIES}.parquet"
+        written[PROPERTIES] = engine.write(anew.properties(items), path, in_order=True)
+        past = f"SELECT DISTINCT {USER} FROM ({good}) AS g WHERE {name('time')} < {train.start}"
+        clients = anew.users(past)
+        if not len(clients):
+            said = f"nothing happened before {show(train.start)}; the log is too short"
+            raise DataError(log.manifest.name, said)
+        if wanted is not None:
+            clients = anew.users(f"SELECT {USER} FROM {wanted}")
+        np.save(part / "input" / "relevant_clients.npy", clients)
+        buyers = anew.users(f"{past} AND file = {BUY}")
+        np.save(part / "target" / "active_clients.npy", buyers)
+        for file, values in _labels(engine, part, train).items():
             np.save(part / "target" / f"{file}.npy", values)
         return Exported(written, left_out, filled, train, valid)
 
@@ -175,54 +170,44 @@ class _Source:
 def _quantiser(
     source: _Source, vectors: Vectors | None, anonymise: Anonymise | None
 ) -> Quantiser | None:
-    """What turns texts to codes, learned from those of the past;
-
-    None where the log has no texts that need it.
-    """
-    log, engine = source.log, source.log.engine
+    """What turns texts to codes, learned from those of the past; None where no text needs it."""
+    log, time = source.log, name("time")
     samples = []
     if _has_texts(log):
-        searches = (
-            f"SELECT DISTINCT query FROM {log.events} WHERE {log.where((Role.SEARCH,), None)} AND"
-            f" {name('time')} < {source.cutoff}"
-        )
-        samples.append(
-            f"SELECT t.text FROM {log.texts['query']} AS t JOIN ({searches}) AS s ON t.id ="
-            " s.query"
-        )
+        asked = f"{log.where((Role.SEARCH,), None)} AND {time} < {source.cutoff}"
+        searches = f"SELECT DISTINCT query FROM {log.events} WHERE {asked}"
+        texts = log.texts["query"]
+        samples.append(f"SELECT t.text FROM {texts} AS t JOIN ({searches}) AS s ON t.id = s.query")
     if (title := _title(source)) is not None:
-        known = f"known_from IS NULL OR known_from < {source.cutoff}"
-        samples.append(
-            f"SELECT DISTINCT {name(title)} AS text FROM {log.items} WHERE {name(title)} IS NOT"
-            f" NULL AND ({known})"
-        )
+        known = f"(known_from IS NULL OR known_from < {source.cutoff})"
+        samples.append(f"{_titles(log, title)} AND {known}")
     if not samples:
         return None
-    texts = [
-        t
-        for sql in samples
-        for t in (
-            engine.table(f"{sql} ORDER BY md5(text) LIMIT {SAMPLE}").column("text").to_pylist()
-        )
-    ]
+    words: list[str] = []
+    for sql in samples:
+        sample = log.engine.table(f"{sql} ORDER BY md5(text) LIMIT {SAMPLE}")
+        words += sample.column("text").to_pylist()
     rng = RNG(0 if anonymise is None else anonymise.seed).child("codes")
-    return Quantiser.fit(texts, vectors or Characters(rng.child("characters").integer()), rng)
+    return Quantiser.fit(words, vectors or Characters(rng.child("characters").integer()), rng)
 
 
 def _has_texts(log: EventLog) -> bool:
     """Whether its searches are texts that are no codes."""
-    return (
-        log.manifest.query == "text" and "query" in log.manifest.columns and "query" in log.texts
-    )
+    manifest = log.manifest
+    return manifest.query == "text" and "query" in manifest.columns and "query" in log.texts
 
 
 def _title(source: _Source) -> str | None:
     """The attribute with the item's text, where no attribute has its codes."""
-    return (
-        None
-        if source.attribute(AttributeType.CODES)
-        else source.attribute(AttributeType.TEXT, "title", "name")
-    )
+    if source.attribute(AttributeType.CODES):
+        return None
+    return source.attribute(AttributeType.TEXT, "title", "name")
+
+
+def _titles(log: EventLog, title: str) -> str:
+    """SQL: every text of this attribute, each once."""
+    text = name(title)
+    return f"SELECT DISTINCT {text} AS text FROM {log.items} WHERE {text} IS NOT NULL"
 
 
 def _coded(engine: Engine, texts: str, quantiser: Quantiser, path: Path) -> str:
@@ -230,144 +215,122 @@ def _coded(engine: Engine, texts: str, quantiser: Quantiser, path: Path) -> str:
     form = pa.schema([("text", pa.string()), ("codes", pa.string())])
     with pq.ParquetWriter(path, form, compression="zstd") as writer:
         for batch in engine.batches(texts, TEXTS):
-            found = batch.column("text").cast(pa.string())
-            writer.write_table(
-                pa.Table.from_arrays([found, quantiser.texts(found.to_pylist())], schema=form)
-            )
+            words = batch.column("text").cast(pa.string())
+            columns = [words, quantiser.texts(words.to_pylist())]
+            writer.write_table(pa.Table.from_arrays(columns, schema=form))
     return engine.scan([path])
 
 
 def _events(
     source: _Source, quantiser: Quantiser | None, progress: Progress
 ) -> tuple[str, int, dict[str, int]]:
-    """SQL of the events that the challenge has a place for (time, user, file, item, url, query),
-    their number, and the others by reason.
+    """SQL of the events that the challenge has a file for, their number, the others by reason.
+
+    It gives time, user, file, item, url and query.
     """
-    log, columns = source.log, source.log.manifest.columns
+    log, columns, kinds = source.log, source.log.manifest.columns, source.log.manifest.kinds
     queries = "SELECT CAST(NULL AS BIGINT) AS id, CAST(NULL AS VARCHAR) AS codes"
     if _has_texts(log):
         assert quantiser is not None
-        texts = log.texts["query"]
-        coded = _coded(
-            log.engine,
-            f"SELECT DISTINCT text FROM {texts}",
-            quantiser,
-            source.room / "queries.parquet",
-        )
+        texts, path = log.texts["query"], source.room / "queries.parquet"
+        coded = _coded(log.engine, f"SELECT DISTINCT text FROM {texts}", quantiser, path)
         queries = f"SELECT t.id, c.codes FROM {texts} AS t JOIN {coded} AS c ON t.text = c.text"
     elif "query" in columns and "query" in log.texts:
-        queries = (
-            f"SELECT id, text AS codes FROM {log.texts['query']} WHERE"
-            f" {matches_sql('text', SIXTEEN_CODES)}"
-        )
-    places = {role: place for place, (role, _) in enumerate(FILES.values())}
-    kinds = log.manifest.kinds
+        sixteen = matches_sql("text", SIXTEEN_CODES)
+        queries = f"SELECT id, text AS codes FROM {log.texts['query']} WHERE {sixteen}"
+    files = {role: file for file, (role, _) in enumerate(FILES.values())}
     file = " ".join(
-        f"WHEN {code} THEN {places[k.role]}" for code, k in enumerate(kinds) if k.role in places
+        f"WHEN {code} THEN {files[k.role]}" for code, k in enumerate(kinds) if k.role in files
     )
-    picks = [
-        f"e.{name('time')}",
-        f"e.{USER}",
-        f"CASE e.kind {file} END AS file",
-        "e.kind",
-        "e.item",
-        "q.codes AS query",
-    ]
-    picks += [f"{'e.url' if 'url' in columns else 'e.item'} AS url", "d.item AS denied"]
+    picks = {
+        "time": f"e.{name('time')}",
+        "user": f"e.{USER}",
+        "file": f"CASE e.kind {file} END",
+        "kind": "e.kind",
+        "item": "e.item",
+        "query": "q.codes",
+        "url": "e.url" if "url" in columns else "e.item",
+        "denied": "d.item",
+    }
     on = "e.query = q.id" if "query" in columns else "1 = 0"
-    joins = f"LEFT JOIN {source.deny} AS d ON e.item = d.item LEFT JOIN ({queries}) AS q ON {on}"
-    rows = f"SELECT {', '.join(picks)} FROM {log.events} AS e {joins}"
-    skus = ", ".join(
-        str(place) for place, (_, about) in enumerate(FILES.values()) if about == "sku"
-    )
+    denied = f"LEFT JOIN {source.deny} AS d ON e.item = d.item"
+    rows = f"{log.events} AS e {denied} LEFT JOIN ({queries}) AS q ON {on}"
+    skus = in_sql("file", (n for n, (_, about) in enumerate(FILES.values()) if about == "sku"))
     reasons = [
         (f"kind = {code}", f"{k.name}: the challenge has no role {k.role.value}")
         for code, k in enumerate(kinds)
-        if k.role not in places
+        if k.role not in files
     ]
     reasons += [
         ("denied IS NOT NULL", "an item of the deny-list"),
-        (f"file IN ({skus}) AND item IS NULL", "a purchase, cart or removal without an item"),
-        (f"file = {places[Role.SEARCH]} AND query IS NULL", "a search without a text"),
+        (f"{skus} AND item IS NULL", "a purchase, cart or removal without an item"),
+        (f"file = {files[Role.SEARCH]} AND query IS NULL", "a search without a text"),
     ]
     progress("look at events", 0, log.manifest.events)
-    return sift(log.engine, rows, reasons)
+    return sift(log.engine, select_sql(picks, rows), reasons)
 
 
 def _items(source: _Source, quantiser: Quantiser | None) -> tuple[str, dict[str, int]]:
-    """SQL of every item (item, category, price, name) but those denied; how many gaps are filled,
-    by reason. A null category stays one.
+    """SQL of every item but those denied, and how many gaps are filled, by reason.
+
+    It gives item, category, price and name. A null category stays one.
     """
-    log, engine, cutoff = source.log, source.log.engine, source.cutoff
+    log, engine, cutoff, none = source.log, source.log.engine, source.cutoff, "CAST(NULL AS {})"
     early = f"known_from IS NULL OR known_from < {cutoff}"
     order = (
-        f"CASE WHEN {early} THEN 0 ELSE 1 END, CASE WHEN {early} THEN -known_from ELSE known_from"
-        " END NULLS LAST"
+        f"CASE WHEN {early} THEN 0 ELSE 1 END,"
+        f" CASE WHEN {early} THEN -known_from ELSE known_from END NULLS LAST"
     )
-    known = (
-        f"SELECT *, ROW_NUMBER() OVER (PARTITION BY item ORDER BY {order}) AS turn FROM"
-        f" {log.items}"
-    )
+    turn = f"ROW_NUMBER() OVER (PARTITION BY item ORDER BY {order}) AS turn"
+    known = f"SELECT * FROM (SELECT *, {turn} FROM {log.items}) AS r WHERE turn = 1"
     every = (
         f"SELECT item FROM {log.items} UNION SELECT item FROM {log.events} WHERE item IS NOT NULL"
     )
-    category, bucket = (
-        source.attribute(AttributeType.CATEGORY, "category"),
-        source.attribute(AttributeType.PRICE_BUCKET, "price"),
-    )
+    category = source.attribute(AttributeType.CATEGORY, "category")
+    bucket = source.attribute(AttributeType.PRICE_BUCKET, "price")
     codes, title = source.attribute(AttributeType.CODES, "name"), _title(source)
-    price, joins = (f"k.{name(bucket)}" if bucket else "CAST(NULL AS BIGINT)"), ""
+    joins = f" LEFT JOIN ({known}) AS k ON i.item = k.item"
+    price = f"k.{name(bucket)}" if bucket else none.format("BIGINT")
     if bucket is None and "price" in log.manifest.columns:
         price = bucket_sql("COALESCE(p.past, p.ever)", price_edges(log.before(cutoff), LABELS))
-        past = (
-            f"MEDIAN(CASE WHEN {name('time')} < {cutoff} THEN price END) AS past, MEDIAN(price) AS"
-            " ever"
-        )
-        joins += (
-            f" LEFT JOIN (SELECT item, {past} FROM {log.events} GROUP BY item) AS p ON i.item ="
-            " p.item"
-        )
+        past = f"MEDIAN(CASE WHEN {name('time')} < {cutoff} THEN price END) AS past"
+        paid = f"SELECT item, {past}, MEDIAN(price) AS ever FROM {log.events} GROUP BY item"
+        joins += f" LEFT JOIN ({paid}) AS p ON i.item = p.item"
     elif bucket is None and source.attribute(AttributeType.NUMBER, "price") == "price":
-        found = engine.arrays(
-            f"SELECT price FROM ({known}) AS k WHERE turn = 1 AND ({early}) AND price IS NOT NULL"
-        )["price"]
-        price = bucket_sql("k.price", _edges(found))
-    text = "CAST(NULL AS VARCHAR)"
+        dated = f"({early}) AND price IS NOT NULL"
+        prices = engine.arrays(f"SELECT price FROM ({known}) AS k WHERE {dated}")["price"]
+        price = bucket_sql("k.price", _edges(prices))
+    text = none.format("VARCHAR")
     if codes is not None:
-        text = (
-            f"CASE WHEN {matches_sql(f'k.{name(codes)}', SIXTEEN_CODES)} THEN k.{name(codes)} END"
-        )
+        code = f"k.{name(codes)}"
+        text = f"CASE WHEN {matches_sql(code, SIXTEEN_CODES)} THEN {code} END"
     elif title is not None:
         assert quantiser is not None
-        titles = (
-            f"SELECT DISTINCT {name(title)} AS text FROM {log.items} WHERE {name(title)} IS NOT"
-            " NULL"
-        )
-        joins += (
-            f" LEFT JOIN {_coded(engine, titles, quantiser, source.room / 'titles.parquet')} AS c"
-            f" ON k.{name(title)} = c.text"
-        )
+        coded = _coded(engine, _titles(log, title), quantiser, source.room / "titles.parquet")
+        joins += f" LEFT JOIN {coded} AS c ON k.{name(title)} = c.text"
         text = "c.codes"
-    given = engine.view(
-        f"SELECT i.item, {f'k.{name(category)}' if category else 'CAST(NULL AS BIGINT)'} AS"
-        f" category, CAST({price} AS BIGINT) AS price, {text} AS name FROM ({every}) AS i LEFT"
-        f" JOIN (SELECT * FROM ({known}) AS r WHERE turn = 1) AS k ON i.item = k.item{joins} LEFT"
-        f" JOIN {source.deny} AS d ON i.item = d.item WHERE d.item IS NULL"
-    )
-    gaps = engine.one(
-        "SELECT COUNT(*) - COUNT(category), COUNT(*) - COUNT(price), COUNT(*) - COUNT(name) FROM"
-        f" {given}"
-    )
-    said = (
-        f"items without a category: {MISSING}",
-        f"items without a price: bucket {MISSING}",
-        f"items without a text: {EMPTY}",
-    )
-    filled = (
-        f"SELECT item, category, COALESCE(price, {MISSING}) AS price, COALESCE(name,"
-        f" {quote(EMPTY)}) AS name FROM {given}"
-    )
-    return filled, {what: int(n) for what, n in zip(said, gaps, strict=True) if n}
+    picks = {
+        "item": "i.item",
+        "category": f"k.{name(category)}" if category else none.format("BIGINT"),
+        "price": f"CAST({price} AS BIGINT)",
+        "name": text,
+    }
+    joins += f" LEFT JOIN {source.deny} AS d ON i.item = d.item WHERE d.item IS NULL"
+    given = engine.view(select_sql(picks, f"({every}) AS i{joins}"))
+    said = {
+        "category": f"items without a category: {MISSING}",
+        "price": f"items without a price: bucket {MISSING}",
+        "name": f"items without a text: {EMPTY}",
+    }
+    gaps = engine.one(f"SELECT {', '.join(f'COUNT(*) - COUNT({c})' for c in said)} FROM {given}")
+    filled = {
+        "item": "item",
+        "category": "category",
+        "price": f"COALESCE(price, {MISSING})",
+        "name": f"COALESCE(name, {quote(EMPTY)})",
+    }
+    counts = zip(said.values(), gaps, strict=True)
+    return select_sql(filled, given), {what: int(n) for what, n in counts if n}
 
 
 def _edges(prices: Float64[np.ndarray, "N"]) -> list[float]:
@@ -393,8 +356,9 @@ def _ids(good: str, items: str, wanted: str | None) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Anew:
-    """The ids as they are written: from the maps (column → a relation id, anew), or as they are
-    where there is none.
+    """The ids as they are written.
+
+    They come from the maps (column → a relation id, anew), or are as they are where there is none.
     """
 
     engine: Engine
@@ -405,33 +369,24 @@ class _Anew:
         for column, ids in self.maps.items():
             rows, different = self.engine.one(f"SELECT COUNT(*), COUNT(DISTINCT anew) FROM {ids}")
             if rows != different:
-                raise DataError(
-                    f"column {column}",
-                    f"{rows - different} ids become the id of another; use another key",
-                )
+                said = f"{rows - different} ids become the id of another; use another key"
+                raise DataError(f"column {column}", said)
 
     def of_column(self, column: str, value: str) -> tuple[str, str]:
         """SQL: what is written for an id, and the join that it needs."""
         if column not in self.maps:
             return value, ""
-        return (
-            f"m_{column}.anew",
-            f" LEFT JOIN {self.maps[column]} AS m_{column} ON {value} = m_{column}.id",
-        )
+        map_ = f"m_{column}"
+        return f"{map_}.anew", f" LEFT JOIN {self.maps[column]} AS {map_} ON {value} = {map_}.id"
 
     def file(self, good: str, place: int, about: str) -> str:
         """SQL: one file of events."""
         user, join = self.of_column("user", f"g.{USER}")
-        column = "item" if about == "sku" else about
+        column, time = "item" if about == "sku" else about, name("timestamp")
         third, other = self.of_column(column, f"g.{column}")
-        picks = (
-            f"{user} AS client_id, {clock_sql('g.' + name('time'))} AS {name('timestamp')},"
-            f" {third} AS {about}"
-        )
-        return (
-            f"SELECT {picks} FROM ({good}) AS g{join}{other} WHERE g.file = {place} "
-            f"ORDER BY {name('timestamp')}, client_id, {about} NULLS FIRST"
-        )
+        picks = {"client_id": user, "timestamp": clock_sql(f"g.{name('time')}"), about: third}
+        rows = select_sql(picks, f"({good}) AS g{join}{other}")
+        return f"{rows} WHERE g.file = {place} ORDER BY {time}, client_id, {about} NULLS FIRST"
 
     def properties(self, items: str) -> str:
         sku, join = self.of_column("item", "i.item")
@@ -442,40 +397,35 @@ class _Anew:
     def users(self, sql: str) -> Int64[np.ndarray, "U"]:
         """The users that the SQL gives, sorted, each once."""
         user, join = self.of_column("user", f"s.{USER}")
-        return np.unique(
-            self.engine.arrays(f"SELECT {user} AS id FROM ({sql}) AS s{join}")["id"].astype(
-                np.int64
-            )
-        )
+        ids = self.engine.arrays(f"SELECT {user} AS id FROM ({sql}) AS s{join}")["id"]
+        return np.unique(ids.astype(np.int64))
 
 
 def _labels(engine: Engine, folder: Path, train: Window) -> dict[str, np.ndarray]:
-    """The label files by the rule of the challenge, from the files that were written: values, and
-    their share of the window's purchases.
+    """The label files by the rule of the challenge, from the files that were written.
+
+    Values, and their share of the window's purchases.
     """
     buys, items = (
         engine.scan([folder / f"{file}.parquet"]) for file in ("product_buy", PROPERTIES)
     )
     start, end = (quote(show(time)) for time in (train.start, train.end))
     bought = (
-        f"SELECT b.sku, p.category, p.price, b.{name('timestamp')} AS moment FROM {buys} AS b JOIN"
-        f" {items} AS p ON b.sku = p.sku"
+        f"(SELECT b.sku, p.category, p.price, b.{name('timestamp')} AS moment FROM {buys} AS b"
+        f" JOIN {items} AS p ON b.sku = p.sku) AS b"
     )
-    inside = engine.view(
-        f"SELECT * FROM ({bought}) AS b WHERE moment >= {start} AND moment < {end}"
-    )
-    before = _most("sku", f"({bought}) AS b WHERE moment < {start}")
+    inside = engine.view(f"SELECT * FROM {bought} WHERE moment >= {start} AND moment < {end}")
+    before = _most("sku", f"{bought} WHERE moment < {start}")
     usual = f"SELECT value FROM ({before}) AS u ORDER BY n DESC, value LIMIT {LABELS}"
-    found = {}
+    labels = {}
     for task, column in LABELLED.items():
         rows = f"{inside} WHERE sku NOT IN ({usual})" if task == "new_sku" else inside
-        counts = engine.arrays(
-            f"SELECT * FROM ({_most(column, rows)}) AS c ORDER BY n DESC, value"
-        )
-        n = counts["n"].astype(np.int64)
-        found[f"propensity_{task}"] = counts["value"].astype(np.int64)[:LABELS]
-        found[f"popularity_propensity_{task}"] = n[:LABELS] / max(1, n.sum())
-    return found
+        most = f"SELECT * FROM ({_most(column, rows)}) AS c ORDER BY n DESC, value"
+        counts = engine.arrays(most)
+        values, n = (counts[c].astype(np.int64) for c in ("value", "n"))
+        labels[f"propensity_{task}"] = values[:LABELS]
+        labels[f"popularity_propensity_{task}"] = n[:LABELS] / max(1, n.sum())
+    return labels
 
 
 def _most(column: str, rows: str) -> str:
