@@ -26,7 +26,7 @@ MOST, CLOSE = 0.75, 1e-6
 
 
 class Plain(nn.Module):
-    """The organisers' network of PyTorch's layers, with our names, so that it takes our weights."""
+    """The organisers' network of PyTorch's layers; our names, so that it takes our weights."""
 
     def __init__(self, columns: int, labels: int, width: int = 2_048, inner: int = 4_096) -> None:
         super().__init__()

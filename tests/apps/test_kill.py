@@ -37,7 +37,7 @@ TELL_TIME = {"facts.json", "report.html", ".lock"}
 
 
 class Shop:
-    """One place for a run: a folder, and a cache of its own, so that reading the data can be killed too."""
+    """A folder and a cache of its own, so that reading the data can be killed too."""
 
     def __init__(self, folder: Path) -> None:
         self.out, self.cache, self.recipe = folder / "run", folder / "cache", folder / "tiny.toml"
@@ -72,7 +72,7 @@ class Shop:
         return said.splitlines()
 
     def kill(self, lines: int, seconds: float) -> bool:
-        """Starts a run and kills it so many seconds after its progress had so many lines; whether it was still running.
+        """Start a run, kill it after so many lines of progress and seconds; whether it still ran.
 
         Lines, because a busy machine may take ten times as long the next time.
         """
@@ -96,7 +96,7 @@ class Shop:
 
 
 def kill_and_resume(tmp_path: Path, moments: int, seed: int) -> None:
-    """Kills a run at random moments, and lets it finish; each time the bytes must be those of a run that nobody killed."""
+    """A run killed at random moments and finished has the bytes of one that nobody killed."""
     whole = Shop(tmp_path / "whole")
     lines = len(whole.finish())
     expected = whole.contents()

@@ -1,5 +1,7 @@
 """Equal-count bins and their calibration error, by hand and against a slow twin."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -35,7 +37,7 @@ def test_the_error_weighs_bins_by_their_cases() -> None:
     order = np.argsort(predicted)
     edges = np.cumsum([0, *(b.size for b in bins)])
     slow = 0.0
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges):
         rows = order[start:stop]
         slow += abs(predicted[rows].sum() - happened[rows].sum())
     assert expected_calibration_error(bins) == pytest.approx(slow / 103)

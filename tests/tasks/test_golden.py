@@ -1,6 +1,7 @@
 """The official probe gives the organisers' own scores on the reference case.
 
-Targets are made here, from the raw files and without clickprint's tables, so that a fault there cannot hide a fault here.
+Targets are made here, from the raw files and without clickprint's tables, so that a fault there
+cannot hide a fault here.
 """
 
 import json

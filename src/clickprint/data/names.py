@@ -10,7 +10,7 @@ from clickprint.data.log import EventLog
 
 
 def shop_ids(log: EventLog, column: str, ids: Int64[np.ndarray, "N"]) -> dict[int, str]:
-    """What the shop calls these ids of a column; the number itself where ids are the shop's own."""
+    """What the shop calls these ids of a column; the number where ids are the shop's own."""
     found = {int(i): str(int(i)) for i in ids}
     if column in log.texts and len(found):
         asked = log.engine.keep(pa.table({"asked": np.array(list(found), np.int64)}))

@@ -106,8 +106,8 @@ class HistoriesPast:
 class LeaveOneOutPast:
     """Everybody's events about items but the `last` ones: what leave-one-out learns from.
 
-    Nothing is cut by time, so it has no cutoff, and its log would show the future. The catalogue is
-    the whole log's.
+    Nothing is cut by time, so it has no cutoff, and its log would show the future. The catalogue
+    is the whole log's.
     """
 
     source: EventLog
