@@ -9,6 +9,7 @@ from textwrap import dedent
 import pytest
 
 from clickprint.core.errors import ConfigError
+from clickprint.work import stages
 from clickprint.work.stages import (
     WHOLE,
     Graph,
@@ -92,7 +93,10 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def edit(file: Path) -> None:
+    """Edits a source, and reads it as the next process will."""
     file.write_text(file.read_text() + "\n# edited\n")
+    stages._read.cache_clear()
+    code_digest.cache_clear()
 
 
 @pytest.mark.parametrize("file", [*IMPORTED, *BY_NAME])
@@ -110,6 +114,16 @@ def test_what_is_not_imported_does_not_count(package: Path, file: str) -> None:
     before = code_digest(root)
     edit(package / file)
     assert code_digest(root) == before
+
+
+def test_what_is_edited_while_a_process_runs_does_not_count(package: Path) -> None:
+    """What it makes is made by the code that it has read."""
+    root = f"{package.name}.apps.make:run"
+    before = code_digest(root)
+    file = package / "low" / "deep.py"
+    file.write_text(file.read_text() + "x = 1\n")
+    assert code_digest(root) == before
+    assert code_digest(root, f"{package.name}.low.late") == code_digest(root)
 
 
 def test_of_a_package_around_only_what_it_imports_when_it_runs_counts(package: Path) -> None:

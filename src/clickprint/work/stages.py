@@ -7,7 +7,7 @@ what is edited there makes the stage anew, what is edited elsewhere does not. Li
 import ast
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from hashlib import sha256
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
@@ -23,15 +23,17 @@ WHOLE = "*"  # instead of a key: the whole recipe
 # -- code -------------------------------------------------------------------------------------
 
 
+@cache
 def code_digest(*roots: str) -> str:
     """A digest of the source of modules and of everything that they import.
 
     `roots` are "module" or "module:name". A name that stands in a registry as a text is no
-    import: give it as a root where a recipe uses it. Raises ConfigError for an unknown module.
+    import: give it as a root where a recipe uses it. A process reads a source once, so what is
+    edited while it runs does not count. Raises ConfigError for an unknown module.
     """
     digest = sha256()
     for name, file in modules(*roots).items():
-        digest.update(f"{name}\0{_read(file, _state(file)).digest}\0".encode())
+        digest.update(f"{name}\0{_read(file).digest}\0".encode())
     return digest.hexdigest()[:16]
 
 
@@ -65,7 +67,7 @@ def modules(*roots: str) -> dict[str, Path]:
         found[name] = file
         parts = name.split(".")
         waiting += [(".".join(parts[:n]), False) for n in range(1, len(parts))]
-        source = _read(file, _state(file))
+        source = _read(file)
         package = name if file.name == "__init__.py" else name.rpartition(".")[0]
         for wanted in source.all if whole else source.at_once:
             full = resolve_name(wanted, package) if wanted.startswith(".") else wanted
@@ -83,13 +85,8 @@ class _Source:
     at_once: tuple[str, ...]
 
 
-def _state(file: Path) -> tuple[int, int]:
-    found = file.stat()
-    return found.st_mtime_ns, found.st_size
-
-
-@lru_cache(maxsize=4096)
-def _read(file: Path, state: tuple[int, int]) -> _Source:
+@cache
+def _read(file: Path) -> _Source:
     text = file.read_bytes()
     tree = ast.parse(text)
     every, at_once = (tuple(dict.fromkeys(_imports(tree, inside))) for inside in (True, False))
