@@ -1,4 +1,4 @@
-"""The funnel: candidates, examples, advice a block at a time, the choice, and what is saved."""
+"""The funnel: candidates, examples, plans a block at a time, who is chosen, what is saved."""
 
 from pathlib import Path
 
@@ -127,7 +127,7 @@ def test_an_example_has_features_profiles_and_every_user(log: EventLog) -> None:
     )
 
 
-def test_advice_is_the_same_in_blocks_and_at_once(
+def test_plans_are_the_same_in_blocks_and_at_once(
     log: EventLog, fitted: FittedNext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     past, pairs, profiles = made(log, 25)
@@ -149,7 +149,7 @@ def test_advice_is_the_same_in_blocks_and_at_once(
     assert (whole.lists.items[:, 0] != NONE).all()
 
 
-def test_saved_and_loaded_advises_the_same(
+def test_saved_and_loaded_plans_the_same(
     log: EventLog, fitted: FittedNext, tmp_path: Path
 ) -> None:
     past, pairs, _ = made(log, 25)

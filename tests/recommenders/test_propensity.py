@@ -1,4 +1,4 @@
-"""The chance that a user buys: a known chance is found, calibration against a grid, and files."""
+"""Purchase propensity: a known one is found, calibration against a grid, and files."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ SMALL = Propensity(trees=40, leaves=6, min_leaf=20)
 
 
 def world(seed: int, users: int = 1500) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """Users who buy with chance .1, or .6 where `lively` is above 0; `noise` says nothing."""
+    """Users who buy with probability .1, or .6 where `lively` is above 0; `noise` says nothing."""
     draw = np.random.default_rng(seed)
     lively = draw.normal(size=users).astype(np.float32)
     truth = np.where(lively > 0, 0.6, 0.1)
@@ -28,7 +28,7 @@ def fitted() -> FittedPropensity:
     return SMALL.fit([world(n)[:2] for n in range(2)], rng=RNG(1))
 
 
-def test_a_known_chance_is_found(fitted: FittedPropensity) -> None:
+def test_a_known_propensity_is_found(fitted: FittedPropensity) -> None:
     columns, bought, truth = world(9)
     found = fitted.calibrated(*world(5)[:2]).of(columns)
     assert ((found > 0) & (found < 1)).all()

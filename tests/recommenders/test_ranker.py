@@ -143,7 +143,7 @@ def test_a_missing_feature_is_named_and_no_pairs_have_no_scores() -> None:
         fitted.propensity(np.zeros(1))
 
 
-def test_chances_rise_and_are_near_the_known_ones() -> None:
+def test_propensities_rise_and_are_near_the_known_ones() -> None:
     scores = np.random.default_rng(0).random(20_000)
     curve = IsotonicCurve.of(scores, np.random.default_rng(1).random(20_000) < scores**2)
     at = np.linspace(0.05, 0.95, 19)

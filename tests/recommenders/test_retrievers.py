@@ -30,7 +30,7 @@ from clickprint.testing.funnel import ask
 from clickprint.testing.worlds import BUY, CART, REMOVE, SEARCH, START, memory_log, random_arrays
 
 CUTOFF = START + 30 * DAY
-SOURCES: dict[str, Recommends] = {
+RETRIEVERS: dict[str, Recommends] = {
     "own": History(),
     "own, decayed": History(roles=("buy", "cart"), half_life=5),
     "own, last baskets": History(last=2),
@@ -43,11 +43,11 @@ SOURCES: dict[str, Recommends] = {
     "up-cf": UPCF(baskets=3),
     "co-visits": CoVisits(first=("buy", "cart"), then=("buy",), days=10, after=3, length=4),
 }
-every = pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+every = pytest.mark.parametrize("recipe", RETRIEVERS.values(), ids=RETRIEVERS)
 
 
-def lists(past: LogPast, source: Recommends, k: int = 8) -> dict[int, list[int]]:
-    found = ask(source, past, k)
+def lists(past: LogPast, recipe: Recommends, k: int = 8) -> dict[int, list[int]]:
+    found = ask(recipe, past, k)
     assert np.array_equal(found.users, past.users)
     return {
         int(u): [int(i) for i in row if i != NONE]
@@ -73,34 +73,34 @@ def ranked(scores: dict[int, float], k: int = 8) -> list[int]:
 
 # -- promises -------------------------------------------------------------------------------------
 @every
-def test_the_future_changes_nothing(source: Recommends, arrays: dict[str, Any]) -> None:
+def test_the_future_changes_nothing(recipe: Recommends, arrays: dict[str, Any]) -> None:
     users = np.unique(arrays["user"])
     before = at_rows(arrays, np.flatnonzero(arrays["time"] < CUTOFF))
     with DuckDB(threads=1) as engine:
         whole, cut = (past_of(memory_log(engine, **a), CUTOFF, users) for a in (arrays, before))
-        found, wanted = (ask(source, p, 8) for p in (whole, cut))
+        found, wanted = (ask(recipe, p, 8) for p in (whole, cut))
     assert np.array_equal(found.items, wanted.items)
     assert np.array_equal(found.scores, wanted.scores)
 
 
 @every
 def test_users_a_block_at_a_time(
-    source: Recommends, past: LogPast, monkeypatch: pytest.MonkeyPatch
+    recipe: Recommends, past: LogPast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted = ask(source, past, 8)
+    wanted = ask(recipe, past, 8)
     monkeypatch.setattr(blocks, "EVENTS", 1)
-    found = ask(source, past, 8)
+    found = ask(recipe, past, 8)
     assert np.array_equal(found.items, wanted.items)
     assert np.allclose(found.scores, wanted.scores, equal_nan=True)
 
 
 @every
-def test_nobody_and_nothing(source: Recommends, log: Any) -> None:
+def test_nobody_and_nothing(recipe: Recommends, log: Any) -> None:
     past = past_of(log, CUTOFF)
     strangers = past_of(log, CUTOFF, np.array([999_999]))
-    found = ask(source, past, 3, who=strangers)
+    found = ask(recipe, past, 3, who=strangers)
     assert found.items.shape == (1, 3)
-    if not isinstance(source, Popularity):
+    if not isinstance(recipe, Popularity):
         assert (found.items == NONE).all()
     with DuckDB(threads=1) as engine:
         empty = past_of(
@@ -108,12 +108,12 @@ def test_nobody_and_nothing(source: Recommends, log: Any) -> None:
             CUTOFF,
             np.array([1, 2]),
         )
-        assert (ask(source, empty, 3).items == NONE).all()
+        assert (ask(recipe, empty, 3).items == NONE).all()
 
 
 @every
-def test_more_than_there_is(source: Recommends, past: LogPast) -> None:
-    some, all_of = lists(past, source, 3), lists(past, source, 500)
+def test_more_than_there_is(recipe: Recommends, past: LogPast) -> None:
+    some, all_of = lists(past, recipe, 3), lists(past, recipe, 500)
     assert all(all_of[u][:3] == some[u] for u in some)
 
 
@@ -236,7 +236,7 @@ def test_popular_in_the_categories_that_a_user_likes(
 
 
 def baskets_of(past: LogPast) -> dict[int, list[set[int]]]:
-    """user → his baskets, oldest first: runs of purchases of one session."""
+    """user → their baskets, oldest first: runs of purchases of one session."""
     rows = past.log.rows(("user", "kind", "item", "session"))
     out: dict[int, list[set[int]]] = {int(u): [] for u in past.users}
     before: dict[int, int] = {}
@@ -252,7 +252,7 @@ def baskets_of(past: LogPast) -> dict[int, list[set[int]]]:
 
 
 def test_tifu_knn(past: LogPast) -> None:
-    source = TIFUKNN(neighbours=3, groups=2, basket_decay=0.8, group_decay=0.6, own=0.7)
+    recipe = TIFUKNN(neighbours=3, groups=2, basket_decay=0.8, group_decay=0.6, own=0.7)
     vectors: dict[int, dict[int, float]] = {}
     for user, baskets in baskets_of(past).items():
         own: dict[int, float] = {}
@@ -268,7 +268,7 @@ def test_tifu_knn(past: LogPast) -> None:
     def distance(a: dict[int, float], b: dict[int, float]) -> float:
         return round(sum((a.get(i, 0) - b.get(i, 0)) ** 2 for i in {*a, *b}), 9)
 
-    for user, row in lists(past, source).items():
+    for user, row in lists(past, recipe).items():
         own = vectors[user]
         others = [v for u, v in vectors.items() if u != user and v and own and distance(own, v)]
         near = sorted(others, key=lambda v: distance(own, v))[:3]
@@ -317,7 +317,7 @@ def test_co_visits(past: LogPast) -> None:
                         together[item, other] = together.get((item, other), 0) + weight
                     if kind == BUY:
                         together[other, item] = together.get((other, item), 0) + weight
-    for user, row in lists(past, SOURCES["co-visits"]).items():
+    for user, row in lists(past, RETRIEVERS["co-visits"]).items():
         scores: dict[int, float] = {}
         for time, _, item in events[user][-4:]:
             for (one, two), weight in together.items():

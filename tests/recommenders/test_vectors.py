@@ -73,10 +73,10 @@ def unit(v) -> np.ndarray:
 def test_nearest_is_the_cosine_to_the_decayed_mean(small: EventLog) -> None:
     past = past_of(bringing(small, VECTORS), CUTOFF)
     listed = {i for _, i, d in EVENTS if d < 20}
-    source = Nearest(half_life=4, length=2, roles=())
-    found = rows(ask(source, past, 9))
+    recipe = Nearest(half_life=4, length=2, roles=())
+    found = rows(ask(recipe, past, 9))
     known = {i: unit(v) for i, v in VECTORS.items() if i in listed and any(v)}
-    assert found.pop(3) == []  # of his item nothing is said
+    assert found.pop(3) == []  # of their item nothing is known
     for user in (1, 2):
         had = [(i, d) for u, i, d in EVENTS if u == user and d < 20 and i in known][-2:]
         state = unit(sum(0.5 ** ((20 - d) / 4) * known[i] for i, d in had))
@@ -125,8 +125,8 @@ def test_a_log_without_vectors_and_texts_says_so(small: EventLog) -> None:
 
 def test_the_encoders_candidates_are_what_it_would_recommend(past: LogPast) -> None:
     made = encoder("als", width=6)
-    source = Encoded(encoder="als", options={"width": 6})
-    found = ask(source, past, 3)
+    recipe = Encoded(encoder="als", options={"width": 6})
+    found = ask(recipe, past, 3)
     fitted = made.fit(past, rng=RNG(0))
     items, vectors = fitted.item_vectors()
     states = fitted.encode(past).vectors.astype(np.float32)
@@ -140,12 +140,12 @@ def test_the_encoders_candidates_are_what_it_would_recommend(past: LogPast) -> N
 
 
 def test_sequence_encoders_give_their_candidates_too(past: LogPast) -> None:
-    source = Encoded(encoder="sasrec", options={"width": 8, "training": {"epochs": 1}})
-    search = source.fit(past, rng=RNG(0)).search
+    recipe = Encoded(encoder="sasrec", options={"width": 8, "training": {"epochs": 1}})
+    search = recipe.fit(past, rng=RNG(0)).search
     assert search.vectors.shape == (len(search.items), 8)
-    found = ask(source, past, 4)
+    found = ask(recipe, past, 4)
     assert np.isin(found.items[found.items != NONE], search.items).all()
-    assert found.items.tobytes() == ask(source, past, 4).items.tobytes()
+    assert found.items.tobytes() == ask(recipe, past, 4).items.tobytes()
 
 
 def test_an_encoder_without_item_vectors_is_refused(past: LogPast) -> None:

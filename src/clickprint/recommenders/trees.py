@@ -145,9 +145,9 @@ class Boosted:
         try:
             names = lightgbm.Booster(model_str=trees.model).feature_name()
         except (lightgbm.basic.LightGBMError, ValueError, KeyError) as fault:
-            said = str(fault).splitlines()[0]
+            message = str(fault).splitlines()[0]
             raise DataError(
-                str(folder), [f"not a model of LightGBM ({said}); train it again"]
+                str(folder), [f"not a model of LightGBM ({message}); train it again"]
             ) from None
         if names != trees.names:
             raise DataError(

@@ -30,11 +30,11 @@ def sentence_vectors(
             f" this catalogue has {known or 'no attribute'}"
         )
     items = catalogue.table.column("item").to_numpy()
-    said = [
+    joined = [
         ". ".join(t.strip() for t in row if t and t.strip())
         for row in zip(*(catalogue.table.column(n).to_pylist() for n in names), strict=True)
     ]
-    texts, place = np.unique(np.array(said, dtype=np.str_), return_inverse=True)
+    texts, place = np.unique(np.array(joined, dtype=np.str_), return_inverse=True)
     encoder, some = _encoder(model), texts != ""
     found = np.zeros((0, 1), np.float32)
     if some.any():
@@ -59,8 +59,8 @@ def _encoder(model: str) -> Any:
     try:
         return SentenceTransformer(model)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as fault:
-        said = str(fault).splitlines()[0] if str(fault) else repr(fault)
+        message = str(fault).splitlines()[0] if str(fault) else repr(fault)
         raise ConfigError(
             f"sentences: found {model!r}, expected the folder or the name of a"
-            f" sentence-transformers model ({said})"
+            f" sentence-transformers model ({message})"
         ) from None
