@@ -519,7 +519,7 @@ class Board:
         Raises DataError where the text is no board of this format, and ConfigError where its
         scores may not stand together.
         """
-        again = "make it again with `clickprint board`"
+        again = "make it again with `clickprint run`, or `clickprint board --json`"
         try:
             raw = json.loads(text)
             if raw["format"] != FORMAT:
