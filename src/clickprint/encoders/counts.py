@@ -12,6 +12,7 @@ from jaxtyping import Int64
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
+from clickprint.core.lookup import pair_keys, positions
 from clickprint.core.options import Distinct, NotEmpty, check
 from clickprint.core.past import Past
 from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
@@ -295,11 +296,11 @@ def _put_windows(
     part: Mapping[str, np.ndarray],
     vectors: np.ndarray,
 ) -> None:
-    # A (kind, value) as one number: values are few, so their rank stands for them.
-    rank = part["kind"].astype(np.int64) * len(distinct) + np.searchsorted(distinct, part["value"])
-    ranks = keys[:, 0] * len(distinct) + np.searchsorted(distinct, keys[:, 1])
-    at = np.minimum(np.searchsorted(ranks, rank), len(ranks) - 1)
-    known = ranks[at] == rank
+    # A (kind, value) as one number: values are few, so their position stands for them.
+    value, many = positions(distinct, part["value"]), len(distinct)
+    counted = pair_keys(keys[:, 0], positions(distinct, keys[:, 1]), many)
+    at = positions(counted, pair_keys(part["kind"].astype(np.int64), value, many))
+    known = (at >= 0) & (value >= 0)
     place, step = targets[at[known]].T
     for i in range(windows):
         vectors[part["place"][known], place + i * step] = to_float16(

@@ -11,6 +11,7 @@ from jaxtyping import Float32, Float64, Int64
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Kind, Role
+from clickprint.core.lookup import positions_in_any_order
 from clickprint.core.options import Between, Distinct, NotEmpty, check
 from clickprint.core.past import Past
 from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
@@ -548,13 +549,11 @@ class Shard:
             kinds = _codes(self.log, group)
             if not kinds or column not in features.value_columns(self.log):
                 continue
-            order = np.argsort(values)
-            sorted_values = np.array(values)[order]
             start = self.at[_taste_name(group, column, values[0], c.taste_half_lives[0])]
             for part in features.scatter(
                 self.log.engine,
                 features.taste_sql(tables, column, kinds, values, weights, columns),
             ):
-                place = start + order[np.searchsorted(sorted_values, part["value"])]
+                place = start + positions_in_any_order(np.array(values), part["value"])
                 for i, name in enumerate(columns):
                     out[part["place"], place + i * len(values)] = np.log1p(part[f"w_{name}"] / ONE)
