@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from jaxtyping import Int64
 
 from clickprint.core.errors import ConfigError, DataError, first_line
 from clickprint.core.files import whole
@@ -38,7 +39,7 @@ def name(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
 
 
-def in_sql(value: str, values: Iterable[int]) -> str:
+def in_sql(value: str, values: Iterable[int] | Int64[np.ndarray, "N"]) -> str:
     """A condition: the value is one of these whole numbers; false where there are none."""
     listed = ", ".join(map(str, values))
     return f"{value} IN ({listed})" if listed else "1 = 0"
