@@ -55,11 +55,9 @@ def memory_log(
       `attributes`, by default those of category and price_bucket that it names.
     - `texts`: column → {id: text}; `codes`: the query texts are code vectors, `[148 50 … 31]`.
     """
-    attributes = (
-        {n: k for n, k in ATTRIBUTES.items() if catalogue and n in catalogue}
-        if attributes is None
-        else dict(attributes)
-    )
+    if attributes is None:
+        attributes = {n: t for n, t in ATTRIBUTES.items() if n in (catalogue or {})}
+    attributes = dict(attributes)
     shape = schema(tuple(columns))
     given = {
         "time": time,
@@ -93,27 +91,19 @@ def memory_log(
         items=len(np.unique(np.asarray(catalogue["item"]))),
         events=events.num_rows,
     )
-    kept = {
-        c: engine.keep(
-            pa.table(
-                {
-                    "id": pa.array(list(m), pa.int64()),
-                    "text": pa.array(list(m.values()), pa.string()),
-                }
-            )
-        )
-        for c, m in (texts or {}).items()
-    }
+    kept = {}
+    for column, map_ in (texts or {}).items():
+        ids, words = pa.array(list(map_), pa.int64()), pa.array(list(map_.values()), pa.string())
+        kept[column] = engine.keep(pa.table({"id": ids, "text": words}))
     return EventLog(engine, manifest, engine.keep(events), engine.keep(items), kept)
 
 
-def _arrow(values: Sequence | np.ndarray, kind: pa.DataType) -> pa.Array:
-    if pa.types.is_string(kind):
-        return pa.array(list(values), kind)
-    array = np.asarray(values, np.float64 if pa.types.is_floating(kind) else np.int64)
-    return pa.array(
-        array, mask=np.isnan(array) if pa.types.is_floating(kind) else array == NONE
-    ).cast(kind)
+def _arrow(values: Sequence | np.ndarray, type_: pa.DataType) -> pa.Array:
+    if pa.types.is_string(type_):
+        return pa.array(list(values), type_)
+    floating = pa.types.is_floating(type_)
+    array = np.asarray(values, np.float64 if floating else np.int64)
+    return pa.array(array, mask=np.isnan(array) if floating else array == NONE).cast(type_)
 
 
 def random_arrays(
@@ -196,6 +186,11 @@ def _world(
     )
 
 
+def _catalogue(items: int, categories: int) -> dict[str, np.ndarray]:
+    item = np.arange(items)
+    return {"item": item, "category": item % categories, "price_bucket": item % 10}
+
+
 def clockwork(engine: Engine, *, users: int = 200, days: int = 84, horizon: int = 14) -> World:
     """Even users buy every 7 days for ever; odd users did so for 4 weeks and stopped.
 
@@ -214,11 +209,7 @@ def clockwork(engine: Engine, *, users: int = 200, days: int = 84, horizon: int 
         user=user,
         kind=np.full(len(user), BUY),
         item=item,
-        catalogue={
-            "item": np.arange(40),
-            "category": np.arange(40) % 8,
-            "price_bucket": np.arange(40) % 10,
-        },
+        catalogue=_catalogue(40, 8),
         name="clockwork",
     )
     return _world("clockwork", log, cutoff, horizon, everyone, (everyone % 2 == 0)[:, None])
@@ -244,11 +235,7 @@ def checkerboard(
         user=twice[0],
         kind=kind,
         item=twice[2],
-        catalogue={
-            "item": np.arange(groups * 10),
-            "category": np.arange(groups * 10) % groups,
-            "price_bucket": np.arange(groups * 10) % 10,
-        },
+        catalogue=_catalogue(groups * 10, groups),
         name="checkerboard",
     )
     return _world(
@@ -289,11 +276,7 @@ def dice(
         user=user,
         kind=np.full(len(user), BUY),
         item=rng.integers(0, 50, len(user)),
-        catalogue={
-            "item": np.arange(50),
-            "category": np.arange(50) % 9,
-            "price_bucket": np.arange(50) % 10,
-        },
+        catalogue=_catalogue(50, 9),
         name="dice",
     )
     return _world("dice", log, cutoff, horizon, everyone, buys[:, None])
