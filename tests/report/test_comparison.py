@@ -42,6 +42,12 @@ def test_names_that_differ_at_their_ends_are_told_apart() -> None:
     ]
 
 
+def test_shares_of_users_are_short_too() -> None:
+    line = Line("10 % of users by propensity alone", "chosen", Estimate(0.1, 0.0, 0.2))
+    ax = lines_picture([line], TYPES, "recall", dashed="").axes[0]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["10 %: propensity alone"]
+
+
 def test_numbers_of_candidates_are_read_as_numbers() -> None:
     drawn = ceilings_picture(CURVES)
     drawn.canvas.draw()

@@ -70,7 +70,9 @@ def pairs_picture(pairs: Sequence[Pair], metric: str) -> "Figure | None":
 
 def _named(name: str) -> str:
     """A name where there is little room: `3,000: propensity × recall`."""
-    return short(name.replace(" users by ", ": "), LETTERS)
+    return short(
+        name.replace(" of users", "").replace(" users", "").replace(" by ", ": "), LETTERS
+    )
 
 
 def ceilings_picture(found: Mapping[str, Sequence[Sequence[int | float]]]) -> "Figure | None":
