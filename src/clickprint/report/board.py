@@ -51,7 +51,8 @@ def show(
     blocks: list[Block] = [Heading(f"{board.probe} probe"), *grids(board)]
     if words:
         blocks += [Heading("in words"), Words(board.verdicts())]
-    terminal.show([*blocks, Note("\n".join([*_footnotes(board), *notes]))], console)
+    half = ["± is half of an interval."] if board.resamples else []
+    terminal.show([*blocks, Note("\n".join([*_footnotes(board), *half, *notes]))], console)
 
 
 # -- tables ----------------------------------------------------------------------------------
@@ -134,7 +135,7 @@ def ablation_grids(board: Board) -> list[Grid]:
 
 def _footnotes(board: Board) -> Iterator[str]:
     yield (
-        f"Intervals are 95 % over users, {board.resamples} shared resamples; ± is half of one."
+        f"Intervals are 95 % over users, {board.resamples} shared resamples."
         if board.resamples
         else "No resamples were made."
     )
