@@ -17,6 +17,9 @@ from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
 from clickprint.core.session import ALONE, Session
 
+# Which items may be recommended, to everybody or to each request; None: all of them.
+Allowed = Bool[np.ndarray, "V"] | Bool[np.ndarray, "B V"] | None
+
 
 @runtime_checkable
 class Recommender(Protocol):
@@ -38,7 +41,7 @@ class Recommender(Protocol):
         k: int,
         *,
         include_seen: bool = True,
-        allowed: Bool[np.ndarray, "V"] | Bool[np.ndarray, "B V"] | None = None,
+        allowed: Allowed = None,
     ) -> Recommendations:
         """The k best items for each request, best first; equal scores: the smaller item first.
 

@@ -17,11 +17,11 @@ from clickprint.core.ids import NONE
 from clickprint.core.past import Past
 from clickprint.core.ragged import Ragged
 from clickprint.core.recommendations import Recommendations
-from clickprint.core.recommender import ItemVectors
+from clickprint.core.recommender import Allowed, ItemVectors
 from clickprint.core.requests import Requests
 from clickprint.core.time import DAY, Time
 from clickprint.encoders.sequence import known_values, number
-from clickprint.nn.topk import Allowed, best
+from clickprint.nn.topk import best
 
 USERS = 65_536  # at a time
 # What an event of a role counts. What is not named counts nothing: what was only shown, taken out

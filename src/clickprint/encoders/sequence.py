@@ -28,7 +28,7 @@ from clickprint.core.profiles import Profiles, to_float16
 from clickprint.core.progress import Progress, silent
 from clickprint.core.ragged import Ragged, starts_of
 from clickprint.core.recommendations import Recommendations
-from clickprint.core.recommender import ItemVectors
+from clickprint.core.recommender import Allowed, ItemVectors
 from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
 from clickprint.core.session import ALONE, Session
@@ -49,7 +49,7 @@ from clickprint.nn.next_item import (
     next_basket,
     shifted,
 )
-from clickprint.nn.topk import CELLS, Allowed, best, rows_allowed
+from clickprint.nn.topk import CELLS, best, rows_allowed
 from clickprint.nn.train import LearningCurve, Loss, Parts, Rows, Training, shuffled, take, train
 
 SECOND = 1_000_000

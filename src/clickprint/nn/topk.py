@@ -2,13 +2,13 @@
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from clickprint.core.ragged import Ragged
+from clickprint.core.recommender import Allowed
 
 CELLS = 1 << 24  # scores that are in memory at once when the whole catalogue is ranked
-Allowed = Bool[np.ndarray, "V"] | Bool[np.ndarray, "B V"] | None
 
 
 def top(

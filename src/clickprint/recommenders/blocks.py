@@ -16,7 +16,7 @@ from clickprint.core.lookup import among, pair_keys, pairs_of_keys, positions
 from clickprint.core.options import Above, OneOf
 from clickprint.core.past import Past
 from clickprint.core.recommendations import Recommendations
-from clickprint.core.recommender import Recommender
+from clickprint.core.recommender import Allowed, Recommender
 from clickprint.core.requests import Requests
 from clickprint.core.time import DAY, Time
 from clickprint.nn.topk import top
@@ -28,7 +28,6 @@ CELLS = 1 << 24  # numbers of users × items, or of users × users, that are in 
 Positive = Annotated[int | float, Above(0)]
 Roles = tuple[Annotated[str, OneOf(*Role)], ...]
 Scores: TypeAlias = Num[np.ndarray, "B V"] | sparse.csr_matrix
-Allowed = Bool[np.ndarray, "V"] | Bool[np.ndarray, "B V"] | None
 
 
 class Deterministic:
