@@ -1,4 +1,4 @@
-"""One table of texts, as Markdown and CSV."""
+"""One table of texts, its parts and its Markdown."""
 
 import numpy as np
 
@@ -16,10 +16,6 @@ def test_markdown() -> None:
         "| --- | ---: | ---: |",
         "| a\\|b | 1 ±2 | 3 [2, 4] |",
     ]
-
-
-def test_csv() -> None:
-    assert GRID.to_csv() == 'name,n,m\na|b,1 ±2,"3 [2, 4]"\n'
 
 
 def test_cells_are_cells() -> None:

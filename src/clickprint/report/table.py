@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from clickprint.core.text import csv_text, figure, printable
+from clickprint.core.text import figure, printable
 from clickprint.metrics.compare import Estimate, Gap
 
 Tone = Literal["", "best", "dim"]
@@ -75,10 +75,6 @@ class Grid:
         body += [list(self.foot)] if self.foot else []
         lines = [f"| {' | '.join(row)} |" for row in (list(self.heads), rule, *body)]
         return printable(f"**{self.title}**\n\n" * bool(self.title) + "\n".join(lines))
-
-    def to_csv(self) -> str:
-        """The texts as CSV."""
-        return csv_text(dict(zip(self.heads, row, strict=True)) for row in self.texts())
 
 
 def estimate_cell(
