@@ -117,7 +117,7 @@ class OwnItems(Deterministic):
 
             def scores(some: slice) -> Float64[np.ndarray, "B V"]:
                 out = np.tile(rest, (some.stop - some.start, 1))
-                here = (row >= some.start) & (row < some.stop)
+                here = slice(*np.searchsorted(row, (some.start, some.stop)))
                 at = row[here] - some.start, place[here]
                 if self.by == "frequency":
                     np.add.at(out, at, 1)
