@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from clickprint.core.dataset import Dataset, Manifest
 from clickprint.core.errors import ConfigError
 from clickprint.core.files import whole
+from clickprint.core.lookup import positions
 from clickprint.core.progress import Progress, silent
 from clickprint.core.time import DAY, SECOND, show
 from clickprint.data.engine import Engine, to_numpy
@@ -170,7 +171,7 @@ class _Tally:
 
     def add(self, user: np.ndarray, kind: np.ndarray, item: np.ndarray, time: np.ndarray) -> None:
         """Events of one day, in the order of time."""
-        rows = np.searchsorted(self.latent.users.id, user)
+        rows = positions(self.latent.users.id, user)
         self.seen[rows[kind >= VIEW]] = True
         bought = np.flatnonzero(kind == BUY)
         if not len(bought):
@@ -179,7 +180,7 @@ class _Tally:
         day = self.latent.shop.day(self.end)
         buyers = rows[bought]
         self.first_buy[buyers] = np.minimum(self.first_buy[buyers], day)
-        sales = np.bincount(np.searchsorted(self.ids, item[bought]), minlength=len(self.ids))
+        sales = np.bincount(positions(self.ids, item[bought]), minlength=len(self.ids))
         if self.days and self.days[-1][0] == day:
             self.days[-1][1][:] += sales
         else:
@@ -267,7 +268,7 @@ def _event_files(folder: Path, latent: Latent, tally: _Tally, progress: Progress
                 rows = np.flatnonzero(kind == code)
                 values = batch.column("item" if column == "sku" else column).take(pa.array(rows))
                 if column == "query":
-                    values = texts.take(pa.array(np.searchsorted(ids, values.to_numpy())))
+                    values = texts.take(pa.array(positions(ids, values.to_numpy())))
                 columns = [pa.array(user[rows]), stamps.take(pa.array(second[rows])), values]
                 waiting[code].append(pa.Table.from_arrays(columns, schema=files[code].schema))
                 flush(code, GROUP_ROWS)
