@@ -16,6 +16,7 @@ from scipy import sparse
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
 from clickprint.core.histories import Histories
+from clickprint.core.lookup import positions
 from clickprint.core.options import check, plain, read
 from clickprint.core.past import Past
 from clickprint.core.profiles import Profiles, to_float16
@@ -27,7 +28,6 @@ from clickprint.core.session import ALONE, Session
 from clickprint.encoders import interactions, state
 from clickprint.encoders.interactions import WEIGHTS, EventWeights, RanksItems, Roles
 from clickprint.encoders.ranges import Count, Days, Positive, Weights, Width
-from clickprint.encoders.sequence import number
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,7 +169,7 @@ class FittedALS:
         """c of each user and value, where it is not 1."""
         counts = interactions.matrix(
             histories,
-            lambda some: number(self.values, some.fields[self.recipe.column]) - 1,
+            lambda some: positions(self.values, some.fields[self.recipe.column]),
             len(self.values),
             weighing,
         )

@@ -16,6 +16,7 @@ from scipy import sparse
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
 from clickprint.core.histories import Histories
+from clickprint.core.lookup import positions
 from clickprint.core.options import Above, check, plain, read
 from clickprint.core.past import Past
 from clickprint.core.profiles import Profiles, to_float16
@@ -27,7 +28,6 @@ from clickprint.core.session import ALONE, Session
 from clickprint.encoders import interactions, state
 from clickprint.encoders.interactions import WEIGHTS, EventWeights, RanksItems, Roles
 from clickprint.encoders.ranges import Count, Days, Weights, Width
-from clickprint.encoders.sequence import number
 from clickprint.nn.device import device
 from clickprint.nn.graph import Edges, Graph, edge_loss
 from clickprint.nn.train import Training, shuffled, train
@@ -292,7 +292,7 @@ def edges_of(
 
     def places(some: Histories) -> Int64[np.ndarray, "L"]:
         relation = 0 if weighing.roles is None else of_kind[some.fields["kind"]]
-        place = number(values, some.fields[recipe.column]) - 1
+        place = positions(values, some.fields[recipe.column])
         return np.where((place < 0) | (relation < 0), -1, place * len(relations) + relation)
 
     return interactions.matrix(histories, places, len(values) * len(relations), weighing)

@@ -14,13 +14,14 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
+from clickprint.core.lookup import positions
 from clickprint.core.past import Past
 from clickprint.core.ragged import Ragged
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.recommender import Allowed, ItemVectors
 from clickprint.core.requests import Requests
 from clickprint.core.time import DAY, Time
-from clickprint.encoders.sequence import known_values, number
+from clickprint.encoders.sequence import known_values
 from clickprint.nn.topk import best
 
 USERS = 65_536  # at a time
@@ -184,7 +185,7 @@ class RanksItems:
         """The k items of the largest product with each user's vector; see core.recommender."""
         items, vectors = self.item_vectors()
         histories = requests.histories
-        had = Ragged(histories.starts, number(items, histories.fields["item"]))
+        had = Ragged(histories.starts, positions(items, histories.fields["item"]) + 1)
         found, scores = best(
             torch.from_numpy(self.user_vectors(requests)),
             torch.from_numpy(np.pad(vectors, ((1, 0), (0, 0)))),
