@@ -1,5 +1,6 @@
 """Tables and pictures of a comparison: contenders with intervals, paired differences, ceilings."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -70,9 +71,7 @@ def pairs_picture(pairs: Sequence[Pair], metric: str) -> "Figure | None":
 
 def _named(name: str) -> str:
     """A name where there is little room: `3,000: propensity × recall`."""
-    return short(
-        name.replace(" of users", "").replace(" users", "").replace(" by ", ": "), LETTERS
-    )
+    return short(re.sub(r"( of)? users by ", ": ", name), LETTERS)
 
 
 def ceilings_picture(found: Mapping[str, Sequence[Sequence[int | float]]]) -> "Figure | None":
