@@ -67,7 +67,11 @@ class Audit:
             "source": self.source,
             **{f"{severity}s": self.count(severity) for severity in SEVERITIES},
             "sections": [
-                {**asdict(s), "fingerprint": s.fingerprint, "findings": [*map(asdict, s.findings)]}
+                {
+                    "about": s.about,
+                    "fingerprint": s.fingerprint,
+                    "findings": [asdict(f) for f in s.findings],
+                }
                 for s in self.sections
             ],
         }
