@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -382,39 +380,6 @@ def test_another_recipe_is_refused_and_fresh_empties(
     assert contents(copy) == contents(folder)
     run(other, copy, fresh=True)
     assert {p.name for p in (copy / "profiles").iterdir()} == {"random"}
-
-
-@pytest.mark.parametrize("fresh", [False, True])
-def test_a_folder_of_something_else_is_left_alone(
-    tmp_path: Path, recipe: Recipe, fresh: bool
-) -> None:
-    (tmp_path / "holiday.jpg").write_text("us")
-    with pytest.raises(ConfigError, match=r"holds something that is no run \(holiday.jpg\)"):
-        run(recipe, tmp_path, fresh=fresh)
-    assert [p.name for p in tmp_path.iterdir()] == ["holiday.jpg"]
-
-
-def test_a_file_is_no_folder(tmp_path: Path, recipe: Recipe) -> None:
-    (tmp_path / "out").write_text("")
-    with pytest.raises(ConfigError, match="is a file"):
-        run(recipe, tmp_path / "out")
-
-
-def test_two_processes_do_not_write_one_folder(folder: Path, recipe: Recipe) -> None:
-    lock = f"f = open({str(folder / '.lock')!r}, 'a')\nfcntl.flock(f, fcntl.LOCK_EX)"
-    holder = f"import fcntl, sys\n{lock}\nprint('held', flush=True)\nsys.stdin.read()"
-    with subprocess.Popen(
-        [sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "held\n"
-        with pytest.raises(ConfigError, match=r"process \d+ is writing here"):
-            run(recipe, folder)
-        process.kill()
-        process.wait()
-    # The dead process's lock is nobody's, whatever the file says.
-    (folder / ".lock").write_text("process 1")
-    run(recipe, folder)
 
 
 @pytest.mark.parametrize(

@@ -162,3 +162,9 @@ def test_a_lock_that_waits_is_free_after_the_block(tmp_path: Path) -> None:
         pass
     with locked(tmp_path / "a" / ".lock", wait=True):
         assert (tmp_path / "a" / ".lock").read_text() == f"process {os.getpid()}"
+
+
+def test_the_lock_of_a_process_that_is_gone_is_nobody_s(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_text("process 1")
+    with locked(tmp_path / ".lock"):
+        assert (tmp_path / ".lock").read_text() == f"process {os.getpid()}"
