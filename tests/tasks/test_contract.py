@@ -2,7 +2,6 @@
 promise that it breaks.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -197,104 +196,52 @@ class _Forgetful(AUROC):
         return np.zeros(len(weights))
 
 
-BROKEN: Sequence[tuple[str, Task, str]] = [
-    (
-        "test_the_population_looks_only_before_the_window",
-        replace(RETURNS, population=_late),
-        "from the window's start on",
-    ),
-    (
-        "test_the_population_looks_only_before_the_window",
-        replace(RETURNS, population=_twice),
-        "a user twice",
-    ),
-    (
-        "test_the_population_looks_only_before_the_window",
-        replace(RETURNS, population=lambda *_: np.array([], np.int64)),
-        "empty",
-    ),
-    (
-        "test_the_population_looks_only_before_the_window",
-        replace(RETURNS, population=lambda *_: np.array([3, 8], np.int32)),
-        "int64",
-    ),
-    (
-        "test_the_target_has_the_form_that_its_loss_needs",
-        replace(RETURNS, target=_flat),
-        "found shape",
-    ),
-    (
-        "test_the_target_has_the_form_that_its_loss_needs",
-        replace(RETURNS, loss=mse),
-        "cannot be trained on bool",
-    ),
-    (
-        "test_the_target_has_the_form_that_its_loss_needs",
-        replace(SPEND, target=_infinite),
-        "not a finite number",
-    ),
-    (
-        "test_the_target_has_the_form_that_its_loss_needs",
-        replace(RETURNS, target=_grows),
-        "other labels",
-    ),
-    (
-        "test_the_target_has_the_form_that_its_loss_needs",
-        replace(RETURNS, target=lambda t, w, u: np.zeros((3, 1), bool)),
-        "3 rows for",
-    ),
-    (
-        "test_a_users_answer_does_not_depend_on_the_others",
-        replace(BUYS_TWICE, target=_sorts),
-        "order of users",
-    ),
-    (
-        "test_a_users_answer_does_not_depend_on_the_others",
-        replace(BUYS_TWICE, target=_compares),
-        "asking fewer users",
-    ),
-    (
-        "test_the_target_looks_at_nothing_after_the_window",
-        replace(RETURNS, target=_peeks),
-        "events after the window",
-    ),
-    (
-        "test_the_target_looks_at_the_window",
-        replace(BUYS_TWICE, target=_looks_back),
-        "with and without the window's events",
-    ),
-    (
-        "test_the_same_log_has_the_same_answers",
-        replace(RETURNS, target=_guesses),
-        "the second time",
-    ),
-    (
-        "test_the_same_log_has_the_same_answers",
-        replace(RETURNS, target=_first_row_wins),
-        "the second time",
-    ),
-    ("test_the_metrics_can_be_trusted", replace(BUYS_TWICE, metrics={}), "no metrics"),
-    (
-        "test_the_metrics_can_be_trusted",
-        replace(BUYS_TWICE, metrics={"auroc": (float("nan"), AUROC())}),
-        "weight",
-    ),
-    (
-        "test_the_metrics_can_be_trusted",
-        replace(BUYS_TWICE, metrics={"auroc": (1.0, _Backwards())}),
-        "below other answers",
-    ),
-    (
-        "test_the_metrics_can_be_trusted",
-        replace(BUYS_TWICE, metrics={"auroc": (1.0, _Forgetful())}),
-        "drawn once",
-    ),
-    (
-        "test_the_metrics_can_be_trusted",
-        replace(SPEND, metrics={"r2": (-1.0, R2())}),
-        "below other answers",
-    ),
-]
+def returns(**parts: object) -> Task:
+    return replace(RETURNS, **parts)
+
+
+def twice(**parts: object) -> Task:
+    return replace(BUYS_TWICE, **parts)
+
+
+# A test of the contract → tasks that break it, and words of what it says.
+BROKEN_BY_TEST: dict[str, list[tuple[Task, str]]] = {
+    "test_the_population_looks_only_before_the_window": [
+        (returns(population=_late), "from the window's start on"),
+        (returns(population=_twice), "a user twice"),
+        (returns(population=lambda *_: np.array([], np.int64)), "empty"),
+        (returns(population=lambda *_: np.array([3, 8], np.int32)), "int64"),
+    ],
+    "test_the_target_has_the_form_that_its_loss_needs": [
+        (returns(target=_flat), "found shape"),
+        (returns(loss=mse), "cannot be trained on bool"),
+        (replace(SPEND, target=_infinite), "not a finite number"),
+        (returns(target=_grows), "other labels"),
+        (returns(target=lambda t, w, u: np.zeros((3, 1), bool)), "3 rows for"),
+    ],
+    "test_a_users_answer_does_not_depend_on_the_others": [
+        (twice(target=_sorts), "order of users"),
+        (twice(target=_compares), "asking fewer users"),
+    ],
+    "test_the_target_looks_at_nothing_after_the_window": [
+        (returns(target=_peeks), "events after the window"),
+    ],
+    "test_the_target_looks_at_the_window": [
+        (twice(target=_looks_back), "with and without the window's events"),
+    ],
+    "test_the_same_log_has_the_same_answers": [
+        (returns(target=_guesses), "the second time"),
+        (returns(target=_first_row_wins), "the second time"),
+    ],
+    "test_the_metrics_can_be_trusted": [
+        (twice(metrics={}), "no metrics"),
+        (twice(metrics={"auroc": (float("nan"), AUROC())}), "weight"),
+        (twice(metrics={"auroc": (1.0, _Backwards())}), "below other answers"),
+        (twice(metrics={"auroc": (1.0, _Forgetful())}), "drawn once"),
+        (replace(SPEND, metrics={"r2": (-1.0, R2())}), "below other answers"),
+    ],
+}
+BROKEN = [(test, *case) for test, cases in BROKEN_BY_TEST.items() for case in cases]
 
 
 @pytest.mark.parametrize(
