@@ -25,7 +25,7 @@ from clickprint.core.recommender import Recommends
 from clickprint.core.rng import RNG
 from clickprint.core.time import Time
 from clickprint.recommenders.blocks import asked
-from clickprint.recommenders.funnel import POPULAR, NextPurchase, Plan
+from clickprint.recommenders.funnel import POPULAR, NextPurchase, Plan, most_popular
 from clickprint.recommenders.pairs import Bought, Pairs, fill
 from clickprint.recommenders.retrievers.baskets import TIFUKNN, UPCF
 from clickprint.recommenders.retrievers.history import History
@@ -96,7 +96,7 @@ def shown(
     A list that is too short is filled with the most popular items.
     """
     recipes = rivals(past)
-    popular = POPULAR.fit(past, rng=rng).best
+    popular = most_popular(past)
     lists = {}
     for n, (rival, recipe) in enumerate(recipes.items()):
         progress("baselines", n, len(recipes))
@@ -158,7 +158,7 @@ def scored(
     """Recall of each buyer after the cutoff of `past` by every contender."""
     buyers = np.intersect1d(bought.users, past.users)
     lists = shown(past, buyers, recipe.list_length, rng=rng, progress=progress)
-    popular = POPULAR.fit(past, rng=rng).best
+    popular = most_popular(past)
     start = past.cutoff
     return score(start, bought, pairs, popular, recipe, lists=lists, plan=plan, shares=shares)
 
