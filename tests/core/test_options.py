@@ -343,3 +343,26 @@ def test_values_of_another_type(found: Any, hint: Any, path: str, word: str) -> 
     assert fault.path == path
     assert word in fault.problem
     assert len(str(fault)) < 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forms:
+    pairs: tuple[tuple[int, int], ...] = ()
+    either: tuple[int | str, ...] = ()
+    words: tuple[Literal["a", "b"], ...] = ()
+    named: tuple[Annotated[str, OneOf("x", "y")], ...] = ()
+    things: tuple[object, ...] = ()
+
+
+def test_what_is_expected_in_lists_is_said() -> None:
+    with pytest.raises(OptionsError) as fault:
+        read(Forms, {"pairs": 3, "either": 2.5, "words": 1, "named": 1, "things": 1})
+    faults = {f.path: f.problem for f in fault.value.faults}
+    assert list(faults) == ["pairs", "either", "words", "named", "things"]
+    assert "2 values" in faults["pairs"]
+    assert " or " in faults["either"]
+    assert "'a'" in faults["words"]
+    assert "x" in faults["named"]
+    assert "object" in faults["things"]
+    assert plain(np.float32(0.5)) == 0.5
+    assert plain(np.int64(3)) == 3

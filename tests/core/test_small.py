@@ -14,7 +14,7 @@ from clickprint.core.errors import ClickprintError, ConfigError, DataError
 from clickprint.core.events import COLUMNS, REQUIRED, Role, schema
 from clickprint.core.ids import NONE, each_once, text_id, text_ids
 from clickprint.core.past import Encoder, Fitted, Past, Table
-from clickprint.core.progress import Progress, silent
+from clickprint.core.progress import Progress, labelled, silent
 from clickprint.core.rng import RNG
 
 PATHS = st.lists(st.text("abc ", min_size=1, max_size=3), max_size=3)
@@ -94,6 +94,12 @@ def test_the_schema_is_in_one_order():
 def test_silence():
     assert silent("stage", 1, 2) is None
     assert isinstance(silent, Progress)
+
+
+def test_a_label_stands_before_the_stage():
+    said = []
+    labelled(lambda *words: said.append(words), "fit")("epochs", 1, 2)
+    assert said == [("fit: epochs", 1, 2)]
 
 
 def test_promises_are_checked_by_shape():
