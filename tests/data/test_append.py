@@ -377,7 +377,7 @@ def test_two_texts_with_one_id_are_found(tmp_path: Path, engine: Engine) -> None
         ),
         ids,
     )
-    with pytest.raises(DataError, match="two different texts have the id"):
+    with pytest.raises(DataError, match=r"^column item: .*texts.*\bid -?\d+"):
         append(tmp_path / "d", "table", csv(tmp_path, LATER), engine=engine)
     assert Dataset.open(tmp_path / "d").manifest == found.manifest
 
@@ -480,7 +480,7 @@ def test_dated_rows_are_united_and_repetitions_left_out(tmp_path: Path, engine: 
     "later", ["A,2023-12-31,red\n", "A,2024-01-02,green\n", "A,2024-01-01,green\n"]
 )
 def test_an_items_past_is_not_told_anew(tmp_path: Path, engine: Engine, later: str) -> None:
-    with pytest.raises(DataError, match=r"the new source tells the past of 1 items otherwise"):
+    with pytest.raises(DataError, match=r"catalogue: .*past.*\b1 items.*\(-?\d+\)"):
         listed(tmp_path / "s", engine, ["A,2024-01-01,blue\nA,2024-01-03,red\n", later], "d")
 
 
@@ -532,7 +532,7 @@ def test_whose_profiles_are_wanted(tmp_path: Path, engine: Engine) -> None:
         tmp_path / "d", "challenge", challenge(tmp_path / "c", "2022-06-03", None), engine=engine
     )
     assert contents(Dataset.open(tmp_path / "d"))["population"] == [2, 1, 5]
-    with pytest.raises(DataError, match="wants the profiles of all users, the new source names 2"):
+    with pytest.raises(DataError, match=r"profiles.*\ball users.*\b2\b"):
         grown(
             tmp_path / "e",
             [tmp_path / "c", challenge(tmp_path / "f", "2022-06-04", [1, 2])],

@@ -817,7 +817,7 @@ def test_no_folder_is_no_split(tmp_path: Path, engine: DuckDB) -> None:
     with pytest.raises(DataError, match="not found"):
         open_files(tmp_path / "nowhere", engine, tmp_path)
     (tmp_path / "file").write_text("x")
-    with pytest.raises(DataError, match="expected the folder of a split"):
+    with pytest.raises(DataError, match=r"/file: .*file.*folder"):
         open_files(tmp_path / "file", engine, tmp_path)
 
 
@@ -904,7 +904,7 @@ def test_corrupt_recbole_files(tmp_path: Path, engine: DuckDB) -> None:
     (folder / "shop.test.inter").unlink()
     (folder / "shop.valid.inter").write_text("")
     with pytest.raises(
-        DataError, match=r"(?s)shop.valid.inter: the file is empty.*shop.test.inter: not found"
+        DataError, match=r"(?s)shop\.valid\.inter: [^\n]*empty\b.*shop\.test\.inter: not found"
     ):
         of_recbole(folder, engine, tmp_path)
     folder = inter(tmp_path / "two", sequences(), "user:token\titem_id:token\ttimestamp:float\n")

@@ -194,9 +194,7 @@ def test_code_vectors_of_items_and_searches(
         *again.ragged("name")[2].tolist(),
         *again.ragged("name")[0].tolist(),
     ]
-    with pytest.raises(
-        ConfigError, match="name holds code vectors, which are looked up on one machine only"
-    ):
+    with pytest.raises(ConfigError, match=r"^fields of histories: name .*code vectors"):
         parts.histories(log, tmp_path / "shards", ("item", "name"), shards=2)
 
 
@@ -205,9 +203,7 @@ def test_code_vectors_that_are_none(engine, tmp_path: Path) -> None:
     log = memory_log(
         engine, **{**arrays, "texts": {"query": dict.fromkeys(range(20), "red lamp")}}
     )
-    with pytest.raises(
-        DataError, match=r"random: query.*20 of 20 code vectors are not .*'red lamp'"
-    ):
+    with pytest.raises(DataError, match=r"random: query.*20 of 20 code vectors.*'red lamp'"):
         build(log, tmp_path / "h", ("query_codes",))
     with pytest.raises(ConfigError, match="found query_codes"):
         build(memory_log(engine, **{**arrays, "codes": False}), tmp_path / "h", ("query_codes",))
@@ -247,7 +243,7 @@ def test_fields_that_are_none(engine, tmp_path: Path) -> None:
         catalogue={"item": [1], "starts": [2]},
         attributes={"starts": AttributeType.CATEGORY},
     )
-    with pytest.raises(ConfigError, match="'starts' cannot be the name of a file"):
+    with pytest.raises(ConfigError, match=r"^fields of histories: 'starts' .*file"):
         build(odd, tmp_path / "h", ("starts",))
     assert not (tmp_path / "h").exists()
 

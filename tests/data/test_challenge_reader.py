@@ -322,7 +322,7 @@ def test_a_log_without_a_readable_row(tmp_path: Path, engine: Engine) -> None:
         n: t if n == "product_properties" else column("timestamp", pa.array(["?"] * len(t)))(t)
         for n, t in small().items()
     }
-    with pytest.raises(DataError, match="2 rows rejected: page_visit: no readable time"):
+    with pytest.raises(DataError, match=r"\b2 rows.*page_visit: no readable time"):
         challenge.read(lay(tmp_path / "raw", tables), tmp_path / "out", engine=engine)
 
 
@@ -334,7 +334,7 @@ def test_open_raw_refuses_what_split_has_not_made(tmp_path: Path, engine: Engine
 def test_open_raw_never_drops_a_row_silently(tmp_path: Path, engine: Engine) -> None:
     raw = lay(tmp_path / "raw", small())
     change("page_visit", column("client_id", pa.array([1, None])))(raw)
-    with pytest.raises(DataError, match=r"page_visit\.parquet: 1 rows have no client_id"):
+    with pytest.raises(DataError, match=r"page_visit\.parquet: 1 rows.*client_id"):
         challenge.open_raw(raw, engine, unsplit=True)
     change(
         "page_visit",

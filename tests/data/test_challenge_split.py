@@ -221,11 +221,11 @@ def test_a_bought_sku_without_properties_is_named(tmp_path: Path) -> None:
         tmp_path / "many", {"client_id": [1] * 14, "timestamp": times, "sku": list(range(1, 15))}
     )
     with pytest.raises(
-        DataError, match=r"12 bought skus \(3, 4, 5, 6, 7, 8, 9, 10, 11, 12, …\) have no row"
+        DataError, match=r"\b12 bought skus \(3, 4, 5, 6, 7, 8, 9, 10, 11, 12, …\)"
     ):
         split(many)
     half = {"sku": [1, 2], "category": [5, None], "price": [9, 9], "name": [CODES, CODES]}
-    with pytest.raises(DataError, match="bought sku 2 has no row with category and price"):
+    with pytest.raises(DataError, match=r"bought sku 2 .*\bcategory\b.*\bprice\b"):
         split(
             world(tmp_path / "half", {"client_id": [1], "timestamp": times[:1], "sku": [2]}, half)
         )

@@ -49,9 +49,7 @@ def test_against_lists(rows: list) -> None:
     ],
 )
 def test_what_is_no_code_vector(text: str) -> None:
-    with pytest.raises(
-        DataError, match=r"shop: name.*1 of 3 code vectors are not up to 64 whole numbers"
-    ):
+    with pytest.raises(DataError, match=r"^shop: name.*\b1 of 3 code vectors.*\b64\b"):
         code_values(pa.chunked_array([pa.array(["[1 2]", text, None])]), "shop: name")
 
 

@@ -34,9 +34,7 @@ def test_settings_from_the_environment(monkeypatch):
         assert engine.one("SELECT current_setting('threads')") == (1,)
         assert engine.one("SELECT current_setting('memory_limit')")[0].startswith("286")  # MiB
     monkeypatch.setenv("CLICKPRINT_THREADS", "two")
-    with pytest.raises(
-        ConfigError, match="CLICKPRINT_THREADS: found 'two', expected a whole number"
-    ):
+    with pytest.raises(ConfigError, match=r"CLICKPRINT_THREADS: .*'two'"):
         DuckDB()
 
 

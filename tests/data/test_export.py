@@ -296,7 +296,7 @@ def test_ids_are_hashed_with_the_key_and_denied_items_are_gone(
 
 
 def test_a_short_key_is_refused_and_no_key_is_shown() -> None:
-    with pytest.raises(ConfigError, match="found 5 bytes, expected at least 16"):
+    with pytest.raises(ConfigError, match=r"\b5 bytes.*\b16\b"):
         Anonymise(b"short")
     assert "guess" not in repr(Anonymise(KEY))
 
@@ -307,7 +307,7 @@ def test_two_ids_that_become_one_are_an_error(
     monkeypatch.setattr(
         "clickprint.data.export.anonymise.keyed_id_sql", lambda expression, key: "1"
     )
-    with pytest.raises(DataError, match="19 ids become the id of another"):
+    with pytest.raises(DataError, match=r"^column \w+: 19 ids.*\bkey\b"):
         export_challenge(plain[0], tmp_path / "c", anonymise=Anonymise(KEY))
     assert list(tmp_path.iterdir()) == []
 
@@ -653,9 +653,7 @@ def test_what_recbole_cannot_have(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "full" / "x").write_text("x")
     with pytest.raises(ConfigError, match="is not empty"):
         export_recbole(named(engine), tmp_path / "full")
-    with pytest.raises(
-        DataError, match=r"no event about an item is left\n  - 3 events: buy: not asked for"
-    ) as fault:
+    with pytest.raises(DataError, match="3 events: buy: not asked for") as fault:
         export_recbole(named(engine), tmp_path / "c", roles=(Role.CANCEL,))
     assert len(fault.value.problems) == 4
     with pytest.raises(DataError, match="no event has the role like"):

@@ -191,13 +191,11 @@ def test_parts_of_a_split_a_zip_and_a_file(small: Path, tmp_path: Path, engine: 
         == whole.fingerprint
     )
     (split / "films.valid.inter").unlink()
-    with pytest.raises(
-        DataError, match=r"films\.valid\.inter: not found; leave it out with the option parts"
-    ):
+    with pytest.raises(DataError, match=r"films\.valid\.inter: not found.*\bparts$"):
         recbole.read(split, tmp_path / "e", engine=engine)
     (split / "films.train.inter").write_text(INTER.replace("rating", "stars"))
     with pytest.raises(
-        DataError, match=r"films\.test\.inter: the fields user_id.*in films\.train\.inter"
+        DataError, match=r"films\.test\.inter: .*rating.*stars.*films\.train\.inter"
     ):
         recbole.read(split, tmp_path / "e", parts=["train", "test"], engine=engine)
 
@@ -306,14 +304,12 @@ def test_broken_items(case: str, small: Path, engine: Engine) -> None:
 
 def test_what_is_no_single_log(small: Path, tmp_path: Path, engine: Engine) -> None:
     (small / "books.inter").write_text(INTER)
-    with pytest.raises(
-        DataError, match=r"holds books\.inter, films\.inter; expected .* of one NAME"
-    ):
+    with pytest.raises(DataError, match=r" books\.inter, films\.inter.*\bNAME\.inter"):
         recbole.read(small, tmp_path / "out", engine=engine)
     with pytest.raises(DataError, match="not found; expected a folder"):
         recbole.read(tmp_path / "nowhere", tmp_path / "out", engine=engine)
     many = "user_id:token\titem_id:token\tevent:token\n" + "".join(
         f"1\t2\tk{n}\n" for n in range(recbole.MOST + 1)
     )
-    with pytest.raises(DataError, match="event:token has more than 100 values"):
+    with pytest.raises(DataError, match=r"event:token.* 100 values"):
         recbole.read(lay(tmp_path / "many", **{"x.inter": many}), tmp_path / "out", engine=engine)

@@ -557,7 +557,7 @@ def test_a_collector_is_caught(
         assert meter.rows == shop.manifest.events
         assert meter.bytes > BYTES
         return
-    with pytest.raises(ConfigError, match=f"more than {ROWS} rows for the driver"):
+    with pytest.raises(ConfigError, match=rf"\b{ROWS} rows.*write_parts"):
         {
             "by its arrays": lambda: narrow.arrays(sql),
             "by its batches": lambda: list(narrow.batches(sql)),
@@ -570,9 +570,7 @@ def test_a_table_of_the_driver_must_be_small(narrow: Engine) -> None:
     assert narrow.one(f"SELECT SUM(a) FROM {narrow.keep(pa.table({'a': np.arange(ROWS)}))}") == (
         ROWS * (ROWS - 1) // 2,
     )
-    with pytest.raises(
-        ConfigError, match=f"a table of {ROWS + 1} rows on the driver, expected at most {ROWS}"
-    ):
+    with pytest.raises(ConfigError, match=rf"\b{ROWS + 1} rows.*\b{ROWS}\b"):
         narrow.keep(pa.table({"a": np.arange(ROWS + 1)}))
 
 

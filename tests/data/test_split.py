@@ -115,9 +115,7 @@ def test_an_earlier_cut_of_a_past(engine):
     assert earlier.users is past.users
     assert earlier.log.span()[1] < START + 10 * DAY
     assert past.at(past.cutoff).log.span() == past.log.span()
-    with pytest.raises(
-        ConfigError, match="ends at 2022-01-28 00:00:00; it cannot be cut at 2022-01-29"
-    ):
+    with pytest.raises(ConfigError, match=r"2022-01-28 00:00:00.* 2022-01-29 00:00:00"):
         past.at(START + 21 * DAY)
     with pytest.raises(ConfigError, match="cut earlier"):
         past.log.before(START + 21 * DAY)
@@ -130,7 +128,7 @@ def test_a_log_of_orders_is_refused(engine):
         lambda: past_of(log, 2),
         lambda: log.rows(["user"], window=Window(0, SECOND)),
     ):
-        with pytest.raises(ConfigError, match="stores only the order of its events"):
+        with pytest.raises(ConfigError, match="`time: order`"):
             ask()
 
 
@@ -138,7 +136,7 @@ def test_what_cannot_be_split(engine):
     log = memory_log(engine, time=[START], user=[1], kind=[VIEW])
     with pytest.raises(DataError, match="no event has the role buy"):
         split(log)
-    with pytest.raises(ConfigError, match="horizon_days: found 0, expected at least 1"):
+    with pytest.raises(ConfigError, match=r"horizon_days: .*\b0\b.*\b1\b"):
         split(log, horizon_days=0)
     with pytest.raises(
         DataError,

@@ -378,7 +378,7 @@ def test_what_lies_beside_is_there_whole_or_not_at_all(tmp_path: Path, engine: E
         (before.folder / file).write_bytes(kept)
     assert before.beside("questions") is None
     np.save(before.folder / "vectors.npy", np.ones((3, 4), np.float32))
-    with pytest.raises(DataError, match="not one float32 vector for each of 2 items"):
+    with pytest.raises(DataError, match=r"vectors\.npy: .*float32.*\b2 items"):
         _ = before.item_vectors
 
 
@@ -731,7 +731,7 @@ def test_samples_of_any_size_read_as_planned(
 def test_the_sample_refuses_what_it_cannot_honour(tmp_path: Path) -> None:
     for size in ({"users": 9, "actions": 1_000}, {"users": 100, "actions": 1_999}):
         with pytest.raises(
-            ConfigError, match="expected 10 or more users and 20 or more actions a user"
+            ConfigError, match=rf"users, actions: .*{size['actions']}.*\b10\b.*\b20\b"
         ):
             write_stokman(tmp_path / "raw", **size)
     (tmp_path / "mine.txt").write_text("precious")

@@ -200,7 +200,7 @@ def test_bad_packings_and_folders(small: Path, tmp_path: Path, engine: Engine) -
         taobao.read(gz, tmp_path / "made" / "out", engine=engine)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "readme.txt").touch()
-    with pytest.raises(DataError, match=r"holds readme\.txt; expected UserBehavior\.csv"):
+    with pytest.raises(DataError, match=r"\breadme\.txt.*UserBehavior\.csv"):
         taobao.read(tmp_path / "other", tmp_path / "made" / "out", engine=engine)
     pq.write_table(
         pa.table({"user": [1], "item": [1], "event": ["buy"], "ts": ["x"]}),
