@@ -64,7 +64,7 @@ def test_the_fingerprint_is_of_the_content():
 
 def test_an_order_is_no_clock():
     MANIFEST.need_clock("a split")
-    with pytest.raises(ConfigError, match="a split needs a clock, but shop stores only the order"):
+    with pytest.raises(ConfigError, match=r"^a split .*\bshop\b.*`time: order`"):
         replace(MANIFEST, time="order").need_clock("a split")
 
 
@@ -140,7 +140,7 @@ def test_folders_that_are_no_dataset(tmp_path):
     with pytest.raises(DataError, match="not a list of int64 ids"):
         _ = dataset.population
     (tmp_path / "events" / "part-2022-01-01.parquet").unlink()
-    with pytest.raises(DataError, match="promises 5 events but events/ is empty"):
+    with pytest.raises(DataError, match=r"\b5 events\b.* events/ "):
         Dataset.open(tmp_path)
     (tmp_path / "manifest.json").write_bytes(b"\xff\xfe")
     with pytest.raises(DataError, match="cannot be read"):

@@ -16,7 +16,7 @@ def test_a_name_gives_a_class() -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"no number 'randon', expected one of lost, random"):
+    with pytest.raises(ConfigError, match=r"number 'randon'.*\blost, random\b"):
         lookup(KNOWN, "randon", "number")
     with pytest.raises(ModuleNotFoundError, match="nowhere"):
         lookup(KNOWN, "lost", "number")

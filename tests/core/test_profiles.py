@@ -63,7 +63,7 @@ def test_vectors_of_users(order, asked):
 
 
 def test_users_without_a_vector_are_counted():
-    with pytest.raises(DataError, match="2 of 3 users have no profile, the first is user 4"):
+    with pytest.raises(DataError, match=r"2 of 3 users.*\b4$"):
         Profiles(USERS, VECTORS).of(np.array([7, 4, 99]))
     with pytest.raises(DataError, match="1 of 1 users"):
         Profiles(USERS[:0], VECTORS[:0]).of(np.array([1]))
@@ -74,7 +74,7 @@ def test_without_a_block():
     left = profiles.without("b")
     assert left.blocks == (("a", 1), ("c", 1))
     assert np.array_equal(left.vectors, VECTORS[:, [0, 3]])
-    with pytest.raises(ConfigError, match="found no block 'nothing', expected one of a, b, c"):
+    with pytest.raises(ConfigError, match=r"block 'nothing'.*\ba, b, c$"):
         profiles.without("nothing")
 
 

@@ -1,5 +1,7 @@
 """Times are whole microseconds; windows are half-open."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,7 +52,7 @@ def test_texts(text, time):
     ],
 )
 def test_texts_that_name_no_time(text):
-    with pytest.raises(ConfigError, match="expected a date or time such as"):
+    with pytest.raises(ConfigError, match=re.escape(f"found {text!r}, ")):
         parse(text)
 
 
@@ -64,7 +66,7 @@ def test_first_days(start, length, days):
 
 @pytest.mark.parametrize("length", [0, -1])
 def test_an_empty_window_is_refused(length):
-    with pytest.raises(ConfigError, match="must end after it starts: found 1970-01-02 00:00:00"):
+    with pytest.raises(ConfigError, match=r"window.*1970-01-02 00:00:00 to 1970-01-0"):
         Window(DAY, DAY + length)
 
 

@@ -233,9 +233,9 @@ def test_logs_that_are_refused() -> None:
         ):
             with pytest.raises(fault, match=said):
                 ALS(column=column).fit(past, rng=RNG(0))
-        with pytest.raises(DataError, match="no value of 'item' has 1 or more events that count"):
+        with pytest.raises(DataError, match=r"'item'.*\b1 or more"):
             ALS(weights={"like": 1}).fit(past, rng=RNG(0))
-        with pytest.raises(DataError, match="has 3 or more events that count"):
+        with pytest.raises(DataError, match=r"'item'.*\b3 or more"):
             ALS(min_count=3, weights={"buy": 1}).fit(past, rng=RNG(0))
         with pytest.raises(DataError, match="nothing to learn"):
             ALS().fit(past_of(shop(engine), START), rng=RNG(0))

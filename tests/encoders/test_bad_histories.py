@@ -123,11 +123,11 @@ def test_numbers_are_not_read_as_ids() -> None:
     price[::2], price[1] = np.nan, np.inf
     priced = Histories(histories.users, histories.starts, {**histories.fields, "price": price})
     recipe = RECIPES["sasrec"](history=HistorySpec(fields=("price",)), training=ONCE)
-    with pytest.raises(ConfigError, match=r"price: found numbers, expected ids; .*price_band"):
+    with pytest.raises(ConfigError, match=r"price: .*numbers.*\bids\b.*\bprice_band\b"):
         recipe.fit(HistoriesPast(priced), rng=RNG(0))
     with pytest.raises(ConfigError, match="price"):
         recipe.fit(HistoriesPast(histories), rng=RNG(0))
-    with pytest.raises(ConfigError, match=r"no field url; .*price: found numbers"):
+    with pytest.raises(ConfigError, match=r"no field url\b.*price: .*numbers"):
         check_fields(priced, ("url", "price"))  # both faults at once
 
 

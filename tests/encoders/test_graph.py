@@ -260,7 +260,7 @@ def test_logs_that_are_refused() -> None:
         for column, said in (("colour", "colour"), ("price", "'price' holds numbers")):
             with pytest.raises(ConfigError, match=said):
                 TwHIN(column=column).fit(past, rng=RNG(0))
-        with pytest.raises(DataError, match="no value of 'item' has 1 or more events that count"):
+        with pytest.raises(DataError, match=r"'item'.*\b1 or more"):
             TwHIN(weights={"like": 1}).fit(past, rng=RNG(0))
         with pytest.raises(DataError, match="nothing to learn"):
             TwHIN().fit(past_of(shop(engine), START), rng=RNG(0))

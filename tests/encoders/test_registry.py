@@ -64,7 +64,7 @@ def test_what_cannot_be(name, options, paths):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(ConfigError, match=r"'count', expected one of als, .*counts"):
+    with pytest.raises(ConfigError, match=r"encoder 'count'.* als, .*, counts, "):
         encoders.encoder("count")
 
 
@@ -120,7 +120,7 @@ def test_other_wrong_folders(past, tmp_path):
     with pytest.raises(DataError, match="not a fitted encoder"):
         encoders.load(tmp_path)
     encoders.encoder("random").fit(past, rng=RNG(0)).save(tmp_path / "r")
-    with pytest.raises(DataError, match="found a fitted 'random', expected 'counts'"):
+    with pytest.raises(DataError, match=r"fitted 'random'.*'counts'"):
         Counts.load(tmp_path / "r")
     encoders.encoder("joined", blocks=["random"]).fit(past, rng=RNG(0)).save(tmp_path / "j")
     np.savez((tmp_path / "j" / "0-mean.npy").open("wb"), a=np.zeros(2))
@@ -149,7 +149,7 @@ def test_saved_gives_rows_back_and_fills_what_is_missing(past, tmp_path):
     users = past.users[1:][::-1].copy()
     vectors = np.random.default_rng(0).normal(size=(len(users), 3)).astype(np.float16)
     Profiles(users, vectors, (("a", 3),)).save(tmp_path)
-    with pytest.raises(DataError, match=f"1 of {len(past.users)} users have no profile"):
+    with pytest.raises(DataError, match=f"1 of {len(past.users)} users.* {past.users[0]}$"):
         Saved(folder=tmp_path).fit(past).encode(past)
     fitted = Saved(folder=tmp_path, missing="mean").fit(past)
     found = fitted.encode(past)

@@ -185,7 +185,7 @@ def test_which_epoch_is_kept() -> None:
 
 
 def test_a_loss_that_is_no_number_is_said() -> None:
-    with pytest.raises(FloatingPointError, match="nan in step 0 of epoch 1; lower lr"):
+    with pytest.raises(FloatingPointError, match=r"nan.*step 0.*epoch 1\b.*\blr\b"):
         train(
             nn.Linear(1, 1),
             shuffled(4, RNG()),
@@ -300,7 +300,7 @@ def test_a_weight_that_is_no_number_is_said_and_the_last_good_state_stays(tmp_pa
 
     with pytest.raises(
         FloatingPointError,
-        match=r"4 of 4 weights .* 0\.weight after step 2 of epoch 2",
+        match=r"4 of 4.*\b0\.weight.*step 2.*epoch 2\b",
     ):
         train(
             model(),
@@ -331,11 +331,11 @@ def test_a_metric_that_is_no_number_is_said() -> None:
     [
         (
             lambda v: torch.full_like(v, torch.nan),
-            "1 of 4 weights are no finite numbers, the first is 0.bias",
+            r"1 of 4.*\b0\.bias",
         ),
-        (lambda v: v.double(), "0.bias is torch.float64, expected torch.float32"),
-        (lambda v: v.long(), "0.bias is torch.int64, expected torch.float32"),
-        (lambda v: v[:-1], "size mismatch|Error"),
+        (lambda v: v.double(), r"\b0\.bias.*float64.*float32"),
+        (lambda v: v.long(), r"\b0\.bias.*int64.*float32"),
+        (lambda v: v[:-1], "size mismatch|state_dict"),
     ],
     ids=["NaN", "float64", "whole numbers", "size"],
 )
@@ -349,7 +349,7 @@ def test_weights_that_are_not_taken(
     save_file(tensors, file)
     net = model()
     before = state(net)
-    with pytest.raises(DataError, match=f"does not fit the model .*({said})"):
+    with pytest.raises(DataError, match=rf"\bmodel .*({said})"):
         run(net, Training(epochs=1), checkpoint=tmp_path / "c", key="k")
     if spoil(torch.ones(8)).shape == (8,):
         assert state(net) == before

@@ -135,5 +135,5 @@ def test_learned_saved_and_asked_again(linked_log: EventLog, both: LogPast, tmp_
 
 
 def test_a_log_that_does_not_say_is_refused(past: LogPast) -> None:
-    with pytest.raises(ConfigError, match="does not say which users are one person"):
+    with pytest.raises(ConfigError, match=rf"^{past.log.manifest.name} .*`linked`"):
         candidates(past, RECIPE, rng=RNG(1))

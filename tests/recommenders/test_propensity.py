@@ -128,7 +128,7 @@ def test_what_cannot_be_learned(fitted: FittedPropensity) -> None:
         SMALL.fit([], rng=RNG(0))
     with pytest.raises(DataError, match="window 1 has other columns"):
         SMALL.fit([(columns, bought), ({"noise": columns["noise"]}, bought)], rng=RNG(0))
-    with pytest.raises(DataError, match="window 0, noise: 1500 values of 3 labels"):
+    with pytest.raises(DataError, match=r"window 0, noise: .*\b1500\b.*\b3\b"):
         SMALL.fit([(columns, bought[:3])], rng=RNG(0))
     with pytest.raises(DataError, match="nobody bought"):
         SMALL.fit([(columns, bought & False)], rng=RNG(0))

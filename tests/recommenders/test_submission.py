@@ -185,10 +185,10 @@ def test_a_huge_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("clickprint.recommenders.submission.ROWS", 1)
     for name in ("submission.csv", "submission.parquet"):
         write(GOOD, tmp_path, SMALL)
-        with pytest.raises(DataError, match="2 rows: no submission has more than 1"):
+        with pytest.raises(DataError, match=r"\b2 rows: .*\b1$"):
             read(tmp_path / name)
     monkeypatch.setattr("clickprint.recommenders.submission.BYTES", 9)
-    with pytest.raises(DataError, match="bytes: no submission is larger than 9"):
+    with pytest.raises(DataError, match=r"\d bytes: .*\b9$"):
         read(tmp_path / "submission.csv")
 
 

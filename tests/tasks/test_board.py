@@ -118,7 +118,7 @@ class TestOf:
 
     def test_a_task_that_is_not_common_must_still_be_one_question(self):
         entries = {"a": row(0.5, 0.6), "b": row(0.5, 0.6, question="x"), "c": row(0.1)}
-        with pytest.raises(ConfigError, match="task1 is not the same question"):
+        with pytest.raises(ConfigError, match=r"task1 .*question.*: a \| b"):
             Board.of(entries, common=True)
 
     def test_counted_tasks(self):
@@ -133,7 +133,7 @@ class TestOf:
 
     def test_ablation_rows_name_their_profile(self):
         entries, decay = {"joined": row(0.7, 0.6)}, Without("joined", "decay")
-        with pytest.raises(ConfigError, match=r"other without decay: expected .* joined"):
+        with pytest.raises(ConfigError, match=r"other without decay: .*joined"):
             Board.of(entries, ablation={Without("other", "decay"): row(0.6, 0.6)})
         with pytest.raises(ConfigError, match="has no score on task1"):
             Board.of(entries, ablation={decay: row(0.6)})
@@ -156,9 +156,7 @@ class TestOf:
         assert list(again.ablation) == list(board.ablation)
 
     def test_an_unknown_profile_is_named(self):
-        with pytest.raises(
-            ConfigError, match="no profile 'nobody' on this board; it has counts, joined, random"
-        ):
+        with pytest.raises(ConfigError, match=r"'nobody'.*counts, joined, random"):
             three().total("nobody")
 
 
@@ -565,7 +563,7 @@ class TestFiles:
         ],
     )
     def test_a_damaged_file_is_named(self, text):
-        with pytest.raises(DataError, match=r"^here/board.json: .*make it again"):
+        with pytest.raises(DataError, match=r"^here/board\.json: .*`clickprint run`"):
             Board.from_json(text, "here/board.json")
 
     @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ def test_a_log_that_cannot_yield_them_says_how_many_and_why() -> None:
             ),
         ):
             sample(past, log, TRAIN)
-        with pytest.raises(DataError, match="nothing happened in the train window"):
+        with pytest.raises(DataError, match=r"nothing.*train window"):
             sample(past, log, Window(VALID.end, VALID.end + DAY))
         with pytest.raises(ConfigError, match="at least 1"):
             sample(past, log, TRAIN, count=0)

@@ -233,7 +233,7 @@ def test_a_diverging_network_is_named() -> None:
     vectors, _ = question(users=10)
     with pytest.raises(
         DataError,
-        match="lifetime_value: the loss of epoch 0, batch 0 is inf: the network diverged",
+        match=r"lifetime_value: .*epoch 0.*batch 0.*\binf\b",
     ):
         official.train(
             vectors,
@@ -251,7 +251,7 @@ def test_a_prediction_that_is_not_finite_is_named(monkeypatch: pytest.MonkeyPatc
     """
     monkeypatch.setattr(official, "LR", 1e38)
     vectors, _ = question(users=10)
-    with pytest.raises(DataError, match=r"spend: a prediction after epoch 0 is (nan|-?inf)"):
+    with pytest.raises(DataError, match=r"spend: .*prediction.*epoch 0.*(nan|-?inf)"):
         official.train(
             vectors,
             np.ones((10, 2)),
@@ -292,15 +292,11 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert device() == device("cpu") == "cpu"
     for word in ("gpu", "cuda", "mps"):
-        with pytest.raises(ConfigError, match=f"found '{word}', but torch sees no such device"):
+        with pytest.raises(ConfigError, match=f"accelerator: .*'{word}'.*torch"):
             device(word)
-    with pytest.raises(
-        ConfigError, match="found 'tpu', expected one of auto, gpu, cuda, mps, cpu"
-    ):
+    with pytest.raises(ConfigError, match=r"accelerator: .*'tpu'.*auto, gpu, cuda, mps, cpu"):
         device("tpu")
-    with pytest.raises(
-        ConfigError, match="device 1: found 1 of cpu here, expected a number from 0 to 0"
-    ):
+    with pytest.raises(ConfigError, match=r"device 1: .*\b1 of cpu.*\b0 to 0"):
         device("cpu", 1)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert device("gpu") == device() == "mps"

@@ -146,11 +146,9 @@ def test_intervals_are_of_users_and_pairs_are_shared() -> None:
 def test_what_is_refused() -> None:
     test = ranking.leave_one_out(some())
     missing = Recommendations(np.array([40]), np.array([[1, 2, 3]]), np.zeros((1, 3), np.float32))
-    with pytest.raises(
-        DataError, match="1 of 2 users who are asked have no list, the first is 10"
-    ):
+    with pytest.raises(DataError, match=r"1 of 2 users.*\b10$"):
         ranking.score(missing, test, ks=(3,), rng=RNG(0))
-    with pytest.raises(DataError, match="the lists hold 3 items, expected 4"):
+    with pytest.raises(DataError, match=r"\b3 items.*\b4$"):
         ranking.score(lists(), test, ks=(4,), rng=RNG(0), items=np.arange(20))
 
 

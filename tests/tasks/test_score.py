@@ -160,7 +160,7 @@ def test_windows_must_not_overlap(log: EventLog) -> None:
 
 def test_a_user_without_a_profile_is_an_error(log: EventLog) -> None:
     question = ask(CONVERSION, log, TRAIN, VALID, np.arange(60))
-    with pytest.raises(DataError, match="1 of 60 users have no profile, the first is user 7"):
+    with pytest.raises(DataError, match=r"1 of 60 users.*\b7$"):
         answer(question, profiles_of(np.delete(np.arange(60), 7)), "quick")
     found = answer(question, profiles_of(np.arange(100)), "quick", resamples=2)
     assert found.users == 60, "who is not in the population is left out"
@@ -312,7 +312,7 @@ def test_a_design_is_made_once_a_population(
 
 def test_an_unknown_probe_or_no_torch(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
     question, profiles = ask(CHURN, log, TRAIN, VALID, np.arange(60)), profiles_of(np.arange(60))
-    with pytest.raises(ConfigError, match="'slow', expected one of official, quick"):
+    with pytest.raises(ConfigError, match=r"probe: .*'slow'.*official, quick"):
         unwrap(answer)(question, profiles, "slow")
     monkeypatch.delitem(sys.modules, "clickprint.tasks.official")
     monkeypatch.setitem(sys.modules, "torch", None)
