@@ -331,11 +331,11 @@ def test_refusals(shop: Path, tmp_path: Path) -> None:
         prepare(shop, tmp_path / "o", fields=("colour",), resources=ONE)
     with pytest.raises(ConfigError, match="shards: found 0"):
         prepare(shop, tmp_path / "o", shards=0)
-    with pytest.raises(DataError, match="too short for windows of 40 days"):
+    with pytest.raises(DataError, match=r"too short.*\b40 days"):
         prepare(shop, tmp_path / "o", horizon_days=40, resources=ONE)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
-    with pytest.raises(ConfigError, match=r"something that is no prepared log \(thesis\.txt\)"):
+    with pytest.raises(ConfigError, match=r"prepared log \(thesis\.txt\)"):
         prepare(shop, tmp_path / "mine")
     with pytest.raises(ConfigError, match="is a file"):
         prepare(shop, tmp_path / "mine" / "thesis.txt")

@@ -365,7 +365,7 @@ def test_two_processes_do_not_write_one_folder(product: Product, tmp_path: Path)
     ) as process:
         assert process.stdout
         assert process.stdout.readline() == "held\n"
-        with pytest.raises(ConfigError, match=rf"process {process.pid} is writing here"):
+        with pytest.raises(ConfigError, match=rf"process {process.pid}\b"):
             product.make(recipe, out, silent)
         process.kill()
     assert [p.name for p in out.iterdir()] == [".lock"]

@@ -359,7 +359,7 @@ def test_tasks_of_ones_own_and_the_official_probe(
     )
     run(recipe, "mine", resources=Resources(accelerator="cpu"))
     assert contents(found) == before
-    with pytest.raises(ConfigError, match="no board of the official probe"):
+    with pytest.raises(ConfigError, match=r"no board.*official"):
         of_runs([found, found.parent], "official")
 
 
@@ -373,9 +373,7 @@ def test_another_recipe_is_refused_and_fresh_empties(
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     other = parse(SMALL)
-    with pytest.raises(
-        ConfigError, match=r"another recipe; name another --out, or empty it with --fresh"
-    ):
+    with pytest.raises(ConfigError, match=r"another recipe.*--out.*--fresh"):
         run(other, copy)
     assert contents(copy) == contents(folder)
     run(other, copy, fresh=True)
@@ -456,9 +454,7 @@ def test_check_run_tells_every_fault(folder: Path, tmp_path: Path) -> None:
 
 
 def test_boards_that_are_not_there(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=r"no board of the official probe here; it has that of the quick probe"
-    ):
+    with pytest.raises(ConfigError, match=r"no board.*official.*quick"):
         of_run(folder, "official")
     with pytest.raises(ConfigError, match=r"make the run with"):
         of_run(tmp_path, "quick")

@@ -53,14 +53,14 @@ def test_whole_folders_are_made_once_and_again_where_they_are_stale(tmp_path: Pa
 
 def test_a_stage_before_its_inputs_names_the_command(tmp_path: Path) -> None:
     here = pipeline(tmp_path)
-    with pytest.raises(ConfigError, match="not made yet; call `make read --out X`"):
+    with pytest.raises(ConfigError, match=r"not made.*`make read --out X`"):
         here.make("learn", writes("1"))
     here.make("read", writes("1"))
     pipeline(tmp_path, files=9).need("read")  # files that changed or are gone concern `read` alone
-    with pytest.raises(ConfigError, match="made from other files or options"):
+    with pytest.raises(ConfigError, match=r"other files.*`make read --out X`"):
         pipeline(tmp_path, log="b").inputs("learn")
     here.make("learn", writes("1"))
-    with pytest.raises(ConfigError, match="other parameters, data or code; call `make learn"):
+    with pytest.raises(ConfigError, match=r"other parameters.*`make learn --out X`"):
         pipeline(tmp_path, rate=0.2).inputs("report")
 
 
