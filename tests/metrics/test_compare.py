@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from clickprint.core.rng import RNG
 from clickprint.metrics.compare import (
     Estimate,
     Gap,
@@ -14,7 +15,8 @@ from clickprint.metrics.compare import (
     difference,
     intervals,
     places,
-    rank_intervals,
+    over_seeds,
+    place_intervals,
     resample_weights,
     resampled_auroc,
     resampled_mean,
@@ -22,7 +24,7 @@ from clickprint.metrics.compare import (
     weighted_sums,
 )
 from clickprint.metrics.labels import degenerate, macro_auroc
-from clickprint.metrics.task_metrics import AUROC, Diversity, MacroAUROC, Novelty
+from clickprint.metrics.task_metrics import R2, AUROC, Diversity, MacroAUROC, Novelty, Spearman
 
 
 def world(users: int, rates: list[float], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -135,16 +137,58 @@ def test_near_the_slow_twin(live: bool) -> None:
 
 
 def test_labels_that_a_resample_leaves_without_a_positive() -> None:
-    """Label 0 has one positive, user 0: drawn in the first resample only. Label 1 is perfect."""
+    """Label 0 has one positive, user 0: what nobody was drawn for keeps its area among everyone.
+
+    Label 1 is perfect. Nobody at all is drawn in the last resample.
+    """
     truth = np.array([[1, 1], [0, 1], [0, 0], [0, 0]], bool)
     score = np.array([[0.5, 0.9], [0.6, 0.8], [0.4, 0.2], [0.3, 0.1]], np.float32)
-    weights = np.array([[1, 1, 1, 1], [0, 1, 1, 1], [0, 0, 1, 1], [2, 1, 0, 0]], np.float32)
-    assert resampled_auroc(truth, score, weights, live=True) == pytest.approx(
-        [(2 / 3 + 1) / 2, 1, np.nan, 0], abs=1e-6, nan_ok=True
-    )
-    assert resampled_auroc(truth, score, weights) == pytest.approx(
-        [(2 / 3 + 1) / 2, 0.5, 0, 0], abs=1e-6
-    )
+    weights = np.array([[1, 1, 1, 1], [0, 1, 1, 1], [0, 0, 1, 1], [2, 1, 0, 0], [0] * 4])
+    # Of label 0's negatives user 1 is above the positive, and users 2 and 3 are below it.
+    alone = np.array([2 / 3, 2 / 3, 1, 0, np.nan])
+    for live in (False, True):
+        assert resampled_auroc(
+            truth, score, weights.astype(np.float32), live=live
+        ) == pytest.approx((alone + 1) / 2, abs=1e-6, nan_ok=True)
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("rate", [0.002, 0.01, 0.05])
+def test_intervals_hold_the_estimates_of_rare_labels(rate: float, live: bool) -> None:
+    """Not because they are moved there: the resamples lie around the estimate by themselves.
+
+    The rarest labels are the best predicted, so leaving them out would pull the mean down.
+    """
+    beside = []
+    for world_ in range(8):
+        generator = np.random.default_rng(world_)
+        rates = rate * np.geomspace(1, 20, 60)
+        truth = generator.random((500, 60)) < rates
+        lift = np.linspace(3, 0, 60)
+        logits = generator.normal(size=truth.shape) + lift * truth
+        score = (1 / (1 + np.exp(-logits))).astype(np.float32)
+        weights = resample_weights(np.arange(500), 100, world_)
+        found = resampled_auroc(truth, score, weights, live=live)
+        low, high = intervals(found)
+        value = macro_auroc(truth, score, live=live)
+        assert low <= value <= high
+        beside.append((found.mean() - value) / found.std())
+    assert abs(np.mean(beside)) < 0.5
+
+
+@pytest.mark.parametrize("mark", [Spearman(), R2()])
+def test_a_resample_without_anything_to_explain_keeps_the_columns_value(
+    mark: Spearman | R2,
+) -> None:
+    """One of twenty users spends: a third of the resamples leave that user out."""
+    truth = np.zeros((20, 1))
+    truth[0] = 5
+    prediction = np.linspace(1, 0, 20, dtype=np.float32)[:, None]
+    weights = resample_weights(np.arange(20), 50, 0)
+    found, value = mark.resample(truth, prediction, weights), mark(truth, prediction)
+    assert set(found[weights[:, 0] == 0].tolist()) == {value}
+    low, high = intervals(found)
+    assert low <= value <= high
 
 
 def test_more_labels_than_a_block() -> None:
@@ -163,11 +207,12 @@ def test_more_labels_than_a_block() -> None:
 )
 def test_always_a_share(truth: np.ndarray, score: np.ndarray, seed: int) -> None:
     weights = resample_weights(np.arange(8), 6, seed)
+    weights[:, 0] += 1  # somebody is drawn
     found = resampled_auroc(truth, score, weights)
     assert ((found >= 0) & (found <= 1)).all()
     lively = resampled_auroc(truth, score, weights, live=True)
     assert ((lively >= found - 1e-9) | np.isnan(lively)).all()
-    assert np.isnan(lively).all() == bool(degenerate(truth).all()) or np.isnan(lively).any()
+    assert np.isnan(lively).tolist() == [bool(degenerate(truth).all())] * 6
 
 
 def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
@@ -241,7 +286,7 @@ def test_borda_by_hand() -> None:
 
 
 def test_an_unknown_score_is_last() -> None:
-    assert places(np.array([np.nan, 0.1, -5.0, np.nan])).tolist() == [3.5, 1, 2, 3.5]
+    assert places(np.array([np.nan, 0.1, -5.0, np.nan])).tolist() == [3, 1, 2, 3]
 
 
 @given(
@@ -255,20 +300,47 @@ def test_borda_gives_away_all_points(scores: np.ndarray) -> None:
     profiles, tasks = scores.shape
     points, ranks = borda(scores)
     assert points.sum() == pytest.approx(tasks * profiles * (profiles - 1) / 2)
-    assert ranks.sum() == pytest.approx(profiles * (profiles + 1) / 2)
+    assert ranks.tolist() == [1 + int((points > p).sum()) for p in points]
     np.testing.assert_allclose(borda(scores[::-1])[0], points[::-1])
 
 
-def test_rank_intervals() -> None:
-    """a always wins; b and c change places in half of the resamples."""
+def test_place_intervals() -> None:
+    """a always wins; b and c change places in half of the resamples. Places are whole."""
     turn = np.tile([1.0, 0.0], 50)
     replicates = np.stack([np.full(100, 2.0), turn, 1 - turn])[:, None, :].repeat(2, axis=1)
-    low, high = rank_intervals(replicates)
+    low, high = place_intervals(np.array([1, 2, 3]), replicates)
     assert (low.tolist(), high.tolist()) == ([1, 2, 2], [1, 3, 3])
+    assert low.dtype == high.dtype == np.int64
+    # Three of forty resamples: between two places a percentile would be a part of one.
+    few = np.r_[np.full(37, 2.0), np.zeros(3)]
+    both = np.stack([few, np.ones(40)])[:, None]
+    low, high = place_intervals(np.array([2, 1]), both)
+    assert (low.tolist(), high.tolist()) == ([1, 1], [2, 2])
     np.testing.assert_allclose(borda(replicates)[1][:, 0], borda(replicates[:, :, 0])[1])
 
 
+def test_seeds_vary_beside_users() -> None:
+    """The spread over resamples is that of a mean of independent seeds and users."""
+    draw = np.random.default_rng(0)
+    spread = [
+        over_seeds(draw.normal(0, 3, (5, 1)) + draw.normal(0, 1, (1, 400)), RNG(n)).var()
+        for n in range(400)
+    ]
+    assert np.mean(spread) == pytest.approx(1 + 9 / 5, rel=0.1)
+    alone = draw.normal(size=(1, 7))
+    assert over_seeds(alone, RNG(0)).tolist() == alone[0].tolist()
+    same = np.tile(draw.normal(size=7), (3, 1))
+    np.testing.assert_allclose(over_seeds(same, RNG(0)), same[0])
+
+
 class TestNouns:
+    def test_an_interval_holds_its_estimate(self):
+        found = Estimate.of(0.9, np.linspace(0.6, 0.8, 201))
+        assert (found.low, found.high) == pytest.approx((0.605, 0.9))
+        gap = Gap.of(0.5, 0.6, np.full(9, 0.7), np.full(9, 0.6))
+        assert (gap.low, gap.high, gap.shown) == (pytest.approx(-0.1), pytest.approx(0.1), 0)
+        assert np.isnan(Estimate.of(np.nan, np.full(3, 0.5))).all()
+
     def test_an_estimate_of_replicates(self):
         found = Estimate.of(0.7, np.linspace(0.6, 0.8, 201))
         assert (found.value, found.low, found.high) == pytest.approx((0.7, 0.605, 0.795))

@@ -13,9 +13,7 @@ from rich.console import Console
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.metrics import compare
 from clickprint.report.ranking import markdown, notes, show, words, write
-from clickprint.tasks.protocols import RESAMPLED
-from clickprint.tasks.ranking import RankingScore
-from clickprint.tasks.ranking_table import FORMS, ModelScores, RankingTable, SeedScore
+from clickprint.tasks.ranking_table import SEEDS, FORMS, ModelScores, RankingTable, SeedScore
 
 
 def seed(values: list[float], number: int | None, *, network: bool) -> SeedScore:
@@ -58,15 +56,23 @@ def test_seeds_are_averaged_and_differences_are_paired() -> None:
     assert net.mean("exclude_seen", "ndcg@1") == 0.625
     assert net.deviation("exclude_seen", "ndcg@1") == pytest.approx(0.25 / np.sqrt(2))
     assert np.isnan(baseline.deviation("exclude_seen", "ndcg@1"))
-    values = {"ndcg@1": (each[0].values["ndcg@1"] + each[1].values["ndcg@1"]) / 2}
-    mean = RankingScore(each[0].users, values, {}, RESAMPLED)
-    replicates = mean.replicates("ndcg@1")
+    found = np.stack([s.replicates("ndcg@1") for s in each])
+    replicates = compare.over_seeds(found, SEEDS.child("net"))
+    assert replicates.std() > found.mean(axis=0).std()
     estimate = table.estimate(net, "exclude_seen", "ndcg@1")
     assert tuple(estimate) == pytest.approx((0.625, *map(float, compare.intervals(replicates))))
     gap = table.gap(net, baseline)
     assert gap.value == pytest.approx(-0.375)
     rival = baseline.seeds[0].score("exclude_seen").replicates("ndcg@1")
     assert tuple(gap)[1:] == pytest.approx(tuple(compare.difference(replicates, rival)))
+
+
+def test_one_seed_and_many_comparisons_are_told() -> None:
+    """Of one seed an interval is over users alone; three differences stand in the table."""
+    alone, several = notes(table_of(NOISE, ONES)), notes(table_of(NOISE, ONES, ONES))
+    assert any("users alone: net" in note for note in alone)
+    assert not any("users alone" in note for note in several)
+    assert any("of the 2 differences here, .1 are" in note for note in several)
 
 
 def test_types_and_order() -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int64, Num, Shaped
 
-from clickprint.core.rng import GOLDEN, mix
+from clickprint.core.rng import GOLDEN, RNG, mix
 from clickprint.core.text import figure
 from clickprint.metrics.labels import degenerate
 
@@ -19,7 +19,7 @@ _LEVEL = 95.0
 
 
 class Estimate(NamedTuple):
-    """A number and its 95 % interval; NaN bounds where there were no resamples."""
+    """A number and its 95 % interval, which holds it; NaN bounds without resamples."""
 
     value: float
     low: float
@@ -27,9 +27,12 @@ class Estimate(NamedTuple):
 
     @staticmethod
     def of(value: float, replicates: Float[np.ndarray, "R"]) -> "Estimate":
-        """A number with the interval of its value in each resample."""
+        """A number with the interval of its value in each resample.
+
+        Of a few users the resamples may all lie on one side of it: the interval then ends at it.
+        """
         low, high = intervals(replicates) if len(replicates) else (np.nan, np.nan)
-        return Estimate(float(value), float(low), float(high))
+        return Estimate(float(value), *_holding(value, float(low), float(high)))
 
     @property
     def half(self) -> float:
@@ -56,8 +59,12 @@ class Gap(NamedTuple):
         a_replicates: Float[np.ndarray, "R"],
         b_replicates: Float[np.ndarray, "R"],
     ) -> "Gap":
-        """How much `a` is above `b`; replicates at one place must be of the same resample."""
-        return Gap(float(a - b), *difference(a_replicates, b_replicates))
+        """How much `a` is above `b`; replicates at one place must be of the same resample.
+
+        The interval holds the difference, as that of Estimate holds its value.
+        """
+        value, (low, high, share) = float(a - b), difference(a_replicates, b_replicates)
+        return Gap(value, *_holding(value, low, high), share)
 
     @property
     def shown(self) -> int:
@@ -73,9 +80,27 @@ class Gap(NamedTuple):
         return _text(self.value, self.low, self.high, digits, sign)
 
 
+def _holding(value: float, low: float, high: float) -> tuple[float, float]:
+    """The bounds, moved so far that the value is between them; NaN stays NaN."""
+    return float(np.minimum(low, value)), float(np.maximum(high, value))
+
+
 def _text(value: float, low: float, high: float, digits: int, sign: bool) -> str:
     bounds = f" [{figure(low, digits)}, {figure(high, digits)}]" if np.isfinite(low) else ""
     return figure(value, digits, sign=sign) + bounds
+
+
+def by_chance(differences: int) -> str:
+    """What so many 95 % intervals of differences mean, in words; empty for none."""
+    if not differences:
+        return ""
+    most = figure(differences * (100 - _LEVEL) / 100, 1)
+    if differences == 1:
+        return "the interval is for one comparison"
+    return (
+        f"each interval is for one comparison: of the {differences:,} differences here, {most} are"
+        " expected to be shown where there is none"
+    )
 
 
 class Line(NamedTuple):
@@ -170,13 +195,14 @@ def resampled_auroc(
     First order: let a_i be the share of negatives below positive i, and b_j the share of
     positives above negative j (ties half). A label's replicate is A + mean of (a − A) over the
     drawn positives + mean of (b − A) over the drawn negatives. What that leaves out is of the
-    order 1 / √(positives × negatives). A label that a resample leaves without a positive or a
-    negative counts 0, or is left out of that resample's mean when `live`; NaN where that leaves
-    no label. Source: DeLong et al. 1988 for the two shares.
+    order 1 / √(positives × negatives). A class that a resample leaves empty says nothing, so the
+    label keeps A there: a label counts 0, or is left out when `live`, where everyone's answers
+    are degenerate, and only there, as in the estimate. NaN where nobody was drawn, and with
+    `live` where no label is left. Source: DeLong et al. 1988 for the two shares.
     """
     alive = np.flatnonzero(~degenerate(truth))
     drawn = weights.sum(axis=1, dtype=np.float64)
-    total, counted = np.zeros(len(weights)), np.zeros(len(weights), np.int64)
+    total = np.zeros(len(weights))
     for first in range(0, len(alive), _LABELS):
         block = alive[first : first + _LABELS]
         flip = np.zeros(len(block), bool)
@@ -195,14 +221,11 @@ def resampled_auroc(
         )
         number = sums[:, 2]
         others = drawn[:, None] - number
-        both = (number > 0) & (others > 0)
         value = area + sums[:, 0] / np.maximum(number, 1) + sums[:, 1] / np.maximum(others, 1)
-        value = np.clip(np.where(flip, 1 - value, value), 0, 1)
-        total += np.where(both, value, 0).sum(axis=1)
-        counted += both.sum(axis=1)
-    if not live:
-        return total / truth.shape[1]
-    return np.where(counted > 0, total / np.maximum(counted, 1), np.nan)
+        total += np.where(flip, 1 - value, value).sum(axis=1)
+    count = len(alive) if live else truth.shape[1]
+    # The bound is the mean's: a bound of each label would pull the mean of rare ones down.
+    return np.where((drawn > 0) & (count > 0), np.clip(total / max(count, 1), 0, 1), np.nan)
 
 
 def _deviations(
@@ -273,34 +296,53 @@ def difference(a: Float[np.ndarray, "R"], b: Float[np.ndarray, "R"]) -> Differen
     )
 
 
-def places(scores: Float[np.ndarray, "P *S"]) -> Float64[np.ndarray, "P *S"]:
-    """The place of each profile, 1 for the highest; equal scores share the average place.
+def places(scores: Float[np.ndarray, "P *S"]) -> Int64[np.ndarray, "P *S"]:
+    """The place of each profile, 1 for the highest; equal scores share the better place.
 
     NaN is below every number.
     """
     known = np.where(np.isnan(scores), -np.inf, scores)
-    return np.stack(
-        [1 + (known > mine).sum(axis=0) + ((known == mine).sum(axis=0) - 1) / 2 for mine in known]
-    )
+    return np.stack([1 + (known > mine).sum(axis=0) for mine in known])
 
 
 def borda(
     scores: Float[np.ndarray, "P K *R"],
-) -> tuple[Float64[np.ndarray, "P *R"], Float64[np.ndarray, "P *R"]]:
+) -> tuple[Float64[np.ndarray, "P *R"], Int64[np.ndarray, "P *R"]]:
     """Points and final places of P profiles over K tasks: a task gives P − place points.
 
-    The sum of points decides. Ties share the average, in a task and at the end (the challenge
-    leaves them open). Source: its README, "N − rank" per task.
+    The sum of points decides. Equal scores share the average of their points; equal sums share
+    the better place (the challenge leaves both open). NaN is below every number. Source: its
+    README, "N − rank" per task.
     """
-    points = (len(scores) - places(scores)).sum(axis=1)
+    known = np.where(np.isnan(scores), -np.inf, scores)
+    below = [(known < mine) + ((known == mine) / 2) for mine in known]
+    points = (np.stack([b.sum(axis=0) for b in below]) - 0.5).sum(axis=1)  # not with oneself
     return points, places(points)
 
 
-def rank_intervals(
-    replicates: Float[np.ndarray, "P K R"],
-) -> tuple[Float64[np.ndarray, "P"], Float64[np.ndarray, "P"]]:
-    """The 95 % interval of each profile's final place.
+def place_intervals(
+    place: Int64[np.ndarray, "P"], replicates: Float[np.ndarray, "P K R"]
+) -> tuple[Int64[np.ndarray, "P"], Int64[np.ndarray, "P"]]:
+    """The 95 % interval of each profile's final `place`, in whole places.
 
-    The whole board is made again in every resample.
+    The whole board is made again in every resample; the bounds are places that occurred there,
+    and hold `place`.
     """
-    return intervals(borda(replicates)[1])
+    made, tail = borda(replicates)[1], (100 - _LEVEL) / 2
+    low = np.percentile(made, tail, axis=-1, method="lower")
+    high = np.percentile(made, 100 - tail, axis=-1, method="higher")
+    return np.minimum(low, place), np.maximum(high, place)
+
+
+def over_seeds(replicates: Float[np.ndarray, "S R"], rng: RNG) -> Float64[np.ndarray, "R"]:
+    """The mean over S seeds in each resample, in which seeds are drawn as well as users.
+
+    Deviations of drawn seeds are scaled by √(S / (S − 1)), without which few seeds would seem to
+    agree too well. One seed does not say how seeds differ: its replicates are as they were.
+    """
+    seeds, resamples = replicates.shape
+    mean: np.ndarray = replicates.mean(axis=0)
+    if seeds == 1:
+        return mean
+    share = rng.generator().multinomial(seeds, np.full(seeds, 1 / seeds), resamples).T / seeds
+    return mean + math.sqrt(seeds / (seeds - 1)) * ((share * replicates).sum(axis=0) - mean)

@@ -159,10 +159,12 @@ def _mean_of_columns(
     live: bool,
 ) -> Float64[np.ndarray, "R"]:
     dead = values.constant(truth)
-    columns = [measure(truth[:, t], prediction[:, t], weights) for t in np.flatnonzero(~dead)]
-    count = len(columns) if live else len(dead)
-    return (
-        np.sum(columns, axis=0) / count
-        if columns
-        else np.full(len(weights), np.nan if live else 0.0)
-    )
+    everyone = np.ones((1, len(truth)), np.float32)
+    total = np.zeros(len(weights))
+    for t in np.flatnonzero(~dead):
+        found, own = (measure(truth[:, t], prediction[:, t], w) for w in (weights, everyone))
+        # Where a resample leaves nothing to explain, the column keeps its value among all users;
+        # that is 0 where everyone was predicted the same.
+        total += np.where(np.isnan(found), np.nan_to_num(own), found)
+    count = int((~dead).sum()) if live else len(dead)
+    return total / count if count else np.full(len(weights), np.nan)

@@ -27,7 +27,7 @@ def spearman(
     prediction: Num[np.ndarray, "U"],
     weights: Float32[np.ndarray, "R U"],
 ) -> Float64[np.ndarray, "R"]:
-    """The correlation of ranks, in each resample; 0 where either side is constant there.
+    """The correlation of ranks, in each resample; NaN where either side is constant there.
 
     The ranks are those among all users, also in a resample: a first-order shortcut that spares R
     sorts.
@@ -38,7 +38,7 @@ def spearman(
     sums = weighted_sums(np.stack([np.ones(len(a)), a, b, a * a, b * b, a * b], axis=1), weights)
     _, ma, mb, aa, bb, ab = (sums / np.maximum(sums[:, :1], 1)).T
     both = _spread(aa, ma) * _spread(bb, mb)
-    return np.where(both > 0, (ab - ma * mb) / np.sqrt(np.where(both > 0, both, 1)), 0.0)
+    return np.where(both > 0, (ab - ma * mb) / np.sqrt(np.where(both > 0, both, 1)), np.nan)
 
 
 def r2(
@@ -46,7 +46,7 @@ def r2(
     prediction: Num[np.ndarray, "U"],
     weights: Float32[np.ndarray, "R U"],
 ) -> Float64[np.ndarray, "R"]:
-    """1 − squared error / variance, in each resample, exact; 0 where the truth is constant there.
+    """1 − squared error / variance, in each resample, exact; NaN where the truth is constant there.
 
     Below 0 when worse than the mean.
     """
@@ -57,7 +57,7 @@ def r2(
     )
     _, error, middle, square = (sums / np.maximum(sums[:, :1], 1)).T
     spread = _spread(square, middle)
-    return np.where(spread > 0, 1.0 - error / np.where(spread > 0, spread, 1), 0.0)
+    return np.where(spread > 0, 1.0 - error / np.where(spread > 0, spread, 1), np.nan)
 
 
 def _spread(

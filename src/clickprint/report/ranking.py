@@ -8,6 +8,7 @@ from rich.console import Console
 
 from clickprint.core.files import write_text
 from clickprint.core.text import count, csv_text, figure, json_text, printable
+from clickprint.metrics.compare import by_chance
 from clickprint.report import terminal
 from clickprint.report.figure import (
     COLOURS,
@@ -71,7 +72,7 @@ def notes(table: RankingTable) -> list[str]:
     few = [
         f"{m.name} {len(m.seeds)}"
         for m in table.models
-        if m.seeds[0].about["seed"] is not None and len(m.seeds) < table.seeds
+        if m.stochastic and len(m.seeds) < table.seeds
     ]
     lines += [f"of {table.seeds} seeds are here only: {', '.join(few)}"] if few else []
     kept = [m.name for m in table.models if m.seeds[0].about.get("epochs") == 0]
@@ -81,8 +82,14 @@ def notes(table: RankingTable) -> list[str]:
     if table.other_code:
         lines.append(f"made by another version of the code: {', '.join(table.other_code)}")
     lines.append(
-        f"intervals are 95 % over users, {RESAMPLES:,} shared resamples; sd: of the seeds' means"
+        f"intervals are 95 % over users and seeds, {RESAMPLES:,} shared resamples; sd: of the"
+        " seeds' means"
     )
+    alone = [m.name for m in table.models if m.stochastic and len(m.seeds) == 1]
+    if alone:
+        lines.append(f"of one seed, so over users alone: {', '.join(alone)}")
+    if compared := by_chance(sum(len(_rivals(table, m)) for m in table.models)):
+        lines.append(f"{compared}; best of its type is who is best in this very table")
     if table.stage == "validation" and table.best("network"):
         lines.append(
             f"a network that stops early stopped where {table.metric} of these very items was"
@@ -172,6 +179,12 @@ def _lists(table: RankingTable) -> Grid:
     return Grid("what lists are like", ("model", *heads), lines)
 
 
+def _rivals(table: RankingTable, model: ModelScores) -> list[ModelScores]:
+    """Whom a model is compared with: the best baseline and the best network, but itself."""
+    both = table.best("baseline"), table.best("network")
+    return [r for r in both if r is not None and r is not model]
+
+
 def _costs(table: RankingTable) -> Grid:
     rivals = table.best("baseline"), table.best("network")
     lines = [
@@ -182,7 +195,7 @@ def _costs(table: RankingTable) -> Grid:
             "" if m.parameters is None else count(m.parameters),
             ", ".join(map(str, m.epochs)),
             f"{m.seconds:,.0f}" if m.seconds >= 0 else "",
-            *("" if r is None or m is r else table.gap(m, r).text(4) for r in rivals),
+            *(table.gap(m, r).text(4) if r in _rivals(table, m) else "" for r in rivals),
         )
         for m in table.ordered()
     ]

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.text import csv_text, figure, finite, json_text, listed, number
-from clickprint.metrics.compare import Estimate, Gap, borda, rank_intervals
+from clickprint.metrics.compare import Estimate, Gap, borda, place_intervals
 from clickprint.tasks.task import TaskScore
 
 FORMAT = 2
@@ -42,17 +42,20 @@ class Cost(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """A profile's Borda points over the counted tasks, and its place with the 95 % interval."""
+    """A profile's Borda points over the counted tasks, and its place with the 95 % interval.
+
+    Places are whole numbers; the bounds are NaN without resamples.
+    """
 
     profile: str
     points: float
-    place: float
+    place: int
     low: float
     high: float
 
     @property
     def estimate(self) -> Estimate:
-        """The place; profiles with equal points share the average place."""
+        """The place; profiles with equal points share the better one."""
         return Estimate(self.place, self.low, self.high)
 
 
@@ -208,7 +211,7 @@ class Board:
         bounds = np.full((2, len(place)), np.nan)
         if self.resamples:
             replicates = np.array([[s.replicates for s in row] for row in rows])
-            bounds = np.stack(rank_intervals(replicates))
+            bounds = np.stack(place_intervals(place, replicates))
         columns = (a.tolist() for a in (points, place, *bounds))
         found = [Standing(*r) for r in zip(self.profiles, *columns, strict=True)]
         return sorted(found, key=lambda s: (s.place, self.profiles.index(s.profile)))
@@ -556,7 +559,7 @@ def _where(tasks: Sequence[str], gaps: Mapping[str, Gap], most: int = 3) -> str:
     return listed([f"{t} ({gaps[t].text()})" if len(tasks) <= most else t for t in tasks])
 
 
-def _place(low: float, high: float) -> str:
+def _place(low: float | int, high: float | int) -> str:
     return f"{low:g}" + (f" to {high:g}" if low != high else "") + " in 95 % of the resamples"
 
 
@@ -637,11 +640,11 @@ def _few(names: Sequence[str], most: int = 6) -> str:
 # -- to and from files -----------------------------------------------------------------------
 
 
-def _bounds(name: str, found: Estimate) -> dict[str, float]:
+def _bounds(name: str, found: Estimate) -> dict[str, float | int]:
     return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
-def _above(gap: Gap) -> dict[str, float]:
+def _above(gap: Gap) -> dict[str, float | int]:
     return {**_bounds("above", Estimate(*gap[:3])), "above_share": gap.share}
 
 

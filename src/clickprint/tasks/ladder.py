@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
+from clickprint.core.rng import RNG
 from clickprint.core.text import figure
 from clickprint.metrics import compare
 from clickprint.metrics.compare import Estimate, Gap
@@ -19,6 +20,8 @@ AGAINST: Mapping[str, str] = {
     "parameters": "all parameters",
     "flops": "training FLOPs",
 }
+# Which seeds are drawn in which resample: others in each step, whose seeds have nothing in common.
+SEEDS = RNG(0).child("ladder seeds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +68,9 @@ class Step:
         return float(np.mean([getattr(r, of) for r in self.rungs]))
 
     def replicates(self, metric: str) -> Float64[np.ndarray, "R"]:
-        """The mean over seeds in each resample of users."""
-        found: np.ndarray = np.mean([r.replicates[metric] for r in self.rungs], axis=0)
-        return found
+        """The mean over seeds in each resample of users and seeds."""
+        drawn = SEEDS.child(f"{self.size} of {self.fraction}")
+        return compare.over_seeds(np.stack([r.replicates[metric] for r in self.rungs]), drawn)
 
     def estimate(self, metric: str) -> Estimate:
         value = float(np.mean([r.means[metric] for r in self.rungs]))
@@ -175,8 +178,8 @@ class Ladder:
             row |= {"parameters": r.parameters, "flops": r.flops, "epochs": r.epochs}
             row |= {"best_epoch": r.best_epoch, "seconds": r.seconds, "train_loss": r.train_loss}
             for metric, mean in r.means.items():
-                low, high = (float(v) for v in compare.intervals(r.replicates[metric]))
-                row |= {metric: mean, f"{metric} low": low, f"{metric} high": high}
+                found = Estimate.of(mean, r.replicates[metric])
+                row |= {metric: mean, f"{metric} low": found.low, f"{metric} high": found.high}
             out.append(row)
         return out
 

@@ -1,4 +1,4 @@
-"""What models scored on one question: means over seeds, intervals over users, paired gaps."""
+"""What models scored on one question: means over seeds, intervals, paired gaps."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.rng import RNG
 from clickprint.metrics import compare
 from clickprint.metrics.compare import Estimate, Gap
 from clickprint.tasks.protocols import RESAMPLED
@@ -18,6 +19,8 @@ Type = Literal["network", "baseline"]
 # Each model is scored twice: whether items of a user's own history may be recommended.
 FORMS: Mapping[str, bool] = {"exclude_seen": False, "include_seen": True}
 USERS = 16_384  # users whose values are in memory at a time
+# Which seeds are drawn in which resample: others for each model, the same in both forms.
+SEEDS = RNG(0).child("rank seeds")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +55,11 @@ class ModelScores:
     def type(self) -> Type:
         """A network has parameters and epochs; everything else is a baseline."""
         return "baseline" if self.parameters is None else "network"
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether it has a seed at all."""
+        return self.seeds[0].about["seed"] is not None
 
     def each(self, form: str, metric: str) -> list[float]:
         """The mean over users, a number a seed."""
@@ -149,33 +157,39 @@ class RankingTable:
 
     @cached_property
     def _replicates(self) -> dict[tuple[str, str], Float64[np.ndarray, "M R"]]:
-        """(model, form) → the mean over seeds and users in each resample of users.
+        """(model, form) → the mean over seeds and users in each resample of users and seeds.
 
         It is RankingScore.replicates for all at once: nobody who is asked lacks an item that is
         right, so no value is NaN. Memory holds USERS users' values at a time.
         """
         users, keys = self.first.users, [(m, f) for m in self.models for f in FORMS]
-        sums = np.zeros((RESAMPLES, len(keys) * len(self.metrics) + 1))
+        each = [(s, f) for m, f in keys for s in m.seeds]
+        sums = np.zeros((RESAMPLES, len(each) * len(self.metrics) + 1))
         for start in range(0, len(users), USERS):
             rows = slice(start, start + USERS)
             weights = compare.resample_weights(
                 users[rows], RESAMPLES, RESAMPLED.child("users").integer()
             )
-            columns = [np.mean([s.values[f][:, rows] for s in m.seeds], axis=0) for m, f in keys]
+            columns = [s.values[f][:, rows] for s, f in each]
             ones = np.ones((1, len(users[rows])))
             sums += compare.weighted_sums(np.concatenate([*columns, ones]).T, weights)
         number = sums[:, -1:]
         means = np.where(number > 0, sums[:, :-1] / np.maximum(number, 1), np.nan).T
-        parts = np.split(means, len(keys))
-        return {(m.name, f): part for (m, f), part in zip(keys, parts, strict=True)}
+        parts = iter(np.split(means, len(each)))
+        found = {}
+        for m, f in keys:
+            seeds = np.stack([next(parts) for _ in m.seeds], axis=1)
+            drawn = SEEDS.child(m.name)
+            found[m.name, f] = np.stack([compare.over_seeds(one, drawn) for one in seeds])
+        return found
 
     def replicates(self, model: ModelScores, form: str, metric: str) -> Float64[np.ndarray, "R"]:
-        """The model's mean over seeds in each resample of users."""
+        """The model's mean over seeds in each resample of users and seeds."""
         found: np.ndarray = self._replicates[model.name, form][self.metrics.index(metric)]
         return found
 
     def estimate(self, model: ModelScores, form: str, metric: str) -> Estimate:
-        """The mean over seeds, and its 95 % interval over users."""
+        """The mean over seeds, and its 95 % interval over users and seeds."""
         return Estimate.of(model.mean(form, metric), self.replicates(model, form, metric))
 
     def gap(self, one: ModelScores, other: ModelScores, form: str = "", metric: str = "") -> Gap:
