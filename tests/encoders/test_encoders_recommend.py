@@ -280,7 +280,7 @@ class BrokenNetwork(NextItemEncoder):
             16,
             self.history.length,
             [self.layer()],
-            positions=False,
+            positions="none",
             dropout=0.0,
             deviation=0.5,
         )

@@ -39,8 +39,8 @@ def fit(checkpoints=None, progress=lambda *_: None):
     pairs = replace(
         hourly, fields=hourly.fields | {"time": hourly.fields["time"] // 7_200_000_000}
     )
-    kept, users, held = sequence.hold_out(pairs, baskets=True)
-    measure = sequence.last_item_metric(kept, users, held)
+    kept, asked, held = sequence.hold_out(pairs, baskets=True)
+    measure = sequence.last_item_metric(asked, held)
     return RECIPE.fit(
         HistoriesPast(kept),
         rng=RNG(2),

@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.histories import Histories
@@ -43,7 +46,7 @@ from clickprint.encoders.transformerpp import TransformerPP
 from clickprint.nn import next_item
 from clickprint.nn.multitask import MultiTaskLoss
 from clickprint.nn.next_item import NextItemLoss
-from clickprint.nn.train import Training
+from clickprint.nn.train import LearningCurve, Training
 from clickprint.testing.encoders import EncoderContract
 from clickprint.testing.worlds import BUY, START, memory_log
 
@@ -207,9 +210,9 @@ def test_events_about_nothing_and_rare_or_new_items() -> None:
 
 def test_patience_holds_out_last_items_and_stops() -> None:
     histories = walks(60)
-    kept, users, held = sequence.hold_out(histories)
+    kept, asked, held = sequence.hold_out(histories)
     some = histories.lengths >= 3
-    assert np.array_equal(users, histories.users[some])
+    assert np.array_equal(asked.users, histories.users[some])
     assert np.array_equal(held.values, histories.fields["item"][histories.starts[1:][some] - 1])
     assert (held.lengths == 1).all()
     assert np.array_equal(kept.lengths, histories.lengths - some)
@@ -217,7 +220,7 @@ def test_patience_holds_out_last_items_and_stops() -> None:
     fitted = recipe.fit(
         HistoriesPast(kept),
         rng=RNG(0),
-        session=Session(metric=sequence.last_item_metric(kept, users, held, include_seen=True)),
+        session=Session(metric=sequence.last_item_metric(asked, held, include_seen=True)),
     )
     assert fitted.curve is not None
     assert fitted.curve.best > 0.9
@@ -268,8 +271,8 @@ def test_held_out_is_what_came_before_the_last_item() -> None:
         np.array([0, 6, 8, 9]),
         {"item": item, "time": np.arange(9) * DAY, "kind": kind},
     )
-    kept, users, held = sequence.hold_out(histories)
-    assert users.tolist() == [5]
+    kept, asked, held = sequence.hold_out(histories)
+    assert asked.users.tolist() == [5]
     assert held.values.tolist() == [3]
     assert kept.starts.tolist() == [0, 4, 6, 7]
     assert kept.fields["kind"].tolist() == [0, 1, 2, 3, 6, 7, 8]
@@ -325,9 +328,9 @@ def test_baskets_have_no_order() -> None:
 
 def test_a_basket_is_held_out_whole() -> None:
     histories = shopping()
-    kept, users, held = sequence.hold_out(histories, baskets=True)
+    kept, asked, held = sequence.hold_out(histories, baskets=True)
     some = histories.lengths >= 4
-    assert np.array_equal(users, histories.users[some])
+    assert np.array_equal(asked.users, histories.users[some])
     assert np.array_equal(kept.lengths, histories.lengths - 2 * some)
     assert (held.lengths == 2).all()
     assert np.array_equal(
@@ -337,7 +340,7 @@ def test_a_basket_is_held_out_whole() -> None:
         history=HistorySpec(basket_targets=True),
         training=Training(epochs=60, batch=20, lr=0.01, patience=9),
     )
-    measure = sequence.last_item_metric(kept, users, held, include_seen=True)
+    measure = sequence.last_item_metric(asked, held, include_seen=True)
     fitted = recipe.fit(HistoriesPast(kept), rng=RNG(0), session=Session(metric=measure))
     assert fitted.curve is not None
     assert fitted.curve.best == pytest.approx(
@@ -620,3 +623,55 @@ def test_some_encoders_read_code_vectors_and_do_not_say_them() -> None:
         training=Training(epochs=1),
     )
     assert np.isfinite(read.fit(HistoriesPast(cut), rng=RNG(0)).user_vectors(Requests(cut))).all()
+
+
+@given(st.lists(st.lists(st.integers(0, 3), max_size=6), min_size=1, max_size=4), st.booleans())
+def test_an_event_is_asked_at_the_next_one_and_the_newest_at_the_request(
+    gaps: list[list[int]], baskets: bool
+) -> None:
+    """Row by row, with baskets and without, with the request's time and without."""
+    seconds = [np.cumsum(g, dtype=np.int64) for g in gaps]
+    starts = np.append(0, np.cumsum([len(g) for g in gaps])).astype(np.int64)
+    time = np.concatenate(seconds) * 1_000_000
+    events = Histories(np.arange(len(gaps)), starts, {"item": time, "time": time})
+    times = np.arange(len(gaps), dtype=np.int64) * 7_000_000 + 100_000_000
+    for request in (times, None):
+        wanted = []
+        for row, own in enumerate(seconds):
+            for place, now in enumerate(own):
+                later = [t for t in own[place + 1 :] if t > now or not baskets]
+                last = now if request is None else request[row] // 1_000_000
+                wanted.append(later[0] if later else last)
+        assert sequence.asked_at(events, request, baskets=baskets).tolist() == wanted
+
+
+def test_the_request_of_a_newest_event_is_read_where_time_is() -> None:
+    """HSTU with times: another moment of asking is another state; without times it is not."""
+    histories = walks(40)
+    hours = histories.fields["time"][histories.starts[1:] - 1] + 3_600_000_000
+    for by_time in (True, False):
+        recipe = RECIPES["hstu"](by_time=by_time, training=Training(epochs=0))
+        fitted = recipe.fit(HistoriesPast(histories), rng=RNG(0))
+        if by_time:
+            with torch.no_grad():
+                fitted.network.layers[0].bias.time.normal_(std=5)
+        soon, late = (fitted.user_vectors(Requests(histories, t)) for t in (hours, 9 * hours))
+        assert np.allclose(soon, late, atol=1e-4) != by_time
+
+
+def test_training_reads_when_a_state_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest event that is read is asked at the time of the item that it is to predict."""
+    histories, seen = walks(40), []
+
+    def spy(network: Any, rows: Any, parts: Any, *_: Any, **more: Any) -> LearningCurve:
+        seen.extend(parts(np.arange(len(histories))))
+        return LearningCurve(done=True)
+
+    monkeypatch.setattr(sequence, "train", spy)
+    RECIPES["hstu"](training=QUICK).fit(HistoriesPast(histories), rng=RNG(0))
+    second = histories.fields["time"] // 1_000_000
+    after = dict(zip(second[:-1].tolist(), second[1:].tolist(), strict=True))
+    for (part, _), _ in seen:
+        for time, asked in zip(part.fields["time"], part.fields["asked"], strict=True):
+            assert [after[t] for t in time[time > 0].tolist()] == asked[time > 0].tolist()
+    assert len(seen) == 4

@@ -88,13 +88,11 @@ def test_attention_head_by_head() -> None:
 def test_hstu_row_by_row() -> None:
     torch.manual_seed(0)
     block = HSTUBlock(WIDTH, 2, query_width=3, value_width=4, length=10, by_time=True).eval()
-    x, seconds, lengths = (
-        torch.randn(2, 5, WIDTH),
-        torch.tensor([[3, 50, 60, 5000, 5001], [7, 9, 0, 0, 0]]),
-        torch.tensor([5, 2]),
-    )
-    found = block(x, seconds=seconds, lengths=lengths)
-    bias = block.bias(5, seconds, lengths)
+    x, lengths = torch.randn(2, 5, WIDTH), torch.tensor([5, 2])
+    seconds = torch.tensor([[3, 50, 60, 5000, 5001], [7, 9, 0, 0, 0]])
+    asked = torch.tensor([[50, 60, 5000, 5001, 9000], [9, 80, 0, 0, 0]])
+    found = block(x, seconds=seconds, asked=asked)
+    bias = block.bias(5, seconds, asked)
     for b in range(2):
         normed = F.layer_norm(x[b], (WIDTH,), eps=1e-6)
         u, v, q, k = F.silu(normed @ block.project.weight.T).split([8, 8, 6, 6], -1)

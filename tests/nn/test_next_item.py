@@ -5,6 +5,7 @@ known.
 """
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ from clickprint.nn.train import Training, shuffled, train
 WIDTH, LENGTH, ITEMS = 16, 12, 8
 
 
-def model_of(layer: nn.Module, **more: bool) -> NextItem:
+def model_of(layer: nn.Module, **more: Any) -> NextItem:
     return NextItem({"item": ITEMS}, WIDTH, LENGTH, [layer], **more)
 
 
@@ -45,15 +46,15 @@ MODELS = {
     "sasrec": lambda: model_of(SASRecBlock(WIDTH, 2)),
     "ligr": lambda: model_of(LiGRBlock(WIDTH, 2)),
     "transformer++": lambda: model_of(
-        TransformerPPBlock(WIDTH, 2, inner=24, layers=1), positions=False
+        TransformerPPBlock(WIDTH, 2, inner=24, layers=1), positions="none"
     ),
     "hstu": lambda: model_of(hstu(), scale=True, unit=True, norm=False),
-    "gru4rec": lambda: model_of(GRULayers(WIDTH, 24), positions=False),
+    "gru4rec": lambda: model_of(GRULayers(WIDTH, 24), positions="none"),
     "mamba4rec": lambda: model_of(
-        MambaBlock(Mamba1(WIDTH, state=4), WIDTH, residual=False), positions=False
+        MambaBlock(Mamba1(WIDTH, state=4), WIDTH, residual=False), positions="none"
     ),
     "mamba2": lambda: model_of(
-        MambaBlock(Mamba2(WIDTH, state=4, head_width=8), WIDTH), positions=False
+        MambaBlock(Mamba2(WIDTH, state=4, head_width=8), WIDTH), positions="none"
     ),
 }
 
@@ -66,7 +67,8 @@ def cycles(users: int = 60, seed: int = 0) -> tuple[dict[str, np.ndarray], np.nd
     walk = np.concatenate(
         [(random.integers(ITEMS) + np.arange(n)) % ITEMS + 1 for n in lengths]
     ).astype(np.int64)
-    return {"item": walk, "time": np.arange(len(walk)) * 3600}, starts
+    hour = np.arange(len(walk)) * 3600
+    return {"item": walk, "time": hour, "asked": hour + 3600}, starts
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -294,7 +296,8 @@ def test_more_fields_are_added_and_times_reach_the_layers_that_want_them() -> No
     assert np.allclose(states(), states(kind=fields["kind"]))
     assert not np.allclose(states(), states(kind=4 - fields["kind"]), atol=1e-4)
     layer.bias.time.data[:] = torch.randn(129) * 5
-    assert not np.allclose(states(), states(time=fields["time"] ** 2), atol=1e-4)
+    for name in ("time", "asked"):
+        assert not np.allclose(states(), states(**{name: fields[name] ** 2}), atol=1e-4)
 
 
 def test_an_events_vector_is_the_sum_over_its_fields() -> None:

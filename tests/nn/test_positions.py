@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clickprint.nn.positions import LearnedPositions, RelativeBias, next_times, rotate, time_bucket
+from clickprint.nn.positions import LearnedPositions, RelativeBias, rotate, time_bucket
 
 
 @given(st.integers(0, 500), st.integers(0, 500), st.integers(-300, 300))
@@ -51,15 +51,14 @@ def test_time_bucket(seconds: int) -> None:
 def test_bias_is_its_definition() -> None:
     torch.manual_seed(1)
     bias = RelativeBias(6)
-    seconds, lengths = torch.tensor([[0, 60, 4000, 4000], [5, 9, 0, 0]]), torch.tensor([4, 2])
-    found = bias(4, seconds, lengths)
-    for b in range(2):
-        for i in range(lengths[b]):
-            after = min(i + 1, int(lengths[b]) - 1)
-            for j in range(lengths[b]):
-                bucket = min(
-                    int(math.log(max(1, abs(int(seconds[b, after] - seconds[b, j])))) / 0.301), 128
-                )
+    seconds = torch.tensor([[0, 60, 4000, 4000], [5, 9, 0, 0]])
+    asked = torch.tensor([[60, 4000, 4000, 90_000], [9, 700, 0, 0]])
+    found = bias(4, seconds, asked)
+    for b, length in enumerate((4, 2)):
+        for i in range(length):
+            for j in range(length):
+                gap = abs(int(asked[b, i] - seconds[b, j]))
+                bucket = min(int(math.log(max(1, gap)) / 0.301), 128)
                 wanted = bias.place[i - j + 5] + bias.time[bucket]
                 assert found[b, i, j].item() == pytest.approx(wanted.item(), abs=1e-6)
 
@@ -71,12 +70,6 @@ def test_bias_without_times_is_the_places_alone() -> None:
     assert torch.equal(bias(3)[0, 2], bias.place[torch.tensor([6, 5, 4])])
     with pytest.raises(ValueError, match="made for 5 places, found 6"):
         bias(6)
-
-
-def test_next_times_repeat_the_last() -> None:
-    seconds = torch.tensor([[1, 2, 3], [4, 5, 0]])
-    assert next_times(seconds).tolist() == [[2, 3, 3], [5, 0, 0]]
-    assert next_times(seconds, torch.tensor([3, 2])).tolist() == [[2, 3, 3], [5, 5, 0]]
 
 
 def test_learned_positions_refuse_what_is_beyond() -> None:

@@ -27,5 +27,5 @@ class GRU4Rec(NextItemEncoder):
             self.width, self.hidden or self.width, layers=self.layers, dropout=self.dropout
         )
         return NextItem(
-            sizes, self.width, self.history.length, [layer], positions=False, dropout=self.dropout
+            sizes, self.width, self.history.length, [layer], positions="none", dropout=self.dropout
         )

@@ -15,8 +15,8 @@ class HSTU(NextItemEncoder):
     """Generative-recommender layers: unit states and items, a temperature, sampled softmax.
 
     - `query_width`, `value_width`: of one head; 0 for width / heads.
-    - `by_time`: a learned bias for the time between two events, where the log has a clock. Places
-      are biased always.
+    - `by_time`: a learned bias for the time from each event to the request that a state answers,
+      where the log has a clock. Places are biased always.
 
     Source: spec/sequential-encoders.md 5.1. Differs: the attention is divided by `history.length`
     whatever a batch is padded to, so that a user's state does not depend on the others.
@@ -52,6 +52,7 @@ class HSTU(NextItemEncoder):
             self.width,
             self.history.length,
             layers,
+            positions="onwards",
             dropout=self.dropout,
             scale=True,
             unit=True,

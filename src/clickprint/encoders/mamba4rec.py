@@ -12,7 +12,7 @@ from clickprint.nn.next_item import NextItem
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mamba4Rec(NextItemEncoder):
-    """Mamba mixers with a feed-forward part, norms after each; no positions.
+    """Mamba mixers with a feed-forward part, a norm before and after each; no positions.
 
     - `mixer`: 1 is the paper's Mamba-1 block, 2 the Mamba-2 block of UQABench.
     - `head_width`: of the heads of a Mamba-2 block; it divides expand · width.
@@ -50,5 +50,12 @@ class Mamba4Rec(NextItemEncoder):
             for _ in range(self.layers)
         ]
         return NextItem(
-            sizes, self.width, self.history.length, layers, positions=False, dropout=self.dropout
+            sizes,
+            self.width,
+            self.history.length,
+            layers,
+            positions="none",
+            dropout=self.dropout,
+            norm_input=True,
+            norm=False,
         )

@@ -38,5 +38,5 @@ class TransformerPP(NextItemEncoder):
             for _ in range(self.layers)
         ]
         return NextItem(
-            sizes, self.width, self.history.length, layers, positions=False, dropout=self.dropout
+            sizes, self.width, self.history.length, layers, positions="none", dropout=self.dropout
         )

@@ -94,7 +94,9 @@ class FeedForward(nn.Module):
 class SASRecBlock(nn.Module):
     """The layer of SASRec as its authors run it. Kang & McAuley, 2018.
 
-    q = LN(x); h = q + attention(q, x); y = LN(h); y + FFN(y).
+    q = LN(x); h = q + attention(q, x); y = LN(h); y + FFN(y). Differs: the heads' outputs pass a
+    linear map, as in RecTools, whose figures are the published ones; the authors' add them as
+    they are.
     """
 
     def __init__(
@@ -214,8 +216,6 @@ class HSTUBlock(nn.Module):
     Source: Zhai et al., 2024, equations 1 to 3, as their code runs them.
     """
 
-    timed = True
-
     def __init__(
         self,
         width: int,
@@ -239,6 +239,7 @@ class HSTUBlock(nn.Module):
         self.out = nn.Linear(heads * value_width, width)
         nn.init.xavier_uniform_(self.out.weight)
         self.bias = RelativeBias(length, by_time=by_time) if relative else None
+        self.timed = by_time and relative  # whether it reads times
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -247,7 +248,7 @@ class HSTUBlock(nn.Module):
         *,
         mask: Mask = None,
         seconds: Int[Tensor, "B L"] | None = None,
-        lengths: Int[Tensor, "B"] | None = None,
+        asked: Int[Tensor, "B L"] | None = None,
     ) -> Hidden:
         length = x.shape[1]
         parts = F.silu(self.project(F.layer_norm(x, x.shape[-1:], eps=1e-6))).split(
@@ -259,7 +260,7 @@ class HSTUBlock(nn.Module):
         )
         scores = q @ k.transpose(-1, -2)
         if self.bias is not None:
-            scores = scores + self.bias(length, seconds, lengths)[:, None]
+            scores = scores + self.bias(length, seconds, asked)[:, None]
         weights = F.silu(scores) / self.length
         allowed = (
             torch.ones(1, length, length, dtype=torch.bool, device=x.device).tril()

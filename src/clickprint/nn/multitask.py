@@ -58,7 +58,7 @@ class MultiTaskTransformer(NextItem):
             TransformerPPBlock(width, heads, inner=inner, layers=layers, dropout=dropout)
             for _ in range(layers)
         ]
-        super().__init__(sizes, width, length, blocks, positions=False, dropout=dropout)
+        super().__init__(sizes, width, length, blocks, positions="none", dropout=dropout)
         self.from_cut, self.ranks = time_since_last, ITEM in targets
         self.heads = nn.ModuleDict(
             {name: nn.Linear(width, sizes[name] + 1) for name in targets if name != ITEM}

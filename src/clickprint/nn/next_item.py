@@ -6,7 +6,7 @@ which number is which item.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from clickprint.nn import losses
 from clickprint.nn.positions import LearnedPositions
 
 ITEM, TIME = "item", "time"
+ASKED = "asked"  # when the state after an event is asked what comes next
 CACHED = 1 << 19  # numbers of a layer's input at a time, on a CPU
 
 
@@ -97,12 +98,14 @@ class HistoryModel(nn.Module):
     - `width`: numbers in the vector.
     - `from_cut`: whether `time` must be the seconds from an event to the cut, not the moment it
       happened.
+    - `timed`: whether it reads when the state after each event is asked.
     - `ranks`: whether the vectors were trained to rank items, so that it is a NextItem.
     """
 
     length: int
     width: int
     from_cut: bool = False
+    timed: bool = False
     ranks: bool = False
 
     def last(self, batch: Batch) -> Float[Tensor, "B D"]:
@@ -115,10 +118,12 @@ class NextItem(HistoryModel):
 
     - `sizes`: how many values each field has, item first.
     - `length`: of the longest history.
-    - `positions`: places are counted back from the newest event, so that a longer history does not
-      move the others. Recurrent layers and rotary attention do without.
+    - `positions`: places are counted "back" from the newest event, so that a longer history does
+      not move the others, or "onwards" from the oldest that is read. Recurrent layers and rotary
+      attention do without ("none").
     - `scale`: item vectors are multiplied by √width as they enter (HSTU).
     - `unit`: only directions are compared (HSTU's retrieval loss).
+    - `norm_input`, `norm`: a norm before the layers (Mamba4Rec), and one after them.
     """
 
     ranks = True
@@ -130,10 +135,11 @@ class NextItem(HistoryModel):
         length: int,
         layers: Sequence[nn.Module],
         *,
-        positions: bool = True,
+        positions: Literal["back", "onwards", "none"] = "back",
         dropout: float = 0.2,
         scale: bool = False,
         unit: bool = False,
+        norm_input: bool = False,
         norm: bool = True,
         deviation: float = 0.02,
     ) -> None:
@@ -145,9 +151,12 @@ class NextItem(HistoryModel):
             unit,
         )
         self.embed = EventEmbedding(sizes, width, deviation=deviation)
+        self.back = positions == "back"
         self.positions = (
-            LearnedPositions(length, width, deviation=deviation) if positions else None
+            None if positions == "none" else LearnedPositions(length, width, deviation=deviation)
         )
+        self.timed = any(getattr(layer, "timed", False) for layer in layers)
+        self.norm_input = nn.LayerNorm(width, eps=1e-12) if norm_input else nn.Identity()
         self.layers = nn.ModuleList(layers)
         self.norm = nn.LayerNorm(width) if norm else nn.Identity()
         self.dropout = nn.Dropout(dropout)
@@ -156,16 +165,14 @@ class NextItem(HistoryModel):
         """The state after each event. Padding has states that mean nothing."""
         x: Tensor = self.embed(batch.fields, {ITEM: self.scale})
         if self.positions is not None:
-            back = batch.lengths[:, None] - 1 - torch.arange(x.shape[1], device=x.device)
-            x = x + self.positions(back.clamp(min=0))
-        x = self.dropout(x)
+            place = torch.arange(x.shape[1], device=x.device)
+            if self.back:
+                place = (batch.lengths[:, None] - 1 - place).clamp(min=0)
+            x = x + self.positions(place)
+        x = self.norm_input(self.dropout(x))
+        clock = {"seconds": batch.fields.get(TIME), "asked": batch.fields.get(ASKED)}
         for layer in self.layers:
-            timed = getattr(layer, "timed", False)
-            x = (
-                layer(x, seconds=batch.fields.get(TIME), lengths=batch.lengths)
-                if timed
-                else layer(x)
-            )
+            x = layer(x, **clock) if getattr(layer, "timed", False) else layer(x)
         states: Tensor = self.norm(x)
         return F.normalize(states, dim=-1) if self.unit else states
 

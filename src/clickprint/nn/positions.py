@@ -55,10 +55,9 @@ def time_bucket(seconds: Float[Tensor, "*B"] | Int[Tensor, "*B"]) -> Int[Tensor,
 class RelativeBias(nn.Module):
     """HSTU's bias of the attention of i to j: by place, and by time.
 
-    A learned number for i − j, and one for the bucket of t_{i+1} − t_j. The query row uses the
-    time of the *next* event, which is the time of the request it answers; the last row of a
-    sequence repeats its own. Shared by the heads. Without times only the places count. Source:
-    spec/sequential-encoders.md 5.1.
+    A learned number for i − j, and one for the bucket of r_i − t_j, where r_i is when row i is
+    asked: the time of the next event, and for the newest event the time of the request. Shared by
+    the heads. Without times only the places count. Source: spec/sequential-encoders.md 5.1.
     """
 
     def __init__(self, length: int, *, by_time: bool = True, deviation: float = 0.02) -> None:
@@ -73,32 +72,13 @@ class RelativeBias(nn.Module):
         self,
         length: int,
         seconds: Int[Tensor, "B L"] | None = None,
-        lengths: Int[Tensor, "B"] | None = None,
+        asked: Int[Tensor, "B L"] | None = None,
     ) -> Float[Tensor, "#B L L"]:
-        """The bias of a batch padded to `length` at the right.
-
-        `lengths` says where each row ends; left out, all are full.
-        """
+        """The bias of a batch padded to `length`: `seconds` of events, and when each is asked."""
         if length > self.length:
             raise ValueError(f"this bias was made for {self.length} places, found {length}")
         place = torch.arange(length, device=self.place.device)
         bias = self.place[place[:, None] - place[None, :] + self.length - 1][None]
-        if self.time is None or seconds is None:
+        if self.time is None or seconds is None or asked is None:
             return bias
-        return (
-            bias
-            + self.time[
-                time_bucket(next_times(seconds, lengths)[:, :, None] - seconds[:, None, :])
-            ]
-        )
-
-
-def next_times(
-    seconds: Int[Tensor, "B L"], lengths: Int[Tensor, "B"] | None = None
-) -> Int[Tensor, "B L"]:
-    """The time of the event after each one; the last real one of a row repeats its own."""
-    after = torch.cat([seconds[:, 1:], seconds[:, -1:]], 1)
-    if lengths is None:
-        return after
-    last = torch.arange(seconds.shape[1], device=seconds.device) == (lengths - 1)[:, None]
-    return torch.where(last, seconds, after)
+        return bias + self.time[time_bucket(asked[:, :, None] - seconds[:, None, :])]

@@ -108,7 +108,7 @@ class Question:
         """The users who are asked, with these fields of their histories. Made once for each."""
         wanted = tuple(fields)
         if wanted not in self._requests:
-            self._requests[wanted] = Requests(self.given(wanted))
+            self._requests[wanted] = Requests(self.given(wanted), self.test.time)
         return self._requests[wanted]
 
     def score(self, recommender: Recommender, *, include_seen: bool | None = None) -> RankingScore:

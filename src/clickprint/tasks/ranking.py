@@ -25,10 +25,14 @@ METRICS = (ranking.recall, ranking.ndcg, ranking.mrr)
 
 @dataclass(frozen=True, slots=True)
 class RankingTest:
-    """Users who are asked: what is known of each, and the items that are right, each once."""
+    """Users who are asked: what is known of each, and the items that are right, each once.
+
+    `time`: when each is asked; None: at the cutoff of what is given.
+    """
 
     given: Histories
     relevant: Ragged
+    time: Int64[np.ndarray, "U"] | None = None
 
     @property
     def users(self) -> Int64[np.ndarray, "U"]:
@@ -71,7 +75,9 @@ def leave_one_out(histories: Histories, *, back: int = 0) -> RankingTest:
     asked = events.take(np.flatnonzero(events.lengths >= back + 2))
     wanted = asked.starts[1:] - 1 - back
     return RankingTest(
-        asked.but_last(back + 1), Ragged(np.arange(len(asked) + 1), asked.fields["item"][wanted])
+        asked.but_last(back + 1),
+        Ragged(np.arange(len(asked) + 1), asked.fields["item"][wanted]),
+        asked.fields["time"][wanted] if "time" in asked.fields else None,
     )
 
 
