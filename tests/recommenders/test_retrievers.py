@@ -20,6 +20,7 @@ from clickprint.data.split import LogPast, past_of
 from clickprint.recommenders import blocks
 from clickprint.recommenders.baselines import Popularity
 from clickprint.recommenders.funnel import POPULAR, most_popular
+from clickprint.recommenders.retrievers import baskets
 from clickprint.recommenders.retrievers.baskets import TIFUKNN, UPCF
 from clickprint.recommenders.retrievers.covisits import CoVisits
 from clickprint.recommenders.retrievers.history import History, OpenBaskets
@@ -270,7 +271,7 @@ def test_tifu_knn(past: LogPast) -> None:
 
     for user, row in lists(past, recipe).items():
         own = vectors[user]
-        others = [v for u, v in vectors.items() if u != user and v and own and distance(own, v)]
+        others = [v for u, v in vectors.items() if u != user and v and own]
         near = sorted(others, key=lambda v: distance(own, v))[:3]
         scores = {
             i: 0.7 * own.get(i, 0) + 0.3 * sum(v.get(i, 0) for v in near) / max(len(near), 1)
@@ -280,18 +281,39 @@ def test_tifu_knn(past: LogPast) -> None:
         assert np.allclose([scores[i] for i in row], best, atol=1e-6)
 
 
-def test_up_cf(past: LogPast) -> None:
+def test_who_bought_just_the_same_is_the_nearest() -> None:
+    """One of them is the user, the others are neighbours."""
+    bought = sparse.csr_matrix(np.array([[1.0, 0, 0], [1.0, 0, 0], [1.0, 0.5, 0], [0, 0, 1.0]]))
+    recipe = TIFUKNN(neighbours=1, own=0.5)
+    assert recipe.score(bought, bought).toarray().tolist() == [
+        [1, 0, 0],
+        [1, 0, 0],
+        [1, 0.25, 0],
+        [0.5, 0, 0.5],
+    ]
+
+
+@pytest.mark.parametrize("pool", [50_000, 3])
+def test_up_cf(past: LogPast, pool: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of users who are not among those who bought last: their own baskets count."""
+    monkeypatch.setattr(baskets, "POOL", pool)
+    bought = {u: [t for t, kind, _ in e if kind == BUY] for u, e in events_of(past).items()}
+    last = sorted((-max(times), user) for user, times in bought.items() if times)
+    pool_users = {user for _, user in last[:pool]}
     pops = {
         user: {
-            i: sum(i in b for b in baskets[-3:]) / len(baskets[-3:])
-            for b in baskets[-3:]
+            i: sum(i in b for b in trips[-3:]) / len(trips[-3:])
+            for b in trips[-3:]
             for i in b
         }
-        for user, baskets in baskets_of(past).items()
+        for user, trips in baskets_of(past).items()
     }
     for user, row in lists(past, UPCF(baskets=3, alpha=0.25, locality=2)).items():
-        own, scores = pops[user], {}
-        for other in pops.values():
+        own, scores = pops[user], dict(pops[user])
+        others = [pops[other] for other in pool_users]
+        if own in others:  # is taken to be the user
+            others.remove(own)
+        for other in others:
             both = len({*own} & {*other})
             if both:
                 like = (both / (len(own) ** 0.25 * len(other) ** 0.75)) ** 2

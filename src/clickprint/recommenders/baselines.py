@@ -137,7 +137,8 @@ class ItemKNN(Deterministic):
     - `neighbours`: how many others an item keeps.
     - `shrink`: added to the denominator, so that rare items are less alike.
 
-    An item counts once a user. Source: Sarwar et al. 2001; the shrink of Koren & Bell.
+    An item counts once a user. Source: Sarwar et al. 2001; the shrink as Ferrari Dacrema et al.
+    2019 have it. Bell & Koren's is another: they multiply by n / (n + shrink), n the users of both.
     """
 
     neighbours: Annotated[int, AtLeast(1)] = 100

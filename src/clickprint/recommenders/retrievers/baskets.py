@@ -77,14 +77,14 @@ class TIFUKNN(ReadsLog):
         return fit_neighbours(self, past)
 
     def score(self, users: sparse.csr_matrix, among: sparse.csr_matrix) -> sparse.csr_matrix:
-        """Scores of these users, whose neighbours are among the others."""
+        """Scores of these users from the others, among whom they may be themselves."""
         distance = (users @ among.T).toarray()
         distance *= -2
-        distance += np.asarray(among.multiply(among).sum(1)).ravel()[None, :]
-        lengths = np.asarray(users.multiply(users).sum(1)).ravel()
+        lengths = squares(users)
+        distance += squares(among)[None, :]
         distance += lengths[:, None]
-        # Not the user, nor who bought just the same.
-        distance[distance < SAME / 2] = np.inf
+        row, place = np.nonzero(distance < SAME / 2)
+        distance[row[first(row)], place[first(row)]] = np.inf
         distance[lengths == 0] = np.inf  # who bought nothing is near nobody
         k = min(self.neighbours, among.shape[0])
         edge = (
@@ -108,6 +108,8 @@ class TIFUKNN(ReadsLog):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UPCF(ReadsLog):
     """How often an item was in the last baskets of like users, the user among them.
+
+    The user's own baskets count once, also where the user is not among those who bought last.
 
     - `baskets`: how many of each user's newest baskets count.
     - `alpha`: two users are alike by |A ∩ B| / |A|^alpha |B|^(1 − alpha) of what they had in these
@@ -136,18 +138,24 @@ class UPCF(ReadsLog):
         return fit_neighbours(self, past)
 
     def score(self, users: sparse.csr_matrix, among: sparse.csr_matrix) -> sparse.csr_matrix:
-        """Scores of these users from those among whom they are."""
+        """Scores of these users from the others, among whom they may be themselves."""
         one, two = (
             sparse.csr_matrix((np.ones_like(m.data), m.indices, m.indptr), m.shape)
             for m in (users, among)
         )
         like = (one @ two.T).tocsr()
+        like.sort_indices()
         had, has = np.diff(one.indptr), np.diff(two.indptr)
         rows = np.repeat(np.arange(like.shape[0]), np.diff(like.indptr))
         like.data = (
             like.data / (had[rows] ** self.alpha * has[like.indices] ** (1.0 - self.alpha))
         ) ** self.locality
-        return (like @ among).tocsr()
+        both = (users @ among.T).tocsr()
+        both.sort_indices()  # of the same entries as `like`
+        apart = squares(users)[rows] + squares(among)[both.indices] - 2 * both.data
+        same = np.flatnonzero(apart < SAME / 2)
+        like.data[same[first(rows[same])]] = 0
+        return (like @ among + users).tocsr()
 
 
 def fit_neighbours(recipe: TIFUKNN | UPCF, past: Past) -> FittedRows:
@@ -173,6 +181,20 @@ def fit_neighbours(recipe: TIFUKNN | UPCF, past: Past) -> FittedRows:
         return lambda some: recipe.score(users[some], matrix)
 
     return FittedRows(known, fields, scorer, wide=matrix.shape[0])
+
+
+def squares(vectors: sparse.csr_matrix) -> Float64[np.ndarray, "B"]:
+    """The squared length of each row."""
+    return np.asarray(vectors.multiply(vectors).sum(1)).ravel()
+
+
+def first(rows: Int64[np.ndarray, "N"]) -> Int64[np.ndarray, "_"]:
+    """Where each row stands first, of rows that rise.
+
+    Of those who bought just the same as a user the first is taken to be the user, who is no
+    neighbour of themselves: a list says nothing of who asks for it.
+    """
+    return np.unique(rows, return_index=True)[1]
 
 
 def user_items(
