@@ -113,7 +113,7 @@ def contents(dataset: Dataset) -> dict[str, object]:
     manifest["rejected"] = dict(sorted(manifest["rejected"].items()))
     population = dataset.population
     return {
-        "manifest": {k: v for k, v in manifest.items() if k != "source"},
+        "manifest": {k: v for k, v in manifest.items() if k not in ("source", "parts", "digest")},
         "events": (
             pa.concat_tables([pq.read_table(f) for f in dataset.event_files]).combine_chunks()
         ),

@@ -168,11 +168,14 @@ def test_ids_may_be_said(tmp_path: Path, engine: Engine) -> None:
         lay(tmp_path / "a", number, log_csv=LOG.replace("8,6", "x8,6")),
         tmp_path / "one",
         engine=engine,
+        max_rejected=1,
     )
     assert rows(made, "user") == [(7,)]
     assert made.manifest.rejected == {"events: user is no whole number within int64": 1}
     as_text = BASIC.replace('user = "u"', 'user = { column = "u", ids = "text" }')
-    made = table.read(lay(tmp_path / "b", as_text, log_csv=LOG), tmp_path / "two", engine=engine)
+    made = table.read(
+        lay(tmp_path / "b", as_text, log_csv=LOG), tmp_path / "two", engine=engine, max_rejected=1
+    )
     assert rows(made, "user") == [(text_id("8"),), (text_id("7"),)]
 
 
@@ -206,6 +209,9 @@ TIMES = {
     "2022-06-20T00:14+02": ("2022-06-19 22:14", None),
 }
 NO_TIMES = [
+    "2022-06-20 00:14:03+99:99",
+    "2022-06-20 00:14:03+15:00",
+    "2022-06-20 00:14:03+02:60",
     "",
     "soon",
     "20220620",
@@ -224,7 +230,9 @@ def test_mixed_time_zones(zone: str, hours: int, tmp_path: Path, engine: Engine)
     """Offsets are honoured; what has none is a clock of the zone."""
     text = BASIC.replace('time = "t"', f'time = {{ column = "t", zone = "{zone}" }}')
     log = "u,i,t,k\n" + "".join(f"{n},5,{t},look\n" for n, t in enumerate([*TIMES, *NO_TIMES]))
-    made = table.read(lay(tmp_path / "raw", text, log_csv=log), tmp_path / "out", engine=engine)
+    made = table.read(
+        lay(tmp_path / "raw", text, log_csv=log), tmp_path / "out", engine=engine, max_rejected=1
+    )
     expected = {
         n: parse(t) - (hours * HOUR if local == 0 else 0)
         for n, (t, local) in enumerate(TIMES.values())
@@ -248,9 +256,11 @@ def test_mixed_time_zones(zone: str, hours: int, tmp_path: Path, engine: Engine)
 )
 def test_time_formats(form: str, cell: str, time: str, tmp_path: Path, engine: Engine) -> None:
     text = BASIC.replace('time = "t"', f'time = {{ column = "t", format = "{form}" }}')
-    bad = ["", "x", "1e40", "nan", "infinity", "epoch"]
+    bad = ["", "x", "1e40", "nan", "infinity", "epoch", "1_0", "2022-06-20 10:30 +9999"]
     log = f"u,i,t,k\n7,5,{cell},look\n" + "".join(f"7,5,{b},look\n" for b in bad)
-    made = table.read(lay(tmp_path / "raw", text, log_csv=log), tmp_path / "out", engine=engine)
+    made = table.read(
+        lay(tmp_path / "raw", text, log_csv=log), tmp_path / "out", engine=engine, max_rejected=1
+    )
     assert rows(made, "time") == [(parse(time),)]
     assert made.manifest.rejected == {"events: no readable time": len(bad)}
 
@@ -269,7 +279,7 @@ def test_numbers_that_are_no_times(unit: str, tmp_path: Path, engine: Engine) ->
         ("text", moments.cast(pa.string())),
     ):
         at = lay(tmp_path / name, text, log_parquet=log.set_column(3, "t", column))
-        made = table.read(at, tmp_path / "out" / name, engine=engine)
+        made = table.read(at, tmp_path / "out" / name, engine=engine, max_rejected=1)
         assert made.manifest.events == (2 if unit == "microseconds" else 1), name
 
 
@@ -300,9 +310,9 @@ def test_one_kind_for_all_and_no_items(tmp_path: Path, engine: Engine) -> None:
         tmp_path / "out",
         engine=engine,
     )
-    assert rows(made, "item", "price") == [(None, 11.77)]
+    assert rows(made, "item", "price") == [(None, 11.77), (None, None)]
     assert made.manifest.name == "map"
-    assert made.manifest.rejected == {"events: price is no finite number": 1}
+    assert made.manifest.unread == {"events: price is no finite number": 1}
     assert made.manifest.kinds == (Kind("buy", Role.BUY),)
 
 
@@ -315,7 +325,9 @@ def test_logs_without_times(tmp_path: Path, engine: Engine) -> None:
         "log_b_csv": "u,i,t,k\n1,10,,look\n2,20,,look\n1,11,,?\n",
         "log_a_csv": "u,i,t,k\n1,12,,bought\n2,19,,look\n",
     }
-    made = table.read(lay(tmp_path / "raw", text, **files), tmp_path / "out", engine=engine)
+    made = table.read(
+        lay(tmp_path / "raw", text, **files), tmp_path / "out", engine=engine, max_rejected=1
+    )
     assert rows(made, "time", "user", "item") == [(0, 1, 10), (0, 2, 20), (1, 1, 12), (1, 2, 19)]
     assert made.manifest.time == "order"
     with pytest.raises(ConfigError, match="needs a clock"):
@@ -441,6 +453,7 @@ def test_several_tables(tmp_path: Path, engine: Engine) -> None:
         lay(tmp_path / "raw", SEVERAL, views_csv=VIEWS, buys_csv=BUYS),
         tmp_path / "out",
         engine=engine,
+        max_rejected=1,
     )
     assert made.manifest.kinds == (
         Kind("view", Role.VIEW),
@@ -498,6 +511,11 @@ def test_two_tables_of_one_file_are_one_table_with_a_column_of_kinds(
 
 
 BAD_SEVERAL = {
+    "the same rows twice": (
+        ("[[events]]" + SEVERAL.split("[[events]]")[1]) * 2,
+        ConfigError,
+        r"events\[1\]\.files: views\.csv .*events\[0\]",
+    ),
     "a fault has its place": (
         SEVERAL.replace('user = "who"\n', ""),
         ConfigError,
@@ -617,15 +635,20 @@ def test_rows_of_the_catalogue_are_counted_too(tmp_path: Path, engine: Engine) -
         lay(tmp_path / "raw", BASIC + CATALOGUE, log_csv=LOG, items_csv=items),
         tmp_path / "out",
         engine=engine,
+        max_rejected=1,
     )
     assert made.manifest.rejected == {
         "catalogue: too many or too few columns": 1,
         "catalogue: no item, or no whole number within int64": 1,
         "catalogue: known_from cannot be read": 1,
+    }
+    assert made.manifest.unread == {
         "catalogue: cost is no number": 1,
         "catalogue: bucket is no number": 1,
     }
-    assert len(made.catalogue.table) == 3
+    rows_ = {r["item"]: r for r in made.catalogue.table.to_pylist()}
+    assert (rows_[8]["cost"], rows_[8]["bucket"], rows_[9]["bucket"]) == (None, 1, None)
+    assert len(rows_) == 4
 
 
 def test_one_odd_item_in_the_catalogue_makes_all_of_them_texts(
@@ -735,27 +758,29 @@ def test_rows_that_cannot_be_read_are_counted(tmp_path: Path, engine: Engine) ->
         {"k": "stolen"},
         {"k": ""},
         {"i": ""},
-        {"p": "nan"},
-        {"p": "1,5"},
-        {"s": "x"},
-        {"s": str(2**63)},
     ]
+    unread = [{"p": "nan"}, {"p": "1,5"}, {"p": "1_0"}, {"s": "x"}, {"s": str(2**63)}]
     also_good = [{}, {"k": "look", "i": ""}, {"p": ""}, {"s": ""}]
     lines = [
-        ",".join(f'"{v}"' for v in {**good, **change}.values()) for change in (*bad, *also_good)
+        ",".join(f'"{v}"' for v in {**good, **change}.values())
+        for change in (*bad, *unread, *also_good)
     ]
     log = ",".join(good) + "\n" + "\n".join([*lines, "7,5", "7,5,2022-01-01,look,1,3,4,5"]) + "\n"
-    made = table.read(lay(tmp_path / "raw", text, log_csv=log), tmp_path / "out", engine=engine)
+    made = table.read(
+        lay(tmp_path / "raw", text, log_csv=log), tmp_path / "out", engine=engine, max_rejected=1
+    )
     assert made.manifest.rejected == {
         "events: too many or too few columns": 2,
         "events: no user": 1,
         "events: no readable time": 2,
         "events: no kind that the mapping knows": 2,
         "events: no item": 1,
-        "events: price is no finite number": 2,
+    }
+    assert made.manifest.unread == {
+        "events: price is no finite number": 3,
         "events: session is no whole number within int64": 2,
     }
-    assert made.manifest.events == len(also_good)
+    assert made.manifest.events == len(unread) + len(also_good)
     assert made.manifest.source["events"] == f"{len(lines) + 2} rows"
 
 
@@ -772,6 +797,7 @@ def test_numbers_in_parquet_that_are_no_ids(tmp_path: Path, engine: Engine) -> N
         lay(tmp_path / "a", BASIC.replace("csv", "parquet"), log_parquet=log),
         tmp_path / "one",
         engine=engine,
+        max_rejected=1,
     )
     assert rows(made, "user") == [(1,)]
     assert made.manifest.rejected == {
@@ -790,11 +816,99 @@ def test_numbers_in_parquet_that_are_no_ids(tmp_path: Path, engine: Engine) -> N
         lay(tmp_path / "b", BASIC.replace("csv", "parquet"), log_parquet=floats),
         tmp_path / "two",
         engine=engine,
+        max_rejected=1,
     )
     assert made.manifest.rejected == {
         "events: no user": 2,
         "events: user is no whole number within int64": 2,
     }
+
+
+def test_more_rejected_rows_than_the_limit_stop_the_reading(
+    tmp_path: Path, engine: Engine
+) -> None:
+    """One row in a hundred may be lost; two are told with what stood there."""
+    lines = ["7,5,2022-01-01,look"] * 99
+    at = lay(tmp_path, BASIC, log_csv="\n".join(["u,i,t,k", *lines, "7,5,soon,look"]))
+    made = table.read(at, tmp_path / "one", engine=engine)
+    assert (made.manifest.events, sum(made.manifest.rejected.values())) == (99, 1)
+    lay(tmp_path, BASIC, log_csv="\n".join(["u,i,t,k", *lines, "7,5,soon,look", "7,5,x,buy\t"]))
+    with pytest.raises(DataError) as fault:
+        table.read(at, tmp_path / "two", engine=engine)
+    for fact in ("2 of 101 ", "max_rejected", "readable time: 2", "'soon'", "'x'"):
+        assert fact in str(fault.value)
+    assert not (tmp_path / "two").exists()
+    made = table.read(at, tmp_path / "two", engine=engine, max_rejected=0.02)
+    assert made.manifest.events == 99
+    with pytest.raises(DataError, match="at most 1 %"):
+        append(tmp_path / "two", "table", at, engine=engine)
+
+
+# --- what is read is what was named --------------------------------------------------------------
+
+LITERAL = ["user=7", "kind=0", "time=3", "shop[1]", "a*b", "a?b", "a\\b"]
+
+
+@pytest.mark.parametrize("folder", LITERAL)
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_paths_are_literal(folder: str, form: str, tmp_path: Path, engine: Engine) -> None:
+    """Beside each stands a folder that would fit if the name were a pattern."""
+    text = BASIC.replace('"log.csv"', f'["log.{form}"]')
+    for place, user in ((folder, 7), ("shop1", 1), ("axb", 2), ("a-b", 3)):
+        log = pa.table({"u": [user], "i": [5], "t": ["2022-01-01"], "k": ["look"]})
+        if form == "csv":
+            lay(tmp_path / place, text, log_csv=f"u,i,t,k\n{user},5,2022-01-01,look\n")
+        else:
+            lay(tmp_path / place, text, log_parquet=log)
+    made = table.read(tmp_path / folder / "map.toml", tmp_path / folder / "out", engine=engine)
+    expected = {"time": [parse("2022-01-01")], "user": [7], "kind": [0], "item": [5]}
+    log_ = EventLog.open(Dataset.open(made.folder), engine)
+    found = log_.rows(["time", "user", "kind", "item"])
+    assert {c: v.tolist() for c, v in found.items()} == expected
+    assert made.users.tolist() == [7]
+
+
+def test_a_pattern_below_a_folder_that_looks_like_one(
+    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place, user in (("shop[1]", 7), ("shop1", 1)):
+        lay(tmp_path / place, BASIC, log_csv=f"u,i,t,k\n{user},5,2022-01-01,look\n")
+    at = lay(tmp_path / "shop[1]", BASIC.replace("log.csv", "l*.csv"))
+    assert table.read(at, tmp_path / "one", engine=engine).users.tolist() == [7]
+    monkeypatch.setenv("SHOP", str(tmp_path / "shop[1]"))
+    at = lay(tmp_path / "maps", BASIC.replace("log.csv", "$SHOP/l*.csv"))
+    assert table.read(at, tmp_path / "two", engine=engine).users.tolist() == [7]
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_columns_that_differ_in_capitals_are_two(
+    form: str, tmp_path: Path, engine: Engine
+) -> None:
+    text = BASIC.replace('"u"', '"id"').replace('"i"', '"ID"').replace("log.csv", f"log.{form}")
+    log = pa.table([[1], [7], [5], ["2022-01-01"], ["look"]], names=["Id", "id", "ID", "t", "k"])
+    if form == "csv":
+        at = lay(tmp_path, text, log_csv="Id,id,ID,t,k\n1,7,5,2022-01-01,look\n")
+    else:
+        at = lay(tmp_path, text, log_parquet=log)
+    assert rows(table.read(at, tmp_path / "out", engine=engine), "user", "item") == [(7, 5)]
+    lay(tmp_path, text.replace('"id"', '"iD"'))
+    with pytest.raises(DataError, match="no column 'iD'"):
+        table.read(at, tmp_path / "out", engine=engine)
+
+
+def test_an_attribute_may_be_called_as_our_own_words_are(tmp_path: Path, engine: Engine) -> None:
+    names = ["turn", "often", "t1", "n", "earlier"]
+    attributes = "[catalogue.attributes]\n" + "".join(f'{n} = "category"\n' for n in names)
+    header = ",".join(["u,i,t,k", *names])
+    log = f"{header}\n7,5,2022-01-01,look,3,1,4,1,5\n7,5,2022-01-02,look,9,2,6,5,3\n"
+    made = table.read(
+        lay(tmp_path, BASIC + attributes, log_csv=log), tmp_path / "d", engine=engine
+    )
+    log_ = EventLog.open(made, engine)
+    assert log_.catalogue.table.select(names).to_pylist() == [
+        dict(zip(names, (9, 2, 6, 5, 3), strict=True))
+    ]
+    assert log_.before(parse("2022-01-02")).catalogue.table.column("turn").to_pylist() == [3]
 
 
 def test_searches_as_codes(tmp_path: Path, engine: Engine) -> None:
@@ -806,8 +920,8 @@ def test_searches_as_codes(tmp_path: Path, engine: Engine) -> None:
     log = f"u,t,q\n1,2022-01-01,{codes}\n1,2022-01-01,shoes\n1,2022-01-01,12\n1,2022-01-01,\n"
     made = table.read(lay(tmp_path / "raw", text, log_csv=log), tmp_path / "out", engine=engine)
     assert made.manifest.query == "codes"
-    assert [r[0] for r in rows(made, "query")] == [None, text_id(codes)]
-    assert made.manifest.rejected == {"events: a query that is not 16 codes from 0 to 255": 2}
+    assert [r[0] for r in rows(made, "query")] == [None, None, None, text_id(codes)]
+    assert made.manifest.unread == {"events: query is no 16 codes from 0 to 255": 2}
 
 
 # --- wrong files: one DataError ------------------------------------------------------------------
@@ -853,7 +967,7 @@ BAD_CSV = {
     "null bytes": ({"log_csv": b"\x00" * 500}, r"log\.csv: |no column"),
     "no readable row": (
         {"log_csv": LOG.replace("2022", "MMXXII")},
-        "2 rows rejected: events: no readable time",
+        "events: no readable time: 2, such as 'MMXXII-01-01'",
     ),
     "the delimiter is another": (
         {"log_csv": LOG.replace(",", ";")},
@@ -861,7 +975,7 @@ BAD_CSV = {
     ),
     "an unended quote": (
         {"log_csv": 'u,i,t,k\n"7,5,2022-01-01,look\n8,6,2022-01-01,look\n'},
-        "no event could be read|not a whole CSV",
+        "too many or too few columns: 1, such as|not a whole CSV",
     ),
 }
 
@@ -920,7 +1034,7 @@ BAD_PARQUET = {
         {"log_parquet": parquet(k=pa.array([b"\xff\xfe"], pa.binary()).view(pa.string()))},
         "(?i)utf-?8|encoding",
     ),
-    "all NaN": ({"log_parquet": parquet(u=[float("nan")])}, "1 rows rejected: events: no user"),
+    "all NaN": ({"log_parquet": parquet(u=[float("nan")])}, "events: no user: 1"),
 }
 
 
@@ -1009,6 +1123,32 @@ BAD_MAPPING = {
         BASIC.replace('"log.csv"', '"log.csv"\ndelimiter = "||"'),
         r"events\.delimiter: found '\|\|'",
     ),
+    **{
+        f"{name} is no encoding of texts": (
+            BASIC.replace('"log.csv"', f'"log.csv"\nencoding = "{name}"'),
+            f"events.encoding: found '{name}'",
+        )
+        for name in ("rot13", "hex", "zlib", "base64", "undefined")
+    },
+    "a file named twice": (
+        BASIC.replace('"log.csv"', '["log.csv", "../raw/log.csv"]'),
+        r"events\.files: log\.csv is named twice",
+    ),
+    "one more kind than there may be": (
+        BASIC.split("values")[0]
+        + "values = { "
+        + ", ".join(f"k{n} = 'view'" for n in range(1001))
+        + " }\n",
+        r"events\.kind\.values: found 1001",
+    ),
+    "attributes that differ in capitals": (
+        BASIC + "[catalogue.attributes]\nBrand = 'category'\nbrand = 'category'\n",
+        r"catalogue\.attributes\.brand: this name is taken",
+    ),
+    "an attribute in capitals": (
+        BASIC + "[catalogue.attributes]\nTIME = 'category'\n",
+        r"catalogue\.attributes\.TIME: this name is taken",
+    ),
     "an unknown encoding": (
         BASIC.replace('"log.csv"', '"log.csv"\nencoding = "utf-9"'),
         r"events\.encoding: found 'utf-9'",
@@ -1029,7 +1169,7 @@ BAD_MAPPING = {
         BASIC.replace('look = "view"', 'look = { name = "purchase", role = "view" }'),
         "one name has two roles",
     ),
-    "no values": (BASIC.split("values")[0], r"events\.kind\.values: none"),
+    "no values": (BASIC.split("values")[0], r"events\.kind\.values: found 0"),
     "an unknown unit": (
         BASIC.replace('"t"', '{ column = "t", format = "hours" }'),
         r"events\.time\.format: found 'hours', expected one of iso, seconds",

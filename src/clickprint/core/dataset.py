@@ -11,12 +11,11 @@ DATASET/<other>.parquet, .npy        what else the source gives (Manifest.beside
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
-from pathlib import Path
-from typing import Any, Literal
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -25,17 +24,22 @@ from jaxtyping import Float32, Int64
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import COLUMNS, REQUIRED, Kind, Role
+from clickprint.core.forms import json_of, read_npy, reading
 from clickprint.core.items import AttributeType, Catalogue
+from clickprint.core.options import AtLeast, read
+from clickprint.core.seal import Part, part_faults
 
-FORMAT = 2  # 2: users.npy and items.npy
+FORMAT = 3  # 3: the parts, each with its size and digest
 AGAIN = "read the source again"
+MANIFEST = "manifest.json"
+Count = Annotated[int, AtLeast(0)]
 
 
 @dataclass(frozen=True, slots=True)
 class Day:
     """One UTC day of a log: its number of events, and a digest of them that ignores order."""
 
-    events: int
+    events: Count
     digest: str
 
 
@@ -48,7 +52,9 @@ class Manifest:
     - `time`: "order" where the log stores positions instead of times.
     - `query`: "codes" where searches are code vectors.
     - `rejected`: rows of the source that could not be used, by reason.
+    - `unread`: single values that could not be read and are null, by reason.
     - `beside`: the other files, each with the digest of its content.
+    - `parts`: every file of the dataset, by its path in the folder.
     """
 
     name: str
@@ -57,14 +63,16 @@ class Manifest:
     attributes: dict[str, AttributeType] = field(default_factory=dict)
     time: Literal["clock", "order"] = "clock"
     query: Literal["codes", "text"] = "text"
-    users: int = 0
-    items: int = 0
-    events: int = 0
-    rejected: dict[str, int] = field(default_factory=dict)
+    users: Count = 0
+    items: Count = 0
+    events: Count = 0
+    rejected: dict[str, Count] = field(default_factory=dict)
+    unread: dict[str, Count] = field(default_factory=dict)
     days: dict[str, Day] = field(default_factory=dict)
     catalogue: str = ""
     source: dict[str, str] = field(default_factory=dict)
     beside: dict[str, str] = field(default_factory=dict)
+    parts: dict[str, Part] = field(default_factory=dict)
 
     def codes(self, *roles: Role) -> tuple[int, ...]:
         """The codes of the kinds that have one of these roles."""
@@ -107,31 +115,32 @@ class Manifest:
 
     def to_json(self) -> str:
         raw = {"format": FORMAT, "fingerprint": self.fingerprint, **asdict(self)}
-        return json.dumps(raw, indent=1, ensure_ascii=False)
+        return json.dumps({**raw, "digest": _digest(raw)}, indent=1, ensure_ascii=False)
 
     @staticmethod
-    def from_json(text: str, where: str) -> "Manifest":
-        """Raises DataError when the text is not a manifest of this format."""
-        try:
-            raw: dict[str, Any] = json.loads(text)
-            if (format_ := raw.pop("format")) != FORMAT:
-                said = f"found format {format_}, expected {FORMAT}; {AGAIN} with this version"
-                raise DataError(where, said)
-            fingerprint = raw.pop("fingerprint")
-            raw["kinds"] = tuple(Kind(k["name"], Role(k["role"])) for k in raw["kinds"])
-            raw["columns"] = tuple(raw["columns"])
-            raw["attributes"] = {n: AttributeType(t) for n, t in raw["attributes"].items()}
-            raw["days"] = {n: Day(**d) for n, d in raw["days"].items()}
-            manifest = Manifest(**raw)
-        except (ValueError, KeyError, TypeError, AttributeError) as fault:
-            raise DataError(where, f"not a clickprint manifest ({fault!r}); {AGAIN}") from None
+    def from_json(text: str | bytes, where: str) -> "Manifest":
+        """Raises DataError when the text is not a manifest of this format, or was edited."""
+        raw = json_of(text, where, again=AGAIN)
+        if not isinstance(raw, dict) or "format" not in raw:
+            raise DataError(where, f"not a clickprint manifest; {AGAIN}")
+        if raw["format"] != FORMAT:
+            said = f"found format {raw['format']!r}, expected {FORMAT}"
+            raise DataError(where, f"{said}; {AGAIN} with this version")
+        if raw.pop("digest", "") != _digest(raw):
+            raise DataError(where, f"the manifest was edited: its digest is another; {AGAIN}")
+        del raw["format"]
+        fingerprint = raw.pop("fingerprint", "")
+        with reading(where, AGAIN):
+            manifest = read(Manifest, raw)
         if manifest.fingerprint != fingerprint:
-            raise DataError(
-                where,
-                f"the fingerprint says {fingerprint} but its days give {manifest.fingerprint}:"
-                " the manifest was edited",
-            )
+            said = f"the fingerprint says {fingerprint} but its days give {manifest.fingerprint}"
+            raise DataError(where, f"{said}: the manifest was edited; {AGAIN}")
         return manifest
+
+
+def _digest(raw: Mapping[str, Any]) -> str:
+    """Of all that a manifest says, whatever the order of its keys."""
+    return sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,32 +155,53 @@ class Dataset:
 
     @staticmethod
     def open(folder: Path | str) -> "Dataset":
-        """The dataset in `folder`. Raises DataError: absent, unfinished or of another format."""
+        """The dataset in `folder`.
+
+        Raises DataError: absent, unfinished, of another format, or with a part that is missing or
+        has another size or header than the one that was written.
+        """
         folder = Path(folder)
-        path = folder / "manifest.json"
+        path = folder / MANIFEST
         if not path.is_file():
             raise DataError(
                 folder,
                 "no manifest.json here, so this is no clickprint dataset; make one with"
                 " `clickprint read`",
             )
-        with _reading(path):
-            text = path.read_text("utf-8")
+        with reading(path, AGAIN):
+            text = path.read_bytes()
         dataset = Dataset(folder, Manifest.from_json(text, str(path)))
-        if dataset.manifest.events and not dataset.event_files:
-            promised = f"the manifest promises {dataset.manifest.events} events"
-            raise DataError(folder, f"{promised} but events/ is empty; {AGAIN}")
+        dataset.check(whole=False)
         return dataset
+
+    def check(self, *, whole: bool = True) -> None:
+        """Raises DataError with every part that is not the one that was written.
+
+        `whole` reads all bytes of all parts; else sizes and headers are compared.
+        """
+        found = part_faults(self.folder, self.manifest.parts, whole=whole, beside=MANIFEST)
+        if found:
+            raise DataError(self.folder, [f"{fault}; {AGAIN}" for fault in found])
 
     @property
     def event_files(self) -> tuple[Path, ...]:
-        return tuple(sorted((self.folder / "events").glob("part-*.parquet")))
+        return tuple(self._below("events").values())
+
+    @property
+    def text_files(self) -> dict[str, Path]:
+        """The map (id, text) of each column or attribute whose values were texts."""
+        return self._below("ids")
+
+    def _below(self, folder: str) -> dict[str, Path]:
+        """The parts in a folder, by their stem, in the order of names."""
+        paths = map(PurePosixPath, sorted(self.manifest.parts))
+        return {p.stem: self.folder / p for p in paths if p.parent.name == folder}
 
     @property
     def population(self) -> Int64[np.ndarray, "U"] | None:
         """Whose profiles are wanted; None where the source does not say (everyone seen)."""
         path = self.folder / "population.npy"
-        return _ids(path) if path.is_file() else None
+        return _ids(path) if path.name in self.manifest.parts else None
 
     @property
     def users(self) -> Int64[np.ndarray, "U"]:
@@ -193,12 +223,10 @@ class Dataset:
         if path.name not in self.manifest.beside:
             return None
         items = _ids(self.folder / "vector_items.npy")
-        with _reading(path):
-            vectors = np.load(path, mmap_mode="r" if len(items) else None, allow_pickle=False)
-        if vectors.dtype != np.float32 or vectors.ndim != 2 or len(vectors) != len(items):
-            raise DataError(
-                path, f"not one float32 vector for each of {len(items)} items; {AGAIN}"
-            )
+        vectors = read_npy(path, Float32[np.ndarray, "V D"], mapped=len(items) > 0, again=AGAIN)
+        if len(vectors) != len(items):
+            said = f"found {len(vectors)} vectors, expected one for each of {len(items)} items"
+            raise DataError(path, f"{said}; {AGAIN}")
         return items, vectors
 
     def beside(self, name: str) -> pa.Table | None:
@@ -206,29 +234,18 @@ class Dataset:
         path = self.folder / f"{name}.parquet"
         if path.name not in self.manifest.beside:
             return None
-        with _reading(path):
-            return pq.read_table(path)
+        return _table(path)
 
     @property
     def catalogue(self) -> Catalogue:
         """The whole catalogue, all times."""
-        path = self.folder / "catalogue.parquet"
-        with _reading(path):
-            return Catalogue(pq.read_table(path), self.manifest.attributes)
+        return Catalogue(_table(self.folder / "catalogue.parquet"), self.manifest.attributes)
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """What goes wrong inside is raised as a DataError about the file."""
-    try:
-        yield
-    except (OSError, ValueError, EOFError, pa.ArrowInvalid) as fault:
-        raise DataError(path, f"cannot be read ({fault}); {AGAIN}") from None
+def _table(path: Path) -> pa.Table:
+    with reading(path, AGAIN), pq.ParquetFile(path) as file:
+        return file.read()
 
 
 def _ids(path: Path) -> Int64[np.ndarray, "N"]:
-    with _reading(path):
-        ids = np.load(path, allow_pickle=False)
-    if not isinstance(ids, np.ndarray) or ids.dtype != np.int64 or ids.ndim != 1:
-        raise DataError(path, f"not a list of int64 ids; {AGAIN}")
-    return ids
+    return read_npy(path, Int64[np.ndarray, "N"], again=AGAIN)

@@ -22,6 +22,7 @@ from clickprint.core.events import ID_COLUMNS
 from clickprint.core.files import restore, whole
 from clickprint.core.items import CATEGORICAL
 from clickprint.core.progress import Progress, silent
+from clickprint.core.seal import Part
 from clickprint.data.adapters import mapping, reader, table
 from clickprint.data.check import refuse
 from clickprint.data.engine import Engine, name
@@ -78,14 +79,14 @@ def append(
         refuse(folder, faults + more)
         with whole(folder) as part:
             (part / "events").mkdir(parents=True)
-            for file in (*old.event_files, *new.event_files):
-                _link(file, part / "events" / file.name)
-            for beside in old.manifest.beside:
-                _link(old.folder / beside, part / beside)
+            parts = _staying(new.manifest) | _staying(old.manifest)
+            for file in parts:
+                owner = old if file in old.manifest.parts else new
+                _link(owner.folder / file, part / file)
             added = _maps(new)
             finish(
                 part,
-                _manifest(old.manifest, new.manifest),
+                _manifest(old.manifest, new.manifest, parts),
                 {**old.manifest.days, **new.manifest.days},
                 catalogue,
                 {
@@ -126,6 +127,7 @@ def _read(
     arguments: list[Any] = [] if path is None else [Path(path)]
     if source == "table" and path is not None:
         read, arguments = table.read_mapping, [mapping.load(Path(path))]
+        options = {"max_rejected": table.MAX_REJECTED, **options}
     told = {k: v for k, v in told.items() if k in signature(read).parameters}
     return read(*arguments, out, **told, **options)
 
@@ -181,7 +183,7 @@ def _overlap(old: Manifest, new: Manifest) -> list[str]:
 
 
 def _maps(dataset: Dataset) -> dict[str, list[Path]]:
-    return {file.stem: [file] for file in sorted((dataset.folder / "ids").glob("*.parquet"))}
+    return {column: [file] for column, file in dataset.text_files.items()}
 
 
 def _ids(old: Dataset, new: Dataset, engine: Engine) -> list[str]:
@@ -262,6 +264,15 @@ def _population(old: Dataset, new: Dataset) -> tuple[Int64[np.ndarray, "U"] | No
     return np.concatenate([here, there[~np.isin(there, here)]]), []
 
 
+def _staying(manifest: Manifest) -> dict[str, Part]:
+    """The parts that the longer dataset has as they are: events, and what is beside them."""
+    return {
+        name_: part
+        for name_, part in manifest.parts.items()
+        if name_.startswith("events/") or name_ in manifest.beside
+    }
+
+
 def _link(file: Path, target: Path) -> None:
     """The same file under a second name; a copy where the file system knows no links."""
     try:
@@ -270,15 +281,21 @@ def _link(file: Path, target: Path) -> None:
         shutil.copyfile(file, target)
 
 
-def _manifest(old: Manifest, new: Manifest) -> Manifest:
-    rejected = {
-        reason: old.rejected.get(reason, 0) + new.rejected.get(reason, 0)
-        for reason in {**old.rejected, **new.rejected}
-    }
+def _manifest(old: Manifest, new: Manifest, parts: dict[str, Part]) -> Manifest:
     turn = 1 + int(old.source.get("appends", "0"))
     source = {
         **old.source,
         "appends": str(turn),
         **{f"append {turn}: {key}": said for key, said in new.source.items()},
     }
-    return replace(old, rejected=rejected, source=source)
+    return replace(
+        old,
+        rejected=_sums(old.rejected, new.rejected),
+        unread=_sums(old.unread, new.unread),
+        source=source,
+        parts=parts,
+    )
+
+
+def _sums(old: Mapping[str, int], new: Mapping[str, int]) -> dict[str, int]:
+    return {reason: old.get(reason, 0) + new.get(reason, 0) for reason in {**old, **new}}

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from glob import escape
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +28,9 @@ from clickprint.core.ids import HEX_DIGITS, NONE
 T = TypeVar("T")
 R = TypeVar("R")
 DEFAULT_MEMORY = "2GB"
+# How a text writes a number; the engine's casts also take 1_0, inf and nan.
+NUMBER = r"\s*[+-]?(\d+[.]?\d*|[.]\d+)([eE][+-]?\d+)?\s*"
+OFFSET = r"[+-](0\d|1[0-4])(:?[0-5]\d)?"  # no clock is further from UTC than 14 hours
 
 
 def quote(text: str) -> str:
@@ -89,7 +93,15 @@ def timestamp_sql(expression: str, form: str, *, strict: bool = False) -> str:
 
     `strict`: another text is an error.
     """
-    return f"{'' if strict else 'try_'}strptime({expression}, {quote(form)})"
+    parsed = f"{'' if strict else 'try_'}strptime({expression}, {quote(form)})"
+    if strict or not form.endswith("%z"):
+        return parsed
+    return f"CASE WHEN {matches_sql(expression, f'.*(Z|UTC|{OFFSET})')} THEN {parsed} END"
+
+
+def double_sql(text: str) -> str:
+    """The number that a text writes in digits; null for another text."""
+    return f"CASE WHEN {matches_sql(text, NUMBER)} THEN TRY_CAST({text} AS DOUBLE) END"
 
 
 def zoned_sql(expression: str, zone: str) -> str:
@@ -106,7 +118,7 @@ def iso_sql(expression: str, zone: str) -> str:
     """
     clock = r"\d\d:\d\d(:\d\d([.]\d+)?)?"
     plain = rf"\d{{4}}-\d\d-\d\d([ T]{clock})?"
-    offset = rf"\d{{4}}-\d\d-\d\d[ T]{clock} ?(Z|z|UTC|GMT|[+-]\d\d(:?\d\d)?)"
+    offset = rf"\d{{4}}-\d\d-\d\d[ T]{clock} ?(Z|z|UTC|GMT|{OFFSET})"
     utc = f"regexp_replace({expression}, ' ?(Z|z|UTC|GMT)$', '+00')"
     shifted = rf"regexp_replace({utc}, ' ([+-][0-9:]+)$', '\1')"
     local = micros_sql(zoned_sql(f"TRY_CAST({expression} AS TIMESTAMP)", zone))
@@ -314,10 +326,12 @@ class DuckDB:
     def scan(self, files: Sequence[Path], *, numbered: bool = False) -> str:
         """A FROM item over Parquet files with equal columns.
 
-        `numbered` adds file_row_number, a row's position in its file.
+        `numbered` adds file_row_number, a row's position in its file. A path stands for its file
+        and nothing else: it is no pattern, and a folder called user=7 is no column.
         """
-        listed = ", ".join(quote(str(f)) for f in files)
-        return f"read_parquet([{listed}]{', file_row_number=true' if numbered else ''})"
+        listed = ", ".join(quote(escape(str(f.absolute()))) for f in files)
+        row = ", file_row_number=true" if numbered else ""
+        return f"read_parquet([{listed}], hive_partitioning=false{row})"
 
     def view(self, sql: str) -> str:
         """Names a query for use in later ones; nothing runs yet."""

@@ -55,7 +55,7 @@ class EventLog:
             manifest,
             view(*files) if files else engine.view(empty_events(manifest)),
             view(folder / "catalogue.parquet"),
-            {file.stem: view(file) for file in sorted((folder / "ids").glob("*.parquet"))},
+            {column: view(file) for column, file in dataset.text_files.items()},
             item_vectors=dataset.item_vectors,
             links=view(links) if links.name in manifest.beside else None,
         )
@@ -77,8 +77,9 @@ class EventLog:
         columns = ", ".join(name(c) for c in ("item", "known_from", *self.manifest.attributes))
         known = "" if time is None else f" WHERE known_from IS NULL OR known_from < {time}"
         latest = "PARTITION BY item ORDER BY known_from DESC NULLS LAST"
-        ranked = f"SELECT *, ROW_NUMBER() OVER ({latest}) AS turn FROM {self.items}{known}"
-        return f"SELECT {columns} FROM ({ranked}) AS ranked WHERE turn = 1"
+        turn = name("#turn")  # no attribute is called so
+        ranked = f"SELECT *, ROW_NUMBER() OVER ({latest}) AS {turn} FROM {self.items}{known}"
+        return f"SELECT {columns} FROM ({ranked}) AS ranked WHERE {turn} = 1"
 
     def where(
         self, roles: Collection[Role] | None, window: Window | None, prefix: str = ""

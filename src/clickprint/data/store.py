@@ -20,6 +20,7 @@ from clickprint.core.events import COLUMNS, REQUIRED, Kind, schema
 from clickprint.core.files import whole, write_array, write_text
 from clickprint.core.items import ARROW, AttributeType
 from clickprint.core.progress import Progress, silent
+from clickprint.core.seal import parts_of
 from clickprint.core.time import DAY
 from clickprint.data import digest
 from clickprint.data.engine import DuckDB, Engine, name, rows_in
@@ -78,7 +79,7 @@ def store(
         )
         finish(
             part,
-            manifest,
+            replace(manifest, parts=parts_of(part)),
             days,
             canonical(catalogue, manifest),
             texts or {},
@@ -99,18 +100,22 @@ def finish(
     items: Int64[np.ndarray, "V"],
     population: Int64[np.ndarray, "P"] | None,
 ) -> None:
-    """Writes all of a dataset but its events, the manifest last.
+    """Writes all of a dataset but its events and what is beside them, the manifest last.
 
-    `catalogue` is canonical, users and items are sorted.
+    `catalogue` is canonical, users and items are sorted, the manifest's parts are the files that
+    are there already.
     """
     pq.write_table(catalogue, folder / "catalogue.parquet", compression="zstd")
     (folder / "ids").mkdir(exist_ok=True)
+    maps = {column: f"ids/{column}.parquet" for column in texts}
     for column, pieces in texts.items():
-        _texts(folder / "ids" / f"{column}.parquet", column, pieces)
-    write_array(folder / "users.npy", users)
-    write_array(folder / "items.npy", items)
+        _texts(folder / maps[column], column, pieces)
+    arrays = {"users.npy": users, "items.npy": items}
     if population is not None:
-        write_array(folder / "population.npy", population)
+        arrays["population.npy"] = population
+    for file, values in arrays.items():
+        write_array(folder / file, values)
+    new = parts_of(folder, ["catalogue.parquet", *maps.values(), *arrays])
     manifest = replace(
         manifest,
         users=len(users),
@@ -118,6 +123,7 @@ def finish(
         events=sum(d.events for d in days.values()),
         days=days,
         catalogue=digest.of_table(catalogue),
+        parts=dict(sorted((manifest.parts | new).items())),
     )
     write_text(folder / "manifest.json", manifest.to_json())
 
@@ -136,6 +142,7 @@ def gather(
     time: str = "clock",
     query: str = "text",
     rejected: Mapping[str, int] | None = None,
+    unread: Mapping[str, int] | None = None,
     source: Mapping[str, str] | None = None,
     population: Int64[np.ndarray, "U"] | None = None,
     beside: Mapping[str, Callable[[Path], None]] | None = None,
@@ -147,7 +154,7 @@ def gather(
     - `selects`: each gives time, user, kind, item and `columns` by these names.
     - `catalogue`: SQL (or a table) with item, the attributes and perhaps known_from.
     - `texts`: SQL with id and text for each column, in any order, repeats allowed.
-    - `rejected`: counts of zero are left out.
+    - `rejected`, `unread`: see Manifest; counts of zero are left out.
     - `expected`: the number of events; it spares a scan where it is known.
 
     Raises DataError where no event is left, and what `store` raises.
@@ -161,6 +168,7 @@ def gather(
         time="order" if time == "order" else "clock",
         query="codes" if query == "codes" else "text",
         rejected={reason: n for reason, n in (rejected or {}).items() if n},
+        unread={reason: n for reason, n in (unread or {}).items() if n},
         source=dict(source or {}),
     )
     wanted = [_quoted(c) for c in schema(manifest.columns).names]

@@ -16,7 +16,7 @@ from clickprint.work.tasksets import OPEN, tasks_of
 
 
 def dataset(found: Dataset) -> str:
-    """Three lines about a dataset, and the rows that could not be read, by reason."""
+    """Three lines about a dataset, and what could not be read, by reason."""
     m = found.manifest
     clocked = m.days and m.time == "clock"
     days = f", {len(m.days)} days from {min(m.days)} to {max(m.days)}" if clocked else ""
@@ -28,6 +28,7 @@ def dataset(found: Dataset) -> str:
         f"kinds: {kinds}",
         f"fingerprint {m.fingerprint}, in {found.folder}",
         *(f"{n:,} rows not read: {reason}" for reason, n in m.rejected.items()),
+        *(f"{n:,} values not read, now missing: {reason}" for reason, n in m.unread.items()),
     ]
     return "\n".join(lines)
 

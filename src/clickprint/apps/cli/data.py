@@ -148,7 +148,9 @@ def validate(folder: Folder, /) -> int:
 
             faults = check_run(folder)
         elif (folder / "manifest.json").is_file():
-            print(listing.dataset(Dataset.open(folder)))
+            dataset = Dataset.open(folder)
+            dataset.check()
+            print(listing.dataset(dataset))
         else:
             faults = problems(folder, None)
     except ClickprintError as fault:

@@ -4,7 +4,7 @@ What readers of CSV and Parquet files share.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from clickprint.core.ids import NONE
 from clickprint.data.adapters.mapping import UNITS, Clock, Files
-from clickprint.data.adapters.staging import header, stage
+from clickprint.data.adapters.staging import SKIPPED, Skipped, header, stage, staged_names
 from clickprint.data.check import (
     arrow_schema,
     column_fault,
@@ -23,8 +23,11 @@ from clickprint.data.check import (
     noting,
 )
 from clickprint.data.engine import (
+    NUMBER,
     Engine,
+    double_sql,
     iso_sql,
+    matches_sql,
     micros_sql,
     name,
     text_id_sql,
@@ -39,15 +42,23 @@ Sort = Literal["text", "whole", "float", "time"]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A scan, what each of its columns holds, and the lines that had too many or few columns."""
+    """A scan, what each of its columns holds, and the lines that had too many or few columns.
+
+    `names`: what the scan calls a column whose own name it would take for that of another.
+    """
 
     scan: str
     sorts: Mapping[str, Sort]
-    skipped: int = 0
+    skipped: Skipped = field(default_factory=Skipped)
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def rejected(self, what: str) -> dict[str, int]:
         """The skipped lines as a count of rejected rows, if there are any."""
-        return {f"{what}: too many or too few columns": self.skipped} if self.skipped else {}
+        return {f"{what}: {SKIPPED}": self.skipped.lines} if self.skipped.lines else {}
+
+    def sql(self, column: str) -> str:
+        """The column as an SQL identifier."""
+        return name(self.names.get(column, column))
 
 
 def missing(files: Files, wanted: Collection[str], sequence: str = "") -> list[str]:
@@ -91,13 +102,28 @@ def open_source(
     numbered: bool = False,
     sequence: str = "",
 ) -> Source:
-    """A scan over the files; a CSV, and rows whose order counts, are staged at `target` first."""
-    skipped, paths = 0, list(files.paths)
-    if files.format == "csv" or numbered:
+    """A scan over the files.
+
+    A CSV, rows whose order counts, and columns whose names differ only in capitals, which are one
+    name to SQL, are staged at `target` first.
+    """
+    skipped, paths, names = Skipped(), list(files.paths), dict[str, str]()
+    if files.format == "csv" or numbered or _twins(files, columns):
+        names = staged_names(columns)
         skipped, paths = stage(files, columns, target, sequence=sequence), [target]
     schema = arrow_schema(paths[0])
-    sorts = {c: sort for c in columns if (sort := sort_of(schema.field(c).type)) is not None}
-    return Source(engine.scan(paths), sorts, skipped)
+    types = {c: schema.field(names.get(c, c)).type for c in columns}
+    sorts = {c: sort for c, type_ in types.items() if (sort := sort_of(type_)) is not None}
+    return Source(engine.scan(paths), sorts, skipped, names)
+
+
+def _twins(files: Files, columns: Sequence[str]) -> bool:
+    """Whether a file has a column whose name differs from a wanted one only in capitals."""
+    wanted = {c.casefold() for c in columns}
+    return any(
+        sum(n.casefold() in wanted for n in header(files, path)) > len(wanted)
+        for path in files.paths
+    )
 
 
 def sort_of(type_: pa.DataType) -> Sort | None:
@@ -117,12 +143,12 @@ def given_sql(source: Source, column: str) -> str:
     """The raw value; an empty text, NaN and infinity are null."""
     match source.sorts[column]:
         case "text":
-            return f"NULLIF({name(column)}, '')"
+            return f"NULLIF({source.sql(column)}, '')"
         case "float":
-            finite = f"CAST({name(column)} AS DOUBLE) BETWEEN -{LARGEST} AND {LARGEST}"
-            return f"CASE WHEN {finite} THEN {name(column)} END"
+            finite = f"CAST({source.sql(column)} AS DOUBLE) BETWEEN -{LARGEST} AND {LARGEST}"
+            return f"CASE WHEN {finite} THEN {source.sql(column)} END"
         case _:
-            return name(column)
+            return source.sql(column)
 
 
 def given_text_sql(source: Source, column: str) -> str:
@@ -156,13 +182,17 @@ def id_sql(source: Source, column: str, as_text: bool = False) -> str:
 
 def number_sql(source: Source, column: str) -> str:
     """A finite number."""
-    number = f"TRY_CAST({given_sql(source, column)} AS DOUBLE)"
+    given = given_sql(source, column)
+    text = source.sorts[column] == "text"
+    number = double_sql(given) if text else f"TRY_CAST({given} AS DOUBLE)"
     return f"CASE WHEN {number} BETWEEN -{LARGEST} AND {LARGEST} THEN {number} END"
 
 
 def moment_sql(source: Source, clock: Clock) -> str:
     """Microseconds since 1970 UTC, or a position."""
     given, sort, form = given_sql(source, clock.column), source.sorts[clock.column], clock.form
+    if sort == "text" and form in ("order", *UNITS):
+        given = f"CASE WHEN {matches_sql(given, NUMBER)} THEN {given} END"
     if form == "order":
         return f"TRY_CAST({given} AS BIGINT)"
     if form in UNITS:

@@ -5,9 +5,11 @@ example.
 import codecs
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from glob import has_magic
+from glob import escape, has_magic
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -31,18 +33,19 @@ UNITS = {"seconds": 1_000_000, "milliseconds": 1_000, "microseconds": 1}
 FILE_KEYS = ("files", "format", "delimiter", "encoding", "header", "missing")
 FORMATS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", ".txt": "csv"}
 ROLES = ", ".join(r.value for r in Role)
+MOST_KINDS = 1_000  # a column of more values is no kind of event, and each costs every row a look
 
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
     """A rule for options: the name of an encoding."""
 
-    expected: str = "an encoding that Python knows, such as utf-8, latin-1 or cp1252"
+    expected: str = "an encoding of texts that Python knows, such as utf-8, latin-1 or cp1252"
 
     def holds(self, value: str) -> bool:
-        try:
-            return codecs.lookup(value) is not None
-        except LookupError:
+        try:  # also what Python knows as a codec, but not from bytes to text: rot13, hex, zlib
+            return codecs.getincrementaldecoder(value)().decode("a,1\n".encode(value)) != ""
+        except (LookupError, ValueError):
             return False
 
 
@@ -182,6 +185,7 @@ Character = Matches(
 ROLE = OneOf(*(r.value for r in Role))
 TYPE = OneOf(*(t.value for t in AttributeType))
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 
 
 def load(path: Path) -> TableMapping:
@@ -203,10 +207,11 @@ def parse(raw: Mapping[str, Any], where: Path) -> TableMapping:
     used = {c for t in tables for c in (*t.ids, *t.numbers)}
     taken = {*REQUIRED, "known_from", *ID_COLUMNS, *used}
     for name in items.attributes if items else ():
-        if name in taken or not WORD.fullmatch(name):
+        if name.lower() in taken or not WORD.fullmatch(name):
             other = f"give it another name = {{ column = {name!r} }}"
-            said = f"this name is taken or no plain word; {other}"
+            said = f"this name is taken or no plain word (capitals do not count); {other}"
             form.faults.add(f"catalogue.attributes.{name}", said)
+        taken.add(name.lower())
     name = form.text(raw.get("name", where.stem), "name")
     query = form.choice(raw.get("query", "text"), OneOf("text", "codes"), "query")
     form.faults.refuse(str(where))
@@ -252,6 +257,12 @@ class _Form:
             if (table.time.form == "order") != (form == "order"):
                 said = f"{table.time.form}, but {form} in {made[0].key}"
                 self.faults.add(f"{table.key}.time", f"{said}; all tables have times, or none")
+        for one, other in combinations(made, 2):
+            if _of_a_row(one) == _of_a_row(other):
+                known = {path.resolve() for path in one.files.paths}
+                for twice in (p for p in other.files.paths if p.resolve() in known):
+                    said = f"{twice.name} is read in the same way by {one.key}; name it once"
+                    self.faults.add(f"{other.key}.files", said)
         if several and not all(t.time.column for t in made):
             said = "the rows of several tables have no common order"
             self.faults.add("events.time", f"{said}; name a column of positions in each")
@@ -303,25 +314,30 @@ class _Form:
             for key in (k for k in FILE_KEYS[2:] if k in raw):
                 self.faults.add(f"{path}.{key}", "a Parquet file has none; leave it out")
         paths = [p for pattern in patterns for p in self.paths(pattern, f"{path}.files")]
+        for twice in (p for p, n in Counter(p.resolve() for p in paths).items() if n > 1):
+            said = f"{twice.name} is named twice, so its rows would count twice; name it once"
+            self.faults.add(f"{path}.files", said)
         found.setdefault("delimiter", "\t" if suffix == ".tsv" else ",")
         return Files(paths=tuple(paths), **{**found, "format": form or "csv"})
 
     def paths(self, pattern: str, path: str) -> list[Path]:
         """The files that a pattern names, in the order of names.
 
-        Variables are filled in, relative paths start at the mapping's folder, and * ? [ ] and **
-        match.
+        Variables are filled in, relative paths start at the mapping's folder. A name that is there
+        is that file's; in any other * ? [ ] and ** match. The mapping's folder and the variables'
+        values are no patterns.
         """
 
         def value(match: re.Match[str]) -> str:
-            name = match[1] or match[2]
-            if name not in os.environ:
-                self.faults.add(path, f"the variable {name} in {pattern!r} is not set")
-            return os.environ.get(name, "")
+            return os.environ.get(match[1] or match[2], "")
 
-        full = self.where.parent / re.sub(r"\$(?:(\w+)|\{(\w+)\})", value, pattern)
-        if full.exists() or not has_magic(str(full)):
+        for name in {m[1] or m[2] for m in VARIABLE.finditer(pattern)} - os.environ.keys():
+            self.faults.add(path, f"the variable {name} in {pattern!r} is not set")
+        full = self.where.parent / VARIABLE.sub(value, pattern)
+        if full.exists() or not has_magic(pattern):
             return [full]
+        filled = VARIABLE.sub(lambda match: escape(value(match)), pattern)
+        full = Path(escape(str(self.where.parent))) / filled
         inside = Path(full.anchor) if full.anchor else Path()
         below = inside.glob(str(full.relative_to(inside)))
         found = sorted(p for p in below if p.is_file())
@@ -349,9 +365,10 @@ class _Form:
             return Kinds(all=self.kind(value, path))
         self.faults.unknown(value, ("column", "values"), path)
         raw = self.table(value.get("values", {}), f"{path}.values")
-        if not raw:
-            expected = f"value = role for each kind of event ({ROLES})"
-            self.faults.add(f"{path}.values", f"none, expected {expected}")
+        if not 0 < len(raw) <= MOST_KINDS:
+            expected = f"1 to {MOST_KINDS} times value = role, for each kind of event ({ROLES})"
+            self.faults.add(f"{path}.values", f"found {len(raw)}, expected {expected}")
+            raw = {}
         column = self.text(value["column"], f"{path}.column")
         kinds = {str(v): self.kind(k, f"{path}.values.{v}", str(v)) for v, k in raw.items()}
         return Kinds(column, kinds)
@@ -416,6 +433,11 @@ def _clock(*, column: Text, format: Text = "iso", zone: Text = "UTC", order: boo
         expected = f"one of {', '.join(forms)}, or a strptime format such as %d/%m/%Y %H:%M"
         raise OptionsError("", [Fault("format", f"found {format!r}, expected {expected}")])
     return Clock(column, format, zone)
+
+
+def _of_a_row(table: EventTable) -> tuple[object, ...]:
+    """What a table makes of a row of its files."""
+    return table.ids, table.time, table.kinds, table.numbers
 
 
 def in_funnel_order(kinds: Iterable[Kind]) -> tuple[Kind, ...]:

@@ -8,6 +8,7 @@ import io
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -22,8 +23,32 @@ from clickprint.data.adapters.mapping import Files
 from clickprint.data.check import arrow_schema, is_list, need_file, refuse
 
 ROW = "#row"  # a row's place in all files together
+SKIPPED = "too many or too few columns"
 BLOCK = 4 << 20
+SHOWN = 3  # lines that a message shows
 FaultsOfArrow = (OSError, EOFError, pa.ArrowException, UnicodeError)
+
+
+@dataclass(slots=True)
+class Skipped:
+    """The lines that had too many or too few columns, and the first of them."""
+
+    lines: int = 0
+    shown: tuple[str, ...] = ()
+
+
+def staged_names(columns: Sequence[str]) -> dict[str, str]:
+    """What each column is called where it is staged: no two differ only in capitals."""
+    names: dict[str, str] = {}
+    taken = {ROW}
+    for column in columns:
+        found, turn = column, 1
+        while found.casefold() in taken:
+            turn += 1
+            found = f"{column}#{turn}"
+        taken.add(found.casefold())
+        names[column] = found
+    return names
 
 
 def header(files: Files, path: Path) -> list[str]:
@@ -37,7 +62,7 @@ def header(files: Files, path: Path) -> list[str]:
     try:
         with (
             _Text(path, files.encoding) as text,
-            csv.open_csv(text, options, _parse(files, [])) as reader,
+            csv.open_csv(text, options, _parse(files, Skipped())) as reader,
         ):
             return list(reader.schema.names)
     except FaultsOfArrow as fault:
@@ -50,15 +75,15 @@ def there(path: Path) -> Path:
     return path if path.exists() else next((p for p in packed if p.exists()), path)
 
 
-def stage(files: Files, columns: Sequence[str], target: Path, *, sequence: str = "") -> int:
-    """Writes these columns of all files, and ROW, to one Parquet file.
+def stage(files: Files, columns: Sequence[str], target: Path, *, sequence: str = "") -> Skipped:
+    """Writes these columns of all files, under `staged_names`, and ROW, to one Parquet file.
 
-    Gives the number of rows that had too many or too few columns. A CSV's values are texts; an
-    empty one, and what the files' `missing` names, is null. Where the Parquet column `sequence`
-    holds lists, each entry becomes a row. Holds one block in memory. Raises DataError with one
-    fault a file.
+    Gives the rows that had too many or too few columns. A CSV's values are texts; an empty one,
+    and what the files' `missing` names, is null. Where the Parquet column `sequence` holds lists,
+    each entry becomes a row. Holds one block in memory. Raises DataError with one fault a file.
     """
-    start, skipped, faults = 0, [0], list[str]()
+    start, skipped, faults = 0, Skipped(), list[str]()
+    names = staged_names(columns)
     with ExitStack() as stack:
         writer: pq.ParquetWriter | None = None
         for path in files.paths:
@@ -70,7 +95,8 @@ def stage(files: Files, columns: Sequence[str], target: Path, *, sequence: str =
                     else _parquet(path, columns, sequence)
                 ):
                     rows = pa.array(np.arange(start, start + len(batch), dtype=np.int64))
-                    table = batch.append_column(ROW, rows)
+                    named = batch.select(list(columns)).rename_columns(list(names.values()))
+                    table = named.append_column(ROW, rows)
                     if writer is None:
                         writer = pq.ParquetWriter(target, table.schema, compression="zstd")
                         stack.enter_context(writer)
@@ -81,16 +107,14 @@ def stage(files: Files, columns: Sequence[str], target: Path, *, sequence: str =
     refuse(files.paths[0].parent, faults)
     if writer is None:
         empty = {
-            **dict.fromkeys(columns, pa.array([], pa.string())),
+            **dict.fromkeys(names.values(), pa.array([], pa.string())),
             ROW: pa.array([], pa.int64()),
         }
         pq.write_table(pa.table(empty), target)
-    return skipped[0]
+    return skipped
 
 
-def _csv(
-    path: Path, files: Files, columns: Sequence[str], skipped: list[int]
-) -> Iterator[pa.Table]:
+def _csv(path: Path, files: Files, columns: Sequence[str], skipped: Skipped) -> Iterator[pa.Table]:
     read = csv.ReadOptions(block_size=BLOCK, column_names=list(files.header) or None)
     convert = csv.ConvertOptions(
         include_columns=list(columns),
@@ -106,10 +130,11 @@ def _csv(
             yield pa.Table.from_batches([batch])
 
 
-def _parse(files: Files, skipped: list[int]) -> csv.ParseOptions:
+def _parse(files: Files, skipped: Skipped) -> csv.ParseOptions:
     def skip(row: csv.InvalidRow) -> str:
-        if skipped:
-            skipped[0] += 1
+        skipped.lines += 1
+        if len(skipped.shown) < SHOWN:
+            skipped.shown += (str(row.text),)
         return "skip"
 
     return csv.ParseOptions(

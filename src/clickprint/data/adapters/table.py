@@ -1,14 +1,15 @@
 """Any log in CSV or Parquet files, by a mapping file that says which column is what."""
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import ID_COLUMNS, Role
 from clickprint.core.items import CATEGORICAL, NUMERIC, AttributeType
+from clickprint.core.options import Between, shown
 from clickprint.core.progress import Progress, silent
 from clickprint.data.adapters.card import Card
 from clickprint.data.adapters.columns import (
@@ -34,7 +35,7 @@ from clickprint.data.adapters.mapping import (
     TableMapping,
     load,
 )
-from clickprint.data.adapters.staging import ROW, header, workplace
+from clickprint.data.adapters.staging import ROW, SKIPPED, header, workplace
 from clickprint.data.check import SIXTEEN_CODES, Reason, blaming, no_time, odd, refuse, sift
 from clickprint.data.engine import (
     Engine,
@@ -63,21 +64,38 @@ CARD = Card(
     dropped="""
         - a line with too many or too few columns
         - rows without a user, a readable time, a known kind, or an item where the kind is about
-          one
-        - an id that is no whole number within int64, where the mapping says number
-        - a price or quantity that is no finite number
+          one; rows of the catalogue without an item, or with an unreadable known_from
+        - more than one row in a hundred of a table (the option max_rejected) stops the reading
+    """,
+    notes="""
+        - any other value that cannot be read (a price that is no finite number, an id that is no
+          whole number within int64 where the mapping says number) is missing, and counted
     """,
 )
+MAX_REJECTED = 0.01
+ALWAYS = "1 = 1"
+WHOLE, FINITE = "whole number within int64", "finite number"
+SHOWN = 3  # values that a message shows
 
 
-def read(mapping: Path, out: Path, *, engine: Engine, progress: Progress = silent) -> Dataset:
+def read(
+    mapping: Path,
+    out: Path,
+    *,
+    max_rejected: Annotated[int | float, Between(0, 1)] = MAX_REJECTED,
+    engine: Engine,
+    progress: Progress = silent,
+) -> Dataset:
     """The log that a mapping file describes, in the canonical form at `out`.
 
-    Rows that cannot be used are counted in the manifest by reason (CARD.dropped). Raises
-    ConfigError with every fault of the mapping, DataError with every fault of the files, and where
-    no row is left.
+    Rows that cannot be used are counted in the manifest by reason (CARD.dropped); values that can
+    be missing are, where they cannot be read, and are counted too. Raises ConfigError with every
+    fault of the mapping, DataError with every fault of the files, where no row is left, and where
+    more than the share `max_rejected` of a table's rows cannot be used.
     """
-    return read_mapping(load(Path(mapping)), out, engine=engine, progress=progress)
+    return read_mapping(
+        load(Path(mapping)), out, max_rejected=max_rejected, engine=engine, progress=progress
+    )
 
 
 def read_mapping(
@@ -88,6 +106,7 @@ def read_mapping(
     reader: str = "table",
     texts: Collection[str] = (),
     rejected: Mapping[str, int] | None = None,
+    max_rejected: int | float = 1,
     progress: Progress = silent,
 ) -> Dataset:
     """`read`, of a mapping that is made already: what readers of public logs do.
@@ -103,20 +122,18 @@ def read_mapping(
         progress("look", 0, 0)
         sources = _sources(spec, room, engine)
         known = _text_columns(spec, sources, engine, texts)
-        selects, seen, expected, left = [], [], 0, Counter[str]()
+        rows, selects, seen = _Sifted(engine, max_rejected), [], []
         for table, source in sources.events:
             tells = table in sources.tell
-            rows, reasons = _events(spec, table, source, known, tells)
-            good, n, bad = sift(engine, rows, reasons, f"{table.called}: ")
-            left.update(source.rejected(table.called))
-            left.update(bad)
-            expected += n
+            good = rows.sift(table.called, source, _events(spec, table, source, known, tells))
             selects.append(_picked(spec, table, good))
             if tells:
                 columns = ("time", *(f"of {n}" for n in spec.attributes))
                 dated = f"SELECT item, {', '.join(map(name, columns))} FROM ({good}) AS g"
                 seen.append(dated if table.time.column else good)
-        catalogue, also = _catalogue(spec, sources, seen, known, engine)
+        expected, given = rows.usable, rows.usable + sum(rows.rejected.values())
+        catalogue = _catalogue(spec, sources, seen, known, rows)
+        refuse(spec.where, rows.faults)
         mapped = {"mapping": spec.where.name} if reader == "table" else {}
         return gather(
             out,
@@ -130,8 +147,9 @@ def read_mapping(
             texts=_maps(spec, sources, known),
             time="order" if spec.ordered else "clock",
             query=spec.query,
-            rejected=left | also | dict(rejected or {}),
-            source={"reader": reader, **mapped, "events": f"{expected + sum(left.values())} rows"},
+            rejected=rows.rejected | dict(rejected or {}),
+            unread=rows.unread,
+            source={"reader": reader, **mapped, "events": f"{given} rows"},
             expected=expected,
             progress=progress,
         )
@@ -160,6 +178,73 @@ class _Sources:
     def attributes(self) -> list[Source]:
         """Where the attributes stand."""
         return [self.items] if self.items else [s for t, s in self.events if t in self.tell]
+
+
+Cell = tuple[str, str]  # a column that may be null, and what it must be where it is given
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """SQL of a table's rows: each canonical column, and as `given …` what stood in the file.
+
+    - `reasons`: to reject a row; `about` has the column that a reason is about.
+    - `cells`: the values that may be missing.
+    """
+
+    sql: str
+    reasons: Sequence[Reason]
+    about: Mapping[str, str]
+    cells: Sequence[Cell]
+
+
+@dataclass(slots=True)
+class _Sifted:
+    """What was left of all tables, and what was not.
+
+    - `most`: the share of a table's rows that may be rejected; `faults` has those above.
+    """
+
+    engine: Engine
+    most: int | float
+    usable: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    unread: dict[str, int] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+    def sift(self, called: str, source: Source, rows: _Rows) -> str:
+        """SQL of the usable rows of a table; the others are counted, or a fault."""
+        prefix = f"{called}: "
+        good, usable, bad = sift(self.engine, rows.sql, rows.reasons, prefix)
+        bad = source.rejected(called) | bad
+        self.usable += usable
+        self.rejected |= bad
+        if (lost := sum(bad.values())) > self.most * (usable + lost):
+            share = f"{lost:,} of {usable + lost:,} rows cannot be used, expected at most"
+            help_ = "mend the files or the mapping, or raise the option max_rejected"
+            self.faults.append(f"{prefix}{share} {self.most * 100:.4g} %; {help_}")
+            examples = {SKIPPED: source.skipped.shown} | {
+                reason: self._examples(rows.sql, condition, rows.about[reason])
+                for condition, reason in rows.reasons
+                if reason in rows.about and prefix + reason in bad
+            }
+            for reason, n in bad.items():
+                some = ", ".join(map(shown, examples.get(reason.removeprefix(prefix), ())))
+                self.faults.append(f"{reason}: {n:,}" + (f", such as {some}" if some else ""))
+        if rows.cells:
+            wrong = [odd(*cell) for cell in rows.cells]
+            sums = (f"SUM(CASE WHEN {condition} THEN 1 ELSE 0 END)" for condition, _ in wrong)
+            counts = self.engine.one(f"SELECT {', '.join(sums)} FROM ({good}) AS g")
+            for (_, reason), n in zip(wrong, counts, strict=True):
+                if n:
+                    self.unread[f"{prefix}{reason.removeprefix('of ')}"] = int(n)
+        return good
+
+    def _examples(self, rows: str, condition: str, column: str) -> tuple[str, ...]:
+        """The first few different values of a column where a condition holds."""
+        value = f"CAST({name(column)} AS VARCHAR) AS v"
+        some = f"SELECT DISTINCT {value} FROM ({rows}) AS r WHERE ({condition})"
+        found = self.engine.table(f"SELECT v FROM ({some}) AS s ORDER BY v LIMIT {SHOWN}")
+        return tuple(text for text in found.column("v").to_pylist() if text is not None)
 
 
 def _try_formats(spec: TableMapping, engine: Engine) -> None:
@@ -334,32 +419,45 @@ def _has_text(engine: Engine, source: Source, id_: Id) -> bool:
 
 def _events(
     spec: TableMapping, table: EventTable, source: Source, texts: set[str], tells: bool
-) -> tuple[str, list[Reason]]:
-    """SQL: every row with its canonical columns and what was given; the reasons to reject one."""
+) -> _Rows:
     picks: dict[str, str] = {}
     reasons: list[Reason] = []
+    cells: list[Cell] = []
+    given: dict[str, str] = {}
+
+    def reject(condition: str, reason: str, column: str) -> None:
+        reasons.append((condition, reason))
+        given[reason] = f"given {column}"
+
+    def add(column: str, sql: str, theirs: str) -> None:
+        picks[column] = sql
+        picks[f"given {column}"] = given_sql(source, theirs)
 
     def add_id(column: str, needed: str) -> None:
         theirs = table.ids[column].column
+        add(column, id_sql(source, theirs, column in texts), theirs)
         if needed:
-            reasons.append((f"{name('given ' + column)} IS NULL AND {needed}", f"no {column}"))
+            reasons.append((f"{name(f'given {column}')} IS NULL AND {needed}", f"no {column}"))
         if column not in texts:
-            reasons.append(odd(column, "whole number within int64"))
-        picks[column] = id_sql(source, theirs, column in texts)
-        picks[f"given {column}"] = given_sql(source, theirs)
+            condition, reason = odd(column, WHOLE)
+            if needed:
+                reject(f"{condition} AND {needed}", reason, column)
+            if needed != ALWAYS:
+                cells.append((column, WHOLE))
 
-    add_id("user", "1 = 1")
+    add_id("user", ALWAYS)
     if table.time.column:
-        picks["time"] = moment_sql(source, table.time)
-        no_position = (f"{name('time')} IS NULL", "no readable position")
-        reasons.append(no_position if spec.ordered else no_time(name("time")))
+        add("time", moment_sql(source, table.time), table.time.column)
+        unread = f"{name('time')} IS NULL", "no readable position"
+        reject(*(unread if spec.ordered else no_time(name("time"))), "time")
     else:
         picks[ROW] = name(ROW)
     codes = {kind: code for code, kind in enumerate(spec.kinds)}
     if table.kinds.column:
         values = {value: codes[kind] for value, kind in table.kinds.values.items()}
-        picks["kind"] = kind_sql(given_sql(source, table.kinds.column), values)
-        reasons.append((f"{name('kind')} IS NULL", "no kind that the mapping knows"))
+        kind = kind_sql(given_sql(source, table.kinds.column), values)
+        add("kind", kind, table.kinds.column)
+        reject(f"{name('kind')} IS NULL", "no kind that the mapping knows", "kind")
     else:
         picks["kind"] = f"CAST({codes[table.kinds.kinds[0]]} AS SMALLINT)"
     about = [codes[kind] for kind in table.kinds.kinds if kind.role in ABOUT_ITEMS]
@@ -368,18 +466,19 @@ def _events(
     if "item" not in table.ids:
         picks["item"] = "CAST(NULL AS BIGINT)"
     if "query" in table.ids and spec.query == "codes":
-        given = name("given query")
-        codes_sql = matches_sql(f"CAST({given} AS VARCHAR)", SIXTEEN_CODES)
-        wrong = f"{given} IS NOT NULL AND NOT {codes_sql}"
-        reasons.append((wrong, "a query that is not 16 codes from 0 to 255"))
+        text = given_text_sql(source, table.ids["query"].column)
+        picks["query"] = f"CASE WHEN {matches_sql(text, SIXTEEN_CODES)} THEN {picks['query']} END"
+        cells.append(("query", "16 codes from 0 to 255"))
     for column, theirs in table.numbers.items():
-        picks[column] = number_sql(source, theirs)
-        picks[f"given {column}"] = given_sql(source, theirs)
-        reasons.append(odd(column, "finite number"))
+        add(column, number_sql(source, theirs), theirs)
+        cells.append((column, FINITE))
     if tells and spec.items is not None:
         for attribute, (theirs, type_) in spec.items.attributes.items():
-            picks[f"of {attribute}"] = _attribute(source, theirs, type_, attribute in texts)
-    return select_sql(picks, source.scan), reasons
+            as_text = attribute in texts
+            add(f"of {attribute}", _attribute(source, theirs, type_, as_text), theirs)
+            if type_ in NUMERIC and not as_text:
+                cells.append((f"of {attribute}", "number"))
+    return _Rows(select_sql(picks, source.scan), reasons, given, cells)
 
 
 def _picked(spec: TableMapping, table: EventTable, good: str) -> str:
@@ -421,30 +520,34 @@ def _attribute(source: Source, column: str, type_: AttributeType, as_text: bool)
 
 
 def _catalogue(
-    spec: TableMapping, sources: _Sources, seen: Sequence[str], texts: set[str], engine: Engine
-) -> tuple[str | None, dict[str, int]]:
-    """SQL of the catalogue, and its rows that cannot be used, by reason."""
+    spec: TableMapping, sources: _Sources, seen: Sequence[str], texts: set[str], sifted: _Sifted
+) -> str | None:
+    """SQL of the catalogue."""
     items = sources.items
     if spec.items is None:
-        return None, {}
+        return None
     if items is None:
-        return _seen(spec, " UNION ALL ".join(seen)), {}
-    known = spec.items.known_from
-    picks = {"item": id_sql(items, spec.items.item.column, "item" in texts)}
+        return _seen(spec, " UNION ALL ".join(seen))
+    known, theirs = spec.items.known_from, spec.items.item.column
+    picks = {"item": id_sql(items, theirs, "item" in texts)}
+    picks["given item"] = given_sql(items, theirs)
     picks["known_from"] = moment_sql(items, known) if known else "CAST(NULL AS BIGINT)"
-    reasons = [("item IS NULL", "no item, or no whole number within int64")]
-    if known is not None:
+    no_item = "no item, or no whole number within int64"
+    reasons, about = [("item IS NULL", no_item)], {no_item: "given item"}
+    if known is not None:  # a null would say that the row was known always
         picks["given known_from"] = given_sql(items, known.column)
         unread = f"{name('given known_from')} IS NOT NULL AND ({no_time('known_from')[0]})"
         reasons.append((unread, "known_from cannot be read"))
+        about["known_from cannot be read"] = "given known_from"
+    cells = []
     for attribute, (column, type_) in spec.items.attributes.items():
         picks[attribute] = _attribute(items, column, type_, attribute in texts)
-        if type_ in NUMERIC:
+        if type_ in NUMERIC and attribute not in texts:
             picks[f"given {attribute}"] = given_sql(items, column)
-            reasons.append(odd(attribute, "number"))
-    usable, _, rejected = sift(engine, select_sql(picks, items.scan), reasons, "catalogue: ")
+            cells.append((attribute, "number"))
+    rows = _Rows(select_sql(picks, items.scan), reasons, about, cells)
     columns = ", ".join(name(c) for c in ("item", "known_from", *spec.attributes))
-    return f"SELECT {columns} FROM ({usable}) AS u", items.rejected("catalogue") | rejected
+    return f"SELECT {columns} FROM ({sifted.sift('catalogue', items, rows)}) AS u"
 
 
 def _seen(spec: TableMapping, good: str) -> str:
@@ -454,6 +557,8 @@ def _seen(spec: TableMapping, good: str) -> str:
     Where there is only an order, the most frequent values are always known.
     """
     names = list(spec.attributes)
+    # No attribute is called so.
+    turn, often, t1, t2, t3 = map(name, ("#turn", "#often", "#t1", "#t2", "#t3"))
     columns = ", ".join(name(c) for c in ("item", "known_from", *names))
     some = " OR ".join(f"{name(f'of {n}')} IS NOT NULL" for n in names) or "1 = 0"
     renamed = ", ".join(f"{name(f'of {n}')} AS {name(n)}" for n in names)
@@ -461,10 +566,11 @@ def _seen(spec: TableMapping, good: str) -> str:
     told = f"FROM ({good}) AS g WHERE item IS NOT NULL AND ({some})"
     if spec.ordered:
         group = ", ".join(name(f"of {n}") for n in names)
-        always = "CAST(NULL AS BIGINT) AS known_from, COUNT(*) AS often"
+        always = f"CAST(NULL AS BIGINT) AS known_from, COUNT(*) AS {often}"
         rows = f"SELECT item, {always}, {renamed} {told} GROUP BY item, {group}"
-        turn = f"ROW_NUMBER() OVER (PARTITION BY item ORDER BY often DESC, {ties}) AS turn"
-        return f"SELECT {columns} FROM (SELECT *, {turn} FROM ({rows}) AS r) AS t WHERE turn = 1"
+        ranked = f"ROW_NUMBER() OVER (PARTITION BY item ORDER BY {often} DESC, {ties}) AS {turn}"
+        best = f"SELECT *, {ranked} FROM ({rows}) AS r"
+        return f"SELECT {columns} FROM ({best}) AS t WHERE {turn} = 1"
     rows = f"SELECT item, {name('time')} AS known_from, {renamed} {told}"
     # One sort of all events leaves the rows that may be changes: all but those that say what the
     # row before says, where neither time has a second value. Which of these few counts is settled
@@ -472,15 +578,15 @@ def _seen(spec: TableMapping, good: str) -> str:
     by = f"(PARTITION BY item ORDER BY known_from, {ties})"
     near = ", ".join(
         [
-            f"LAG(known_from) OVER {by} AS t1, LAG(known_from, 2) OVER {by} AS t2",
-            f"LEAD(known_from) OVER {by} AS t3",
+            f"LAG(known_from) OVER {by} AS {t1}, LAG(known_from, 2) OVER {by} AS {t2}",
+            f"LEAD(known_from) OVER {by} AS {t3}",
             *(f"LAG({name(n)}) OVER {by} AS {name(f'last {n}')}" for n in names),
         ]
     )
     differs = " OR ".join(f"{name(n)} IS DISTINCT FROM {name(f'last {n}')}" for n in names)
     few = (
         f"SELECT {columns} FROM (SELECT *, {near} FROM ({rows}) AS r) AS n"
-        f" WHERE t1 IS NULL OR t1 = t2 OR t3 = known_from OR {differs}"
+        f" WHERE {t1} IS NULL OR {t1} = {t2} OR {t3} = known_from OR {differs}"
     )
-    turn = f"ROW_NUMBER() OVER (PARTITION BY item, known_from ORDER BY {ties}) AS turn"
-    return f"SELECT {columns} FROM (SELECT *, {turn} FROM ({few}) AS f) AS t WHERE turn = 1"
+    ranked = f"ROW_NUMBER() OVER (PARTITION BY item, known_from ORDER BY {ties}) AS {turn}"
+    return f"SELECT {columns} FROM (SELECT *, {ranked} FROM ({few}) AS f) AS t WHERE {turn} = 1"

@@ -20,7 +20,15 @@ from clickprint.data.adapters.staging import header, stage
 from clickprint.data.audit.finding import Finding, count, share, warning_if
 from clickprint.data.audit.split import PARTS, LabelList, Parts
 from clickprint.data.check import Need, blaming, folder_faults, noting, parquet_problems, refuse
-from clickprint.data.engine import Engine, micros_sql, name, rows_in, select_sql, text_id_sql
+from clickprint.data.engine import (
+    Engine,
+    double_sql,
+    micros_sql,
+    name,
+    rows_in,
+    select_sql,
+    text_id_sql,
+)
 from clickprint.data.log import EventLog
 from clickprint.data.split import windows
 
@@ -233,7 +241,7 @@ def _recbole(folder: Path, engine: Engine, scratch: Path) -> tuple[Parts, list[F
     relations, skipped, unread = [], 0, 0
     for part, one in files.items():
         wanted, target = [columns[part][c] for c in needed], scratch / f"{part}.parquet"
-        skipped += stage(one, wanted, target)
+        skipped += stage(one, wanted, target).lines
         relation, lost = _inter(engine, target, wanted, dated)
         relations.append(relation)
         unread += lost
@@ -259,7 +267,7 @@ def _inter(engine: Engine, path: Path, columns: Sequence[str], dated: bool) -> t
     """One file as events of kind 0; rows that cannot be read."""
     scan, time = engine.scan([path]), "CAST(0 AS BIGINT)"
     if dated:
-        stamp = f"TRY_CAST({name(columns[2])} AS DOUBLE)"
+        stamp = double_sql(name(columns[2]))
         most = engine.one(f"SELECT MAX({stamp}) FROM {scan}")[0] or 0
         time = f"CAST({stamp} * {SECOND // 1000 if most > MILLISECONDS else SECOND} AS BIGINT)"
     user, item = (text_id_sql(name(c)) for c in columns[:2])

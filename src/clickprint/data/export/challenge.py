@@ -281,8 +281,9 @@ def _items(source: _Source, quantiser: Quantiser | None) -> tuple[str, dict[str,
         f"CASE WHEN {early} THEN 0 ELSE 1 END,"
         f" CASE WHEN {early} THEN -known_from ELSE known_from END NULLS LAST"
     )
-    turn = f"ROW_NUMBER() OVER (PARTITION BY item ORDER BY {order}) AS turn"
-    known = f"SELECT * FROM (SELECT *, {turn} FROM {log.items}) AS r WHERE turn = 1"
+    turn = name("#turn")  # no attribute is called so
+    ranked = f"ROW_NUMBER() OVER (PARTITION BY item ORDER BY {order}) AS {turn}"
+    known = f"SELECT * FROM (SELECT *, {ranked} FROM {log.items}) AS r WHERE {turn} = 1"
     every = (
         f"SELECT item FROM {log.items} UNION SELECT item FROM {log.events} WHERE item IS NOT NULL"
     )
