@@ -15,6 +15,8 @@ from clickprint.apps.next.train import trained
 from clickprint.core.ids import NONE
 from clickprint.data.split import past_of
 from clickprint.recommenders import funnel
+from clickprint.recommenders.comparison import Comparison
+from clickprint.recommenders.evaluate import Contender
 from clickprint.recommenders.served import frame
 
 SECTIONS = ("The data", "The stack", "The method of experiment", "How the data were treated",
@@ -29,19 +31,43 @@ def read(place: Place, stage: str, name: str) -> dict:
 # -- the gate and MLflow ----------------------------------------------------------------------
 
 
-def test_the_first_model_is_the_champion_and_the_same_again_is_not_promoted(
-    next_copy: Place,
+@pytest.fixture
+def crowned(next_copy: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A copy whose model is the champion: popularity is all that it had to beat."""
+    with monkeypatch.context() as patch:
+        weak = Contender("baseline", "popularity")
+        patch.setattr(Comparison, "best_rival", lambda self: weak)
+        assert next_copy.made("validate", run=next_copy.run(AGAIN)) == ["validate"]
+    return next_copy
+
+
+AGAIN = ("resamples = 100", "resamples = 101")
+
+
+def test_the_first_model_has_to_beat_the_best_rival(next_made: Place) -> None:
+    """Guard-rails alone make no champion; TIFU-KNN is nearly as good in this shop."""
+    first, found = (read(next_made, "validate", n) for n in ("gate", "results"))
+    assert first["gap"]["low"] < 0 < first["gap"]["value"]
+    assert (first["promoted"], len(first["reasons"])) == (False, 1)
+    assert found["best_rival"] in first["reasons"][0]
+    assert read(next_made, "validate", "tracked")["alias"] == ""
+
+
+def test_a_model_shown_to_be_better_is_the_champion_and_the_same_again_is_not_promoted(
+    crowned: Place,
 ) -> None:
-    first = read(next_copy, "validate", "gate")
-    assert (first["promoted"], first["gap"]) == (True, None)
-    run = next_copy.run(("resamples = 100", "resamples = 90"))
-    assert next_copy.made("validate", run=run) == ["validate"]
-    again = read(next_copy, "validate", "gate")
+    first = read(crowned, "validate", "gate")
+    assert (first["promoted"], first["gap"]["low"] > 0, first["reasons"]) == (True, True, [])
+    assert read(crowned, "validate", "tracked")["alias"] == "champion"
+    run = crowned.run(("resamples = 100", "resamples = 102"))
+    assert crowned.made("validate", run=run) == ["validate"]
+    again = read(crowned, "validate", "gate")
     assert (again["promoted"], again["gap"]["value"], len(again["reasons"])) == (False, 0.0, 1)
-    assert read(next_copy, "validate", "tracked")["alias"] == ""
+    assert read(crowned, "validate", "tracked")["alias"] == ""
 
 
-def test_a_champion_of_another_list_length_is_not_compared(next_copy: Place) -> None:
+def test_a_champion_of_another_list_length_is_not_compared(crowned: Place) -> None:
+    next_copy = crowned
     run = next_copy.run(("list_length = 5", "list_length = 6"))
     stages = ("candidates", "features", "tune", "train", "validate")
     assert next_copy.made(*stages, run=run) == list(stages)
@@ -56,16 +82,16 @@ def test_the_run_and_the_model_are_in_the_store(next_made: Place) -> None:
     with tracking(run) as found:
         assert found is not None
         tracked = found.client.get_run(told["run"])
-        version = found.client.get_model_version_by_alias(run.recipe.model, "champion")
+        version = found.client.get_model_version(run.recipe.model, told["version"])
         names = {f.path for f in found.client.list_artifacts(told["run"])}
     assert tracked.data.params["next.ranker.leaves"] == "4"
     assert tracked.data.metrics == pytest.approx(read(next_made, "validate", "metrics"))
     assert {"results.json", "metrics.json", "report", "predict"} <= names
-    assert str(version.version) == told["version"] == "1"
+    assert (str(version.version), version.tags["promoted"]) == ("1", "false")
 
 
-def test_a_model_loaded_by_its_alias_predicts_the_same(next_made: Place) -> None:
-    run = next_made.run()
+def test_a_model_loaded_by_its_alias_predicts_the_same(crowned: Place) -> None:
+    run = crowned.run(AGAIN)
     fitted = trained(run)
     with run.log() as log:
         past = past_of(log, run.windows().cutoff)

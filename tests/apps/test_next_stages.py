@@ -127,10 +127,14 @@ def test_validate(next_made: Place) -> None:
     assert chosen <= values["ranker"] <= values["ceiling union"]
     assert metrics["recall"] == values["ranker"]
     assert metrics["recall_20_users_by_product"] == chosen
-    assert metrics["recall_best_baseline"] == values[results["best_baseline"]]
-    assert metrics["recall_best_baseline"] == max(
-        x["value"] for x in results["lines"] if x["type"] == "baseline"
+    assert metrics["recall_best_rival"] == values[results["best_rival"]]
+    assert metrics["recall_best_rival"] == max(
+        x["value"]
+        for x in results["lines"]
+        if x["type"] in ("baseline", "next-basket", "retriever")
     )
+    for line in (x for x in results["lines"] if x["type"] == "retriever"):
+        assert line["value"] <= values[f"ceiling {line['name']}"]
     assert results["chosen"] == 20
     assert sum(size for size, _, _ in results["bins"]) == results["users"] == 90
     with (folder / "table.csv").open(encoding="utf-8", newline="") as file:

@@ -14,9 +14,9 @@ from clickprint.metrics.compare import (
     borda,
     difference,
     intervals,
-    places,
     over_seeds,
     place_intervals,
+    places,
     resample_weights,
     resampled_auroc,
     resampled_mean,
@@ -24,7 +24,7 @@ from clickprint.metrics.compare import (
     weighted_sums,
 )
 from clickprint.metrics.labels import degenerate, macro_auroc
-from clickprint.metrics.task_metrics import R2, AUROC, Diversity, MacroAUROC, Novelty, Spearman
+from clickprint.metrics.task_metrics import AUROC, R2, Diversity, MacroAUROC, Novelty, Spearman
 
 
 def world(users: int, rates: list[float], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

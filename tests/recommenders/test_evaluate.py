@@ -90,6 +90,26 @@ def test_recall_of_every_contender_by_hand() -> None:
     }
 
 
+def test_a_ceiling_is_never_below_its_source() -> None:
+    """Lists that are too short are filled with popular items, and so are ceilings."""
+    draw = np.random.default_rng(0)
+    known = draw.random((30, 8)) < 0.15
+    rows, items = np.nonzero(known)
+    rank = np.array([1 + (known[r, :i]).sum() for r, i in zip(rows, items, strict=True)])
+    starts = np.append(0, known.sum(1).cumsum())
+    columns = {"history_rank": rank.astype(np.float32), "popular_rank": np.full(len(rank), NAN)}
+    pairs = Pairs(np.arange(30), starts, items).also(columns)
+    truth = Bought(np.arange(30), Ragged(np.arange(31) * 2, draw.permuted(
+        np.tile(np.arange(8), (30, 1)), axis=1)[:, :2].ravel()))  # fmt: skip
+    popular = draw.permutation(8)
+    values = score(0, truth, pairs, popular, RECIPE).values
+    source, ceiling = (values[Contender(t, "history")] for t in ("retriever", "ceiling"))
+    assert (source <= ceiling).all()
+    assert (source > truth.found(pairs)).any()  # what a popular item found
+    enough = known.sum(1) >= RECIPE.list_length
+    assert ceiling[enough].tolist() == truth.found(pairs)[enough].tolist()
+
+
 def test_ceilings_of_each_retriever_and_of_the_union() -> None:
     found = ceilings(PAIRS, TRUTH, RECIPE)
     assert found["history"] == [Depth(2, pytest.approx(3 / 3), pytest.approx(0.5 / 3))]

@@ -13,7 +13,7 @@ from rich.console import Console
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.metrics import compare
 from clickprint.report.ranking import markdown, notes, show, words, write
-from clickprint.tasks.ranking_table import SEEDS, FORMS, ModelScores, RankingTable, SeedScore
+from clickprint.tasks.ranking_table import FORMS, SEEDS, ModelScores, RankingTable, SeedScore
 
 
 def seed(values: list[float], number: int | None, *, network: bool) -> SeedScore:

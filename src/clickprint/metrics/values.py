@@ -46,7 +46,7 @@ def r2(
     prediction: Num[np.ndarray, "U"],
     weights: Float32[np.ndarray, "R U"],
 ) -> Float64[np.ndarray, "R"]:
-    """1 − squared error / variance, in each resample, exact; NaN where the truth is constant there.
+    """1 − squared error / variance in each resample, exact; NaN where the truth is constant.
 
     Below 0 when worse than the mean.
     """

@@ -9,7 +9,15 @@ from jaxtyping import Float64
 
 from clickprint.core.errors import DataError
 from clickprint.core.text import figure, number
-from clickprint.metrics.compare import Estimate, Gap, Line, Pair, resample_weights, weighted_mean
+from clickprint.metrics.compare import (
+    Estimate,
+    Gap,
+    Line,
+    Pair,
+    by_chance,
+    resample_weights,
+    weighted_mean,
+)
 from clickprint.recommenders.evaluate import RANKER, Contender, Scores
 from clickprint.report.figure import COLOURS
 
@@ -25,6 +33,7 @@ TYPES = {
     "chosen": ("ranker, the chosen users alone", COLOURS[2]),
     "ceiling": ("ceiling: all candidates", COLOURS[3]),
 }
+RIVALS = ("baseline", "next-basket", "retriever")  # what the ranker has to beat
 VERBS = {1: "is better than", 0: "is not shown to differ from", -1: "is worse than"}
 
 
@@ -97,18 +106,18 @@ class Comparison:
         - choosing by propensity × recall over choosing by propensity alone, at each limit
         """
         best = Contender("chosen", users=users, by="product")
-        rivals = [c for c in self.replicates if c.type in ("baseline", "next-basket")]
+        rivals = [c for c in self.replicates if c.type in RIVALS and c.type != "retriever"]
         retrievers = [c for c in self.replicates if c.type == "retriever"]
         asked = [(RANKER, c) for c in (*rivals, *retrievers)] + [(best, c) for c in rivals]
         asked += [(c, replace(c, by="propensity")) for c in self.replicates if c.by == "product"]
         return [Hypothesis(one, other, self.gap(other, one).reversed()) for one, other in asked]
 
-    def best_baseline(self) -> Contender:
-        """The naive baseline with the highest mean; of equal ones the first."""
-        return max((c for c in self.replicates if c.type == "baseline"), key=self.mean)
+    def best_rival(self) -> Contender:
+        """The rival of any kind with the highest mean; of equal ones the first."""
+        return max((c for c in self.replicates if c.type in RIVALS), key=self.mean)
 
     def to_json(self, users: int) -> dict[str, Any]:
-        """Every contender's recall, the hypotheses about `users` users, and the best baseline."""
+        """Every contender's recall, the hypotheses about `users` users, and the best rival."""
         return {
             "lines": [
                 {"label": c.label, **asdict(c), **e._asdict()} for c, e in self.estimates().items()
@@ -117,7 +126,7 @@ class Comparison:
                 {"one": h.one.label, "other": h.other.label, **h.gap._asdict()}
                 for h in self.hypotheses(users)
             ],
-            "best_baseline": self.best_baseline().label,
+            "best_rival": self.best_rival().label,
         }
 
     def metrics(self) -> dict[str, float]:
@@ -125,7 +134,7 @@ class Comparison:
         chosen = [c for c in self.replicates if c.type == "chosen"]
         return {
             "recall": self.mean(RANKER),
-            "recall_best_baseline": self.mean(self.best_baseline()),
+            "recall_best_rival": self.mean(self.best_rival()),
             "recall_ceiling": self.mean(Contender("ceiling", "union")),
             **{f"recall_{_count(c)}_users_by_{c.by}": self.mean(c) for c in chosen},
         }
@@ -167,22 +176,22 @@ def _count(chosen: Contender) -> str:
 
 
 def best_words(found: Mapping[str, Any]) -> str:
-    """The ranker beside the best naive baseline."""
-    lines, best = lines_of(found), found["best_baseline"]
-    ranker, baseline = lines[RANKER.label].estimate, lines[best].estimate
+    """The ranker beside the best of all its rivals: baselines, next-basket methods, retrievers."""
+    lines, best = lines_of(found), found["best_rival"]
+    ranker, rival = lines[RANKER.label].estimate, lines[best].estimate
     gap = next(p.gap for p in pairs_of(found) if (p.one, p.other) == (RANKER.label, best))
-    times = figure(ranker.value / baseline.value, 2) if baseline.value else "–"
+    times = figure(ranker.value / rival.value, 2) if rival.value else "–"
     return (
-        f"ranker {ranker.text(4)}; best baseline, {best}, {baseline.text(4)}: {times} times,"
+        f"ranker {ranker.text(4)}; best rival, {best}, {rival.text(4)}: {times} times,"
         f" difference {gap.text(4)}"
     )
 
 
 def verdict_words(hypotheses: Sequence[Hypothesis]) -> list[str]:
     """What is shown of the ranker beside its rivals, and of the two ways to choose users."""
-    rivals = [h for h in hypotheses if h.one == RANKER and h.other.type != "retriever"]
+    rivals = [h for h in hypotheses if h.one == RANKER]
     behind = [h.other.label for h in rivals if h.gap.shown < 1]
-    ahead = "the ranker is ahead of every baseline and next-basket method"
+    ahead = "the ranker is ahead of every baseline, next-basket method and retriever alone"
     return [
         f"the ranker is not shown to be ahead of {', '.join(behind)}" if behind else ahead,
         *(
@@ -191,6 +200,7 @@ def verdict_words(hypotheses: Sequence[Hypothesis]) -> list[str]:
             for h in hypotheses
             if h.other.by == "propensity"
         ),
+        by_chance(len(hypotheses)),
     ]
 
 

@@ -177,7 +177,8 @@ def score(
 ) -> Scores:
     """Recall of each buyer at `recipe.list_length`, 0 for a buyer without a list.
 
-    - `pairs`: the candidates; each retriever's own order is filled with `popular`, best first.
+    - `pairs`: the candidates; each retriever's own order, and each ceiling, is filled with
+      `popular`, best first.
     - `lists`: what rivals show.
     - `plan`: the ranker's lists; the chosen are `recipe.max_users` users, and these `shares` of
       the known users.
@@ -190,12 +191,11 @@ def score(
         own = pairs.where(there)
         best = fill(own.top(-rank[there].astype(np.float64), k), popular, k)
         values[Contender("retriever", name)] = bought.recall(best, k)
-        values[Contender("ceiling", name)] = bought.found(own)
+        values[Contender("ceiling", name)] = ceiling(bought, own, popular, k)
     for depth in depths:
-        values[Contender("ceiling", "union", depth)] = bought.found(
-            pairs.where(within(ranks, depth, len(pairs)))
-        )
-    values[Contender("ceiling", "union")] = bought.found(pairs)
+        kept = pairs.where(within(ranks, depth, len(pairs)))
+        values[Contender("ceiling", "union", depth)] = ceiling(bought, kept, popular, k)
+    values[Contender("ceiling", "union")] = ceiling(bought, pairs, popular, k)
     if plan is not None:
         values[RANKER] = bought.recall(plan.lists, k)
         limits = [(recipe.max_users, Contender("chosen", users=recipe.max_users))]
@@ -204,6 +204,17 @@ def score(
             for by in ("product", "propensity"):
                 values[replace(chosen, by=by)] = bought.recall(plan.chosen(users, by=by), k)
     return Scores(start, bought.users, values)
+
+
+def ceiling(
+    bought: Bought, pairs: Pairs, popular: Int64[np.ndarray, "V"], k: int
+) -> Float64[np.ndarray, "B"]:
+    """What no list of k made of these candidates can exceed, of each buyer.
+
+    Fewer candidates than k are filled with popular items, as the lists are.
+    """
+    filled = fill(pairs.top(np.zeros(len(pairs)), k), popular, k)
+    return np.maximum(bought.found(pairs), bought.recall(filled, k))
 
 
 def ranks_of(pairs: Pairs, recipe: NextPurchase) -> dict[str, Float32[np.ndarray, "_"]]:

@@ -1,6 +1,7 @@
-"""Whether a new model takes the champion's place.
+"""Whether a new model becomes the champion.
 
-It must keep the guard-rails and find more of what the same buyers bought, beyond luck.
+It must keep the guard-rails and find more of what the same buyers bought, beyond luck: more than
+the present champion, or than the best rival where there is no champion yet.
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from clickprint.core.options import AtLeast, check, plain
+from clickprint.core.options import AtLeast, Between, check, plain
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
 from clickprint.core.text import figure
@@ -46,7 +47,7 @@ RAILS = (
 class Verdict:
     """Whether a model is promoted, and every reason against it.
 
-    `gap`: its recall less the champion's; None where there is no champion to compare with.
+    `gap`: its recall less the other's; None where a comparison would be unfair.
     """
 
     reasons: tuple[str, ...] = ()
@@ -59,23 +60,32 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Rivalry:
-    """The recall of each of the same buyers' lists by the champion, or why that is unfair."""
+    """The recall of each of the same buyers by a model and by what it must beat.
 
-    champion: Float64[np.ndarray, "B"] | None = None
+    `unfair`: why the two may not be compared; both are empty then.
+    """
+
+    model: Float64[np.ndarray, "B"]
+    other: Float64[np.ndarray, "B"]
+    name: str = "the champion"
     unfair: str = ""
+
+    @staticmethod
+    def refused(why: str) -> "Rivalry":
+        return Rivalry(np.zeros(0), np.zeros(0), unfair=why)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
     """What a model must keep to become the champion, beside a recall that is shown to be higher.
 
-    - `resamples`: of the paired bootstrap against the present champion.
+    - `resamples`: of the paired bootstrap; with fewer than 100 an interval says nothing.
     - `coverage`: the least share of known items that lists show.
     - `calibration_error`: the most that purchase propensities may be off.
     - `seconds`: the most time for the lists of 1,000 users.
     """
 
-    resamples: Annotated[int, AtLeast(1)] = 1_000
+    resamples: Annotated[int, Between(100, 100_000)] = 1_000
     coverage: Annotated[float, AtLeast(0)] = 0.01
     calibration_error: Annotated[float, AtLeast(0)] = 0.05
     seconds: Annotated[float, AtLeast(0)] = 60.0
@@ -92,29 +102,25 @@ class Gate:
         self,
         found: Mapping[str, float],
         buyers: Int64[np.ndarray, "B"],
-        recall: Float64[np.ndarray, "B"],
-        rivalry: Rivalry = Rivalry(),
+        rivalry: Rivalry,
     ) -> Verdict:
-        """`found`: a number for each guard-rail. Without a champion the guard-rails decide."""
+        """`found`: a number for each guard-rail."""
         reasons = [
             f"{rail.name}: found {value:.4g}, {'below' if rail.at_least else 'above'} the limit of"
             f" {limit:g} ({rail.about})"
             for rail, value, limit, kept in self.rails(found)
             if not kept
         ]
-        reasons += [rivalry.unfair] if rivalry.unfair else []
-        champion = rivalry.champion
-        if champion is None:
-            return Verdict(tuple(reasons))
-        one, other = (
-            resampled_mean(v, buyers, self.resamples, RESAMPLED) for v in (recall, champion)
-        )
-        means = [float(v.mean()) if len(v) else float("nan") for v in (recall, champion)]
+        if rivalry.unfair:
+            return Verdict((*reasons, rivalry.unfair))
+        both = rivalry.model, rivalry.other
+        one, other = (resampled_mean(v, buyers, self.resamples, RESAMPLED) for v in both)
+        means = [float(v.mean()) if len(v) else float("nan") for v in both]
         gap = Gap.of(means[0], means[1], one, other)
         if gap.shown < 1:
             verb = "is below" if gap.shown < 0 else "is not shown to be above"
-            both = f"{figure(means[0])} against {figure(means[1])}"
-            reasons.append(f"recall {verb} the champion's: {gap.text(4)} ({both})")
+            told = f"{figure(means[0])} against {figure(means[1])}"
+            reasons.append(f"recall {verb} that of {rivalry.name}: {gap.text(4)} ({told})")
         return Verdict(tuple(reasons), gap)
 
     def to_json(self, found: Mapping[str, float], verdict: Verdict) -> dict[str, Any]:
@@ -137,6 +143,7 @@ def rivalry(
     past: LogPast,
     pairs: Pairs,
     bought: Bought,
+    recall: Float64[np.ndarray, "B"],
     *,
     log: str,
     rng: RNG,
@@ -146,6 +153,7 @@ def rivalry(
 
     - `about`: the `log` that the champion was trained on, and `until` when.
     - `pairs`: the candidates of `ours`; `rng` is what they were drawn with.
+    - `recall`: what the chosen lists of `ours` find.
     """
     theirs, recipe = champion.recipe, ours.recipe
     unfair = ""
@@ -162,9 +170,9 @@ def rivalry(
     elif parse(about["until"]) > past.cutoff:
         unfair = f"the champion was trained until {about['until']}, in the validation window"
     if unfair:
-        return Rivalry(unfair=unfair)
+        return Rivalry.refused(unfair)
     if theirs.seed != recipe.seed or plain(theirs.retrievers) != plain(recipe.retrievers):
         own = replace(rng, seed=theirs.seed)
         pairs = candidates(past, theirs, rng=own, progress=progress)
     chosen = champion.plan(past, pairs, progress=progress).chosen(recipe.max_users)
-    return Rivalry(bought.recall(chosen, recipe.list_length))
+    return Rivalry(recall, bought.recall(chosen, recipe.list_length))

@@ -172,7 +172,7 @@ def write(
     write_text(folder / "results.json", json_text(told))
     kept = [line for line in lines if line.type != "ceiling"]
     for name, picture in {
-        "recall": partial(lines_picture, kept, TYPES, METRIC, dashed=told["best_baseline"]),
+        "recall": partial(lines_picture, kept, TYPES, METRIC, dashed=told["best_rival"]),
         "differences": partial(pairs_picture, pairs, "recall"),
     }.items():
         if (drawn := draw(picture, f"{title}: {name}")) is not None:

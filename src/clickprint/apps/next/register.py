@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Float64
 
 from clickprint.apps.next.features import examples_of
 from clickprint.core.lookup import positions
@@ -39,13 +40,19 @@ def tracking(run: "Run") -> Iterator[Store | None]:
 
 
 def champion_of(
-    run: "Run", models: Store, fitted: FittedNext, past: LogPast, pairs: Pairs, bought: Bought
-) -> Rivalry:
-    """The present champion on the same window; nothing where there is none."""
-    with tempfile.TemporaryDirectory(dir=run.out, prefix=".champion-") as folder:
+    run: "Run",
+    models: Store,
+    fitted: FittedNext,
+    past: LogPast,
+    pairs: Pairs,
+    bought: Bought,
+    recall: Float64[np.ndarray, "B"],
+) -> Rivalry | None:
+    """The present champion on the same window; None where there is none."""
+    with tempfile.TemporaryDirectory(dir=run.out, prefix=".clickprint-champion-") as folder:
         found = models.registered(run.recipe.model, run.recipe.track.alias, Path(folder))
         if found is None:
-            return Rivalry()
+            return None
         return rivalry(
             FittedNext.load(found.folder / "fitted"),
             read_json(found.folder / "about.json"),
@@ -53,6 +60,7 @@ def champion_of(
             past,
             pairs,
             bought,
+            recall,
             log=run.recipe.log,
             rng=run.rng("candidates"),
             progress=run.at(past.cutoff),

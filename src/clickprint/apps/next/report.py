@@ -20,6 +20,7 @@ from clickprint.core.text import figure
 from clickprint.core.time import DAY, show
 from clickprint.data.overview import Overview
 from clickprint.metrics.calibration import Bin
+from clickprint.metrics.compare import by_chance
 from clickprint.recommenders.comparison import METRIC, TYPES, best_words, lines_of, pairs_of
 from clickprint.recommenders.funnel import FittedNext, retrievers
 from clickprint.recommenders.lists import list_grid
@@ -166,7 +167,8 @@ def _hypotheses(found: Mapping[str, Any]) -> Section:
     words = [
         "Each hypothesis is a paired difference of recall on the validation window. It is shown"
         " where the whole interval is above 0:"
-        f" {sum(p.gap.shown > 0 for p in pairs)} of {len(pairs)}."
+        f" {sum(p.gap.shown > 0 for p in pairs)} of {len(pairs)}.",
+        by_chance(len(pairs)).capitalize() + ".",
     ]
     grid = Grid("hypotheses", ("hypothesis", "verdict", "difference"), rows, align="llr")
     makers = {"differences": ("paired differences", partial(pairs_picture, pairs, "recall"))}
@@ -265,7 +267,7 @@ def _results(run: "Run", found: Mapping[str, Any]) -> Section:
     makers = {
         "recall": (
             "recall beside the baselines",
-            partial(lines_picture, shown, TYPES, METRIC, dashed=found["best_baseline"]),
+            partial(lines_picture, shown, TYPES, METRIC, dashed=found["best_rival"]),
         ),
         "calibration": ("calibration", partial(calibration_picture, bins, "purchase propensity")),
     }
