@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.ids import NONE
 from clickprint.core.rng import RNG
+from clickprint.core.seal import parts_of
 from clickprint.core.time import DAY
 from clickprint.data import append as module
 from clickprint.data.adapters import reader
@@ -140,10 +142,12 @@ def histories(dataset: Dataset, folder: Path, engine: Engine) -> dict[str, bytes
     return {f.name: f.read_bytes() for f in sorted(folder.iterdir())}
 
 
-def grown(folder: Path, pieces: list[Path], engine: Engine, name: str = "table") -> Dataset:
-    reader(name)(pieces[0], folder, engine=engine)
+def grown(
+    folder: Path, pieces: list[Path], engine: Engine, name: str = "table", **options: object
+) -> Dataset:
+    reader(name)(pieces[0], folder, engine=engine, **options)
     for piece in pieces[1:]:
-        append(folder, name, piece, engine=engine)
+        append(folder, name, piece, options, engine=engine)
     return Dataset.open(folder)
 
 
@@ -170,10 +174,7 @@ def test_a_full_read_is_an_append(
 # --- what is refused -----------------------------------------------------------------------------
 
 
-DAY_1 = (
-    "visitor,sku,when\n7,A1,2024-01-01 10:00:00\n8,B2,2024-01-01 11:00:00\n9,,2024-01-01"
-    " 11:00:00\n"
-)
+DAY_1 = "visitor,sku,when\n7,A1,2024-01-01 10:00:00\n8,B2,2024-01-01 11:00:00\n"
 SHOP = "[events]\nfiles = '{file}'\nuser = 'visitor'\nitem = 'sku'\ntime = 'when'\nkind = 'buy'\n"
 
 
@@ -187,13 +188,13 @@ def csv(folder: Path, text: str, mapping: str = SHOP, **files: str) -> Path:
 
 
 def test_counts_are_summed_and_the_source_is_told(tmp_path: Path, engine: Engine) -> None:
-    one = csv(tmp_path, DAY_1)
+    one = csv(tmp_path, DAY_1 + "9,,2024-01-01 11:00:00\n")
     two = csv(
         tmp_path,
         "visitor,sku,when\n7,A1,2024-01-03 10:00:00\n7,,2024-01-03"
         " 11:00:00\n7,C,never\n6,C3,2024-01-03 10:00:00\n",
     )
-    found = grown(tmp_path / "d", [one, two], engine).manifest
+    found = grown(tmp_path / "d", [one, two], engine, max_rejected=1).manifest
     assert (found.events, found.users, found.items, list(found.days)) == (
         4,
         3,
@@ -220,7 +221,8 @@ def test_the_old_events_are_not_looked_at(tmp_path: Path, engine: Engine) -> Non
     reader("table")(csv(tmp_path, DAY_1), tmp_path / "d", engine=engine)
     (old,) = Dataset.open(tmp_path / "d").event_files
     kept, number = old.read_bytes(), old.stat().st_ino
-    old.write_bytes(b"not to be read")
+    junk = b"PAR1" + b"x" * (len(kept) - 8) + b"PAR1"
+    old.write_bytes(junk)
     found = append(
         tmp_path / "d",
         "table",
@@ -228,10 +230,10 @@ def test_the_old_events_are_not_looked_at(tmp_path: Path, engine: Engine) -> Non
         engine=engine,
     )
     assert (found.manifest.events, found.manifest.users) == (3, 3)
-    assert (found.event_files[0].read_bytes(), found.event_files[0].stat().st_ino) == (
-        b"not to be read",
-        number,
-    )
+    first = found.event_files[0]
+    assert (first.read_bytes(), first.stat().st_ino) == (junk, number)
+    with pytest.raises(DataError, match=first.name):
+        found.check()
     found.event_files[0].write_bytes(kept)
     both = csv(tmp_path, DAY_1 + "5,A1,2024-01-02\n")
     assert contents(found) | {"manifest": 0} == contents(
@@ -320,7 +322,7 @@ CATALOGUE = (
         (
             LATER,
             SHOP.replace("'sku'", "{ column = 'sku', ids = 'number' }"),
-            r"no event could be read",
+            r"item is no whole number within int64: 1, such as 'A1'",
         ),
     ],
 )
@@ -367,6 +369,17 @@ def test_a_log_in_order_form_and_no_dataset(tmp_path: Path, engine: Engine) -> N
         )
 
 
+@pytest.mark.parametrize("file", ["users.npy", "ids/item.parquet", "catalogue.parquet"])
+def test_nothing_is_appended_to_a_damaged_dataset(
+    file: str, tmp_path: Path, engine: Engine
+) -> None:
+    found = reader("table")(csv(tmp_path, DAY_1), tmp_path / "d", engine=engine)
+    path = found.folder / file
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(DataError, match=file):
+        append(tmp_path / "d", "table", csv(tmp_path, LATER), engine=engine)
+
+
 def test_two_texts_with_one_id_are_found(tmp_path: Path, engine: Engine) -> None:
     found = reader("table")(csv(tmp_path, DAY_1), tmp_path / "d", engine=engine)
     ids = found.folder / "ids" / "item.parquet"
@@ -377,9 +390,11 @@ def test_two_texts_with_one_id_are_found(tmp_path: Path, engine: Engine) -> None
         ),
         ids,
     )
+    sealed = replace(found.manifest, parts=parts_of(found.folder, found.manifest.parts))
+    (found.folder / "manifest.json").write_text(sealed.to_json())
     with pytest.raises(DataError, match=r"^column item: .*texts.*\bid -?\d+"):
         append(tmp_path / "d", "table", csv(tmp_path, LATER), engine=engine)
-    assert Dataset.open(tmp_path / "d").manifest == found.manifest
+    assert Dataset.open(tmp_path / "d").manifest == sealed
 
 
 # --- ids, catalogue, population ------------------------------------------------------------------
