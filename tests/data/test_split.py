@@ -132,6 +132,19 @@ def test_a_log_of_orders_is_refused(engine):
             ask()
 
 
+def test_a_last_day_far_from_all_others_is_a_wrong_date(engine):
+    """One purchase of the year 2199 would leave both windows empty."""
+    days = np.array([0, 20, 40, 41])
+    for far, fits in ((parse("2199-12-31") - START, False), (41 * DAY + 80 * DAY, True)):
+        time = START + np.append(days * DAY, far)
+        log = memory_log(engine, time=time, user=[1] * 5, kind=[VIEW] * 4 + [BUY])
+        if fits:
+            assert split(log).valid.end == START + far + 1
+            continue
+        with pytest.raises(DataError, match=r"2199-12-31.*2022-.*\b1 events\b"):
+            split(log)
+
+
 def test_what_cannot_be_split(engine):
     log = memory_log(engine, time=[START], user=[1], kind=[VIEW])
     with pytest.raises(DataError, match="no event has the role buy"):

@@ -17,6 +17,8 @@ from clickprint.data.engine import DuckDB
 from clickprint.data.histories import build
 from clickprint.data.log import EventLog
 
+SILENT = 90  # days without any event before the last one
+
 
 @dataclass(frozen=True, slots=True)
 class LogPast:
@@ -208,7 +210,11 @@ def split(
 def anchored(
     log: EventLog, horizon_days: int = 14, anchor: Role = Role.BUY
 ) -> tuple[Window, Window]:
-    """The two windows of `split`; no user is looked at. Raises as `split` does."""
+    """The two windows of `split`; no user is looked at.
+
+    Raises as `split` does, and DataError where the windows would hold the last event's day only
+    and nothing happened for so long before it (SILENT days at least) that its date must be wrong.
+    """
     if horizon_days < 1:
         raise ConfigError(f"horizon_days: found {horizon_days}, expected at least 1")
     log.manifest.need_clock("a split by time")
@@ -218,7 +224,17 @@ def anchored(
             log.manifest.name,
             f"no event has the role {anchor.value}, so there is nothing to anchor the split on",
         )
-    return windows(span[1], horizon_days)
+    train, valid = windows(span[1], horizon_days)
+    last = midnight(span[1])
+    before, events = log.engine.one(
+        f"SELECT MAX(CASE WHEN time < {last} THEN time END),"
+        f" SUM(CASE WHEN time >= {last} THEN 1 ELSE 0 END) FROM {log.events}"
+    )
+    if before is not None and before < min(train.start, last - SILENT * DAY):
+        said = f"the last event with the role {anchor.value} is of {show(span[1])}, and the one"
+        far = f"before that day of {show(before)}: the windows would hold {events} events of one"
+        raise DataError(log.manifest.name, f"{said} {far} day; leave out what has a wrong date")
+    return train, valid
 
 
 def windows(end: Time, horizon_days: int) -> tuple[Window, Window]:
