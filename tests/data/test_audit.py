@@ -102,6 +102,7 @@ def stored(
         ),
         time=time,
         rejected=rejected,
+        unread={"no price": 10**6} if rejected else None,
     )
     return EventLog.open(Dataset.open(folder), engine)
 
@@ -298,6 +299,8 @@ def test_items_bought_before_they_are_known_and_rejected_rows_and_unseen_kinds(
     assert found["bought-before-known"].numbers == {"events": before, "items": 1}
     assert found["rejected"].numbers == {"no time": 3}
     assert found["rejected"].severity == "note"
+    assert found["unread"].numbers == {"no price": 10**6}
+    assert found["unread"].severity == "warning"
     assert found["unseen-kinds"].numbers == {"kinds": ["search"]}
 
 

@@ -480,14 +480,18 @@ def _unrepeated(log: EventLog, users: int) -> Iterator[Finding]:
 
 
 def _manifest(log: EventLog, total: int) -> Iterator[Finding]:
-    """Rows that could not be read, and kinds that never happened."""
-    reasons = log.manifest.rejected
-    if rejected := sum(reasons.values()):
-        ranked = sorted(reasons.items(), key=lambda r: (-r[1], r[0]))[:4]
-        first = ", ".join(f"{n:,} {reason}" for reason, n in ranked)
-        more = ", …" if len(reasons) > 4 else ""
-        said = f"{count(rejected, 'row')} of the source could not be read: {first}{more}."
-        yield Finding("rejected", warning_if(rejected > 0.01 * total), said, dict(reasons))
+    """Rows and values that could not be read, and kinds that never happened."""
+    lost = (
+        ("rejected", "row", "of the source could not be read", log.manifest.rejected),
+        ("unread", "value", "could not be read, which the log lacks now", log.manifest.unread),
+    )
+    for code, one, what, reasons in lost:
+        if n := sum(reasons.values()):
+            ranked = sorted(reasons.items(), key=lambda r: (-r[1], r[0]))[:4]
+            first = ", ".join(f"{times:,} {reason}" for reason, times in ranked)
+            more = ", …" if len(reasons) > 4 else ""
+            said = f"{count(n, one)} {what}: {first}{more}."
+            yield Finding(code, warning_if(n > 0.01 * total), said, dict(reasons))
     seen = log.engine.arrays(f"SELECT DISTINCT kind FROM {log.events}")["kind"].tolist()
     never = {k.name: 0 for code, k in enumerate(log.manifest.kinds) if code not in seen}
     if never:
