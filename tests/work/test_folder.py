@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from clickprint.core.errors import ConfigError
+from clickprint.core.files import MARK, write_text
 from clickprint.work.folder import Workspace, digest, forget, locked, stamp
 
 
@@ -47,12 +48,20 @@ def test_a_claimed_folder_has_the_recipe_and_takes_it_again(work: Workspace) -> 
 
 def test_another_recipe_is_refused_unless_fresh(work: Workspace) -> None:
     with work.claim(Recipe(1), load):
-        work.path("kept.txt").write_text("x")
+        write_text(work.path("stage/made.txt"), "x")
+        work.make("x", "one", write("1"))
+        for name in ("notes.txt", "stage/notes.txt", "data/notes.txt"):
+            work.path(name).parent.mkdir(exist_ok=True)
+            work.path(name).write_text("of the user")
     with pytest.raises(ConfigError, match="study of another recipe"), work.claim(Recipe(2), load):
         pass
     assert work.path("recipe.toml").read_text() == "seed = 1\n"
     with work.claim(Recipe(2), load, fresh=True):
-        assert not work.path("kept.txt").exists()
+        left = {p.relative_to(work.folder).as_posix() for p in work.folder.rglob("*")}
+        assert left == {
+            "recipe.toml", ".lock", MARK,
+            "notes.txt", "stage", "stage/notes.txt", "data", "data/notes.txt",
+        }  # fmt: skip
         assert load(work.path("recipe.toml")) == Recipe(2)
     work.path("recipe.toml").write_text("damaged")
     with pytest.raises(ConfigError, match="another recipe"), work.claim(Recipe(2), load):
@@ -95,8 +104,10 @@ def test_two_processes_do_not_share_a_claim(work: Workspace) -> None:
 def test_what_an_interrupted_run_left_is_swept_but_no_checkpoint(work: Workspace) -> None:
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], text=True,
                           capture_output=True, check=True).stdout.strip()  # fmt: skip
-    left = ["a/.b.part", ".c.old", f".spill-{gone}/x", ".spill-nobody/x"]
-    kept = [f".spill-{os.getpid()}/x", "training/1/.d.part", "training/1/.d.old", "a/whole"]
+    spill = ".clickprint-spill-"
+    left = ["a/.b.clickprint-part", ".c.clickprint-old", f"{spill}{gone}/x", f"{spill}nobody/x"]
+    kept = ["a/.b.part", ".c.old", ".spill-nobody/x", f"{spill}{os.getpid()}/x", "a/whole"]
+    kept += ["training/1/.d.clickprint-part", "training/1/.d.clickprint-old"]
     with work.claim(Recipe(1), load):
         for name in [*left, *kept]:
             work.path(name).parent.mkdir(parents=True, exist_ok=True)
@@ -109,18 +120,21 @@ def test_what_an_interrupted_run_left_is_swept_but_no_checkpoint(work: Workspace
 def test_the_spill_is_this_process_s_and_goes(work: Workspace) -> None:
     with work.spill() as folder:
         folder.mkdir(parents=True)
-        assert folder.name == f".spill-{os.getpid()}"
+        assert folder.name == f".clickprint-spill-{os.getpid()}"
         work.check()  # a spill alone is no folder of something else
     assert not folder.exists()
 
 
 def test_an_output_is_made_once_for_equal_inputs(work: Workspace) -> None:
+    work.empty()
+    with work.lock():
+        pass
     assert work.made("x/y") == ""
     assert work.make("x/y", "one", write("1"))
     assert work.made("x/y") == "one"
     assert not work.make("x/y", "one", write("2"))
     assert work.path("x/y/a.txt").read_text() == "1"
-    work.training("two").mkdir(parents=True)
+    write_text(work.training("two") / "1", "checkpoint")
     assert work.make("x/y", "two", write("2"))
     assert work.path("x/y/a.txt").read_text() == "2"
     assert not work.training("two").exists()

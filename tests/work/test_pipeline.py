@@ -28,7 +28,7 @@ class Stop(Exception): ...
 def pipeline(folder: Path, *, log: str = "a", rate: float = 0.1, files: int = 1) -> Pipeline:
     return Pipeline(
         graph=GRAPH,
-        work=Workspace(folder, "test", "facts"),
+        work=Workspace(folder, "test"),
         recipe={"log": log, "rate": rate},
         command="make {stage} --out X",
         outside={"read": Outside(named=log, state=lambda: files)},

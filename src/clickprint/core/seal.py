@@ -12,7 +12,7 @@ from re import compile as pattern
 from typing import Annotated
 
 from clickprint.core.errors import DataError
-from clickprint.core.files import write_text
+from clickprint.core.files import MARK, write_text
 from clickprint.core.forms import MAGIC, read_json, reading
 from clickprint.core.options import AtLeast, Matches, OneOf, read
 
@@ -94,7 +94,7 @@ def _inside(folder: Path, beside: str) -> list[str]:
         if path.is_dir() and not path.is_symlink():
             inner = [PARTS] if (path / PARTS).is_file() else _inside(path, "")
             found += [f"{path.name}/{name}" for name in inner]
-        elif path.name != beside:
+        elif path.name not in (beside, MARK):
             found.append(path.name)
     return found
 

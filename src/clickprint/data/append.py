@@ -19,14 +19,14 @@ from jaxtyping import Int64
 
 from clickprint.core.dataset import Dataset, Day, Manifest
 from clickprint.core.events import ID_COLUMNS
-from clickprint.core.files import restore, whole
+from clickprint.core.files import beside, new_folder, remove, restore, whole
 from clickprint.core.items import CATEGORICAL
 from clickprint.core.progress import Progress, silent
 from clickprint.core.seal import Part
 from clickprint.data.adapters import mapping, reader, table
 from clickprint.data.check import refuse
 from clickprint.data.engine import Engine, name
-from clickprint.data.store import Batches, canonical, finish, repeats
+from clickprint.data.store import DATASET, Batches, canonical, finish, repeats
 
 SHOWN = 5  # days, items or ids that a message names
 
@@ -64,6 +64,7 @@ def append(
     restore(folder)
     old = Dataset.open(folder)
     old.manifest.need_clock("appending days")
+    new_folder(folder, DATASET, overwrite=True)
     with _room(folder) as room:
         maps = _maps(old)
         told = {"engine": engine, "progress": progress, "texts": frozenset(maps)}
@@ -77,7 +78,7 @@ def append(
         catalogue, faults = _catalogues(old.catalogue.table, new.catalogue.table, old.manifest)
         population, more = _population(old, new)
         refuse(folder, faults + more)
-        with whole(folder) as part:
+        with whole(folder, DATASET) as part:
             (part / "events").mkdir(parents=True)
             parts = _staying(new.manifest) | _staying(old.manifest)
             for file in parts:
@@ -103,13 +104,13 @@ def append(
 @contextmanager
 def _room(folder: Path) -> Iterator[Path]:
     """A folder beside the dataset for the new source's own; what a killed process left goes."""
-    room = folder.with_name(f".{folder.name}.append")
-    shutil.rmtree(room, ignore_errors=True)
+    room = beside(folder, "append")
+    remove(room)
     room.mkdir()
     try:
         yield room
     finally:
-        shutil.rmtree(room, ignore_errors=True)
+        remove(room)
 
 
 def _read(

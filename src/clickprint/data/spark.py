@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from clickprint.core.errors import ConfigError, DataError
-from clickprint.core.files import whole
+from clickprint.core.files import beside, whole
 from clickprint.data.engine import to_numpy
 
 T = TypeVar("T")
@@ -206,7 +206,7 @@ class Spark:
                 " order (write_parts)"
             )
         with whole(path) as part:
-            folder = path.with_name(f".{path.name}.spark")
+            folder = beside(path, "spark")
             shutil.rmtree(folder, ignore_errors=True)
             try:
                 rows = self._write(self._query(sql).coalesce(1), folder)

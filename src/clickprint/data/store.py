@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool, Int64
 
 from clickprint.core.dataset import Dataset, Day, Manifest
-from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.errors import DataError
 from clickprint.core.events import COLUMNS, REQUIRED, Kind, schema
-from clickprint.core.files import whole, write_array, write_text
+from clickprint.core.files import new_folder, whole, write_array, write_text
 from clickprint.core.items import ARROW, AttributeType
 from clickprint.core.progress import Progress, silent
 from clickprint.core.seal import parts_of
@@ -28,6 +28,7 @@ from clickprint.data.order import ties
 
 PART_ROWS = 250_000  # a part is closed at the first midnight after so many rows
 GROUP_ROWS = 131_072
+DATASET = "dataset"  # what its folder is called in its mark
 ORDER_DAY = "order"  # the one pseudo-day of a log without a clock
 TEXTS = pa.schema([("id", pa.int64()), ("text", pa.string())])
 
@@ -64,8 +65,7 @@ def store(
     where none may be, an item twice in the catalogue, two texts with one id) and ConfigError where
     `folder` holds something that is no dataset.
     """
-    _spare(folder)
-    with whole(folder) as part, ExitStack() as stack:
+    with whole(folder, DATASET) as part, ExitStack() as stack:
         (part / "events").mkdir(parents=True)
         days = _events(part / "events", manifest, events, expected, progress)
         progress("catalogue", 0, 0)
@@ -159,7 +159,7 @@ def gather(
 
     Raises DataError where no event is left, and what `store` raises.
     """
-    _spare(folder)
+    new_folder(folder, DATASET, overwrite=True)
     manifest = Manifest(
         name=name,
         kinds=tuple(kinds),
@@ -209,14 +209,6 @@ def gather(
         expected=expected,
         progress=progress,
     )
-
-
-def _spare(folder: Path) -> None:
-    """Refuses to replace anything but a dataset."""
-    full = folder.is_dir() and any(folder.iterdir()) and not (folder / "manifest.json").is_file()
-    if full or folder.is_file():
-        said = "holds something that is no clickprint dataset"
-        raise ConfigError(f"{folder} {said}; name a new folder, or empty it first")
 
 
 def _events(

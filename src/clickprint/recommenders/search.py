@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_type_hints
 import numpy as np
 
 from clickprint.core.errors import ConfigError
+from clickprint.core.files import note
 from clickprint.core.options import AtLeast, Faults, check
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
@@ -209,6 +210,7 @@ def _study(file: Path, name: str) -> Any:
     import sqlalchemy
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    note(file)
     try:
         return optuna.create_study(
             storage=f"sqlite:///{file.resolve()}",

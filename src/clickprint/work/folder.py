@@ -11,10 +11,18 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from clickprint.core.errors import ConfigError
-from clickprint.core.files import remove, whole, write_text
+from clickprint.core.files import (
+    check_own,
+    clear,
+    note,
+    own,
+    remove,
+    whole,
+    write_text,
+)
 
 INPUTS, RECIPE, LOCK, TRAINING = "inputs.json", "recipe.toml", ".lock", "training"
-SPILL = ".spill-"  # and the number of the process
+SPILL = ".clickprint-spill-"  # and the number of the process
 
 
 @runtime_checkable
@@ -32,33 +40,26 @@ R = TypeVar("R", bound=HasText)
 class Workspace:
     """The folder in which a product works.
 
-    - `what`: what the folder holds, for messages: "run", "study".
-    - `marker`: the file in it that tells it from a folder of something else.
+    `what`: what the folder holds, for its mark and messages: "run", "study".
     """
 
     folder: Path
     what: str
-    marker: str = RECIPE
 
     def path(self, name: str) -> Path:
         return self.folder / name
 
     def check(self) -> None:
         """Raises ConfigError where something stands at the folder that is no `what`."""
-        if self.folder.exists() and not self.folder.is_dir():
-            raise ConfigError(f"{self.folder} is a file; name another --out")
-        inside = {p.name for p in self.folder.iterdir()} if self.folder.is_dir() else set()
-        ours = (LOCK, f".{self.marker}.part", SPILL)
-        strange = sorted(name for name in inside if not name.startswith(ours))
-        if strange and self.marker not in inside:
-            raise ConfigError(
-                f"{self.folder} holds something that is no {self.what}"
-                f" ({', '.join(strange[:3])}); name another --out"
-            )
+        check_own(self.folder, self.what)
 
     @contextmanager
     def lock(self, *, wait: bool = False) -> Iterator[None]:
-        """Holds the folder for this process. Raises ConfigError where another one holds it."""
+        """Holds the folder for this process, and makes it ours.
+
+        Raises ConfigError as `check`, and where another process holds it.
+        """
+        own(self.folder, self.what)
         with locked(self.folder / LOCK, wait=wait):
             yield
 
@@ -76,10 +77,9 @@ class Workspace:
         `fresh` empties the folder first. Raises ConfigError for a folder of something else or of
         another recipe, and where another process holds it.
         """
-        self.check()
         with self.lock():
             if fresh:
-                self._empty()
+                self.empty()
             elif recipe is not None and load is not None and self._holds_another(recipe, load):
                 raise ConfigError(
                     f"{self.folder} holds the {self.what} of another recipe;"
@@ -87,20 +87,19 @@ class Workspace:
                 )
             self.sweep()
             if recipe is not None:
-                write_text(self.folder / self.marker, recipe.text)
+                write_text(self.folder / RECIPE, recipe.text)
             yield
 
     def _holds_another(self, recipe: R, load: Callable[[Path], R]) -> bool:
-        file = self.folder / self.marker
+        file = self.folder / RECIPE
         try:
             return file.is_file() and load(file) != recipe
         except ConfigError:
             return True
 
-    def _empty(self) -> None:
-        for path in self.folder.iterdir():
-            if path.name != LOCK:
-                remove(path)
+    def empty(self) -> None:
+        """Removes all that clickprint wrote in the folder but the lock; the rest stays."""
+        clear(self.folder, keep=(LOCK,))
 
     def sweep(self) -> None:
         """Removes what an interrupted run left half-written.
@@ -108,7 +107,7 @@ class Workspace:
         Nothing below `training` goes: a checkpoint's only copy may be there, and the training
         that goes on from it clears up.
         """
-        for left in [*self.folder.rglob(".*.part"), *self.folder.rglob(".*.old")]:
+        for left in [*self.folder.rglob(".*.clickprint-*")]:
             if TRAINING not in left.relative_to(self.folder).parts:
                 remove(left)
         self._sweep_spills()
@@ -143,7 +142,7 @@ class Workspace:
         Its training's checkpoint is removed afterwards.
         """
         done = make_folder(self.folder / name, inputs, make)
-        shutil.rmtree(self.training(inputs), ignore_errors=True)
+        clear(self.training(inputs))
         return done
 
     def training(self, inputs: str) -> Path:
@@ -191,6 +190,7 @@ def locked(file: Path, *, wait: bool = False) -> Iterator[None]:
     import fcntl
 
     file.parent.mkdir(parents=True, exist_ok=True)
+    note(file)
     with file.open("a+", encoding="utf-8") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

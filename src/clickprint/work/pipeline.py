@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from clickprint.core.errors import ConfigError, DataError
-from clickprint.core.files import remove, write_text
+from clickprint.core.files import clear, write_text
 from clickprint.core.progress import Progress, silent
 from clickprint.work.facts import Facts
 from clickprint.work.folder import (
@@ -129,7 +129,7 @@ class Pipeline:
                 make_folder(folder / name, digest(inputs, name), make)
             self.progress(stage, len(parts), len(parts))
             for stray in [p for p in folder.iterdir() if p.name not in parts]:
-                remove(stray)
+                clear(stray)
 
         return self.make_in_place(stage, each)
 

@@ -1,12 +1,12 @@
 """Profiles that a recipe names: encoders with options, joined ones, each made once in a folder."""
 
-import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+from clickprint.core.files import clear
 from clickprint.core.options import Distinct, Faults, NotEmpty
 from clickprint.core.past import Encoder, Fitted, Past
 from clickprint.core.profiles import Profiles
@@ -168,7 +168,7 @@ class MadeProfiles:
             if self.work.made(place) != inputs:
                 with self.facts.stage(f"profiles {name}"):
                     self.work.make(place, inputs, partial(self._make, name, inputs))
-        shutil.rmtree(self.work.path(TRAINING), ignore_errors=True)
+        clear(self.work.path(TRAINING))
 
     def _make(self, name: str, inputs: str, folder: Path) -> None:
         self.progress(f"profiles {name}", 0, 1)

@@ -22,6 +22,7 @@ def read(
     path: str | Path | None = None,
     *,
     out: str | Path | None = None,
+    overwrite: bool = False,
     resources: Tables = Tables(),
     progress: Progress = silent,
     **options: Any,
@@ -32,6 +33,7 @@ def read(
     - `path`: what the reader reads; `options` are its own.
     - `out`: where the dataset is written; without it, it is kept in the cache (CLICKPRINT_CACHE,
       or ~/.cache/clickprint) and found there the next time.
+    - `overwrite`: replace a dataset of other files or options in `out`.
 
     Raises ConfigError and DataError.
     """
@@ -48,6 +50,7 @@ def read(
             None if path is None else Path(path),
             options,
             out=None if out is None else Path(out),
+            overwrite=overwrite,
             engine=engine,
             progress=progress,
         )

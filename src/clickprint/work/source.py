@@ -4,17 +4,19 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from clickprint.core.dataset import Dataset
-from clickprint.core.errors import ConfigError
+from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.files import beside, new_folder, whole
 from clickprint.core.options import Faults
 from clickprint.core.progress import Progress, silent
 from clickprint.data.adapters import DATASETS, reader
 from clickprint.data.engine import DuckDB, Engine
+from clickprint.data.store import DATASET
 from clickprint.work.folder import cache, digest, locked, stamp
 from clickprint.work.stages import code_digest
 
@@ -85,33 +87,39 @@ def dataset(
     options: Mapping[str, Any] | None = None,
     *,
     out: Path | None = None,
+    overwrite: bool = False,
     engine: Engine | None = None,
     progress: Progress = silent,
 ) -> Dataset:
     """The log that a reader reads, in the canonical form, in `out` or else in the cache.
 
-    Into the cache it is read once for equal options, files and code. Raises ConfigError for an
-    unknown name or option, or a path that is missing or not wanted, and what the reader raises.
+    It is read once for equal options, files and code. `overwrite`: read it again, and replace a
+    dataset of others in `out`. Raises ConfigError for an unknown name or option, a path that is
+    missing or not wanted, or something else in `out`, and what the reader raises.
     """
     read = reader(name)
     path, options = _checked(name, path, options or {}, progress)
     arguments = [] if path is None else [path]
     with ExitStack() as stack:
+        key = digest(
+            name,
+            str(path and path.resolve()),
+            path and [stamp(f) for f in read_files(name, path)],
+            options,
+            code_digest(DATASETS[name]),
+        )
         if out is None:
-            key = digest(
-                name,
-                str(path and path.resolve()),
-                path and [stamp(f) for f in read_files(name, path)],
-                options,
-                code_digest(DATASETS[name]),
-            )
             out = cache() / "datasets" / f"{name}-{key}"
             stack.enter_context(locked(out.with_suffix(".lock"), wait=True))
-            if (out / "manifest.json").is_file():
+        if new_folder(out, DATASET, inputs=key, overwrite=overwrite):
+            with suppress(DataError):  # one that is damaged is read again
                 return Dataset.open(out)
         given = {"engine": engine or stack.enter_context(DuckDB()), "progress": progress}
         taken = inspect.signature(read).parameters
-        return read(*arguments, out, **{k: v for k, v in given.items() if k in taken}, **options)
+        given = {k: v for k, v in given.items() if k in taken}
+        with whole(out, DATASET, inputs=key) as part:
+            read(*arguments, part, **given, **options)
+    return Dataset.open(out)
 
 
 def append(
@@ -133,7 +141,7 @@ def append(
     folder = Path(folder).resolve()
     Dataset.open(folder)  # where there is none, no lock is left
     path, options = _checked(name, path, options, progress)
-    with locked(folder.with_name(f".{folder.name}.lock")):
+    with locked(beside(folder, "lock")):
         return add(folder, name, path, options, engine=engine, progress=progress)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from clickprint.core.errors import ConfigError
+from clickprint.core.files import note
 
 SERVER, BARS = "MLFLOW_TRACKING_URI", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
@@ -161,6 +162,9 @@ def store(folder: Path, experiment: str, *, without: str = "") -> Iterator[Store
     uri = before[SERVER] or f"sqlite:///{(folder / DATABASE).resolve()}"
     artifacts = "" if before[SERVER] else (folder / ARTIFACTS).resolve().as_uri()
     folder.mkdir(parents=True, exist_ok=True)
+    if not before[SERVER]:
+        note(folder / DATABASE)
+        note(folder / ARTIFACTS, inside=True)
     loud = [logging.getLogger(name) for name in ("mlflow", "alembic")]
     levels = [each.level for each in loud]
     try:

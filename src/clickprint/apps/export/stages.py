@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
@@ -9,13 +10,17 @@ from jaxtyping import Int64
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError
 from clickprint.core.events import Role
+from clickprint.core.files import new_folder
 from clickprint.core.ids import text_ids
 from clickprint.core.progress import Progress, silent
+from clickprint.data.export import CHALLENGE, RECBOLE
 from clickprint.data.export.anonymise import Anonymise
 from clickprint.data.export.challenge import export_challenge
 from clickprint.data.export.recbole import Split, export_recbole
 from clickprint.data.log import EventLog
+from clickprint.work.folder import digest
 from clickprint.work.resources import Tables
+from clickprint.work.stages import code_digest
 
 
 def challenge(
@@ -25,6 +30,7 @@ def challenge(
     horizon_days: int = 14,
     key: Path | None = None,
     deny: Path | None = None,
+    overwrite: bool = False,
     resources: Tables = Tables(),
     progress: Progress = silent,
 ) -> None:
@@ -40,6 +46,11 @@ def challenge(
     anonymise = None
     if key is not None:
         anonymise = Anonymise(_bytes(key, "--key").strip(), _items(dataset, deny))
+    # Of a secret not even a digest is kept, so an anonymised export is never known to be the same.
+    inputs = "" if anonymise else _inputs(dataset, horizon_days)
+    if new_folder(out, CHALLENGE, inputs=inputs, overwrite=overwrite):
+        print(f"{out}: up to date")
+        return
     with resources.engine() as engine:
         made = export_challenge(
             EventLog.open(dataset, engine),
@@ -47,6 +58,8 @@ def challenge(
             relevant=dataset.population,
             horizon_days=horizon_days,
             anonymise=anonymise,
+            overwrite=True,
+            inputs=inputs,
             progress=progress,
         )
     _say(out, made.rows, made.left_out, made.filled)
@@ -62,6 +75,7 @@ def recbole(
     roles: Sequence[str] = (),
     horizon_days: int = 14,
     anchor: str = Role.BUY.value,
+    overwrite: bool = False,
     resources: Tables = Tables(),
     progress: Progress = silent,
 ) -> None:
@@ -72,18 +86,31 @@ def recbole(
     """
     _check(horizon_days)
     wanted = tuple(_role(r, "--roles") for r in roles) or None
+    dataset = Dataset.open(folder)
+    inputs = _inputs(dataset, name, split, roles, horizon_days, anchor)
+    if new_folder(out, RECBOLE, inputs=inputs, overwrite=overwrite):
+        print(f"{out}: up to date")
+        return
     with resources.engine() as engine:
         made = export_recbole(
-            EventLog.open(Dataset.open(folder), engine),
+            EventLog.open(dataset, engine),
             out,
             name,
             split=split,
             roles=wanted,
             horizon_days=horizon_days,
             anchor=_role(anchor, "--anchor"),
+            overwrite=True,
+            inputs=inputs,
             progress=progress,
         )
     _say(out, made.rows, made.left_out)
+
+
+def _inputs(dataset: Dataset, *options: Any) -> str:
+    """What an export is made from, as a short text."""
+    code = code_digest("clickprint.data.export.challenge", "clickprint.data.export.recbole")
+    return digest(dataset.manifest.to_json(), options, code)
 
 
 def _check(horizon_days: int) -> None:

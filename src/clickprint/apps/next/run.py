@@ -46,7 +46,7 @@ class Run:
         source = digest(recipe.log, plain(recipe.data))
         return Pipeline(
             graph=STAGES,
-            work=Workspace(self.out, "next purchase", "facts"),
+            work=Workspace(self.out, "next purchase"),
             recipe=recipe,
             command=f"clickprint next {{stage}} --params {self.params} --out {self.out}{log}",
             roots={

@@ -75,7 +75,7 @@ def prepare(
     data = Dataset.open(dataset)
     shards = SHARDS if shards is None and engine == "spark" else shards
     options = Options(horizon_days=horizon_days, engine=engine, shards=shards, days=days, top=top)
-    work = Workspace(Path(out), "prepared log", FACTS)
+    work = Workspace(Path(out), "prepared log")
     with (
         work.claim(),
         work.spill() as spill,

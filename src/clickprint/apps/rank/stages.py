@@ -44,7 +44,7 @@ from clickprint.tasks.protocols import STAGES, Question, Stage, question
 from clickprint.tasks.ranking_table import FORMS, ModelScores, RankingTable, SeedScore
 from clickprint.work import frozen
 from clickprint.work.facts import Facts
-from clickprint.work.folder import Workspace, digest, locked
+from clickprint.work.folder import RECIPE, Workspace, digest, locked
 from clickprint.work.resources import Resources
 from clickprint.work.stages import changed, code_digest
 
@@ -134,18 +134,9 @@ def _units(
 
 def _write_recipe(work: Workspace, recipe: RankingRecipe) -> None:
     """Write the recipe; refuse a folder of something else, and another recipe after the test."""
-    work.check()
     with work.lock(wait=True):
-        marker = work.path(work.marker)
-        if marker.is_file():
-            try:
-                load(marker)
-            except ConfigError:
-                raise ConfigError(
-                    f"{work.folder} holds something that is no ranking; name another --out"
-                ) from None
         frozen.check_recipe(work.folder, recipe.text)
-        write_text(marker, recipe.text)
+        write_text(work.path(RECIPE), recipe.text)
 
 
 # -- what is made ----------------------------------------------------------------------------

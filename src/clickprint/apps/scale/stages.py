@@ -11,7 +11,6 @@ FOLDER/scaling.csv, .json, .svg, .png the ladder
 """
 
 import json
-import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +21,7 @@ import numpy as np
 
 from clickprint.apps.scale.recipe import ScalingRecipe, Sizable, load, shape, sized
 from clickprint.core.errors import ConfigError
-from clickprint.core.files import write_array, write_text
+from clickprint.core.files import clear, write_array, write_text
 from clickprint.core.histories import Histories, items_only
 from clickprint.core.options import plain
 from clickprint.core.progress import Progress, labelled, silent
@@ -37,7 +36,7 @@ from clickprint.tasks.ladder import LOSS, Ladder, Rung
 from clickprint.tasks.protocols import PastShare, Question, nested, question
 from clickprint.tasks.ranking import RESAMPLES
 from clickprint.work.facts import Facts
-from clickprint.work.folder import Workspace, digest
+from clickprint.work.folder import TRAINING, Workspace, digest
 from clickprint.work.resources import Resources
 from clickprint.work.stages import changed, code_digest
 
@@ -93,7 +92,7 @@ def study(
         notes = bench.notes(name, made)
         ladder = Ladder(recipe.name, recipe.ranking.metric, tuple(made), notes)
         write(ladder, work.folder)
-        shutil.rmtree(work.path("training"), ignore_errors=True)
+        clear(work.path(TRAINING))
     return ladder
 
 
@@ -131,7 +130,7 @@ class _Bench:
         if self.work.made(name) == inputs:
             if (found := self._read(name, label)) is not None:
                 return found
-            shutil.rmtree(self.work.path(name))
+            clear(self.work.path(name))
         with self.facts.stage(label):
             make = partial(self._make, (size, fraction, seed), model, inputs, label)
             self.work.make(name, inputs, make)

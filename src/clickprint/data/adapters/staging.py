@@ -19,6 +19,7 @@ import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
 from clickprint.core.errors import DataError, first_line
+from clickprint.core.files import beside
 from clickprint.data.adapters.mapping import Files
 from clickprint.data.check import arrow_schema, is_list, need_file, refuse
 
@@ -160,7 +161,7 @@ def workplace(out: Path) -> Iterator[Path]:
     """A folder beside `out` for what is only needed while reading; removed, also what a killed
     process left.
     """
-    room = out.with_name(f".{out.name}.stage")
+    room = beside(out, "stage")
     made = [p for p in (out.parent, *out.parent.parents) if not p.exists()]
     shutil.rmtree(room, ignore_errors=True)
     room.mkdir(parents=True)

@@ -16,7 +16,7 @@ from jaxtyping import Float64, Int64
 
 from clickprint.core.errors import DataError
 from clickprint.core.events import Role
-from clickprint.core.files import whole
+from clickprint.core.files import new_folder, whole
 from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
@@ -34,12 +34,12 @@ from clickprint.data.engine import (
     quote,
     select_sql,
 )
-from clickprint.data.export import refuse_full
+from clickprint.data.export import CHALLENGE
 from clickprint.data.export.anonymise import Anonymise
 from clickprint.data.export.codes import EMPTY, TEXTS, Characters, Quantiser, Vectors
 from clickprint.data.features import bucket_sql, price_edges
 from clickprint.data.log import EventLog
-from clickprint.data.split import windows
+from clickprint.data.split import anchored
 
 USER = name("user")
 VIEW, BUY = (
@@ -78,9 +78,14 @@ def export_challenge(
     horizon_days: int = DAYS_IN_TARGET,
     anonymise: Anonymise | None = None,
     vectors: Vectors | None = None,
+    overwrite: bool = False,
+    inputs: str = "",
     progress: Progress = silent,
 ) -> Exported:
-    """Writes `log` to `folder`, whole or not at all; the folder must be new or empty.
+    """Writes `log` to `folder`, whole or not at all.
+
+    The folder must be new or empty; with `overwrite` it may be an older export. `inputs` is what
+    the export is made from, for the folder's mark.
 
     Kinds go by their role: buy, cart, remove, view and search become the five files, several kinds
     of one role become one, events of other roles are left out and counted. Times are cut to the
@@ -103,19 +108,16 @@ def export_challenge(
     nothing was bought or the log is too short.
     """
     folder = Path(folder)
-    refuse_full(folder)
-    log.manifest.need_clock("the challenge's directory")
-    span = log.span(roles=(Role.BUY,))
-    if span is None:
-        raise DataError(log.manifest.name, "nothing was bought, so there is no end to split from")
-    train, valid = windows(span[1], horizon_days)
+    new_folder(folder, CHALLENGE, overwrite=overwrite)
+    train, valid = anchored(log, horizon_days)
     engine = log.engine
     with ExitStack() as stack:
 
         def keep(rows: str | pa.Table) -> str:
             return stack.enter_context(kept(engine, rows))
 
-        room, part = stack.enter_context(workplace(folder)), stack.enter_context(whole(folder))
+        room = stack.enter_context(workplace(folder))
+        part = stack.enter_context(whole(folder, CHALLENGE, inputs=inputs))
         for below in ("input", "target"):
             (part / below).mkdir(parents=True)
         deny = np.zeros(0, np.int64) if anonymise is None else anonymise.deny

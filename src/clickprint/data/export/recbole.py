@@ -11,15 +11,15 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.csv as csv
 
-from clickprint.core.errors import DataError
+from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
-from clickprint.core.files import whole
+from clickprint.core.files import new_folder, whole
 from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress, silent
 from clickprint.core.time import SECOND, Time
 from clickprint.data.check import sift
 from clickprint.data.engine import Engine, name, quote, select_sql
-from clickprint.data.export import refuse_full
+from clickprint.data.export import RECBOLE
 from clickprint.data.log import EventLog
 from clickprint.data.split import anchored
 
@@ -63,15 +63,18 @@ def export_recbole(
     roles: Collection[Role] | None = None,
     horizon_days: int = 14,
     anchor: Role = Role.BUY,
+    overwrite: bool = False,
+    inputs: str = "",
     progress: Progress = silent,
 ) -> Exported:
     """Writes DATASET.inter and DATASET.item to `folder`, whole or not at all.
 
-    The folder must be new or empty. DATASET is by default the folder's name, as RecBole wants it.
-    Interactions are the events about an item (with one of `roles`), in the order of (time, user,
-    the rest). A timestamp is in seconds since 1970, or the position in the user's history where
-    the log has no clock. With a split the interactions are in DATASET.train.inter, .valid.inter
-    and .test.inter instead (RecBole's benchmark_filename):
+    The folder must be new or empty; with `overwrite` it may be an older export. DATASET is by
+    default the folder's name, as RecBole wants it. Interactions are the events about an item
+    (with one of `roles`), in the order of (time, user, the rest). A timestamp is in seconds since
+    1970, or the position in the user's history where the log has no clock. With a split the
+    interactions are in DATASET.train.inter, .valid.inter and .test.inter instead (RecBole's
+    benchmark_filename):
 
     - leave-one-out: each user's last event is test, the one before validation. Users with fewer
       than three events are all in train. Ties in time go by kind, item and the rest.
@@ -82,12 +85,16 @@ def export_recbole(
     by time, else at the log's end. Tabs, line ends and double quotes in texts become spaces,
     because RecBole reads such files without escapes. Queries and urls are left out.
 
-    Raises ConfigError for a folder that is not empty and a split by time of a log without times,
-    DataError where no event is left.
+    - `inputs`: what the export is made from, for the folder's mark.
+
+    Raises ConfigError for a folder that is not empty, a DATASET that is no name of a file and a
+    split by time of a log without times, DataError where no event is left.
     """
     folder = Path(folder)
-    refuse_full(folder)
+    new_folder(folder, RECBOLE, overwrite=overwrite)
     called, engine, ties = dataset or folder.resolve().name, log.engine, log.manifest.tie_order
+    if called != Path(called).name or not called.isprintable():
+        raise ConfigError(f"name: found {called!r}, expected the name of a file, without a folder")
     columns = [c for c in FIELDS if c in ties]
     rows, n, left_out = _interactions(log, roles)
     if not n:
@@ -107,7 +114,7 @@ def export_recbole(
         rows, n, dropped = sift(engine, rows, [later])
         left_out |= dropped
         part = f"CASE WHEN {time} < {cutoff} THEN 0 WHEN {time} < {valid.start} THEN 1 ELSE 2 END"
-    with whole(folder) as new:
+    with whole(folder, RECBOLE, inputs=inputs) as new:
         new.mkdir(parents=True)
         files = [f"{called}.inter"] if split == "none" else [f"{called}.{p}.inter" for p in PARTS]
         head, written = [FIELDS[c] for c in columns], {}

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool, Float64, Int64
 
 from clickprint.core.errors import ConfigError
-from clickprint.core.files import whole
+from clickprint.core.files import new_folder, whole
 from clickprint.core.rng import RNG
 from clickprint.core.time import DAY, SECOND, parse
 from clickprint.data.adapters.stokman import (
@@ -47,6 +47,7 @@ AT_FAVOURITE, PAGES, SEARCHES, LIKES, BASKETS, MORE, REMOVALS, LISTS = (
 )
 NOW, LATER, EMPTIED = 0.45, 0.25, 0.05
 NONE = -1  # a product number that is written as the junk id
+FILES = "stokman files"  # what their folder is called in its mark
 LEAST_ROWS = 20  # a user
 
 
@@ -107,15 +108,12 @@ def write_stokman(
             f"users, actions: found {users} and {actions}, expected 10 or more users and"
             f" {LEAST_ROWS} or more actions a user"
         )
-    if folder.is_file() or (
-        folder.is_dir() and any(folder.iterdir()) and not (folder / ACTIONS_FILE).is_file()
-    ):
-        raise ConfigError(f"{folder} holds something else; name a new folder, or empty it first")
+    new_folder(folder, FILES, overwrite=True)
     rng = RNG(seed).child("stokman")
     shelf = _shelf(max(300, actions // 80), rng.child("shelf").generator())
     person = _people(users, rng.child("people").generator())
     rows = _rows(shelf, person, users, actions, rng.child("rows").generator())
-    with whole(folder) as part:
+    with whole(folder, FILES) as part:
         part.mkdir(parents=True)
         planted = _write_actions(
             part / ACTIONS_FILE, rows, shelf, person, users, rng.child("quirks").generator()

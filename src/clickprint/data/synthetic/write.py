@@ -13,11 +13,12 @@ import pyarrow.parquet as pq
 
 from clickprint.core.dataset import Dataset, Manifest
 from clickprint.core.errors import ConfigError
-from clickprint.core.files import whole
+from clickprint.core.files import new_folder, whole
 from clickprint.core.lookup import positions
 from clickprint.core.progress import Progress, silent
 from clickprint.core.time import DAY, SECOND, show
 from clickprint.data.engine import Engine, to_numpy
+from clickprint.data.export import CHALLENGE as DIRECTORY
 from clickprint.data.split import windows
 from clickprint.data.store import GROUP_ROWS, store
 from clickprint.data.synthetic.events import batches
@@ -129,15 +130,9 @@ def write_challenge(out: Path, shop: Shop, *, progress: Progress = silent) -> No
     spec/challenge-protocol.md, "Directory".
     """
     out = Path(out)
-    if out.is_file() or (
-        out.is_dir() and any(out.iterdir()) and not (out / "product_properties.parquet").is_file()
-    ):
-        raise ConfigError(
-            f"{out} holds something that is no challenge directory; name a new folder, or empty it"
-            " first"
-        )
+    new_folder(out, DIRECTORY, overwrite=True)
     latent = Latent.of(shop)
-    with whole(out) as folder:
+    with whole(out, DIRECTORY) as folder:
         for name in ("input", "target"):
             (folder / name).mkdir(parents=True)
         tally = _Tally(latent)
