@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clickprint.core.errors import ConfigError, DataError
-from clickprint.tasks.board import COLUMNS, FORMAT, Board, Without
-from clickprint.tasks.task import TaskScore
+from clickprint.report.board import grids
+from clickprint.tasks.board import COLUMNS, FORMAT, Board, Floor, HeldOut, Without
+from clickprint.tasks.task import Controls, TaskScore
 
 NAN = float("nan")
 
@@ -318,6 +319,72 @@ class TestNumbers:
         )
         assert np.isnan(board.total("a").value)
         assert [(s.profile, s.points) for s in board.standings()] == [("a", 1), ("b", 1)]
+
+
+class TestControls:
+    def board(self, **other) -> Board:
+        """joined is above noise of its width everywhere; narrow is not above it on task1.
+
+        On other users joined is below counts.
+        """
+
+        def found(score: float, floor: float, held_out: float) -> list[TaskScore]:
+            near = 0.001 * np.linspace(-1, 1, 21)
+            return [
+                replace(
+                    s,
+                    controls=Controls(
+                        floor + n / 10, held_out, floor + n / 10 + near, held_out + near
+                    ),
+                )
+                for n, s in enumerate(row(score, score, replicates=score + near))
+            ]
+
+        rows = {
+            "counts": found(0.6, 0.45, 0.60),
+            "joined": found(0.7, 0.55, 0.58),
+            "narrow": found(0.7, 0.60, 0.65),
+        }
+        return Board.of(rows, **other)
+
+    def test_numbers(self):
+        board = self.board()
+        assert board.controlled
+        assert board.score(Floor("joined"), "task1").value == pytest.approx(0.65)
+        assert board.total(HeldOut("narrow")).value == pytest.approx(1.3)
+        assert board.gap("joined", Floor("joined"), "task0").value == pytest.approx(0.15)
+        assert board.gap("narrow", Floor("narrow"), "task1").shown == 0
+        assert board.gap(HeldOut("joined"), HeldOut("counts")).shown == -1
+        with pytest.raises(ConfigError, match="quick probe"):
+            three().score(Floor("joined"), "task0")
+
+    def test_words_are_of_each_profiles_own_control(self):
+        words = self.board().verdicts()
+        assert not any("no profile called" in w for w in words)
+        assert any(w.startswith("counts and joined beat random vectors of their") for w in words)
+        assert any(
+            w.startswith("narrow beats random vectors of the width of narrow on 1 of 2 tasks")
+            and "Not shown on task1" in w
+            for w in words
+        )
+        (other,) = (w for w in words if "joined (−.040" in w)
+        assert "below counts" in other
+        # Two contenders with three differences to counts, one on other users; nine to controls.
+        assert any("of the 17 differences here" in w for w in words)
+
+    def test_files_lose_nothing(self):
+        board = self.board()
+        again = Board.from_json(board.to_json())
+        assert again.to_json() == board.to_json()
+        rows = {(r["profile"], r["row"], r["task"]): r for r in board.rows()}
+        assert rows["narrow", "task", "task1"]["floor"] == pytest.approx(0.7)
+        assert rows["narrow", "sum", ""]["held_out"] == pytest.approx(1.3)
+        assert three().rows()[0]["floor"] is None
+
+    def test_tables(self):
+        titles = [g.title for g in grids(self.board())]
+        assert [t for t in titles if "learn" in t or "random" in t] == titles[-2:]
+        assert not [g for g in grids(three()) if "random" in g.title]
 
 
 class TestWords:

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from dataclasses import asdict, replace
 from inspect import unwrap
 from pathlib import Path
 
@@ -13,15 +13,18 @@ import pytest
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
 from clickprint.core.profiles import Profiles
+from clickprint.core.rng import mix
 from clickprint.core.time import DAY, Window
 from clickprint.data.engine import DuckDB
 from clickprint.data.log import EventLog
+from clickprint.metrics.compare import Estimate, Gap
+from clickprint.metrics.labels import macro_auroc
 from clickprint.metrics.task_metrics import AUROC, MacroAUROC, Spearman
 from clickprint.tasks import official, quick
 from clickprint.tasks.populations import buyers, everyone
-from clickprint.tasks.score import Designs, Question, answer, ask, load, named, save, score
+from clickprint.tasks.score import HALVES, Designs, Question, answer, ask, load, named, save, score
 from clickprint.tasks.targets import activity, buys_any, comes_back, stays_away
-from clickprint.tasks.task import Task, TaskScore, mse
+from clickprint.tasks.task import Controls, Task, TaskScore, mse
 from clickprint.testing.worlds import BUY, START, VIEW, clockwork, dice, memory_log
 
 TRAIN, VALID = (
@@ -301,13 +304,86 @@ def test_a_design_is_made_once_a_population(
     monkeypatch.setattr(quick, "design", design)
     profiles = profiles_of(np.arange(60))
     first = score(profiles, log, [CONVERSION, CHURN, ITEMS, ACTIVITY], TRAIN, VALID, resamples=2)
-    assert len(made) == 2
+    # Two populations: the profiles, random vectors of their width, and half of the users.
+    assert len(made) == 6
     fresh = answer(ask(ITEMS, log, TRAIN, VALID, np.arange(60)), profiles, "quick", resamples=2)
     assert fresh.score == first[2].score
     designs = Designs(keep=1)
     for seed in (0, 1, 0):
         designs.of(profiles_of(np.arange(9), seed), np.arange(9), "", lambda *_: None)
     assert len(designs._kept) == 1
+
+
+def habits(users: int, seed: int = 0) -> tuple[Question, np.ndarray]:
+    """Who goes in one window goes in the next: what a user is, a probe can learn by heart."""
+    draw = np.random.default_rng(seed)
+    habit = draw.choice([0.1, 0.9], users)
+    train, valid = (draw.random((users, 1)) < habit[:, None] for _ in range(2))
+    return Question(CHURN, np.arange(users), train, valid, "digest"), habit
+
+
+def test_width_is_rewarded_and_the_controls_say_so() -> None:
+    """Noise is above chance, no better than noise of its width, and nothing on other users."""
+    question, habit = habits(500)
+    wide = answer(question, profiles_of(question.users, width=400), "quick").controls
+    found = answer(question, profiles_of(question.users, width=400), "quick")
+    assert wide is not None
+    assert found.score > 0.6
+    gap = Gap.of(found.score, wide.floor, found.replicates, wide.floor_replicates)
+    assert gap.shown == 0
+    held_out = Estimate.of(wide.held_out, wide.held_out_replicates)
+    assert held_out.low < 0.5 < held_out.high
+    vectors = np.random.default_rng(1).normal(size=(500, 400))
+    vectors[:, 0] = habit * 9
+    known = answer(question, Profiles(question.users, vectors.astype(np.float16)), "quick")
+    assert known.controls is not None
+    assert (
+        Gap.of(
+            known.score,
+            known.controls.floor,
+            known.replicates,
+            known.controls.floor_replicates,
+        ).shown
+        == 1
+    )
+    assert known.controls.floor == wide.floor  # of the width alone
+    assert known.controls.held_out > 0.65
+
+
+def test_held_out_users_are_scored_by_what_others_taught() -> None:
+    """The learning half's next window and the other half's first one change nothing."""
+    question, _ = habits(300)
+    profiles = profiles_of(question.users, width=8)
+    place = mix(question.users.astype(np.uint64) ^ np.uint64(HALVES)) / 2.0**64
+    learn = place < 0.5
+    assert 100 < learn.sum() < 200
+    wanted = quick.design(profiles.of(question.users[learn])).fit_predict(
+        question.train[learn], loss=CHURN.loss, others=profiles.of(question.users[~learn])
+    )
+    turned = replace(
+        question,
+        train=np.where(learn[:, None], question.train, ~question.train),
+        valid=np.where(learn[:, None], ~question.valid, question.valid),
+    )
+    for asked in (question, turned):
+        found = answer(asked, profiles, "quick", resamples=5).controls
+        assert found is not None
+        assert found.held_out == macro_auroc(question.valid[~learn], wanted)
+
+
+def test_controls_of_a_large_profile_and_of_few_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    question, _ = habits(300)
+    monkeypatch.setattr("clickprint.tasks.score.CELLS", 300 * 8 // 2)
+    large = answer(question, profiles_of(question.users, width=8), "quick").controls
+    assert large is not None
+    assert np.isnan(large.floor)
+    assert 0 < large.held_out < 1
+    lonely = replace(question, users=question.users[:1], train=question.train[:1],
+                     valid=question.valid[:1])  # fmt: skip
+    alone = answer(lonely, profiles_of(question.users, width=8), "quick", resamples=3).controls
+    assert alone is not None
+    assert np.isnan([alone.held_out, *alone.held_out_replicates]).all()
+    assert answer(question, profiles_of(question.users), "quick", controls=False).controls is None
 
 
 def test_an_unknown_probe_or_no_torch(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -350,6 +426,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "any_buy_h7.5.json"
     for found in (
         a_score(),
+        a_score(controls=Controls(0.5, float("nan"), np.ones(20), np.full(20, np.nan))),
         a_score(
             epochs=(),
             best_epoch=-1,
@@ -360,8 +437,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     ):
         save(found, path)
         again = load(path)
-        for field in fields(TaskScore):
-            np.testing.assert_equal(getattr(again, field.name), getattr(found, field.name))
+        np.testing.assert_equal(asdict(again), asdict(found))
         assert {p.name for p in path.parent.iterdir()} == {"any_buy_h7.5.json", "any_buy_h7.5.npy"}
         json.loads(path.read_text(), parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float16, Int64
+from jaxtyping import Float16, Float64, Int64, UInt64
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import write_array, write_text
 from clickprint.core.lookup import positions_in_any_order
+from clickprint.core.rng import GOLDEN, mix
 
 MAX_WIDTH = 2048
 LARGEST = float(np.finfo(np.float16).max)  # 65504
@@ -98,6 +99,31 @@ class Profiles:
         keep = np.repeat([n != block for n in names], [width for _, width in self.blocks])
         blocks = tuple(b for b in self.blocks if b[0] != block)
         return Profiles(self.users, np.ascontiguousarray(self.vectors[:, keep]), blocks)
+
+
+CELLS = 1 << 22  # random numbers that are made at a time
+
+
+def random_profiles(users: Int64[np.ndarray, "U"], width: int, seed: int) -> Profiles:
+    """Vectors of normal numbers, each of the seed, the user's id and the column alone.
+
+    So a user has the same vector among any others. By Box and Muller of two hashes; there is no
+    stream, hence no order.
+    """
+    vectors = np.empty((len(users), width), np.float16)
+    column = np.arange(width, dtype=np.uint64)
+    for start in range(0, len(users), many := max(CELLS // max(width, 1), 1)):
+        some = slice(start, start + many)
+        key = mix((users[some].astype(np.uint64) ^ np.uint64(seed)) + GOLDEN)[:, None] + column
+        key = mix(key + GOLDEN)
+        radius = np.sqrt(-2 * np.log(_uniform(key) + 2.0**-54))
+        vectors[some] = to_float16(radius * np.cos(2 * np.pi * _uniform(~key)))
+    return Profiles(users, vectors)
+
+
+def _uniform(key: UInt64[np.ndarray, "B D"]) -> Float64[np.ndarray, "B D"]:
+    """The uniform number in [0, 1) that splitmix64 gives in a state."""
+    return (mix(key + GOLDEN) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def problems(folder: Path, relevant: Int64[np.ndarray, "U"] | None) -> list[str]:

@@ -96,9 +96,9 @@ def by_chance(differences: int) -> str:
         return ""
     most = figure(differences * (100 - _LEVEL) / 100, 1)
     if differences == 1:
-        return "the interval is for one comparison"
+        return "The interval is for one comparison"
     return (
-        f"each interval is for one comparison: of the {differences:,} differences here, {most} are"
+        f"Each interval is for one comparison: of the {differences:,} differences here, {most} are"
         " expected to be shown where there is none"
     )
 

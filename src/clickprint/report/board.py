@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from clickprint.core.text import EMPTY, figure, short
-from clickprint.metrics.compare import Gap
+from clickprint.metrics.compare import Estimate, Gap
 from clickprint.report import terminal
 from clickprint.report.figure import (
     COLOURS,
@@ -32,7 +32,7 @@ from clickprint.report.figure import (
 )
 from clickprint.report.page import Block, Heading, Note, Section, Words, pictures
 from clickprint.report.table import Cell, Grid, estimate_cell, estimate_cells
-from clickprint.tasks.board import Board
+from clickprint.tasks.board import Board, Floor, HeldOut
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,7 +81,7 @@ def grids(board: Board) -> list[Grid]:
             dead_or_live = any(f not in ("", EMPTY) for f in foot)
             last = (live, *foot) if dead_or_live else ()
             found.append(Grid(title, ("profile", *heads), rows, foot=last))
-    return [*found, *ablation_grids(board)]
+    return [*found, *control_grids(board), *ablation_grids(board)]
 
 
 Column = tuple[str, list[Cell], str]  # head, cells, foot
@@ -120,14 +120,45 @@ def _hidden(board: Board) -> Iterator[Column]:
         yield "quartiles", [Cell(" ".join(figure(v, 3) for v in q)) for q in quartiles], ""
 
 
+def control_grids(board: Board) -> list[Grid]:
+    """What is left of each score beyond its width: on other users, and above random vectors.
+
+    Pale where it is not shown.
+    """
+    if not (board.controlled and board.counted):
+        return []
+    tasks, heads = [*board.counted, None], (*board.counted, f"sum of {len(board.counted)}")
+
+    def held_out(profile: str) -> list[Estimate]:
+        row = HeldOut(profile)
+        return [board.score(row, t) if t else board.total(row) for t in tasks]
+
+    columns = [estimate_cells(list(c)) for c in zip(*map(held_out, board.order), strict=True)]
+    others = [
+        [p, *cells] for p, cells in zip(board.order, zip(*columns, strict=True), strict=True)
+    ]
+    own = [p for p in board.order if p != board.control]
+    above = [[p, *(_gap_cell(board.gap(p, Floor(p), t)) for t in tasks)] for p in own]
+    return [
+        Grid(
+            "on users that the probe did not learn from (live labels)", ("profile", *heads), others
+        ),
+        *(
+            [Grid("above random vectors of the same width", ("profile", *heads), above)]
+            if own
+            else []
+        ),
+    ]
+
+
+def _gap_cell(gap: Gap) -> Cell:
+    return estimate_cell(gap, sign=True, tone="best" if gap.shown else "dim")
+
+
 def ablation_grids(board: Board) -> list[Grid]:
     """The change of each score when a block is left out; pale where it is not shown."""
-
-    def cell(gap: Gap) -> Cell:
-        return estimate_cell(gap, sign=True, tone="best" if gap.shown else "dim")
-
     rows = [
-        [str(c.row), *(cell(g) for g in c.tasks.values()), cell(c.total)] for c in board.costs()
+        [str(c.row), *map(_gap_cell, c.tasks.values()), _gap_cell(c.total)] for c in board.costs()
     ]
     heads = ("left out", *board.counted, f"sum of {len(board.counted)}")
     return [Grid("one block left out", heads, rows)] if rows else []
@@ -143,6 +174,18 @@ def _footnotes(board: Board) -> Iterator[str]:
         yield (
             "A dead label has no positive, or no negative, in the validation window; the challenge"
             " counts it 0, the live score leaves it out."
+        )
+    if board.controlled:
+        yield (
+            "A probe that scores the users it learned from rewards width: random vectors of 2,048"
+            " columns are above chance. So each profile is also compared with random vectors of"
+            " its own width, and scored on one half of the users by a probe that learned from the"
+            " other half."
+        )
+    elif board.probe == "official":
+        yield (
+            "The official probe scores the users it learned from, which rewards width; the quick"
+            " board's column of other users says how much is left without that."
         )
     if board.tasks != board.counted:
         yield f"In the sum and the Borda count: {', '.join(board.counted) or 'nothing'}."

@@ -5,7 +5,7 @@ What a difference shows, and what it does not, is said by paired intervals. See 
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -13,10 +13,10 @@ from jaxtyping import Float
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.text import csv_text, figure, finite, json_text, listed, number
-from clickprint.metrics.compare import Estimate, Gap, borda, place_intervals
-from clickprint.tasks.task import TaskScore
+from clickprint.metrics.compare import Estimate, Gap, borda, by_chance, place_intervals
+from clickprint.tasks.task import Controls, TaskScore
 
-FORMAT = 2
+FORMAT = 3
 MANY_DEAD = 0.2  # from this share of degenerate labels on, the words warn about a score
 
 
@@ -28,6 +28,30 @@ class Without(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.profile} without {self.block}"
+
+
+class Floor(NamedTuple):
+    """The control of a profile: random vectors of its width, under the same probe."""
+
+    profile: str
+
+    def __str__(self) -> str:
+        return f"random vectors of the width of {self.profile}"
+
+
+class HeldOut(NamedTuple):
+    """A profile on one half of the users, by a probe that learned from the other half.
+
+    Its scores are over live labels: half of the users leave more labels without a positive.
+    """
+
+    profile: str
+
+    def __str__(self) -> str:
+        return f"{self.profile} on other users"
+
+
+Row = str | Without | Floor | HeldOut  # what has a score on each task
 
 
 class Cost(NamedTuple):
@@ -175,6 +199,11 @@ class Board:
         return self._first[task]
 
     @property
+    def controlled(self) -> bool:
+        """Whether each profile has its `Floor` and its `HeldOut`: the quick probe makes them."""
+        return all(s.controls is not None for row in self.scores.values() for s in row.values())
+
+    @property
     def _first(self) -> Mapping[str, TaskScore]:
         return next(iter(self.scores.values()))
 
@@ -185,8 +214,8 @@ class Board:
 
     # -- numbers -----------------------------------------------------------------------------
 
-    def score(self, profile: str | Without, task: str) -> Estimate:
-        """A profile's score on a task."""
+    def score(self, profile: Row, task: str) -> Estimate:
+        """A profile's score on a task, or that of its control."""
         found = self._row(profile)[task]
         return Estimate.of(found.score, found.replicates)
 
@@ -195,7 +224,7 @@ class Board:
         found = self._row(profile)[task]
         return Estimate.of(found.live, found.live_replicates)
 
-    def total(self, profile: str | Without) -> Estimate:
+    def total(self, profile: Row) -> Estimate:
         """The sum over the counted tasks."""
         return Estimate.of(*self._sum(profile))
 
@@ -216,7 +245,7 @@ class Board:
         found = [Standing(*r) for r in zip(self.profiles, *columns, strict=True)]
         return sorted(found, key=lambda s: (s.place, self.profiles.index(s.profile)))
 
-    def gap(self, profile: str | Without, other: str | Without, task: str | None = None) -> Gap:
+    def gap(self, profile: Row, other: Row, task: str | None = None) -> Gap:
         """How much `profile` is above `other` on a task; in the sum where none is named."""
         (a, a_replicates), (b, b_replicates) = (self._pair(p, task) for p in (profile, other))
         return Gap.of(a, b, a_replicates, b_replicates)
@@ -231,7 +260,7 @@ class Board:
         mean = Estimate.of(*self._hidden(profile))
         return Spread(len(found), mean, float(values.std()), *quartiles)
 
-    def hidden_gap(self, profile: str | Without, other: str | Without) -> Gap:
+    def hidden_gap(self, profile: Row, other: Row) -> Gap:
         """How much `profile` is above `other` in the mean over the hidden tasks."""
         (a, a_replicates), (b, b_replicates) = self._hidden(profile), self._hidden(other)
         return Gap.of(a, b, a_replicates, b_replicates)
@@ -248,24 +277,26 @@ class Board:
         ]
         return sorted(found, key=lambda c: (c.row.profile, c.total.value, c.row.block))
 
-    def _row(self, name: str | Without) -> Mapping[str, TaskScore]:
+    def _row(self, name: Row) -> Mapping[str, TaskScore]:
+        if isinstance(name, Floor | HeldOut):
+            return {t: _control(name, s) for t, s in self._row(name.profile).items()}
         row = self.ablation.get(name) if isinstance(name, Without) else self.scores.get(name)
         if row is None:
             known = ", ".join(map(str, [*self.scores, *self.ablation]))
             raise ConfigError(f"no profile {str(name)!r} on this board; it has {known}")
         return row
 
-    def _pair(self, name: str | Without, task: str | None) -> tuple[float, Float[np.ndarray, "R"]]:
+    def _pair(self, name: Row, task: str | None) -> tuple[float, Float[np.ndarray, "R"]]:
         if task is None:
             return self._sum(name)
         return self._row(name)[task].score, self._row(name)[task].replicates
 
-    def _sum(self, name: str | Without) -> tuple[float, Float[np.ndarray, "R"]]:
+    def _sum(self, name: Row) -> tuple[float, Float[np.ndarray, "R"]]:
         found = [self._row(name)[t] for t in self.counted]
         replicates = [s.replicates for s in found] or np.zeros((1, self.resamples))
         return float(sum(s.score for s in found)), np.sum(replicates, axis=0)
 
-    def _hidden(self, name: str | Without) -> tuple[float, Float[np.ndarray, "R"]]:
+    def _hidden(self, name: Row) -> tuple[float, Float[np.ndarray, "R"]]:
         found = [s for s in self._row(name).values() if s.hidden]
         mean = float(np.mean([s.score for s in found]))
         return mean, np.mean([s.replicates for s in found], axis=0)
@@ -292,7 +323,10 @@ class Board:
     def verdicts(self) -> list[str]:
         """What the numbers show and what they do not, one or two sentences each."""
         words = self._leader()
-        for role, other in (("reference", self.reference), ("control", self.control)):
+        roles = {"reference": self.reference, "control": self.control}
+        if self.controlled:
+            del roles["control"]
+        for role, other in roles.items():
             if other not in self.scores:
                 words.append(
                     f"There is no profile called {other} on this board, so nothing is compared"
@@ -302,14 +336,12 @@ class Board:
             # The control is no contender: that the reference is above it says the same.
             against = [p for p in self.profiles if p not in (other, self.control)]
             words += self._against(against, other, brief=role == "control") if self.counted else []
+        words += self._control_words()
         words += [w for t in self.tasks if (w := self._dead(t))]
         words += self._twice()
         words += self._hidden_words() + self._ablation_words()
         if self.resamples:
-            words.append(
-                f"Each interval is for one comparison ({self.resamples} resamples); of twenty"
-                " differences that do not exist, one is shown."
-            )
+            words += [f"{said}." for said in [by_chance(self._differences())] if said]
         else:
             words.append("No resamples were made, so no difference is shown to be more than luck.")
         return words
@@ -327,22 +359,64 @@ class Board:
             said += f", place {_place(best[0].low, best[0].high)}"
         return [said + "."]
 
-    def _against(self, profiles: Sequence[str], other: str, brief: bool) -> list[str]:
-        """A sentence a profile; with `brief`, those above `other` everywhere share one."""
+    def _against(self, profiles: Sequence[str], other: str | None, brief: bool) -> list[str]:
+        """A sentence a profile; with `brief`, those above `other` everywhere share one.
+
+        Without `other` each profile is compared with its own `Floor`.
+        """
+        rivals: dict[str, Row] = {p: Floor(p) if other is None else other for p in profiles}
         clear = [
             p
-            for p in profiles
-            if brief and all(self.gap(p, other, t).shown > 0 for t in (*self.counted, None))
+            for p, rival in rivals.items()
+            if brief and all(self.gap(p, rival, t).shown > 0 for t in (*self.counted, None))
         ]
-        words = [self._versus(p, other) for p in profiles if len(clear) < 2 or p not in clear]
+        words = [
+            self._versus(p, rival)
+            for p, rival in rivals.items()
+            if len(clear) < 2 or p not in clear
+        ]
         on = f"all {len(self.counted)} tasks" if len(self.counted) > 1 else self.counted[0]
+        said = "random vectors of their widths" if other is None else other
         return (
-            [f"{listed(clear)} beat {other} on {on} and in the sum.", *words]
+            [f"{listed(clear)} beat {said} on {on} and in the sum.", *words]
             if len(clear) > 1
             else words
         )
 
-    def _versus(self, profile: str, other: str) -> str:
+    def _control_words(self) -> list[str]:
+        """Each profile beside random vectors of its width, and on users not learned from."""
+        if not (self.controlled and self.counted):
+            return []
+        own = [p for p in self.profiles if p != self.control]
+        words = self._against(own, None, brief=True)
+        against = [p for p in own if p != self.reference]
+        if self.reference not in self.scores or not against:
+            return words
+        gaps = {p: self.gap(HeldOut(p), HeldOut(self.reference)) for p in against}
+        for shown, said in ((1, "above"), (0, "not shown to be above"), (-1, "below")):
+            named = [f"{p} ({g.text()})" for p, g in gaps.items() if g.shown == shown]
+            if named:
+                verb = "are" if len(named) > 1 else "is"
+                words.append(
+                    f"On users that the probe did not learn from, {listed(named)} {verb} {said}"
+                    f" {self.reference} in the sum."
+                )
+        return words
+
+    def _differences(self) -> int:
+        """How many differences the words rest on."""
+        contenders = [p for p in self.profiles if p not in (self.reference, self.control)]
+        tasks = len(self.counted) + bool(self.counted)
+        if self.reference in self.scores:
+            count = len(contenders) * (tasks + bool(self.hidden))
+            count += len(contenders) * (self.controlled and tasks > 0)
+        else:
+            count = 0
+        if self.controlled or self.control in self.scores:
+            count += tasks * sum(p != self.control for p in self.profiles)
+        return int(count) + len(self.ablation)
+
+    def _versus(self, profile: str, other: Row) -> str:
         gaps = {t: self.gap(profile, other, t) for t in self.counted}
         whole = self.gap(profile, other)
         many = len(gaps)
@@ -471,12 +545,14 @@ class Board:
                         "degenerate": s.degenerate,
                         **_bounds("score", self.score(name, task)),
                         **_bounds("live", self.live(name, task)),
+                        **(self._beside(name, task) if s.controls else {}),
                         **(_above(self.gap(name, other, task)) if against else {}),
                     }
                 )
             if self.counted:
                 gap = _above(self.gap(name, other)) if against else {}
                 total = {"row": "sum", "task": "", **_bounds("score", self.total(name)), **gap}
+                total |= {} if left_out or not self.controlled else self._beside(str(name), None)
                 if place := None if left_out else places.get(str(name)):
                     total |= {"points": place.points, **_bounds("place", place.estimate)}
                 out.append({**who, **total})
@@ -486,6 +562,13 @@ class Board:
                 shape = {k: getattr(spread, k) for k in COLUMNS[-4:]}
                 out.append({**who, **mean, **shape})
         return [finite({c: r.get(c) for c in COLUMNS}) for r in out]
+
+    def _beside(self, name: str | Without, task: str | None) -> dict[str, float | int]:
+        """The bounds of a profile's controls; of the sum where no task is named."""
+        found: dict[str, float | int] = {}
+        for key, row in (("held_out", HeldOut(str(name))), ("floor", Floor(str(name)))):
+            found |= _bounds(key, self.total(row) if task is None else self.score(row, task))
+        return found
 
     def to_csv(self) -> str:
         """`rows` as CSV, numbers in full, empty where there is none."""
@@ -498,7 +581,7 @@ class Board:
         """
 
         def scores(row: Mapping[str, TaskScore]) -> list[dict[str, Any]]:
-            return [{f.name: getattr(s, f.name) for f in fields(s)} for s in row.values()]
+            return [asdict(s) for s in row.values()]
 
         raw = {
             "format": FORMAT,
@@ -548,6 +631,7 @@ class Board:
 COLUMNS = (
     *("profile", "block", "row", "task", "users", "labels", "degenerate"),
     *("score", "score_low", "score_high", "live", "live_low", "live_high"),
+    *("held_out", "held_out_low", "held_out_high", "floor", "floor_low", "floor_high"),
     *("above", "above_low", "above_high", "above_share"),
     *("points", "place", "place_low", "place_high"),
     *("deviation", "lower", "median", "upper"),
@@ -561,6 +645,16 @@ def _where(tasks: Sequence[str], gaps: Mapping[str, Gap], most: int = 3) -> str:
 
 def _place(low: float | int, high: float | int) -> str:
     return f"{low:g}" + (f" to {high:g}" if low != high else "") + " in 95 % of the resamples"
+
+
+def _control(of: Floor | HeldOut, score: TaskScore) -> TaskScore:
+    """The score of a control in the form of a score. Raises ConfigError where there is none."""
+    found = score.controls
+    if found is None:
+        raise ConfigError(f"{of} was not scored on {score.task}; the quick probe does it")
+    if isinstance(of, Floor):
+        return replace(score, score=found.floor, replicates=found.floor_replicates)
+    return replace(score, score=found.held_out, replicates=found.held_out_replicates)
 
 
 _Named = tuple[str | Without, Mapping[str, TaskScore]]  # a row of the board
@@ -653,6 +747,15 @@ def _from_dict(raw: Mapping[str, Any]) -> TaskScore:
         return {k: number(v) for k, v in values.items()}
 
     probe: str = raw["probe"]
+    beside = raw["controls"]
+    controls = beside and Controls(
+        number(beside["floor"]),
+        number(beside["held_out"]),
+        *(
+            np.array([number(v) for v in beside[f"{n}_replicates"]], np.float64)
+            for n in ("floor", "held_out")
+        ),
+    )
     replicates, live_replicates = (
         np.array([number(v) for v in raw[n]], np.float64)
         for n in ("replicates", "live_replicates")
@@ -681,4 +784,5 @@ def _from_dict(raw: Mapping[str, Any]) -> TaskScore:
         about=str(raw["about"]),
         replicates=replicates,
         live_replicates=live_replicates,
+        controls=controls or None,
     )

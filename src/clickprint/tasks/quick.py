@@ -39,20 +39,23 @@ class Design:
 
     def rows(self, start: int, stop: int, step: int = 1) -> Float32[np.ndarray, "B D"]:
         """Standardised columns of some users."""
-        return _standard(
-            self.vectors[start:stop:step], self.centre, self.weight
-        ) - self.middle.astype(np.float32)
+        return self.standard(self.vectors[start:stop:step])
+
+    def standard(self, vectors: Float16[np.ndarray, "B D"]) -> Float32[np.ndarray, "B D"]:
+        """The columns of any users, standardised as these users' are."""
+        return _standard(vectors, self.centre, self.weight) - self.middle.astype(np.float32)
 
     def fit_predict(
         self,
         target: Shaped[np.ndarray, "U T"],
         *,
         loss: Loss,
+        others: Float16[np.ndarray, "B D"] | None = None,
         name: str = "quick probe",
         progress: Progress = silent,
-    ) -> Float32[np.ndarray, "U T"]:
-        """See `fit_predict`."""
-        users = len(self.vectors)
+    ) -> Float32[np.ndarray, "_ T"]:
+        """See `fit_predict`; `others` are predicted instead of those that are learned from."""
+        users, asked = len(self.vectors), self.vectors if others is None else others
         if len(target) != users or not target.shape[1]:
             raise ValueError(
                 f"found {users} users and a target {target.shape}, expected as many rows and a"
@@ -65,15 +68,15 @@ class Design:
         for start in range(0, users, _ROWS):
             x = self.rows(start, start + _ROWS)
             moment += x.T @ (target[start : start + _ROWS] - mean).astype(np.float32)
-            progress(name, done := done + len(x), 2 * users)
+            progress(name, done := done + len(x), users + len(asked))
         turned = self.directions.T @ moment
         penalty = self._penalty(target, turned, mean)
         slope = (self.directions @ (turned / (self.values[:, None] + penalty))).astype(np.float32)
-        prediction = np.empty(target.shape, np.float32)
-        for start in range(0, users, _ROWS):
-            x = self.rows(start, start + _ROWS)
+        prediction = np.empty((len(asked), target.shape[1]), np.float32)
+        for start in range(0, len(asked), _ROWS):
+            x = self.standard(asked[start : start + _ROWS])
             prediction[start : start + _ROWS] = x @ slope + mean.astype(np.float32)
-            progress(name, done := done + len(x), 2 * users)
+            progress(name, done := done + len(x), users + len(asked))
         return prediction if loss.name == "mse" else _probabilities(prediction, mean)
 
     def _penalty(

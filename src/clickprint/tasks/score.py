@@ -13,14 +13,15 @@ from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Int64, Shaped
+from jaxtyping import Float, Float32, Int64, Shaped
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import write_array, write_text
 from clickprint.core.lookup import positions_in_any_order
 from clickprint.core.past import Table
-from clickprint.core.profiles import Profiles
+from clickprint.core.profiles import Profiles, random_profiles
 from clickprint.core.progress import Progress, silent
+from clickprint.core.rng import RNG, mix
 from clickprint.core.text import json_text, number
 from clickprint.core.time import Window, show
 from clickprint.metrics.compare import resample_weights
@@ -28,11 +29,13 @@ from clickprint.metrics.labels import degenerate
 from clickprint.metrics.values import constant
 from clickprint.tasks import quick
 from clickprint.tasks.rows import Rows
-from clickprint.tasks.task import Task, TaskScore
+from clickprint.tasks.task import Controls, Task, TaskScore
 
 Probe = Literal["official", "quick"]
 PROBES: tuple[Probe, ...] = ("official", "quick")
-FORMAT = 1
+FORMAT = 2
+NOISE, HALVES = (RNG(0).child(n).integer() for n in ("floor", "held-out users"))
+CELLS = 1 << 28  # numbers: half a gigabyte, twice, is what the controls of a profile may hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +115,14 @@ def answer(
     seed: int = 0,
     device: str = "cpu",
     designs: "Designs | None" = None,
+    controls: bool = True,
     progress: Progress = silent,
 ) -> TaskScore:
     """How well a probe, trained on the train window, foresees the validation window.
 
     - `probe`: `official` needs torch and trains on `device`; `quick` needs neither.
     - `designs`: the same in every call prepares the same vectors once for `quick`.
+    - `controls`: the quick probe also scores random vectors and users that it did not learn from.
     - `seed`: of the resamples alone.
 
     Raises DataError where a user of the question has no profile, ConfigError for an unknown probe.
@@ -125,6 +130,8 @@ def answer(
     task, name = question.task, f"{probe} {question.task.name}"
     epochs: tuple[dict[str, float], ...] = ()
     best = -1
+    weights = resample_weights(question.users, resamples, seed)
+    beside: Controls | None = None
     if probe == "official":
         official = _official()
         probed = official.train(
@@ -138,12 +145,14 @@ def answer(
         )
         epochs, best, prediction = probed.epochs, probed.best, probed.prediction
     elif probe == "quick":
-        made = (designs or Designs()).of(profiles, question.users, name, progress)
+        designs = designs or Designs()
+        made = designs.of(profiles, question.users, name, progress)
         prediction = made.fit_predict(question.train, loss=task.loss, name=name, progress=progress)
+        if controls:
+            beside = _controls(question, profiles, weights, designs, name, progress)
     else:
         raise ConfigError(f"probe: found {probe!r}, expected one of {', '.join(PROBES)}")
     metrics, live = (task.score(question.valid, prediction, live=alive) for alive in (False, True))
-    weights = resample_weights(question.users, resamples, seed)
     return TaskScore(
         task=task.name,
         probe=probe,
@@ -163,7 +172,53 @@ def answer(
         about=task.about,
         replicates=task.resample(question.valid, prediction, weights),
         live_replicates=task.resample(question.valid, prediction, weights, live=True),
+        controls=beside,
     )
+
+
+def _controls(
+    question: Question,
+    profiles: Profiles,
+    weights: Float32[np.ndarray, "R U"],
+    designs: "Designs",
+    name: str,
+    progress: Progress,
+) -> Controls:
+    """The quick probe on random vectors, and on users that it did not learn from."""
+    task, users, width = question.task, question.users, profiles.vectors.shape[1]
+    nothing = np.full(len(weights), np.nan)
+    floor, held_out = (float("nan"), nothing), (float("nan"), nothing)
+    share = min(CELLS / max(len(users) * width, 1), 1.0)
+    if share == 1:
+        noise = designs.of(designs.noise(users, width), users, name, progress)
+        found = noise.fit_predict(question.train, loss=task.loss, name=name, progress=progress)
+        floor = _scored(task, question.valid, found, weights)
+    # A user's place in [0, 1) is of the id alone, so every task has the same halves.
+    place = mix(users.astype(np.uint64) ^ np.uint64(HALVES)) / 2.0**64
+    learn, asked = place < share / 2, (place >= share / 2) & (place < share)
+    if learn.any() and asked.any():
+        half = designs.of(profiles, users[learn], name, progress)
+        found = half.fit_predict(
+            question.train[learn],
+            loss=task.loss,
+            others=profiles.of(users[asked]),
+            name=name,
+            progress=progress,
+        )
+        held_out = _scored(task, question.valid[asked], found, weights[:, asked], live=True)
+    return Controls(floor[0], held_out[0], floor[1], held_out[1])
+
+
+def _scored(
+    task: Task,
+    truth: Shaped[np.ndarray, "U T"],
+    prediction: Float32[np.ndarray, "U T"],
+    weights: Float32[np.ndarray, "R U"],
+    *,
+    live: bool = False,
+) -> tuple[float, Float[np.ndarray, "R"]]:
+    value = task.score(truth, prediction, live=live)["score"]
+    return value, task.resample(truth, prediction, weights, live=live)
 
 
 def named(found: TaskScore, question: Question) -> TaskScore:
@@ -221,7 +276,8 @@ def score(
 class Designs:
     """The quick probe's preparation of the last few vectors, as many tasks ask the same users."""
 
-    keep: int = 4
+    keep: int = 6
+    _noise: dict[tuple[int, bytes], Profiles] = field(default_factory=dict, repr=False)
     _kept: dict[tuple[int, bytes], tuple[Profiles, quick.Design]] = field(
         default_factory=dict, repr=False
     )
@@ -243,6 +299,15 @@ class Designs:
         self._kept[key] = made  # last in, last out
         return made[1]
 
+    def noise(self, users: Int64[np.ndarray, "U"], width: int) -> Profiles:
+        """Random vectors of these users, the same for all profiles of one width."""
+        key = width, blake2b(users.tobytes(), digest_size=16).digest()
+        if key not in self._noise:
+            while len(self._noise) >= self.keep:
+                del self._noise[next(iter(self._noise))]
+            self._noise[key] = random_profiles(users, width, NOISE)
+        return self._noise[key]
+
 
 def save(found: TaskScore, path: Path) -> None:
     """Writes `path` (JSON) and, beside it under the same name, the replicates as .npy.
@@ -250,12 +315,16 @@ def save(found: TaskScore, path: Path) -> None:
     Equal scores give equal bytes; NaN is null. The JSON comes last and holds the replicates'
     digest, so a pair that a killed process left halfway is never taken for whole.
     """
-    replicates = np.stack([found.replicates, found.live_replicates]).astype(np.float64)
+    controls = found.controls
+    every = [found.replicates, found.live_replicates]
+    every += [controls.floor_replicates, controls.held_out_replicates] if controls else []
+    replicates = np.stack(every).astype(np.float64)
     plain = {
         f.name: getattr(found, f.name)
         for f in fields(TaskScore)
         if not f.name.endswith("replicates")
     }
+    plain["controls"] = controls and {"floor": controls.floor, "held_out": controls.held_out}
     text = json_text({"format": FORMAT, **plain, "replicates": _of_bytes(replicates)})
     write_array(_array(path), replicates)
     write_text(path, text)
@@ -271,9 +340,10 @@ def load(path: Path) -> TaskScore:
         if raw.pop("format") != FORMAT:
             raise DataError(path, "a score of another format; score again")
         replicates = np.load(_array(path), allow_pickle=False)
+        beside = raw.pop("controls")
         if (
             replicates.ndim != 2
-            or len(replicates) != 2
+            or len(replicates) != (4 if beside else 2)
             or _of_bytes(replicates) != raw.pop("replicates")
         ):
             raise DataError(path, f"{_array(path).name} does not belong to it; score again")
@@ -282,7 +352,11 @@ def load(path: Path) -> TaskScore:
         for key in ("metrics", "live_metrics"):
             raw[key] = {n: number(v) for n, v in raw[key].items()}
         raw["epochs"] = tuple({n: number(v) for n, v in epoch.items()} for epoch in raw["epochs"])
-        return TaskScore(**raw, replicates=replicates[0], live_replicates=replicates[1])
+        if beside:
+            beside = Controls(number(beside["floor"]), number(beside["held_out"]), *replicates[2:])
+        return TaskScore(
+            **raw, replicates=replicates[0], live_replicates=replicates[1], controls=beside
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as fault:
         raise DataError(path, f"not a saved score ({fault}); score again") from None
 

@@ -111,6 +111,22 @@ class TaskSet(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Controls:
+    """What a score has to be read beside: a probe that scores whom it trained on rewards width.
+
+    - `floor`: the score of random vectors of the profile's width, by the same probe.
+    - `held_out`: the live score on one half of the users by a probe that learned from the other.
+
+    NaN where it could not be made.
+    """
+
+    floor: float
+    held_out: float
+    floor_replicates: Float[np.ndarray, "R"] = field(repr=False)
+    held_out_replicates: Float[np.ndarray, "R"] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class TaskScore:
     """How one profile did on one task under one probe.
 
@@ -118,6 +134,7 @@ class TaskScore:
     equal questions may be compared. `replicates` are the score, and the score over live labels, in
     resamples of the users; resample r weighs a user by (seed, r, user id) alone, so every profile
     in every run shares it.
+    `controls`: of the quick probe; None for the official one, and where they were not asked for.
     """
 
     task: str
@@ -136,3 +153,4 @@ class TaskScore:
     about: str
     replicates: Float[np.ndarray, "R"] = field(repr=False)
     live_replicates: Float[np.ndarray, "R"] = field(repr=False)
+    controls: Controls | None = None

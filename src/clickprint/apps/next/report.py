@@ -168,7 +168,7 @@ def _hypotheses(found: Mapping[str, Any]) -> Section:
         "Each hypothesis is a paired difference of recall on the validation window. It is shown"
         " where the whole interval is above 0:"
         f" {sum(p.gap.shown > 0 for p in pairs)} of {len(pairs)}.",
-        by_chance(len(pairs)).capitalize() + ".",
+        by_chance(len(pairs)) + ".",
     ]
     grid = Grid("hypotheses", ("hypothesis", "verdict", "difference"), rows, align="llr")
     makers = {"differences": ("paired differences", partial(pairs_picture, pairs, "recall"))}
