@@ -244,6 +244,15 @@ BAD = {
         None,
         "bought",
     ),
+    "a last purchase far from all others": (
+        {
+            "client_id": [1, 1],
+            "timestamp": ["2022-09-01 00:00:00", "9998-09-01 00:00:00"],
+            "sku": [1, 1],
+        },
+        None,
+        "9998-09-01, has 1 events.* 2022-09-01",
+    ),
     "an unreadable time": ({"client_id": [1], "timestamp": ["soon"], "sku": [1]}, None, "soon"),
     "a time with an offset": (
         {"client_id": [1], "timestamp": ["2022-09-01 00:00:00+02:00"], "sku": [1]},

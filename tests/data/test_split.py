@@ -141,7 +141,7 @@ def test_a_last_day_far_from_all_others_is_a_wrong_date(engine):
         if fits:
             assert split(log).valid.end == START + far + 1
             continue
-        with pytest.raises(DataError, match=r"2199-12-31.*2022-.*\b1 events\b"):
+        with pytest.raises(DataError, match=r"2199-12-31, has 1 events.* 2022-"):
             split(log)
 
 

@@ -373,12 +373,12 @@ def test_what_lies_beside_is_there_whole_or_not_at_all(tmp_path: Path, engine: E
         kept = (before.folder / file).read_bytes()
         for damaged in (b"", kept[:-3], b"junk"):
             (before.folder / file).write_bytes(damaged)
-            with pytest.raises(DataError, match=rf"{file}: cannot be read"):
+            with pytest.raises(DataError, match=file):
                 ask(before)
         (before.folder / file).write_bytes(kept)
     assert before.beside("questions") is None
     np.save(before.folder / "vectors.npy", np.ones((3, 4), np.float32))
-    with pytest.raises(DataError, match=r"vectors\.npy: .*float32.*\b2 items"):
+    with pytest.raises(DataError, match=r"vectors\.npy: .*\b3 vectors.*\b2 items"):
         _ = before.item_vectors
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from clickprint.core.histories import Histories, items_only
 from clickprint.core.ids import each_once
 from clickprint.core.items import Catalogue
 from clickprint.core.time import DAY, Time, Window, midnight, show
-from clickprint.data.engine import DuckDB
+from clickprint.data.engine import DuckDB, Engine
 from clickprint.data.histories import build
 from clickprint.data.log import EventLog
 
@@ -212,8 +213,7 @@ def anchored(
 ) -> tuple[Window, Window]:
     """The two windows of `split`; no user is looked at.
 
-    Raises as `split` does, and DataError where the windows would hold the last event's day only
-    and nothing happened for so long before it (SILENT days at least) that its date must be wrong.
+    Raises as `split` and `last_windows` do.
     """
     if horizon_days < 1:
         raise ConfigError(f"horizon_days: found {horizon_days}, expected at least 1")
@@ -224,16 +224,27 @@ def anchored(
             log.manifest.name,
             f"no event has the role {anchor.value}, so there is nothing to anchor the split on",
         )
-    train, valid = windows(span[1], horizon_days)
-    last = midnight(span[1])
-    before, events = log.engine.one(
+    return last_windows(log.engine, log.events, log.manifest.name, span[1], horizon_days)
+
+
+def last_windows(
+    engine: Engine, events: str, where: Path | str, end: Time, horizon_days: int
+) -> tuple[Window, Window]:
+    """The windows of events (SQL with a column time), of which the last that counts is at `end`.
+
+    Raises DataError where they would hold events of one day only, and nothing happened for SILENT
+    days before it: such a date is wrong.
+    """
+    train, valid = windows(end, horizon_days)
+    last = midnight(end)
+    before, n = engine.one(
         f"SELECT MAX(CASE WHEN time < {last} THEN time END),"
-        f" SUM(CASE WHEN time >= {last} THEN 1 ELSE 0 END) FROM {log.events}"
+        f" SUM(CASE WHEN time >= {last} THEN 1 ELSE 0 END) FROM {events}"
     )
     if before is not None and before < min(train.start, last - SILENT * DAY):
-        said = f"the last event with the role {anchor.value} is of {show(span[1])}, and the one"
-        far = f"before that day of {show(before)}: the windows would hold {events} events of one"
-        raise DataError(log.manifest.name, f"{said} {far} day; leave out what has a wrong date")
+        said = f"the last day, {show(last)[:10]}, has {n} events, and the event before it is of"
+        empty = f"{show(before)}: windows of {horizon_days} days would hold nothing else"
+        raise DataError(where, f"{said} {empty}; leave out what has a wrong date")
     return train, valid
 
 

@@ -44,7 +44,7 @@ from clickprint.data.engine import (
     timestamp_sql,
 )
 from clickprint.data.log import EventLog
-from clickprint.data.split import windows
+from clickprint.data.split import last_windows
 from clickprint.data.store import gather
 
 DAYS_IN_TARGET = 14
@@ -205,12 +205,11 @@ def split(folder: Path, engine: Engine, *, progress: Progress = silent) -> Split
     refuse(folder, _problems(folder, full=True) + _twice(folder, engine))
     buys = folder / "product_buy.parquet"
     with blaming(folder):
-        (last,) = engine.one(
-            f"SELECT MAX({_micros(buys, strict=True)}) FROM {engine.scan([buys])}"
-        )
+        bought = f"SELECT {_micros(buys, strict=True)} AS time FROM {engine.scan([buys])}"
+        (last,) = engine.one(f"SELECT MAX(time) FROM ({bought}) AS b")
         if last is None:
             raise DataError(buys, "nothing was bought, so there is no end to split from")
-        train, valid = windows(int(last), DAYS_IN_TARGET)
+        train, valid = last_windows(engine, f"({bought}) AS b", buys, int(last), DAYS_IN_TARGET)
         _all_known(folder, engine, train.start)
         known = engine.scan([folder / f"{PROPERTIES}.parquet"])
         wanted = ", ".join(f"b.{name(c)}" for c in arrow_schema(buys).names)

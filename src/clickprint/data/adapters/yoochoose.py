@@ -42,7 +42,6 @@ CARD = Card(
     dropped="""
         - lines with too many or too few columns, rows without a readable time
         - rows whose session or item is no whole number, or 0
-        - purchases whose price or quantity is no number
     """,
     notes="""
         - there are no users: a session is one, so nobody comes back, and session = user
@@ -50,7 +49,7 @@ CARD = Card(
           1 to 12 a category, a longer number a brand, 0 unknown (null); the catalogue's category
           is that of the item's last click with a known one, known from that click on
         - price 0 and quantity 0 stand for unknown ones and become null; a price is of one unit, in
-          the source's own unit
+          the source's own unit; one that is no number is null, too
         - the test set has clicks of sessions whose purchases are not public: keep it out where
           purchases are predicted
     """,
