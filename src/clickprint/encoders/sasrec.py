@@ -22,9 +22,12 @@ class SASRec(NextItemEncoder):
     - `inner`: the width inside the feed-forward part; 0 for the block's own (width, 4 · width,
       3 · width).
 
-    The state is normalised and compared with item vectors by their inner product.
-    Source: spec/sequential-encoders.md 5.3. Differs: the authors' BCE with one negative is left
-    out, it loses.
+    - `scale`: item vectors are multiplied by √width as they enter, as the authors' code does; the
+      paper and the published softmax figures do not.
+
+    The state, normalised after the blocks "sasrec", is compared with item vectors by their inner
+    product. Source: spec/sequential-encoders.md 5.3. Differs: the authors' BCE with one negative
+    is left out, it loses; see nn.blocks.SASRecBlock.
     """
 
     name: ClassVar[str] = "sasrec"
@@ -32,6 +35,7 @@ class SASRec(NextItemEncoder):
     heads: Count = 1
     block: Literal["sasrec", "ligr", "post"] = "sasrec"
     inner: OwnWidth = 0
+    scale: bool = False
 
     def problems(self) -> Iterator[tuple[str, str]]:
         yield from undivided(self.width, self.heads)
@@ -44,5 +48,11 @@ class SASRec(NextItemEncoder):
             "post": lambda: PostNormBlock(w, h, inner=self.inner or 3 * w, dropout=d),
         }[self.block]
         return NextItem(
-            sizes, w, self.history.length, [make() for _ in range(self.layers)], dropout=d
+            sizes,
+            w,
+            self.history.length,
+            [make() for _ in range(self.layers)],
+            dropout=d,
+            scale=self.scale,
+            norm=self.block == "sasrec",
         )

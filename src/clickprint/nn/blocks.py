@@ -140,7 +140,7 @@ class PostNormBlock(nn.Module):
 class LiGRBlock(nn.Module):
     """eSASRec's layer: pre-norm, SwiGLU, each branch weighed by a gate of its input.
 
-    x + σ(W x) · branch(LN x). Source: spec/sequential-encoders.md 5.3.
+    x + σ(W x) · branch(LN x), the SwiGLU without biases. Source: spec/sequential-encoders.md 5.3.
     """
 
     def __init__(
@@ -148,7 +148,9 @@ class LiGRBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.attention = Attention(width, heads, dropout=dropout)
-        self.ffn = FeedForward(width, inner or 4 * width, dropout=dropout, activation="swiglu")
+        self.ffn = FeedForward(
+            width, inner or 4 * width, dropout=dropout, activation="swiglu", bias=False
+        )
         self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
         self.gates = nn.ModuleList([nn.Linear(width, width), nn.Linear(width, width)])
         self.dropout = nn.Dropout(dropout)
