@@ -6,6 +6,7 @@ On a busy machine two threads are several times slower than one.
 import importlib.util
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,13 @@ from hypothesis import settings
 settings.register_profile("no clock", deadline=None)  # a busy machine is no fault
 settings.load_profile("no clock")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Where an environment forbids the caches of compiled modules, each of the suite's processes would
+# compile all of them: a quarter of its time.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Tests score tests, which the ledger of whoever runs them need not know.
+os.environ["CLICKPRINT_LEDGER"] = os.path.join(tempfile.mkdtemp(), "tests.jsonl")
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("CLICKPRINT_SHARED", ROOT.parent / "shared"))

@@ -18,6 +18,8 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.time import DAY
 from clickprint.report.ranking import notes, words
 from clickprint.tasks.ranking_table import RankingTable
+from clickprint.work.ledger import entries
+from clickprint.work.ledger import file as ledger_file
 from clickprint.work.resources import Resources
 
 ITEMS = 12
@@ -111,6 +113,23 @@ def files(folder: Path, stage: str) -> dict[str, bytes]:
 def unit(folder: Path, name: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / name / "unit.json").read_text())
     return found
+
+
+def test_the_ledger_knows_the_test_beyond_its_folder(
+    tables: dict[str, RankingTable], made: Path, path: Path, tmp_path: Path
+) -> None:
+    """Every unit of the test, once; a page of another folder tells it too."""
+    about = tables["test"].first.about
+    lines = [t for t in entries(ledger_file()) if t.fingerprint == about["fingerprint"]]
+    first = lines[0]
+    assert (first.recipe, first.protocol) == ("tiny", "leave-one-out")
+    assert len(first.units) == len(set(first.units)) == 6
+    assert all((made / "test" / unit).is_dir() for unit in first.units)
+    assert len(lines) == len({t.digest for t in lines})  # asked again, it was only shown
+    assert any("tiny" in n and "6 units" in n for n in notes(tables["test"]))
+    other = parse(TINY.format(path=path).replace("seeds = [0, 1]", "seeds = [0]"))
+    elsewhere = rank(other, tmp_path / "other", only=["popularity"], resources=ONE)
+    assert any("tiny" in n and "6 units" in n for n in notes(elsewhere))
 
 
 def test_baselines_are_scored_as_by_hand(tables: dict[str, RankingTable]) -> None:

@@ -90,6 +90,7 @@ def notes(table: RankingTable) -> list[str]:
         lines.append(f"of one seed, so over users alone: {', '.join(alone)}")
     if compared := by_chance(sum(len(_rivals(table, m)) for m in table.models)):
         lines.append(f"{compared}; best of its type is who is best in this very table")
+    lines += table.tested
     if table.stage == "validation" and table.best("network"):
         lines.append(
             f"a network that stops early stopped where {table.metric} of these very items was"

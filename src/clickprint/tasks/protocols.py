@@ -77,6 +77,13 @@ class RankingPart:
                 yield option.name, "for the protocol 'window' only, leave it out"
 
     @property
+    def items(self) -> str:
+        """Which items of a log are the test, in words: whatever else is asked of the same ones."""
+        if self.protocol == "leave-one-out":
+            return "leave-one-out"
+        return f"window of {self.horizon_days} days, {', '.join(sorted(self.roles))}"
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         return tuple(f"{f.__name__}@{k}" for f in METRICS for k in self.ks)
 

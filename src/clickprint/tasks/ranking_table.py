@@ -101,7 +101,7 @@ class RankingTable:
 
     Models are compared by `metric`, on lists with or without items of the history as
     `include_seen` says. `seeds` is how many the recipe has; `other_code` names the scores that
-    other code made. Raises DataError where models were asked about different users.
+    other code made, and `tested` says how often the test items were scored. Raises DataError where models were asked about different users.
     """
 
     name: str
@@ -111,6 +111,7 @@ class RankingTable:
     models: tuple[ModelScores, ...]
     seeds: int = 1
     other_code: tuple[str, ...] = ()
+    tested: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         first = self.first.users

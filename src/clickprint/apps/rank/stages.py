@@ -42,7 +42,7 @@ from clickprint.recommenders.table import Model, RankingRecipe
 from clickprint.report.ranking import write
 from clickprint.tasks.protocols import STAGES, Question, Stage, question
 from clickprint.tasks.ranking_table import FORMS, ModelScores, RankingTable, SeedScore
-from clickprint.work import frozen
+from clickprint.work import frozen, ledger
 from clickprint.work.facts import Facts
 from clickprint.work.folder import RECIPE, Workspace, digest, locked
 from clickprint.work.resources import Resources
@@ -89,6 +89,9 @@ def rank(
         bench = _Bench(recipe, work, log, resources.accelerator, progress)
         if test:
             bench.freeze()
+            todo = [u.name for u in units if not work.path(f"test/{u.name}").is_dir()]
+            part = recipe.ranking.items
+            ledger.record(bench.fingerprint, part, recipe.name, recipe.text, todo)
         for done, unit in enumerate(units):
             progress("models", done, len(units))
             bench.make(stage, unit)
@@ -320,6 +323,7 @@ def _table(
         tuple(models),
         len(recipe.seeds),
         tuple(other_code),
+        tuple(ledger.words(models[0].seeds[0].about["fingerprint"], part.items)),
     )
 
 
