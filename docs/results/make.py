@@ -4,6 +4,7 @@ python docs/results/make.py runs/complete-journey       # …/complete-journey.m
 python docs/results/make.py ranking runs/beauty         # …/ranking-beauty.md: `clickprint rank`
 python docs/results/make.py scaling runs/scaling-beauty # …/scaling-….md: `clickprint scale`
 python docs/results/make.py next runs/next-uci          # …/next-uci.md: `clickprint next evaluate`
+python docs/results/make.py tests                       # in each ranking page: tests.jsonl
 python docs/results/make.py benchmarks                  # every benchmark, about half an hour
 python docs/results/make.py benchmarks size bootstrap   # only these; the others stay as they are
 """
@@ -23,15 +24,18 @@ from clickprint.core.dataset import Dataset
 from clickprint.core.files import whole, write_text
 from clickprint.core.options import plain
 from clickprint.core.text import figure
-from clickprint.report.board import cover
+from clickprint.report.board import control_grids, cover
 from clickprint.report.figure import draw
 from clickprint.report.table import Grid
 from clickprint.tasks.board import Board
+from clickprint.work import ledger
 from clickprint.work.boards import PROBES, board_file, of_run
+from clickprint.work.ledger import Scored
 from clickprint.work.track import flattened
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+TESTS = HERE / "tests.jsonl"
 PARAMS = ROOT / "recipes" / "next" / "params.toml"
 Facts = Mapping[str, Any]
 
@@ -110,7 +114,8 @@ def board(found: Board) -> str:
         rows.append([f"mean of {len(found.hidden)} hidden tasks (sd)", "", "", *means])
     grid = Grid("", ("task", "users", "labels (dead)", *order), rows, align="l")
     head = f"## {found.probe.capitalize()} probe"
-    return "\n\n".join([head, listed(found.verdicts()), grid.to_markdown()])
+    grids = [grid, *control_grids(found)]
+    return "\n\n".join([head, listed(found.verdicts()), *(g.to_markdown() for g in grids)])
 
 
 def run(folder: Path) -> None:
@@ -175,6 +180,26 @@ def ranking(folder: Path) -> None:
             *parts,
         ],
     )
+    publish(ledger.entries(ledger.file()), name)
+    tests()
+
+
+def publish(some: Sequence[Scored], name: str) -> None:
+    """Add what this machine's ledger knows of a recipe to the published one."""
+    known = ledger.entries(TESTS)
+    more = [s for s in some if s.recipe == name and s not in known]
+    write_text(TESTS, "".join(map(ledger.line, [*known, *more])))
+
+
+def tests() -> None:
+    """Each ranking page's last section: how often its test items were scored, by tests.jsonl."""
+    known, head = ledger.entries(TESTS), "## How often this test was scored"
+    for page in sorted(HERE.glob("ranking-*.md")):
+        name = page.stem.removeprefix("ranking-")
+        asked = dict.fromkeys((s.fingerprint, s.protocol) for s in known if s.recipe == name)
+        lines = [line for items in asked for line in ledger.words(*items, known)]
+        body = page.read_text("utf-8").partition(head)[0]
+        write(page.name, [body, *([head, listed(lines)] if lines else [])])
 
 
 def scaling(folder: Path) -> None:
@@ -289,6 +314,8 @@ if __name__ == "__main__":
     what, *rest = sys.argv[1:]
     if what == "benchmarks":
         benchmarks(rest)
+    elif what == "tests":
+        tests()
     elif what in ("ranking", "scaling", "next"):
         {"ranking": ranking, "scaling": scaling, "next": following}[what](Path(rest[0]))
     else:
