@@ -1,6 +1,7 @@
 """The funnel: candidates, examples, plans a block at a time, who is chosen, what is saved."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,8 +30,8 @@ from clickprint.recommenders.funnel import (
     spread,
 )
 from clickprint.recommenders.pairs import Bought, union
-from clickprint.recommenders.propensity import Propensity
-from clickprint.recommenders.ranker import LambdaMART
+from clickprint.recommenders.propensity import FittedPropensity, Propensity
+from clickprint.recommenders.ranker import FittedLambdaMART, LambdaMART
 from clickprint.recommenders.windows import bought
 from clickprint.testing.funnel import ask
 from clickprint.testing.worlds import START
@@ -251,3 +252,57 @@ def test_all_wrong_options_are_told_at_once() -> None:
     with pytest.raises(OptionsError) as fault:
         NextPurchase(retrievers={})
     assert [f.path for f in fault.value.faults] == ["retrievers"]
+
+
+def test_what_calibrates_was_not_learned_from(
+    log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both models: those of the early windows are calibrated on the newest, and it is not theirs.
+
+    The final models learn from all windows.
+    """
+    windows: dict[type, list[int]] = {LambdaMART: [], Propensity: []}
+    scored, given = [], []
+
+    def counting(kind: type) -> None:
+        fit = kind.fit
+
+        def counted(self: Any, examples: Any, **more: Any) -> Any:
+            windows[kind].append(len(examples))
+            return fit(self, examples, **more)
+
+        monkeypatch.setattr(kind, "fit", counted)
+
+    counting(LambdaMART), counting(Propensity)
+    score, line = FittedLambdaMART.score, FittedLambdaMART.calibrated
+    chance = FittedPropensity.calibrated
+
+    def scoring(self: Any, pairs: Any, **more: Any) -> Any:
+        scored.append((windows[LambdaMART][-1], len(pairs), score(self, pairs, **more)))
+        return scored[-1][-1]
+
+    def by_pairs(self: Any, scores: Any, truth: Any) -> Any:
+        given.append(("ranker", windows[LambdaMART][-1], scores))
+        return line(self, scores, truth)
+
+    def by_people(self: Any, columns: Any, truth: Any) -> Any:
+        given.append(("propensity", windows[Propensity][-1], truth))
+        return chance(self, columns, truth)
+
+    monkeypatch.setattr(FittedLambdaMART, "score", scoring)
+    monkeypatch.setattr(FittedLambdaMART, "calibrated", by_pairs)
+    monkeypatch.setattr(FittedPropensity, "calibrated", by_people)
+    examples = []
+    for day in (10, 15, 20):
+        truth = bought(log, Window(START + day * DAY, START + (day + 5) * DAY))
+        past, pairs, profiles = made(log, day, truth)
+        examples.append((*example(past, RECIPE, pairs, profiles), truth))
+    fit(RECIPE, examples, rng=RNG(2), profiles=profiles)
+    pairs, _, truth = examples[-1]
+    assert windows == {LambdaMART: [2, 3], Propensity: [2, 3]}
+    ((learned, size, scores),) = scored
+    assert (learned, size) == (2, len(pairs))
+    (_, final, some), (_, early, who) = given
+    assert (final, early) == (3, 2)
+    assert set(some) <= set(scores)
+    assert np.array_equal(who, np.isin(pairs.users, truth.users))
