@@ -15,15 +15,22 @@ from clickprint.apps.rank import stages
 from clickprint.apps.rank.recipe import parse
 from clickprint.apps.rank.stages import rank
 from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
-from clickprint.report.ranking import notes, words
-from clickprint.tasks.ranking_table import RankingTable
+from clickprint.data.engine import DuckDB
+from clickprint.data.log import EventLog
+from clickprint.encoders import load
+from clickprint.encoders.sasrec import SASRec
+from clickprint.report.ranking import grids, notes, words
+from clickprint.tasks.protocols import question
+from clickprint.tasks.ranking_table import FORMS, RankingTable
 from clickprint.work.ledger import entries
 from clickprint.work.ledger import file as ledger_file
 from clickprint.work.resources import Resources
 
 ITEMS = 12
 ONE = Resources(threads=1, accelerator="cpu")
+NETWORKS, MEASURES = ("sasrec", "gru4rec"), ("recall", "ndcg", "mrr")
 pytestmark = pytest.mark.usefixtures("cache")
 
 TINY = """
@@ -154,6 +161,61 @@ def test_baselines_are_scored_as_by_hand(tables: dict[str, RankingTable]) -> Non
             for k, found in hits.items():
                 assert model.mean(form, f"recall@{k}") == pytest.approx(np.mean(found))
         assert model.seeds[0].about["asked"] == len(people)
+
+
+def test_the_test_tells_what_was_learned_without_the_validations_items(
+    tables: dict[str, RankingTable], made: Path, path: Path
+) -> None:
+    """The same question, asked of the validation's models, too."""
+    recipe, test = parse(TINY.format(path=path)), tables["test"]
+    with DuckDB(threads=1) as engine:
+        log = EventLog.open(recipe.data.open(engine), engine)
+        asked, learned = (question(log, recipe.ranking, s) for s in ("test", "validation"))
+        popular = recipe.models["popularity"].config.fit(learned.past, rng=RNG(0))
+        network = load(made / "validation" / "sasrec" / "seed-0" / "fitted")
+        for form, seen in FORMS.items():
+            for name, model in (("popularity", popular), ("sasrec", network)):
+                score = asked.score(model, include_seen=seen)
+                without = test.model(name).seeds[0].about["without"][form]
+                assert without == {m: score.mean(m) for m in recipe.ranking.metrics}
+    sasrec, gru4rec = (test.model(n).learned("exclude_seen", "ndcg@3") for n in NETWORKS)
+    assert sasrec[0] != sasrec[1]
+    assert gru4rec[0] == test.model("gru4rec").mean("exclude_seen", "ndcg@3")  # refit = false
+    assert np.isnan(gru4rec[1])
+    heads = [grid.columns for grid in grids(test)]
+    assert ("model", *(f"{m}@3, {w}" for m in MEASURES for w in ("without", "with"))) in heads
+    assert len(grids(tables["validation"])) == len(heads) - 1
+
+
+def test_early_stopping_never_sees_the_test(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Validation asks nothing of the test; what is trained again is measured by nothing."""
+    stages_asked, trained = [], []
+    ask, fit = stages.question, SASRec.fit
+
+    def question_of(log: Any, part: Any, stage: str) -> Any:
+        stages_asked.append(stage)
+        return ask(log, part, stage)
+
+    def fit_of(self: Any, past: Any, *, session: Any, **more: Any) -> Any:
+        longest = int(past.histories(("item", "time")).lengths.max())
+        trained.append((longest, session.metric, self.training))
+        return fit(self, past, session=session, **more)
+
+    monkeypatch.setattr(stages, "question", question_of)
+    monkeypatch.setattr(SASRec, "fit", fit_of)
+    recipe = parse(TINY.format(path=path).replace("seeds = [0, 1]", "seeds = [0]"))
+    rank(recipe, tmp_path / "t", resources=ONE)
+    assert stages_asked == ["validation"]
+    ((longest, metric, training),) = trained
+    assert (longest, metric.__self__.text) == (4, "leave-one-out, the item before the last")
+    assert training.patience == 2
+    rank(recipe, tmp_path / "t", test=True, resources=ONE)
+    longest, metric, training = trained[1]
+    assert (longest, metric, training.patience) == (5, None, 0)
+    chosen = unit(tmp_path / "t", "validation/sasrec/seed-0")["best_epoch"]
+    assert training.epochs == chosen
 
 
 def test_a_unit_tells_what_it_is(made: Path, tables: dict[str, RankingTable]) -> None:
@@ -294,6 +356,39 @@ def test_the_test_is_scored_once(made: Path, path: Path, tmp_path: Path) -> None
     assert told == []
     assert {f: f.stat().st_mtime_ns for f in (made / "test").rglob("*")} == before
     assert (made / "test.md").read_bytes() == first
+
+
+def test_a_search_is_made_on_validation_and_the_test_takes_what_it_found(
+    path: Path, tmp_path: Path
+) -> None:
+    """The setting of the highest metric on validation; another space is another unit."""
+    head = TINY.format(path=path).split("[models.sasrec]")[0]
+    searched = head + "[models.item-knn]\nsearch = {{ neighbours = [1, 9], shrink = [{}] }}\n"
+    recipe, folder = parse(searched.format("0, 50")), tmp_path / "t"
+    values = {}
+    for neighbours in (1, 9):
+        for shrink in (0, 50):
+            text = f"[models.item-knn]\nneighbours = {neighbours}\nshrink = {shrink}\n"
+            alone = tmp_path / f"{neighbours}-{shrink}"
+            table = rank(parse(head + text), alone, resources=ONE)
+            model = table.model("item-knn")
+            values[neighbours, shrink] = model.mean("exclude_seen", "ndcg@3")
+    assert len(set(values.values())) > 1
+    table = rank(recipe, folder, resources=ONE)
+    about = unit(folder, "validation/item-knn/once")["search"]
+    assert {(t["neighbours"], t["shrink"]): t["value"] for t in about["tried"]} == values
+    best = max(values, key=values.__getitem__)
+    assert tuple(about["options"].values()) == best
+    assert table.model("item-knn").mean("exclude_seen", "ndcg@3") == values[best]
+    assert any("4 settings" in n for n in notes(table))
+    test = rank(recipe, folder, test=True, resources=ONE)
+    same = tmp_path / f"{best[0]}-{best[1]}"
+    text = (same / "recipe.toml").read_text()
+    alone = rank(parse(text), same, test=True, resources=ONE)
+    for metric in test.metrics:
+        both = (t.model("item-knn").each("exclude_seen", metric) for t in (test, alone))
+        assert len({tuple(b) for b in both}) == 1
+    assert unit(folder, "test/item-knn/once")["search"] == about
 
 
 def test_a_test_of_other_validations_or_data_is_refused(path: Path, tmp_path: Path) -> None:

@@ -151,6 +151,7 @@ def test_ease_solves_its_least_squares() -> None:
         (lambda: ItemKNN(shrink=-100), "shrink"),
         (lambda: EASE(l2=-250), "l2"),
         (lambda: EASE(l2=0), "l2"),
+        (lambda: EASE(items=40_001), "items"),
     ],
 )
 def test_what_is_refused(make: Any, path: str) -> None:
@@ -159,10 +160,14 @@ def test_what_is_refused(make: Any, path: str) -> None:
     assert [f.path for f in fault.value.faults] == [path]
 
 
-def test_a_square_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(baselines, "LARGEST", 2)
-    with pytest.raises(ConfigError, match="found 3, expected at most 2"):
-        fitted_to(EASE(), of([[3, 10, 20]]))
+def test_ease_ranks_the_items_that_most_users_had() -> None:
+    """The rest is as if the log had it not; of equally many users the smaller item."""
+    rows = [[3, 10], [3, 10, 30], [3, 20], [10, 20, 40], [40, 40, 40, 3]]
+    kept = [[i for i in r if i in (3, 10, 20)] for r in rows]
+    few, same = (recommended(EASE(items=3, l2=2), of(r), 3) for r in (rows, kept))
+    assert set(few.items.ravel().tolist()) == {3, 10, 20}
+    assert few.items.tolist() == same.items.tolist()
+    np.testing.assert_allclose(few.scores, same.scores, atol=1e-6)
 
 
 def test_new_users_and_new_items_are_nothing() -> None:

@@ -60,6 +60,25 @@ def test_what_a_recipe_says() -> None:
     assert found.models["mine"].config == Popularity(half_life=3)
 
 
+def test_a_search_has_its_own_faults() -> None:
+    head = 'name = "n"' + DATA + LEFT_OUT
+    found = parse(head + "[models.ease]\nsearch = { l2 = [1, 2.5] }\n").models["ease"]
+    assert found.search == {"l2": (1, 2.5)}
+    assert found.chosen({"l2": 2.5}).l2 == 2.5
+    assert found.asked != parse(head + "[models.ease]\n").models["ease"].asked
+    for search, path in (
+        ("{ l2 = [] }", "models.ease.search.l2"),
+        ("{ l2 = [1, 1] }", "models.ease.search.l2"),
+        ("{ l2 = [1, -1] }", "models.ease.search.l2"),
+        ("{ l3 = [1] }", "models.ease.search.l3"),
+        (f"{{ items = {list(range(1, 102))} }}", "models.ease.search"),
+        ("3", "models.ease.search"),
+    ):
+        assert list(faults(head + f"[models.ease]\nsearch = {search}\n")) == [path]
+    drawn = faults(head + "[models.sasrec]\nsearch = { width = [8, 16] }\n")
+    assert list(drawn) == ["models.sasrec.search"]
+
+
 def test_every_fault_is_told_at_once() -> None:
     found = faults(
         """

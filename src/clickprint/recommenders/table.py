@@ -1,23 +1,30 @@
 """The recipe of a ranking table: data, the question, and models of the one registry.
 
 `[models.NAME]` names a recommender (`recommender = "…"`; NAME itself where it is left out), says
-whether it is fitted again for the test (`refit`), and has the recommender's own options.
+whether it is fitted again for the test (`refit`), and has the recommender's own options. Of what
+draws nothing at random, `search = { l2 = [50, 500] }` tries the values of options on validation.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import product
+from math import prod
 from typing import Annotated, Any, Protocol, runtime_checkable
 
 from clickprint.core.errors import ConfigError
-from clickprint.core.options import Faults, NotEmpty, check
+from clickprint.core.options import Distinct, Faults, NotEmpty, check, plain
+from clickprint.core.progress import Progress, silent
 from clickprint.core.recommender import Recommends
 from clickprint.core.registry import lookup
+from clickprint.core.rng import RNG
 from clickprint.data.log import EventLog
 from clickprint.encoders.derived import columns
 from clickprint.encoders.sequence import SequenceRecipe
 from clickprint.recommenders import RECOMMENDERS
-from clickprint.tasks.protocols import RankingPart
+from clickprint.tasks.protocols import Question, RankingPart
 from clickprint.work.recipe import DataPart, Name, Seeds
+
+MOST = 100  # settings of a search
 
 
 @runtime_checkable
@@ -35,12 +42,38 @@ class Model:
     - `recommender`: its name in RECOMMENDERS.
     - `refit`: for the test it is fitted anew on everything before the test, a network for the
       epochs that validation chose. Otherwise validation's own is asked.
+    - `search`: option → the values that are tried on validation, each with each; the best by the
+      table's metric is taken, the first of equal ones.
     """
 
     name: Name
     recommender: str
     config: Any
     refit: bool = True
+    search: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    @property
+    def asked(self) -> Any:
+        """What its scores depend on, plain."""
+        made = plain(self.config)
+        return {"options": made, "search": dict(self.search)} if self.search else made
+
+    def chosen(self, options: Mapping[str, Any]) -> Any:
+        """Its recipe with options that a search chose."""
+        return replace(self.config, **options) if options else self.config
+
+    def tried(
+        self, on: Question, *, rng: RNG, progress: Progress = silent
+    ) -> list[tuple[dict[str, Any], float]]:
+        """Each setting of the search, and the metric that it reaches on a question."""
+        found = []
+        every = [dict(zip(self.search, v, strict=True)) for v in product(*self.search.values())]
+        for done, options in enumerate(every):
+            progress("search", done, len(every))
+            fitted = self.chosen(options).fit(on.past, rng=rng)
+            found.append((options, on.metric(fitted)))
+        progress("search", len(every), len(every))
+        return found
 
     @property
     def stochastic(self) -> bool:
@@ -54,7 +87,10 @@ class Model:
         table = faults.value(raw, dict[str, Any], path)
         if table is None:
             return None
-        options = {k: v for k, v in table.items() if k not in ("recommender", "refit")}
+        own = ("recommender", "refit", "search")
+        options = {k: v for k, v in table.items() if k not in own}
+        taken = Mapping[str, Annotated[tuple[Any, ...], NotEmpty(), Distinct()]]
+        search = faults.value(table.get("search", {}), taken, f"{path}.search") or {}
         recommender = table.get("recommender", name)
         refit = faults.value(table.get("refit", True), bool, f"{path}.refit")
         if not faults.known(recommender, RECOMMENDERS, f"{path}.recommender"):
@@ -67,9 +103,18 @@ class Model:
         config = faults.read(form, options, path)
         if config is not None and not (isinstance(config, Recommends) and config.recommends):
             faults.add(f"{path}.recommender", f"{recommender}, with these options, ranks no items")
+        elif config is not None and search:
+            if config.stochastic:
+                why = f"{recommender} draws at random; a search is for what draws nothing"
+                faults.add(f"{path}.search", why)
+            for option, values in search.items():  # the words of a fault name option and value
+                for value in values:
+                    faults.read(form, {**options, option: value}, f"{path}.search")
+            if (many := prod(map(len, search.values()))) > MOST:
+                faults.add(f"{path}.search", f"found {many} settings, expected at most {MOST}")
         if len(faults) > before:
             return None
-        return cls(name=name, recommender=recommender, config=config, refit=refit)
+        return cls(name=name, recommender=recommender, config=config, refit=refit, search=search)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

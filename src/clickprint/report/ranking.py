@@ -79,6 +79,13 @@ def notes(table: RankingTable) -> list[str]:
     if kept and table.stage == "test":
         why = "not trained again for the test (refit = false), so without seconds here"
         lines.append(f"{why}: {', '.join(kept)}")
+    for m in table.models:
+        if search := m.seeds[0].about.get("search"):
+            best = ", ".join(f"{k} = {v}" for k, v in search["options"].items())
+            lines.append(
+                f"{m.name}: {best}, the best of {len(search['tried'])} settings by {table.metric}"
+                " on validation"
+            )
     if table.other_code:
         lines.append(f"made by another version of the code: {', '.join(table.other_code)}")
     lines.append(
@@ -113,6 +120,9 @@ def rows(table: RankingTable) -> list[dict[str, Any]]:
                 found = table.estimate(model, form, metric)._asdict()
                 sd = model.deviation(form, metric)
                 out.append({**key, "metric": metric, **found, "sd": sd})
+                if table.stage == "test":
+                    without, _ = model.learned(form, metric)
+                    out.append({**key, "metric": f"{metric}, without", "value": without})
             out += [{**key, "metric": k, "value": model.lists(form, k)} for k in LISTS]
     return out
 
@@ -154,7 +164,8 @@ def plain(table: RankingTable) -> dict[str, Any]:
 
 def grids(table: RankingTable) -> list[Grid]:
     """What the terminal and the Markdown file show."""
-    return [*(_quality(table, form) for form in table.forms), _lists(table), _costs(table)]
+    learned = [_learned(table)] if table.stage == "test" else []
+    return [*(_quality(table, f) for f in table.forms), *learned, _lists(table), _costs(table)]
 
 
 def _mark(table: RankingTable, model: ModelScores, form: str = "") -> str:
@@ -168,6 +179,19 @@ def _quality(table: RankingTable, form: str) -> Grid:
         cells = [Cell(figure(e.value), f"±{figure(e.half)}") for e in found]
         lines.append((Cell(model.name, _mark(table, model, form)), *cells))
     return Grid(IN_WORDS[form], ("model", *table.metrics), lines)
+
+
+def _learned(table: RankingTable) -> Grid:
+    """Published figures are mostly of models that learned nothing of the validation's items."""
+    at = table.metric[table.metric.index("@") :]
+    metrics = [m for m in table.metrics if m.endswith(at)]
+    lines = [
+        (m.name, *(figure(v) for name in metrics for v in m.learned(table.form, name)))
+        for m in table.ordered()
+    ]
+    heads = [f"{m}, {how}" for m in metrics for how in ("without", "with")]
+    title = f"learned without and with the validation's items; {IN_WORDS[table.form]}"
+    return Grid(title, ("model", *heads), lines)
 
 
 def _lists(table: RankingTable) -> Grid:

@@ -138,6 +138,7 @@ def _units(
 def _write_recipe(work: Workspace, recipe: RankingRecipe) -> None:
     """Write the recipe; refuse a folder of something else, and another recipe after the test."""
     with work.lock(wait=True):
+        work.can_write(*(f"{s}.{form}" for s in STAGES for form in ("md", "csv", "json", "svg")))
         frozen.check_recipe(work.folder, recipe.text)
         write_text(work.path(RECIPE), recipe.text)
 
@@ -168,9 +169,15 @@ class _Bench:
     def inputs(self, stage: Stage, unit: _Unit) -> str:
         """What a unit is made from; of a test also how it was chosen."""
         model, part = unit.model, plain(self.recipe.ranking)
-        same = [model.recommender, plain(model.config), self.fingerprint, part, unit.seed]
+        same = [model.recommender, model.asked, self.fingerprint, part, unit.seed]
         more = [] if stage == "validation" else [model.refit, stage, self.epochs(unit)]
+        more += [self.searched(unit)] if model.search and stage == "test" else []
         return digest(*same, *more)
+
+    def searched(self, unit: _Unit) -> dict[str, Any]:
+        """What the search of a validation found."""
+        found: dict[str, Any] = _read(self.work.path(f"validation/{unit.name}")).about["search"]
+        return found
 
     def epochs(self, unit: _Unit) -> int | None:
         """How many epochs validation chose; None for what has no epochs."""
@@ -221,8 +228,11 @@ class _Bench:
             costs, inputs=inputs, recipe=self.recipe.name, command="clickprint rank recipe.toml"
         )
         progress = labelled(self.progress, f"{stage} {unit.label}")
+        with facts.stage("search"):
+            search = self._search(stage, unit, progress)
         with facts.stage("fit"):
-            fitted = self._fitted(stage, unit, inputs, progress)
+            config = unit.model.chosen(search.get("options", {}))
+            fitted = self._fitted(stage, unit, config, inputs, progress, unit.model.refit)
         about: dict[str, Any] = {
             "model": unit.model.name,
             "recommender": unit.model.recommender,
@@ -235,10 +245,12 @@ class _Bench:
             "fingerprint": self.fingerprint,
             "code": code_digest(*unit.code),
             "parameters": None,
+            "refit": stage == "test" and unit.model.refit,
         }
         if isinstance(fitted, Trained):
             about |= self._training(fitted, unit)
             fitted.save(folder / FITTED)
+        about |= {"search": search} if search else {}
         about |= {"means": {}, "lists": {}}
         with facts.stage("ask"):
             for done, (form, include_seen) in enumerate(FORMS.items()):
@@ -248,6 +260,12 @@ class _Bench:
                 write_array(folder / f"{form}.npy", values)
                 about["means"][form] = {m: found.mean(m) for m in part.metrics}
                 about["lists"][form] = finite(found.lists)
+            if about["refit"]:  # what learned nothing of the validation's items, beside it
+                before = self._fitted(stage, unit, config, inputs, progress, False)
+                scores = {f: asked.score(before, include_seen=seen) for f, seen in FORMS.items()}
+                about["without"] = {
+                    f: {m: found.mean(m) for m in part.metrics} for f, found in scores.items()
+                }
             progress("rank", len(FORMS), len(FORMS))
         write_array(folder / "users.npy", asked.test.users)
         write_text(folder / UNIT, json.dumps(about, indent=1) + "\n")
@@ -262,11 +280,29 @@ class _Bench:
         told |= {"epochs": curve.epoch, "best_epoch": best}
         return told | {"curve": curve.metrics, "loss": curve.loss}
 
-    def _fitted(self, stage: Stage, unit: _Unit, inputs: str, progress: Progress) -> Recommender:
-        """The model as it is asked in a stage."""
-        model, learned = unit.model, self.question(stage)
-        config, metric = model.config, None
-        if stage == "test" and not model.refit:
+    def _search(self, stage: Stage, unit: _Unit, progress: Progress) -> dict[str, Any]:
+        """The settings that were tried on validation, and the best; empty without a search."""
+        if not unit.model.search:
+            return {}
+        if stage == "test":
+            return self.searched(unit)
+        rng = RNG(unit.seed or 0).child("rank")
+        tried = unit.model.tried(self.question(stage), rng=rng, progress=progress)
+        best, _ = max(tried, key=lambda found: found[1])
+        return {"options": best, "tried": [{**options, "value": v} for options, v in tried]}
+
+    def _fitted(
+        self,
+        stage: Stage,
+        unit: _Unit,
+        config: Any,
+        inputs: str,
+        progress: Progress,
+        refit: bool,
+    ) -> Recommender:
+        """The model as it is asked in a stage; without `refit` the validation's own."""
+        learned, metric = self.question(stage), None
+        if stage == "test" and not refit:
             kept = self.work.path(f"validation/{unit.name}/{FITTED}")
             if kept.is_dir():
                 loaded: Any = load_fitted(kept)
@@ -275,7 +311,7 @@ class _Bench:
         elif isinstance(config, Trains):
             if stage == "test" and (epochs := self.epochs(unit)) is not None:
                 training = replace(config.training, epochs=epochs, patience=0)
-                config = replace(model.config, training=training)
+                config = model.chosen({"training": training})
             elif config.training.patience:
                 metric = learned.metric
         session = Session(
