@@ -311,7 +311,8 @@ class _Bench:
         elif isinstance(config, Trains):
             if stage == "test" and (epochs := self.epochs(unit)) is not None:
                 training = replace(config.training, epochs=epochs, patience=0)
-                config = model.chosen({"training": training})
+                recipe: Any = config
+                config = replace(recipe, training=training)
             elif config.training.patience:
                 metric = learned.metric
         session = Session(
