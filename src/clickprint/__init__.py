@@ -4,8 +4,6 @@ The public names are those of `clickprint.api`. They are imported when they are 
 so that `import clickprint` is light.
 """
 
-from typing import TYPE_CHECKING, Any
-
 from clickprint.core.version import VERSION
 
 __version__ = VERSION
@@ -30,6 +28,7 @@ __all__ = [
     "split",
 ]
 
+TYPE_CHECKING = False  # typing is slow to import
 if TYPE_CHECKING:
     from clickprint.api import (
         RNG,
@@ -52,7 +51,7 @@ if TYPE_CHECKING:
     )
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(
             f"module 'clickprint' has no attribute {name!r}; it has {', '.join(__all__)}"

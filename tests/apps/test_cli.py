@@ -168,7 +168,7 @@ def test_a_refusal_is_1_and_no_traceback(
     left = [
         p
         for p in tmp_path.rglob("*")
-        if p.is_file() and p.name not in (".lock", "recipe.toml", "facts.json")
+        if p.is_file() and p.name not in (".lock", ".clickprint", "recipe.toml", "facts.json")
     ]
     assert not left, "something half-written is left"
 

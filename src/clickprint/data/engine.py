@@ -13,6 +13,8 @@ from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
+from uuid import uuid4
+from weakref import finalize
 
 import duckdb
 import numpy as np
@@ -287,9 +289,10 @@ class DuckDB:
             raise ConfigError(
                 f"CLICKPRINT_THREADS: found {found!r}, expected a whole number"
             ) from None
-        if spill is not None:
-            spill.mkdir(parents=True, exist_ok=True)
-        self._spill = Path(tempfile.mkdtemp(prefix="clickprint-", dir=spill))
+        self._spill = (spill or Path(tempfile.gettempdir())) / f"clickprint-{uuid4().hex}"
+        # Before it is there: it goes with the engine, closed or not, whatever comes between.
+        self._clear = finalize(self, shutil.rmtree, self._spill, ignore_errors=True)
+        self._spill.mkdir(0o700, parents=spill is not None)
         self._views = 0
         try:
             config: dict[str, str | bool | int | float | list[str]] = {
@@ -300,7 +303,7 @@ class DuckDB:
                 config["threads"] = threads
             self._connection = duckdb.connect(config=config)
         except (duckdb.Error, ValueError) as fault:
-            shutil.rmtree(self._spill, ignore_errors=True)
+            self._clear()
             raise ConfigError(
                 f"the engine refuses memory={memory!r}, threads={threads!r} ({first_line(fault)});"
                 " write memory like 2GB"
@@ -317,7 +320,7 @@ class DuckDB:
 
     def close(self) -> None:
         self._connection.close()
-        shutil.rmtree(self._spill, ignore_errors=True)
+        self._clear()
 
     def scratch(self) -> Path:
         """A new empty folder that lasts as long as this engine."""
@@ -362,7 +365,7 @@ class DuckDB:
         """The whole answer; keep it small."""
         try:
             return self._connection.sql(sql).to_arrow_table()
-        except duckdb.Error as fault:
+        except (duckdb.Error, RuntimeError) as fault:
             raise _data_error(fault) from None
 
     def batches(self, sql: str, rows: int = 262_144) -> Iterator[pa.RecordBatch]:
@@ -375,7 +378,7 @@ class DuckDB:
             with self._connection.sql(sql).to_arrow_reader(rows) as reader:
                 while (batch := next(reader, None)) is not None:
                     yield batch
-        except (duckdb.Error, pa.ArrowException, OSError) as fault:
+        except (duckdb.Error, pa.ArrowException, OSError, RuntimeError) as fault:
             raise _data_error(fault) from None
 
     def arrays(self, sql: str) -> dict[str, np.ndarray]:
@@ -440,7 +443,7 @@ class DuckDB:
     def _run(self, sql: str) -> duckdb.DuckDBPyConnection:
         try:
             return self._connection.execute(sql)
-        except duckdb.Error as fault:
+        except (duckdb.Error, RuntimeError) as fault:
             raise _data_error(fault) from None
 
 
@@ -489,7 +492,12 @@ def to_numpy(values: pa.ChunkedArray | pa.Array) -> np.ndarray:
     return values.to_numpy(zero_copy_only=False)
 
 
-def _data_error(fault: Exception) -> DataError:
+def _data_error(fault: Exception) -> BaseException:
+    """What to raise for what the engine raised; it says of a signal that a query was stopped."""
+    if str(fault) == "Query interrupted":
+        return KeyboardInterrupt()
+    if type(fault) is RuntimeError:
+        return fault
     more = isinstance(fault, duckdb.OutOfMemoryException)
     help_ = "; give the engine more memory or fewer threads" if more else ""
     return DataError("engine", f"DuckDB says: {first_line(fault)}{help_}")
