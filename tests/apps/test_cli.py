@@ -1,6 +1,7 @@
 """The command line: exit codes, light help, refusals without a traceback."""
 
 import json
+import shutil
 import re
 import signal
 import subprocess
@@ -233,6 +234,18 @@ def test_validate_tells_a_dataset_and_profiles(
     assert any(line.startswith("embeddings.npy: found 0 NaN and 4 infinite") for line in lines)
     (tmp_path / "manifest.json").write_text("{}")
     assert main(["validate", str(tmp_path)]) == 1
+
+
+def test_validate_reads_every_byte_of_a_dataset(
+    shop: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(shop, tmp_path / "shop"))
+    part = min((copy / "events").iterdir())
+    raw = bytearray(part.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    part.write_bytes(raw)
+    assert main(["validate", str(copy)]) == 1
+    assert f"events/{part.name}" in capsys.readouterr().out
 
 
 def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
