@@ -175,7 +175,7 @@ def ranking(folder: Path) -> None:
             f"# Ranking: {name}",
             f"Made by `clickprint rank recipes/ranking/{name}.toml --out runs/{name}` and then the"
             f" same with `--test`; written by `python docs/results/make.py ranking runs/{name}`."
-            " Half-intervals: 95 %, bootstrap over users.",
+            " Half-intervals: 95 %, bootstrap over users and seeds.",
             listed(f"{n} units: {line}." for line, n in made.items()),
             *parts,
         ],

@@ -264,6 +264,15 @@ class TestNumbers:
         )
         assert Board.of({"a": row(0.5)}).spread("a") is None
 
+    def test_plain_text_has_half_of_each_interval(self):
+        board = three()
+        half = board.score("joined", "task0").half
+        assert half > 0
+        (line,) = (x for x in str(board).splitlines() if x.startswith("task0"))
+        assert f".7000 ±{half:.4f}".replace("±0", "±") in line
+        bare = str(Board.of({"a": row(0.5, replicates=[])}))
+        assert "±" not in bare
+
     def test_only_hidden_tasks(self):
         board = Board.of(
             {"counts": [one("h", 0.5, hidden=True)], "b": [one("h", 0.6, hidden=True)]}

@@ -302,14 +302,19 @@ class Board:
         return mean, np.mean([s.replicates for s in found], axis=0)
 
     def __str__(self) -> str:
-        """The board as plain text, best profile first: the scores, and what they show in words."""
+        """The board as plain text, best profile first: scores ± half their intervals, and words."""
+
+        def cell(found: Estimate) -> str:
+            half = f" ±{figure(found.half)}" if np.isfinite(found.half) else ""
+            return figure(found.value) + half
+
         order = self.order
         lines = [["", *order]]
-        lines += [[t, *(figure(self.scores[p][t].score) for p in order)] for t in self.tasks]
+        lines += [[t, *(cell(self.score(p, t)) for p in order)] for t in self.tasks]
         if self.counted:
-            lines.append(["sum", *(figure(self.total(p).value) for p in order)])
+            lines.append(["sum", *(cell(self.total(p)) for p in order)])
         if self.hidden:
-            means = (figure(self._hidden(p)[0]) for p in order)
+            means = (cell(Estimate.of(*self._hidden(p))) for p in order)
             lines.append([f"mean of {len(self.hidden)} hidden", *means])
         widths = [max(len(line[i]) for line in lines) for i in range(len(order) + 1)]
         table = []
