@@ -182,7 +182,7 @@ def test_the_test_tells_what_was_learned_without_the_validations_items(
     assert sasrec[0] != sasrec[1]
     assert gru4rec[0] == test.model("gru4rec").mean("exclude_seen", "ndcg@3")  # refit = false
     assert np.isnan(gru4rec[1])
-    heads = [grid.columns for grid in grids(test)]
+    heads = [tuple(grid.heads) for grid in grids(test)]
     assert ("model", *(f"{m}@3, {w}" for m in MEASURES for w in ("without", "with"))) in heads
     assert len(grids(tables["validation"])) == len(heads) - 1
 

@@ -129,7 +129,7 @@ def test_the_files(tmp_path: Path) -> None:
     root = ElementTree.parse(tmp_path / "test.svg").getroot()
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     lines = [x for x in (tmp_path / "test.md").read_text().splitlines() if x.startswith("|")]
-    assert len(lines) == 4 * (2 + 2)
+    assert len(lines) == 5 * (2 + 2)
 
 
 def test_models_of_other_users_are_not_compared() -> None:

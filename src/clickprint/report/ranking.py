@@ -1,6 +1,7 @@
 """A ranking table as words, tables, files and a picture."""
 
 from collections.abc import Mapping
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,8 +121,8 @@ def rows(table: RankingTable) -> list[dict[str, Any]]:
                 found = table.estimate(model, form, metric)._asdict()
                 sd = model.deviation(form, metric)
                 out.append({**key, "metric": metric, **found, "sd": sd})
-                if table.stage == "test":
-                    without, _ = model.learned(form, metric)
+                without, _ = model.learned(form, metric)
+                if table.stage == "test" and not isnan(without):
                     out.append({**key, "metric": f"{metric}, without", "value": without})
             out += [{**key, "metric": k, "value": model.lists(form, k)} for k in LISTS]
     return out

@@ -69,6 +69,19 @@ class ModelScores:
         """The mean over seeds of the means over users."""
         return float(np.mean(self.each(form, metric)))
 
+    def learned(self, form: str, metric: str) -> tuple[float, float]:
+        """The mean of what learned without the validation's items, and of what learned with them.
+
+        NaN where it was not asked.
+        """
+        found = []
+        for seed in self.seeds:
+            mean, refit = seed.about["means"][form][metric], seed.about.get("refit", True)
+            before = seed.about.get("without", {}).get(form, {}).get(metric, np.nan)
+            found.append((before, mean) if refit else (mean, np.nan))
+        without, with_ = np.mean(found, axis=0).tolist()
+        return without, with_
+
     def deviation(self, form: str, metric: str) -> float:
         """The standard deviation of the seeds' means (n − 1); NaN for one seed."""
         found = self.each(form, metric)
