@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,18 @@ def test_one_seed_and_many_comparisons_are_told() -> None:
     assert any("users alone: net" in note for note in alone)
     assert not any("users alone" in note for note in several)
     assert any("of the 2 differences here, .1 are" in note for note in several)
+
+
+@pytest.mark.parametrize(("best", "told"), [(4, True), (3, False)])
+def test_a_training_that_was_cut_short_is_told(best: int, told: bool) -> None:
+    """On validation; a test's epochs are those that validation chose."""
+    table = table_of(NOISE, ONES)
+    net, baseline = table.models
+    curve = {"curve": [(n, 0.1) for n in range(1, 5)], "epochs": 4, "best_epoch": best}
+    seeds = tuple(replace(s, about={**s.about, **curve}) for s in net.seeds)
+    validation = replace(table, stage="validation", models=(replace(net, seeds=seeds), baseline))
+    assert any("training.epochs" in n and n.endswith("net") for n in notes(validation)) == told
+    assert not any("training.epochs" in n for n in notes(replace(validation, stage="test")))
 
 
 def test_types_and_order() -> None:

@@ -99,6 +99,11 @@ def notes(table: RankingTable) -> list[str]:
     if compared := by_chance(sum(len(_rivals(table, m)) for m in table.models)):
         lines.append(f"{compared}; best of its type is who is best in this very table")
     lines += table.tested
+    if short := [m.name for m in table.models if table.stage == "validation" and m.cut_short]:
+        lines.append(
+            f"the best epoch is the last that training.epochs allows, so more may be better:"
+            f" {', '.join(short)}"
+        )
     if table.stage == "validation" and table.best("network"):
         lines.append(
             f"a network that stops early stopped where {table.metric} of these very items was"

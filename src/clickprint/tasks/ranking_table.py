@@ -103,6 +103,12 @@ class ModelScores:
         return [s.about["best_epoch"] for s in self.seeds if "best_epoch" in s.about]
 
     @property
+    def cut_short(self) -> bool:
+        """Whether the best epoch of a seed is the last it was trained for."""
+        each = [s.about for s in self.seeds if s.about.get("curve")]
+        return any(about["best_epoch"] == about["epochs"] for about in each)
+
+    @property
     def seconds(self) -> float:
         """The mean seconds of a seed's fit."""
         return float(np.mean([s.seconds for s in self.seeds]))
