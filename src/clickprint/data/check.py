@@ -174,16 +174,29 @@ def sift(
     The conditions of `reasons` are over the columns of `sql`; `prefix` names the file in the
     counts.
     """
-    if not reasons:
-        return sql, rows_in(engine, sql), {}
+    return sift_values(engine, sql, reasons, (), prefix)[:3]
+
+
+def sift_values(
+    engine: Engine, sql: str, reasons: Sequence[Reason], cells: Sequence[Reason], prefix: str = ""
+) -> tuple[str, int, dict[str, int], dict[str, int]]:
+    """As `sift`, and of the usable rows how many fulfil each condition of `cells`."""
+    if not reasons and not cells:
+        return sql, rows_in(engine, sql), {}, {}
     cases = " ".join(f"WHEN {condition} THEN {n}" for n, (condition, _) in enumerate(reasons))
-    reason = f"CASE {cases} ELSE -1 END"
-    each = f"SELECT {reason} AS reason FROM ({sql}) AS s"
-    counted = engine.table(f"SELECT reason, COUNT(*) AS n FROM ({each}) AS r GROUP BY reason")
-    counts = dict(zip(*(counted.column(c).to_pylist() for c in ("reason", "n")), strict=True))
-    usable = counts.pop(-1, 0)
-    rejected = {prefix + reasons[place][1]: n for place, n in sorted(counts.items())}
-    return f"SELECT * FROM ({sql}) AS s WHERE {reason} = -1", usable, rejected
+    reason = f"CASE {cases} ELSE -1 END" if reasons else "-1"
+    sums = "".join(
+        f", SUM(CASE WHEN {condition} THEN 1 ELSE 0 END) AS c{n}"
+        for n, (condition, _) in enumerate(cells)
+    )
+    each = f"SELECT *, {reason} AS reason FROM ({sql}) AS s"
+    rows = engine.table(f"SELECT reason, COUNT(*) AS n{sums} FROM ({each}) AS r GROUP BY reason")
+    by = {row["reason"]: row for row in rows.to_pylist()}
+    usable = by.pop(-1, {"n": 0})
+    rejected = {prefix + reasons[place][1]: row["n"] for place, row in sorted(by.items())}
+    unread = {prefix + what: int(usable.get(f"c{n}", 0)) for n, (_, what) in enumerate(cells)}
+    good = f"SELECT * FROM ({sql}) AS s WHERE {reason} = -1"
+    return good, usable["n"], rejected, {what: n for what, n in unread.items() if n}
 
 
 def no_time(column: str) -> Reason:

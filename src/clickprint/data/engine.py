@@ -4,6 +4,7 @@ DuckDB is here, Spark in data.spark. Texts of SQL are in the ANSI subset of both
 """
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,12 +27,13 @@ from jaxtyping import Int64
 from clickprint.core.errors import ConfigError, DataError, first_line
 from clickprint.core.files import whole
 from clickprint.core.ids import HEX_DIGITS, NONE
+from clickprint.core.options import Between
 
 T = TypeVar("T")
 R = TypeVar("R")
 DEFAULT_MEMORY = "2GB"
-# How a text writes a number; the engine's casts also take 1_0, inf and nan.
-NUMBER = r"\s*[+-]?(\d+[.]?\d*|[.]\d+)([eE][+-]?\d+)?\s*"
+MEMORY = re.compile(r"(\d{1,9}[.]?\d*|[.]\d+) ?([kmgt]i?)?b(ytes)?|\d{1,2}%", re.I)
+THREADS = Between(1, 1_024)  # more than that ends in a crash of the process
 OFFSET = r"[+-](0\d|1[0-4])(:?[0-5]\d)?"  # no clock is further from UTC than 14 hours
 
 
@@ -101,9 +103,9 @@ def timestamp_sql(expression: str, form: str, *, strict: bool = False) -> str:
     return f"CASE WHEN {matches_sql(expression, f'.*(Z|UTC|{OFFSET})')} THEN {parsed} END"
 
 
-def double_sql(text: str) -> str:
-    """The number that a text writes in digits; null for another text."""
-    return f"CASE WHEN {matches_sql(text, NUMBER)} THEN TRY_CAST({text} AS DOUBLE) END"
+def digits_sql(text: str) -> str:
+    """The text, or null where it has an underscore: casts to numbers take 1_0 for 10."""
+    return f"CASE WHEN NOT contains({text}, '_') THEN {text} END"
 
 
 def zoned_sql(expression: str, zone: str) -> str:
@@ -283,12 +285,16 @@ class DuckDB:
     ) -> None:
         memory = memory or os.environ.get("CLICKPRINT_MEMORY") or DEFAULT_MEMORY
         try:
-            threads = threads or int(os.environ.get("CLICKPRINT_THREADS") or 0) or None
+            if threads is None and (told := os.environ.get("CLICKPRINT_THREADS")):
+                threads = int(told)
         except ValueError:
-            found = os.environ["CLICKPRINT_THREADS"]
             raise ConfigError(
-                f"CLICKPRINT_THREADS: found {found!r}, expected a whole number"
+                f"CLICKPRINT_THREADS: found {told!r}, expected a whole number"
             ) from None
+        if threads is not None and not THREADS.holds(threads):
+            raise ConfigError(f"threads: found {threads}, expected {THREADS.expected}")
+        if not MEMORY.fullmatch(memory) or not re.search("[1-9]", memory):
+            raise ConfigError(f"memory: found {memory!r}, expected a size such as 2GB")
         self._spill = (spill or Path(tempfile.gettempdir())) / f"clickprint-{uuid4().hex}"
         # Before it is there: it goes with the engine, closed or not, whatever comes between.
         self._clear = finalize(self, shutil.rmtree, self._spill, ignore_errors=True)
@@ -299,7 +305,7 @@ class DuckDB:
                 "memory_limit": memory,
                 "temp_directory": str(self._spill),
             }
-            if threads:
+            if threads is not None:
                 config["threads"] = threads
             self._connection = duckdb.connect(config=config)
         except (duckdb.Error, ValueError) as fault:

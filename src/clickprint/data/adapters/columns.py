@@ -23,11 +23,9 @@ from clickprint.data.check import (
     noting,
 )
 from clickprint.data.engine import (
-    NUMBER,
     Engine,
-    double_sql,
+    digits_sql,
     iso_sql,
-    matches_sql,
     micros_sql,
     name,
     text_id_sql,
@@ -183,8 +181,9 @@ def id_sql(source: Source, column: str, as_text: bool = False) -> str:
 def number_sql(source: Source, column: str) -> str:
     """A finite number."""
     given = given_sql(source, column)
-    text = source.sorts[column] == "text"
-    number = double_sql(given) if text else f"TRY_CAST({given} AS DOUBLE)"
+    if source.sorts[column] == "text":
+        given = digits_sql(given)
+    number = f"TRY_CAST({given} AS DOUBLE)"
     return f"CASE WHEN {number} BETWEEN -{LARGEST} AND {LARGEST} THEN {number} END"
 
 
@@ -192,7 +191,7 @@ def moment_sql(source: Source, clock: Clock) -> str:
     """Microseconds since 1970 UTC, or a position."""
     given, sort, form = given_sql(source, clock.column), source.sorts[clock.column], clock.form
     if sort == "text" and form in ("order", *UNITS):
-        given = f"CASE WHEN {matches_sql(given, NUMBER)} THEN {given} END"
+        given = digits_sql(given)
     if form == "order":
         return f"TRY_CAST({given} AS BIGINT)"
     if form in UNITS:

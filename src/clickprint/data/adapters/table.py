@@ -36,7 +36,7 @@ from clickprint.data.adapters.mapping import (
     load,
 )
 from clickprint.data.adapters.staging import ROW, SKIPPED, header, workplace
-from clickprint.data.check import SIXTEEN_CODES, Reason, blaming, no_time, odd, refuse, sift
+from clickprint.data.check import SIXTEEN_CODES, Reason, blaming, no_time, odd, refuse, sift_values
 from clickprint.data.engine import (
     Engine,
     in_sql,
@@ -180,21 +180,18 @@ class _Sources:
         return [self.items] if self.items else [s for t, s in self.events if t in self.tell]
 
 
-Cell = tuple[str, str]  # a column that may be null, and what it must be where it is given
-
-
 @dataclass(frozen=True, slots=True)
 class _Rows:
     """SQL of a table's rows: each canonical column, and as `given …` what stood in the file.
 
     - `reasons`: to reject a row; `about` has the column that a reason is about.
-    - `cells`: the values that may be missing.
+    - `cells`: when a value that may be missing could not be read.
     """
 
     sql: str
     reasons: Sequence[Reason]
     about: Mapping[str, str]
-    cells: Sequence[Cell]
+    cells: Sequence[Reason]
 
 
 @dataclass(slots=True)
@@ -214,7 +211,9 @@ class _Sifted:
     def sift(self, called: str, source: Source, rows: _Rows) -> str:
         """SQL of the usable rows of a table; the others are counted, or a fault."""
         prefix = f"{called}: "
-        good, usable, bad = sift(self.engine, rows.sql, rows.reasons, prefix)
+        cells = [(condition, what.removeprefix("of ")) for condition, what in rows.cells]
+        good, usable, bad, unread = sift_values(self.engine, rows.sql, rows.reasons, cells, prefix)
+        self.unread |= unread
         bad = source.rejected(called) | bad
         self.usable += usable
         self.rejected |= bad
@@ -230,13 +229,6 @@ class _Sifted:
             for reason, n in bad.items():
                 some = ", ".join(map(shown, examples.get(reason.removeprefix(prefix), ())))
                 self.faults.append(f"{reason}: {n:,}" + (f", such as {some}" if some else ""))
-        if rows.cells:
-            wrong = [odd(*cell) for cell in rows.cells]
-            sums = (f"SUM(CASE WHEN {condition} THEN 1 ELSE 0 END)" for condition, _ in wrong)
-            counts = self.engine.one(f"SELECT {', '.join(sums)} FROM ({good}) AS g")
-            for (_, reason), n in zip(wrong, counts, strict=True):
-                if n:
-                    self.unread[f"{prefix}{reason.removeprefix('of ')}"] = int(n)
         return good
 
     def _examples(self, rows: str, condition: str, column: str) -> tuple[str, ...]:
@@ -422,7 +414,7 @@ def _events(
 ) -> _Rows:
     picks: dict[str, str] = {}
     reasons: list[Reason] = []
-    cells: list[Cell] = []
+    cells: list[Reason] = []
     given: dict[str, str] = {}
 
     def reject(condition: str, reason: str, column: str) -> None:
@@ -443,7 +435,7 @@ def _events(
             if needed:
                 reject(f"{condition} AND {needed}", reason, column)
             if needed != ALWAYS:
-                cells.append((column, WHOLE))
+                cells.append(odd(column, WHOLE))
 
     add_id("user", ALWAYS)
     if table.time.column:
@@ -468,16 +460,16 @@ def _events(
     if "query" in table.ids and spec.query == "codes":
         text = given_text_sql(source, table.ids["query"].column)
         picks["query"] = f"CASE WHEN {matches_sql(text, SIXTEEN_CODES)} THEN {picks['query']} END"
-        cells.append(("query", "16 codes from 0 to 255"))
+        cells.append(odd("query", "16 codes from 0 to 255"))
     for column, theirs in table.numbers.items():
         add(column, number_sql(source, theirs), theirs)
-        cells.append((column, FINITE))
+        cells.append(odd(column, FINITE))
     if tells and spec.items is not None:
         for attribute, (theirs, type_) in spec.items.attributes.items():
             as_text = attribute in texts
             add(f"of {attribute}", _attribute(source, theirs, type_, as_text), theirs)
             if type_ in NUMERIC and not as_text:
-                cells.append((f"of {attribute}", "number"))
+                cells.append(odd(f"of {attribute}", "number"))
     return _Rows(select_sql(picks, source.scan), reasons, given, cells)
 
 
@@ -544,7 +536,7 @@ def _catalogue(
         picks[attribute] = _attribute(items, column, type_, attribute in texts)
         if type_ in NUMERIC and attribute not in texts:
             picks[f"given {attribute}"] = given_sql(items, column)
-            cells.append((attribute, "number"))
+            cells.append(odd(attribute, "number"))
     rows = _Rows(select_sql(picks, items.scan), reasons, about, cells)
     columns = ", ".join(name(c) for c in ("item", "known_from", *spec.attributes))
     return f"SELECT {columns} FROM ({sifted.sift('catalogue', items, rows)}) AS u"

@@ -32,7 +32,7 @@ from clickprint.data.adapters.mapping import Clock, Files
 from clickprint.data.adapters.staging import ROW, header
 from clickprint.data.adapters.zipped import found, opened
 from clickprint.data.check import Reason, no_amount, no_id, no_time, noting, refuse
-from clickprint.data.engine import Engine, double_sql, iso_sql, micros_sql, name, timestamp_sql
+from clickprint.data.engine import Engine, iso_sql, micros_sql, name, timestamp_sql
 
 # Ours → what the two editions call it.
 NAMES = {
@@ -166,7 +166,7 @@ def _plain(rows: Source) -> Picked:
         "kind": flat.kind_sql(given_sql(rows, "event"), {"buy": 0, "cancel": 1}),
         "description": given_sql(rows, "description"),
         "quantity": number_sql(rows, "quantity"),
-        "price": double_sql(given_text_sql(rows, "price")),
+        "price": f"TRY_CAST({given_text_sql(rows, 'price')} AS DOUBLE)",
     }
     return picks, {"item": given_text_sql(rows, "item")}, []
 

@@ -22,7 +22,7 @@ from clickprint.data.audit.split import PARTS, LabelList, Parts
 from clickprint.data.check import Need, blaming, folder_faults, noting, parquet_problems, refuse
 from clickprint.data.engine import (
     Engine,
-    double_sql,
+    digits_sql,
     micros_sql,
     name,
     rows_in,
@@ -267,7 +267,7 @@ def _inter(engine: Engine, path: Path, columns: Sequence[str], dated: bool) -> t
     """One file as events of kind 0; rows that cannot be read."""
     scan, time = engine.scan([path]), "CAST(0 AS BIGINT)"
     if dated:
-        stamp = double_sql(name(columns[2]))
+        stamp = f"TRY_CAST({digits_sql(name(columns[2]))} AS DOUBLE)"
         most = engine.one(f"SELECT MAX({stamp}) FROM {scan}")[0] or 0
         time = f"CAST({stamp} * {SECOND // 1000 if most > MILLISECONDS else SECOND} AS BIGINT)"
     user, item = (text_id_sql(name(c)) for c in columns[:2])
