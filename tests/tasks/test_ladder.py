@@ -58,7 +58,8 @@ def test_larger_is_not_better() -> None:
     assert "larger is not better beyond size 2: the largest, 8, is not shown" in said[0]
     assert "(+.0001 [−." in said[0]
     assert said[0].endswith("size 8")
-    assert len(said) == 1
+    assert "of the 6 differences here" in said[1]
+    assert len(said) == 2
 
 
 def test_larger_is_worse() -> None:
@@ -101,8 +102,9 @@ def test_seeds_are_averaged_and_shares_compared() -> None:
     said = found.words()
     assert said[0].startswith("with all of the users: larger is better")
     assert said[2].startswith("with 50 % of the users: larger is better")
-    assert said[-1].startswith("the largest size with all of the users over 50 %: +.0250 [")
-    assert said[-1].endswith("more users are better")
+    assert said[-2].startswith("the largest size with all of the users over 50 %: +.0250 [")
+    assert said[-2].endswith("more users are better")
+    assert "of the 3 differences here" in said[-1]
 
 
 def test_rows_have_each_metric_and_its_interval() -> None:

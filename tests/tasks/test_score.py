@@ -17,7 +17,7 @@ from clickprint.core.rng import mix
 from clickprint.core.time import DAY, Window
 from clickprint.data.engine import DuckDB
 from clickprint.data.log import EventLog
-from clickprint.metrics.compare import Estimate, Gap
+from clickprint.metrics.compare import Estimate, Gap, intervals
 from clickprint.metrics.labels import macro_auroc
 from clickprint.metrics.task_metrics import AUROC, MacroAUROC, Spearman
 from clickprint.tasks import official, quick
@@ -312,6 +312,35 @@ def test_a_design_is_made_once_a_population(
     for seed in (0, 1, 0):
         designs.of(profiles_of(np.arange(9), seed), np.arange(9), "", lambda *_: None)
     assert len(designs._kept) == 1
+
+
+def test_intervals_of_a_log_with_rare_labels_hold_their_estimates() -> None:
+    """Thirty items that a handful of users buys: raw percentiles, not moved to the estimate."""
+    draw = np.random.default_rng(0)
+    n, users = 4_000, 150
+    rare = buys_any("item", list(range(30)))
+    task = replace(ITEMS, target=rare)
+    with DuckDB(threads=1) as engine:
+        log = memory_log(
+            engine,
+            time=START + draw.integers(0, 40 * DAY, n),
+            user=draw.integers(0, users, n),
+            kind=draw.choice([BUY, VIEW], n, p=[0.2, 0.8]),
+            item=(30 * draw.random(n) ** 0.4).astype(np.int64),
+        )
+        made = ask(task, log, TRAIN, VALID, np.arange(users))
+        positives = made.valid.sum(axis=0)
+        assert ((positives > 0) & (positives < 4)).sum() > 3
+        for seed in range(6):
+            vectors = draw.normal(size=(users, 8)) + made.valid[:, :8] * 2
+            profiles = Profiles(np.arange(users), vectors.astype(np.float16))
+            found = answer(made, profiles, "quick", resamples=100, seed=seed)
+            assert found.controls is not None
+            held_out = found.controls.held_out, found.controls.held_out_replicates
+            rows = (found.score, found.replicates), (found.live, found.live_replicates), held_out
+            for value, replicates in rows:
+                low, high = intervals(replicates)
+                assert low <= value <= high
 
 
 def habits(users: int, seed: int = 0) -> tuple[Question, np.ndarray]:

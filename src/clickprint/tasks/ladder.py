@@ -140,7 +140,9 @@ class Ladder:
                 f"the largest size with {share(more)} of the users over {share(fewer)}:"
                 f" {gap.text(4)}, more users {verdict}"
             )
-        return lines
+        sizes = [len(self.on(f)) for f in self.fractions]
+        pairs = sum(n * (n - 1) // 2 for n in sizes) + len(sizes) - 1
+        return [*lines, compare.by_chance(pairs)] if pairs > 1 else lines
 
     def _of_sizes(self, fraction: float) -> list[str]:
         steps, enough = self.on(fraction), self.enough(fraction)
