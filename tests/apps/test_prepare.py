@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from clickprint.apps.cli.main import main
-from clickprint.apps.prepare.stages import STAGES, prepare
+from clickprint.apps.prepare.stages import STAGES, prepare, summary
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
@@ -31,6 +31,7 @@ from clickprint.tasks import ubm25
 from clickprint.testing.worlds import random_log
 from clickprint.work.resources import Tables
 from clickprint.work.stages import code_digest, modules
+from forks import python
 
 ONE = Tables(threads=1)
 
@@ -54,7 +55,7 @@ def contents(out: Path) -> dict[str, bytes]:
     return {
         str(p.relative_to(out)): p.read_bytes()
         for p in sorted(out.rglob("*"))
-        if p.is_file() and p.name not in ("prepared.json", ".lock", "inputs.json")
+        if p.is_file() and p.name not in ("prepared.json", ".lock", "inputs.json", "parts.json")
     }
 
 
@@ -210,11 +211,60 @@ def test_facts(done: Path) -> None:
     assert facts["options"]["top"] == 3
 
 
+def nan(file: Path) -> None:
+    np.save(file, np.full_like(np.load(file), np.nan))
+
+
+def cut(file: Path) -> None:
+    os.truncate(file, file.stat().st_size - 1)
+
+
+def other(file: Path) -> None:
+    """The same size, another last byte."""
+    file.write_bytes(file.read_bytes()[:-1] + b"#")
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "made"),
+    [
+        ("prepared.json", Path.unlink, set()),
+        ("prepared.json", cut, set()),
+        ("features/embeddings.npy", nan, {"features"}),
+        ("features/embeddings.npy", cut, {"features"}),
+        ("features/fitted/parts.json", Path.unlink, {"features"}),
+        ("histories/parts.json", Path.unlink, {"histories"}),
+        ("split/split.json", other, {"split"}),
+        ("targets/labels/propensity_sku.npy", Path.unlink, {"targets"}),
+    ],
+)
+def test_what_is_gone_or_changed_is_made_anew(
+    file: str,
+    damage: Callable[[Path], object],
+    made: set[str],
+    shop: Path,
+    done: Path,
+    tmp_path: Path,
+) -> None:
+    shutil.copytree(done, tmp_path / "out")
+    damage(tmp_path / "out" / file)
+    said = list[str]()
+    options = {"horizon_days": 7, "days": (1, 7), "top": 3, "resources": ONE}
+    facts = prepare(
+        shop, tmp_path / "out", **options, progress=lambda stage, *given: said.append(stage)
+    )
+    assert {stage for stage in STAGES if f"{stage}: is there" not in said} == made
+    assert contents(tmp_path / "out") == contents(done)
+    told = json.loads((done / "prepared.json").read_text())["stages"]
+    keys = ("users", "events", "past_events", "train_rows")
+    assert all(facts["stages"][s].get(k) == told[s].get(k) for s in STAGES for k in keys)
+    assert summary(facts, tmp_path).splitlines()[-1] == str(tmp_path)
+
+
 def start(shop: Path, out: Path) -> subprocess.Popen[str]:
     words = ["prepare", str(shop), "--out", str(out), "--threads", "1"]
     words += ["--horizon-days", "7", "--days", "1", "7", "--top", "3"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "clickprint.apps.cli.main", *words]
+    command = [python(), "-m", "clickprint.apps.cli.main", *words]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )

@@ -31,6 +31,10 @@ class DataError(ClickprintError):
         return f"{self.where}: {len(self.problems)} problems{lines}"
 
 
+class Diverged(ClickprintError, FloatingPointError):
+    """A training whose loss, weights or metric are no numbers any more."""
+
+
 def first_line(fault: BaseException) -> str:
     """The first line of what another library says is wrong, or else the name of its error."""
     lines = str(fault).strip().splitlines()

@@ -1,7 +1,8 @@
 """Boosted trees by LightGBM: the options that ranker and propensity share, and models as texts."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -9,9 +10,9 @@ from typing import Annotated, Any, TypeVar
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
-from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.errors import ConfigError, DataError, first_line
 from clickprint.core.files import whole
-from clickprint.core.options import AtLeast, Between, check
+from clickprint.core.options import Between, check
 from clickprint.core.rng import RNG
 
 MODEL, ABOUT = "model.txt", "about.json"
@@ -32,14 +33,14 @@ class Trees:
     - `threads`: LightGBM's; the model does not depend on them.
     """
 
-    trees: Annotated[int, AtLeast(1)] = 200
-    leaves: Annotated[int, AtLeast(2)] = 31
+    trees: Annotated[int, Between(1, 100_000)] = 200
+    leaves: Annotated[int, Between(2, 131_072)] = 31
     lr: Fraction = 0.05
-    min_leaf: Annotated[int, AtLeast(1)] = 50
+    min_leaf: Annotated[int, Between(1, 1_000_000_000)] = 50
     column_fraction: Fraction = 0.7
     row_fraction: Fraction = 0.8
-    l2: Annotated[float, AtLeast(0)] = 1.0
-    threads: Annotated[int, AtLeast(1)] = 1
+    l2: Annotated[float, Between(0, 1_000_000_000)] = 1.0
+    threads: Annotated[int, Between(1, 1_024)] = 1
 
     def __post_init__(self) -> None:
         check(self)
@@ -83,19 +84,20 @@ class Boosted:
         groups: Int64[np.ndarray, "G"] | None = None,
         **more: Any,
     ) -> "Boosted":
-        """Raises ConfigError where LightGBM is not installed."""
+        """Raises ConfigError where LightGBM is not installed, or refuses."""
         params = recipe.params(objective, rng) | more
         shared = {n: params[n] for n in ("max_bin", "verbosity", "num_threads")}
-        data = _lightgbm().Dataset(
-            matrix,
-            np.asarray(truth, np.float32),
-            group=groups,
-            feature_name=names,
-            free_raw_data=True,
-            params=shared,
-        )
-        found = _lightgbm().train(params, data, recipe.trees)
-        return Boosted(names, found.model_to_string(num_iteration=-1))
+        with _refusals() as lightgbm:
+            data = lightgbm.Dataset(
+                matrix,
+                np.asarray(truth, np.float32),
+                group=groups,
+                feature_name=names,
+                free_raw_data=True,
+                params=shared,
+            )
+            found = lightgbm.train(params, data, recipe.trees)
+            return Boosted(names, found.model_to_string(num_iteration=-1))
 
     def __call__(
         self, columns: Mapping[str, Float32[np.ndarray, "_"]], where: str, **options: Any
@@ -105,11 +107,12 @@ class Boosted:
             raise DataError(
                 where, [f"no column {n!r}, which the trees learned with" for n in missing]
             )
-        booster, size = _lightgbm().Booster(model_str=self.model), len(columns[self.names[0]])
-        parts = [np.zeros(0)]
-        for start in range(0, size, BLOCK):
-            some = np.stack([columns[n][start : start + BLOCK] for n in self.names], 1)
-            parts.append(np.asarray(booster.predict(some, **options), np.float64))
+        size, parts = len(columns[self.names[0]]), [np.zeros(0)]
+        with _refusals() as lightgbm:
+            booster = lightgbm.Booster(model_str=self.model)
+            for start in range(0, size, BLOCK):
+                some = np.stack([columns[n][start : start + BLOCK] for n in self.names], 1)
+                parts.append(np.asarray(booster.predict(some, **options), np.float64))
         return np.concatenate(parts)
 
     @property
@@ -162,6 +165,19 @@ def _lightgbm() -> Any:
     except ImportError:
         raise ConfigError("ranking needs LightGBM; pip install 'clickprint[recommend]'") from None
     return lightgbm
+
+
+@contextmanager
+def _refusals() -> Iterator[Any]:
+    """LightGBM, whose own errors are a ConfigError in the block."""
+    lightgbm = _lightgbm()
+    try:
+        yield lightgbm
+    except lightgbm.basic.LightGBMError as fault:
+        said = first_line(fault)
+        raise ConfigError(
+            f"LightGBM says: {said}; see the options of the ranker and of the propensity"
+        ) from None
 
 
 def shared_names(

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from clickprint.core.errors import ConfigError
 from clickprint.core.files import (
+    check_file,
     check_own,
     clear,
     note,
@@ -20,6 +21,7 @@ from clickprint.core.files import (
     whole,
     write_text,
 )
+from clickprint.core.seal import PARTS, intact, seal
 
 INPUTS, RECIPE, LOCK, TRAINING = "inputs.json", "recipe.toml", ".lock", "training"
 SPILL = ".clickprint-spill-"  # and the number of the process
@@ -52,6 +54,14 @@ class Workspace:
     def check(self) -> None:
         """Raises ConfigError where something stands at the folder that is no `what`."""
         check_own(self.folder, self.what)
+
+    def can_write(self, *names: str) -> None:
+        """Raises ConfigError where something in the folder that is not ours has one of the names.
+
+        Called before the work, for files that are written after it.
+        """
+        for name in names:
+            check_file(self.path(name))
 
     @contextmanager
     def lock(self, *, wait: bool = False) -> Iterator[None]:
@@ -132,9 +142,8 @@ class Workspace:
             shutil.rmtree(own, ignore_errors=True)
 
     def made(self, name: str) -> str:
-        """The digest of what an output folder was made from; empty where it is not made."""
-        found = made_from(self.folder / name)
-        return found["folder"] if found.keys() == {"folder"} else ""
+        """The digest of what an output folder was made from, as `made`."""
+        return made(self.folder / name)
 
     def make(self, name: str, inputs: str, make: Callable[[Path], None]) -> bool:
         """Makes an output folder whole, unless it was made from these inputs; whether it was.
@@ -226,15 +235,31 @@ def forget(folder: Path) -> None:
     Called before outputs in it are replaced one by one, so that a folder of half the old inputs
     and half the new ones is taken for neither.
     """
-    (folder / INPUTS).unlink(missing_ok=True)
+    for name in (INPUTS, PARTS):
+        (folder / name).unlink(missing_ok=True)
+
+
+def made(folder: Path) -> str:
+    """The digest of what an output folder was made from.
+
+    Empty where it is not made, or where a file of it is gone or was changed since.
+    """
+    found = made_from(folder)
+    return str(found["folder"]) if found.keys() == {"folder"} and intact(folder) else ""
+
+
+def mark_made(folder: Path, inputs: str) -> None:
+    """Writes what an output folder was made from, and seals it: the last thing that is written."""
+    write_made_from(folder, {"folder": inputs})
+    seal(folder)
 
 
 def make_folder(folder: Path, inputs: str, make: Callable[[Path], None]) -> bool:
     """Makes a folder whole, unless it was made from these inputs; whether it was made now."""
-    if made_from(folder) == {"folder": inputs}:
+    if made(folder) == inputs:
         return False
     with whole(folder) as part:
         part.mkdir()
         make(part)
-        write_made_from(part, {"folder": inputs})
+        mark_made(part, inputs)
     return True

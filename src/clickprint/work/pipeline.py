@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from clickprint.work.folder import (
     Workspace,
     digest,
     forget,
+    made,
     made_from,
     make_folder,
-    write_made_from,
+    mark_made,
 )
 from clickprint.work.stages import Graph
 
@@ -80,11 +82,12 @@ class Pipeline:
     def need(self, stage: str) -> str:
         """The inputs of a stage that was run. Raises ConfigError, which names the command."""
         folder, outside = self.folder(stage), self.outside.get(stage)
-        found = made_from(folder).get("folder")
+        found = made(folder)
         call, every = (self.command.format(stage=name) for name in (stage, "all"))
         call = f"call `{call}`, or `{every}`"
-        if found is None:
-            raise ConfigError(f"{folder}: not made yet; {call}")
+        if not found:
+            state = "changed since it was made" if made_from(folder) else "not made yet"
+            raise ConfigError(f"{folder}: {state}; {call}")
         if outside is not None:
             file = folder / SOURCE
             if not file.is_file() or file.read_text("utf-8") != outside.named:
@@ -107,13 +110,15 @@ class Pipeline:
         return self._made(stage, once)
 
     def make_in_place(self, stage: str, make: Callable[[Path, str], None]) -> str:
-        """The same for a stage that goes on in its folder; it is called with the inputs, too."""
+        """The same for a stage that goes on in its folder; it is called with the inputs, too.
+
+        What was finished and then changed is made from the start.
+        """
 
         def on(folder: Path, inputs: str) -> None:
-            folder.mkdir(parents=True, exist_ok=True)
-            forget(folder)
-            make(folder, inputs)
-            write_made_from(folder, {"folder": inputs})
+            if made_from(folder) == {"folder": inputs}:
+                clear(folder)
+            self._go_on(folder, inputs, make)
 
         return self._made(stage, on)
 
@@ -131,13 +136,20 @@ class Pipeline:
             for stray in [p for p in folder.iterdir() if p.name not in parts]:
                 clear(stray)
 
-        return self.make_in_place(stage, each)
+        return self._made(stage, partial(self._go_on, make=each))
+
+    @staticmethod
+    def _go_on(folder: Path, inputs: str, make: Callable[[Path, str], None]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        forget(folder)
+        make(folder, inputs)
+        mark_made(folder, inputs)
 
     def _made(self, stage: str, make: Callable[[Path, str], None]) -> str:
         self.work.check()
         folder, inputs = self.folder(stage), self.inputs(stage)
         with self.work.lock():
-            if made_from(folder) == {"folder": inputs}:
+            if made(folder) == inputs:
                 return f"{folder}: up to date"
             with self.cost(stage, inputs):
                 make(folder, inputs)

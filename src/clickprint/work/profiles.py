@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from clickprint.core.files import clear
+from clickprint.core.errors import Diverged
 from clickprint.core.options import Distinct, Faults, NotEmpty
 from clickprint.core.past import Encoder, Fitted, Past
 from clickprint.core.profiles import Profiles
@@ -172,15 +173,19 @@ class MadeProfiles:
 
     def _make(self, name: str, inputs: str, folder: Path) -> None:
         self.progress(f"profiles {name}", 0, 1)
-        own = own_blocks(self.parts, name)
-        make(
-            folder,
-            encoder(self.parts, name, {b: load(self.folder(b) / FITTED) for b in own}),
-            self.past,
-            rng=self.rng.child(name),
-            progress=self.progress,
-            session=Session(checkpoints=self.work.training(inputs), accelerator=self.accelerator),
-        )
+        fitted = {b: load(self.folder(b) / FITTED) for b in own_blocks(self.parts, name)}
+        session = Session(checkpoints=self.work.training(inputs), accelerator=self.accelerator)
+        try:
+            make(
+                folder,
+                encoder(self.parts, name, fitted),
+                self.past,
+                rng=self.rng.child(name),
+                progress=self.progress,
+                session=session,
+            )
+        except Diverged as fault:
+            raise Diverged(f"profiles.{name}: {fault}") from None
         self.progress(f"profiles {name}", 1, 1)
 
     def folder(self, name: str) -> Path:

@@ -4,6 +4,7 @@ OUT/split/          split.json, client_ids.npy
 OUT/features/       the aggregated profile: client_ids.npy, embeddings.npy, blocks.json, fitted/
 OUT/targets/        train.parquet, valid.parquet, labels/
 OUT/histories/      what Histories.open opens
+OUT/*/told.json     what the stage counted
 OUT/prepared.json   what was prepared, and what each stage cost
 
 With shards (always on Spark) features, targets and histories are partitioned by user (data.parts).
@@ -11,6 +12,7 @@ A stage is made again when its options, the log or the code that it imports chan
 goes on from the last whole stage, to the same bytes.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from hashlib import sha256
@@ -19,7 +21,10 @@ from typing import Any
 
 from clickprint.apps.prepare.job import SHARDS, Job, Options
 from clickprint.core.dataset import Dataset
+from clickprint.core.files import write_text
+from clickprint.core.forms import read_json
 from clickprint.core.progress import Progress, silent
+from clickprint.core.text import json_text
 from clickprint.data.histories import default_fields
 from clickprint.data.log import EventLog
 from clickprint.work.facts import Facts
@@ -29,6 +34,7 @@ from clickprint.work.source import place
 from clickprint.work.stages import Graph, Stage
 
 FACTS = "prepared.json"
+TOLD = "told.json"  # in each stage's folder
 GRAPH = Graph(
     (
         Stage(
@@ -112,17 +118,21 @@ def _make(
     write: Callable[[Job, Path], dict[str, Any]],
 ) -> None:
     """Makes a stage's folder, unless it was made from the same, and tells what it took."""
+
+    def both(folder: Path) -> None:
+        write_text(folder / TOLD, json_text(write(job, folder)))
+
     if work.made(stage) == inputs:
         job.progress(f"{stage}: is there", 1, 1)
-        return
-    job.progress(stage, 0, 0)
-    told = dict[str, Any]()
-    facts.told["stages"].pop(stage, None)
-    with facts.stage(stage):
-        work.make(stage, inputs, lambda folder: told.update(write(job, folder)))
-    facts.told["stages"][stage].update(told)
+    else:
+        job.progress(stage, 0, 0)
+        facts.told["stages"].pop(stage, None)
+        with facts.stage(stage):
+            work.make(stage, inputs, both)
+        job.progress(stage, 1, 1)
+    cost = facts.told["stages"].get(stage, {})
+    facts.told["stages"][stage] = cost | read_json(work.path(stage) / TOLD)
     facts.write()
-    job.progress(stage, 1, 1)
 
 
 def summary(facts: dict[str, Any], out: Path) -> str:
@@ -134,6 +144,7 @@ def summary(facts: dict[str, Any], out: Path) -> str:
         took = stages[stage]
         counts = {k: v for k, v in took.items() if isinstance(v, int) and k != "cutoff"}
         told = ", ".join(f"{v:,} {k}" for k, v in counts.items())
-        cost = f"{took['seconds']:>9.1f} s {took['peak_mib']:>8,.0f} MiB"
+        seconds, peak = took.get("seconds", math.nan), took.get("peak_mib", math.nan)
+        cost = f"{seconds:>9.1f} s {peak:>8,.0f} MiB"
         lines.append(f"{stage:<10}{cost}   {told}")
     return "\n".join([*lines, str(out)])
