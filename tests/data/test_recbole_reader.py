@@ -283,6 +283,11 @@ ITEM_CASES: dict[str, Case] = {
         replace("item_id:token", "id:token"),
         r"films\.item: no field 'item_id:token'; found id:token",
     ),
+    "names that differ in capitals": (
+        replace("release_year:token", "Movie_Title:token"),
+        "movie_title, Movie_Title",
+    ),
+    "a name that is taken": (replace("release_year:token", "ITEM:token"), "ITEM"),
     "an item twice": (add("302\tFour Rooms II\t1995\t\t\t"), "more than once"),
     "not there": (lambda raw: None, {}),
     "no item": (

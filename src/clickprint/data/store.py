@@ -3,6 +3,7 @@
 Events stream in, in their stored order, and a dataset folder stands at the end.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -171,6 +172,10 @@ def gather(
         unread={reason: n for reason, n in (unread or {}).items() if n},
         source=dict(source or {}),
     )
+    times = Counter(c.lower() for c in ("item", "known_from", *manifest.attributes))
+    if twins := [c for c in manifest.attributes if times[c.lower()] > 1]:
+        said = f"attributes whose names are taken, capitals aside: {', '.join(twins)}"
+        raise DataError(name, f"{said}; give them other names")
     wanted = [_quoted(c) for c in schema(manifest.columns).names]
     union = " UNION ALL ".join(f"SELECT {', '.join(wanted)} FROM ({s}) AS s" for s in selects)
     if expected is None:
