@@ -415,6 +415,30 @@ def test_controls_of_a_large_profile_and_of_few_users(monkeypatch: pytest.Monkey
     assert answer(question, profiles_of(question.users), "quick", controls=False).controls is None
 
 
+def test_the_official_probe_has_controls_where_they_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two more networks: of noise, and of half of the users, who are not among the scored."""
+    trained = small(monkeypatch)
+    question, _ = habits(300)
+    profiles = profiles_of(question.users, width=6)
+    assert answer(question, profiles, "official", resamples=4).controls is None
+    found = answer(question, profiles, "official", resamples=4, controls=True).controls
+    assert len(trained) == 4
+    assert found is not None
+    learn = mix(question.users.astype(np.uint64) ^ np.uint64(HALVES)) / 2.0**64 < 0.5
+    wanted = official.train(
+        profiles.of(question.users[learn]),
+        question.train[learn],
+        loss=CHURN.loss,
+        others=profiles.of(question.users[~learn]),
+        evaluate=lambda p: CHURN.score(question.valid[~learn], p),
+    )
+    assert found.held_out == max(e["score"] for e in wanted.epochs)
+    assert wanted.prediction.shape == ((~learn).sum(), 1)
+    assert 0 < found.floor < 1
+
+
 def test_an_unknown_probe_or_no_torch(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
     question, profiles = ask(CHURN, log, TRAIN, VALID, np.arange(60)), profiles_of(np.arange(60))
     with pytest.raises(ConfigError, match=r"probe: .*'slow'.*official, quick"):

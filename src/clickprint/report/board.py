@@ -184,8 +184,9 @@ def _footnotes(board: Board) -> Iterator[str]:
         )
     elif board.probe == "official":
         yield (
-            "The official probe scores the users it learned from, which rewards width; the quick"
-            " board's column of other users says how much is left without that."
+            "The official probe scores the users it learned from, which rewards width; with"
+            " `official_controls = true` it is also asked with random vectors of the same width"
+            " and with other users, as the quick probe is."
         )
     if board.tasks != board.counted:
         yield f"In the sum and the Borda count: {', '.join(board.counted) or 'nothing'}."

@@ -302,7 +302,7 @@ class Board:
         return mean, np.mean([s.replicates for s in found], axis=0)
 
     def __str__(self) -> str:
-        """The board as plain text, best profile first: scores ± half their intervals, and words."""
+        """The board as plain text, best profile first: scores ± half an interval, and words."""
 
         def cell(found: Estimate) -> str:
             half = f" ±{figure(found.half)}" if np.isfinite(found.half) else ""

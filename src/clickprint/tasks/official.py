@@ -44,7 +44,7 @@ class Probed(NamedTuple):
 
     epochs: tuple[dict[str, float], ...]
     best: int
-    prediction: Float32[np.ndarray, "U T"]
+    prediction: Float32[np.ndarray, "B T"]
 
 
 class Network(nn.Module):
@@ -160,6 +160,7 @@ def train(
     *,
     loss: Loss,
     evaluate: Evaluate,
+    others: Float16[np.ndarray, "B D"] | None = None,
     epochs: int = EPOCHS,
     batch: int = BATCH,
     device: str = "cpu",
@@ -170,11 +171,12 @@ def train(
 ) -> Probed:
     """Trains a new network on `target` and evaluates its predictions after each epoch.
 
-    The predictions are for all the same users. `evaluate` gets probabilities (`bce`) or values
-    (`mse`) and returns metrics, among them `score`; the highest score is the best epoch, the
-    earlier one of equals. Row order matters: nothing is shuffled. Both arrays may be memory maps;
-    they are cast a batch at a time. Reports to `progress` as `name`, in rows trained on and
-    predicted. Raises DataError, under `name`, where the loss or a prediction is not finite.
+    The predictions are for all the same users, or for `others` instead. `evaluate` gets
+    probabilities (`bce`) or values (`mse`) and returns metrics, among them `score`; the highest
+    score is the best epoch, the earlier one of equals. Row order matters: nothing is shuffled.
+    Both arrays may be memory maps; they are cast a batch at a time. Reports to `progress` as
+    `name`, in rows trained on and predicted. Raises DataError, under `name`, where the loss or a
+    prediction is not finite.
     """
     users = len(vectors)
     if not users or len(target) != users or not target.shape[1]:
@@ -184,23 +186,25 @@ def train(
         )
     model = network(vectors.shape[1], target.shape[1], shape=shape, seed=seed).to(device)
     optimise = optimiser(model)
-    total = 2 * epochs * users
+    asked = vectors if others is None else others
+    each = users + len(asked)
+    total = epochs * each
     found: list[dict[str, float]] = []
     best = 0
-    kept = np.empty(target.shape, np.float32)
+    kept = np.empty((len(asked), target.shape[1]), np.float32)
     for epoch in range(epochs):
         losses: list[float] = []
         for error in steps(model, optimise, vectors, target, loss=loss, batch=batch):
             if not np.isfinite(error):
                 raise _diverged(name, f"the loss of epoch {epoch}, batch {len(losses)}", error)
             losses.append(error)
-            progress(name, 2 * epoch * users + min(batch * len(losses), users), total)
-        prediction = np.empty(target.shape, np.float32)
-        for start in range(0, users, _ROWS):
+            progress(name, epoch * each + min(batch * len(losses), users), total)
+        prediction = np.empty(kept.shape, np.float32)
+        for start in range(0, len(asked), _ROWS):
             prediction[start : start + _ROWS] = predict(
-                model, vectors[start : start + _ROWS], loss=loss
+                model, asked[start : start + _ROWS], loss=loss
             )
-            progress(name, (2 * epoch + 1) * users + min(start + _ROWS, users), total)
+            progress(name, epoch * each + users + min(start + _ROWS, len(asked)), total)
         if not np.isfinite(prediction).all():
             raise _diverged(
                 name,

@@ -20,7 +20,7 @@ from clickprint.core.histories import Histories, items_only
 from clickprint.core.ids import NONE
 from clickprint.core.items import AttributeType, Catalogue
 from clickprint.core.lookup import positions
-from clickprint.core.options import AtLeast, Distinct, NotEmpty, check
+from clickprint.core.options import HORIZON, Between, Distinct, NotEmpty, check
 from clickprint.core.past import Past, Table
 from clickprint.core.recommender import Recommender
 from clickprint.core.requests import Requests
@@ -59,9 +59,9 @@ class RankingPart:
     """
 
     protocol: Literal["leave-one-out", "window"]
-    horizon_days: Annotated[int, AtLeast(1)] = 14
+    horizon_days: Annotated[int, HORIZON] = 14
     roles: Annotated[tuple[Role, ...], NotEmpty(), Distinct()] = (Role.BUY,)
-    ks: Annotated[tuple[Annotated[int, AtLeast(1)], ...], NotEmpty(), Distinct()] = KS
+    ks: Annotated[tuple[Annotated[int, Between(1, 10_000)], ...], NotEmpty(), Distinct()] = KS
     include_seen: bool = False
     metric: str = "ndcg@10"
 

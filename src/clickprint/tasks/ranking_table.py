@@ -120,7 +120,8 @@ class RankingTable:
 
     Models are compared by `metric`, on lists with or without items of the history as
     `include_seen` says. `seeds` is how many the recipe has; `other_code` names the scores that
-    other code made, and `tested` says how often the test items were scored. Raises DataError where models were asked about different users.
+    other code made, and `tested` says how often the test items were scored. Raises DataError where
+    models were asked about different users.
     """
 
     name: str

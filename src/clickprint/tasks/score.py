@@ -4,16 +4,17 @@ A task, a log and two windows make a question; profiles and a probe make an answ
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import partial
 from hashlib import blake2b
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32, Int64, Shaped
+from jaxtyping import Bool, Float, Float32, Int64, Shaped
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import write_array, write_text
@@ -115,14 +116,16 @@ def answer(
     seed: int = 0,
     device: str = "cpu",
     designs: "Designs | None" = None,
-    controls: bool = True,
+    controls: bool | None = None,
     progress: Progress = silent,
 ) -> TaskScore:
     """How well a probe, trained on the train window, foresees the validation window.
 
     - `probe`: `official` needs torch and trains on `device`; `quick` needs neither.
     - `designs`: the same in every call prepares the same vectors once for `quick`.
-    - `controls`: the quick probe also scores random vectors and users that it did not learn from.
+    - `controls`: whether the probe also scores random vectors, and users that it did not learn
+      from; by default the quick one does. The official one then trains two and a half times as
+      long.
     - `seed`: of the resamples alone.
 
     Raises DataError where a user of the question has no profile, ConfigError for an unknown probe.
@@ -133,25 +136,42 @@ def answer(
     weights = resample_weights(question.users, resamples, seed)
     beside: Controls | None = None
     if probe == "official":
-        official = _official()
-        probed = official.train(
+        train = partial(
+            _official().train, loss=task.loss, device=device, name=name, progress=progress
+        )
+        probed = train(
             profiles.of(question.users),
             question.train,
-            loss=task.loss,
             evaluate=lambda prediction: task.score(question.valid, prediction),
-            device=device,
-            name=name,
-            progress=progress,
         )
         epochs, best, prediction = probed.epochs, probed.best, probed.prediction
+
+        def learn(made: Profiles, asked: _Asked) -> np.ndarray:
+            found: np.ndarray = train(
+                made.of(question.users[asked.learn]),
+                question.train[asked.learn],
+                others=made.of(question.users[asked.score]),
+                evaluate=lambda p: task.score(question.valid[asked.score], p, live=asked.live),
+            ).prediction
+            return found
     elif probe == "quick":
         designs = designs or Designs()
         made = designs.of(profiles, question.users, name, progress)
         prediction = made.fit_predict(question.train, loss=task.loss, name=name, progress=progress)
-        if controls:
-            beside = _controls(question, profiles, weights, designs, name, progress)
+
+        def learn(made: Profiles, asked: _Asked) -> np.ndarray:
+            design = designs.of(made, question.users[asked.learn], name, progress)
+            return design.fit_predict(
+                question.train[asked.learn],
+                loss=task.loss,
+                others=made.of(question.users[asked.score]),
+                name=name,
+                progress=progress,
+            )
     else:
         raise ConfigError(f"probe: found {probe!r}, expected one of {', '.join(PROBES)}")
+    if probe == "quick" if controls is None else controls:
+        beside = _controls(question, profiles, weights, learn, designs or Designs())
     metrics, live = (task.score(question.valid, prediction, live=alive) for alive in (False, True))
     return TaskScore(
         task=task.name,
@@ -176,49 +196,43 @@ def answer(
     )
 
 
+class _Asked(NamedTuple):
+    """Which of a question's users teach a probe, and which are scored."""
+
+    learn: Bool[np.ndarray, "U"]
+    score: Bool[np.ndarray, "U"]
+    live: bool
+
+
 def _controls(
     question: Question,
     profiles: Profiles,
     weights: Float32[np.ndarray, "R U"],
+    learn: Callable[[Profiles, _Asked], np.ndarray],
     designs: "Designs",
-    name: str,
-    progress: Progress,
 ) -> Controls:
-    """The quick probe on random vectors, and on users that it did not learn from."""
-    task, users, width = question.task, question.users, profiles.vectors.shape[1]
-    nothing = np.full(len(weights), np.nan)
-    floor, held_out = (float("nan"), nothing), (float("nan"), nothing)
+    """The probe on random vectors, and on users that it did not learn from."""
+    users, width = question.users, profiles.vectors.shape[1]
+    everyone = np.ones(len(users), bool)
     share = min(CELLS / max(len(users) * width, 1), 1.0)
-    if share == 1:
-        noise = designs.of(designs.noise(users, width), users, name, progress)
-        found = noise.fit_predict(question.train, loss=task.loss, name=name, progress=progress)
-        floor = _scored(task, question.valid, found, weights)
     # A user's place in [0, 1) is of the id alone, so every task has the same halves.
     place = mix(users.astype(np.uint64) ^ np.uint64(HALVES)) / 2.0**64
-    learn, asked = place < share / 2, (place >= share / 2) & (place < share)
-    if learn.any() and asked.any():
-        half = designs.of(profiles, users[learn], name, progress)
-        found = half.fit_predict(
-            question.train[learn],
-            loss=task.loss,
-            others=profiles.of(users[asked]),
-            name=name,
-            progress=progress,
-        )
-        held_out = _scored(task, question.valid[asked], found, weights[:, asked], live=True)
-    return Controls(floor[0], held_out[0], floor[1], held_out[1])
-
-
-def _scored(
-    task: Task,
-    truth: Shaped[np.ndarray, "U T"],
-    prediction: Float32[np.ndarray, "U T"],
-    weights: Float32[np.ndarray, "R U"],
-    *,
-    live: bool = False,
-) -> tuple[float, Float[np.ndarray, "R"]]:
-    value = task.score(truth, prediction, live=live)["score"]
-    return value, task.resample(truth, prediction, weights, live=live)
+    first, second = place < share / 2, (place >= share / 2) & (place < share)
+    found = []
+    for made, asked in (
+        (designs.noise(users, width) if share == 1 else None, _Asked(everyone, everyone, False)),
+        (profiles, _Asked(first, second, True)),
+    ):
+        if made is None or not (asked.learn.any() and asked.score.any()):
+            found.append((float("nan"), np.full(len(weights), np.nan)))
+            continue
+        truth, prediction = question.valid[asked.score], learn(made, asked)
+        value = question.task.score(truth, prediction, live=asked.live)["score"]
+        drawn = weights[:, asked.score]
+        replicates = question.task.resample(truth, prediction, drawn, live=asked.live)
+        found.append((value, replicates))
+    (floor, of_floor), (held_out, of_held_out) = found
+    return Controls(floor, held_out, of_floor, of_held_out)
 
 
 def named(found: TaskScore, question: Question) -> TaskScore:

@@ -20,11 +20,15 @@ from clickprint.work.facts import cores, memory
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One network to train: a question, and the folder of the profiles that answer it."""
+    """One network to train: a question, and the folder of the profiles that answer it.
+
+    `controls`: train two more, on random vectors and on half of the users.
+    """
 
     name: str
     question: Question
     profiles: Path
+    controls: bool = False
 
 
 def named_devices(accelerator: str, wanted: str) -> list[str]:
@@ -157,6 +161,7 @@ def _train(job: Job, device: str, resamples: int, seed: int, progress: Progress)
         resamples=resamples,
         seed=seed,
         device=device,
+        controls=job.controls,
         progress=named,
     )
 

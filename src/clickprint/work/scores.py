@@ -73,10 +73,13 @@ class Scoring:
         tasks: Sequence[Task],
         devices: Sequence[str],
         threads: int | None,
+        *,
+        controls: bool = False,
     ) -> dict[str, list[TaskScore]]:
         """Each profile's score on each task, trained on the devices.
 
-        Each score is kept as soon as it is there, and an equal question is one network.
+        Each score is kept as soon as it is there, and an equal question is one network, or three
+        with `controls`.
         """
         questions = [self._ask(task) for task in tasks]
         scores: dict[tuple[str, str], TaskScore] = {}
@@ -85,10 +88,12 @@ class Scoring:
             folder = self.profiles.folder(profile)
             for question in questions:
                 name = question.task.name
-                if (found := self._kept("official", profile, question)) is not None:
+                found = self._kept("official", profile, question)
+                if found is not None and (found.controls or not controls):
                     scores[profile, name] = found
                 elif (profile, question.digest) not in jobs:
-                    jobs[profile, question.digest] = Job(f"{profile} {name}", question, folder)
+                    made = Job(f"{profile} {name}", question, folder, controls)
+                    jobs[profile, question.digest] = made
         owners = {id(job): profile for (profile, _), job in jobs.items()}
         for job, found in official(
             list(jobs.values()),

@@ -13,11 +13,17 @@ from clickprint.tasks.board import Board
 
 
 def write(
-    file: Path, title: str, facts: Mapping[str, Any], found: Overview, boards: Sequence[Board]
+    file: Path,
+    title: str,
+    facts: Mapping[str, Any],
+    found: Overview,
+    boards: Sequence[Board],
+    *,
+    plots: Path | None = None,
 ) -> None:
-    """Write the page, and its pictures beside it."""
-    lead = [f"{found.name} · log {found.fingerprint}"]
-    write_page(file, title, sections(facts, found, boards), lead=lead, cards=_cards(found, boards))
+    """Write the page, and its pictures into a folder `plots`."""
+    lead, cards = [f"{found.name} · log {found.fingerprint}"], _cards(found, boards)
+    write_page(file, title, sections(facts, found, boards), lead=lead, cards=cards, plots=plots)
 
 
 def sections(facts: Mapping[str, Any], found: Overview, boards: Sequence[Board]) -> list[Section]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from clickprint.core.options import AtLeast, Between, Distinct, NotEmpty, check
+from clickprint.core.options import HORIZON, Between, Distinct, NotEmpty, check
 from clickprint.work import profiles
 from clickprint.work import recipe as files
 from clickprint.work.profiles import ProfilePart, unknown
@@ -24,7 +24,7 @@ class SplitPart:
       made of is chosen with 1 and 2, so that the windows that count are not looked at.
     """
 
-    horizon_days: Annotated[int, AtLeast(1)] = 14
+    horizon_days: Annotated[int, HORIZON] = 14
     shift: Annotated[int, Between(0, 100)] = 0
 
 
@@ -37,7 +37,7 @@ class TasksPart:
     """
 
     sets: Names = ("ubm25",)
-    hidden: Annotated[int, AtLeast(0)] = 0
+    hidden: Annotated[int, Between(0, 10_000)] = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,8 @@ class ProbesPart:
 
     - `quick`: the profiles of the quick probe; empty: all.
     - `official`: the profiles of the official probe.
+    - `official_controls`: also ask the official probe with random vectors of each width and with
+      users that it did not learn from, as the quick one always is; two and a half times as long.
     - `official_sets`: which of tasks.sets the official probe is asked; empty: all.
     - `ablation`: a joined profile that is also scored without each of its blocks.
     - `resamples`: of the users, for the intervals.
@@ -56,6 +58,7 @@ class ProbesPart:
     quick: Names = ()
     official: Names = ()
     official_sets: Names = ()
+    official_controls: bool = False
     ablation: str = ""
     resamples: Annotated[int, Between(0, 10_000)] = 200
     reference: str = ""

@@ -12,6 +12,7 @@ from pathlib import Path
 from clickprint.apps.run.recipe import Recipe, load
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ClickprintError
+from clickprint.core.files import new_folder
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
 from clickprint.data.engine import Engine
@@ -22,7 +23,7 @@ from clickprint.tasks import task_set
 from clickprint.tasks.board import Board, Without
 from clickprint.tasks.rows import Rows
 from clickprint.tasks.task import Task
-from clickprint.work.boards import board_file, log_facts, log_notes, run_faults, write_board
+from clickprint.work.boards import PROBES, board_file, log_facts, log_notes, run_faults, write_board
 from clickprint.work.facts import Facts
 from clickprint.work.folder import RECIPE, Workspace, digest, made_from, write_made_from
 from clickprint.work.probes import named_devices
@@ -88,6 +89,8 @@ def run(
     on = named_devices(resources.accelerator, devices) if wants_official else []
     work = Workspace(Path(folder), "run")
     with work.claim(recipe, load, fresh=fresh), work.spill() as spill:
+        work.can_write(FACTS, REPORT, *(board_file(Path(), probe).name for probe in PROBES))
+        new_folder(work.path("plots"), "", overwrite=True)
         file, command = work.path(FACTS), f"clickprint run {RECIPE}"
         facts = Facts.of(file, recipe=recipe.name, seed=recipe.seed, command=command)
         with resources.engine(spill) as engine:
@@ -182,7 +185,10 @@ def _boards(
     if devices:
         asked = [t for name in probes.official_sets or sets for t in sets[name]]
         with facts.stage("official probe"):
-            trained = scoring.official(probes.official, asked, devices, threads)
+            controls = probes.official_controls
+            trained = scoring.official(
+                probes.official, asked, devices, threads, controls=controls
+            )
         both = [n for n in counted or () if any(t.name == n for t in asked)]
         yield board(trained, counted=both or None), True
 
@@ -202,7 +208,8 @@ def _report(
     shown = [board_file(work.folder, b.probe).read_text("utf-8") for b in boards]
     made = GRAPH.digest("report", recipe, {"scores": digest(*shown)})
     file = work.path(REPORT)
-    there = file.is_file() and work.path("plots").is_dir()
+    plots = work.path("plots")
+    there = file.is_file() and plots.is_dir()
     if there and made_from(work.folder).get("report") == made:
         return
     from clickprint.apps.run.page import write
@@ -210,7 +217,7 @@ def _report(
     with facts.stage("report"):
         # What the report itself took stands in facts.json only.
         told = {**facts.told, "recipe file": recipe.text}
-        write(file, recipe.name, told, overview(log, parts), boards)
+        write(file, recipe.name, told, overview(log, parts), boards, plots=plots)
     write_made_from(work.folder, {"report": made})
 
 
