@@ -14,10 +14,17 @@ import pytest
 from cyclopts import App
 from cyclopts.argument import Argument
 
-from clickprint.apps.cli import main as cli
+from clickprint.apps.cli import (  # noqa: F401  importing them adds their commands
+    challenge,
+    data,
+    next_purchase,
+    profiles,
+    ranking,
+)
 from clickprint.apps.cli.main import main
 from clickprint.apps.cli.shared import app
 from clickprint.apps.next.graph import STAGES
+from clickprint.core.errors import ClickprintError
 from clickprint.core.profiles import Profiles
 from clickprint.work.progress import Lines, progress_bars
 
@@ -55,7 +62,7 @@ def documented() -> dict[str, list[str]]:
     rows = re.findall(r"^\| `clickprint ([a-z ]+)` \|(.*)\|$", text, re.M)
     taken = {command: re.findall(r"`([^`]+)`", takes) for command, takes in rows}
     stage = taken.pop("next")
-    return taken | {f"next {name}": stage for name in (*(s.name for s in STAGES), "all")}
+    return taken | {f"next {s.name}": stage for s in STAGES}
 
 
 def test_the_documents_tell_every_command_and_option() -> None:
@@ -176,7 +183,7 @@ def test_a_refusal_is_1_and_no_traceback(
 
 def test_debug_shows_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CLICKPRINT_DEBUG", "1")
-    with pytest.raises(cli.ClickprintError):
+    with pytest.raises(ClickprintError):
         main(["run", str(tmp_path / "nowhere.toml")])
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from clickprint.apps.cli.shared import PRODUCTS, OnTables, app
+from clickprint.apps.cli.shared import PRODUCTS, Flag, OnTables, app
 from clickprint.apps.next.graph import STAGES
 from clickprint.work.progress import progress_bars
 from clickprint.work.resources import Tables
@@ -75,11 +75,22 @@ def _perform(stage: str, run: "Run") -> str:
 
 for _stage in STAGES:
     _add(_stage.name, _stage.about, partial(_perform, _stage.name))
-_add(
-    "all",
-    "All stages in their order; what is there and of the same parameters, data and code is kept.",
-    lambda run: "\n".join(run.perform(stage.name) for stage in STAGES),
-)
+
+
+@next_app.command(name="all")
+def every(*, place: At = Place(), fresh: Flag = False, machine: OnTables = Tables()) -> None:
+    """All stages in their order; what is there and of the same parameters, data and code is kept.
+
+    Args:
+        fresh: Empty OUT first.
+    """
+
+    def perform(run: "Run") -> str:
+        if fresh:
+            run.empty()
+        return "\n".join(run.perform(stage.name) for stage in STAGES)
+
+    _run(place, machine, perform)
 
 
 @next_app.command

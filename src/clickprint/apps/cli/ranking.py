@@ -17,6 +17,7 @@ def rank(
     only: Words = (),
     seeds: Numbers = (),
     data: Path | None = None,
+    fresh: Flag = False,
     machine: OnMachine = Resources(),
 ) -> None:
     """Compare all recommenders of a recipe on validation; with --test, once, on the test.
@@ -30,6 +31,7 @@ def rank(
         only: Make these models only; the table shows all that are there.
         seeds: Make these seeds only, of those in the recipe.
         data: Where the recipe's data are, instead of the path in it.
+        fresh: Empty that folder first.
     """
     from clickprint.apps.rank.recipe import load
     from clickprint.apps.rank.stages import rank as rank_models
@@ -45,6 +47,7 @@ def rank(
             only=only,
             seeds=seeds,
             data=data,
+            fresh=fresh,
             resources=machine,
             progress=progress,
         )

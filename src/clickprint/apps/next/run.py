@@ -58,6 +58,11 @@ class Run:
             progress=self.progress,
         )
 
+    def empty(self) -> None:
+        """Removes the folders of all stages, and what else clickprint wrote beside them."""
+        with self.stages.work.lock():
+            self.stages.work.empty()
+
     def perform(self, stage: str) -> str:
         """One stage; what it says."""
         said: str = place(STAGES[stage].run)(self)

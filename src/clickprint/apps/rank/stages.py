@@ -60,6 +60,7 @@ def rank(
     only: Sequence[str] = (),
     seeds: Sequence[int] = (),
     data: Path | None = None,
+    fresh: bool = False,
     resources: Resources = Resources(),
     progress: Progress = silent,
 ) -> RankingTable:
@@ -69,6 +70,7 @@ def rank(
       is refused in this folder, and what was scored is only shown.
     - `only`, `seeds`: what is made now; the table shows all that stands in the folder.
     - `data`: where the recipe's data are instead.
+    - `fresh`: empty the folder first, of a frozen table too.
 
     Raises DataError, ConfigError.
     """
@@ -76,7 +78,7 @@ def rank(
     work = Workspace(Path(folder), "ranking")
     recipe = recipe if data is None else replace(recipe, data=recipe.data.at(data))
     units, stage = _units(recipe, only, seeds), STAGES[test]
-    _write_recipe(work, recipe)
+    _write_recipe(work, recipe, fresh)
     if test and frozen.check_recipe(work.folder, recipe.text):
         frozen.check_validations(work.folder, recipe.text, [u.name for u in _units(recipe)])
         if all(work.path(f"test/{u.name}").is_dir() for u in units):
@@ -135,9 +137,11 @@ def _units(
     return [_Unit(m, s) for m in models for s in (each if m.stochastic else (None,))]
 
 
-def _write_recipe(work: Workspace, recipe: RankingRecipe) -> None:
+def _write_recipe(work: Workspace, recipe: RankingRecipe, fresh: bool) -> None:
     """Write the recipe; refuse a folder of something else, and another recipe after the test."""
     with work.lock(wait=True):
+        if fresh:
+            work.empty()
         work.can_write(*(f"{s}.{form}" for s in STAGES for form in ("md", "csv", "json", "svg")))
         frozen.check_recipe(work.folder, recipe.text)
         write_text(work.path(RECIPE), recipe.text)
@@ -292,13 +296,7 @@ class _Bench:
         return {"options": best, "tried": [{**options, "value": v} for options, v in tried]}
 
     def _fitted(
-        self,
-        stage: Stage,
-        unit: _Unit,
-        config: Any,
-        inputs: str,
-        progress: Progress,
-        refit: bool,
+        self, stage: Stage, unit: _Unit, config: Any, inputs: str, progress: Progress, refit: bool
     ) -> Recommender:
         """The model as it is asked in a stage; without `refit` the validation's own."""
         learned, metric = self.question(stage), None
