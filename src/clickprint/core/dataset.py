@@ -181,7 +181,9 @@ class Dataset:
         """
         found = part_faults(self.folder, self.manifest.parts, whole=whole, beside=MANIFEST)
         if found:
-            raise DataError(self.folder, [f"{fault}; {AGAIN}" for fault in found])
+            named = [fault.partition(": ")[0] in self.manifest.parts for fault in found]
+            helps = (AGAIN if known else "move it away" for known in named)
+            raise DataError(self.folder, list(map("{}; {}".format, found, helps)))
 
     @property
     def event_files(self) -> tuple[Path, ...]:
