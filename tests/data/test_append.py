@@ -7,7 +7,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from forks import python
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -574,7 +574,7 @@ def test_the_command(
     assert "these events are there already" in capsys.readouterr().err
     assert main(["append", "d", "table"]) == 1
     assert "table reads files: name their path" in capsys.readouterr().err
-    with locked(tmp_path / ".d.lock"):
+    with locked(tmp_path / ".d.clickprint-lock"):
         assert main(["append", "d", "table", str(two)]) == 1
     assert "is writing here" in capsys.readouterr().err
 
@@ -638,7 +638,7 @@ with DuckDB(memory="500MB", threads=1) as engine:
 
 def kill(folder: Path, source: Path, moment: int) -> bool:
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(folder), str(source), str(moment)],
+        [python(), "-c", KILLED, str(folder), str(source), str(moment)],
         check=False,
         capture_output=True,
         text=True,

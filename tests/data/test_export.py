@@ -727,14 +727,14 @@ def test_the_commands(
         )
         == 0
     )
-    assert sorted(p.name for p in (tmp_path / "r").iterdir()) == [
+    assert sorted(p.name for p in (tmp_path / "r").glob("[!.]*")) == [
         "r.item",
         "r.test.inter",
         "r.train.inter",
         "r.valid.inter",
     ]
     for words, message in (
-        (["export", "challenge", "shop", "--out", "c"], "c is not empty"),
+        (["export", "challenge", "shop", "--out", "c", "--horizon-days", "7"], "--overwrite"),
         (["export", "challenge", "shop", "--out", "x", "--deny", "deny"], "give a --key too"),
         (
             ["export", "challenge", "shop", "--out", "x", "--key", "none"],

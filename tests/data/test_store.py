@@ -277,7 +277,7 @@ def test_bad_input_leaves_nothing(case: str, tmp_path: Path) -> None:
 
 def test_a_folder_that_is_no_dataset_is_spared(tmp_path: Path) -> None:
     (tmp_path / "precious.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="no clickprint dataset"):
+    with pytest.raises(ConfigError, match="did not write"):
         store.store(tmp_path, manifest(), [row()], NO_ITEMS)
     assert (tmp_path / "precious.txt").read_text() == "mine"
 

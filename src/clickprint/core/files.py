@@ -318,6 +318,14 @@ def new_folder(path: Path, what: str, *, inputs: str = "", overwrite: bool = Fal
     return True
 
 
+def check_file(path: Path) -> None:
+    """Raises ConfigError where `write_text` and its like would refuse to write a file."""
+    real = _real(path)
+    if real.is_dir():
+        raise ConfigError(f"{path} is a folder, expected a file or nothing; move it away")
+    _check(real, path, "")
+
+
 def _check(path: Path, named: Path, what: str) -> None:
     """Refuses to replace what is not ours."""
     if _within_temporary(path):

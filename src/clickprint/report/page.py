@@ -132,12 +132,14 @@ def write_page(
     *,
     lead: Sequence[str] = (),
     cards: Sequence[tuple[str, str]] = (),
+    plots: Path | None = None,
 ) -> None:
-    """Write the page, and its pictures as PNG files into `plots` beside it, each whole."""
-    with whole(file.parent / "plots") as folder:
-        folder.mkdir()
-        for name, content in pngs(sections).items():
-            (folder / name).write_bytes(content)
+    """Write the page, and its pictures as PNG files into a folder `plots`, each whole."""
+    if plots is not None:
+        with whole(plots) as folder:
+            folder.mkdir()
+            for name, content in pngs(sections).items():
+                (folder / name).write_bytes(content)
     write_text(file, page(title, sections, lead=lead, cards=cards))
 
 

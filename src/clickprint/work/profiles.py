@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from clickprint.core.files import clear
 from clickprint.core.errors import Diverged
+from clickprint.core.files import clear
 from clickprint.core.options import Distinct, Faults, NotEmpty
 from clickprint.core.past import Encoder, Fitted, Past
 from clickprint.core.profiles import Profiles

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from clickprint.core.files import write_text
+from clickprint.core.files import new_file, write_text
 from clickprint.core.progress import Progress, silent
 from clickprint.data.audit.examine import SEVERITIES, Audit, Examined, Section, examine
 from clickprint.data.audit.finding import Finding
@@ -32,23 +32,28 @@ def audit(
     profiles: Sequence[Path] = (),
     out: Path | None = None,
     json_file: Path | None = None,
+    overwrite: bool = False,
     resources: Tables = Tables(),
     progress: Progress = silent,
 ) -> int:
     """Audit, print what was found, and write audit.html in `out` and the JSON.
 
-    1 where there is a leak, else 0. Raises DataError and ConfigError.
+    1 where there is a leak, else 0. Raises DataError, and ConfigError where one of the two files
+    is there and not to `overwrite`.
     """
+    page_file = None if out is None else out / "audit.html"
+    for file in filter(None, (json_file, page_file)):
+        new_file(file, overwrite=overwrite, sources=[source, *profiles, *map(Path, splits)])
     with resources.engine() as engine, TemporaryDirectory(prefix="clickprint-") as scratch:
         found = examine(source, splits, profiles, engine, Path(scratch), progress=progress)
-        text = audit_page(found, progress) if out is not None else ""
+        text = audit_page(found, progress) if page_file else ""
     show(found.audit)
     if json_file:
         write_text(json_file, found.audit.to_json())
         print(json_file)
-    if out is not None:
-        write_text(out / "audit.html", text)
-        print(out / "audit.html")
+    if page_file:
+        write_text(page_file, text)
+        print(page_file)
     return int(found.audit.count("leak") > 0)
 
 

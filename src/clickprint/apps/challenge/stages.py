@@ -15,9 +15,15 @@ from jaxtyping import Int64
 from clickprint.core.dataset import Manifest
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import REQUIRED, Role
-from clickprint.core.files import write_text
+from clickprint.core.files import new_file, write_text
 from clickprint.core.items import AttributeType
-from clickprint.core.profiles import Profiles, problems
+from clickprint.core.profiles import (
+    BLOCKS_FILE,
+    USERS_FILE,
+    VECTORS_FILE,
+    Profiles,
+    problems,
+)
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
 from clickprint.core.time import Time, Window, show
@@ -61,6 +67,7 @@ def reference(
     top: int = 10,
     all_clients: bool = False,
     all_events: bool = False,
+    overwrite: bool = False,
     resources: Tables = Tables(),
     progress: Progress = silent,
 ) -> None:
@@ -68,7 +75,10 @@ def reference(
 
     - `all_clients`: those without an event too, with zeros.
     - `all_events`: of the whole log, not of the split's input.
+    - `overwrite`: replace profiles in `out`. Without it a file that is there is an error.
     """
+    for file in (USERS_FILE, VECTORS_FILE, BLOCKS_FILE):
+        new_file(out / file, overwrite=overwrite, sources=[data])
     relevant = np.unique(challenge.relevant_clients(data))
     counts = Counts(days=tuple(days), top=top)
     with resources.engine() as engine:

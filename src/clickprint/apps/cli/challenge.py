@@ -53,6 +53,7 @@ def challenge_baseline(
     top: int = 10,
     all_clients: Flag = False,
     all_events: Flag = False,
+    overwrite: Flag = False,
     machine: OnTables = Tables(),
 ) -> None:
     """Make the organisers' aggregated features: client_ids.npy and embeddings.npy.
@@ -65,6 +66,7 @@ def challenge_baseline(
         all_clients: Every relevant client, with zeros where a client has no event [default: as the
             organisers: only those with an event].
         all_events: Read the whole log, not the split's input: for a real submission.
+        overwrite: Replace profiles that are there.
     """
     from clickprint.apps.challenge import stages
 
@@ -76,6 +78,7 @@ def challenge_baseline(
             top=top,
             all_clients=all_clients,
             all_events=all_events,
+            overwrite=overwrite,
             resources=machine,
             progress=progress,
         )

@@ -7,7 +7,17 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from clickprint.apps.cli.shared import DATA, Folder, Many, Numbers, OnTables, Paths, Words, app
+from clickprint.apps.cli.shared import (
+    DATA,
+    Flag,
+    Folder,
+    Many,
+    Numbers,
+    OnTables,
+    Paths,
+    Words,
+    app,
+)
 from clickprint.core.errors import ClickprintError, ConfigError
 from clickprint.work.progress import progress_bars
 from clickprint.work.resources import Tables
@@ -28,6 +38,7 @@ def read(
     /,
     *,
     out: Path,
+    overwrite: Flag = False,
     options: Options = (),
     machine: OnTables = Tables(),
 ) -> None:
@@ -37,6 +48,7 @@ def read(
         name: A reader: `clickprint datasets` lists them.
         source: The directory or file to read; the synthetic shop needs none.
         out: The folder of the new dataset.
+        overwrite: Replace a dataset that is there.
         options: The reader's options, such as --set users=20000 seed=7.
     """
     from clickprint.work import listing
@@ -44,7 +56,13 @@ def read(
 
     with machine.engine() as engine, progress_bars() as progress:
         dataset = sources.dataset(
-            name, source, _options(name, options), out=out, engine=engine, progress=progress
+            name,
+            source,
+            _options(name, options),
+            out=out,
+            overwrite=overwrite,
+            engine=engine,
+            progress=progress,
         )
     print(listing.dataset(dataset))
 
@@ -168,6 +186,7 @@ def audit(
     profiles: Paths = (),
     out: Path | None = None,
     json: Path | None = None,
+    overwrite: Flag = False,
     machine: OnTables = Tables(),
 ) -> int:
     """Look for leaks and other faults in a log, its split, and profiles.
@@ -181,6 +200,7 @@ def audit(
         profiles: Folders with client_ids.npy and embeddings.npy to look at too.
         out: Write audit.html here: one page with pictures that opens without a network.
         json: Write what was found here too, for machines.
+        overwrite: Replace files that are there.
     """
     from clickprint.apps.audit.stages import audit as examine
 
@@ -191,6 +211,7 @@ def audit(
             profiles=profiles,
             out=out,
             json_file=json,
+            overwrite=overwrite,
             resources=machine,
             progress=progress,
         )
@@ -255,6 +276,7 @@ def export_challenge(
     horizon_days: int = 14,
     key: Path | None = None,
     deny: Path | None = None,
+    overwrite: Flag = False,
     machine: OnTables = Tables(),
 ) -> None:
     """Write the RecSys Challenge 2025's directory.
@@ -264,6 +286,7 @@ def export_challenge(
     Args:
         dataset: The folder of the dataset.
         out: The folder to write; new or empty.
+        overwrite: Replace an export that is there.
         horizon_days: Days in each of the two windows; the organisers' own tools always take 14.
         key: Anonymise: a file with a secret of at least 16 bytes, by which users, items, urls and
             categories get other ids.
@@ -278,6 +301,7 @@ def export_challenge(
             horizon_days=horizon_days,
             key=key,
             deny=deny,
+            overwrite=overwrite,
             resources=machine,
             progress=progress,
         )
@@ -294,6 +318,7 @@ def export_recbole(
     roles: Words = (),
     horizon_days: int = 14,
     anchor: str = "buy",
+    overwrite: Flag = False,
     machine: OnTables = Tables(),
 ) -> None:
     """Write RecBole's atomic files: NAME.inter and NAME.item, or with a split a file a part.
@@ -301,6 +326,7 @@ def export_recbole(
     Args:
         dataset: The folder of the dataset.
         out: The folder to write; new or empty. RecBole wants it to be called as the data set is.
+        overwrite: Replace an export that is there.
         name: What the files are called [default: the folder's name].
         split: none; leave-one-out: each user's last event is test, the one before validation;
             time: the two last windows of --horizon-days.
@@ -319,6 +345,7 @@ def export_recbole(
             roles=roles,
             horizon_days=horizon_days,
             anchor=anchor,
+            overwrite=overwrite,
             resources=machine,
             progress=progress,
         )

@@ -63,6 +63,7 @@ def board(
     csv: Path | None = None,
     json: Path | None = None,
     html: Path | None = None,
+    overwrite: Flag = False,
 ) -> None:
     """Put one or several runs that were asked the same questions on one board.
 
@@ -72,12 +73,15 @@ def board(
         csv: Write the board here too, as CSV.
         json: Write the board here too, as JSON.
         html: Write a report here too: one HTML file that opens without a network.
+        overwrite: Replace files that are there.
     """
     from clickprint.apps.run.stages import report_of
-    from clickprint.core.files import write_text
+    from clickprint.core.files import new_file, write_text
     from clickprint.report.board import show
     from clickprint.work import boards
 
+    for file in filter(None, (csv, json, html)):
+        new_file(file, overwrite=overwrite)
     found = boards.of_runs(runs, probe)
     show(found)
     if csv:

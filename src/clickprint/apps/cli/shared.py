@@ -3,13 +3,28 @@
 Only this package imports the command line library.
 """
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
-from cyclopts import App, Group, Parameter
+from cyclopts import App, Group, Parameter, Token, convert
 
 from clickprint.core.version import VERSION
 from clickprint.work.resources import Resources, Tables
+
+EMPTY = re.compile(r"--[\w-]+=")
+WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+
+
+def _exact(hint: Any, tokens: Sequence[Token]) -> Any:
+    """The value of words, whole numbers as they are written: 1.5 is none, and is not rounded."""
+    if hint is int or int in get_args(hint):
+        for token in tokens:
+            if not WHOLE.fullmatch(token.value):
+                raise ValueError(f"found {token.value!r}, expected a whole number")
+    return convert(hint, tokens)
+
 
 app = App(
     name="clickprint",
@@ -17,6 +32,7 @@ app = App(
     help="One log of what shoppers did, one profile per shopper, every prediction a shop needs.",
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
+    default_parameter=Parameter(converter=_exact),
 )
 DATA = Group("Logs", sort_key=1)
 PROFILES = Group("Profiles", sort_key=2)
@@ -32,3 +48,16 @@ Paths = Annotated[tuple[Path, ...], Many]
 Folder = Annotated[Path, Parameter(name="DIR")]
 OnTables = Annotated[Tables, Parameter(name="*")]
 OnMachine = Annotated[Resources, Parameter(name="*")]
+
+
+def empty_word(words: Sequence[str]) -> str:
+    """What is wrong with words of which one is empty; "" where none is.
+
+    An empty path would stand for the present folder.
+    """
+    before = ""
+    for word in words:
+        if not word or EMPTY.fullmatch(word):
+            return f"{word or before or 'a word'}: found nothing, expected a value; is it set?"
+        before = word
+    return ""

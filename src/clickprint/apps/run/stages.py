@@ -23,7 +23,14 @@ from clickprint.tasks import task_set
 from clickprint.tasks.board import Board, Without
 from clickprint.tasks.rows import Rows
 from clickprint.tasks.task import Task
-from clickprint.work.boards import PROBES, board_file, log_facts, log_notes, run_faults, write_board
+from clickprint.work.boards import (
+    PROBES,
+    board_file,
+    log_facts,
+    log_notes,
+    run_faults,
+    write_board,
+)
 from clickprint.work.facts import Facts
 from clickprint.work.folder import RECIPE, Workspace, digest, made_from, write_made_from
 from clickprint.work.probes import named_devices
@@ -186,9 +193,7 @@ def _boards(
         asked = [t for name in probes.official_sets or sets for t in sets[name]]
         with facts.stage("official probe"):
             controls = probes.official_controls
-            trained = scoring.official(
-                probes.official, asked, devices, threads, controls=controls
-            )
+            trained = scoring.official(probes.official, asked, devices, threads, controls=controls)
         both = [n for n in counted or () if any(t.name == n for t in asked)]
         yield board(trained, counted=both or None), True
 

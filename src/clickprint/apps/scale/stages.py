@@ -65,6 +65,7 @@ def study(
     work = Workspace(Path(folder), "study")
     with ExitStack() as stack:
         stack.enter_context(work.claim(recipe, load, fresh=fresh))
+        work.can_write("facts.json", *(f"scaling.{f}" for f in ("csv", "json", "svg", "png")))
         facts = Facts.of(
             work.path("facts.json"), recipe=recipe.name, command="clickprint scale recipe.toml"
         )

@@ -93,7 +93,7 @@ def export_recbole(
     folder = Path(folder)
     new_folder(folder, RECBOLE, overwrite=overwrite)
     called, engine, ties = dataset or folder.resolve().name, log.engine, log.manifest.tie_order
-    if called != Path(called).name or not called.isprintable():
+    if called in ("", "..") or called != Path(called).name or not called.isprintable():
         raise ConfigError(f"name: found {called!r}, expected the name of a file, without a folder")
     columns = [c for c in FIELDS if c in ties]
     rows, n, left_out = _interactions(log, roles)
