@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from clickprint.core.errors import ConfigError
+from clickprint.core.dataset import Dataset
+from clickprint.core.errors import ConfigError, DataError
 from clickprint.work.source import dataset, expanded
 
 
@@ -22,3 +23,17 @@ def test_variables_in_paths_are_the_environments(
 def test_a_variable_that_is_not_set_is_named(path: str) -> None:
     with pytest.raises(ConfigError, match=r"NOT_SET_HERE.* is not set"):
         dataset("uci_online_retail", Path(path))
+
+
+def test_a_damaged_dataset_in_the_cache_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLICKPRINT_CACHE", str(tmp_path))
+    shop = {"users": 20, "items": 10, "categories": 2, "days": 10}
+    made = dataset("synthetic", None, shop)
+    (made.folder / "users.npy").unlink()
+    with pytest.raises(DataError, match=r"users\.npy"):
+        Dataset.open(made.folder)
+    again = dataset("synthetic", None, shop)
+    assert (again.folder, again.manifest) == (made.folder, made.manifest)
+    again.check()
