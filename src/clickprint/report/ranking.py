@@ -83,9 +83,10 @@ def notes(table: RankingTable) -> list[str]:
     for m in table.models:
         if search := m.seeds[0].about.get("search"):
             best = ", ".join(f"{k} = {v}" for k, v in search["options"].items())
+            edge = ", ".join(_at_an_end(search))
             lines.append(
                 f"{m.name}: {best}, the best of {len(search['tried'])} settings by {table.metric}"
-                " on validation"
+                f" on validation{'; at the end of what was tried: ' * bool(edge)}{edge}"
             )
     if table.other_code:
         lines.append(f"made by another version of the code: {', '.join(table.other_code)}")
@@ -110,6 +111,17 @@ def notes(table: RankingTable) -> list[str]:
             f" best ({IN_WORDS[table.form]})"
         )
     return lines
+
+
+def _at_an_end(search: Mapping[str, Any]) -> list[str]:
+    """Options whose best value is the lowest or highest of several that were tried."""
+    found = []
+    for option, best in search["options"].items():
+        values = {t[option] for t in search["tried"]}
+        numbers = all(isinstance(v, int | float) for v in values)
+        if numbers and len(values) > 1 and best in (min(values), max(values)):
+            found.append(option)
+    return found
 
 
 # -- tables ----------------------------------------------------------------------------------
