@@ -1,9 +1,5 @@
 """iALS: its least squares against numpy's, its contract, and what it refuses."""
 
-import json
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 import pytest
 from rows import ask, counted, of, past_with, tastes
@@ -20,7 +16,7 @@ from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
 from clickprint.data.engine import DuckDB
 from clickprint.data.split import past_of
-from clickprint.encoders import als, encoder, interactions, load
+from clickprint.encoders import als, encoder, interactions
 from clickprint.encoders.als import ALS
 from clickprint.testing.encoders import EncoderContract
 from clickprint.testing.worlds import BUY, CART, REMOVE, START, VIEW, memory_log
@@ -268,48 +264,3 @@ def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "implicit.als", None)
     with pytest.raises(ConfigError, match=r"pip install 'clickprint\[als\]'"):
         ALS(weights={}).fit(past_with([[1, 2]]), rng=RNG(0))
-
-
-def unknown_option(folder: Path) -> None:
-    raw = json.loads((folder / "fitted.json").read_text())
-    raw["state"]["options"]["colour"] = "red"
-    (folder / "fitted.json").write_text(json.dumps(raw))
-
-
-def other_width(folder: Path) -> None:
-    raw = json.loads((folder / "fitted.json").read_text())
-    raw["state"]["options"]["width"] = 5
-    (folder / "fitted.json").write_text(json.dumps(raw))
-
-
-def no_options(folder: Path) -> None:
-    raw = json.loads((folder / "fitted.json").read_text())
-    del raw["state"]["options"]
-    (folder / "fitted.json").write_text(json.dumps(raw))
-
-
-def fewer_values(folder: Path) -> None:
-    np.save(folder / "values.npy", np.arange(3))
-
-
-def no_vectors(folder: Path) -> None:
-    (folder / "vectors.npy").unlink()
-
-
-def not_a_number(folder: Path) -> None:
-    vectors = np.load(folder / "vectors.npy")
-    vectors[0, 0] = np.nan
-    np.save(folder / "vectors.npy", vectors)
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [unknown_option, other_width, no_options, fewer_values, no_vectors, not_a_number],
-    ids=lambda f: f.__name__,
-)
-def test_damaged_files_are_said(spoil: Callable[[Path], None], tmp_path: Path) -> None:
-    ALS(width=3, weights={}).fit(past_with(tastes()), rng=RNG(0)).save(tmp_path / "fitted")
-    assert load(tmp_path / "fitted").recipe == ALS(width=3, weights={})
-    spoil(tmp_path / "fitted")
-    with pytest.raises(DataError, match="fit and save"):
-        load(tmp_path / "fitted")

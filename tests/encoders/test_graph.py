@@ -4,11 +4,8 @@ The loss and a user's vector against their definitions, a world whose answer is 
 refused.
 """
 
-import json
 import math
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,8 +22,8 @@ from clickprint.core.rng import RNG
 from clickprint.core.time import DAY
 from clickprint.data.engine import DuckDB
 from clickprint.data.split import past_of
-from clickprint.encoders import encoder, interactions, load
-from clickprint.encoders.graph import FittedItemTwHIN, TwHIN
+from clickprint.encoders import encoder, interactions
+from clickprint.encoders.graph import TwHIN
 from clickprint.nn.graph import Edges, Graph, edge_loss
 from clickprint.nn.train import Training
 from clickprint.testing.encoders import EncoderContract
@@ -268,60 +265,6 @@ def test_logs_that_are_refused() -> None:
     with pytest.raises(DataError, match="nothing to learn"):
         TwHIN(weights={}).fit(past_with([[NONE], []]), rng=RNG(0))
     assert not isinstance(kinds, Recommender | HasItemVectors), "it knows no items"
-
-
-def unknown_option(folder: Path) -> None:
-    raw = json.loads((folder / "fitted.json").read_text())
-    raw["state"]["options"]["colour"] = "red"
-    (folder / "fitted.json").write_text(json.dumps(raw))
-
-
-def other_width(folder: Path) -> None:
-    raw = json.loads((folder / "fitted.json").read_text())
-    raw["state"]["options"]["width"] = 5
-    (folder / "fitted.json").write_text(json.dumps(raw))
-
-
-def no_relations(folder: Path) -> None:
-    raw = json.loads((folder / "fitted.json").read_text())
-    raw["state"]["relations"] = []
-    (folder / "fitted.json").write_text(json.dumps(raw))
-
-
-def fewer_values(folder: Path) -> None:
-    np.save(folder / "values.npy", np.arange(3))
-
-
-def no_items(folder: Path) -> None:
-    (folder / "items.npy").unlink()
-
-
-def not_a_number(folder: Path) -> None:
-    np.save(folder / "middle.npy", np.full(3, np.nan, np.float32))
-
-
-def other_type(folder: Path) -> None:
-    np.save(folder / "values.npy", np.arange(20.0))
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [unknown_option, other_width, no_relations, fewer_values, no_items, not_a_number, other_type],
-    ids=lambda f: f.__name__,
-)
-def test_damaged_files_are_said(spoil: Callable[[Path], None], tmp_path: Path) -> None:
-    recipe = TwHIN(width=3, training=QUICK, weights={})
-    fitted = recipe.fit(past_with(tastes()), rng=RNG(0))
-    fitted.save(tmp_path / "fitted")
-    found = load(tmp_path / "fitted")
-    assert isinstance(found, FittedItemTwHIN)
-    assert found.recipe == recipe
-    assert (
-        found.user_vectors(ask(tastes())).tobytes() == fitted.user_vectors(ask(tastes())).tobytes()
-    )
-    spoil(tmp_path / "fitted")
-    with pytest.raises(DataError, match="fit and save"):
-        load(tmp_path / "fitted")
 
 
 def test_carts_are_edges_of_their_own() -> None:

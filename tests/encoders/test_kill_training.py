@@ -6,7 +6,6 @@ By SIGKILL, so that nothing can be tidied up.
 import json
 import os
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from clickprint.encoders.sasrec import SASRec
 from clickprint.encoders.sequence import HistorySpec
 from clickprint.nn.next_item import NextItemLoss
 from clickprint.nn.train import Training
+from forks import python
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 
@@ -72,15 +72,15 @@ def arm(where, turn):
     def now():
         left[0] -= 1
         return left[0] < 0
-    write, exchange = loop.save_file, files._exchange
-    def writes(tensors, path):  # half a file
-        write(tensors, path)
+    write, exchange = loop.write_tensors, files._exchange
+    def writes(path, tensors):  # half a file
+        write(path, tensors)
         if now():
             whole = Path(path).read_bytes()
             Path(path).write_bytes(whole[: len(whole) // 2])
             die()
-    def written(tensors, path):  # the weights, and not yet what they are
-        write(tensors, path)
+    def written(path, tensors):  # the weights, and not yet what they are
+        write(path, tensors)
         if now():
             die()
     def exchanges(one, other):  # the new checkpoint is there, the old one not yet removed
@@ -89,9 +89,9 @@ def arm(where, turn):
             die()
         return found
     if where == "writing":
-        loop.save_file = writes
+        loop.write_tensors = writes
     elif where == "written":
-        loop.save_file = written
+        loop.write_tensors = written
     elif where == "exchanged":
         files._exchange = exchanges
     return (lambda *_: die() if now() else None) if where == "step" else (lambda *_: None)
@@ -130,7 +130,7 @@ def check(moments: dict[tuple[str, int], int], out: Path) -> None:
     script.write_text(SCRIPT)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [
-        sys.executable,
+        python(),
         str(script),
         str(Path(__file__).parent),
         str(out),

@@ -1,7 +1,5 @@
 """Encoders by name, and what they learned on disk."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -83,52 +81,6 @@ def test_saving_again_replaces(past, tmp_path):
     encoders.encoder("random", width=3).fit(past, rng=RNG(0)).save(tmp_path / "f")
     encoders.encoder("random", width=5).fit(past, rng=RNG(0)).save(tmp_path / "f")
     assert encoders.load(tmp_path / "f").encode(past).vectors.shape[1] == 5
-
-
-GOOD = {"format": 1, "encoder": "counts", "state": {"days": [1], "blocks": [], "price_edges": []}}
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "{",
-        "[]",
-        "null",
-        "{}",
-        json.dumps({**GOOD, "encoder": "nobody"}),
-        json.dumps({**GOOD, "encoder": 3}),
-        json.dumps({**GOOD, "format": 99}),
-        json.dumps({**GOOD, "state": 3}),
-        json.dumps({**GOOD, "state": {}}),
-        json.dumps({**GOOD, "state": {"days": 1, "blocks": [], "price_edges": []}}),
-        json.dumps({**GOOD, "state": {"days": [1], "blocks": [1], "price_edges": []}}),
-        *(
-            json.dumps({**GOOD, "encoder": other})
-            for other in ("decay", "joined", "random", "saved")
-        ),
-        json.dumps({**GOOD, "encoder": "joined", "state": {"blocks": [{"name": "x"}]}}),
-    ],
-)
-def test_folders_that_hold_no_encoder(tmp_path, text):
-    (tmp_path / "fitted.json").write_text(text)
-    with pytest.raises(DataError):
-        encoders.load(tmp_path)
-
-
-def test_other_wrong_folders(past, tmp_path):
-    with pytest.raises(DataError, match="not a fitted encoder"):
-        encoders.load(tmp_path)
-    encoders.encoder("random").fit(past, rng=RNG(0)).save(tmp_path / "r")
-    with pytest.raises(DataError, match=r"fitted 'random'.*'counts'"):
-        Counts.load(tmp_path / "r")
-    encoders.encoder("joined", blocks=["random"]).fit(past, rng=RNG(0)).save(tmp_path / "j")
-    np.savez((tmp_path / "j" / "0-mean.npy").open("wb"), a=np.zeros(2))
-    with pytest.raises(DataError, match="not one numpy array"):
-        encoders.load(tmp_path / "j")
-    (tmp_path / "j" / "0-mean.npy").write_bytes(b"\x93NUMPY")
-    with pytest.raises(DataError, match="not a numpy array"):
-        encoders.load(tmp_path / "j")
 
 
 def test_random_is_normal_and_a_users_own(past):

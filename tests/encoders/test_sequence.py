@@ -4,8 +4,7 @@ Each keeps the contract, learns what can be known, ranks items, and is refused w
 damaged.
 """
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -416,48 +415,6 @@ def test_nothing_to_learn_is_said(lengths: list[int]) -> None:
     )
     with pytest.raises(DataError, match="no next item to learn"):
         RECIPES["sasrec"]().fit(HistoriesPast(some), rng=RNG(0))
-
-
-def no_json(folder: Path) -> None:
-    (folder / "fitted.json").write_text("{")
-
-
-def other_width(folder: Path) -> None:
-    raw = json.loads((folder / "fitted.json").read_text())
-    raw["state"]["options"]["width"] = 32
-    (folder / "fitted.json").write_text(json.dumps(raw))
-
-
-def unknown_option(folder: Path) -> None:
-    raw = json.loads((folder / "fitted.json").read_text())
-    raw["state"]["options"]["colour"] = "red"
-    (folder / "fitted.json").write_text(json.dumps(raw))
-
-
-def cut_weights(folder: Path) -> None:
-    file = folder / "weights.safetensors"
-    file.write_bytes(file.read_bytes()[:100])
-
-
-def no_weights(folder: Path) -> None:
-    (folder / "weights.safetensors").unlink()
-
-
-def no_values(folder: Path) -> None:
-    (folder / "values.item.npy").write_bytes(b"")
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [no_json, other_width, unknown_option, cut_weights, no_weights, no_values],
-    ids=lambda f: f.__name__,
-)
-def test_damaged_files_are_said(spoil: Callable[[Path], None], tmp_path: Path) -> None:
-    fitted = RECIPES["sasrec"](training=QUICK).fit(HistoriesPast(walks(10)), rng=RNG(0))
-    fitted.save(tmp_path / "fitted")
-    spoil(tmp_path / "fitted")
-    with pytest.raises(DataError, match="fit and save"):
-        load(tmp_path / "fitted")
 
 
 @pytest.mark.parametrize("name", RECIPES)

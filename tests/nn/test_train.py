@@ -6,7 +6,6 @@ damaged is said.
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,10 +18,12 @@ from torch import nn
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.options import read
 from clickprint.core.rng import RNG
+from clickprint.core.seal import seal
 from clickprint.nn import train as loop
 from clickprint.nn.blocks import SASRecBlock
 from clickprint.nn.next_item import NextItem, NextItemLoss, shifted
 from clickprint.nn.train import Training, by_day, shuffled, train
+from forks import python
 
 ROWS, WIDTH = 50, 4
 
@@ -214,6 +215,7 @@ def spoil(folder: Path, how: str) -> None:
             about["unknown"] = 1
         case "no json":
             (folder / "progress.json").write_text("{")
+            seal(folder)
             return
         case "truncated":
             file = folder / "state.safetensors"
@@ -223,29 +225,30 @@ def spoil(folder: Path, how: str) -> None:
         case "missing":
             (folder / "state.safetensors").unlink()
     (folder / "progress.json").write_text(json.dumps(about))
+    seal(folder)
 
 
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ("other", "of another training"),
+        ("other", "'another'"),
         ("format", "of another training"),
-        ("field", "does not fit"),
-        ("no json", "cannot be read"),
-        ("truncated", "cannot be read"),
-        ("empty", "cannot be read"),
-        ("missing", "cannot be read"),
+        ("field", "unknown"),
+        ("no json", "progress.json"),
+        ("truncated", "state.safetensors"),
+        ("empty", "state.safetensors"),
+        ("missing", "state.safetensors"),
     ],
 )
 def test_a_checkpoint_that_is_not_ours(how: str, said: str, tmp_path: Path) -> None:
     run(model(), Training(epochs=1), checkpoint=tmp_path / "c", key="k")
     spoil(tmp_path / "c", how)
     with pytest.raises(DataError, match=said) as fault:
-        run(model(), Training(epochs=2), checkpoint=tmp_path / "c", key="k")
+        run(model(), Training(epochs=1), checkpoint=tmp_path / "c", key="k")
     assert "remove it to train from the start" in str(fault.value)
     run(model(), Training(epochs=1), checkpoint=tmp_path / "d", key="k")
-    with pytest.raises(DataError, match="does not fit the model"):
-        run(nn.Linear(WIDTH, 2), Training(epochs=2), checkpoint=tmp_path / "d", key="k")
+    with pytest.raises(DataError, match=r"state\.safetensors.*weight"):
+        run(nn.Linear(WIDTH, 2), Training(epochs=1), checkpoint=tmp_path / "d", key="k")
 
 
 @pytest.mark.parametrize(
@@ -297,6 +300,7 @@ def test_a_weight_that_is_no_number_is_said_and_the_last_good_state_stays(tmp_pa
     saved = (tmp_path / "c" / "state.safetensors").read_bytes()
     about = json.loads((tmp_path / "c" / "progress.json").read_text())
     (tmp_path / "c" / "progress.json").write_text(json.dumps({**about, "done": False}))
+    seal(tmp_path / "c")
 
     with pytest.raises(
         FloatingPointError,
@@ -335,7 +339,7 @@ def test_a_metric_that_is_no_number_is_said() -> None:
         ),
         (lambda v: v.double(), r"\b0\.bias.*float64.*float32"),
         (lambda v: v.long(), r"\b0\.bias.*int64.*float32"),
-        (lambda v: v[:-1], "size mismatch|state_dict"),
+        (lambda v: v[:-1], r"\b0\.bias.*\(7,\)"),
     ],
     ids=["NaN", "float64", "whole numbers", "size"],
 )
@@ -347,12 +351,12 @@ def test_weights_that_are_not_taken(
     tensors = load_file(file)
     tensors["model.0.bias"] = spoil(tensors["model.0.bias"]).contiguous()
     save_file(tensors, file)
+    seal(tmp_path / "c")
     net = model()
     before = state(net)
-    with pytest.raises(DataError, match=rf"\bmodel .*({said})"):
+    with pytest.raises(DataError, match=said):
         run(net, Training(epochs=1), checkpoint=tmp_path / "c", key="k")
-    if spoil(torch.ones(8)).shape == (8,):
-        assert state(net) == before
+    assert state(net) == before
 
 
 @pytest.mark.parametrize(
@@ -456,7 +460,7 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
     """Also with nothing to do for one, with a divided optimiser's state, and after a stop."""
     script = tmp_path / "two.py"
     script.write_text(TWO.format(here=str(Path(__file__).parent)))
-    command = [sys.executable, str(script), str(tmp_path / "meet")]
+    command = [python(), str(script), str(tmp_path / "meet")]
     both = [subprocess.Popen([*command, str(rank), str(tmp_path / "out.pt")]) for rank in range(2)]
     try:
         assert [p.wait(timeout=120) for p in both] == [0, 0]

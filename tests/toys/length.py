@@ -24,8 +24,7 @@ class Length:
 
     @staticmethod
     def load(folder: Path) -> "FittedLength":
-        state.read(folder, "length")
-        return FittedLength()
+        return state.read(folder, "length", FittedLength)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,4 +34,4 @@ class FittedLength:
         return Profiles(past.users, lengths[:, None].astype(np.float16))
 
     def save(self, folder: Path) -> None:
-        state.write(folder, "length", {})
+        state.write(folder, "length", self)

@@ -62,18 +62,6 @@ class AtLeast:
 
 
 @dataclass(frozen=True, slots=True)
-class Above:
-    low: int | float
-
-    @property
-    def expected(self) -> str:
-        return f"a number above {_number(self.low)}"
-
-    def holds(self, value: Any) -> bool:
-        return bool(value > self.low)
-
-
-@dataclass(frozen=True, slots=True)
 class Between:
     """A number from `low` to `high`. An open end does not belong to the range."""
 
@@ -134,6 +122,9 @@ class Matches:
 
     def holds(self, value: Any) -> bool:
         return self.pattern.fullmatch(value) is not None
+
+
+HORIZON = Between(1, 36_500)  # days of a window that is asked about
 
 
 # -- faults -----------------------------------------------------------------------------------
@@ -259,6 +250,8 @@ class Faults:
         """
         before = len(self)
         options = self.options(form, raw, path, skip=(*skip, *given))
+        for name, problem in _disagreements(_hints(form), options):
+            self.add(f"{path}.{name}" if path else name, problem)
         if len(self) > before:
             return None
         return self.attempt(path, lambda: form(**options, **given))
@@ -294,7 +287,8 @@ class Faults:
             if isinstance(found, list | tuple) and (_open(args) or len(found) == len(args)):
                 inner = [args[0] if args else Any] * len(found) if _open(args) else args
                 pairs = enumerate(zip(found, inner, strict=True))
-                return tuple(self.value(v, a, f"{path}[{i}]") for i, (v, a) in pairs)
+                made = (self.value(v, a, f"{path}[{i}]") for i, (v, a) in pairs)
+                return list(made) if (origin or hint) is list else tuple(made)
         elif hint is float:
             if _numeric(found, Real) and isfinite(found):
                 return float(found)
@@ -304,7 +298,7 @@ class Faults:
         elif hint is Path:
             if isinstance(found, str | Path) and str(found):
                 return Path(found)
-        elif hint in (bool, str, types.NoneType):
+        elif _by_instance(hint):
             if isinstance(found, hint):
                 return found
         else:
@@ -436,7 +430,8 @@ def toml(text: str, where: str) -> dict[str, Any]:
 
 def shown(found: object) -> str:
     """A wrong value as a message shows it."""
-    text = repr(found)
+    dtype, shape = (getattr(found, n, None) for n in ("dtype", "shape"))
+    text = repr(found) if dtype is None else f"{dtype} {shape}"
     return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 
 
@@ -504,6 +499,32 @@ def _numeric(found: object, kind: type) -> bool:
 
 def _subclass(kind: Any, of: type) -> bool:
     return isinstance(kind, type) and issubclass(kind, of)
+
+
+def _by_instance(hint: Any) -> bool:
+    """Whether a value of a type is one of its instances: no number, and nothing to convert."""
+    known = hint in (bool, str, types.NoneType) or _dimensions(hint) is not None
+    return known or bool(getattr(hint, "_is_runtime_protocol", False))
+
+
+def _dimensions(hint: Any) -> list[str] | None:
+    """The names of an array's dimensions, as in `Int64[np.ndarray, "U"]`; None for other types."""
+    text: str | None = getattr(hint, "dim_str", None)
+    return None if text is None else text.split()
+
+
+def _disagreements(
+    hints: Mapping[str, Any], options: Mapping[str, Any]
+) -> Iterator[tuple[str, str]]:
+    """Arrays whose dimensions differ from those of the same name before them, and how."""
+    sizes = dict[str, tuple[int, str]]()
+    for name, hint in hints.items():
+        names, shape = _dimensions(hint), getattr(options.get(name), "shape", ())
+        for dimension, size in zip(names or (), shape, strict=False):
+            if dimension.isidentifier() and dimension != "_":
+                known, of = sizes.setdefault(dimension, (size, name))
+                if known != size:
+                    yield name, f"found {size} {dimension}, expected the {known} of {of}"
 
 
 def _open(args: Sequence[Any]) -> bool:

@@ -1,10 +1,9 @@
 """From a past to profiles. An encoder is a frozen dataclass; ENCODERS says which name is whose."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.forms import read_json, reading
 from clickprint.core.options import read
 from clickprint.core.past import Encoder, Fitted
 from clickprint.core.registry import lookup
@@ -41,11 +40,9 @@ def encoder(name: str, **options: Any) -> Encoder:
 def load(folder: Path | str) -> Fitted:
     """The fitted encoder that `save` wrote into `folder`. Raises DataError."""
     path = Path(folder) / "fitted.json"
-    try:
-        found = lookup(ENCODERS, json.loads(path.read_text("utf-8"))["encoder"], "encoder")
-    except (OSError, ValueError, KeyError, TypeError) as fault:
-        raise DataError(path, f"not a fitted encoder ({fault!r}); fit and save it again") from None
-    except ConfigError as fault:
-        raise DataError(path, str(fault)) from None
+    again = "fit and save it again"
+    raw = read_json(path, again=again)
+    with reading(path, again):
+        found = lookup(ENCODERS, str(raw["encoder"]), "encoder")
     fitted: Fitted = found.load(Path(folder))
     return fitted

@@ -13,11 +13,10 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from scipy import sparse
 
-from clickprint.core.errors import ConfigError, DataError
-from clickprint.core.events import Role
+from clickprint.core.errors import ConfigError
 from clickprint.core.histories import Histories
 from clickprint.core.lookup import positions
-from clickprint.core.options import check, plain, read
+from clickprint.core.options import check
 from clickprint.core.past import Past
 from clickprint.core.profiles import Profiles, to_float16
 from clickprint.core.progress import Progress, silent
@@ -100,28 +99,8 @@ class ALS:
     @staticmethod
     def load(folder: Path) -> "FittedALS":
         """What FittedALS.save wrote. Raises DataError."""
-        raw = state.read(folder, "als")
-        values, vectors = state.array(folder, "values"), state.array(folder, "vectors")
-        try:
-            recipe, now = read(ALS, raw["options"]), int(raw["now"])
-            roles = None if raw["roles"] is None else tuple(Role(r) for r in raw["roles"])
-        except (KeyError, TypeError, ValueError, ConfigError) as fault:
-            raise DataError(
-                folder, f"not a fitted `als` ({fault}); fit and save it again"
-            ) from None
-        if (
-            values.dtype != np.int64
-            or vectors.dtype != np.float32
-            or vectors.shape != (len(values), recipe.width)
-        ):
-            raise DataError(
-                folder,
-                f"found {len(values)} values and vectors {vectors.shape} of {vectors.dtype};"
-                " fit and save it again",
-            )
-        if not np.isfinite(vectors).all():
-            raise DataError(folder, "found vectors with no numbers in them; fit and save it again")
-        return _class(recipe)(recipe, values, vectors, roles, now)
+        found = state.read(folder, "als", FittedALS)
+        return state.as_class(found, _class(found.recipe))
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +156,11 @@ class FittedALS:
         return counts
 
     def save(self, folder: Path) -> None:
-        about = {"options": plain(self.recipe), "roles": self.roles, "now": self.now}
-        state.write(folder, "als", about, {"values": self.values, "vectors": self.vectors})
+        state.write(folder, "als", self)
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """See encoders.state.Agrees."""
+        yield from interactions.fitted_problems(self)
 
 
 @dataclass(frozen=True, slots=True)

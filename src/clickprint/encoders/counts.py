@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Int64
 
-from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.errors import ConfigError
 from clickprint.core.events import Role
 from clickprint.core.lookup import pair_keys, positions
 from clickprint.core.options import Distinct, NotEmpty, check
@@ -26,7 +26,7 @@ from clickprint.data.features import CODES, Tables
 from clickprint.data.log import EventLog
 from clickprint.data.parts import Piece
 from clickprint.encoders import state
-from clickprint.encoders.ranges import Count
+from clickprint.encoders.ranges import HorizonDays, Top
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,8 @@ class Counts:
     the files' rows.
     """
 
-    days: Annotated[tuple[Count, ...], NotEmpty(), Distinct()] = (1, 7, 30)
-    top: Count = 10
+    days: Annotated[tuple[HorizonDays, ...], NotEmpty(), Distinct()] = (1, 7, 30)
+    top: Top = 10
 
     def __post_init__(self) -> None:
         check(self)
@@ -123,24 +123,14 @@ class Counts:
     @staticmethod
     def load(folder: Path) -> "FittedCounts":
         """What FittedCounts.save wrote. Raises DataError."""
-        raw = state.read(folder, "counts")
-        try:
-            blocks = tuple(
-                Block(b["kind"], tuple((c, tuple(v)) for c, v in b["tops"]), b["codes"])
-                for b in raw["blocks"]
-            )
-            return FittedCounts(tuple(raw["days"]), blocks, tuple(raw["price_edges"]))
-        except (KeyError, TypeError, ValueError) as fault:
-            raise DataError(
-                str(folder), [f"not a fitted `counts` ({fault!r}); fit and save it again"]
-            ) from None
+        return state.read(folder, "counts", FittedCounts)
 
 
 @dataclass(frozen=True, slots=True)
 class FittedCounts:
     """The layout: which values are counted, block by block."""
 
-    days: tuple[int, ...]
+    days: tuple[HorizonDays, ...]
     blocks: tuple[Block, ...]
     price_edges: tuple[float, ...] = ()
 
@@ -271,14 +261,13 @@ class FittedCounts:
             engine.drop(edges)
 
     def save(self, folder: Path) -> None:
-        blocks: list[dict[str, Any]] = [
-            {"kind": b.kind, "tops": b.tops, "codes": b.codes} for b in self.blocks
-        ]
-        state.write(
-            folder,
-            "counts",
-            {"days": self.days, "blocks": blocks, "price_edges": self.price_edges},
-        )
+        state.write(folder, "counts", self)
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """See encoders.state.Agrees."""
+        width = sum(b.width(len(self.days)) for b in self.blocks)
+        if width > MAX_WIDTH:
+            yield "blocks", f"found {width} columns, expected at most {MAX_WIDTH}"
 
 
 def _put_totals(

@@ -1,15 +1,15 @@
 """The richer block: when, how often, what, for how much, how far, with decay."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Float32, Float64, Int64
 
-from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.errors import ConfigError
 from clickprint.core.events import Kind, Role
 from clickprint.core.lookup import positions_in_any_order
 from clickprint.core.options import Between, Distinct, NotEmpty, check
@@ -23,7 +23,7 @@ from clickprint.data import features
 from clickprint.data.features import SCALE, STEPS, Tables, log_counts
 from clickprint.data.log import EventLog
 from clickprint.encoders import state
-from clickprint.encoders.ranges import Count, SomeDays
+from clickprint.encoders.ranges import SomeDays, Top
 
 SHARD = 65_536  # users at a time: what is in memory does not grow with the log's users
 # A weight of 1; weights are whole numbers, so that their sums do not depend on the rows' order.
@@ -60,7 +60,7 @@ class Decay:
     windows: Annotated[tuple[WholeDays, ...], NotEmpty(), Distinct()] = (1, 3, 7, 14, 30, 60, 90)
     weeks: Annotated[int, Between(4, 520)] = 8
     taste_half_lives: Annotated[tuple[SomeDays, ...], NotEmpty(), Distinct()] = (60,)
-    top: Count = 100
+    top: Top = 100
 
     def __post_init__(self) -> None:
         check(self)
@@ -111,26 +111,7 @@ class Decay:
     @staticmethod
     def load(folder: Path) -> "FittedDecay":
         """What FittedDecay.save wrote. Raises DataError."""
-        raw = state.read(folder, "decay")
-        try:
-            config: dict[str, Any] = {
-                k: tuple(v) if isinstance(v, list) else v for k, v in raw["config"].items()
-            }
-            kinds = tuple(Kind(n, Role(r)) for n, r in raw["kinds"])
-            tastes = tuple((g, c, tuple(v)) for g, c, v in raw["tastes"])
-            return FittedDecay(
-                Decay(**config),
-                kinds,
-                tuple((c, k) for c, k in raw["present"]),
-                raw["spend"],
-                raw["sessions"],
-                tastes,
-                tuple(raw["price_edges"]),
-            )
-        except (KeyError, TypeError, ValueError) as fault:
-            raise DataError(
-                str(folder), [f"not a fitted `decay` ({fault!r}); fit and save it again"]
-            ) from None
+        return state.read(folder, "decay", FittedDecay)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,16 +194,14 @@ class FittedDecay:
         return Profiles(past.users, vectors, self.blocks)
 
     def save(self, folder: Path) -> None:
-        raw = {
-            "config": asdict(self.config),
-            "kinds": [(k.name, k.role.value) for k in self.kinds],
-            "present": self.present,
-            "spend": self.spend,
-            "sessions": self.sessions,
-            "tastes": self.tastes,
-            "price_edges": self.price_edges,
-        }
-        state.write(folder, "decay", raw)
+        state.write(folder, "decay", self)
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """See encoders.state.Agrees."""
+        if any(not 0 <= place < len(self.kinds) for _, place in self.present):
+            yield "present", f"found a place that none of {len(self.kinds)} kinds has"
+        elif (width := len(self._layout())) > MAX_WIDTH:
+            yield "tastes", f"found {width} columns, expected at most {MAX_WIDTH}"
 
 
 ALL = "all"

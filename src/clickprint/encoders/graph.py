@@ -13,11 +13,9 @@ import torch
 from jaxtyping import Float32, Int64
 from scipy import sparse
 
-from clickprint.core.errors import ConfigError, DataError
-from clickprint.core.events import Role
 from clickprint.core.histories import Histories
 from clickprint.core.lookup import positions
-from clickprint.core.options import Above, check, plain, read
+from clickprint.core.options import Between, check
 from clickprint.core.past import Past
 from clickprint.core.profiles import Profiles, to_float16
 from clickprint.core.progress import Progress, silent
@@ -53,7 +51,7 @@ class TwHIN:
     width: Width = 64
     column: str = "item"
     weights: Weights = field(default_factory=lambda: dict(WEIGHTS))
-    temperature: Annotated[float, Above(0)] = 0.1
+    temperature: Annotated[float, Between(0, 1_000, low_open=True)] = 0.1
     half_life: Days = 0
     min_count: Count = 1
     training: Training = Training(epochs=10, batch=1024, lr=0.01, betas=(0.9, 0.999))
@@ -139,37 +137,8 @@ class TwHIN:
     @staticmethod
     def load(folder: Path) -> "FittedTwHIN":
         """What FittedTwHIN.save wrote. Raises DataError."""
-        raw = state.read(folder, "twhin")
-        values, items, moves, middle = (
-            state.array(folder, n) for n in ("values", "items", "moves", "middle")
-        )
-        try:
-            recipe, now = read(TwHIN, raw["options"]), int(raw["now"])
-            relations = tuple(map(str, raw["relations"]))
-            roles = None if raw["roles"] is None else tuple(Role(r) for r in raw["roles"])
-        except (KeyError, TypeError, ValueError, ConfigError) as fault:
-            raise DataError(
-                folder, f"not a fitted `twhin` ({fault}); fit and save it again"
-            ) from None
-        shapes = {
-            "items": (len(values), recipe.width),
-            "moves": (len(relations), recipe.width),
-            "middle": (recipe.width,),
-        }
-        faults = ["values are no ids"] if values.dtype != np.int64 or values.ndim != 1 else []
-        for name, found in (("items", items), ("moves", moves), ("middle", middle)):
-            if (
-                found.dtype != np.float32
-                or found.shape != shapes[name]
-                or not np.isfinite(found).all()
-            ):
-                faults.append(
-                    f"{name}: found {found.dtype} {found.shape},"
-                    f" expected finite float32 {shapes[name]}"
-                )
-        if faults:
-            raise DataError(folder, [f"{fault}; fit and save it again" for fault in faults])
-        return _class(recipe)(recipe, relations, values, items, moves, middle, roles, now)
+        found = state.read(folder, "twhin", FittedTwHIN)
+        return state.as_class(found, _class(found.recipe))
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,19 +209,13 @@ class FittedTwHIN:
         return out
 
     def save(self, folder: Path) -> None:
-        about = {
-            "options": plain(self.recipe),
-            "relations": self.relations,
-            "roles": self.roles,
-            "now": self.now,
-        }
-        arrays = {
-            "values": self.values,
-            "items": self.vectors,
-            "moves": self.moves,
-            "middle": self.middle,
-        }
-        state.write(folder, "twhin", about, arrays)
+        state.write(folder, "twhin", self)
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """See encoders.state.Agrees."""
+        yield from interactions.fitted_problems(self)
+        if len(self.moves) != len(self.relations):
+            yield "moves", f"found {len(self.moves)}, expected one of {len(self.relations)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,17 @@ def problems(weights: Mapping[str, int | float]) -> Iterator[tuple[str, str]]:
         yield "weights", "none is above 0, so nothing would count"
 
 
+def fitted_problems(fitted: Any) -> Iterator[tuple[str, str]]:
+    """What does not fit together in a fitted encoder of interactions (encoders.state.Agrees)."""
+    known = fitted.values
+    if (known[1:] <= known[:-1]).any() or (known == NONE).any():
+        yield "values", "not sorted, twice the same, or one is nothing"
+    if (width := fitted.vectors.shape[1]) != fitted.recipe.width:
+        yield "vectors", f"found {width} columns, expected {fitted.recipe.width}"
+    if bool(fitted.recipe.weights) != (fitted.roles is not None):
+        yield "roles", "expected some where the recipe has weights, and none where not"
+
+
 def fields(recipe: Any) -> tuple[str, ...]:
     """The fields of histories that an encoder of interactions reads."""
     return (

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float16, Float64
 
 from clickprint.core.errors import DataError
-from clickprint.core.options import Faults, check
+from clickprint.core.options import Faults, NotEmpty, check
 from clickprint.core.past import Encoder, Fitted, Past
 from clickprint.core.profiles import MAX_WIDTH, Profiles, to_float16
 from clickprint.core.progress import Progress, silent
@@ -103,26 +103,7 @@ class Joined:
     @staticmethod
     def load(folder: Path) -> "FittedJoined":
         """What FittedJoined.save wrote. Raises DataError."""
-        raw = state.read(folder, "joined")
-        try:
-            parts = []
-            for i, block in enumerate(raw["blocks"]):
-                arrays = {name: state.array(folder, f"{i}-{name}") for name in ARRAYS}
-                parts.append(
-                    Part(
-                        block["name"],
-                        load(folder / f"block-{i}"),
-                        Scale(block["normalise"], block["absent"], **arrays),
-                        block["rows"],
-                    )
-                )
-        except (KeyError, TypeError, ValueError) as fault:
-            raise DataError(
-                folder, f"not a fitted `joined` ({fault!r}); fit and save it again"
-            ) from None
-        if not parts:
-            raise DataError(folder, "a fitted `joined` without a block; fit and save it again")
-        return FittedJoined(tuple(parts))
+        return state.read(folder, "joined", FittedJoined, load=load)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +136,7 @@ class Scale:
     - `axes`: which axes replace them; no column: none do.
     """
 
-    normalise: str
+    normalise: Literal["standard", "quantile"]
     absent: bool
     kept: Bool[np.ndarray, "W"]
     mean: Float64[np.ndarray, "D"]
@@ -164,7 +145,9 @@ class Scale:
     axes: Float64[np.ndarray, "D R"]
 
     @staticmethod
-    def fit(vectors: Float16[np.ndarray, "U W"], normalise: str) -> "Scale":
+    def fit(
+        vectors: Float16[np.ndarray, "U W"], normalise: Literal["standard", "quantile"]
+    ) -> "Scale":
         """Learns from the rows that are not all zero; with none, everything is dropped."""
         known = vectors.any(1)
         rows = np.flatnonzero(known)
@@ -194,6 +177,16 @@ class Scale:
             knots,
             axes,
         )
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Paths of what does not fit together, and what is wrong with it."""
+        if len(self.mean) != self.kept.sum():
+            yield "mean", f"found {len(self.mean)}, expected one of {self.kept.sum()} kept columns"
+        if (self.deviation <= 0).any():
+            yield "deviation", "found 0 or less"
+        knots = KNOTS if self.normalise == "quantile" and len(self.mean) else 0
+        if len(self.knots) != knots:
+            yield "knots", f"found {len(self.knots)}, expected {knots} for {self.normalise!r}"
 
     @property
     def width(self) -> int:
@@ -230,9 +223,6 @@ class Scale:
         return np.concatenate([x, np.logical_not(known)[:, None]], 1) if self.absent else x
 
 
-ARRAYS = ("kept", "mean", "deviation", "knots", "axes")
-
-
 def _knots(column: Float16[np.ndarray, "U"]) -> Float64[np.ndarray, "K"]:
     """Quantiles that are values of the column."""
     return np.quantile(column.astype(np.float64), np.linspace(0, 1, KNOTS), method="lower")
@@ -249,6 +239,9 @@ class Part:
 
     def vectors(self, past: Past) -> Float16[np.ndarray, "U R"]:
         raw = self.fitted.encode(past).vectors
+        if raw.shape[1] != len(self.scale.kept):
+            known = f"{self.name} makes {raw.shape[1]} columns"
+            raise DataError("joined", f"{known}, but it was fitted to {len(self.scale.kept)}")
         out = np.empty((len(raw), self.scale.width), np.float16)
         for start in range(0, len(raw), ROWS):
             x = self.scale.apply(raw[start : start + ROWS])
@@ -264,7 +257,15 @@ class Part:
 class FittedJoined:
     """The fitted blocks, in order."""
 
-    parts: tuple[Part, ...]
+    parts: Annotated[tuple[Part, ...], NotEmpty()]
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """See encoders.state.Agrees."""
+        for n, part in enumerate(self.parts):
+            for path, problem in part.scale.problems():
+                yield f"parts[{n}].scale.{path}", problem
+        if (width := sum(p.scale.width for p in self.parts)) > MAX_WIDTH:
+            yield "parts", f"found {width} columns, expected at most {MAX_WIDTH}"
 
     def encode(self, past: Past) -> Profiles:
         made = [part.vectors(past) for part in self.parts]
@@ -275,24 +276,4 @@ class FittedJoined:
 
     def save(self, folder: Path) -> None:
         """Writes each block into a folder of its own below `folder`."""
-        blocks = [
-            {
-                "name": p.name,
-                "normalise": p.scale.normalise,
-                "absent": p.scale.absent,
-                "rows": p.rows,
-            }
-            for p in self.parts
-        ]
-        arrays = {
-            f"{i}-{name}": getattr(p.scale, name)
-            for i, p in enumerate(self.parts)
-            for name in ARRAYS
-        }
-        state.write(
-            folder,
-            "joined",
-            {"blocks": blocks},
-            arrays,
-            {f"block-{i}": p.fitted for i, p in enumerate(self.parts)},
-        )
+        state.write(folder, "joined", self)

@@ -44,15 +44,7 @@ class Saved:
     @staticmethod
     def load(folder: Path) -> "FittedSaved":
         """What FittedSaved.save wrote. Raises DataError."""
-        raw = state.read(folder, "saved")
-        try:
-            blocks = tuple((str(n), int(w)) for n, w in raw["blocks"])
-            return FittedSaved(
-                Profiles(state.array(folder, "users"), state.array(folder, "vectors"), blocks),
-                str(raw["missing"]),
-            )
-        except (KeyError, TypeError, ValueError) as fault:
-            raise DataError(folder, f"not a fitted `saved` ({fault!r})") from None
+        return state.read(folder, "saved", FittedSaved)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +52,7 @@ class FittedSaved:
     """The profiles as they were read."""
 
     profiles: Profiles
-    missing: str
+    missing: Literal["error", "mean"]
 
     def encode(self, past: Past) -> Profiles:
         """The rows of the past's users, in their order.
@@ -80,10 +72,4 @@ class FittedSaved:
         return Profiles(past.users, vectors, self.profiles.blocks)
 
     def save(self, folder: Path) -> None:
-        p = self.profiles
-        state.write(
-            folder,
-            "saved",
-            {"missing": self.missing, "blocks": p.blocks},
-            {"users": p.users, "vectors": p.vectors},
-        )
+        state.write(folder, "saved", self)

@@ -13,11 +13,9 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Float64, Int, Int64
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
-from clickprint.core.errors import ConfigError, DataError, first_line
-from clickprint.core.files import whole
+from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.forms import reading
 from clickprint.core.histories import Histories, items_only
 from clickprint.core.ids import NONE
 from clickprint.core.items import Catalogue
@@ -35,11 +33,12 @@ from clickprint.core.session import ALONE, Session
 from clickprint.data.texts import item_vectors
 from clickprint.encoders import state
 from clickprint.encoders.derived import DERIVED, columns, derive
-from clickprint.encoders.ranges import Count, Share, Width
+from clickprint.encoders.ranges import Count, Length, Share, Width
 from clickprint.metrics import ranking
 from clickprint.nn import costs
 from clickprint.nn.device import device
 from clickprint.nn.next_item import (
+    ASKED,
     ITEM,
     TIME,
     HistoryModel,
@@ -50,8 +49,10 @@ from clickprint.nn.next_item import (
     shifted,
 )
 from clickprint.nn.topk import CELLS, best, rows_allowed
-from clickprint.nn.train import LearningCurve, Loss, Parts, Rows, Training, shuffled, take, train
+from clickprint.nn.train import LearningCurve, Loss, Parts, Rows, Training, shuffled, train
+from clickprint.nn.weights import misfits, read_tensors, take, write_tensors
 
+WEIGHTS = "weights.safetensors"
 SECOND = 1_000_000
 USERS = 1 << 15  # are encoded at a time
 LEAST = 8  # held-out users; with fewer there is no metric to stop by
@@ -77,7 +78,7 @@ class HistorySpec:
       moment (nn.next_item.next_basket). For networks of the next item only.
     """
 
-    length: Count = 50
+    length: Length = 50
     fields: tuple[str, ...] = ()
     min_count: Count = 1
     all_events: bool = False
@@ -108,6 +109,14 @@ class SequenceRecipe(Protocol):
     @property
     def length_buckets(self) -> int: ...
     def model(self, sizes: Mapping[str, int]) -> HistoryModel: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What a fitted folder says of a network beside its weights; see FittedSequence."""
+
+    options: Mapping[str, Any]
+    values: Mapping[str, Int64[np.ndarray, "_"]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,29 +158,21 @@ class SequenceEncoder:
     @classmethod
     def load(cls, folder: Path) -> "FittedSequence":
         """What FittedSequence.save wrote. Raises DataError."""
-        raw = state.read(folder, cls.name)
-        try:
-            recipe = read(cls, raw["options"])
-            values = {
-                f: state.array(folder, f"values.{f}") for f in (ITEM, *recipe.history.fields)
-            }
-            network = recipe.model({f: len(v) for f, v in values.items()})
-            for field, found in values.items():
-                check_values(field, found)
-            take(network, load_file(folder / "weights.safetensors"))
-        except (
-            KeyError,
-            TypeError,
-            ValueError,
-            AttributeError,
-            RuntimeError,
-            OSError,
-            SafetensorError,
-            ConfigError,
-        ) as fault:
-            raise DataError(
-                folder, f"not a fitted `{cls.name}` ({first_line(fault)}); fit and save it again"
-            ) from None
+        found = state.read(folder, cls.name, Learned)
+        with reading(folder / state.FILE, state.AGAIN):
+            recipe = read(cls, found.options)
+            values = {field: found.values[field] for field in (ITEM, *recipe.history.fields)}
+            for field, known in values.items():
+                check_values(field, known)
+        weights = read_tensors(folder / WEIGHTS, again=state.AGAIN)
+        with reading(folder / WEIGHTS, state.AGAIN):
+            sizes = {f: len(v) for f, v in values.items()}
+            with torch.device("meta"):  # before memory is taken for it
+                wanted = recipe.model(sizes).state_dict()
+            if faults := misfits(weights, wanted):
+                raise ValueError("; ".join(faults[:3]))
+            network = recipe.model(sizes)
+            take(network, weights)
         network.eval()
         return fitted_class(network)(recipe, values, network)
 
@@ -210,12 +211,10 @@ class NextItemEncoder(SequenceEncoder):
         histories = past.histories(wanted(self.history))
         metric = session.metric
         if metric is None and self.training.patience:
-            kept, users, held = hold_out(histories, baskets=self.history.basket_targets)
-            if len(users) >= LEAST:
+            kept, asked, held = hold_out(histories, baskets=self.history.basket_targets)
+            if len(asked) >= LEAST:
                 histories = kept
-                metric = last_item_metric(
-                    kept, users, held, include_seen=self.history.basket_targets
-                )
+                metric = last_item_metric(asked, held, include_seen=self.history.basket_targets)
         self._check(histories)
 
         def examples(
@@ -290,6 +289,8 @@ def train_network(
         network = network.to(device(session.accelerator))
         if recipe.history.init_from_text:
             start_from_texts(network, values[ITEM], catalogue, recipe.name)
+    if network.timed:
+        fields[ASKED] = asked_at(events, baskets=recipe.history.basket_targets)
     fitted = fitted_class(network)(recipe, values, network)
     rows, parts = examples(fields, events.starts)
     if session.checkpoints is not None:
@@ -412,11 +413,17 @@ class FittedSequence:
         self, requests: Requests, users: int = USERS
     ) -> Iterator[tuple[slice, Histories, Int64[np.ndarray, "B"] | None]]:
         """The events that are read of so many requests at a time, and when these ask."""
-        times = requests.times if self.network.from_cut else None
+        times = self.times(requests)
         for first in range(0, len(requests), users):
             rows = slice(first, min(first + users, len(requests)))
             events = requests.histories.take(np.arange(rows.start, rows.stop))
             yield rows, chosen(self.recipe.history, events), None if times is None else times[rows]
+
+    def times(self, requests: Requests) -> Int64[np.ndarray, "B"] | None:
+        """When they ask, as far as the network reads it. Raises DataError where it must know."""
+        known = requests.time is not None or requests.histories.cutoff is not None
+        reads = self.network.from_cut or (self.network.timed and known)
+        return requests.times if reads else None
 
     def numbers(
         self, events: Histories, times: Int64[np.ndarray, "B"] | None = None
@@ -426,6 +433,9 @@ class FittedSequence:
         For a network that reads how long ago events were, time is counted up to `times`.
         """
         fields = numbers(self.values, events)
+        if self.network.timed:
+            baskets = self.recipe.history.basket_targets
+            fields[ASKED] = asked_at(events, times, baskets=baskets)
         if self.network.from_cut:
             until = Requests(events, times).times // SECOND
             fields[TIME] = np.repeat(until, events.lengths) - fields[TIME]
@@ -433,18 +443,10 @@ class FittedSequence:
 
     def save(self, folder: Path) -> None:
         """Writes the recipe's options, the values and the weights: whole or not at all."""
-        with whole(folder) as part:
-            state.write(
-                part,
-                self.name,
-                {"options": plain(self.recipe)},
-                {f"values.{f}": v for f, v in self.values.items()},
-            )
-            weights = self.network.state_dict().items()
-            save_file(
-                {n: v.detach().cpu().contiguous().clone() for n, v in weights},
-                part / "weights.safetensors",
-            )
+        learned = Learned(plain(self.recipe), self.values)
+        weights = self.network.state_dict()
+        files = {WEIGHTS: lambda path: write_tensors(path, weights)}
+        state.write(folder, self.name, learned, files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -502,8 +504,8 @@ class FittedNextItem(FittedSequence):
         total, known = np.zeros(len(requests)), np.zeros(len(requests))
         many = max(CELLS // max(len(items), 1), 1)
         events = chosen(self.recipe.history, requests.histories)
-        times = requests.times if self.network.from_cut else None
-        for rows, states in last_states(self.network, self.numbers(events, times), events.starts):
+        fields = self.numbers(events, self.times(requests))
+        for rows, states in last_states(self.network, fields, events.starts):
             for start in range(0, len(rows), many):
                 some = asked.take(rows[start : start + many])
                 own = np.repeat(np.arange(len(some)), some.lengths)[some.values >= 0]
@@ -602,6 +604,27 @@ def numbers(
     return fields
 
 
+def asked_at(
+    events: Histories, times: Int64[np.ndarray, "B"] | None = None, *, baskets: bool = False
+) -> Int64[np.ndarray, "L"]:
+    """The second at which the state after each event is asked what comes next.
+
+    That is when the next event happens (`baskets`: the next moment), and after the newest one when
+    the request is made, or its own time where `times` does not say.
+    """
+    time, place = events.fields[TIME], np.arange(events.events)
+    after = place + 1
+    if baskets:  # where the next moment begins
+        new = np.append(time[1:] != time[:-1], True)
+        new[events.starts[1:][events.lengths > 0] - 1] = True
+        begins = np.flatnonzero(new) + 1
+        after = begins[np.searchsorted(begins, place, side="right")]
+    end = np.repeat(events.starts[1:], events.lengths)
+    newest = time if times is None else np.repeat(times, events.lengths)
+    asked = np.where(after < end, time[np.minimum(after, len(time) - 1)], newest)
+    return asked // SECOND
+
+
 # ------------------------------------------------------------------------------------- held out
 def before_last_moment(events: Histories) -> Bool[np.ndarray, "L"]:
     """Which events happened before their user's newest one."""
@@ -610,10 +633,8 @@ def before_last_moment(events: Histories) -> Bool[np.ndarray, "L"]:
     return events.fields[TIME] < np.repeat(newest, events.lengths)
 
 
-def hold_out(
-    histories: Histories, *, baskets: bool = False
-) -> tuple[Histories, Int64[np.ndarray, "U"], Ragged]:
-    """The histories up to each user's last item, these users, and their held-out items.
+def hold_out(histories: Histories, *, baskets: bool = False) -> tuple[Histories, Requests, Ragged]:
+    """The histories up to each user's last item, who asks for it and when, and these items.
 
     Held out is the last event about an item of everyone with three or more; with `baskets` the
     last moment with an item of everyone with two or more such moments.
@@ -629,7 +650,8 @@ def hold_out(
         keep = np.ones(events.events, bool)
         keep[events.starts[1:][some] - 1] = False
     held = events.where(~keep).of(events.users[some])
-    return _before(histories, keep), events.users[some], held.ragged(ITEM)
+    kept, times = _before(histories, keep), held.fields[TIME][held.starts[:-1]]
+    return kept, Requests(kept.of(held.users), times), held.ragged(ITEM)
 
 
 def _before(histories: Histories, keep: Bool[np.ndarray, "L"]) -> Histories:
@@ -643,15 +665,13 @@ def _before(histories: Histories, keep: Bool[np.ndarray, "L"]) -> Histories:
 
 
 def last_item_metric(
-    kept: Histories,
-    users: Int64[np.ndarray, "U"],
+    asked: Requests,
     held: Ragged,
     *,
     k: int = 10,
     include_seen: bool = False,
 ) -> Callable[[FittedNextItem], float]:
     """NDCG@k of the held-out items among all items; an item that was never learned is missed."""
-    asked = Requests(kept.of(users))
     row = np.repeat(np.arange(len(held)), held.lengths)
     once = np.unique(np.stack([row, held.values]), axis=1)  # an item may be in a basket twice
     starts = starts_of(np.bincount(once[0], minlength=len(held)))
@@ -659,6 +679,6 @@ def last_item_metric(
     def metric(fitted: FittedNextItem) -> float:
         lists = fitted.recommend(asked, k, include_seen=include_seen)
         hit = ranking.hits(lists.items, starts, once[1])
-        return float(np.mean(ranking.ndcg(hit, np.diff(starts), k))) if len(users) else 0.0
+        return float(np.mean(ranking.ndcg(hit, np.diff(starts), k))) if len(asked) else 0.0
 
     return metric

@@ -6,11 +6,10 @@ takes its share of each batch and DistributedDataParallel adds up the gradients;
 of one process, up to rounding and what each process draws at random for itself.
 """
 
-import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from time import monotonic
 from typing import Annotated, Any, Literal, Protocol, runtime_checkable
@@ -18,18 +17,22 @@ from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from clickprint.core.errors import DataError, first_line
+from clickprint.core.errors import DataError, Diverged
 from clickprint.core.files import restore, whole
-from clickprint.core.options import Above, AtLeast, Between, check
+from clickprint.core.forms import read_json, reading
+from clickprint.core.options import Between, check, read
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
+from clickprint.core.seal import check_seal, seal
+from clickprint.core.text import json_text
+from clickprint.nn.weights import misfits, read_tensors, take, unfit, write_tensors
 
-FORMAT = 1
+FORMAT = 2  # 2: sealed
+PROGRESS, STATE = "progress.json", "state.safetensors"
+AGAIN = "remove it to train from the start"
 SAVE_SECONDS = 60.0  # how much work a kill may cost
 Parts = Callable[[Int64[np.ndarray, "B"]], Iterable[tuple[Any, int]]]
 Loss = Callable[[nn.Module, Any], Float[Tensor, ""]]
@@ -58,16 +61,16 @@ class Training:
       (ZeRO, stage 1; Rajbhandari et al. 2020).
     """
 
-    epochs: Annotated[int, AtLeast(0)] = 100
-    batch: Annotated[int, AtLeast(1)] = 128
-    lr: Annotated[float, Above(0)] = 1e-3
+    epochs: Annotated[int, Between(0, 100_000)] = 100
+    batch: Annotated[int, Between(1, 1_000_000)] = 128
+    lr: Annotated[float, Between(0, 10, low_open=True)] = 1e-3
     betas: tuple[Beta, Beta] = (0.9, 0.98)
-    weight_decay: Annotated[float, AtLeast(0)] = 0.0
-    warmup: Annotated[int, AtLeast(0)] = 0
+    weight_decay: Annotated[float, Between(0, 1_000)] = 0.0
+    warmup: Annotated[int, Between(0, 1_000_000_000)] = 0
     decay_to: Annotated[float, Between(0, 1)] = 1.0
-    clip: Annotated[float, AtLeast(0)] = 0.0
-    patience: Annotated[int, AtLeast(0)] = 0
-    every: Annotated[int, AtLeast(1)] = 1
+    clip: Annotated[float, Between(0, 1_000_000)] = 0.0
+    patience: Annotated[int, Between(0, 100_000)] = 0
+    every: Annotated[int, Between(1, 100_000)] = 1
     keep: Literal["best", "last"] = "best"
     precision: Literal["32", "bf16"] = "32"
     compile: bool = False
@@ -92,13 +95,46 @@ class LearningCurve:
     epoch: int = 0
     batch: int = 0  # of the epoch, done
     step: int = 0
-    best: float = -math.inf
-    best_epoch: int = -1
     done: bool = False
     loss: list[float] = field(default_factory=list)  # the mean of each epoch
     metrics: list[tuple[int, float]] = field(default_factory=list)
     epoch_loss: float = 0.0
     epoch_weight: float = 0.0
+
+    @property
+    def best(self) -> float:
+        """The largest metric."""
+        return max((value for _, value in self.metrics), default=-math.inf)
+
+    @property
+    def best_epoch(self) -> int:
+        """The first epoch with the largest metric, 1 the first; −1 where there is none."""
+        return next((epoch for epoch, value in self.metrics if value == self.best), -1)
+
+    def ended(self, training: Training) -> bool:
+        """Whether all epochs are trained, or the metric has not risen for long enough."""
+        measured = bool(self.metrics) and self.metrics[-1][0] == self.epoch
+        waited = self.epoch - max(self.best_epoch, 0) >= training.patience > 0
+        return self.epoch >= training.epochs or (measured and waited)
+
+    def faults(self, training: Training, rows: Rows) -> list[str]:
+        """Why this is no place where such a training could stand; nothing where it is one."""
+        if not 0 <= self.epoch <= training.epochs:
+            return [f"found epoch {self.epoch} of {training.epochs}"]
+        done = self.ended(training)
+        batches = 0 if done else math.ceil(len(rows(self.epoch)) / training.batch)
+        epochs = [0, *(epoch for epoch, _ in self.metrics)]
+        checks = {
+            f"found batch {self.batch} of {batches}": 0 <= self.batch <= batches,
+            f"found step {self.step}": self.batch <= self.step < 1 << 48,
+            f"found {len(self.loss)} losses of {self.epoch} epochs": len(self.loss) == self.epoch,
+            f"found metrics of the epochs {epochs[1:8]}": (
+                epochs == sorted(set(epochs)) and epochs[-1] <= self.epoch
+            ),
+            f"found done = {self.done}": self.done == done,
+            f"found a weight of {self.epoch_weight}": self.epoch_weight >= 0,
+        }
+        return [problem for problem, holds in checks.items() if not holds]
 
     def kept(self, training: Training) -> int:
         """The epoch whose state stands at the end, 1 the first; 0 where nothing was trained."""
@@ -131,8 +167,8 @@ def train(
 
     Same seed, machine and threads: same bytes, also of a run that was killed and went on. Of
     several processes only the first one's random numbers are saved.
-    Raises DataError for a checkpoint of another key, a damaged one or what is none, and
-    FloatingPointError when the loss, a weight or the metric is no longer a number; the last good
+    Raises DataError for a checkpoint of another key, a damaged one or what is none, and Diverged
+    when the loss, a weight or the metric is no longer a number; the last good
     checkpoint stays.
     """
     run, curve = _Run.of(model, training), LearningCurve(done=not training.epochs)
@@ -146,7 +182,7 @@ def train(
             and (checkpoint.exists() or checkpoint.is_symlink())
             and not empty(checkpoint)
         ):
-            curve, kept = run.load(checkpoint, key)
+            curve, kept = run.load(checkpoint, key, rows)
             if run.rank:
                 run.seed(rng, curve.step)
         saved = monotonic()
@@ -158,7 +194,7 @@ def train(
                 batch = order[number * training.batch : (number + 1) * training.batch]
                 total, weight = run.step(batch, parts, loss, curve, batches)
                 if not math.isfinite(total):
-                    raise FloatingPointError(
+                    raise Diverged(
                         f"the loss is {total} in step {curve.step} of epoch {curve.epoch + 1};"
                         " lower lr, or set clip (1.0 is usual)"
                     )
@@ -189,26 +225,18 @@ def train(
                 model.eval()
                 with torch.no_grad(), torch.random.fork_rng(devices=run.cuda):
                     found = float(metric(model))
-                if math.isnan(found):
-                    raise FloatingPointError(
+                if not math.isfinite(found):
+                    raise Diverged(
                         f"the metric after epoch {curve.epoch} is no number;"
                         " see what it divides by"
                     )
                 curve.metrics.append((curve.epoch, found))
-                if found > curve.best:
-                    curve.best, curve.best_epoch = found, curve.epoch
-                    if training.keep == "best":
-                        kept = {
-                            name: value.detach().cpu().clone()
-                            for name, value in model.state_dict().items()
-                        }
-            measured = bool(curve.metrics) and curve.metrics[-1][0] == curve.epoch
-            waited = (
-                training.patience
-                and measured
-                and curve.epoch - max(curve.best_epoch, 0) >= training.patience
-            )
-            curve.done = curve.epoch >= training.epochs or bool(waited)
+                if curve.best_epoch == curve.epoch and training.keep == "best":
+                    kept = {
+                        name: value.detach().cpu().clone()
+                        for name, value in model.state_dict().items()
+                    }
+            curve.done = curve.ended(training)
             if checkpoint is not None:
                 run.save(checkpoint, key, curve, kept)
                 saved = monotonic()
@@ -252,38 +280,6 @@ def processes() -> tuple[int, int]:
 def empty(folder: Path) -> bool:
     """Whether nothing would be lost if a checkpoint were written here."""
     return folder.is_dir() and not any(folder.iterdir())
-
-
-def take(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Gives a model these weights.
-
-    Raises ValueError for one of another type or no number, RuntimeError for another model's.
-    """
-    if bad := unfit(weights):
-        raise ValueError(bad)
-    wanted = model.state_dict()
-    types = [
-        f"{n} is {v.dtype}, expected {wanted[n].dtype}"
-        for n, v in weights.items()
-        if n in wanted and v.dtype != wanted[n].dtype
-    ]
-    if types:
-        raise ValueError("; ".join(types))
-    model.load_state_dict(dict(weights))
-
-
-def unfit(weights: Mapping[str, Tensor]) -> str:
-    """Which tensors hold NaN or infinity; empty when none does."""
-    bad = [
-        name
-        for name, values in weights.items()
-        if values.is_floating_point() and not bool(torch.isfinite(values).all())
-    ]
-    return (
-        f"{len(bad)} of {len(weights)} weights are no finite numbers, the first is {bad[0]}"
-        if bad
-        else ""
-    )
 
 
 @dataclass(slots=True)
@@ -345,12 +341,12 @@ class _Run:
         torch.manual_seed(rng.child(name).integer() & 0x7FFF_FFFF_FFFF_FFFF)
 
     def check(self, curve: LearningCurve) -> None:
-        """Raises FloatingPointError for a weight that is no number.
+        """Raises Diverged for a weight that is no number.
 
         The loss would say it a step later, and after the last step never.
         """
         if bad := unfit(self.model.state_dict()):
-            raise FloatingPointError(
+            raise Diverged(
                 f"{bad} after step {curve.step} of epoch {curve.epoch + 1};"
                 " lower lr, or set clip (1.0 is usual)"
             )
@@ -426,71 +422,71 @@ class _Run:
         about = {
             "format": FORMAT,
             "key": key,
-            **{f: getattr(curve, f) for f in LearningCurve.__slots__},
+            **{f.name: getattr(curve, f.name) for f in fields(curve)},
         }
         with whole(folder) as part:
             part.mkdir()
-            save_file(
-                {n: v.contiguous().clone() for n, v in tensors.items()}, part / "state.safetensors"
-            )
-            (part / "progress.json").write_text(json.dumps(about), "utf-8")
+            write_tensors(part / STATE, tensors)
+            (part / PROGRESS).write_text(json_text(about), "utf-8")
+            seal(part)
 
-    def load(self, folder: Path, key: str) -> tuple[LearningCurve, dict[str, Tensor]]:
+    def load(self, folder: Path, key: str, rows: Rows) -> tuple[LearningCurve, dict[str, Tensor]]:
         """Takes up a checkpoint. Raises DataError for a damaged one, or of another training."""
-        again = "remove it to train from the start"
-        try:
-            about = json.loads((folder / "progress.json").read_text("utf-8"))
-            tensors = load_file(folder / "state.safetensors")
+        check_seal(folder, again=AGAIN)
+        about = read_json(folder / PROGRESS, again=AGAIN)
+        with reading(folder, AGAIN):
             found, of = about.pop("format"), about.pop("key")
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            SafetensorError,
-        ) as fault:
-            raise DataError(folder, f"this checkpoint cannot be read ({fault}); {again}") from None
-        if found != FORMAT or of != key:
-            raise DataError(
-                folder,
-                f"this checkpoint is of another training (found {of!r}, expected {key!r});"
-                f" {again}",
-            )
-        try:
-            curve = LearningCurve(
-                **{**about, "metrics": [(int(e), float(m)) for e, m in about["metrics"]]}
-            )
-            if any(
-                type(getattr(curve, n)) is not int or getattr(curve, n) < 0
-                for n in ("epoch", "batch", "step")
-            ):
+            if found != FORMAT or of != key:
                 raise ValueError(
-                    f"epoch {curve.epoch!r}, batch {curve.batch!r}, step {curve.step!r}:"
-                    " expected whole numbers"
+                    f"this checkpoint is of another training (found {str(of)[:60]!r},"
+                    f" expected {key!r})"
                 )
-            take(
-                self.model,
-                {
-                    n.removeprefix("model."): v
-                    for n, v in tensors.items()
-                    if n.startswith("model.")
-                },
-            )
-            state: dict[int, dict[str, Tensor]] = {}
-            for name in (n for n in tensors if n.startswith("optimiser.")):
-                _, place, entry = name.split(".", 2)
-                state.setdefault(int(place), {})[entry] = tensors[name]
-            count = sum(len(g["params"]) for g in self.optimiser.param_groups)
-            group = {**self.optimiser.param_groups[0], "params": list(range(count))}
-            self.optimiser.load_state_dict({"param_groups": [group], "state": state})
-            torch.set_rng_state(tensors["random.cpu"])
+            curve = read(LearningCurve, about)
+            if faults := curve.faults(self.training, rows):
+                raise DataError(folder, [f"{fault}; {AGAIN}" for fault in faults])
+        groups = dict[str, dict[str, Tensor]]()
+        for name, values in read_tensors(folder / STATE, again=AGAIN).items():
+            group, _, rest = name.partition(".")
+            groups.setdefault(group, {})[rest] = values
+        with reading(folder / STATE, AGAIN):
+            self._take(groups, keeps=curve.best_epoch > 0 and self.training.keep == "best")
+        return curve, groups.get("best", {})
+
+    def _take(self, groups: dict[str, dict[str, Tensor]], *, keeps: bool) -> None:
+        """Gives model, optimiser and random numbers their state; `keeps`: a best one is there.
+
+        Raises ValueError where one is not of this model, before anything is changed.
+        """
+        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
+        wanted = {f"{n}.step": torch.tensor(0.0) for n in range(len(parameters))}
+        for moment in ("exp_avg", "exp_avg_sq"):
+            wanted |= {f"{n}.{moment}": p.detach() for n, p in enumerate(parameters)}
+        optimiser = groups.pop("optimiser", {})
+        known = {n.partition(".")[0] for n in optimiser}
+        random = groups.pop("random", {})
+        states = {"cpu": torch.get_rng_state()}
+        for index in self.cuda:
+            states["cuda"] = torch.cuda.get_rng_state(index)
+        model = self.model.state_dict()
+        faults = [
+            *misfits(groups.get("best", {}), model if keeps else {}),
+            *misfits(optimiser, {n: v for n, v in wanted.items() if n.partition(".")[0] in known}),
+            *misfits(random, states),
+            *(f"unknown {group[:60]!r}" for group in groups if group not in ("model", "best")),
+            *filter(None, map(unfit, (groups.get("best", {}), optimiser))),
+        ]
+        if faults:
+            raise ValueError("; ".join(faults[:3]))
+        take(self.model, groups.get("model", {}))
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, values in optimiser.items():
+            place, entry = name.split(".", 1)
+            state.setdefault(int(place), {})[entry] = values
+        group = {**self.optimiser.param_groups[0], "params": list(range(len(parameters)))}
+        self.optimiser.load_state_dict({"param_groups": [group], "state": state})
+        try:
+            torch.set_rng_state(random["cpu"])
             for index in self.cuda:
-                torch.cuda.set_rng_state(tensors["random.cuda"], index)
-        except (KeyError, TypeError, ValueError, RuntimeError) as fault:
-            raise DataError(
-                folder, f"this checkpoint does not fit the model ({first_line(fault)}); {again}"
-            ) from None
-        return curve, {
-            n.removeprefix("best."): v for n, v in tensors.items() if n.startswith("best.")
-        }
+                torch.cuda.set_rng_state(random["cuda"], index)
+        except RuntimeError:
+            raise ValueError("found no state of random numbers") from None
