@@ -1130,6 +1130,13 @@ BAD_MAPPING = {
         )
         for name in ("rot13", "hex", "zlib", "base64", "undefined")
     },
+    **{
+        f"{what} in a path": (
+            BASIC.replace('"log.csv"', f'"{name}"'),
+            r"events\.files: found",
+        )
+        for what, name in (("a null byte", r"a\u0000b"), ("too many letters", "x" * 400))
+    },
     "a file named twice": (
         BASIC.replace('"log.csv"', '["log.csv", "../raw/log.csv"]'),
         r"events\.files: log\.csv is named twice",

@@ -13,6 +13,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from clickprint.core.errors import first_line
 from clickprint.core.events import COLUMNS, ID_COLUMNS, REQUIRED, Kind, Role
 from clickprint.core.items import AttributeType
 from clickprint.core.options import (
@@ -24,6 +25,7 @@ from clickprint.core.options import (
     OneOf,
     OptionsError,
     read_text,
+    shown,
     toml,
 )
 
@@ -334,7 +336,12 @@ class _Form:
         for name in {m[1] or m[2] for m in VARIABLE.finditer(pattern)} - os.environ.keys():
             self.faults.add(path, f"the variable {name} in {pattern!r} is not set")
         full = self.where.parent / VARIABLE.sub(value, pattern)
-        if full.exists() or not has_magic(pattern):
+        try:
+            there = full.resolve().exists()
+        except (OSError, ValueError) as fault:  # too long, or with a null byte
+            self.faults.add(path, f"found {shown(pattern)}, expected a path ({first_line(fault)})")
+            return []
+        if there or not has_magic(pattern):
             return [full]
         filled = VARIABLE.sub(lambda match: escape(value(match)), pattern)
         full = Path(escape(str(self.where.parent))) / filled
