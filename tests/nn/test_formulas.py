@@ -19,7 +19,7 @@ from clickprint.nn.mamba import Mamba1
 from clickprint.nn.next_item import Batch, NextItem
 
 WIDTH, ITEMS, LENGTH, EVENTS = 8, 9, 6, 5
-HISTORY = HistorySpec(length=LENGTH)
+HISTORY, FIVE = HistorySpec(length=LENGTH), torch.tensor([EVENTS])
 Layer = Callable[[Any, Tensor], Tensor]
 
 
@@ -215,6 +215,21 @@ def test_what_follows_changes_no_state(name: str) -> None:
     whole = made(Batch({"item": items}, torch.tensor([EVENTS])))
     part = made(Batch({"item": items[:, :3]}, torch.tensor([3])))
     assert torch.allclose(whole[:, :3], part, atol=1e-5)
+
+
+def test_items_are_hidden_from_the_loss_in_training_alone() -> None:
+    """A fifth of the numbers, the others larger; the states are those of the whole vectors."""
+    recipe = SASRec(width=64, dropout=0.0, item_dropout=0.2, history=HISTORY)
+    made = recipe.model({"item": 500})
+    table, given = made.embed["item"].weight, Batch({"item": torch.arange(1, 6)[None]}, FIVE)
+    assert torch.equal(made.eval().items, table)
+    states = made(given)
+    hidden = made.train().items[1:] == 0
+    assert hidden.float().mean().item() == pytest.approx(0.2, abs=0.01)
+    assert torch.allclose(made.items.sum(), table.sum(), atol=0.2 * table.abs().sum() ** 0.5 + 1)
+    kept = made.items / table
+    assert torch.allclose(kept[kept > 0], torch.tensor(1 / 0.8))
+    assert torch.allclose(made(given), states)
 
 
 def test_weights_start_as_the_papers_say() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from clickprint.encoders.ranges import Count, OwnWidth
+from clickprint.encoders.ranges import Layers, OwnWidth
 from clickprint.encoders.sequence import NextItemEncoder
 from clickprint.nn.blocks import GRULayers
 from clickprint.nn.next_item import NextItem
@@ -19,7 +19,7 @@ class GRU4Rec(NextItemEncoder):
     """
 
     name: ClassVar[str] = "gru4rec"
-    layers: Count = 1
+    layers: Layers = 1
     hidden: OwnWidth = 0
 
     def model(self, sizes: Mapping[str, int]) -> NextItem:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from clickprint.encoders.ranges import Count, OwnWidth
+from clickprint.encoders.ranges import Layers, OwnWidth
 from clickprint.encoders.sequence import NextItemEncoder, undivided
 from clickprint.nn.blocks import HSTUBlock
 from clickprint.nn.next_item import NextItem, NextItemLoss
@@ -23,8 +23,8 @@ class HSTU(NextItemEncoder):
     """
 
     name: ClassVar[str] = "hstu"
-    layers: Count = 2
-    heads: Count = 1
+    layers: Layers = 2
+    heads: Layers = 1
     query_width: OwnWidth = 0
     value_width: OwnWidth = 0
     by_time: bool = True

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from clickprint.encoders.ranges import Count
+from clickprint.encoders.ranges import Inside, Layers
 from clickprint.encoders.sequence import NextItemEncoder
 from clickprint.nn.mamba import Mamba1, Mamba2, MambaBlock
 from clickprint.nn.next_item import NextItem
@@ -21,12 +21,12 @@ class Mamba4Rec(NextItemEncoder):
     """
 
     name: ClassVar[str] = "mamba4rec"
-    layers: Count = 1
+    layers: Layers = 1
     mixer: Literal[1, 2] = 1
-    state: Count = 32
-    kernel: Count = 4
-    expand: Count = 2
-    head_width: Count = 64
+    state: Inside = 32
+    kernel: Inside = 4
+    expand: Inside = 2
+    head_width: Inside = 64
 
     def problems(self) -> Iterator[tuple[str, str]]:
         inside = self.expand * self.width

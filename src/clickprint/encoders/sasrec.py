@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from clickprint.encoders.ranges import Count, OwnWidth
+from clickprint.encoders.ranges import Layers, OwnWidth, Share
 from clickprint.encoders.sequence import NextItemEncoder, undivided
 from clickprint.nn.blocks import LiGRBlock, PostNormBlock, SASRecBlock
 from clickprint.nn.next_item import NextItem
@@ -22,6 +22,8 @@ class SASRec(NextItemEncoder):
     - `inner`: the width inside the feed-forward part; 0 for the block's own (width, 4 · width,
       3 · width).
 
+    - `item_dropout`: the share of the item vectors that training hides from the loss. RecTools
+      did so when the published figures were made.
     - `scale`: item vectors are multiplied by √width as they enter, as the authors' code does; the
       paper and the published softmax figures do not.
 
@@ -31,11 +33,12 @@ class SASRec(NextItemEncoder):
     """
 
     name: ClassVar[str] = "sasrec"
-    layers: Count = 1
-    heads: Count = 1
+    layers: Layers = 1
+    heads: Layers = 1
     block: Literal["sasrec", "ligr", "post"] = "sasrec"
     inner: OwnWidth = 0
     scale: bool = False
+    item_dropout: Share = 0.0
 
     def problems(self) -> Iterator[tuple[str, str]]:
         yield from undivided(self.width, self.heads)
@@ -53,6 +56,7 @@ class SASRec(NextItemEncoder):
             self.history.length,
             [make() for _ in range(self.layers)],
             dropout=d,
+            item_dropout=self.item_dropout,
             scale=self.scale,
             norm=self.block == "sasrec",
         )

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from clickprint.encoders.ranges import Count, OwnWidth
+from clickprint.encoders.ranges import Layers, OwnWidth
 from clickprint.encoders.sequence import NextItemEncoder, undivided
 from clickprint.nn.blocks import TransformerPPBlock
 from clickprint.nn.next_item import NextItem
@@ -15,12 +15,12 @@ class TransformerPP(NextItemEncoder):
     """Rotary attention and SwiGLU without biases; positions are in the attention.
 
     `inner`: the width inside the feed-forward part, 0 for 3 · width.
-    Source: UQABench's Trm++ (spec/uqabench.md 2.3).
+    Source: UQABench's Trm++ (spec/uqabench.md 2.3). The norm after all layers is a LayerNorm.
     """
 
     name: ClassVar[str] = "transformer++"
-    layers: Count = 2
-    heads: Count = 2
+    layers: Layers = 2
+    heads: Layers = 2
     inner: OwnWidth = 0
 
     def problems(self) -> Iterator[tuple[str, str]]:

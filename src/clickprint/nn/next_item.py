@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clickprint.core.options import Above, AtLeast, Between, OneOf, check
+from clickprint.core.options import Between, OneOf, check
 from clickprint.core.ragged import spans
 from clickprint.core.registry import lookup
 from clickprint.nn import losses
@@ -123,6 +123,8 @@ class NextItem(HistoryModel):
       attention do without ("none").
     - `scale`: item vectors are multiplied by √width as they enter (HSTU).
     - `unit`: only directions are compared (HSTU's retrieval loss).
+    - `item_dropout`: the share of the item vectors' numbers that training leaves out where states
+      are compared with them; drawn anew for each part, over the whole table.
     - `norm_input`, `norm`: a norm before the layers (Mamba4Rec), and one after them.
     """
 
@@ -137,6 +139,7 @@ class NextItem(HistoryModel):
         *,
         positions: Literal["back", "onwards", "none"] = "back",
         dropout: float = 0.2,
+        item_dropout: float = 0.0,
         scale: bool = False,
         unit: bool = False,
         norm_input: bool = False,
@@ -159,7 +162,7 @@ class NextItem(HistoryModel):
         self.norm_input = nn.LayerNorm(width, eps=1e-12) if norm_input else nn.Identity()
         self.layers = nn.ModuleList(layers)
         self.norm = nn.LayerNorm(width) if norm else nn.Identity()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout, self.item_dropout = nn.Dropout(dropout), nn.Dropout(item_dropout)
 
     def forward(self, batch: Batch) -> Float[Tensor, "B L D"]:
         """The state after each event. Padding has states that mean nothing."""
@@ -179,7 +182,7 @@ class NextItem(HistoryModel):
     @property
     def items(self) -> Float[Tensor, "V1 D"]:
         """The vectors that states are compared with, [V + 1, D]; row 0 is nobody's."""
-        table: Tensor = self.embed[ITEM].weight  # type: ignore[assignment]
+        table: Tensor = self.item_dropout(self.embed[ITEM].weight)
         return F.normalize(table, dim=-1) if self.unit else table
 
     def last(self, batch: Batch) -> Float[Tensor, "B D"]:
@@ -215,9 +218,9 @@ class NextItemLoss:
     """
 
     name: Annotated[str, OneOf(*LOSSES)] = "softmax"
-    negatives: Annotated[int, AtLeast(1)] = 256
+    negatives: Annotated[int, Between(1, 1_000_000)] = 256
     shared: bool = False
-    temperature: Annotated[float, Above(0)] = 1.0
+    temperature: Annotated[float, Between(0, 1_000, low_open=True)] = 1.0
     calibration: Annotated[float, Between(0, 1)] = 0.75
     logq: bool = False
 
