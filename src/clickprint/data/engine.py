@@ -21,13 +21,13 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from jaxtyping import Int64
 
 from clickprint.core.errors import ConfigError, DataError, first_line
 from clickprint.core.files import whole
 from clickprint.core.ids import HEX_DIGITS, NONE
 from clickprint.core.options import Between
+from clickprint.data.parquet import TableWriter
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -482,7 +482,7 @@ def _write_shards(batches: Iterator[pa.RecordBatch], folder: Path, shard: str) -
                     last = values[start]
                     path = folder / f"{shard}={last}" / "part-0.parquet"
                     path.parent.mkdir()
-                    writer = pq.ParquetWriter(path, table.schema, compression="zstd")
+                    writer = TableWriter(path, table.schema)
                     stack.enter_context(writer)
                 writer.write_table(table.slice(start, end - start))
             rows += len(values)

@@ -13,6 +13,7 @@ from clickprint.core.events import Role
 from clickprint.core.histories import Histories, items_only
 from clickprint.core.ids import each_once
 from clickprint.core.items import Catalogue
+from clickprint.core.options import HORIZON
 from clickprint.core.time import DAY, Time, Window, midnight, show
 from clickprint.data.engine import DuckDB, Engine
 from clickprint.data.histories import build
@@ -198,14 +199,7 @@ def split(
     spec/challenge-protocol.md, "Split".
     """
     train, valid = anchored(log, horizon_days, anchor)
-    past = past_of(log, train.start, users)
-    if not len(past.users):
-        raise DataError(
-            log.manifest.name,
-            f"nothing happened before {show(train.start)}; the log is too short for windows of"
-            f" {horizon_days} days",
-        )
-    return Split(past, train, valid)
+    return Split(past_of(log, train.start, users), train, valid)
 
 
 def anchored(
@@ -215,8 +209,8 @@ def anchored(
 
     Raises as `split` and `last_windows` do.
     """
-    if horizon_days < 1:
-        raise ConfigError(f"horizon_days: found {horizon_days}, expected at least 1")
+    if not HORIZON.holds(horizon_days):
+        raise ConfigError(f"horizon_days: found {horizon_days}, expected {HORIZON.expected}")
     log.manifest.need_clock("a split by time")
     span = log.span(roles=(anchor,))
     if span is None:
@@ -232,19 +226,22 @@ def last_windows(
 ) -> tuple[Window, Window]:
     """The windows of events (SQL with a column time), of which the last that counts is at `end`.
 
-    Raises DataError where they would hold events of one day only, and nothing happened for SILENT
-    days before it: such a date is wrong.
+    Raises DataError where nothing happened before them; and where they would hold events of one
+    day only, and nothing happened for SILENT days before it: such a date is wrong.
     """
     train, valid = windows(end, horizon_days)
     last = midnight(end)
-    before, n = engine.one(
-        f"SELECT MAX(CASE WHEN time < {last} THEN time END),"
+    first, before, n = engine.one(
+        f"SELECT MIN(time), MAX(CASE WHEN time < {last} THEN time END),"
         f" SUM(CASE WHEN time >= {last} THEN 1 ELSE 0 END) FROM {events}"
     )
     if before is not None and before < min(train.start, last - SILENT * DAY):
         said = f"the last day, {show(last)[:10]}, has {n} events, and the event before it is of"
         empty = f"{show(before)}: windows of {horizon_days} days would hold nothing else"
         raise DataError(where, f"{said} {empty}; leave out what has a wrong date")
+    if first >= train.start:
+        said = f"nothing happened before {show(max(train.start, 0))}"
+        raise DataError(where, f"{said}; the log is too short for windows of {horizon_days} days")
     return train, valid
 
 

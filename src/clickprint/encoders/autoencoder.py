@@ -10,14 +10,14 @@ from jaxtyping import Int64
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
-from clickprint.core.options import AtLeast, Between
+from clickprint.core.options import Between
 from clickprint.core.past import Past
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
 from clickprint.core.session import ALONE, Session
 from clickprint.encoders import sequence
 from clickprint.encoders.derived import DERIVED
-from clickprint.encoders.ranges import Count, OwnWidth, Share
+from clickprint.encoders.ranges import Layers, OwnWidth, Share
 from clickprint.encoders.sequence import FittedSequence, HistorySpec, SequenceEncoder
 from clickprint.nn.autoencoder import (
     Reconstruction,
@@ -53,10 +53,10 @@ class AutoEncoder(SequenceEncoder):
 
     name: ClassVar[str] = "autoencoder"
     hidden: OwnWidth = 0
-    layers: Count = 1
+    layers: Layers = 1
     dropout: Share = 0.1
     word_dropout: Annotated[float, Between(0, 1)] = 0.0
-    chunks_per_user: Annotated[int, AtLeast(0)] = 0
+    chunks_per_user: Annotated[int, Between(0, 1_000_000)] = 0
     history: HistorySpec = HistorySpec(
         length=128, all_events=True, fields=("kind", "hour", "weekday", "gap", "age")
     )

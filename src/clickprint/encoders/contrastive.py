@@ -21,7 +21,7 @@ from clickprint.core.rng import RNG
 from clickprint.core.session import ALONE, Session
 from clickprint.core.time import DAY
 from clickprint.encoders import sequence
-from clickprint.encoders.ranges import Count, Share
+from clickprint.encoders.ranges import Count, HorizonDays, Inside, Layers, Share
 from clickprint.encoders.sequence import (
     SECOND,
     FittedSequence,
@@ -57,13 +57,13 @@ class Contrastive(SequenceEncoder):
     """
 
     name: ClassVar[str] = "contrastive"
-    layers: Count = 2
-    heads: Count = 4
-    inner: Count = 128
+    layers: Layers = 2
+    heads: Layers = 4
+    inner: Inside = 128
     dropout: Share = 0.1
-    horizon_days: Count = 14
+    horizon_days: HorizonDays = 14
     cuts: Count = 8
-    every_days: Count = 7
+    every_days: HorizonDays = 7
     pairs: Count = 12_800
     held_out: Annotated[float, Between(0, 1, low_open=True, high_open=True)] = 0.1
     history: HistorySpec = HistorySpec(

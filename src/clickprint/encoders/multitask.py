@@ -13,7 +13,7 @@ from jaxtyping import Bool, Int64
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.histories import Histories
-from clickprint.core.options import AtLeast
+from clickprint.core.options import Between
 from clickprint.core.past import Past
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
@@ -22,7 +22,7 @@ from clickprint.core.time import DAY
 from clickprint.encoders import sequence
 from clickprint.encoders.autoencoder import held_out, reordered
 from clickprint.encoders.derived import DERIVED
-from clickprint.encoders.ranges import Count, RoleName, Share
+from clickprint.encoders.ranges import Count, HorizonDays, Layers, RoleName, Share, Top
 from clickprint.encoders.sequence import (
     SECOND,
     FittedSequence,
@@ -65,16 +65,16 @@ class MultiTask(SequenceEncoder):
     """
 
     name: ClassVar[str] = "multitask"
-    layers: Count = 2
-    heads: Count = 4
+    layers: Layers = 2
+    heads: Layers = 4
     dropout: Share = 0.1
     time_since_last: bool = True
-    horizon_days: Count = 14
+    horizon_days: HorizonDays = 14
     counts: tuple[Count, ...] = (1, 2, 4, 8, 16, 32)
     tastes: tuple[str, ...] = (ITEM,)
-    top: Count = 100
+    top: Top = 100
     roles: tuple[RoleName, ...] = ("buy",)
-    chunks_per_user: Annotated[int, AtLeast(0)] = 0
+    chunks_per_user: Annotated[int, Between(0, 1_000_000)] = 0
     history: HistorySpec = HistorySpec(
         length=128, all_events=True, fields=("kind", "hour", "weekday", "gap")
     )

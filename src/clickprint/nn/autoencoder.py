@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clickprint.core.options import AtLeast, check
+from clickprint.core.options import Between, check
 from clickprint.core.ragged import starts_of
 from clickprint.nn import losses
 from clickprint.nn.next_item import Batch, EventEmbedding, HistoryModel, by_length
@@ -112,7 +112,7 @@ class Reconstruction:
     """
 
     full: int = 2_000
-    negatives: Annotated[int, AtLeast(1)] = 512
+    negatives: Annotated[int, Between(1, 1_000_000)] = 512
 
     def __post_init__(self) -> None:
         check(self)

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clickprint.core.options import Above, AtLeast, check
+from clickprint.core.options import Between, check
 from clickprint.nn import losses
 from clickprint.nn.blocks import TransformerPPBlock
 from clickprint.nn.next_item import TIME, Batch, EventEmbedding, HistoryModel
@@ -143,8 +143,8 @@ class TwoTowersLoss:
     `active`: the weight of the cross entropy of having a future, over all rows. Both are sums.
     """
 
-    temperature: Annotated[float, Above(0)] = 0.1
-    active: Annotated[float, AtLeast(0)] = 1.0
+    temperature: Annotated[float, Between(0, 1_000, low_open=True)] = 0.1
+    active: Annotated[float, Between(0, 1_000_000)] = 1.0
 
     def __post_init__(self) -> None:
         check(self)

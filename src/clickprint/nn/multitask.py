@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clickprint.core.errors import ConfigError
-from clickprint.core.options import AtLeast, check
+from clickprint.core.options import Between, check
 from clickprint.core.ragged import spans
 from clickprint.nn.autoencoder import chunks
 from clickprint.nn.blocks import TransformerPPBlock
 from clickprint.nn.next_item import ITEM, TIME, Batch, NextItem, NextItemLoss, by_length
 from clickprint.nn.positions import TIME_BUCKETS, time_bucket
 
-Weight = Annotated[float, AtLeast(0)]
+Weight = Annotated[float, Between(0, 1_000_000)]
 CELLS = 1 << 22  # of a table of counts at a time
 Part = tuple[Batch, Batch, Bool[Tensor, "B L"], Float[Tensor, "N"], UInt8[Tensor, "N T"]]
 

@@ -15,7 +15,7 @@ from scipy import sparse
 
 from clickprint.core.histories import Histories, items_only
 from clickprint.core.lookup import among, pair_keys, pairs_of_keys, positions
-from clickprint.core.options import Above, AtLeast, Between, OneOf, check
+from clickprint.core.options import Between, OneOf, check
 from clickprint.core.past import Past
 from clickprint.core.progress import Progress, silent
 from clickprint.core.requests import Requests
@@ -139,8 +139,8 @@ class ItemKNN(Deterministic):
     2019 have it. Bell & Koren's is another: they multiply by n / (n + shrink), n the users of both.
     """
 
-    neighbours: Annotated[int, AtLeast(1)] = 100
-    shrink: Annotated[int | float, AtLeast(0)] = 10
+    neighbours: Annotated[int, Between(1, 1_000_000)] = 100
+    shrink: Annotated[int | float, Between(0, 1_000_000_000)] = 10
 
     def __post_init__(self) -> None:
         check(self)
@@ -177,7 +177,7 @@ class EASE(Deterministic):
       item). It holds the square of that: 1.6 GB for 20,000, four times as much while fitted.
     """
 
-    l2: Annotated[int | float, Above(0)] = 250
+    l2: Annotated[int | float, Between(0, 1_000_000_000, low_open=True)] = 250
     items: Annotated[int, Between(1, 40_000)] = 20_000
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from clickprint.core.events import Role
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
 from clickprint.core.lookup import among, pair_keys, pairs_of_keys, positions
-from clickprint.core.options import Above, OneOf
+from clickprint.core.options import Between, OneOf
 from clickprint.core.past import Past
 from clickprint.core.recommendations import Recommendations
 from clickprint.core.recommender import Allowed, Recommender
@@ -25,7 +25,7 @@ from clickprint.recommenders.pairs import Pairs
 EVENTS = 1 << 21  # in a block, unless one user has more
 DENSE = 0.25  # share of numbers in a sparse matrix from which a dense one is searched faster
 CELLS = 1 << 24  # numbers of users × items, or of users × users, that are in memory at once
-Positive = Annotated[int | float, Above(0)]
+Positive = Annotated[int | float, Between(0, 1_000_000_000, low_open=True)]
 Roles = tuple[Annotated[str, OneOf(*Role)], ...]
 Scores: TypeAlias = Num[np.ndarray, "B V"] | sparse.csr_matrix
 

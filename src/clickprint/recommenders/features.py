@@ -13,7 +13,7 @@ from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
 from clickprint.core.items import AttributeType
 from clickprint.core.lookup import pair_keys, pairs_of_keys
-from clickprint.core.options import AtLeast, NotEmpty, check
+from clickprint.core.options import Between, NotEmpty, check
 from clickprint.core.past import Past
 from clickprint.core.time import DAY, Time
 from clickprint.data.engine import to_numpy
@@ -48,11 +48,11 @@ class FeatureSpec:
     on the log's form alone.
     """
 
-    days: Annotated[tuple[Annotated[int, AtLeast(1)], ...], NotEmpty()] = (7, 30, 90)
+    days: Annotated[tuple[Annotated[int, Between(1, 36_500)], ...], NotEmpty()] = (7, 30, 90)
     half_lives: Annotated[tuple[Positive, ...], NotEmpty()] = (3, 14, 60)
     by: tuple[str, ...] = ("category", "department", "shop")
     roles: Roles = (Role.VIEW, Role.CART, Role.REMOVE, Role.LIKE, Role.BUY)
-    horizon_days: Annotated[int, AtLeast(1)] = 3
+    horizon_days: Annotated[int, Between(1, 36_500)] = 3
 
     def __post_init__(self) -> None:
         check(self)

@@ -14,7 +14,7 @@ from clickprint.core.events import Role
 from clickprint.core.files import whole
 from clickprint.core.histories import Histories
 from clickprint.core.lookup import among, positions
-from clickprint.core.options import AtLeast, Faults, NotEmpty, check, plain, read
+from clickprint.core.options import Between, Faults, NotEmpty, check, plain, read
 from clickprint.core.past import Past
 from clickprint.core.progress import Progress, silent
 from clickprint.core.ragged import Ragged, starts_of
@@ -67,9 +67,9 @@ class NextPurchase:
       person did, and so are further features beside those of the user alone.
     """
 
-    days: Annotated[int, AtLeast(1)] = 3
-    list_length: Annotated[int, AtLeast(1)] = 25
-    max_users: Annotated[int, AtLeast(1)] = 3_000
+    days: Annotated[int, Between(1, 36_500)] = 3
+    list_length: Annotated[int, Between(1, 10_000)] = 25
+    max_users: Annotated[int, Between(1, 1_000_000_000)] = 3_000
     retrievers: Annotated[Mapping[str, Mapping[str, Any]], NotEmpty()] = field(
         default_factory=lambda: DEFAULT
     )
@@ -77,8 +77,8 @@ class NextPurchase:
     profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     ranker: LambdaMART = field(default_factory=LambdaMART)
     propensity: Propensity = field(default_factory=Propensity)
-    train_windows: Annotated[int, AtLeast(1)] = 6
-    stride_days: Annotated[int, AtLeast(0)] = 0
+    train_windows: Annotated[int, Between(1, 1_000)] = 6
+    stride_days: Annotated[int, Between(0, 36_500)] = 0
     linked: bool = False
     seed: int = 0
 
@@ -99,7 +99,7 @@ def _retriever(
 ) -> tuple[Recommends, int] | None:
     path, of = f"retrievers.{name}", options.get("retriever", name)
     before = len(faults)
-    k = faults.value(options.get("k", K), Annotated[int, AtLeast(1)], f"{path}.k")
+    k = faults.value(options.get("k", K), Annotated[int, Between(1, 100_000)], f"{path}.k")
     if not faults.known(of, RECOMMENDERS, f"{path}.retriever"):
         return None
     rest = {o: v for o, v in options.items() if o not in ("retriever", "k")}

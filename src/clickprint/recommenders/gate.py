@@ -11,7 +11,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from clickprint.core.options import AtLeast, Between, check, plain
+from clickprint.core.options import Between, check, plain
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
 from clickprint.core.text import figure
@@ -86,9 +86,9 @@ class Gate:
     """
 
     resamples: Annotated[int, Between(100, 100_000)] = 1_000
-    coverage: Annotated[float, AtLeast(0)] = 0.01
-    calibration_error: Annotated[float, AtLeast(0)] = 0.05
-    seconds: Annotated[float, AtLeast(0)] = 60.0
+    coverage: Annotated[float, Between(0, 1_000_000_000)] = 0.01
+    calibration_error: Annotated[float, Between(0, 1_000_000_000)] = 0.05
+    seconds: Annotated[float, Between(0, 1_000_000_000)] = 60.0
 
     def __post_init__(self) -> None:
         check(self)

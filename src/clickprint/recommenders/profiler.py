@@ -15,7 +15,7 @@ from jaxtyping import Float32, Float64, Int64
 
 from clickprint.core.errors import DataError
 from clickprint.core.files import whole
-from clickprint.core.options import AtLeast, Faults
+from clickprint.core.options import Between, Faults
 from clickprint.core.past import Encoder, Fitted, Past
 from clickprint.core.profiles import Profiles
 from clickprint.core.progress import Progress, silent
@@ -36,7 +36,7 @@ def profile_encoder(
     """
     path, of, before = f"profiles.{name}", options.get("encoder", name), len(faults)
     components = options.get("components", COMPONENTS)
-    components = faults.value(components, Annotated[int, AtLeast(1)], f"{path}.components")
+    components = faults.value(components, Annotated[int, Between(1, 2_048)], f"{path}.components")
     if not faults.known(of, ENCODERS, f"{path}.encoder"):
         return None
     rest = {k: v for k, v in options.items() if k not in ("encoder", "components")}

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
 from clickprint.core.errors import DataError
-from clickprint.core.options import AtLeast, plain
+from clickprint.core.options import Between, plain
 from clickprint.core.rng import RNG
 from clickprint.recommenders.trees import Boosted, Fraction, Trees, shared_names
 
@@ -20,8 +20,8 @@ LEAST = 1e-6  # propensities stay that far from 0 and 1
 class Propensity(Trees):
     """LightGBM's log loss over columns of users, a row a user and window."""
 
-    trees: Annotated[int, AtLeast(1)] = 150
-    leaves: Annotated[int, AtLeast(2)] = 15
+    trees: Annotated[int, Between(1, 100_000)] = 150
+    leaves: Annotated[int, Between(2, 131_072)] = 15
     lr: Fraction = 0.04
 
     def fit(

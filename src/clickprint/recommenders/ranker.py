@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from clickprint.core.errors import ConfigError, DataError
-from clickprint.core.options import AtLeast, OneOf, plain
+from clickprint.core.options import Between, OneOf, plain
 from clickprint.core.rng import RNG
 from clickprint.recommenders.pairs import Pairs
 from clickprint.recommenders.trees import Boosted, Trees, shared_names
@@ -25,8 +25,8 @@ class LambdaMART(Trees):
     """
 
     objective: Annotated[str, OneOf("lambdarank", "binary")] = "lambdarank"
-    negatives: Annotated[int, AtLeast(0)] = 0
-    truncation: Annotated[int, AtLeast(1)] = 30
+    negatives: Annotated[int, Between(0, 1_000_000)] = 0
+    truncation: Annotated[int, Between(1, 10_000)] = 30
 
     def fit(
         self, examples: list[tuple[Pairs, Bool[np.ndarray, "_"]]], *, rng: RNG

@@ -12,7 +12,7 @@ import numpy as np
 
 from clickprint.core.errors import ConfigError
 from clickprint.core.files import note
-from clickprint.core.options import AtLeast, Faults, check
+from clickprint.core.options import Between, Faults, check
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
 from clickprint.recommenders.funnel import Example
@@ -113,8 +113,8 @@ class Search:
     The first trial has the options as they are, as near as the space allows.
     """
 
-    trials: Annotated[int, AtLeast(0)] = 0
-    windows: Annotated[int, AtLeast(1)] = 1
+    trials: Annotated[int, Between(0, 100_000)] = 0
+    windows: Annotated[int, Between(1, 1_000)] = 1
     space: Mapping[str, Axis] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

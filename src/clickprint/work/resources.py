@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from clickprint.core.options import AtLeast, check
+from clickprint.core.options import Between, check
 
 if TYPE_CHECKING:
     from clickprint.data.engine import DuckDB, Engine
@@ -25,7 +25,7 @@ class Tables:
     """
 
     memory: str | None = None
-    threads: Annotated[int, AtLeast(1)] | None = None
+    threads: Annotated[int, Between(1, 1_024)] | None = None
 
     def __post_init__(self) -> None:
         check(self)

@@ -12,6 +12,7 @@ from clickprint.core.errors import ConfigError
 from clickprint.core.events import Role
 from clickprint.core.files import new_folder
 from clickprint.core.ids import text_ids
+from clickprint.core.options import HORIZON
 from clickprint.core.progress import Progress, silent
 from clickprint.data.export import CHALLENGE, RECBOLE
 from clickprint.data.export.anonymise import Anonymise
@@ -114,8 +115,8 @@ def _inputs(dataset: Dataset, *options: Any) -> str:
 
 
 def _check(horizon_days: int) -> None:
-    if horizon_days < 1:
-        raise ConfigError(f"--horizon-days: found {horizon_days}, expected at least 1")
+    if not HORIZON.holds(horizon_days):
+        raise ConfigError(f"--horizon-days: found {horizon_days}, expected {HORIZON.expected}")
 
 
 def _role(text: str, option: str) -> Role:

@@ -15,6 +15,7 @@ import numpy as np
 
 from clickprint.apps.next.candidates import make_candidates
 from clickprint.apps.next.features import fit_profiles, load_profiles
+from clickprint.apps.next.recipe import WINDOWS
 from clickprint.apps.next.split import windows_of
 from clickprint.core.errors import ConfigError
 from clickprint.core.files import write_text
@@ -56,8 +57,8 @@ def evaluate(run: "Run", windows: int | None = None) -> str:
     Raises ConfigError, DataError.
     """
     count = run.recipe.evaluate.windows if windows is None else windows
-    if count < 1:
-        raise ConfigError(f"--windows: found {count}, expected at least 1")
+    if not WINDOWS.holds(count):
+        raise ConfigError(f"--windows: found {count}, expected {WINDOWS.expected}")
     run.perform("read")
     folder = run.out / "evaluate"
     with run.stages.work.lock(), run.log() as log:

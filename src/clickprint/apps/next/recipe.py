@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from clickprint.core.options import AtLeast, Between, Faults, OptionsError, check, read_text, toml
+from clickprint.core.options import Between, Faults, OptionsError, check, read_text, toml
 from clickprint.recommenders.features import FeatureSpec
 from clickprint.recommenders.funnel import DEFAULT, NextPurchase
 from clickprint.recommenders.gate import Gate
@@ -15,6 +15,7 @@ from clickprint.recommenders.search import Search
 from clickprint.work.recipe import DataPart, Name, Seed, TrackPart
 
 Named = Mapping[str, Mapping[str, Any]]
+WINDOWS = Between(1, 1_000)
 HINT = "the ones that come with clickprint are in recipes/next/"
 
 
@@ -28,9 +29,9 @@ class AskedPart:
     - `linked`: whether users who are one person share their history, where the log says so.
     """
 
-    days: Annotated[int, AtLeast(1)] = 3
-    list_length: Annotated[int, AtLeast(1)] = 25
-    max_users: Annotated[int, AtLeast(1)] = 3_000
+    days: Annotated[int, Between(1, 36_500)] = 3
+    list_length: Annotated[int, Between(1, 10_000)] = 25
+    max_users: Annotated[int, Between(1, 1_000_000_000)] = 3_000
     linked: bool = False
 
 
@@ -43,9 +44,9 @@ class WindowsPart:
     - `history_days`: days of the log that must lie before the oldest.
     """
 
-    train_windows: Annotated[int, AtLeast(1)] = 6
-    stride_days: Annotated[int, AtLeast(0)] = 0
-    history_days: Annotated[int, AtLeast(1)] = 7
+    train_windows: Annotated[int, Between(1, 1_000)] = 6
+    stride_days: Annotated[int, Between(0, 36_500)] = 0
+    history_days: Annotated[int, Between(1, 36_500)] = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,7 @@ class EvaluatePart:
     - `shares`: of the known users, to whom lists are limited beside `next.max_users`.
     """
 
-    windows: Annotated[int, AtLeast(1)] = 8
+    windows: Annotated[int, WINDOWS] = 8
     shares: tuple[Annotated[float, Between(0, 1, low_open=True)], ...] = (0.1, 0.3)
 
 

@@ -9,13 +9,14 @@ from typing import Annotated
 import numpy as np
 from jaxtyping import Int64
 
-from clickprint.core.options import AtLeast, OneOf, check
+from clickprint.core.options import Between, Distinct, NotEmpty, OneOf, check
 from clickprint.core.profiles import USERS_FILE
 from clickprint.core.progress import Progress
 from clickprint.core.time import Window
 from clickprint.data.engine import name
 from clickprint.data.log import EventLog
 from clickprint.data.split import LogPast
+from clickprint.encoders.ranges import HorizonDays, Top
 
 POPULATION = "population.parquet"
 SHARDS = 16  # where Spark is asked for and no number is given
@@ -32,11 +33,11 @@ class Options:
     - `fields`: of the histories.
     """
 
-    horizon_days: Annotated[int, AtLeast(1)] = 14
+    horizon_days: HorizonDays = 14
     engine: Annotated[str, OneOf("duckdb", "spark")] = "duckdb"
-    shards: Annotated[int, AtLeast(1)] | None = None
-    days: Sequence[int] = (1, 7, 30)
-    top: int = 10
+    shards: Annotated[int, Between(1, 10_000)] | None = None
+    days: Annotated[tuple[HorizonDays, ...], NotEmpty(), Distinct()] = (1, 7, 30)
+    top: Top = 10
     fields: Sequence[str] = ()
 
     def __post_init__(self) -> None:

@@ -1,5 +1,6 @@
 """An audit of a log, of its splits and of profiles: what is looked at, and all that was found."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -213,7 +214,7 @@ def _by_time(
 ) -> tuple[Section, Split | None, Parts | None]:
     """Our own split. Where nobody asked for it, a log that cannot be split is a finding."""
     log = _needed(opened, spec)
-    if argument and not argument.isdecimal():
+    if argument and not re.fullmatch(r"[0-9]{1,9}", argument):
         raise ConfigError(
             f"--split {spec}: found {argument!r}, expected time or time:DAYS such as time:7"
         )

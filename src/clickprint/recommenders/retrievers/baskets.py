@@ -11,7 +11,7 @@ from scipy import sparse
 from clickprint.core.events import Role
 from clickprint.core.histories import Histories
 from clickprint.core.lookup import among, pair_keys, pairs_of_keys
-from clickprint.core.options import AtLeast, Between, check
+from clickprint.core.options import Between, check
 from clickprint.core.past import Past
 from clickprint.core.progress import Progress, silent
 from clickprint.core.requests import Requests
@@ -52,8 +52,8 @@ class TIFUKNN(ReadsLog):
     baskets that it has, and the authors' code, unlike the paper, decays over all baskets.
     """
 
-    neighbours: Annotated[int, AtLeast(1)] = 300
-    groups: Annotated[int, AtLeast(1)] = 7
+    neighbours: Annotated[int, Between(1, 1_000_000)] = 300
+    groups: Annotated[int, Between(1, 1_000_000)] = 7
     basket_decay: Share = 0.9
     group_decay: Share = 0.7
     own: Share = 0.7
@@ -119,7 +119,7 @@ class UPCF(ReadsLog):
     Source: Faggioli, Polato & Aiolli, UMAP 2020 (UP-CF@r).
     """
 
-    baskets: Annotated[int, AtLeast(1)] = 10
+    baskets: Annotated[int, Between(1, 1_000_000)] = 10
     alpha: Share = 0.25
     locality: Positive = 5
 

@@ -10,7 +10,7 @@ from jaxtyping import Int64
 from scipy import sparse
 
 from clickprint.core.events import Role
-from clickprint.core.options import AtLeast, check
+from clickprint.core.options import Between, check
 from clickprint.core.past import Past
 from clickprint.core.progress import Progress, silent
 from clickprint.core.requests import Requests
@@ -49,9 +49,9 @@ class CoVisits(Deterministic):
     first: Roles = (Role.BUY,)
     then: Roles = (Role.BUY,)
     days: Positive = 14
-    after: Annotated[int, AtLeast(1)] = 30
-    neighbours: Annotated[int, AtLeast(1)] = 40
-    length: Annotated[int, AtLeast(1)] = 50
+    after: Annotated[int, Between(1, 1_000_000)] = 30
+    neighbours: Annotated[int, Between(1, 1_000_000)] = 40
+    length: Annotated[int, Between(1, 1_000_000)] = 50
     half_life: Positive = 14
     both_ways: bool = True
 

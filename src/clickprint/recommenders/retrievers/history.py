@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float64, Int64
 from clickprint.core.events import Role
 from clickprint.core.histories import Histories
 from clickprint.core.ids import NONE
-from clickprint.core.options import AtLeast, check
+from clickprint.core.options import Between, check
 from clickprint.core.past import Past
 from clickprint.core.progress import Progress, silent
 from clickprint.core.requests import Requests
@@ -51,8 +51,8 @@ class History(Deterministic):
     """
 
     roles: Roles = (Role.BUY,)
-    half_life: Annotated[int | float, AtLeast(0)] = 0.0
-    last: Annotated[int, AtLeast(0)] = 0
+    half_life: Annotated[int | float, Between(0, 36_500)] = 0.0
+    last: Annotated[int, Between(0, 1_000_000)] = 0
 
     def __post_init__(self) -> None:
         check(self)

@@ -11,7 +11,7 @@ from clickprint.core.errors import ConfigError
 from clickprint.core.events import Role
 from clickprint.core.ids import NONE
 from clickprint.core.lookup import positions
-from clickprint.core.options import AtLeast, check
+from clickprint.core.options import Between, check
 from clickprint.core.past import Past
 from clickprint.core.progress import Progress, silent
 from clickprint.core.ragged import spans, starts_of
@@ -50,8 +50,8 @@ class PopularIn(ReadsLog):
     touched: Roles = ()
     half_life: Positive = 14.0
     taste_half_life: Positive = 30.0
-    each: Annotated[int, AtLeast(1)] = 30
-    groups: Annotated[int, AtLeast(1)] = 10
+    each: Annotated[int, Between(1, 1_000_000)] = 30
+    groups: Annotated[int, Between(1, 1_000_000)] = 10
 
     def __post_init__(self) -> None:
         check(self)

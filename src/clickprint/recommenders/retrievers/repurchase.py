@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float64, Int64
 from clickprint.core.events import Role
 from clickprint.core.histories import Histories
 from clickprint.core.lookup import among, positions
-from clickprint.core.options import AtLeast, check
+from clickprint.core.options import Between, check
 from clickprint.core.past import Past
 from clickprint.core.progress import Progress, silent
 from clickprint.core.requests import Requests
@@ -51,9 +51,9 @@ class Repurchase(ReadsLog):
     its rate of repeats.
     """
 
-    days: Annotated[int, AtLeast(1)] = 3
+    days: Annotated[int, Between(1, 36_500)] = 3
     by: str = "category"
-    cuts: Annotated[int, AtLeast(1)] = 4
+    cuts: Annotated[int, Between(1, 1_000)] = 4
 
     def __post_init__(self) -> None:
         check(self)

@@ -11,7 +11,7 @@ from clickprint.core.errors import ConfigError
 from clickprint.core.events import Role
 from clickprint.core.ids import NONE
 from clickprint.core.items import AttributeType
-from clickprint.core.options import AtLeast, OneOf, check
+from clickprint.core.options import Between, OneOf, check
 from clickprint.core.past import Past
 from clickprint.core.profiles import to_float16
 from clickprint.core.progress import Progress, silent
@@ -60,9 +60,9 @@ class Nearest(ReadsLog):
     """
 
     roles: Roles = (Role.VIEW, Role.CART, Role.LIKE, Role.BUY)
-    length: Annotated[int, AtLeast(1)] = 20
+    length: Annotated[int, Between(1, 100_000)] = 20
     half_life: Positive = 14.0
-    width: Annotated[int, AtLeast(1)] = 64
+    width: Annotated[int, Between(1, 65_536)] = 64
     search: Annotated[str, OneOf("auto", "exact", "hnsw")] = "auto"
     sentences: str = ""
 
