@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from clickprint.core.time import show
 from clickprint.data.names import shop_ids
 from clickprint.data.split import past_of
 from clickprint.work.folder import made_from
+from forks import python
 
 LEARN, VALID, CUTOFF = ("2024-03-16", "2024-03-19"), "2024-03-22", "2024-03-25"
 NO_TRACKING = ("on = true", "on = false")
@@ -383,7 +384,7 @@ def test_a_killed_process_goes_on(next_copy: Place) -> None:
         "1",
     ]
     with subprocess.Popen(
-        [sys.executable, "-m", "clickprint.apps.cli.main", *words],
+        [python(), "-m", "clickprint.apps.cli.main", *words],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -416,42 +417,46 @@ def broken(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "damage", "stage", "remake"),
+    ("file", "damage", "stage"),
     [
-        ("data/manifest.json", broken, "split", "split"),
-        ("split/windows.json", broken, "candidates", "candidates"),
-        ("split/windows.json", wrong, "features", "features"),
-        (f"candidates/{LEARN[0]}/pairs.parquet", truncated, "features", "features"),
-        (f"candidates/{CUTOFF}/pairs.parquet", truncated, "predict", "predict"),
-        (f"features/{LEARN[1]}/users.parquet", truncated, "train", "model"),
-        (f"features/{LEARN[1]}/bought.parquet", truncated, "train", "model"),
-        (f"features/{LEARN[0]}/pairs.parquet", truncated, "train", "model"),
-        ("tune/best.json", broken, "train", "model"),
-        ("model/fitted/next.json", broken, "predict", "predict"),
-        ("model/fitted/next.json", wrong, "validate", "validate"),
-        ("validate/results.json", broken, "report", "report"),
-        ("validate/gate.json", broken, "validate", ""),
-        ("predict/about.json", broken, "predict", ""),
-        ("split/overview.json", wrong, "report", "report"),
+        ("data/manifest.json", broken, "split"),
+        ("split/windows.json", wrong, "features"),
+        (f"candidates/{LEARN[0]}/pairs.parquet", truncated, "features"),
+        (f"features/{LEARN[1]}/users.parquet", Path.unlink, "train"),
+        ("tune/best.json", broken, "train"),
+        ("model/fitted/next.json", wrong, "predict"),
+        ("split/overview.json", wrong, "report"),
     ],
 )
-def test_damaged_inputs_are_named(
+def test_a_changed_input_is_named_and_made_anew(
     file: str,
-    damage: object,
+    damage: Callable[[Path], object],
     stage: str,
-    remake: str,
     next_copy: Place,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert callable(damage)
+    place = file.partition("/")[0]
+    made = next(s.name for s in GRAPH if s.place == place)
+    before = (next_copy.out / file).read_bytes()
     damage(next_copy.out / file)
-    if remake:
-        shutil.rmtree(next_copy.out / remake)
     assert next_copy.command(stage) == 1
     said = capsys.readouterr().err
-    assert str(Path(file).parent) in said
+    assert str(next_copy.out / place) in said
+    assert f"next {made}" in said
     assert "Traceback" not in said
-    assert not remake or not (next_copy.out / remake / "inputs.json").exists()
+    assert next_copy.command(made) == 0
+    assert (next_copy.out / file).read_bytes() == before
+    assert next_copy.command(made) == 0
+    assert "up to date" in capsys.readouterr().out
+
+
+def test_fresh_makes_everything_anew(next_copy: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    (next_copy.out / "notes.txt").write_text("mine")
+    done = list[str]()
+    monkeypatch.setattr(Run, "perform", lambda run, stage: done.append(stage) or stage)
+    assert next_copy.command("all", "--fresh") == 0
+    assert done == [stage.name for stage in GRAPH]
+    assert {p.name for p in next_copy.out.iterdir()} == {".clickprint", ".lock", "notes.txt"}
 
 
 @pytest.mark.parametrize("raw", [b"", b"PAR1", b"time,user,kind,item\n", b"\xff\xfe\x00"])

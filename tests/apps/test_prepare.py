@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
 from clickprint.core.histories import Histories
 from clickprint.core.profiles import Profiles
+from clickprint.core.seal import parts_of
 from clickprint.core.time import Window
 from clickprint.data import synthetic
 from clickprint.data.engine import DuckDB
@@ -329,6 +331,12 @@ def test_a_named_population_is_whom_shards_are_made_of(shop: Path, tmp_path: Pat
     # In no order, and one of whom nothing is known.
     asked = np.append(everyone[3:20][::-1], [999_999_999])
     np.save(tmp_path / "shop" / "population.npy", asked)
+    manifest = json.loads((tmp_path / "shop" / "manifest.json").read_text())
+    manifest["parts"] |= {
+        name: asdict(part)
+        for name, part in parts_of(tmp_path / "shop", ["population.npy"]).items()
+    }
+    (tmp_path / "shop" / "manifest.json").write_text(json.dumps(manifest))
     prepare(
         tmp_path / "shop",
         tmp_path / "out",

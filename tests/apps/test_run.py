@@ -1,8 +1,9 @@
 """A run: its folder, that it goes on where it stopped, and what it refuses."""
 
 import json
+import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import clickprint
 from clickprint.apps.run.recipe import Recipe, parse
 from clickprint.apps.run.stages import FIRST, check_run, run
 from clickprint.core.dataset import Dataset
-from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.errors import ClickprintError, ConfigError, DataError, Diverged
 from clickprint.core.profiles import Profiles
 from clickprint.core.rng import RNG
 from clickprint.data.split import split
@@ -101,8 +102,16 @@ def contents(folder: Path) -> dict[str, bytes]:
     return files
 
 
+def nan(file: Path) -> None:
+    np.save(file, np.full_like(np.load(file), np.nan))
+
+
+def cut(file: Path) -> None:
+    os.truncate(file, file.stat().st_size - 1)
+
+
 def test_the_folder(folder: Path, recipe: Recipe) -> None:
-    there = {p.name for p in folder.iterdir()}
+    there = {p.name for p in folder.iterdir()} - {".clickprint"}
     assert there == {
         "recipe.toml",
         "facts.json",
@@ -123,7 +132,7 @@ def test_the_folder(folder: Path, recipe: Recipe) -> None:
     assert (
         len(list((folder / "scores" / "quick" / "counts").glob("*.json"))) == 6 + 2 + 1
     )  # tasks, hidden ones, inputs.json
-    assert not list(folder.rglob(".*.part"))
+    assert not list(folder.rglob(".*.clickprint-*"))
     assert check_run(folder) == []
 
 
@@ -171,8 +180,7 @@ def test_a_block_is_the_profile_of_that_name_and_fitted_once(tmp_path: Path) -> 
     profiles = tmp_path / "run" / "profiles"
     assert {p.name for p in profiles.iterdir()} == {"joined", "counts", "sasrec"}
     weights = [
-        f / "weights.safetensors"
-        for f in (profiles / "sasrec" / "fitted", profiles / "joined" / "fitted" / "block-1")
+        next((profiles / name / "fitted").rglob("*.safetensors")) for name in ("sasrec", "joined")
     ]
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
@@ -256,10 +264,43 @@ def test_what_is_lost_or_damaged_is_made_again_to_the_same_bytes(
     (broken / "scores" / "quick" / "joined" / "inputs.json").write_text("{")
     (broken / "board.json").unlink()
     (broken / "facts.json").write_text("[]")
-    (broken / "profiles" / ".counts.part").mkdir()
-    (broken / "scores" / "quick" / "counts" / ".churn.json.part").write_text("half")
+    (broken / "profiles" / ".counts.clickprint-part").mkdir()
+    (broken / "scores" / "quick" / "counts" / ".churn.json.clickprint-part").write_text("half")
     run(recipe, broken)
     assert contents(broken) == whole
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("profiles/random/embeddings.npy", Path.unlink),
+        ("profiles/counts/embeddings.npy", nan),
+        ("profiles/joined/embeddings.npy", cut),
+        ("profiles/counts/fitted", shutil.rmtree),
+    ],
+)
+def test_a_file_that_is_gone_or_changed_is_made_again(
+    file: str,
+    damage: Callable[[Path], object],
+    folder: Path,
+    recipe: Recipe,
+    tmp_path: Path,
+) -> None:
+    shutil.copytree(folder, tmp_path / "broken")
+    damage(tmp_path / "broken" / file)
+    run(recipe, tmp_path / "broken")
+    assert contents(tmp_path / "broken") == contents(folder)
+
+
+def test_a_training_that_diverges_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverges(*given: object, **more: object) -> None:
+        raise Diverged("the loss is nan; lower lr")
+
+    monkeypatch.setattr("clickprint.work.profiles.make", diverges)
+    with pytest.raises(ClickprintError, match=r"profiles\.random: .*\blr\b"):
+        run(parse(SMALL), tmp_path / "out")
 
 
 @pytest.mark.usefixtures("plain")
