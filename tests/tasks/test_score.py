@@ -304,8 +304,8 @@ def test_a_design_is_made_once_a_population(
     monkeypatch.setattr(quick, "design", design)
     profiles = profiles_of(np.arange(60))
     first = score(profiles, log, [CONVERSION, CHURN, ITEMS, ACTIVITY], TRAIN, VALID, resamples=2)
-    # Two populations: the profiles, random vectors of their width, and half of the users.
-    assert len(made) == 6
+    # Two populations: the profiles, three draws of random vectors, and half of the users.
+    assert len(made) == 10
     fresh = answer(ask(ITEMS, log, TRAIN, VALID, np.arange(60)), profiles, "quick", resamples=2)
     assert fresh.score == first[2].score
     designs = Designs(keep=1)

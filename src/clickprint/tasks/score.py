@@ -4,7 +4,7 @@ A task, a log and two windows make a question; profiles and a probe make an answ
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
 from hashlib import blake2b
@@ -25,7 +25,7 @@ from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG, mix
 from clickprint.core.text import json_text, number
 from clickprint.core.time import Window, show
-from clickprint.metrics.compare import resample_weights
+from clickprint.metrics.compare import over_seeds, resample_weights
 from clickprint.metrics.labels import degenerate
 from clickprint.metrics.values import constant
 from clickprint.tasks import quick
@@ -35,7 +35,8 @@ from clickprint.tasks.task import Controls, Task, TaskScore
 Probe = Literal["official", "quick"]
 PROBES: tuple[Probe, ...] = ("official", "quick")
 FORMAT = 2
-NOISE, HALVES = (RNG(0).child(n).integer() for n in ("floor", "held-out users"))
+NOISE, HALVES = RNG(0).child("floor"), RNG(0).child("held-out users").integer()
+DRAWS: Mapping[Probe, int] = {"official": 1, "quick": 3}  # of random vectors
 CELLS = 1 << 28  # numbers: half a gigabyte, twice, is what the controls of a profile may hold
 
 
@@ -171,7 +172,7 @@ def answer(
     else:
         raise ConfigError(f"probe: found {probe!r}, expected one of {', '.join(PROBES)}")
     if probe == "quick" if controls is None else controls:
-        beside = _controls(question, profiles, weights, learn, designs or Designs())
+        beside = _controls(question, profiles, weights, learn, designs or Designs(), DRAWS[probe])
     metrics, live = (task.score(question.valid, prediction, live=alive) for alive in (False, True))
     return TaskScore(
         task=task.name,
@@ -210,29 +211,32 @@ def _controls(
     weights: Float32[np.ndarray, "R U"],
     learn: Callable[[Profiles, _Asked], np.ndarray],
     designs: "Designs",
+    draws: int,
 ) -> Controls:
     """The probe on random vectors, and on users that it did not learn from."""
+    task, nothing = question.task, (float("nan"), np.full(len(weights), np.nan))
     users, width = question.users, profiles.vectors.shape[1]
     everyone = np.ones(len(users), bool)
     share = min(CELLS / max(len(users) * width, 1), 1.0)
     # A user's place in [0, 1) is of the id alone, so every task has the same halves.
     place = mix(users.astype(np.uint64) ^ np.uint64(HALVES)) / 2.0**64
     first, second = place < share / 2, (place >= share / 2) & (place < share)
-    found = []
-    for made, asked in (
-        (designs.noise(users, width) if share == 1 else None, _Asked(everyone, everyone, False)),
-        (profiles, _Asked(first, second, True)),
-    ):
-        if made is None or not (asked.learn.any() and asked.score.any()):
-            found.append((float("nan"), np.full(len(weights), np.nan)))
-            continue
+
+    def scored(made: Profiles, asked: _Asked) -> tuple[float, Float[np.ndarray, "R"]]:
         truth, prediction = question.valid[asked.score], learn(made, asked)
-        value = question.task.score(truth, prediction, live=asked.live)["score"]
         drawn = weights[:, asked.score]
-        replicates = question.task.resample(truth, prediction, drawn, live=asked.live)
-        found.append((value, replicates))
-    (floor, of_floor), (held_out, of_held_out) = found
-    return Controls(floor, held_out, of_floor, of_held_out)
+        replicates = task.resample(truth, prediction, drawn, live=asked.live)
+        return task.score(truth, prediction, live=asked.live)["score"], replicates
+
+    floor = held_out = nothing
+    if share == 1:
+        noise = (designs.noise(users, width, n) for n in range(draws))
+        each = [scored(made, _Asked(everyone, everyone, False)) for made in noise]
+        replicates = over_seeds(np.stack([r for _, r in each]), NOISE.child("draws"))
+        floor = float(np.mean([value for value, _ in each])), replicates
+    if first.any() and second.any():
+        held_out = scored(profiles, _Asked(first, second, True))
+    return Controls(floor[0], held_out[0], floor[1], held_out[1])
 
 
 def named(found: TaskScore, question: Question) -> TaskScore:
@@ -290,8 +294,8 @@ def score(
 class Designs:
     """The quick probe's preparation of the last few vectors, as many tasks ask the same users."""
 
-    keep: int = 6
-    _noise: dict[tuple[int, bytes], Profiles] = field(default_factory=dict, repr=False)
+    keep: int = 10
+    _noise: dict[tuple[int, int, bytes], Profiles] = field(default_factory=dict, repr=False)
     _kept: dict[tuple[int, bytes], tuple[Profiles, quick.Design]] = field(
         default_factory=dict, repr=False
     )
@@ -313,13 +317,13 @@ class Designs:
         self._kept[key] = made  # last in, last out
         return made[1]
 
-    def noise(self, users: Int64[np.ndarray, "U"], width: int) -> Profiles:
+    def noise(self, users: Int64[np.ndarray, "U"], width: int, draw: int) -> Profiles:
         """Random vectors of these users, the same for all profiles of one width."""
-        key = width, blake2b(users.tobytes(), digest_size=16).digest()
+        key = draw, width, blake2b(users.tobytes(), digest_size=16).digest()
         if key not in self._noise:
             while len(self._noise) >= self.keep:
                 del self._noise[next(iter(self._noise))]
-            self._noise[key] = random_profiles(users, width, NOISE)
+            self._noise[key] = random_profiles(users, width, NOISE.child(str(draw)).integer())
         return self._noise[key]
 
 

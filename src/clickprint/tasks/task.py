@@ -114,7 +114,8 @@ class TaskSet(NamedTuple):
 class Controls:
     """What a score has to be read beside: a probe that scores whom it trained on rewards width.
 
-    - `floor`: the score of random vectors of the profile's width, by the same probe.
+    - `floor`: the score of random vectors of the profile's width, by the same probe: the mean of
+      a few draws, whose differences are in the replicates.
     - `held_out`: the live score on one half of the users by a probe that learned from the other.
 
     NaN where it could not be made.

@@ -44,7 +44,7 @@ class Scoring:
 
         A question is made once for all rows, and an equal question is answered once.
         """
-        designs, loaded = Designs(keep=4 * len(rows)), dict[Row, Profiles]()
+        designs, loaded = Designs(keep=6 * len(rows)), dict[Row, Profiles]()
         known: dict[tuple[R, str], TaskScore] = {}
         scores: dict[R, list[TaskScore]] = {row: [] for row in rows}
         for done, task in enumerate(tasks):
