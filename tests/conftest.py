@@ -14,6 +14,8 @@ from types import ModuleType
 import pytest
 from hypothesis import settings
 
+from forks import WHERE, Forks
+
 settings.register_profile("no clock", deadline=None)  # a busy machine is no fault
 settings.load_profile("no clock")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -25,8 +27,27 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Tests score tests, which the ledger of whoever runs them need not know.
 os.environ["CLICKPRINT_LEDGER"] = os.path.join(tempfile.mkdtemp(), "tests.jsonl")
 
+LONG = {
+    "test_documents.py",
+    "test_kill.py",
+    "test_memory.py",
+    "test_places.py",
+    "test_next_gate.py",
+}
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("CLICKPRINT_SHARED", ROOT.parent / "shared"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One process that forks for the first process of pytest and all of its workers."""
+    if WHERE not in os.environ:
+        forks = Forks().__enter__()
+        config.add_cleanup(lambda: forks.__exit__(None, None, None))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first: no worker waits at the end for another's half a minute."""
+    items.sort(key=lambda item: item.path.name not in LONG)
 
 
 @pytest.fixture(scope="module")

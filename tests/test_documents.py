@@ -1,6 +1,7 @@
 """What the README and the docs tell people to type works.
 
-Every `sh` and `python` block runs, in its file's order, in an empty folder.
+Every `sh` and `python` block runs, in its file's order, in an empty folder. `clickprint` is a fork
+there (forks.py); test_forks.py calls the one of the installation.
 
 Blocks marked `console` are not run: they need minutes, a network, or files that we do not have.
 `make` lines are only looked up.
@@ -9,10 +10,11 @@ Blocks marked `console` are not run: they need minutes, a network, or files that
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from forks import python
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.M | re.S)
@@ -24,14 +26,14 @@ TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_the_commands_run(document: Path, tmp_path: Path) -> None:
     environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{Path(python()).parent}{os.pathsep}{os.environ['PATH']}",
         "CLICKPRINT_CACHE": str(tmp_path / "cache"),
         "OMP_NUM_THREADS": "1",
     }
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     for language, text in BLOCK.findall(document.read_text()):
         command = (
-            [sys.executable, "-c", text]
+            [python(), "-c", text]
             if language == "python"
             else ["bash", "-euo", "pipefail", "-c", without_make(text)]
         )

@@ -4,10 +4,11 @@ import os
 import random
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from forks import python
 
 RECIPE = """
 name = "tiny"
@@ -57,7 +58,7 @@ class Shop:
         ]
         environment = os.environ | {"CLICKPRINT_CACHE": str(self.cache), "OMP_NUM_THREADS": "1"}
         return subprocess.Popen(
-            [sys.executable, *words],
+            [python(), *words],
             env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

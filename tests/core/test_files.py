@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -23,6 +22,7 @@ from clickprint.core.files import (
     write_array,
     write_text,
 )
+from forks import python
 
 
 def fails(path, *, folder):
@@ -92,9 +92,7 @@ with whole(pathlib.Path({str(tmp_path / "a")!r})) as part:
     part.mkdir() if {what == "folder"} else part.write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
 """
-    assert (
-        subprocess.run([sys.executable, "-c", script], check=False).returncode == -signal.SIGKILL
-    )
+    assert subprocess.run([python(), "-c", script], check=False).returncode == -signal.SIGKILL
     assert names(tmp_path) == [".a.clickprint-part"]
     write_text(tmp_path / "a", "whole")
     assert names(tmp_path) == ["a"]

@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from forks import python
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -35,6 +34,7 @@ from clickprint.data.split import past_of
 from clickprint.encoders import encoder
 from clickprint.testing.worlds import START, random_arrays
 from clickprint.work.folder import locked
+from forks import python
 
 MAPPING = """
 name = "shop"

@@ -247,7 +247,7 @@ def test_a_checkpoint_that_is_not_ours(how: str, said: str, tmp_path: Path) -> N
         run(model(), Training(epochs=1), checkpoint=tmp_path / "c", key="k")
     assert "remove it to train from the start" in str(fault.value)
     run(model(), Training(epochs=1), checkpoint=tmp_path / "d", key="k")
-    with pytest.raises(DataError, match=r"state\.safetensors.*weight"):
+    with pytest.raises(DataError, match=r"state\.safetensors"):
         run(nn.Linear(WIDTH, 2), Training(epochs=1), checkpoint=tmp_path / "d", key="k")
 
 

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from clickprint.core.errors import ConfigError
 from clickprint.core.files import MARK, write_text
 from clickprint.work.folder import Workspace, digest, forget, locked, stamp
+from forks import python
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def test_two_processes_do_not_share_a_claim(work: Workspace) -> None:
         "import sys; from pathlib import Path; from clickprint.work.folder import Workspace\n"
         "with Workspace(Path(sys.argv[1]), 'study').lock(): print('held')"
     )
-    call = [sys.executable, "-c", program, str(work.folder)]
+    call = [python(), "-c", program, str(work.folder)]
     with work.claim(Recipe(1), load):
         found = subprocess.run(call, capture_output=True, text=True, check=False)
         assert found.returncode
@@ -102,7 +102,7 @@ def test_two_processes_do_not_share_a_claim(work: Workspace) -> None:
 
 
 def test_what_an_interrupted_run_left_is_swept_but_no_checkpoint(work: Workspace) -> None:
-    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], text=True,
+    gone = subprocess.run([python(), "-c", "import os; print(os.getpid())"], text=True,
                           capture_output=True, check=True).stdout.strip()  # fmt: skip
     spill = ".clickprint-spill-"
     left = ["a/.b.clickprint-part", ".c.clickprint-old", f"{spill}{gone}/x", f"{spill}nobody/x"]

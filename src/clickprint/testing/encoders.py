@@ -147,7 +147,7 @@ class EncoderContract:
 
     # A seed has nothing to shrink.
     @settings(
-        max_examples=6,
+        max_examples=3,
         deadline=None,
         derandomize=True,
         phases=(Phase.generate,),
