@@ -419,6 +419,12 @@ def raw_pickle(path: Path, body: bytes, shape: str = "(1,)") -> Path:
     return path
 
 
+def headed(path: Path, header: bytes) -> Path:
+    """A .npy file with any header, and no values."""
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    return path
+
+
 HOSTILE: dict[str, Callable[[Path], Path]] = {
     "a command": lambda p: objects(p, [Bomb()]),
     "an expression": lambda p: objects(p, [1, Evaluating()]),
@@ -456,6 +462,11 @@ HOSTILE: dict[str, Callable[[Path], Path]] = {
     )[1],
     "an archive": lambda p: (np.savez(p.with_suffix(".npz"), a=[1]), p.with_suffix(".npz"))[1],
     "junk": lambda p: (p.write_bytes(b"\x93NUMPY\x01\x00\xff\xff"), p)[1],
+    "an unclosed header": lambda p: headed(p, b"{'descr': '<i8', 'shape': (3, "),
+    "a header that nests": lambda p: headed(p, b"(" * 9_000),
+    "ten million million rows": lambda p: headed(
+        p, b"{'descr': '<i8', 'fortran_order': False, 'shape': (10000000000000,), }"
+    ),
     "junk without magic": lambda p: (p.write_bytes(b"junk" * 9), p)[1],
     "empty": lambda p: (p.write_bytes(b""), p)[1],
     "absent": lambda p: p,

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from clickprint.core.errors import DataError, first_line
+from clickprint.core.errors import DataError
+from clickprint.core.forms import npy_header, read_npy, reading
 from clickprint.core.ids import NONE
 from clickprint.data.check import need_file
 
@@ -44,25 +45,13 @@ def floats(path: Path) -> Float64[np.ndarray, "T"]:
     return values
 
 
-def read_header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and dtype of a .npy file, which is then read up to its values."""
-    formats = np.lib.format
-    first = formats.read_magic(file) == (1, 0)
-    read = formats.read_array_header_1_0 if first else formats.read_array_header_2_0
-    shape, _, dtype = read(file)
-    return shape, dtype
-
-
 def _array(path: Path, number: type) -> np.ndarray:
     need_file(path, "a .npy file")
-    try:
-        with path.open("rb") as file:
-            shape, dtype = read_header(file)
-            if dtype == np.dtype(object):
-                return _of_objects(path, _unpickled(path, file, shape), number)
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as fault:
-        raise DataError(path, f"not a numpy array ({first_line(fault)})") from None
+    with reading(path), path.open("rb") as file:
+        header = npy_header(file)
+        if header.dtype.hasobject:
+            return _of_objects(path, _unpickled(path, file, header.shape), number)
+    array = read_npy(path)
     if array.ndim != 1:
         raise DataError(path, f"found {array.ndim} dimensions, expected 1")
     return array
