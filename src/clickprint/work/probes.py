@@ -1,11 +1,13 @@
 """The official probe over many questions: one network at a time on each device."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from signal import SIG_BLOCK, SIG_SETMASK, SIGINT, pthread_sigmask
 from typing import Any
 
 import numpy as np
@@ -56,18 +58,20 @@ def named_devices(accelerator: str, wanted: str) -> list[str]:
         return [first] * max(1, min(cores(), 8, memory() // (4 << 30)))
     if wanted.strip() == "auto":
         return [device(accelerator, i) for i in range(there)]
-    if not words or not all(w.isdigit() for w in words) or len(set(words)) < len(words):
+    numbers = [int(w) for w in words if re.fullmatch("[0-9]{1,4}", w)]
+    if not words or len(set(numbers)) < len(words):
         raise ConfigError(
             f"--devices: found {wanted!r}, expected how many (2), which (0,2), or auto"
         )
+    most, where = 4 * cores() if first == "cpu" else there, first.partition(":")[0]
     if "," not in wanted:
-        many = int(words[0])
-        most = 4 * cores() if first == "cpu" else there
+        many = numbers[0]
         if not 1 <= many <= most:
-            where = first.partition(":")[0]
             raise ConfigError(f"--devices: found {many}, expected 1 to {most} on {where}")
         return [first] * many if first == "cpu" else [device(accelerator, i) for i in range(many)]
-    return [first] * len(words) if first == "cpu" else [device(accelerator, int(w)) for w in words]
+    if max(numbers) >= most:
+        raise ConfigError(f"--devices: found {max(numbers)}, expected 0 to {most - 1} on {where}")
+    return [first] * len(numbers) if first == "cpu" else [device(accelerator, n) for n in numbers]
 
 
 def official(
@@ -110,7 +114,7 @@ def _shared(
 ) -> Iterator[tuple[Job, TaskScore]]:
     from concurrent.futures import ProcessPoolExecutor, as_completed
     from concurrent.futures.process import BrokenProcessPool
-    from multiprocessing import get_context
+    from multiprocessing import active_children, get_context
 
     # A forked process cannot use CUDA, and OpenMP's threads do not survive a fork.
     context = get_context("spawn")
@@ -119,8 +123,14 @@ def _shared(
         free.put(device)
     done = 0
     progress("official probe", done, len(jobs))
+    others = set(active_children())
     with ProcessPoolExecutor(len(on), context, _settle, (free, threads)) as pool:
-        waiting = {pool.submit(_work, _portable(job), resamples, seed): job for job in jobs}
+        # Ctrl-C reaches every process of a terminal; these are ended by this one.
+        before = pthread_sigmask(SIG_BLOCK, {SIGINT})
+        try:
+            waiting = {pool.submit(_work, _portable(job), resamples, seed): job for job in jobs}
+        finally:
+            pthread_sigmask(SIG_SETMASK, before)
         try:
             for future in as_completed(waiting):
                 job, found = waiting[future], future.result()
@@ -131,6 +141,10 @@ def _shared(
             raise ConfigError(
                 "a process that trained died, perhaps for want of memory; use fewer --devices"
             ) from None
+        except BaseException:  # nobody waits for what they train
+            for process in set(active_children()) - others:
+                process.terminate()
+            raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
