@@ -169,11 +169,11 @@ def test_embeddings_that_are_refused(tmp_path, case):
     [
         (None, "not found"),
         (b"", "the file is empty"),
-        (b"junk", "not a numpy array"),
-        (b"\x93NUMPY\x01\x00", "not a numpy array"),
-        ("truncated", "not a numpy array"),
-        ("pickle", "not a numpy array"),
-        ("npz", "saved with np.savez"),
+        (b"junk", "header"),
+        (b"\x93NUMPY\x01\x00", "header"),
+        ("truncated", "149 bytes"),
+        ("pickle", "objects"),
+        ("npz", "np.savez"),
     ],
 )
 def test_files_that_are_no_arrays(tmp_path, name, content, says):
@@ -203,11 +203,28 @@ def test_lengths_are_compared_last_and_both_files_are_reported(tmp_path):
     assert problems(write(tmp_path, users=np.array([1, 2, 3])), None) == []
 
 
-@pytest.mark.parametrize("text", ["", "3", "[1]", '[["a"]]', '[["a", "x"]]', "{"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "3",
+        "[1]",
+        '[["a"]]',
+        '[["a", "x"]]',
+        "{",
+        '[["a", 2.0], ["b", 2]]',
+        '[["a", -1], ["b", 5]]',
+        '[["a", 2], ["a", 2]]',
+        '[["a", 3]]',
+        '[["a", NaN]]',
+        "[" * 20_000 + "]" * 20_000,
+    ],
+    ids=range(12),
+)
 def test_blocks_that_are_no_blocks(tmp_path, text):
     write(tmp_path)
     (tmp_path / "blocks.json").write_text(text)
-    with pytest.raises(DataError, match="not a list of"):
+    with pytest.raises(DataError, match="blocks"):
         Profiles.load(tmp_path)
 
 

@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BufferedIOBase, BufferedReader
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -153,14 +153,23 @@ class Header:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def npy_header(file: BufferedIOBase) -> Header:
+@runtime_checkable
+class Readable(Protocol):
+    """An open file, also one inside an archive."""
+
+    def read(self, size: int = ..., /) -> bytes: ...
+
+
+def npy_header(file: Readable) -> Header:
     """The header of a .npy file, which is then read up to its values. Raises ValueError.
 
     Objects (`O`) pass, for a caller that looks at them; records do not.
     """
     magic = file.read(8)
+    if magic[:4] == b"PK\3\4":
+        raise ValueError("found an archive of arrays (of np.savez?), expected one array")
     if magic[:6] != MAGIC or magic[6:] not in (b"\1\0", b"\2\0", b"\3\0"):
-        raise ValueError("found no numpy header")
+        raise ValueError("not a numpy array: it has no such header")
     width = 2 if magic[6] == 1 else 4
     length = int.from_bytes(file.read(width), "little")
     if length > HEADER:
@@ -208,20 +217,21 @@ def read_npy(path: Path, form: Any = None, *, mapped: bool = False, again: str =
 
 
 def _values(path: Path, file: BufferedReader, header: Header, mapped: bool) -> np.ndarray:
-    if mapped and header.bytes and header.dtype.isnative:
+    if mapped and header.bytes:
         order: Literal["F", "C"] = "F" if header.fortran else "C"
         # Still mapped, but what is taken from it is no memmap.
         return np.asarray(np.memmap(path, header.dtype, "r", header.offset, header.shape, order))
     array = np.fromfile(file, header.dtype, math.prod(header.shape))
     if array.nbytes != header.bytes:
         raise ValueError("the file was cut while it was read")
-    array = array.astype(header.dtype.newbyteorder("="), copy=False)
+    if not mapped:
+        array = array.astype(header.dtype.newbyteorder("="), copy=False)
     return array.reshape(header.shape, order="F" if header.fortran else "C")
 
 
 def form_fault(array: np.ndarray, form: Any) -> str:
     """Why an array is not of a form such as `Int64[np.ndarray, "U"]`; "" where it is."""
-    if isinstance(array, form):
+    if isinstance(array, form) and array.dtype.isnative:
         return ""
     names, dims = " or ".join(map(str, form.dtypes)), form.dim_str or "no dimension"
     return f"found {array.dtype} {array.shape}, expected {names} [{dims}]"

@@ -12,14 +12,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Bool, Int64, Shaped
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import write_array, write_text
+from clickprint.core.forms import read_json, read_npy, reading
 from clickprint.core.ids import NONE
 from clickprint.core.lookup import positions_in_any_order
+from clickprint.core.options import AtLeast, Distinct, read
 from clickprint.core.ragged import Ragged, spans, starts_of
 from clickprint.core.time import Time
 
@@ -145,14 +148,14 @@ class Histories:
         about = _about(folder)
         faults: list[str] = []
         users, starts = (_load(folder / file, faults) for file in (USERS_FILE, STARTS_FILE))
-        fields = {field: _load(folder / f"{field}.npy", faults) for field in about["fields"]}
+        fields = {field: _load(folder / f"{field}.npy", faults) for field in about.fields}
         faults = faults or _problems(users, starts, fields, sorted_users=True)
-        if not faults and starts[-1] != about["events"]:
-            promised = f"{ABOUT_FILE} promises {about['events']} events"
+        if not faults and starts[-1] != about.events:
+            promised = f"{ABOUT_FILE} promises {about.events} events"
             faults = [f"{promised}, {STARTS_FILE} ends at {starts[-1]}"]
         if faults:
             raise DataError(folder, [f"{fault}; {AGAIN}" for fault in faults])
-        return Histories(users, starts, fields, about["cutoff"], about["fingerprint"])
+        return Histories(users, starts, fields, about.cutoff, about.fingerprint)
 
 
 def items_only(histories: Histories) -> Histories:
@@ -188,7 +191,22 @@ def unfit(field: object) -> bool:
     return bool(set(field) & set("/\\\0")) or f"{field}.npy" in (USERS_FILE, STARTS_FILE)
 
 
-def _about(folder: Path) -> dict:
+@dataclass(frozen=True, slots=True)
+class _About:
+    """What histories.json says."""
+
+    format: int
+    fields: Annotated[tuple[str, ...], Distinct()]
+    cutoff: Time | None
+    fingerprint: str
+    events: Annotated[int, AtLeast(0)]
+
+    def __post_init__(self) -> None:
+        if bad := [name for name in self.fields if unfit(name)]:
+            raise ConfigError(f"fields: found {bad[0][:60]!r}, which no file here can be called")
+
+
+def _about(folder: Path) -> _About:
     path = folder / ABOUT_FILE
     if not path.is_file():
         raise DataError(
@@ -196,37 +214,19 @@ def _about(folder: Path) -> dict:
             f"no {ABOUT_FILE} here, so these are no histories; make them with"
             " `clickprint prepare`",
         )
-    try:
-        about = json.loads(path.read_text("utf-8"))
-        if about["format"] != FORMAT:
-            raise DataError(path, f"found format {about['format']}, expected {FORMAT}; {AGAIN}")
-        good = (
-            isinstance(about["fields"], list)
-            and not any(unfit(f) for f in about["fields"])
-            and isinstance(about["cutoff"], int | None)
-            and isinstance(about["fingerprint"], str)
-            and isinstance(about["events"], int)
-        )
-        why = "a value of a wrong type"
-    except (OSError, ValueError, KeyError, TypeError) as fault:
-        good, why = False, repr(fault)
-    if not good:
-        raise DataError(path, f"does not describe histories ({why}); {AGAIN}")
-    return dict(about)
+    raw = read_json(path, again=AGAIN)
+    with reading(path, AGAIN):
+        if raw["format"] != FORMAT:
+            raise ValueError(f"found format {str(raw['format'])[:24]}, expected {FORMAT}")
+        return read(_About, raw)
 
 
 def _load(path: Path, faults: list[str]) -> np.ndarray:
     """A mapped array. One without values cannot be mapped."""
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        faults.append(f"{path.name} is missing")
-    except (OSError, ValueError, EOFError) as fault:
-        faults.append(f"{path.name} cannot be read ({fault})")
-    else:
-        if isinstance(array, np.ndarray):
-            return np.asarray(array)  # still mapped, but what is taken from it is no memmap
-        faults.append(f"{path.name} is not one array")
+        return read_npy(path, mapped=True)
+    except DataError as fault:
+        faults += [f"{path.name}: {problem}" for problem in fault.problems]
     return np.zeros(0, np.int64)
 
 

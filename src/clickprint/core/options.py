@@ -5,7 +5,6 @@ path: `models.sasrec.dropout: found 1.2, expected 0 to below 1`.
 """
 
 import inspect
-import tomllib
 import types
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -415,14 +414,6 @@ def read_text(path: Path | str, hint: str) -> str:
     except UnicodeDecodeError as fault:
         problem = f"not UTF-8 (byte {fault.start}); expected a TOML file in UTF-8"
         raise ConfigError(f"{path}: {problem}") from None
-
-
-def toml(text: str, where: str) -> dict[str, Any]:
-    """The tables of a TOML text. Raises ConfigError."""
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as fault:
-        raise ConfigError(f"{where}: not TOML: {fault}") from None
 
 
 # -- words ------------------------------------------------------------------------------------

@@ -6,18 +6,22 @@ Anything that writes these two files can be scored.
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float16, Float64, Int64, UInt64
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import write_array, write_text
+from clickprint.core.forms import read_json, read_npy, reading
 from clickprint.core.lookup import positions_in_any_order
+from clickprint.core.options import AtLeast, Faults
 from clickprint.core.rng import GOLDEN, mix
 
 MAX_WIDTH = 2048
 LARGEST = float(np.finfo(np.float16).max)  # 65504
 ROWS = 65_536  # looked at together: a million users by 2,048 columns are 4 GB
+Blocks = tuple[tuple[str, Annotated[int, AtLeast(0)]], ...]  # name, columns
 USERS_FILE, VECTORS_FILE, BLOCKS_FILE = "client_ids.npy", "embeddings.npy", "blocks.json"
 
 
@@ -38,7 +42,7 @@ class Profiles:
 
     users: Int64[np.ndarray, "U"]
     vectors: Float16[np.ndarray, "U D"]
-    blocks: tuple[tuple[str, int], ...] = ()
+    blocks: Blocks = ()
 
     def __post_init__(self) -> None:
         faults = _users_problems(self.users, None) + _vectors_problems(self.vectors)
@@ -70,16 +74,8 @@ class Profiles:
         folder = Path(folder)
         if faults := problems(folder, None):
             raise DataError(folder, faults)
-        path = folder / BLOCKS_FILE
-        try:
-            raw = json.loads(path.read_text("utf-8")) if path.exists() else []
-            blocks = tuple((str(name), int(width)) for name, width in raw)
-        except (ValueError, TypeError) as fault:
-            raise DataError(path, f"not a list of [name, width] ({fault})") from None
-        users, vectors = (
-            np.load(folder / file, allow_pickle=False) for file in (USERS_FILE, VECTORS_FILE)
-        )
-        return Profiles(users, vectors, blocks)
+        users, vectors = (read_npy(folder / file) for file in (USERS_FILE, VECTORS_FILE))
+        return Profiles(users, vectors, read_blocks(folder))
 
     def of(self, users: Int64[np.ndarray, "B"]) -> Float16[np.ndarray, "B D"]:
         """The vectors of `users`, in their order. Raises DataError naming how many have none."""
@@ -126,6 +122,23 @@ def _uniform(key: UInt64[np.ndarray, "B D"]) -> Float64[np.ndarray, "B D"]:
     return (mix(key + GOLDEN) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
+def read_blocks(folder: Path) -> Blocks:
+    """What blocks.json says; nothing where there is none.
+
+    Raises DataError for anything but names, each once, with their widths.
+    """
+    path = folder / BLOCKS_FILE
+    if not path.exists():
+        return ()
+    raw, faults = read_json(path), Faults()
+    with reading(path):
+        blocks: Blocks = faults.value(raw, Blocks, "blocks")
+        faults.refuse("")
+        if len({name for name, _ in blocks}) < len(blocks):
+            raise ValueError("found a block twice, expected each once")
+    return blocks
+
+
 def problems(folder: Path, relevant: Int64[np.ndarray, "U"] | None) -> list[str]:
     """What the challenge's validator refuses, one message a file; empty for valid profiles.
 
@@ -142,17 +155,10 @@ def problems(folder: Path, relevant: Int64[np.ndarray, "U"] | None) -> list[str]
 
 def _load(path: Path) -> np.ndarray | str:
     """An array, mapped, or what is wrong with its file."""
-    if not path.is_file():
-        return f"not found in {path.parent}"
-    if path.stat().st_size == 0:
-        return "the file is empty"
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as fault:
-        return f"not a numpy array ({fault})"
-    if isinstance(array, np.ndarray):
-        return array
-    return f"not one numpy array but {type(array).__name__} (was it saved with np.savez?)"
+        return read_npy(path, mapped=True)
+    except DataError as fault:
+        return fault.problems[0]
 
 
 def _users_problems(users: np.ndarray, relevant: np.ndarray | None) -> list[str]:

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from clickprint.core.errors import DataError
 from clickprint.core.events import Role
+from clickprint.core.forms import json_of
 from clickprint.core.time import DAY, HOUR, Time
 from clickprint.data.engine import floor_sql, kept, name, rows_in
 from clickprint.data.log import EventLog
@@ -92,7 +93,7 @@ class Overview:
     def from_json(text: str, where: str = "overview.json") -> "Overview":
         """Raises DataError when the text is not an overview."""
         try:
-            raw = json.loads(text)
+            raw = json_of(text, where, again="delete it, it will be made again")
             raw["kinds"] = tuple(KindCount(**k) for k in raw["kinds"])
             raw["attributes"] = tuple(AttributeCount(**a) for a in raw["attributes"])
             raw["spans"] = tuple(Span(**s) for s in raw["spans"])

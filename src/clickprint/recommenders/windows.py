@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.errors import DataError
 from clickprint.core.events import Role
+from clickprint.core.forms import json_of, reading
 from clickprint.core.ids import NONE
 from clickprint.core.past import Table
 from clickprint.core.ragged import Ragged, starts_of
@@ -91,17 +92,14 @@ class Windows:
     @staticmethod
     def from_json(text: str, where: str = "windows.json") -> "Windows":
         """What `to_json` wrote. Raises DataError."""
-        try:
-            found = json.loads(text)
+        again = "remove its folder and split again"
+        found = json_of(text, where, again=again)
+        with reading(where, again):
             return Windows(
                 train=tuple(_window(w) for w in found["train"]),
                 valid=_window(found["valid"]),
                 asked=int(found["asked"]),
             )
-        except (ValueError, KeyError, TypeError, ConfigError) as fault:
-            raise DataError(
-                where, [f"not windows ({fault!r}); remove its folder and split again"]
-            ) from None
 
 
 def day(time: Time) -> str:

@@ -3,7 +3,6 @@
 What a difference shows, and what it does not, is said by paired intervals. See docs/board.md.
 """
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple
@@ -12,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.forms import json_of
 from clickprint.core.text import csv_text, figure, finite, json_text, listed, number
 from clickprint.metrics.compare import Estimate, Gap, borda, by_chance, place_intervals
 from clickprint.tasks.task import Controls, TaskScore
@@ -612,7 +612,7 @@ class Board:
         """
         again = "make it again with `clickprint run`, or `clickprint board --json`"
         try:
-            raw = json.loads(text)
+            raw = json_of(text, where, again=again)
             if raw["format"] != FORMAT:
                 raise DataError(
                     where, [f"found format {raw['format']!r}, expected {FORMAT}; {again}"]

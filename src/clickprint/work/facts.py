@@ -16,7 +16,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from clickprint.core.errors import DataError
 from clickprint.core.files import write_text
+from clickprint.core.forms import read_json
+from clickprint.core.options import Faults
 from clickprint.core.version import VERSION
 
 PACKAGES = ("numpy", "pyarrow", "duckdb", "torch", "lightgbm")
@@ -136,10 +139,13 @@ class Facts:
     def read(file: Path) -> dict[str, Any]:
         """What a facts.json tells; nothing where it is lost, because no output depends on it."""
         try:
-            found = json.loads(file.read_text("utf-8"))
-        except (OSError, ValueError):
+            found = read_json(file)
+        except DataError:
             return {}
-        return found if isinstance(found, dict) else {}
+        faults = Faults()
+        if isinstance(found, dict):
+            faults.value(found.get("stages", {}), dict[str, dict[str, float]], "stages")
+        return found if isinstance(found, dict) and not faults else {}
 
     def tell(self, **told: Any) -> None:
         self.told.update(told)

@@ -9,8 +9,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.errors import ConfigError
 from clickprint.core.files import write_text
+from clickprint.core.forms import read_json, reading
 from clickprint.work.folder import digest
 
 FROZEN = Path("test", "frozen.json")
@@ -33,13 +34,11 @@ def check_recipe(folder: Path, text: str) -> Mapping[str, Any]:
     """
     if not (folder / FROZEN).is_file():
         return {}
-    try:
-        frozen: dict[str, Any] = json.loads((folder / FROZEN).read_text("utf-8"))
+    again = "name another --out"
+    frozen: dict[str, Any] = read_json(folder / FROZEN, again=again)
+    with reading(folder / FROZEN, again):
         same = frozen["recipe"] == digest(text)
-        dict(frozen["validation"])
-    except (OSError, ValueError, KeyError, TypeError) as fault:
-        problem = f"does not say what the test was scored with ({fault!r}); name another --out"
-        raise DataError(folder / FROZEN, problem) from None
+        dict(frozen["validation"]), str(frozen["fingerprint"])
     if not same:
         raise ConfigError(
             f"{folder}: the test was scored with another text of this recipe, which is in it. A"

@@ -4,7 +4,6 @@ A stage writes one folder of the workspace, and knows what it was made from: its
 folders that it reads, and the code that it imports. OUT/facts/ has seconds and peak memory.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from clickprint.core.errors import ConfigError, DataError
+from clickprint.core import forms
+from clickprint.core.errors import ConfigError
 from clickprint.core.files import clear, write_text
 from clickprint.core.progress import Progress, silent
 from clickprint.work.facts import Facts
@@ -171,7 +171,4 @@ class Pipeline:
 
 def read_json(file: Path) -> Any:
     """What a stage wrote. Raises DataError."""
-    try:
-        return json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as fault:
-        raise DataError(str(file), f"cannot be read ({fault}); {REMAKE}") from None
+    return forms.read_json(file, again=REMAKE, finite=False)

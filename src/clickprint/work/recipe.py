@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
 
 from clickprint.core.dataset import Dataset
+from clickprint.core.forms import toml_of
 from clickprint.core.options import (
     Between,
     Distinct,
@@ -20,7 +21,6 @@ from clickprint.core.options import (
     NotEmpty,
     read,
     read_text,
-    toml,
 )
 from clickprint.core.progress import Progress, silent
 from clickprint.data.adapters import DATASETS
@@ -37,7 +37,8 @@ from clickprint.work.source import (
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")  # because it becomes a file name
 NAME_OR_NOTHING = re.compile(r"|[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
-Name = Annotated[str, Matches(NAME, "a name of letters, digits and _.+- (64 at most)")]
+NAME_EXPECTED = "a name of letters, digits and _.+- (64 at most)"
+Name = Annotated[str, Matches(NAME, NAME_EXPECTED)]
 Seed = Annotated[int, Between(0, 2**63 - 1)]
 Seeds = Annotated[tuple[Seed, ...], NotEmpty(), Distinct()]
 
@@ -131,7 +132,7 @@ class TrackPart:
     """
 
     on: bool = True
-    model: Annotated[str, Matches(NAME_OR_NOTHING, "a name of letters, digits and _.+-")] = ""
+    model: Annotated[str, Matches(NAME_OR_NOTHING, NAME_EXPECTED)] = ""
     alias: Name = "champion"
 
 
@@ -156,4 +157,4 @@ def load(form: Callable[..., R], path: Path | str, *, hint: str) -> R:
 
 def parse(form: Callable[..., R], text: str, *, where: str = "recipe") -> R:
     """The recipe in a TOML text; `where` names the file. Raises ConfigError with every fault."""
-    return read(form, toml(text, where), where=where, text=text)
+    return read(form, toml_of(text, where), where=where, text=text)

@@ -16,6 +16,7 @@ from clickprint.core.dataset import Manifest
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import REQUIRED, Role
 from clickprint.core.files import new_file, write_text
+from clickprint.core.forms import read_json
 from clickprint.core.items import AttributeType
 from clickprint.core.profiles import (
     BLOCKS_FILE,
@@ -37,6 +38,7 @@ from clickprint.tasks.rows import Rows
 from clickprint.tasks.score import Question, ask
 from clickprint.tasks.ubm25 import HIDDEN, NAMES, ubm25
 from clickprint.work.probes import Job, named_devices, official
+from clickprint.work.recipe import NAME, NAME_EXPECTED
 from clickprint.work.resources import Resources, Tables
 from clickprint.work.track import tracked
 
@@ -146,6 +148,8 @@ def score(
     Returns the scores of this call. Raises ConfigError and DataError.
     """
     names = _names(tasks)
+    if not NAME.fullmatch(log_name):
+        raise ConfigError(f"--log-name: found {log_name!r}, expected {NAME_EXPECTED}")
     before = read_scores(scores)
     on = named_devices(resources.accelerator, devices)
     if faults := problems(folder, None if any_clients else challenge.relevant_clients(data)):
@@ -179,6 +183,7 @@ def _names(tasks: Sequence[str]) -> dict[str, str]:
     known = {secret: task for task, secret in HIDDEN.items()}
     faults = [f"{t!r} is unknown" for t in tasks if t not in NAMES and t not in known]
     found = {t: known.get(t, t) for t in tasks}
+    faults += [f"{t} stands there twice" for t in found if list(tasks).count(t) > 1]
     faults += [
         f"{t} and {u} are one task" for t in found for u in found if t < u and found[t] == found[u]
     ]
@@ -270,10 +275,7 @@ def read_scores(file: Path) -> dict[str, float]:
     if not file.exists():
         return {}
     hint = 'expected a scores.json such as {"churn": 0.7}; name another --scores, or remove it'
-    try:
-        raw = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as fault:
-        raise DataError(str(file), [f"not JSON ({fault}); {hint}"]) from None
+    raw = read_json(file, again=hint)
     if not isinstance(raw, dict):
         raise DataError(str(file), [f"found {type(raw).__name__}, {hint}"])
     wrong = [

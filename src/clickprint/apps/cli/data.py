@@ -1,6 +1,5 @@
 """Commands on logs: read, append, fetch, datasets, validate, audit, prepare, export."""
 
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,6 +18,7 @@ from clickprint.apps.cli.shared import (
     app,
 )
 from clickprint.core.errors import ClickprintError, ConfigError
+from clickprint.core.forms import toml_of
 from clickprint.work.progress import progress_bars
 from clickprint.work.resources import Tables
 
@@ -112,8 +112,8 @@ def _options(name: str, given: Sequence[str]) -> dict[str, Any]:
                 f"--set: found {text!r}, expected key=value; options of {name}: {known}"
             )
         try:
-            options[key] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
+            options[key] = toml_of(f"value = {value}", "--set")["value"]
+        except ConfigError:
             options[key] = value
     return options
 

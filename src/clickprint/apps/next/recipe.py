@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from clickprint.core.options import Between, Faults, OptionsError, check, read_text, toml
+from clickprint.core.forms import toml_of
+from clickprint.core.options import Between, Faults, OptionsError, check, read_text
 from clickprint.recommenders.features import FeatureSpec
 from clickprint.recommenders.funnel import DEFAULT, NextPurchase
 from clickprint.recommenders.gate import Gate
@@ -136,7 +137,7 @@ def load(path: Path | str, *, log: str = "") -> NextRecipe:
 def parse(text: str, *, where: str = "parameters", log: str = "") -> NextRecipe:
     """The parameters in a TOML text. Raises OptionsError with every fault."""
     faults = Faults()
-    raw = toml(text, where)
+    raw = toml_of(text, where)
     found = faults.read(NextRecipe, raw | ({"log": log} if log else {}), "", text=text)
     faults.refuse(where)
     assert found is not None

@@ -1,6 +1,5 @@
 """What the stages of `prepare` share: the options, the log, and the split that was written."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Annotated
 import numpy as np
 from jaxtyping import Int64
 
+from clickprint.core.forms import read_json, read_npy
 from clickprint.core.options import Between, Distinct, NotEmpty, OneOf, check
 from clickprint.core.profiles import USERS_FILE
 from clickprint.core.progress import Progress
@@ -61,7 +61,7 @@ class Job:
 
     def windows(self) -> tuple[Window, Window]:
         """The train and the validation window."""
-        told = json.loads((self.split / "split.json").read_text("utf-8"))
+        told = read_json(self.split / "split.json")
         return Window(*told["train"]), Window(*told["valid"])
 
     def before(self) -> EventLog:
@@ -70,7 +70,7 @@ class Job:
 
     def past(self) -> LogPast:
         """The past of whose users there is a row each; without shards."""
-        users = np.load(self.split / USERS_FILE, mmap_mode="r", allow_pickle=False)
+        users = read_npy(self.split / USERS_FILE, Int64[np.ndarray, "U"], mapped=True)
         return LogPast(self.before(), self.windows()[0].start, np.asarray(users))
 
     def users_sql(self) -> str | None:

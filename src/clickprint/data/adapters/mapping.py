@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from clickprint.core.errors import first_line
 from clickprint.core.events import COLUMNS, ID_COLUMNS, REQUIRED, Kind, Role
+from clickprint.core.forms import toml_of
 from clickprint.core.items import AttributeType
 from clickprint.core.options import (
     Distinct,
@@ -26,7 +27,6 @@ from clickprint.core.options import (
     OptionsError,
     read_text,
     shown,
-    toml,
 )
 
 OPTIONAL = tuple(c for c in COLUMNS if c not in REQUIRED)
@@ -192,7 +192,9 @@ VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 
 def load(path: Path) -> TableMapping:
     """The mapping in a TOML file. Raises one ConfigError with every fault and its key."""
-    return parse(toml(read_text(path, "docs/datasets.md shows a mapping"), str(path)), Path(path))
+    return parse(
+        toml_of(read_text(path, "docs/datasets.md shows a mapping"), str(path)), Path(path)
+    )
 
 
 def parse(raw: Mapping[str, Any], where: Path) -> TableMapping:

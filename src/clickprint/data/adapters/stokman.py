@@ -21,12 +21,12 @@ from jaxtyping import Int64
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import DataError
 from clickprint.core.events import Kind, Role
-from clickprint.core.files import write_array
+from clickprint.core.files import new_array, write_array
+from clickprint.core.forms import npy_header, read_npy
 from clickprint.core.ids import NONE
 from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress, silent
 from clickprint.data.adapters.card import Card
-from clickprint.data.adapters.labels import read_header
 from clickprint.data.check import (
     Need,
     Reason,
@@ -480,7 +480,8 @@ def _vectors_shape(path: Path) -> tuple[int, int]:
                 listed = ", ".join(names) or "none"
                 raise DataError(path, f"no array {VECTORS_ARRAY!r}; found {listed}")
             with archive.open(f"{VECTORS_ARRAY}.npy") as file:
-                shape, dtype = read_header(file)
+                header = npy_header(file)
+                shape, dtype = header.shape, header.dtype
                 if dtype.kind != "f" or len(shape) != 2 or not shape[0] or not shape[1]:
                     said = f"{VECTORS_ARRAY} holds {dtype} of shape {shape}"
                     raise DataError(path, f"{said}, expected floats, one row a vector_id")
@@ -514,12 +515,12 @@ def _write_vectors(source: Path, rows: Int64[np.ndarray, "V"], path: Path) -> No
         unpacked.open("wb") as file,
     ):
         shutil.copyfileobj(packed, file, BLOCK)
-    array = np.load(unpacked, mmap_mode="r", allow_pickle=False)
+    array = read_npy(unpacked, mapped=True)
     shape = len(rows), array.shape[1]
     if not len(rows):
         np.save(path, np.zeros(shape, np.float32))  # a map of nothing cannot be made
     else:
-        vectors = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+        vectors = new_array(path, np.float32, shape)
         step = max(1, BLOCK // array.shape[1])
         for start in range(0, len(rows), step):
             vectors[start : start + step] = array[rows[start : start + step]]

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float64, Int64
 
 from clickprint.core.errors import DataError
 from clickprint.core.events import Role
+from clickprint.core.forms import read_npy
 from clickprint.core.items import CATEGORICAL
 from clickprint.core.profiles import USERS_FILE, VECTORS_FILE, problems
 from clickprint.core.progress import Progress, silent
@@ -54,11 +55,11 @@ def audit_profiles(
 
 def _open(folder: Path, faults: list[str]) -> tuple[Int64[np.ndarray, "U"], np.ndarray]:
     try:
-        users = np.load(folder / USERS_FILE, allow_pickle=False)
-        vectors = np.load(folder / VECTORS_FILE, mmap_mode="r", allow_pickle=False)
+        users = read_npy(folder / USERS_FILE)
+        vectors = read_npy(folder / VECTORS_FILE, mapped=True)
         shaped = users.ndim == 1 and vectors.ndim == 2 and len(users) == len(vectors)
         shaped = shaped and users.dtype.kind in "iu" and vectors.dtype.kind == "f"
-    except (OSError, ValueError, EOFError, AttributeError):
+    except DataError:
         shaped = False
     if not shaped:
         expected = "not profiles: expected whole numbers (U) and floats (U, D)"
