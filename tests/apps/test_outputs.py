@@ -1,13 +1,17 @@
 """No output destroys what is not ours, and none is written where it does not belong."""
 
+import errno
 import os
+import resource
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from clickprint.apps.cli.main import main
+from clickprint.apps.export import stages
 from clickprint.core.files import foreign
 from clickprint.core.profiles import Profiles
 
@@ -82,15 +86,15 @@ TO_FOLDERS = [
 
 
 @pytest.mark.parametrize("command", TO_FOLDERS)
-@pytest.mark.parametrize("out", ["project", "atomic", "shop/inside", "run.toml", "run.toml/a"])
 def test_a_folder_that_is_not_ours_stays_as_it_is(
-    command: str, out: str, place: Path, capsys: pytest.CaptureFixture[str]
+    command: str, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if command.startswith("export recbole") and out == "atomic":
-        pytest.skip("it is one already")
-    before = tree(place)
-    for more in ("", " --overwrite") if command.startswith(("read", "export")) else ("",):
-        assert call(f"{command} --out @{out}{more}", place, capsys) == 1
+    before, replaces = tree(place), command.startswith(("read", "export"))
+    for out in ("project", "atomic", "shop/inside", "run.toml", "run.toml/a"):
+        if out == "atomic" and command.startswith("export recbole"):
+            continue  # it is one already
+        for more in ("", " --overwrite") if replaces else ("",):
+            assert call(f"{command} --out @{out}{more}", place, capsys) == 1
     assert tree(place) == before
 
 
@@ -239,3 +243,70 @@ def test_a_device_is_no_file(
     assert main(["board", str(place / "run"), "--csv", os.devnull, "--overwrite"]) == 1
     assert os.devnull in capsys.readouterr().err
     assert devnull_stays()
+
+
+@contextmanager
+def limited(size: int) -> Iterator[None]:
+    """No file may be larger, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("size", [1, 300, 2_000, 9_000])
+def test_a_full_disk_is_told_and_the_next_call_goes_on(
+    size: int, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = tree(place)
+    for command in (
+        f"read synthetic --out @new {SHOP}",
+        "export recbole @shop --out @export --threads 1",
+        "export challenge @shop --out @challenge --threads 1 --horizon-days 7",
+        "board @run --csv @board.csv",
+        "audit @shop --json @audit.json --threads 1",
+    ):
+        with limited(size):
+            code = main([word.replace("@", f"{place}/") for word in command.split()])
+        said = capsys.readouterr().err
+        assert "Traceback" not in said
+        assert code in (0, 1)
+        if code:
+            assert os.strerror(errno.EFBIG) in said.splitlines()[-1]
+            assert tree(place) == before
+        more = "" if command.startswith(("read", "export")) else " --overwrite"
+        assert call(command + more, place, capsys) == 0
+        before = tree(place)
+
+
+@pytest.mark.parametrize("size", [1, 300, 2_000, 9_000])
+def test_a_full_disk_leaves_the_dataset_that_is_appended_to(
+    size: int, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    later = "--threads 1 --set users=60 items=30 categories=5 days=5 rate=1.5 start=2023-01-01"
+    before = tree(place / "shop")
+    with limited(size):
+        assert call(f"append @shop synthetic {later}", place) == 1
+    assert "Traceback" not in capsys.readouterr().err
+    assert tree(place / "shop") == before
+    assert call("validate @shop", place, capsys) == 0
+
+
+def test_an_export_that_was_killed_at_its_end_is_up_to_date(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the last rename, before anybody was told."""
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("clickprint.apps.export.stages._say", killed)
+        with pytest.raises(KeyboardInterrupt):
+            stages.recbole(place / "shop", place / "late")
+    before = tree(place / "late")
+    assert before
+    assert call("export recbole @shop --out @late --threads 1", place, capsys) == 0
+    assert tree(place / "late") == before

@@ -14,6 +14,7 @@ from clickprint.core.files import (
     clear,
     foreign,
     mark_of,
+    new_array,
     new_file,
     new_folder,
     note,
@@ -176,6 +177,16 @@ def test_a_folder_is_replaced_where_names_cannot_be_exchanged(library, tmp_path,
         make(tmp_path / "folder", content)
     assert names(tmp_path / "folder") == ["new"]
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_mapped_array_has_its_room_on_the_disk(tmp_path):
+    """Zeros that take no room would end the process when the disk is full."""
+    values = new_array(tmp_path / "a.npy", np.float16, (1_000, 100))
+    values[7] = 1
+    del values
+    found = np.load(tmp_path / "a.npy")
+    assert found.sum() == 100
+    assert (tmp_path / "a.npy").stat().st_blocks * 512 >= found.nbytes
 
 
 def test_what_is_not_ours_is_never_replaced(tmp_path):

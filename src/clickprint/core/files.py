@@ -21,6 +21,7 @@ from pathlib import Path
 from stat import S_ISREG
 
 import numpy as np
+from jaxtyping import Shaped
 
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.forms import json_of
@@ -137,7 +138,26 @@ def write_text(path: Path, text: str) -> None:
 def write_array(path: Path, values: np.ndarray) -> None:
     """A .npy file, never a pickle."""
     with whole(path) as part, part.open("wb") as file:
-        np.save(file, values, allow_pickle=False)
+        try:
+            np.save(file, values, allow_pickle=False)
+        except OSError as fault:  # numpy says how many items were written, but not why
+            code = fault.errno or errno.ENOSPC
+            raise OSError(code, os.strerror(code), str(path)) from None
+
+
+def new_array(
+    path: Path, dtype: type[np.generic], shape: tuple[int, ...]
+) -> Shaped[np.ndarray, "..."]:
+    """A .npy file of zeros, mapped: what is written to the array is in the file.
+
+    Its room on the disk is taken at once: a process that writes to a mapped file on a full disk
+    would be ended by the system.
+    """
+    values = np.lib.format.open_memmap(path, "w+", dtype, shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return values
 
 
 # -- whose a folder is ------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +27,7 @@ from clickprint.core.time import DAY
 from clickprint.data import digest
 from clickprint.data.engine import DuckDB, Engine, name, rows_in
 from clickprint.data.order import ties
+from clickprint.data.parquet import TableWriter
 
 PART_ROWS = 250_000  # a part is closed at the first midnight after so many rows
 GROUP_ROWS = 131_072
@@ -276,7 +278,7 @@ class _Parts:
     folder: Path
     schema: pa.Schema
     clock: bool
-    writer: pq.ParquetWriter | None = None
+    writer: TableWriter | None = None
     day: str = ""
     rows: int = 0  # in the open part, waiting ones included
     count: int = 0
@@ -289,10 +291,9 @@ class _Parts:
             # Differences, because ids repeat too seldom for a dictionary: a third of the time to
             # write, half of the bytes.
             ids = [f.name for f in self.schema if f.type == pa.int64()]
-            self.writer = pq.ParquetWriter(
+            self.writer = TableWriter(
                 self.folder / f"part-{label}.parquet",
                 self.schema,
-                compression="zstd",
                 use_dictionary=[n for n in self.schema.names if n not in ids],
                 column_encoding=dict.fromkeys(ids, "DELTA_BINARY_PACKED"),
             )
@@ -317,8 +318,11 @@ class _Parts:
     def __enter__(self) -> "_Parts":
         return self
 
-    def __exit__(self, *fault: object) -> None:
-        self.close()
+    def __exit__(self, *fault: Any) -> None:
+        if fault == (None, None, None):
+            self.close()
+        elif self.writer is not None:
+            self.writer.__exit__(*fault)
 
 
 def canonical(table: pa.Table, manifest: Manifest) -> pa.Table:
@@ -376,7 +380,7 @@ def repeats(table: pa.Table) -> Bool[np.ndarray, "L"]:
 def _texts(path: Path, column: str, pieces: pa.Table | Batches) -> None:
     """Writes one map (id, text), sorted by id. Raises DataError when two texts share an id."""
     last: int | None = None
-    with pq.ParquetWriter(path, TEXTS, compression="zstd") as writer:
+    with TableWriter(path, TEXTS) as writer:
         for piece in _sorted(pieces):
             ids = piece.column("id").to_numpy()
             if not len(ids):

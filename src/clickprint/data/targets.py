@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from clickprint.core.files import write_array
 from clickprint.core.items import AttributeType
@@ -18,6 +17,7 @@ from clickprint.core.time import Window
 from clickprint.data import parts
 from clickprint.data.engine import Engine, name
 from clickprint.data.log import EventLog
+from clickprint.data.parquet import TableWriter
 from clickprint.data.purchases import most_bought, price_edges, purchases_sql
 
 TOP = 100  # labels a task, and price buckets, as in tasks.ubm25
@@ -80,7 +80,7 @@ def write_rows(engine: Engine, sql: str, path: Path) -> int:
     """
     schema = engine.table(f"SELECT * FROM ({sql}) AS q LIMIT 0").schema
     waiting, rows = schema.empty_table(), 0
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    with TableWriter(path, schema) as writer:
         for batch in engine.batches(sql):
             waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch])])
             rows += batch.num_rows

@@ -8,7 +8,7 @@ import numpy as np
 
 from clickprint.apps.prepare.job import Job
 from clickprint.core.errors import DataError
-from clickprint.core.files import write_array, write_text
+from clickprint.core.files import new_array, write_array, write_text
 from clickprint.core.profiles import BLOCKS_FILE, USERS_FILE, VECTORS_FILE, problems
 from clickprint.data import features
 from clickprint.encoders.counts import Counts
@@ -29,7 +29,7 @@ def _one_table(job: Job, counts: Counts, folder: Path) -> dict[str, Any]:
     past = job.past()
     fitted = counts.fit(past, progress=job.progress)
     shape = (len(past.users), len(fitted.names))
-    vectors = np.lib.format.open_memmap(folder / VECTORS_FILE, "w+", np.float16, shape)
+    vectors = new_array(folder / VECTORS_FILE, np.float16, shape)
     with features.tables(past.log, past.users, fitted.price_edges) as tables:
         for done, (sql, put) in enumerate(fitted.pieces(tables)):
             job.progress("features: counts", done, 0)

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from clickprint.core.errors import first_line
 from clickprint.data.adapters.staging import BLOCK, ROW, FaultsOfArrow
 from clickprint.data.check import file_fault, refuse, sift
 from clickprint.data.engine import Engine, json_kind_sql, json_kinds_sql, json_texts_sql, name
+from clickprint.data.parquet import TableWriter
 
 LONGEST = 16 << 20  # bytes of a line; the longest public ones have some hundred thousand
 LINES = pa.schema([("line", pa.string()), (ROW, pa.int64())])
@@ -46,7 +46,7 @@ def objects(
     refuse(where, faults)
     bad = {TOO_LONG: 0, NOT_UTF8: 0}
     start = 0
-    with pq.ParquetWriter(target, LINES, compression="zstd") as writer:
+    with TableWriter(target, LINES) as writer:
         for path in paths:
             try:
                 for lines in _lines(path, bad):

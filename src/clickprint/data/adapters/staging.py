@@ -22,20 +22,28 @@ from clickprint.core.errors import DataError, first_line
 from clickprint.core.files import beside
 from clickprint.data.adapters.mapping import Files
 from clickprint.data.check import arrow_schema, is_list, need_file, refuse
+from clickprint.data.parquet import TableWriter
 
 ROW = "#row"  # a row's place in all files together
 SKIPPED = "too many or too few columns"
 BLOCK = 4 << 20
 SHOWN = 3  # lines that a message shows
+# A last line that is in no file, and has the wrong number of columns. Where it is not found again,
+# a quote that was opened before has swallowed it.
+END = "\u2404\u2404\u2404"
 FaultsOfArrow = (OSError, EOFError, pa.ArrowException, UnicodeError)
 
 
 @dataclass(slots=True)
 class Skipped:
-    """The lines that had too many or too few columns, and the first of them."""
+    """The lines that had too many or too few columns, and the first of them.
+
+    `ended`: the last file was read to its end.
+    """
 
     lines: int = 0
     shown: tuple[str, ...] = ()
+    ended: bool = True
 
 
 def staged_names(columns: Sequence[str]) -> dict[str, str]:
@@ -86,7 +94,7 @@ def stage(files: Files, columns: Sequence[str], target: Path, *, sequence: str =
     start, skipped, faults = 0, Skipped(), list[str]()
     names = staged_names(columns)
     with ExitStack() as stack:
-        writer: pq.ParquetWriter | None = None
+        writer: TableWriter | None = None
         for path in files.paths:
             csv_ = files.format == "csv"
             try:
@@ -99,7 +107,7 @@ def stage(files: Files, columns: Sequence[str], target: Path, *, sequence: str =
                     named = batch.select(list(columns)).rename_columns(list(names.values()))
                     table = named.append_column(ROW, rows)
                     if writer is None:
-                        writer = pq.ParquetWriter(target, table.schema, compression="zstd")
+                        writer = TableWriter(target, table.schema)
                         stack.enter_context(writer)
                     writer.write_table(table.cast(writer.schema))
                     start += len(batch)
@@ -123,19 +131,27 @@ def _csv(path: Path, files: Files, columns: Sequence[str], skipped: Skipped) -> 
         strings_can_be_null=True,
         null_values=["", *files.missing],
     )
+    end = END + files.delimiter * (len(header(files, path)) == 1)
+    skipped.ended = False
     with (
-        _Text(path, files.encoding) as text,
-        csv.open_csv(text, read, _parse(files, skipped), convert) as reader,
+        _Text(path, files.encoding, f"\n{end}\n") as text,
+        csv.open_csv(text, read, _parse(files, skipped, end), convert) as reader,
     ):
         for batch in reader:
             yield pa.Table.from_batches([batch])
+    if not skipped.ended:
+        raise pa.ArrowInvalid("a quote is opened and not closed")
 
 
-def _parse(files: Files, skipped: Skipped) -> csv.ParseOptions:
+def _parse(files: Files, skipped: Skipped, end: str = END) -> csv.ParseOptions:
     def skip(row: csv.InvalidRow) -> str:
-        skipped.lines += 1
+        text = str(row.text)
+        if text == end:
+            skipped.ended = True
+            return "skip"
+        skipped.lines += 1 + text.count("\n")  # the quotes of one may hold many
         if len(skipped.shown) < SHOWN:
-            skipped.shown += (str(row.text),)
+            skipped.shown += (text,)
         return "skip"
 
     return csv.ParseOptions(
@@ -177,14 +193,14 @@ def workplace(out: Path) -> Iterator[Path]:
 class _Text(io.RawIOBase):
     """The bytes of a file, unpacked (.gz, .bz2, .zst), checked and turned into UTF-8 on the way.
 
-    Without its byte order mark.
+    Without its byte order mark. `end` comes after all.
     """
 
-    def __init__(self, path: Path, encoding: str) -> None:
+    def __init__(self, path: Path, encoding: str, end: str = "") -> None:
         self._file: IO[bytes] = pa.input_stream(str(path), compression="detect")
         encoding = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
         self._decoder = codecs.getincrementaldecoder(encoding)()
-        self._left = b""
+        self._left, self._end = b"", end.encode()
 
     def readable(self) -> bool:
         return True
@@ -194,6 +210,7 @@ class _Text(io.RawIOBase):
             raw = self._file.read(BLOCK)
             self._left = self._decoder.decode(raw, not raw).encode()
             if not raw:
+                self._left, self._end = self._left + self._end, b""
                 break
         size = len(self._left) if size is None or size < 0 else size
         out, self._left = self._left[:size], self._left[size:]

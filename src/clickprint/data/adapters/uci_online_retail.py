@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError, DataError, first_line
@@ -33,6 +32,7 @@ from clickprint.data.adapters.staging import ROW, header
 from clickprint.data.adapters.zipped import found, opened
 from clickprint.data.check import Reason, no_amount, no_id, no_time, noting, refuse
 from clickprint.data.engine import Engine, iso_sql, micros_sql, name, timestamp_sql
+from clickprint.data.parquet import TableWriter
 
 # Ours → what the two editions call it.
 NAMES = {
@@ -240,7 +240,7 @@ def _workbook(path: Path, target: Path) -> tuple[Path, list[int]]:
     try:
         with (
             CalamineWorkbook.from_path(path) as book,
-            pq.ParquetWriter(target, schema, compression="zstd") as writer,
+            TableWriter(target, schema) as writer,
         ):
             for title in book.sheet_names:
                 lines = book.get_sheet_by_name(title).iter_rows()

@@ -18,7 +18,6 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from jaxtyping import Bool, Int64
 
 from clickprint.core.dataset import Dataset
@@ -44,6 +43,7 @@ from clickprint.data.check import (
     refuse,
 )
 from clickprint.data.engine import Engine, name, select_sql
+from clickprint.data.parquet import TableWriter
 from clickprint.data.store import gather
 
 # In this order: the place of a file is the scenario of its events, and the billions of its users'
@@ -331,7 +331,7 @@ def _stage(paths: Sequence[Path], room: Path, progress: Progress) -> _Staged:
     with ExitStack() as stack:
         writers = {}
         for file, form in {"events": EVENTS, "items": ITEMS, "questions": QUESTIONS}.items():
-            writer = pq.ParquetWriter(room / f"{file}.parquet", form, compression="zstd")
+            writer = TableWriter(room / f"{file}.parquet", form)
             writers[file] = stack.enter_context(writer)
         for scenario, path in enumerate(paths):
             for piece in _pieces(path, progress):

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Float64, Int64
 
 from clickprint.core.errors import DataError
 from clickprint.core.events import Role
-from clickprint.core.files import new_folder, whole
+from clickprint.core.files import new_folder, whole, write_array
 from clickprint.core.items import AttributeType
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
@@ -39,6 +38,7 @@ from clickprint.data.export.anonymise import Anonymise
 from clickprint.data.export.codes import EMPTY, TEXTS, Characters, Quantiser, Vectors
 from clickprint.data.features import bucket_sql, price_edges
 from clickprint.data.log import EventLog
+from clickprint.data.parquet import TableWriter
 from clickprint.data.split import anchored
 
 USER = name("user")
@@ -148,11 +148,11 @@ def export_challenge(
             raise DataError(log.manifest.name, said)
         if wanted is not None:
             clients = anew.users(f"SELECT {USER} FROM {wanted}")
-        np.save(part / "input" / "relevant_clients.npy", clients)
+        write_array(part / "input" / "relevant_clients.npy", clients)
         buyers = anew.users(f"{past} AND file = {BUY}")
-        np.save(part / "target" / "active_clients.npy", buyers)
+        write_array(part / "target" / "active_clients.npy", buyers)
         for file, values in _labels(engine, part, train).items():
-            np.save(part / "target" / f"{file}.npy", values)
+            write_array(part / "target" / f"{file}.npy", values)
         return Exported(written, left_out, filled, train, valid)
 
 
@@ -215,7 +215,7 @@ def _titles(log: EventLog, title: str) -> str:
 def _coded(engine: Engine, texts: str, quantiser: Quantiser, path: Path) -> str:
     """A relation (text, codes) of every text (each once) that the SQL `texts` gives."""
     form = pa.schema([("text", pa.string()), ("codes", pa.string())])
-    with pq.ParquetWriter(path, form, compression="zstd") as writer:
+    with TableWriter(path, form) as writer:
         for batch in engine.batches(texts, TEXTS):
             words = batch.column("text").cast(pa.string())
             columns = [words, quantiser.texts(words.to_pylist())]

@@ -13,12 +13,13 @@ import pyarrow.parquet as pq
 
 from clickprint.core.dataset import Dataset, Manifest
 from clickprint.core.errors import ConfigError
-from clickprint.core.files import new_folder, whole
+from clickprint.core.files import new_folder, whole, write_array
 from clickprint.core.lookup import positions
 from clickprint.core.progress import Progress, silent
 from clickprint.core.time import DAY, SECOND, show
 from clickprint.data.engine import Engine, to_numpy
 from clickprint.data.export import CHALLENGE as DIRECTORY
+from clickprint.data.parquet import TableWriter
 from clickprint.data.split import windows
 from clickprint.data.store import GROUP_ROWS, store
 from clickprint.data.synthetic.events import batches
@@ -142,9 +143,9 @@ def write_challenge(out: Path, shop: Shop, *, progress: Progress = silent) -> No
             ["sku", "category", "price", "name"]
         )
         pq.write_table(renamed, folder / "product_properties.parquet", compression="zstd")
-        np.save(folder / "input/relevant_clients.npy", latent.users.id[tally.seen])
+        write_array(folder / "input/relevant_clients.npy", latent.users.id[tally.seen])
         for name, values in tally.labels().items():
-            np.save(folder / f"target/{name}.npy", values)
+            write_array(folder / f"target/{name}.npy", values)
 
 
 class _Tally:
@@ -242,9 +243,7 @@ def _event_files(folder: Path, latent: Latent, tally: _Tally, progress: Progress
                 (column, pa.string() if column == "query" else pa.int64()),
             ]
             path = folder / f"{KINDS[code].name}.parquet"
-            files[code] = stack.enter_context(
-                pq.ParquetWriter(path, pa.schema(fields), compression="zstd")
-            )
+            files[code] = stack.enter_context(TableWriter(path, pa.schema(fields)))
 
         def flush(code: int, rows: int) -> None:
             if sum(map(len, waiting[code])) >= rows:
