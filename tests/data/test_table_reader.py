@@ -989,6 +989,25 @@ def test_bad_csv(case: str, tmp_path: Path, engine: Engine) -> None:
     assert not (tmp_path / "made").exists()
 
 
+@pytest.mark.parametrize(
+    ("row", "fact"),
+    [
+        ('7,5,2022-01-01,look,"x', "quote"),  # the last column: it fits, and swallows the rest
+        ('7,"5,2022-01-01,look,x', "quote"),
+        ('7,"5,2022-01-01,look,x\n' + "7,5,2022-01-01,look,x\n" * 50 + '7,5",5,5,5,5,5', "52 of"),
+    ],
+)
+def test_a_stray_quote_swallows_no_rows(
+    row: str, fact: str, tmp_path: Path, engine: Engine
+) -> None:
+    good = "7,5,2022-01-01,look,x\n" * 500
+    at = lay(tmp_path / "raw", BASIC, log_csv=f"u,i,t,k,n\n{good}{row}\n{good}")
+    with pytest.raises(DataError, match=fact):
+        table.read(at, tmp_path / "out", engine=engine)
+    lay(tmp_path / "raw", BASIC, log_csv=f'u,i,t,k,n\n{good}7,5,2022-01-01,look,"a\nb"\n{good}')
+    assert table.read(at, tmp_path / "out", engine=engine).manifest.events == 1001
+
+
 def test_a_truncated_archive(tmp_path: Path, engine: Engine) -> None:
     at = lay(tmp_path / "raw", BASIC.replace("log.csv", "log.csv.gz"))
     (tmp_path / "raw" / "log.csv.gz").write_bytes(gzip.compress(LOG.encode() * 1000)[:60])
