@@ -346,7 +346,7 @@ def test_other_code_makes_stale(
     [
         ("clickprint.work.profiles", "clickprint.encoders.joined", "clickprint.tasks.score"),
         ("clickprint.tasks.score", "clickprint.metrics.compare", "clickprint.encoders.joined"),
-        ("clickprint.apps.run.page", "clickprint.report.board", "clickprint.encoders.joined"),
+        ("clickprint.report.boards", "clickprint.report.board", "clickprint.encoders.joined"),
     ],
 )
 def test_a_stage_is_made_of_what_it_imports(root: str, inside: str, outside: str) -> None:

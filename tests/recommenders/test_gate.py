@@ -13,7 +13,7 @@ LOW = np.random.default_rng(0).random(400) * 0.5
 
 
 def test_better_and_within_the_rails_is_promoted() -> None:
-    found = GATE.verdict(GOOD, USERS, Rivalry(LOW + 0.1, LOW))
+    found = GATE.verdict(GOOD, USERS, LOW + 0.1, Rivalry(LOW))
     assert (found.promoted, found.reasons) == (True, ())
     assert found.gap is not None
     assert found.gap.value == pytest.approx(0.1)
@@ -21,7 +21,7 @@ def test_better_and_within_the_rails_is_promoted() -> None:
 
 @pytest.mark.parametrize(("new", "shown"), [(LOW, 0), (LOW[::-1].copy(), 0), (LOW - 0.1, -1)])
 def test_what_is_not_shown_to_be_better_is_not_promoted(new: np.ndarray, shown: int) -> None:
-    found = GATE.verdict(GOOD, USERS, Rivalry(new, LOW))
+    found = GATE.verdict(GOOD, USERS, new, Rivalry(LOW))
     assert found.gap is not None
     assert (found.promoted, found.gap.shown, len(found.reasons)) == (False, shown, 1)
 
@@ -31,7 +31,7 @@ def test_what_is_not_shown_to_be_better_is_not_promoted(new: np.ndarray, shown: 
 )
 def test_each_guard_rail_stops_a_better_model(name: str, value: float) -> None:
     assert name in {rail.name for rail in RAILS}
-    found = GATE.verdict(GOOD | {name: value}, USERS, Rivalry(LOW + 0.1, LOW))
+    found = GATE.verdict(GOOD | {name: value}, USERS, LOW + 0.1, Rivalry(LOW))
     assert not found.promoted
     (reason,) = found.reasons
     assert reason.startswith(f"{name}: found {value:g}")
@@ -42,12 +42,12 @@ def test_each_guard_rail_stops_a_better_model(name: str, value: float) -> None:
 
 def test_a_value_at_the_limit_is_kept() -> None:
     limits = {rail.name: getattr(GATE, rail.name) for rail in RAILS}
-    assert GATE.verdict(limits, USERS, Rivalry(LOW + 0.1, LOW)).promoted
+    assert GATE.verdict(limits, USERS, LOW + 0.1, Rivalry(LOW)).promoted
 
 
 def test_an_unfair_comparison_is_not_made_and_nobody_bought_nothing() -> None:
-    found = GATE.verdict(GOOD, USERS, Rivalry.refused("it knows the window"))
-    nobody = GATE.verdict(GOOD, USERS[:0], Rivalry(LOW[:0], LOW[:0]))
+    found = GATE.verdict(GOOD, USERS, LOW + 0.1, Rivalry.refused("it knows the window"))
+    nobody = GATE.verdict(GOOD, USERS[:0], LOW[:0], Rivalry(LOW[:0]))
     assert (nobody.promoted, len(nobody.reasons)) == (False, 1)
     assert (found.promoted, found.reasons, found.gap) == (False, ("it knows the window",), None)
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from some_board import HOSTILE, board, row
 
-from clickprint.apps.run.page import sections, write
 from clickprint.core.errors import DataError
 from clickprint.report import log
+from clickprint.report.boards import sections, write
 from clickprint.report.page import Code, Heading, Note, Section, Words, page, pngs
 from clickprint.report.table import Cell, Grid
 from clickprint.tasks.board import Board, Without

@@ -51,7 +51,7 @@ class TestPictures:
         import sys
 
         code = (
-            "import sys, clickprint.apps.run.page\n"
+            "import sys, clickprint.report.boards\n"
             "import clickprint.report.slides, clickprint.report.shape\n"
             "print([m for m in ('matplotlib', 'jinja2', 'pptx') if m in sys.modules])"
         )

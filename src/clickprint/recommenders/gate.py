@@ -60,19 +60,18 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Rivalry:
-    """The recall of each of the same buyers by a model and by what it must beat.
+    """The recall of each of the same buyers by what a model must beat.
 
-    `unfair`: why the two may not be compared; both are empty then.
+    `unfair`: why the two may not be compared; there is no recall then.
     """
 
-    model: Float64[np.ndarray, "B"]
     other: Float64[np.ndarray, "B"]
     name: str = "the champion"
     unfair: str = ""
 
     @staticmethod
     def refused(why: str) -> "Rivalry":
-        return Rivalry(np.zeros(0), np.zeros(0), unfair=why)
+        return Rivalry(np.zeros(0), unfair=why)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +101,7 @@ class Gate:
         self,
         found: Mapping[str, float],
         buyers: Int64[np.ndarray, "B"],
+        recall: Float64[np.ndarray, "B"],
         rivalry: Rivalry,
     ) -> Verdict:
         """`found`: a number for each guard-rail."""
@@ -113,7 +113,7 @@ class Gate:
         ]
         if rivalry.unfair:
             return Verdict((*reasons, rivalry.unfair))
-        both = rivalry.model, rivalry.other
+        both = recall, rivalry.other
         one, other = (resampled_mean(v, buyers, self.resamples, RESAMPLED) for v in both)
         means = [float(v.mean()) if len(v) else float("nan") for v in both]
         gap = Gap.of(means[0], means[1], one, other)
@@ -143,7 +143,6 @@ def rivalry(
     past: LogPast,
     pairs: Pairs,
     bought: Bought,
-    recall: Float64[np.ndarray, "B"],
     *,
     log: str,
     rng: RNG,
@@ -153,7 +152,6 @@ def rivalry(
 
     - `about`: the `log` that the champion was trained on, and `until` when.
     - `pairs`: the candidates of `ours`; `rng` is what they were drawn with.
-    - `recall`: what the chosen lists of `ours` find.
     """
     theirs, recipe = champion.recipe, ours.recipe
     unfair = ""
@@ -175,4 +173,4 @@ def rivalry(
         own = replace(rng, seed=theirs.seed)
         pairs = candidates(past, theirs, rng=own, progress=progress)
     chosen = champion.plan(past, pairs, progress=progress).chosen(recipe.max_users)
-    return Rivalry(recall, bought.recall(chosen, recipe.list_length))
+    return Rivalry(bought.recall(chosen, recipe.list_length))

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float64
 
 from clickprint.apps.next.features import examples_of
 from clickprint.core.lookup import positions
@@ -40,13 +39,7 @@ def tracking(run: "Run") -> Iterator[Store | None]:
 
 
 def champion_of(
-    run: "Run",
-    models: Store,
-    fitted: FittedNext,
-    past: LogPast,
-    pairs: Pairs,
-    bought: Bought,
-    recall: Float64[np.ndarray, "B"],
+    run: "Run", models: Store, fitted: FittedNext, past: LogPast, pairs: Pairs, bought: Bought
 ) -> Rivalry | None:
     """The present champion on the same window; None where there is none."""
     with tempfile.TemporaryDirectory(dir=run.out, prefix=".clickprint-champion-") as folder:
@@ -60,7 +53,6 @@ def champion_of(
             past,
             pairs,
             bought,
-            recall,
             log=run.recipe.log,
             rng=run.rng("candidates"),
             progress=run.at(past.cutoff),

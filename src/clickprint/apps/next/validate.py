@@ -83,13 +83,12 @@ def _validate(run: "Run", folder: Path) -> None:
         write_text(folder / "examples.json", json_text(readable(log, plan, rows, truth)))
         numbers = {rail.name: found[rail.name] for rail in RAILS}
         with tracking(run) as models:
-            recall, best = truth.recall(lists, asked.list_length), comparison.best_rival()
-            # What everyone is shown: a limit of users is no fault of the ranker's.
-            other = Rivalry(scores.values[RANKER], scores.values[best], best.label)
-            if models is not None:
-                champion = champion_of(run, models, fitted, past, pairs, truth, recall)
-                other = champion or other
-            gate = run.recipe.gate.verdict(numbers, scores.users, other)
+            recall = truth.recall(lists, asked.list_length)
+            other = models and champion_of(run, models, fitted, past, pairs, truth)
+            if not other:  # what everyone is shown: a limit of users is no fault of the ranker's
+                best, recall = comparison.best_rival(), scores.values[RANKER]
+                other = Rivalry(scores.values[best], best.label)
+            gate = run.recipe.gate.verdict(numbers, scores.users, recall, other)
             metrics = comparison.metrics() | {
                 "calibration_error": numbers["calibration_error"],
                 "coverage": numbers["coverage"],

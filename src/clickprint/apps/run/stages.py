@@ -59,7 +59,7 @@ GRAPH = Graph(
             keys=("probes.resamples",),
             parts=True,
         ),
-        Stage(name="report", run="clickprint.apps.run.page:write", reads=("scores",)),
+        Stage(name="report", run="clickprint.report.boards:write", reads=("scores",)),
     )
 )
 FACTS, REPORT = "facts.json", "report.html"
@@ -217,7 +217,7 @@ def _report(
     there = file.is_file() and plots.is_dir()
     if there and made_from(work.folder).get("report") == made:
         return
-    from clickprint.apps.run.page import write
+    from clickprint.report.boards import write
 
     with facts.stage("report"):
         # What the report itself took stands in facts.json only.
@@ -228,7 +228,7 @@ def _report(
 
 def report_of(runs: Sequence[Path], board: Board, file: Path) -> None:
     """Write a page with one board of several runs, the facts of each, and the first one's log."""
-    from clickprint.apps.run.page import write
+    from clickprint.report.boards import write
 
     with Tables().engine() as engine:
         _, log, parts = _opened(load(runs[0] / RECIPE), engine)

@@ -1,4 +1,4 @@
-"""The report of a run: what was found in words, its boards, the log, and what it rests on."""
+"""A page of boards: what was found in words, the boards, the log, and what they rest on."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
