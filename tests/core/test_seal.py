@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from clickprint.core.errors import DataError
-from clickprint.core.seal import PARTS, check_seal, part_faults, parts_of, seal
+from clickprint.core.seal import PARTS, check_seal, intact, part_faults, parts_of, seal
 
 
 @pytest.fixture
@@ -84,3 +84,26 @@ def test_parts_of_another_manifest_leave_its_file_out(folder: Path) -> None:
     assert "manifest.json" not in parts
     assert part_faults(folder, parts, beside="manifest.json") == []
     assert len(part_faults(folder, parts_of(folder, ["a.npy"]), beside="manifest.json")) == 3
+
+
+def test_intact_is_what_nobody_changed(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    inner = tmp_path / "inner" / "a.txt"
+    outer = tmp_path / "b.txt"
+    assert not intact(tmp_path)
+    for file in (inner, outer):
+        file.write_text("12345")
+        seal(file.parent)
+    assert intact(tmp_path)
+    (tmp_path / "notes.txt").write_text("of somebody else")
+    assert intact(tmp_path)
+    for file in (inner, outer):
+        file.write_text("12354")  # of the same size
+        assert not intact(tmp_path)
+        file.write_text("12345")
+        assert intact(tmp_path)
+        file.unlink()
+        assert not intact(tmp_path)
+        file.write_text("12345")
+    (tmp_path / "inner" / PARTS).write_text("{}")
+    assert not intact(tmp_path)

@@ -1,5 +1,6 @@
 """A command that is told to stop, at any moment; and streams that nobody reads."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -168,6 +169,15 @@ def test_without_the_command_line_a_query_ends_in_an_interrupt_too() -> None:
         Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
         with pytest.raises(KeyboardInterrupt):
             engine.table(PRODUCT)
+
+
+def test_an_engine_that_nobody_closes_leaves_no_folder(tmp_path: Path) -> None:
+    engine = DuckDB(spill=tmp_path, threads=1)
+    assert engine.scratch().is_dir()
+    assert len(list(tmp_path.iterdir())) == 1
+    del engine
+    gc.collect()
+    assert not list(tmp_path.iterdir())
 
 
 def test_words_that_nobody_takes_are_no_error(tmp_path: Path) -> None:
