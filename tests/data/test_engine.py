@@ -20,9 +20,17 @@ def engine():
         yield engine
 
 
-@pytest.mark.parametrize("settings", [{"memory": "lots"}, {"memory": "2 apples"}, {"threads": -3}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"memory": text} for text in ("lots", "2 apples", "-0", "0GB", "-1GB", "1e400GB", "9PB")),
+        *({"threads": number} for number in (-3, 0, 1_025, 1_000_000_000)),
+    ],
+    ids=str,
+)
 def test_settings_that_are_refused(settings, tmp_path):
-    with pytest.raises(ConfigError, match="write memory like 2GB"):
+    ((option, found),) = settings.items()
+    with pytest.raises(ConfigError, match=f"^{option}: found '?{found}'?, expected "):
         DuckDB(**settings, spill=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -33,6 +41,9 @@ def test_settings_from_the_environment(monkeypatch):
     with DuckDB() as engine:
         assert engine.one("SELECT current_setting('threads')") == (1,)
         assert engine.one("SELECT current_setting('memory_limit')")[0].startswith("286")  # MiB
+    monkeypatch.setenv("CLICKPRINT_THREADS", "1000000000")
+    with pytest.raises(ConfigError, match=r"^threads: found 1000000000"):
+        DuckDB()
     monkeypatch.setenv("CLICKPRINT_THREADS", "two")
     with pytest.raises(ConfigError, match=r"CLICKPRINT_THREADS: .*'two'"):
         DuckDB()

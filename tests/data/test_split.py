@@ -151,6 +151,8 @@ def test_what_cannot_be_split(engine):
         split(log)
     with pytest.raises(ConfigError, match=r"horizon_days: .*\b0\b.*\b1\b"):
         split(log, horizon_days=0)
+    with pytest.raises(ConfigError, match=r"horizon_days: found 1000000000"):
+        split(log, horizon_days=1_000_000_000)
     with pytest.raises(
         DataError,
         match=(
@@ -158,6 +160,7 @@ def test_what_cannot_be_split(engine):
             " days"
         ),
     ):
-        split(memory_log(engine, time=[START], user=[1], kind=[BUY]))
+        # A population of its own is no past either.
+        split(memory_log(engine, time=[START], user=[1], kind=[BUY]), users=np.array([1, 2]))
     with pytest.raises(DataError, match="no event has the role buy"):
         split(random_log(engine, np.random.default_rng(0), events=0))

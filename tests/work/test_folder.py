@@ -46,6 +46,21 @@ def test_a_claimed_folder_has_the_recipe_and_takes_it_again(work: Workspace) -> 
         assert work.path("kept.txt").is_file()
 
 
+def test_a_refusal_gives_a_new_folder_back(work: Workspace) -> None:
+    def refused() -> None:
+        with pytest.raises(ConfigError, match="no"), work.claim(Recipe(1), load):
+            raise ConfigError("no")
+
+    refused()
+    assert not work.folder.exists()
+    with pytest.raises(ConfigError), work.claim(Recipe(1), load):
+        work.make("x", "one", write("1"))
+        raise ConfigError("later")
+    assert work.path("x/a.txt").is_file()  # what was made stays
+    refused()
+    assert work.path("x/a.txt").is_file()
+
+
 def test_another_recipe_is_refused_unless_fresh(work: Workspace) -> None:
     with work.claim(Recipe(1), load):
         write_text(work.path("stage/made.txt"), "x")

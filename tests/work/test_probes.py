@@ -2,6 +2,7 @@
 
 import pytest
 
+from clickprint.core.errors import ConfigError
 from clickprint.work.probes import named_devices
 
 
@@ -10,6 +11,12 @@ def test_devices_by_number_and_by_name() -> None:
     assert named_devices("cpu", "2") == ["cpu", "cpu"]
     assert named_devices("cpu", "0,3") == ["cpu", "cpu"]
     assert named_devices("cpu", "1,") == ["cpu"]
+
+
+@pytest.mark.parametrize("wanted", ["0,999", "999,", "999", "0,00", "\u00b2", "9" * 50, "-1", ""])
+def test_devices_that_do_not_exist_are_refused(wanted: str) -> None:
+    with pytest.raises(ConfigError, match=r"^--devices: "):
+        named_devices("cpu", wanted)
 
 
 @pytest.mark.parametrize(

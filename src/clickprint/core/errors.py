@@ -1,7 +1,13 @@
 """What clickprint raises. A message says what was found, what was expected and what to do."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from sysconfig import get_paths
+from traceback import walk_tb
+
+INSTALLED = (f"{Path(__file__).parents[1]}{os.sep}", get_paths()["stdlib"])
 
 
 class ClickprintError(Exception):
@@ -33,6 +39,44 @@ class DataError(ClickprintError):
 
 class Diverged(ClickprintError, FloatingPointError):
     """A training whose loss, weights or metric are no numbers any more."""
+
+
+@contextmanager
+def own_code(where: str, called: object = None) -> Iterator[None]:
+    """Tells a fault of code that a user wrote with its file and line, as a ConfigError.
+
+    `called` is what is called of it: its place is told where the call itself is the fault. A fault
+    of our own code passes as it is.
+    """
+    try:
+        yield
+    except (ClickprintError, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as fault:
+        if not (place := _own_place(fault) or _defined(called)):
+            raise
+        said = f"{type(fault).__name__}: {first_line(fault)}"
+        raise ConfigError(f"{where}: {place}: {said}") from fault
+
+
+def _own_place(fault: BaseException) -> str:
+    """The last line in a traceback that is neither ours nor of an installed package."""
+    if isinstance(fault, SyntaxError) and fault.filename:
+        return f"{fault.filename}, line {fault.lineno}"
+    frames = [(f.f_code.co_filename, n) for f, n in walk_tb(fault.__traceback__)]
+    own = [(file, line) for file, line in frames if not _installed(file)]
+    return "{}, line {}".format(*own[-1]) if own else ""
+
+
+def _defined(called: object) -> str:
+    code = getattr(getattr(called, "__func__", called), "__code__", None)
+    if code is None or _installed(code.co_filename):
+        return ""
+    return f"{code.co_filename}, line {code.co_firstlineno}"
+
+
+def _installed(file: str) -> bool:
+    return "site-packages" in file or file.startswith((*INSTALLED, "<"))
 
 
 def first_line(fault: BaseException) -> str:

@@ -52,7 +52,7 @@ def build(
     ROWS, the users, and the wanted attributes of the catalogue (of the searches). Raises
     ConfigError, and DataError for a code vector that is none.
     """
-    fields = _checked(log, fields)
+    fields = checked_fields(log, fields)
     with ExitStack() as stack:
         part = stack.enter_context(whole(folder))
         part.mkdir(parents=True)
@@ -131,7 +131,8 @@ def default_fields(log: EventLog) -> tuple[str, ...]:
     return ("time", "kind", "item", *own, *(a for a in firsts if a))
 
 
-def _checked(log: EventLog, fields: Collection[str]) -> tuple[str, ...]:
+def checked_fields(log: EventLog, fields: Collection[str]) -> tuple[str, ...]:
+    """The fields, each once. Raises ConfigError for one that histories of this log cannot hold."""
     attributes = log.manifest.of_type(*NUMERIC)
     known = dict.fromkeys([*log.manifest.tie_order, *attributes, *code_fields(log)])
     fields = tuple(dict.fromkeys(fields))

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int64, Shaped
 
-from clickprint.core.errors import ConfigError, DataError
+from clickprint.core.errors import ConfigError, DataError, own_code
 from clickprint.core.files import write_array, write_text
 from clickprint.core.lookup import positions_in_any_order
 from clickprint.core.past import Table
@@ -81,12 +81,15 @@ def ask(
     order = np.arange(len(users)) if rising else np.argsort(users, kind="stable")
     # Targets are made of sorted users and put in order at the end: searches in sorted arrays stay
     # in the processor's caches.
-    order = order[positions_in_any_order(task.population(log, train), users[order]) >= 0]
+    with own_code(f"task {task.name}", task.population):
+        asked = np.asarray(task.population(log, train))
+    order = order[positions_in_any_order(asked, users[order]) >= 0]
     if not len(order):
         raise DataError(
             f"task {task.name}", f"none of the {len(users)} users is in its population"
         )
-    truth = [task.target(log, window, users[order]) for window in (train, valid)]
+    with own_code(f"task {task.name}", task.target):
+        truth = [task.target(log, window, users[order]) for window in (train, valid)]
     faults = [
         f"the {name} target: {f}"
         for name, t in zip(("train", "valid"), truth, strict=True)
@@ -173,7 +176,8 @@ def answer(
         raise ConfigError(f"probe: found {probe!r}, expected one of {', '.join(PROBES)}")
     if probe == "quick" if controls is None else controls:
         beside = _controls(question, profiles, weights, learn, designs or Designs(), DRAWS[probe])
-    metrics, live = (task.score(question.valid, prediction, live=alive) for alive in (False, True))
+    with own_code(f"task {task.name}"):
+        metrics, live = (task.score(question.valid, prediction, live=a) for a in (False, True))
     return TaskScore(
         task=task.name,
         probe=probe,

@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from clickprint.core.errors import ConfigError
+from clickprint.core.errors import ClickprintError, ConfigError
 from clickprint.core.files import (
     check_file,
     check_own,
@@ -84,10 +84,12 @@ class Workspace:
         """Holds the folder for a recipe, and removes what an interrupted run left half-written.
 
         `load` reads the recipe that stands there; comments and order aside it must be this one.
-        `fresh` empties the folder first. Raises ConfigError for a folder of something else or of
-        another recipe, and where another process holds it.
+        `fresh` empties the folder first. A new folder goes again where the block refuses before
+        anything is made. Raises ConfigError for a folder of something else or of another recipe,
+        and where another process holds it.
         """
-        with self.lock():
+        new = not self.folder.exists()
+        with self._given_back(new), self.lock():
             if fresh:
                 self.empty()
             elif recipe is not None and load is not None and self._holds_another(recipe, load):
@@ -99,6 +101,16 @@ class Workspace:
             if recipe is not None:
                 write_text(self.folder / RECIPE, recipe.text)
             yield
+
+    @contextmanager
+    def _given_back(self, new: bool) -> Iterator[None]:
+        """Removes a new folder after a refusal, where it holds no output: those are folders."""
+        try:
+            yield
+        except ClickprintError:
+            if new and not any(entry.is_dir() for entry in self.folder.glob("*")):
+                clear(self.folder)
+            raise
 
     def _holds_another(self, recipe: R, load: Callable[[Path], R]) -> bool:
         file = self.folder / RECIPE

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from clickprint.core.errors import ConfigError
+import numpy as np
+
+from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.profiles import Profiles
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
@@ -50,6 +52,10 @@ def score(
     if not profiles:
         raise ConfigError("there are no profiles to score; give at least one, {name: profiles}")
     users = next(iter(profiles.values())).users
+    for name, each in profiles.items():
+        if not np.array_equal(np.sort(each.users), np.sort(users)):
+            said = f"found {len(each.users):,} users, the first profile has {len(users):,}"
+            raise DataError(f"profile {name}", f"{said}; all profiles must be of the same users")
     past = past_of(log, train.start, users)
     rng = RNG(seed).child("tasks")
     if isinstance(tasks, str):

@@ -2,15 +2,17 @@
 
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from clickprint.core.errors import ConfigError
+from clickprint.core.errors import ConfigError, own_code
 from clickprint.core.past import Past, Table
 from clickprint.core.rng import RNG
 from clickprint.core.time import Window
 from clickprint.tasks import TASKS, task_set
 from clickprint.tasks.task import Task, TaskSet
+from clickprint.work.scores import score_file
 from clickprint.work.source import place
 
 OPEN = tuple(name for name in TASKS if name != "hidden")  # the sets that a recipe can name
@@ -36,7 +38,8 @@ def tasks_of(name: str, past: Past, log: Table, train: Window, *, rng: RNG) -> T
         return task_set(name, past, log, train, rng=rng)
     own = _own(name)
     if callable(own):
-        own = own(past, log, train, rng=rng)
+        with own_code(name, own):
+            own = own(past, log, train, rng=rng)
     if isinstance(own, TaskSet):
         return own
     tasks = (own,) if isinstance(own, Task) else tuple(own) if isinstance(own, Sequence) else ()
@@ -53,13 +56,14 @@ def open_tasks(
 ) -> tuple[dict[str, list[Task]], dict[str, str]]:
     """Set → its tasks; and the tasks that this log cannot be asked → why.
 
-    Raises ConfigError where two tasks have one name.
+    Raises ConfigError where two tasks have one name, or their scores would have one file's name.
     """
     made = {name: tasks_of(name, past, log, train, rng=rng) for name in names}
     tasks = [t.name for found in made.values() for t in found.tasks]
-    if twice := sorted({t for t in tasks if tasks.count(t) > 1}):
-        said = "stands in more than one set; leave one of them out"
-        raise ConfigError(f"tasks.sets: {', '.join(twice)} {said}")
+    files = Counter(score_file(t).casefold() for t in tasks)
+    if twice := sorted({t for t in tasks if files[score_file(t).casefold()] > 1}):
+        said = "have one name, or one file for their scores; leave one out, or call it otherwise"
+        raise ConfigError(f"tasks.sets: {', '.join(map(repr, twice))} {said}")
     left_out = {task: why for found in made.values() for task, why in found.left_out.items()}
     return {name: list(found.tasks) for name, found in made.items()}, left_out
 
@@ -69,7 +73,8 @@ def _own(name: str) -> object:
     if here not in sys.path:
         sys.path.append(here)
     try:
-        return place(name)
+        with own_code(name):
+            return place(name)
     except ImportError as fault:
         raise ConfigError(
             f"{name}: {fault};"

@@ -18,7 +18,6 @@ from clickprint.apps.cli.shared import (
     app,
 )
 from clickprint.core.errors import ClickprintError, ConfigError
-from clickprint.core.forms import toml_of
 from clickprint.work.progress import progress_bars
 from clickprint.work.resources import Tables
 
@@ -101,6 +100,7 @@ def append(
 
 def _options(name: str, given: Sequence[str]) -> dict[str, Any]:
     """The values of `--set key=value …`; what is no TOML value is a text."""
+    from clickprint.core.forms import toml_of
     from clickprint.work.source import option_names
 
     options: dict[str, Any] = {}

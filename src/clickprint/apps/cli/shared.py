@@ -22,7 +22,8 @@ def _exact(hint: Any, tokens: Sequence[Token]) -> Any:
     if hint is int or int in get_args(hint):
         for token in tokens:
             if not WHOLE.fullmatch(token.value):
-                raise ValueError(f"found {token.value!r}, expected a whole number")
+                at = f"{token.keyword}: " if len(tokens) > 1 else ""  # else it is told anyway
+                raise ValueError(f"{at}found {token.value!r}, expected a whole number")
     return convert(hint, tokens)
 
 

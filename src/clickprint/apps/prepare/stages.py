@@ -25,7 +25,7 @@ from clickprint.core.files import write_text
 from clickprint.core.forms import read_json
 from clickprint.core.progress import Progress, silent
 from clickprint.core.text import json_text
-from clickprint.data.histories import default_fields
+from clickprint.data.histories import checked_fields, default_fields
 from clickprint.data.log import EventLog
 from clickprint.work.facts import Facts
 from clickprint.work.folder import Workspace
@@ -88,7 +88,7 @@ def prepare(
         resources.engine_called(engine, spill) as runs,
     ):
         log = EventLog.open(data, runs)
-        wanted = tuple(default_fields(log) if fields is None else dict.fromkeys(fields))
+        wanted = default_fields(log) if fields is None else checked_fields(log, fields)
         options = replace(options, fields=wanted)
         manifest, population = data.manifest, data.population
         about = {
