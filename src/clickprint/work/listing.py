@@ -8,6 +8,7 @@ from typing import Any
 from clickprint.core.dataset import Dataset
 from clickprint.core.registry import lookup
 from clickprint.core.rng import RNG
+from clickprint.core.text import printable
 from clickprint.data.adapters import DATASETS, card
 from clickprint.encoders import ENCODERS
 from clickprint.work.reading import small_shop
@@ -30,7 +31,7 @@ def dataset(found: Dataset) -> str:
         *(f"{n:,} rows not read: {reason}" for reason, n in m.rejected.items()),
         *(f"{n:,} values not read, now missing: {reason}" for reason, n in m.unread.items()),
     ]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))  # names of a shop's kinds, and of its folders
 
 
 def datasets() -> str:

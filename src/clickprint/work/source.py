@@ -166,7 +166,12 @@ def _checked(
 
 
 def expanded(path: Path) -> Path:
-    """A path with its environment variables filled in. Raises ConfigError for one not set."""
+    """A path with its environment variables filled in, unless it is there as it is written.
+
+    Raises ConfigError for a variable that is not set.
+    """
+    if path.exists():
+        return path
     found = os.path.expandvars(path)
     if missing := re.search(r"\$\{?\w+\}?", found):
         raise ConfigError(
