@@ -167,7 +167,7 @@ def test_saved_and_loaded_plans_the_same(
         "next.json",
         "ranker/model.txt",
         "propensity/model.txt",
-        "profiles/profiler.json",
+        "profiles/fitted.json",
     ):
         other = tmp_path / broken.replace("/", "-")
         fitted.save(other)

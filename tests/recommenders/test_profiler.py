@@ -60,7 +60,9 @@ def test_saved_and_loaded_gives_the_same_bytes(log, tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("broken", ["profiler.json", "axes-0.npz", "encoder-0/fitted.json"])
+@pytest.mark.parametrize(
+    "broken", ["fitted.json", "parts.counts.1.axes.npy", "parts.counts.0/fitted.json"]
+)
 def test_a_damaged_folder_is_named(log, tmp_path: Path, broken: str) -> None:
     Profiler.fit(past_of(log, CUTOFF), {"counts": {}}, rng=RNG(0)).save(tmp_path / "p")
     (tmp_path / "p" / broken).write_bytes(b"{")

@@ -1,5 +1,6 @@
 """The ranker learns what is planted, gives the same bytes again, and is calibrated."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.options import OptionsError
 from clickprint.core.ragged import starts_of
 from clickprint.core.rng import RNG
+from clickprint.core.seal import seal
 from clickprint.recommenders.pairs import Pairs
 from clickprint.recommenders.ranker import FittedLambdaMART, IsotonicCurve, LambdaMART, _sampled
 
@@ -70,32 +72,57 @@ def test_saved_and_loaded_scores_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "told"),
+    ("file", "old", "new"),
     [
-        ("model.txt", "tree\n", "not a model of LightGBM"),
-        ("about.json", "{", "train"),
-        (
-            "about.json",
-            '{"format": 2, "names": [], "curve": null, "recipe": {}}',
-            "format 2, expected 1",
-        ),
-        (
-            "about.json",
-            '{"format": 1, "names": ["x"], "curve": null, "recipe": {}}',
-            "different columns",
-        ),
-        ("model.txt", None, "train"),
+        ("fitted.json", '"format": 2', '"format": 1'),
+        ("fitted.json", '"threads": 1', '"threads": 0'),
+        ("fitted.json", '"recipe"', '"recipes"'),
+        ("fitted.json", '"array": "curve.at.npy"', '"array": "curve.none.npy"'),
+        ("model.txt", "end of trees", "end of tree"),
+        ("model.txt", "num_class=1", "num_class=2"),
+        ("model.txt", "left_child=", "left_child=7 "),
+        ("model.txt", "right_child=1 ", "right_child=0 "),
+        ("model.txt", "split_feature=", "split_feature=9 "),
+        ("model.txt", "leaf_value=", "leaf_value=nan"),
+        ("model.txt", "num_cat=0", "num_cat=9"),
+        ("model.txt", "Tree=1\n", "Tree=x\n"),
     ],
 )
-def test_a_damaged_folder_is_named(
-    tmp_path: Path, file: str, content: str | None, told: str
+def test_a_folder_that_does_not_add_up_is_refused(
+    trained: Path, tmp_path: Path, file: str, old: str, new: str
 ) -> None:
-    QUICK.fit([window(0)], rng=RNG(0)).save(tmp_path / "r")
-    (tmp_path / "r" / file).unlink()
-    if content is not None:
-        (tmp_path / "r" / file).write_text(content)
-    with pytest.raises(DataError, match=told):
-        FittedLambdaMART.load(tmp_path / "r")
+    """Sealed again, so that not its digests refuse it. LightGBM itself would end the process."""
+    folder = Path(shutil.copytree(trained, tmp_path / "r"))
+    text = (folder / file).read_text()
+    assert old in text
+    (folder / file).write_text(text.replace(old, new, 1))
+    for sealed in (False, True):
+        if sealed:
+            seal(folder)
+        with pytest.raises(DataError) as fault:
+            FittedLambdaMART.load(folder)
+        assert fault.value.where.startswith(str(folder))
+        assert "Type-check" not in str(fault.value)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.6, 0.9])
+def test_a_model_that_was_cut_is_refused(trained: Path, tmp_path: Path, share: float) -> None:
+    folder = Path(shutil.copytree(trained, tmp_path / "r"))
+    content = (folder / "model.txt").read_bytes()
+    trees = content.index(b"end of trees")
+    (folder / "model.txt").write_bytes(content[: int(trees * share)])
+    seal(folder)
+    with pytest.raises(DataError):
+        FittedLambdaMART.load(folder)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a calibrated ranker."""
+    folder, (pairs, bought) = tmp_path_factory.mktemp("ranker") / "r", window(1)
+    fitted = QUICK.fit([window(0)], rng=RNG(0))
+    fitted.calibrated(fitted.score(pairs), bought).save(folder)
+    return folder
 
 
 def test_all_wrong_options_are_told_at_once() -> None:

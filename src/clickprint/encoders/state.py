@@ -63,8 +63,12 @@ def read(
     form: Callable[..., T],
     *,
     load: Callable[[Path], Fitted] | None = None,
+    files: Mapping[str, Callable[[Path], Any]] | None = None,
 ) -> T:
-    """The state that `write` was given, as a `form`. `load` reads the encoders inside.
+    """The state that `write` was given, as a `form`.
+
+    - `load`: reads the encoders inside.
+    - `files`: fields that stand in further files, each with what reads it from the folder.
 
     Raises DataError for a folder that holds no fitted encoder or another one, for a part that was
     changed, and for a state that is not of the form, with every fault.
@@ -80,7 +84,8 @@ def read(
     check_seal(folder, again=AGAIN)
     with reading(path, AGAIN):
         faults = Faults()
-        made = faults.read(form, _taken(state, folder, load), "state")
+        given = {name: read_field(folder) for name, read_field in (files or {}).items()}
+        made = faults.read(form, _taken(state, folder, load), "state", **given)
         faults.refuse("")
         assert made is not None
         problems = made.problems() if isinstance(made, Agrees) else ()

@@ -12,9 +12,10 @@ from jaxtyping import Float32, Float64, Int64
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.events import Role
 from clickprint.core.files import whole
+from clickprint.core.forms import read_json, reading
 from clickprint.core.histories import Histories
 from clickprint.core.lookup import among, positions
-from clickprint.core.options import Between, Faults, NotEmpty, check, plain, read
+from clickprint.core.options import Between, Faults, NotEmpty, OneOf, check, plain, read
 from clickprint.core.past import Past
 from clickprint.core.progress import Progress, silent
 from clickprint.core.ragged import Ragged, starts_of
@@ -22,6 +23,7 @@ from clickprint.core.recommendations import Recommendations
 from clickprint.core.recommender import Recommender, Recommends
 from clickprint.core.requests import Requests
 from clickprint.core.rng import RNG
+from clickprint.core.seal import check_seal, seal
 from clickprint.data.links import linked
 from clickprint.data.split import LogPast
 from clickprint.recommenders import RECOMMENDERS, recommender
@@ -34,6 +36,7 @@ from clickprint.recommenders.profiler import Profiler, profile_encoder
 from clickprint.recommenders.propensity import FittedPropensity, Propensity
 from clickprint.recommenders.ranker import FittedLambdaMART, LambdaMART
 
+FORMAT = 2  # 2: sealed
 K = 60  # candidates of a retriever that does not say
 PAIRS = 1 << 20  # pairs whose features are in memory at once
 NO_PROFILES = Profiler({})
@@ -366,27 +369,34 @@ class FittedNext:
             self.ranker.save(part / "ranker")
             self.propensity.save(part / "propensity")
             self.profiles.save(part / "profiles")
-            about = {"format": 1, "found": self.found, "recipe": plain(self.recipe)}
+            about = {"format": FORMAT, "found": self.found, "recipe": plain(self.recipe)}
             (part / "next.json").write_text(json.dumps(about, indent=1) + "\n", "utf-8")
+            seal(part)
 
     @staticmethod
     def load(folder: Path | str) -> "FittedNext":
         """What `save` wrote: the same plans. Raises DataError."""
         folder = Path(folder)
-        try:
-            about = json.loads((folder / "next.json").read_text("utf-8"))
-            if about["format"] != 1:
-                raise ValueError(f"format {about['format']}, expected 1")
-            recipe, found = read(NextPurchase, about["recipe"]), float(about["found"])
-        except (OSError, ValueError, KeyError, TypeError, ConfigError) as fault:
-            raise DataError(
-                str(folder), [f"no model of next purchases ({fault!r}); train it again"]
-            ) from None
+        again = "train it again"
+        raw = read_json(folder / "next.json", again=again)
+        check_seal(folder, again=again)
+        with reading(folder / "next.json", again):
+            told = read(_Told, raw)
         ranker, propensity = (
             FittedLambdaMART.load(folder / "ranker"),
             FittedPropensity.load(folder / "propensity"),
         )
-        return FittedNext(recipe, ranker, propensity, found, Profiler.load(folder / "profiles"))
+        profiles = Profiler.load(folder / "profiles")
+        return FittedNext(told.recipe, ranker, propensity, told.found, profiles)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What next.json says; see FittedNext."""
+
+    format: Annotated[int, OneOf(FORMAT)]
+    found: Annotated[float, Between(0, 1, low_open=True)]
+    recipe: NextPurchase
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ Encoders are fitted once, before the oldest window that is trained on, so that a
 same in every window.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +12,15 @@ from typing import Annotated, Any
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
-from clickprint.core.errors import DataError
-from clickprint.core.files import whole
 from clickprint.core.options import Between, Faults
 from clickprint.core.past import Encoder, Fitted, Past
 from clickprint.core.profiles import Profiles
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
-from clickprint.encoders import ENCODERS, encoder, load
+from clickprint.encoders import ENCODERS, encoder, load, state
 from clickprint.encoders.projection import principal_axes
 
 COMPONENTS = 8  # columns of a profile that does not say
-FILE = "profiler.json"
 
 
 def profile_encoder(
@@ -80,32 +76,12 @@ class Profiler:
 
     def save(self, folder: Path) -> None:
         """A folder, whole or not at all."""
-        with whole(Path(folder)) as part:
-            part.mkdir(parents=True)
-            for n, (fitted, projection) in enumerate(self.parts.values()):
-                fitted.save(part / f"encoder-{n}")
-                np.savez(part / f"axes-{n}.npz", mean=projection.mean, axes=projection.axes)
-            (part / FILE).write_text(
-                json.dumps({"format": 1, "names": list(self.parts)}) + "\n", "utf-8"
-            )
+        state.write(Path(folder), "profiler", self)
 
     @staticmethod
     def load(folder: Path | str) -> "Profiler":
         """What `save` wrote: the same columns. Raises DataError."""
-        folder, parts = Path(folder), {}
-        try:
-            about = json.loads((folder / FILE).read_text("utf-8"))
-            if about["format"] != 1:
-                raise ValueError(f"format {about['format']}, expected 1")
-            for n, name in enumerate(about["names"]):
-                with np.load(folder / f"axes-{n}.npz") as axes:
-                    projection = Projection(axes["mean"], axes["axes"])
-                parts[str(name)] = load(folder / f"encoder-{n}"), projection
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as fault:
-            raise DataError(
-                str(folder), [f"no profiles as features ({fault!r}); make the features again"]
-            ) from None
-        return Profiler(parts)
+        return state.read(Path(folder), "profiler", Profiler, load=load)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Purchase propensity: the probability that a user buys in the window after a cutoff."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float32, Float64
 from clickprint.core.errors import DataError
 from clickprint.core.options import Between, plain
 from clickprint.core.rng import RNG
-from clickprint.recommenders.trees import Boosted, Fraction, Trees, shared_names
+from clickprint.recommenders.trees import Boosted, Fraction, Trees, option_problems, shared_names
 
 LEAST = 1e-6  # propensities stay that far from 0 and 1
 
@@ -67,18 +67,16 @@ class FittedPropensity:
 
     def save(self, folder: Path) -> None:
         """A folder, whole or not at all."""
-        about = {"slope": self.slope, "shift": self.shift, "recipe": self.recipe}
-        self.trees.save(folder, about)
+        self.trees.save(folder, "propensity", self)
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """See encoders.state.Agrees."""
+        yield from option_problems(Propensity, self.recipe)
 
     @staticmethod
     def load(folder: Path | str) -> "FittedPropensity":
         """What `save` wrote: the same propensities. Raises DataError."""
-        return Boosted.load(
-            folder,
-            lambda trees, about: FittedPropensity(
-                trees, float(about["slope"]), float(about["shift"]), dict(about["recipe"])
-            ),
-        )
+        return Boosted.load(folder, "propensity", FittedPropensity)
 
 
 def expit(odds: Float64[np.ndarray, "N"]) -> Float64[np.ndarray, "N"]:

@@ -1,9 +1,9 @@
 """The order of candidates, by boosted trees that learned it on earlier windows."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Optional
 
 import numpy as np
 from jaxtyping import Bool, Float64
@@ -12,7 +12,7 @@ from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.options import Between, OneOf, plain
 from clickprint.core.rng import RNG
 from clickprint.recommenders.pairs import Pairs
-from clickprint.recommenders.trees import Boosted, Trees, shared_names
+from clickprint.recommenders.trees import Boosted, Trees, option_problems, shared_names
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +57,7 @@ class FittedLambdaMART:
     """The trees, and a curve from a score to a propensity."""
 
     trees: Boosted
-    curve: "IsotonicCurve | None" = None
+    curve: Optional["IsotonicCurve"] = None
     recipe: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def score(self, pairs: Pairs, *, threads: int = 1) -> Float64[np.ndarray, "P"]:
@@ -83,19 +83,18 @@ class FittedLambdaMART:
 
     def save(self, folder: Path) -> None:
         """A folder, whole or not at all."""
-        self.trees.save(folder, {"curve": self.curve and self.curve.json(), "recipe": self.recipe})
+        self.trees.save(folder, "ranker", self)
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """See encoders.state.Agrees."""
+        yield from option_problems(LambdaMART, self.recipe)
+        if self.curve is not None and not self.curve.rises():
+            yield "curve", "does not rise within 0 and 1"
 
     @staticmethod
     def load(folder: Path | str) -> "FittedLambdaMART":
         """What `save` wrote: the same scores. Raises DataError."""
-        return Boosted.load(
-            folder,
-            lambda trees, about: FittedLambdaMART(
-                trees,
-                about["curve"] and IsotonicCurve.from_json(about["curve"]),
-                dict(about["recipe"]),
-            ),
-        )
+        return Boosted.load(folder, "ranker", FittedLambdaMART)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +125,11 @@ class IsotonicCurve:
         middle = np.add.reduceat(at * weight, starts) / np.add.reduceat(weight, starts)
         return IsotonicCurve(middle, np.clip(np.asarray(fit.x)[starts], 0, 1))
 
-    def json(self) -> dict[str, list[float]]:
-        return {"at": self.at.tolist(), "value": self.value.tolist()}
-
-    @staticmethod
-    def from_json(found: dict[str, list[float]]) -> "IsotonicCurve":
-        return IsotonicCurve(
-            np.array(found["at"], np.float64), np.array(found["value"], np.float64)
-        )
+    def rises(self) -> bool:
+        """Whether it has points, from left to right, that rise within 0 and 1."""
+        value = self.value
+        rising = bool((np.diff(self.at) > 0).all() and (np.diff(value) >= 0).all())
+        return len(value) > 0 and rising and bool(value[0] >= 0 and value[-1] <= 1)
 
 
 def _sampled(

@@ -1,9 +1,9 @@
 """Boosted trees by LightGBM: the options that ranker and propensity share, and models as texts."""
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -11,11 +11,12 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from clickprint.core.errors import ConfigError, DataError, first_line
-from clickprint.core.files import whole
-from clickprint.core.options import Between, check
+from clickprint.core.forms import reading
+from clickprint.core.options import Between, Faults, check
 from clickprint.core.rng import RNG
+from clickprint.encoders import state
 
-MODEL, ABOUT = "model.txt", "about.json"
+MODEL = "model.txt"
 BLOCK = 1 << 18  # rows that are scored at a time
 Made = TypeVar("Made")
 Fraction = Annotated[float, Between(0, 1, low_open=True)]
@@ -122,41 +123,80 @@ class Boosted:
         order = np.argsort(-gain, kind="stable")
         return {self.names[n]: float(gain[n] / max(gain.sum(), 1e-30)) for n in order}
 
-    def save(self, folder: Path, about: Mapping[str, Any]) -> None:
-        """A folder with the model as text and the rest as JSON, whole or not at all."""
-        with whole(Path(folder)) as part:
-            part.mkdir(parents=True)
-            (part / MODEL).write_text(self.model, "utf-8")
-            text = json.dumps({"format": 1, "names": self.names, **about}, indent=1)
-            (part / ABOUT).write_text(text + "\n", "utf-8")
+    def save(self, folder: Path | str, name: str, fitted: Any) -> None:
+        """Writes the folder of a fitted thing that has these `trees`: whole or not at all.
+
+        The model is a text beside the other fields. `name`: what is fitted.
+        """
+        told = {f.name: getattr(fitted, f.name) for f in fields(fitted) if f.name != "trees"}
+
+        def write_model(path: Path) -> None:
+            path.write_text(self.model, "utf-8")
+
+        state.write(Path(folder), name, told, {MODEL: write_model})
 
     @staticmethod
-    def load(folder: Path | str, made: Callable[["Boosted", Mapping[str, Any]], Made]) -> Made:
-        """What `made` makes of the trees and the rest that `save` wrote. Raises DataError."""
-        folder = Path(folder)
-        try:
-            about = json.loads((folder / ABOUT).read_text("utf-8"))
-            if about["format"] != 1:
-                raise ValueError(f"format {about['format']}, expected 1")
-            trees = Boosted(list(about["names"]), (folder / MODEL).read_text("utf-8"))
-            found = made(trees, about)
-        except (OSError, ValueError, KeyError, TypeError) as fault:
-            raise DataError(
-                str(folder), [f"no trained trees ({fault!r}); train them again"]
-            ) from None
-        lightgbm = _lightgbm()
-        try:
-            names = lightgbm.Booster(model_str=trees.model).feature_name()
-        except (lightgbm.basic.LightGBMError, ValueError, KeyError) as fault:
-            message = str(fault).splitlines()[0]
-            raise DataError(
-                str(folder), [f"not a model of LightGBM ({message}); train it again"]
-            ) from None
-        if names != trees.names:
-            raise DataError(
-                str(folder), [f"{MODEL} and {ABOUT} name different columns; train it again"]
-            )
-        return found
+    def load(folder: Path | str, name: str, form: type[Made]) -> Made:
+        """What `save` wrote, as a `form`. Raises DataError."""
+        return state.read(Path(folder), name, form, files={"trees": Boosted.read})
+
+    @staticmethod
+    def read(folder: Path) -> "Boosted":
+        """The trees in a folder, once it is known that they are whole. Raises DataError."""
+        with reading(folder / MODEL, state.AGAIN):
+            model = (folder / MODEL).read_bytes().decode("utf-8")
+            check_model(model)
+            lightgbm = _lightgbm()
+            try:
+                return Boosted(lightgbm.Booster(model_str=model).feature_name(), model)
+            except lightgbm.basic.LightGBMError as fault:
+                raise ValueError(f"no model of LightGBM ({first_line(fault)})") from None
+
+
+def check_model(text: str) -> None:
+    """Raises ValueError where a text is no whole model of LightGBM with numbers alone.
+
+    LightGBM itself ends the process, or reads what is not its own, where a model was cut.
+    """
+    trees, whole_, _ = text.partition("\nend of trees")
+    head, *parts = re.split(r"\nTree=\d+\n", trees)
+    told = dict(re.findall(r"^(\w+)=(.*)$", head, re.MULTILINE))
+    sizes, first = told.get("tree_sizes", "").split(), text.find("Tree=0")
+    spans = text.find("end of trees") - first
+    if not text.startswith("tree\n") or not whole_ or not parts or sum(map(int, sizes)) != spans:
+        raise ValueError("no whole model of LightGBM")
+    features = len(told["feature_names"].split())
+    one = told["num_class"] == told["num_tree_per_iteration"] == "1"
+    if not one or int(told["max_feature_idx"]) != features - 1 or len(parts) != len(sizes):
+        raise ValueError(
+            f"a model of LightGBM with other trees or columns than it says ({features})"
+        )
+    for number, part in enumerate(parts):
+        if not _whole_tree(dict(re.findall(r"^(\w+)=(.*)$", part, re.MULTILINE)), features):
+            raise ValueError(f"tree {number} of the model does not add up")
+
+
+def _whole_tree(told: Mapping[str, str], features: int) -> bool:
+    """Whether each leaf and each inner node but the first is the child of one node before it."""
+    leaves = int(told["num_leaves"])
+    of, left, right, kinds = (
+        np.array(told[n].split(), np.int64)
+        for n in ("split_feature", "left_child", "right_child", "decision_type")
+    )
+    cuts, values = (np.array(told[n].split(), np.float64) for n in ("threshold", "leaf_value"))
+    lengths = {len(v) for v in (of, left, right, kinds, cuts)}
+    if lengths != {leaves - 1} or len(values) != leaves or not 1 <= leaves <= 1 << 17:
+        return False
+    children, at = np.concatenate([left, right]), np.tile(np.arange(leaves - 1), 2)
+    every = np.concatenate([np.arange(-leaves, 0), np.arange(1, leaves - 1)])
+    return bool(
+        (leaves == 1 or np.array_equal(np.sort(children), every))
+        and ((children < 0) | (children > at)).all()
+        and ((of >= 0) & (of < features)).all()
+        and not np.isnan(cuts).any()
+        and np.isfinite(values).all()
+        and told.get("num_cat") == told.get("is_linear") == "0"
+    )
 
 
 def _lightgbm() -> Any:
@@ -178,6 +218,13 @@ def _refusals() -> Iterator[Any]:
         raise ConfigError(
             f"LightGBM says: {said}; see the options of the ranker and of the propensity"
         ) from None
+
+
+def option_problems(form: Any, recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is wrong with the options that a fitted thing was trained with."""
+    faults = Faults()
+    faults.read(form, recipe, "recipe")
+    yield from faults
 
 
 def shared_names(
