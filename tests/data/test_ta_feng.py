@@ -163,7 +163,8 @@ def row(**changed: str) -> str:
 CASES: dict[str, Case] = {
     "missing": (lambda raw: None, "not found; expected ta_feng"),
     "empty": (lambda raw: b"", "the file is empty"),
-    "cut": (lambda raw: raw[:-30], {"events: too many or too few columns": 1}),
+    "cut inside a value": (lambda raw: raw[:-30], "a quote is opened and not closed"),
+    "cut": (lambda raw: raw[: raw.rindex(b",")], {"events: too many or too few columns": 1}),
     "another delimiter": (everywhere(",", ";"), "no column 'AMOUNT'"),
     "a column is missing": (replace('"SALES_PRICE"', '"PRICE"'), "no column 'SALES_PRICE'"),
     "a column twice": (replace('"ASSET"', '"AMOUNT"'), "2 columns 'AMOUNT'"),
