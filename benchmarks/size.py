@@ -148,7 +148,7 @@ def replay(folder: Path, engine: DuckDB) -> None:
             connection.execute(what).fetchall()
         else:
             # What was read back while the folder was not yet in its place.
-            for _ in engine.batches(what.replace("/.log.part/", "/log/")):
+            for _ in engine.batches(what.replace("/.log.clickprint-part/", "/log/")):
                 pass
 
 
@@ -348,7 +348,7 @@ def row(step: str, events: int, folder: Path, memory: str, threads: int, pandas:
     bare = run_cell(step, "bare", folder, memory, threads)
     assert mine
     assert bare
-    for left in folder.rglob(".*.part"):  # what the engine alone has copied and nobody has renamed
+    for left in folder.rglob(".*.clickprint-part"):  # what the engine alone has copied and nobody has renamed
         left.unlink()
     other = (
         run_cell(step, "pandas", folder, memory, threads)

@@ -116,7 +116,7 @@ def kill_and_resume(tmp_path: Path, moments: int, seed: int) -> None:
         found = shop.contents()
         assert found.keys() == expected.keys()
         assert [name for name in found if found[name] != expected[name]] == []
-        assert not list(shop.cache.rglob(".*.part"))
+        assert not list(shop.cache.rglob(".*.clickprint-part"))
     assert killed >= 0.7 * moments, "the runs were over before they could be killed"
 
 

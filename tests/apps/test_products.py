@@ -24,6 +24,7 @@ from clickprint.apps.run.stages import run
 from clickprint.apps.scale.recipe import load as load_scale
 from clickprint.apps.scale.stages import study
 from clickprint.core.errors import ConfigError
+from clickprint.core.files import own, write_text
 from clickprint.core.options import OptionsError
 from clickprint.core.progress import Progress, silent
 from clickprint.data import synthetic
@@ -59,6 +60,8 @@ width = 4
 [probes]
 resamples = 2
 """
+# What the marks of their folders say.
+FOLDERS = {"run": "run", "rank": "ranking", "scale": "study", "next": "next purchase"}
 # Files and folders that tell what a call cost.
 COSTS = ("facts", "facts.json", "report.html", "prepared.json", ".lock")
 TABLES = ("validation.", "scaling.")  # with a column of seconds
@@ -319,15 +322,15 @@ def test_an_interrupted_call_goes_on_to_the_same_bytes(
         make(tmp_path / "out", silent)
     assert calls >= min(at, 7), "the product says too little of what it does"
     assert contents(tmp_path / "out") == contents(out)
-    assert not list((tmp_path / "out").glob(".spill*"))
+    assert not list((tmp_path / "out").glob(".clickprint-spill*"))
 
 
 @pytest.mark.parametrize("product", [p for p in PRODUCTS if p.keeps], ids=lambda p: p.name)
 def test_another_recipe_is_refused(product: Product, tmp_path: Path) -> None:
     other = product.load(product.file(tmp_path, ("users = 200", "users = 201")))
-    (tmp_path / "out").mkdir()
+    own(tmp_path / "out", FOLDERS[product.name])
     for text in (product.text, "name = 3"):
-        (tmp_path / "out" / "recipe.toml").write_text(text)
+        write_text(tmp_path / "out" / "recipe.toml", text)
         with pytest.raises(ConfigError, match=r"another recipe.*--fresh"):
             product.make(other, tmp_path / "out", silent)
         assert (tmp_path / "out" / "recipe.toml").read_text() == text
@@ -337,9 +340,9 @@ def test_another_recipe_is_refused(product: Product, tmp_path: Path) -> None:
 def test_fresh_empties_a_folder_of_its_own(verb: Callable[..., Any], tmp_path: Path) -> None:
     product = next(p for p in PRODUCTS if p.make.__code__.co_names[0] == verb.__name__)
     recipe = product.load(product.file(tmp_path))
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "recipe.toml").write_text("name = 3")
-    (tmp_path / "out" / "old.npy").write_text("x")
+    own(tmp_path / "out", FOLDERS[product.name])
+    for name in ("recipe.toml", "old.npy"):
+        write_text(tmp_path / "out" / name, "name = 3")
 
     def stops(stage: str, done: int, total: int) -> None:
         raise Stopped
@@ -353,6 +356,7 @@ def test_fresh_empties_a_folder_of_its_own(verb: Callable[..., Any], tmp_path: P
 @pytest.mark.parametrize("product", [p for p in PRODUCTS if p.alone], ids=lambda p: p.name)
 def test_two_processes_do_not_write_one_folder(product: Product, tmp_path: Path) -> None:
     recipe, out = product.load(product.file(tmp_path)), tmp_path / "out"
+    own(out, FOLDERS[product.name])
     program = (
         "import sys; from pathlib import Path; from clickprint.work.folder import locked\n"
         "with locked(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
@@ -368,4 +372,4 @@ def test_two_processes_do_not_write_one_folder(product: Product, tmp_path: Path)
         with pytest.raises(ConfigError, match=rf"process {process.pid}\b"):
             product.make(recipe, out, silent)
         process.kill()
-    assert [p.name for p in out.iterdir()] == [".lock"]
+    assert sorted(p.name for p in out.iterdir()) == [".clickprint", ".lock"]

@@ -297,7 +297,7 @@ def test_a_killed_table_goes_on_to_the_same(made: Path, path: Path, tmp_path: Pa
     assert not [s for s in again if "sasrec" in s]
     assert files(folder, "validation") == files(made, "validation")
     assert not list(folder.glob("training/*"))
-    assert not list(folder.glob(".spill*"))
+    assert not list(folder.glob(".clickprint-spill*"))
 
 
 def test_in_pieces_and_only_what_changed(made: Path, path: Path, tmp_path: Path) -> None:

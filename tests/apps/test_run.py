@@ -453,7 +453,7 @@ def test_what_only_the_data_can_refuse(
         run(parse(text), tmp_path / "run")
     assert message in str(fault.value)
     assert not (tmp_path / "run" / "board.json").exists()
-    assert not list((tmp_path / "run").rglob(".*.part"))
+    assert not list((tmp_path / "run").rglob(".*.clickprint-part"))
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,7 @@ def test_a_ladder(made: Path) -> None:
     assert ElementTree.parse(made / "scaling.svg").getroot().tag.endswith("svg")
     assert (made / "scaling.png").read_bytes()[:4] == b"\x89PNG"
     assert not (made / "training").exists()
-    assert not list(made.glob(".spill*"))
+    assert not list(made.glob(".clickprint-spill*"))
 
 
 def test_a_finished_rung_is_not_made_again(made: Path, path: Path) -> None:

@@ -251,7 +251,7 @@ class TestBlocks:
 class TestFiles:
     def test_whole_or_not_at_all(self, tmp_path, bare, monkeypatch):
         file = tmp_path / "run" / "report.html"
-        write(file, "t", {}, bare, [board()])
+        write(file, "t", {}, bare, [board()], plots=file.with_name("plots"))
         assert (tmp_path / "run" / "plots" / "board-quick-scores.png").is_file()
         before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
 
@@ -260,11 +260,11 @@ class TestFiles:
 
         monkeypatch.setattr(log, "LOG_PICTURES", {n: (n, broken) for n in log.LOG_PICTURES})
         with pytest.raises(DataError):
-            write(file, "another", {}, bare, [])
+            write(file, "another", {}, bare, [], plots=file.with_name("plots"))
         assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
     def test_a_smaller_report_leaves_no_old_picture(self, tmp_path, bare):
-        write(tmp_path / "report.html", "t", {}, bare, [board()])
-        write(tmp_path / "report.html", "t", {}, bare, [])
-        left = {p.name for p in tmp_path.rglob("*") if p.is_file()}
+        for boards in ([board()], []):
+            write(tmp_path / "report.html", "t", {}, bare, boards, plots=tmp_path / "plots")
+        left = {p.name for p in tmp_path.rglob("[!.]*") if p.is_file()}
         assert left == {"report.html", "log-sizes.png"}
