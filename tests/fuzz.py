@@ -29,6 +29,7 @@ from time import monotonic
 
 import numpy as np
 
+import forks
 from clickprint.apps.cli.main import main
 from clickprint.apps.next.recipe import load as load_next
 from clickprint.apps.rank.recipe import load as load_rank
@@ -310,7 +311,8 @@ def options(world: World, here: Path, draw: random.Random) -> Case:
 
 VALUES = ("-1", "0", "1.5", "nan", "inf", "1e30", "9" * 30, '""', '"\\u001b[31m"', "[]", "{}",
           "[[]]", "true", "1979-05-27", '"../x"', '"a"', "[" * 5000, '"' + "x" * 9000 + '"',
-          "-0.0", '["a", "a"]', "0x7fffffffffffffff", "[1, nan]", "{ a = 1 }", "=", "'\t'")  # fmt: skip
+          "-0.0", '["a", "a"]', "0x7fffffffffffffff", "[1, nan]", "{ a = 1 }", "=",
+          "'\t'")  # fmt: skip
 
 
 def recipes(world: World, here: Path, draw: random.Random) -> Case:
@@ -502,6 +504,7 @@ def say(*lines: object) -> None:
 
 
 if __name__ == "__main__":
+    forks.import_all()  # no case is slower because it is the first
     with world() as shop:
         if len(sys.argv) == 3:
             say(ended(shop, sys.argv[1], int(sys.argv[2])))

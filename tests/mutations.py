@@ -1,0 +1,322 @@
+"""Do the tests notice when a line is wrong? Mutants of modules, each against its module's tests.
+
+python tests/mutations.py                 # a seeded sample of 800, and docs/results/mutations.md
+python tests/mutations.py 100 --workers 2 # of 100, into the same page
+python tests/mutations.py 40 metrics/ranking nn/blocks       # of these modules, page left as it is
+
+A mutant is one small change: a comparison, a sign, a number, a condition, a keyword left out.
+Each runs in a fork of a process that has imported the libraries, but nothing of ours, and is
+killed when a test fails, or takes ten times as long. Verdicts are kept in build/mutations.jsonl
+by the text of the module and of its tests, so that a run that was stopped goes on.
+"""
+
+import argparse
+import ast
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE, TESTS = ROOT / "src" / "clickprint", ROOT / "tests"
+PAGE, KEPT = ROOT / "docs" / "results" / "mutations.md", ROOT / "build" / "mutations.jsonl"
+LIBRARIES = "duckdb hypothesis lightgbm numpy pandas pyarrow.parquet pytest scipy.stats torch"
+# Each module and the tests that have to notice.
+MODULES: Mapping[str, str] = {
+    "metrics/beyond_accuracy": "metrics/test_beyond_accuracy",
+    "metrics/calibration": "metrics/test_calibration",
+    "metrics/compare": "metrics/test_compare",
+    "metrics/labels": "metrics/test_labels",
+    "metrics/power_law": "metrics/test_power_law",
+    "metrics/ranking": "metrics/test_ranking",
+    "metrics/values": "metrics/test_values",
+    "nn/blocks": "nn/test_blocks nn/test_formulas",
+    "nn/costs": "nn/test_costs",
+    "nn/losses": "nn/test_losses",
+    "nn/mamba": "nn/test_blocks nn/test_formulas",
+    "nn/masks": "nn/test_masks nn/test_blocks nn/test_spec_checks",
+    "nn/next_item": "nn/test_next_item nn/test_wiring",
+    "nn/positions": "nn/test_positions nn/test_formulas",
+    "nn/train": "nn/test_train nn/test_wiring",
+    "data/split": "data/test_split",
+    "data/features": "data/test_features",
+    "recommenders/allocation": "recommenders/test_allocation",
+    "recommenders/comparison": "recommenders/test_comparison",
+    "recommenders/evaluate": "recommenders/test_evaluate",
+    "recommenders/funnel": "recommenders/test_funnel",
+    "recommenders/gate": "recommenders/test_gate",
+    "recommenders/pairs": "recommenders/test_pairs",
+    "tasks/protocols": "tasks/test_protocols",
+    "tasks/ranking": "tasks/test_ranked tasks/test_ranking_table",
+    "tasks/ranking_table": "tasks/test_ranking_table",
+}
+# Survivors that no test can kill, `module: before → after`, and why.
+REASONS: Mapping[str, str] = {}
+SWAPPED: Mapping[type[ast.AST], type[ast.AST]] = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Mult, ast.Mod: ast.FloorDiv, ast.Pow: ast.Mult, ast.And: ast.Or,
+    ast.Or: ast.And, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
+}  # fmt: skip
+NAMES = {"min": "max", "max": "min", "any": "all", "all": "any", "minimum": "maximum",
+         "maximum": "minimum", "mean": "sum", "zeros": "ones", "floor": "ceil"}  # fmt: skip
+# What is no behaviour: types, messages, and what a text says.
+NOT_INTO = (ast.Raise, ast.Assert, ast.JoinedStr, ast.arguments)
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where a module can be changed; `change` does it in the tree that it was found in."""
+
+    line: int
+    node: ast.AST
+    change: Callable[[], None]
+
+
+def points(tree: ast.Module) -> list[Point]:
+    return list(_points(tree))
+
+
+def _points(node: ast.AST) -> Iterator[Point]:
+    line = getattr(node, "lineno", 0)
+
+    def at(change: Callable[[], None], what: ast.AST = node) -> Point:
+        return Point(line, what, change)
+
+    match node:
+        case ast.Compare(ops=[op]) if type(op) in SWAPPED:
+            yield at(lambda: node.ops.__setitem__(0, SWAPPED[type(op)]()))  # type: ignore[call-overload]
+        case ast.BinOp(op=op) | ast.BoolOp(op=op) | ast.AugAssign(op=op) if type(op) in SWAPPED:
+            yield at(lambda: setattr(node, "op", SWAPPED[type(op)]()))
+        case ast.UnaryOp(op=ast.Not() | ast.USub(), operand=operand):
+            yield at(lambda: setattr(node, "operand", ast.UnaryOp(node.op, operand)))
+        case ast.Constant(value=bool(value)):
+            yield at(lambda: setattr(node, "value", not value))
+        case ast.Constant(value=int(value) | float(value)):
+            yield at(lambda: setattr(node, "value", value + 1))
+        case ast.If(test=test) | ast.While(test=test) | ast.IfExp(test=test):
+            yield at(lambda: setattr(node, "test", ast.UnaryOp(ast.Not(), test)))
+        case ast.Call(func=ast.Name(id=name) as called) if name in NAMES:
+            yield at(lambda: setattr(called, "id", NAMES[name]))
+        case ast.Call(func=ast.Attribute(attr=name) as called) if name in NAMES:
+            yield at(lambda: setattr(called, "attr", NAMES[name]))
+    if isinstance(node, ast.Call):
+        for one in node.keywords:
+            if one.arg and isinstance(one.value, ast.Constant):
+                yield at(lambda one=one: node.keywords.remove(one))  # type: ignore[misc]
+    # No name of above: the changes still refer to them.
+    for part, held in ast.iter_fields(node):
+        if part in ("annotation", "returns", "decorator_list", "type_comment"):
+            continue
+        for child in held if isinstance(held, list) else [held]:
+            if isinstance(child, ast.AST) and not isinstance(child, NOT_INTO):
+                yield from _points(child)
+
+
+@dataclass(frozen=True)
+class Mutant:
+    module: str
+    number: int
+    line: int
+    before: str
+    after: str
+
+    @property
+    def text(self) -> str:
+        return f"{self.module}: {self.before} → {self.after}"
+
+
+def mutant(module: str, number: int) -> tuple[Mutant, ast.Module]:
+    tree = ast.parse((SOURCE / f"{module}.py").read_text("utf-8"))
+    point = points(tree)[number]
+    before = words(point.node)
+    point.change()
+    ast.fix_missing_locations(tree)
+    return Mutant(module, number, point.line, before, words(point.node)), tree
+
+
+def words(node: ast.AST) -> str:
+    """What stands there, without what a condition leads to."""
+    text = ast.unparse(node).split("\n")[0]
+    return text if len(text) <= 90 else f"{text[:89]}…"
+
+
+class Changed(SourceFileLoader):
+    """Loads one module from its changed tree."""
+
+    def __init__(self, name: str, path: str, tree: ast.Module) -> None:
+        super().__init__(name, path)
+        self.tree = tree
+
+    def get_code(self, fullname: str) -> CodeType:
+        code: CodeType = compile(self.tree, self.path, "exec")
+        return code
+
+
+class Finder:
+    def __init__(self, module: str, tree: ast.Module) -> None:
+        self.name = f"clickprint.{module.replace('/', '.')}"
+        self.path, self.tree = str(SOURCE / f"{module}.py"), tree
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if name != self.name:
+            return None
+        loader = Changed(name, self.path, self.tree)
+        return importlib.util.spec_from_file_location(name, self.path, loader=loader)
+
+
+def start(module: str, tree: ast.Module | None) -> int:
+    """A fork that runs the module's tests; its id."""
+    if pid := os.fork():
+        return pid
+    try:
+        os.setpgid(0, 0)
+        null = os.open(os.devnull, os.O_RDWR)
+        for number in (0, 1, 2):
+            os.dup2(null, number)
+        if tree is not None:
+            sys.meta_path.insert(0, Finder(module, tree))  # type: ignore[arg-type]
+        import pytest
+
+        files = [str(TESTS / f"{name}.py") for name in MODULES[module].split()]
+        options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--hypothesis-seed=0"]
+        marks = "not slow and not golden and not spark and not dag"
+        code = pytest.main([*files, *options, "-o", "addopts=--strict-markers", "-m", marks])
+        os._exit(int(code))
+    except BaseException:
+        os._exit(99)
+
+
+def stopped(pid: int, seconds: float) -> int | None:
+    """The exit code, None while it runs; one that takes too long is ended."""
+    done, status = os.waitpid(pid, os.WNOHANG)
+    if done:
+        return os.waitstatus_to_exitcode(status)
+    if seconds > 0:
+        return None
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return -signal.SIGKILL
+
+
+def digest(module: str) -> str:
+    files = [SOURCE / f"{module}.py", *(TESTS / f"{n}.py" for n in MODULES[module].split())]
+    return hashlib.sha256(b"\0".join(f.read_bytes() for f in files)).hexdigest()[:16]
+
+
+def verdicts(chosen: Sequence[tuple[str, int]], workers: int) -> dict[tuple[str, int], str]:
+    """Of each mutant: killed, too slow, or survived."""
+    known = {}
+    if KEPT.is_file():
+        for line in KEPT.read_text("utf-8").splitlines():
+            module, number, of, verdict = json.loads(line)
+            known[module, number, of] = verdict
+    digests = {module: digest(module) for module, _ in chosen}
+    found = {c: known[*c, digests[c[0]]] for c in chosen if (*c, digests[c[0]]) in known}
+    limits: dict[str, float] = {}
+    todo = [c for c in chosen if c not in found]
+    for module in sorted({m for m, _ in todo}):
+        begin, pid = time.monotonic(), start(module, None)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if code:
+            raise SystemExit(f"{module}: its tests fail as it is (pytest ends with {code})")
+        limits[module] = 20 + 10 * (time.monotonic() - begin)
+        say(f"{module}: its tests take {time.monotonic() - begin:.1f} s")
+    KEPT.parent.mkdir(exist_ok=True)
+    running: dict[int, tuple[tuple[str, int], float]] = {}
+    with KEPT.open("a", encoding="utf-8") as kept:
+        while todo or running:
+            while todo and len(running) < workers:
+                one = todo.pop()
+                running[start(one[0], mutant(*one)[1])] = one, time.monotonic() + limits[one[0]]
+            for pid, (one, until) in list(running.items()):
+                code = stopped(pid, until - time.monotonic())
+                if code is None:
+                    continue
+                del running[pid]
+                slow = code == -signal.SIGKILL
+                found[one] = "too slow" if slow else "killed" if code else "survived"
+                kept.write(json.dumps([*one, digests[one[0]], found[one]]) + "\n")
+                kept.flush()
+                if found[one] == "survived":
+                    it = mutant(*one)[0]
+                    say(f"survived: {it.module}:{it.line}: {it.before} → {it.after}")
+            time.sleep(0.02)
+    return found
+
+
+def page(found: Mapping[tuple[str, int], str]) -> str:
+    count: dict[str, Counter[str]] = {}
+    for (module, _), verdict in found.items():
+        count.setdefault(module, Counter())[verdict] += 1
+    count = dict(sorted(count.items())) | {"all": sum(count.values(), Counter())}
+    table = [
+        f"| {module} | {c.total()} | {c['killed']} | {c['too slow']} | {c['survived']} |"
+        f" {1 - c['survived'] / c.total():.0%} |"
+        for module, c in count.items()
+    ]
+    left = [mutant(*one)[0] for one in sorted(found) if found[one] == "survived"]
+    listed = [
+        f"- `{m.module}.py:{m.line}`: `{m.before}` → `{m.after}`: "
+        + REASONS.get(m.text, "no test sees it yet")
+        for m in left
+    ]
+    return "\n".join([
+        "# Mutants", "",
+        "`python tests/mutations.py` (`make slow`): small changes of modules, drawn by seed, each "
+        "against its module's tests.", "",
+        "| module | mutants | killed | too slow | survived | noticed |",
+        "|---|---:|---:|---:|---:|---:|", *table, "", "Survivors:", "", *listed, "",
+    ])  # fmt: skip
+
+
+def say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+def sampled(
+    many: int, modules: Sequence[str] = (), workers: int = os.cpu_count() or 1
+) -> dict[tuple[str, int], str]:
+    """The verdicts of a seeded sample of all mutants."""
+    everything = [
+        (module, number)
+        for module in modules or MODULES
+        for number in range(len(points(ast.parse((SOURCE / f"{module}.py").read_text("utf-8")))))
+    ]
+    return verdicts(random.Random(0).sample(everything, min(many, len(everything))), workers)
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    words.add_argument("sample", type=int, nargs="?", default=800)
+    words.add_argument("modules", nargs="*")
+    words.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    asked = words.parse_args()
+    sys.dont_write_bytecode = False
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    for name in LIBRARIES.split():
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    found = sampled(asked.sample, asked.modules, asked.workers)
+    say(", ".join(f"{n} {verdict}" for verdict, n in Counter(found.values()).most_common()))
+    if not asked.modules:
+        PAGE.write_text(page(found), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
