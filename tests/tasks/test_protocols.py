@@ -123,6 +123,8 @@ def test_leave_one_out_by_hand() -> None:
         requests = test.requests(("item", "kind"))
         assert requests.histories.fields["kind"].tolist() == [BUY, BUY, BUY, VIEW, BUY, BUY]
         assert requests is test.requests(("item", "kind"))
+        assert requests.times.tolist() == [START + day * DAY for day in (22, 27, 20)]
+        assert validation.requests(("item",)).times.tolist() == [START + 17 * DAY]
         with pytest.raises(ConfigError):
             _ = test.past.log
 
