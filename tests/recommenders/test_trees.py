@@ -13,7 +13,6 @@ from clickprint.recommenders.trees import Boosted, Trees
     [
         ('a"b', {}, "JSON"),
         ("a", {"max_bin": 1}, "max_bin"),
-        ("a", {"objective": "odd!"}, "odd!"),
     ],
 )
 def test_lightgbms_own_refusals(name: str, more: dict[str, object], said: str) -> None:

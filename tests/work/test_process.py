@@ -100,6 +100,17 @@ def test_no_second_signal_disturbs_the_way_out(command: Command, tmp_path: Path)
     assert not (tmp_path / "part").exists()
 
 
+def test_the_message_is_not_disturbed(
+    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def slow(message: str, code: int) -> int:
+        time.sleep(0.2)  # longer than until a swallowed signal is raised again
+        return code
+
+    monkeypatch.setattr("clickprint.apps.cli.main._refuse", slow)
+    assert command(lambda: signal.raise_signal(signal.SIGTERM)) == 143
+
+
 def test_cleaning_runs_to_its_end(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,8 +7,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 NAME = 22  # letters of a name where there is little room
 EMPTY = "–"  # stands for a number that is not known
 
@@ -34,8 +32,17 @@ def count(n: int | float) -> str:
 
 
 def printable(text: str) -> str:
-    """The text without characters that could steer a terminal: names come from others' files."""
-    return "".join(c for c in text if c == "\n" or c.isprintable())
+    """The text with characters that could steer a terminal written as \\x1b: names are others'."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def say(*words: object, file: Any = None) -> None:
+    """Print for people: what could steer a terminal is escaped."""
+    print(printable(" ".join(map(str, words))), file=file)
 
 
 def short(text: str, most: int = NAME) -> str:
@@ -56,12 +63,10 @@ def finite(value: Any) -> Any:
     """The value as JSON can hold it: arrays are lists, and a number that is not finite is None."""
     if isinstance(value, Mapping):
         return {key: finite(v) for key, v in value.items()}
-    if isinstance(value, np.ndarray):
-        return finite(value.tolist())
+    if hasattr(value, "tolist"):  # numpy's arrays and numbers
+        value = value.tolist()
     if isinstance(value, list | tuple):
         return [finite(v) for v in value]
-    if isinstance(value, np.generic):
-        value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -79,11 +84,19 @@ def csv_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = 
     """The rows as CSV, numbers in full; a number that is not finite, or a missing key, is empty.
 
     `columns` are the keys of all rows, in the order of their first row, where they are left out.
+    A spreadsheet would compute a text that begins with = + - or @: it is written after a '.
     """
-    rows = [finite(row) for row in rows]
+    rows = [{key: _cell(value) for key, value in finite(row).items()} for row in rows]
     heads = columns or list(dict.fromkeys(key for row in rows for key in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, heads, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

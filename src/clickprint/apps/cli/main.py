@@ -9,7 +9,7 @@ Commands import what is heavy when they run, so that help is quick. Exit codes:
 """
 
 # No import that takes time: until `main` blocks them, a signal ends in Python's own traceback.
-import _signal
+import _signal  # type: ignore[import-not-found]
 import os
 import sys
 
@@ -41,15 +41,16 @@ def main(words: "Sequence[str] | None" = None) -> int:
 def _stoppable(words: "Sequence[str]", *, last: bool) -> int:
     from clickprint.work.process import stoppable
 
+    code = 0
     with stoppable(last=last) as stop:
         try:
             code = _run(list(words))
         except BaseException:
             if not stop.code:
                 raise
-        if stop.code:  # whatever it ended with, the signal is why
-            code = _refuse("interrupted; the same command again goes on from here", stop.code)
-        return code
+    if stop.code:  # whatever it ended with, the signal is why
+        return _refuse("interrupted; the same command again goes on from here", stop.code)
+    return code
 
 
 def _run(words: list[str]) -> int:
@@ -62,12 +63,12 @@ def _run(words: list[str]) -> int:
         profiles,
         ranking,
     )
-    from clickprint.apps.cli.shared import app, empty_word
+    from clickprint.apps.cli.shared import app, bad_word
     from clickprint.core.errors import ClickprintError
 
     debug = bool(os.environ.get("CLICKPRINT_DEBUG"))
-    if fault := empty_word(words):
-        return _refuse(fault, 2)
+    if said := bad_word(words):
+        return _refuse(said, 2)
     try:
         code = app(words, print_error=False, exit_on_error=False, result_action="return_value")
         return code if isinstance(code, int) else 0
@@ -90,7 +91,9 @@ def _run(words: list[str]) -> int:
 
 
 def _refuse(message: str, code: int) -> int:
-    print(f"clickprint: {message}", file=sys.stderr)
+    from clickprint.core.text import say
+
+    say(f"clickprint: {message}", file=sys.stderr)
     return code
 
 

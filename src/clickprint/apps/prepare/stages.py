@@ -80,7 +80,9 @@ def prepare(
     """
     data = Dataset.open(dataset)
     shards = SHARDS if shards is None and engine == "spark" else shards
-    options = Options(horizon_days=horizon_days, engine=engine, shards=shards, days=days, top=top)
+    options = Options(
+        horizon_days=horizon_days, engine=engine, shards=shards, days=tuple(days), top=top
+    )
     work = Workspace(Path(out), "prepared log")
     with (
         work.claim(),
