@@ -24,7 +24,7 @@ from clickprint.apps.run.stages import run
 from clickprint.apps.scale.recipe import load as load_scale
 from clickprint.apps.scale.stages import study
 from clickprint.core.errors import ConfigError
-from clickprint.core.files import own, write_text
+from clickprint.core.files import foreign, own, write_text
 from clickprint.core.options import OptionsError
 from clickprint.core.progress import Progress, silent
 from clickprint.data import synthetic
@@ -295,6 +295,7 @@ def test_a_second_call_makes_nothing(made: tuple[Make, Path]) -> None:
     files = contents(out)
     make(out, silent)
     assert before
+    assert foreign(out) == []  # all that is written is noted
     assert {f: f.stat().st_mtime_ns for f in out.rglob("inputs.json")} == before
     assert contents(out) == files
 
