@@ -171,7 +171,7 @@ def test_parts_hold_every_row_once_in_their_shard_and_in_order(
     with DuckDB() as engine:
         assert engine.write_parts(sql, tmp_path / "parts", shard="shard", order=order) == 20_000
     found = set()
-    for folder in sorted((tmp_path / "parts").iterdir()):
+    for folder in sorted((tmp_path / "parts").glob("shard=*")):
         table = pa.concat_tables(
             [pq.read_table(f, partitioning=None) for f in sorted(folder.iterdir())]
         )
@@ -196,5 +196,5 @@ def test_parts_of_nothing_are_an_empty_folder_and_a_fault_leaves_none(tmp_path: 
         )
         with pytest.raises(DataError):
             engine.write_parts("SELECT nothing AS a, 2 AS shard", tmp_path / "bad", shard="shard")
-    assert not list((tmp_path / "none").iterdir())
+    assert not list((tmp_path / "none").glob("[!.]*"))
     assert not (tmp_path / "bad").exists()

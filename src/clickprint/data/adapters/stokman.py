@@ -524,6 +524,6 @@ def _write_vectors(source: Path, rows: Int64[np.ndarray, "V"], path: Path) -> No
         step = max(1, BLOCK // array.shape[1])
         for start in range(0, len(rows), step):
             vectors[start : start + step] = array[rows[start : start + step]]
-        vectors.flush()
+        del vectors
     del array
     unpacked.unlink()
