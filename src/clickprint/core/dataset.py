@@ -19,7 +19,6 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Float32, Int64
 
 from clickprint.core.errors import ConfigError, DataError
@@ -27,6 +26,7 @@ from clickprint.core.events import COLUMNS, REQUIRED, Kind, Role
 from clickprint.core.forms import json_of, read_npy, reading
 from clickprint.core.items import AttributeType, Catalogue
 from clickprint.core.options import AtLeast, read
+from clickprint.core.parquet import read_table
 from clickprint.core.seal import Part, part_faults
 
 FORMAT = 3  # 3: the parts, each with its size and digest
@@ -245,8 +245,7 @@ class Dataset:
 
 
 def _table(path: Path) -> pa.Table:
-    with reading(path, AGAIN), pq.ParquetFile(path) as file:
-        return file.read()
+    return read_table(path, again=AGAIN)
 
 
 def _ids(path: Path) -> Int64[np.ndarray, "N"]:

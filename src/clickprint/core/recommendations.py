@@ -8,10 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float32, Int64
 
-from clickprint.core.errors import DataError, first_line
+from clickprint.core.errors import DataError
 from clickprint.core.files import whole
 from clickprint.core.ids import NONE
 from clickprint.core.lookup import pair_keys
+from clickprint.core.parquet import read_table
 
 CELLS = 1 << 26  # places for items that a table may need beyond a hundred for each it has
 
@@ -74,11 +75,7 @@ class Recommendations:
     def load(path: Path | str) -> "Recommendations":
         """What `save` wrote, users sorted, those with an empty list left out. Raises DataError."""
         path = Path(path)
-        try:
-            table = pq.read_table(path, schema=SCHEMA)
-        except (OSError, pa.ArrowException) as fault:
-            said = f"not a table of recommendations ({first_line(fault)})"
-            raise DataError(path, said) from None
+        table = read_table(path, SCHEMA)
         if any(table.column(c).null_count for c in SCHEMA.names):
             raise DataError(path, "some rows have no user, item, rank or score")
         user, item, rank, score = (table.column(c).to_numpy() for c in SCHEMA.names)

@@ -18,6 +18,9 @@ from jaxtyping import Bool, Float32, Float64, Int64
 from clickprint.core.errors import DataError
 from clickprint.core.events import Role
 from clickprint.core.files import whole
+from clickprint.core.forms import json_of, reading
+from clickprint.core.options import read
+from clickprint.core.parquet import need_columns, read_table
 from clickprint.core.past import Past
 from clickprint.core.progress import Progress, silent
 from clickprint.core.recommendations import Recommendations
@@ -132,16 +135,22 @@ class Scores:
     @staticmethod
     def load(file: Path) -> "Scores":
         """What `save` wrote. Raises DataError."""
-        try:
-            table = pq.read_table(file)
-            about = json.loads((table.schema.metadata or {})[b"scores"])
-            contenders = [Contender(**c) for c in about["contenders"]]
-            values = {c: table.column(c.label).to_numpy() for c in contenders}
-            return Scores(int(about["start"]), table.column("user").to_numpy(), values)
-        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as fault:
-            raise DataError(
-                str(file), [f"not scores ({fault!r}); remove its folder, and it is made again"]
-            ) from None
+        again = "remove its folder, and it is made again"
+        table = read_table(file, again=again)
+        need_columns(table, file, "user", again=again)
+        with reading(file, again):
+            told = json_of((table.schema.metadata or {})[b"scores"], file, again=again)
+            about = read(_Told, told)
+            values = {c: table.column(c.label).to_numpy() for c in about.contenders}
+            return Scores(about.start, table.column("user").to_numpy(), values)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What the file of scores says beside its rows; see Scores."""
+
+    start: Time
+    contenders: tuple[Contender, ...]
 
 
 def scored(

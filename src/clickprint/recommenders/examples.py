@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clickprint.core.errors import DataError
+from clickprint.core.forms import reading
+from clickprint.core.parquet import need_columns, read_table
 from clickprint.core.ragged import Ragged, starts_of
 from clickprint.recommenders.funnel import Example
 from clickprint.recommenders.pairs import Bought, Pairs
@@ -28,15 +29,14 @@ def save_example(found: Example, folder: Path) -> None:
 
 def load_example(folder: Path) -> Example:
     """What `save_example` wrote. Raises DataError."""
-    try:
-        users, truth = (pq.read_table(folder / f"{name}.parquet") for name in ("users", "bought"))
+    again = "remove it and make the features again"
+    paths = [folder / f"{name}.parquet" for name in ("users", "bought")]
+    users, truth = (read_table(path, again=again) for path in paths)
+    need_columns(truth, paths[1], "user", "item", again=again)
+    with reading(folder, again):
         names = [n for n in users.column_names if n.startswith(COLUMN)]
         columns = {n.removeprefix(COLUMN): users.column(n).to_numpy() for n in names}
         buyers, counts = np.unique(truth.column("user").to_numpy(), return_counts=True)
         items = truth.column("item").to_numpy()
-    except (OSError, KeyError, pa.ArrowException) as fault:
-        raise DataError(
-            str(folder), [f"cannot be read ({fault!r}); remove it and make the features again"]
-        ) from None
     bought = Bought(buyers, Ragged(starts_of(counts), items))
     return Pairs.load(folder / "pairs.parquet"), columns, bought

@@ -12,8 +12,10 @@ from jaxtyping import Bool, Float, Float32, Float64, Int64, Shaped
 
 from clickprint.core.errors import DataError
 from clickprint.core.files import whole
+from clickprint.core.forms import reading
 from clickprint.core.ids import NONE
 from clickprint.core.lookup import pair_keys, pairs_of_keys, positions, positions_in_any_order
+from clickprint.core.parquet import need_columns, read_table
 from clickprint.core.ragged import Ragged, spans, starts_of
 from clickprint.core.recommendations import Recommendations
 from clickprint.metrics import ranking
@@ -126,8 +128,10 @@ class Pairs:
     @staticmethod
     def load(path: Path) -> "Pairs":
         """What `save` wrote. Raises DataError."""
-        try:
-            table = pq.read_table(path)
+        again = "make the candidates again"
+        table = read_table(path, again=again)
+        need_columns(table, path, "user", "item", again=again)
+        with reading(path, again):
             user, item = (table.column(n).to_numpy() for n in ("user", "item"))
             alone = np.frombuffer(
                 base64.b64decode((table.schema.metadata or {})[ALONE], validate=True), np.int64
@@ -137,10 +141,6 @@ class Pairs:
                 for n in table.column_names
                 if n.startswith("column ")
             }
-        except (OSError, ValueError, KeyError, pa.ArrowException) as fault:
-            raise DataError(
-                str(path), [f"not candidates ({str(fault).splitlines()[0]}); make them again"]
-            ) from None
         users = np.union1d(user, alone)
         if (np.diff(user) < 0).any():
             raise DataError(str(path), ["users do not rise; make the candidates again"])

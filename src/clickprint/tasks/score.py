@@ -14,10 +14,11 @@ from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int64, Shaped
+from jaxtyping import Bool, Float, Float32, Float64, Int64, Shaped
 
 from clickprint.core.errors import ConfigError, DataError, own_code
 from clickprint.core.files import write_array, write_text
+from clickprint.core.forms import read_json, read_npy, reading
 from clickprint.core.lookup import positions_in_any_order
 from clickprint.core.past import Table
 from clickprint.core.profiles import Profiles, random_profiles
@@ -35,6 +36,7 @@ from clickprint.tasks.task import Controls, Task, TaskScore
 Probe = Literal["official", "quick"]
 PROBES: tuple[Probe, ...] = ("official", "quick")
 FORMAT = 2
+AGAIN = "score again"
 NOISE, HALVES = RNG(0).child("floor"), RNG(0).child("held-out users").integer()
 DRAWS: Mapping[Probe, int] = {"official": 1, "quick": 3}  # of random vectors
 CELLS = 1 << 28  # numbers: half a gigabyte, twice, is what the controls of a profile may hold
@@ -357,18 +359,15 @@ def load(path: Path) -> TaskScore:
 
     Raises DataError naming what is missing, damaged or of another format.
     """
-    try:
-        raw: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    raw: dict[str, Any] = read_json(path, again=AGAIN)
+    with reading(path, AGAIN):
         if raw.pop("format") != FORMAT:
-            raise DataError(path, "a score of another format; score again")
-        replicates = np.load(_array(path), allow_pickle=False)
+            raise DataError(path, f"a score of another format; {AGAIN}")
+        replicates = read_npy(_array(path), Float64[np.ndarray, "N R"], again=AGAIN)
         beside = raw.pop("controls")
-        if (
-            replicates.ndim != 2
-            or len(replicates) != (4 if beside else 2)
-            or _of_bytes(replicates) != raw.pop("replicates")
-        ):
-            raise DataError(path, f"{_array(path).name} does not belong to it; score again")
+        same = _of_bytes(replicates) == raw.pop("replicates")
+        if not same or len(replicates) != (4 if beside else 2):
+            raise ValueError(f"{_array(path).name} does not belong to it")
         for key in ("score", "live"):
             raw[key] = number(raw[key])
         for key in ("metrics", "live_metrics"):
@@ -379,8 +378,6 @@ def load(path: Path) -> TaskScore:
         return TaskScore(
             **raw, replicates=replicates[0], live_replicates=replicates[1], controls=beside
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as fault:
-        raise DataError(path, f"not a saved score ({fault}); score again") from None
 
 
 def _official() -> ModuleType:

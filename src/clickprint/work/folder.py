@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from clickprint.core.errors import ClickprintError, ConfigError
+from clickprint.core.errors import ClickprintError, ConfigError, DataError
 from clickprint.core.files import (
     check_file,
     check_own,
@@ -21,6 +21,7 @@ from clickprint.core.files import (
     whole,
     write_text,
 )
+from clickprint.core.forms import read_json
 from clickprint.core.seal import PARTS, intact, seal
 
 INPUTS, RECIPE, LOCK, TRAINING = "inputs.json", "recipe.toml", ".lock", "training"
@@ -231,8 +232,8 @@ def locked(file: Path, *, wait: bool = False) -> Iterator[None]:
 def made_from(folder: Path) -> dict[str, str]:
     """Which inputs each output in a folder was made from; empty where nobody says."""
     try:
-        found = json.loads((folder / INPUTS).read_text("utf-8"))
-    except (OSError, ValueError):
+        found = read_json(folder / INPUTS)
+    except DataError:
         return {}
     return found if isinstance(found, dict) else {}
 

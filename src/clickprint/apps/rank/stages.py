@@ -27,6 +27,7 @@ import numpy as np
 from clickprint.apps.rank.recipe import load
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import write_array, write_text
+from clickprint.core.forms import read_json, read_npy
 from clickprint.core.options import plain
 from clickprint.core.progress import Progress, labelled, silent
 from clickprint.core.recommender import Recommender
@@ -365,14 +366,13 @@ def _table(
 def _read(folder: Path, costs: Path | None = None) -> SeedScore:
     """A unit, its scores memory-mapped. Raises DataError."""
     try:
-        about = json.loads((folder / UNIT).read_text("utf-8"))
+        about = read_json(folder / UNIT, finite=False)
         users, *values = (
-            np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-            for name in ("users", *FORMS)
+            read_npy(folder / f"{name}.npy", mapped=True) for name in ("users", *FORMS)
         )
         assert all(v.shape == (len(about["metrics"]), len(users)) for v in values)
         assert isinstance(about["code"], str)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, AssertionError) as fault:
+    except (DataError, ValueError, KeyError, TypeError, AssertionError) as fault:
         problem = f"cannot be read ({fault!r}); remove it, and it is made again"
         raise DataError(folder, problem) from None
     trained = about.get("epochs") != 0  # else validation's own, which was only read

@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Float64
 
 from clickprint.apps.scale.recipe import ScalingRecipe, Sizable, load, shape, sized
-from clickprint.core.errors import ConfigError
+from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import clear, write_array, write_text
+from clickprint.core.forms import read_json, read_npy
 from clickprint.core.histories import Histories, items_only
 from clickprint.core.options import plain
 from clickprint.core.progress import Progress, labelled, silent
@@ -196,14 +198,14 @@ class _Bench:
         """The rung in a folder; None where its files are lost or damaged."""
         folder = self.work.path(name)
         try:
-            about = json.loads((folder / RUNG).read_text("utf-8"))
-            replicates = np.load(folder / REPLICATES, allow_pickle=False)
+            about = read_json(folder / RUNG, finite=False)
+            replicates = read_npy(folder / REPLICATES, Float64[np.ndarray, "M R"])
             if replicates.shape != (len(about["means"]), RESAMPLES):
                 return None
             by_metric = dict(zip(about["means"], replicates, strict=True))
             seconds = self.facts.told["stages"].get(label, {}).get("seconds", float("nan"))
             return Rung(**about, replicates=by_metric, seconds=seconds)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
+        except (DataError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def notes(self, data: str, rungs: list[Rung]) -> tuple[str, ...]:

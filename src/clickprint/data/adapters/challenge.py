@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Float64, Int64
 
 from clickprint.core.dataset import Dataset, Manifest
-from clickprint.core.errors import DataError, first_line
+from clickprint.core.errors import DataError
 from clickprint.core.events import Kind, Role
 from clickprint.core.items import AttributeType
+from clickprint.core.parquet import read_table
 from clickprint.core.progress import Progress, silent
 from clickprint.core.time import Time, show
 from clickprint.data.adapters.card import Card
@@ -280,10 +280,7 @@ def target_rows(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarr
 
 
 def _table(path: Path) -> pa.Table:
-    try:
-        table = pq.read_table(path, columns=list(TARGET_NEEDS))
-    except (OSError, pa.ArrowException) as fault:
-        raise DataError(path, f"cannot be read ({first_line(fault)}); split again") from None
+    table = read_table(path, again="split again").select(list(TARGET_NEEDS))
     nulls = {c: table.column(c).null_count for c in TARGET_NEEDS}
     refuse(path, [f"{n} rows have no {c}" for c, n in nulls.items() if n])
     return table
