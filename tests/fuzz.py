@@ -510,7 +510,7 @@ if __name__ == "__main__":
             say(ended(shop, sys.argv[1], int(sys.argv[2])))
             raise SystemExit
         found = {}
-        for name, (_, cases, _) in GROUPS.items():
-            found[name], ill = faults_of(shop, name, range(cases))
+        for name, (_, many, _) in GROUPS.items():
+            found[name], ill = faults_of(shop, name, range(many))
             say(name, dict(found[name]), *ill)
     PAGE.write_text(page(found), "utf-8")

@@ -188,13 +188,24 @@ def start(module: str, tree: ast.Module | None) -> int:
         for number in (0, 1, 2):
             os.dup2(null, number)
         if tree is not None:
-            sys.meta_path.insert(0, Finder(module, tree))  # type: ignore[arg-type]
+            sys.meta_path.insert(0, Finder(module, tree))
         import pytest
 
         files = [str(TESTS / f"{name}.py") for name in MODULES[module].split()]
-        options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--hypothesis-seed=0"]
+        os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+        options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "_hypothesis_pytestplugin"]
         marks = "not slow and not golden and not spark and not dag"
-        code = pytest.main([*files, *options, "-o", "addopts=--strict-markers", "-m", marks])
+        code = pytest.main(
+            [
+                *files,
+                *options,
+                "--hypothesis-seed=0",
+                "-o",
+                "addopts=--strict-markers",
+                "-m",
+                marks,
+            ]
+        )
         os._exit(int(code))
     except BaseException:
         os._exit(99)
@@ -244,12 +255,12 @@ def verdicts(chosen: Sequence[tuple[str, int]], workers: int) -> dict[tuple[str,
                 one = todo.pop()
                 running[start(one[0], mutant(*one)[1])] = one, time.monotonic() + limits[one[0]]
             for pid, (one, until) in list(running.items()):
-                code = stopped(pid, until - time.monotonic())
-                if code is None:
+                end = stopped(pid, until - time.monotonic())
+                if end is None:
                     continue
                 del running[pid]
-                slow = code == -signal.SIGKILL
-                found[one] = "too slow" if slow else "killed" if code else "survived"
+                slow = end == -signal.SIGKILL
+                found[one] = "too slow" if slow else "killed" if end else "survived"
                 kept.write(json.dumps([*one, digests[one[0]], found[one]]) + "\n")
                 kept.flush()
                 if found[one] == "survived":

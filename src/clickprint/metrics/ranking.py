@@ -11,8 +11,6 @@ from jaxtyping import Bool, Float64, Int64
 from clickprint.core.ids import NONE
 from clickprint.core.lookup import among, pair_keys, positions
 
-CELLS = 1 << 24  # numbers that are in memory at once
-
 
 def hits(
     lists: Int64[np.ndarray, "U K"],
@@ -84,33 +82,6 @@ def novelty(
     return _of((bits * there).sum(1), there.sum(1))
 
 
-def intra_list_diversity(
-    lists: Int64[np.ndarray, "U K"],
-    items: Int64[np.ndarray, "V"],
-    vectors: Float64[np.ndarray, "V D"],
-) -> Float64[np.ndarray, "U"]:
-    """The mean of 1 − cosine over all pairs of a list's items that have a vector.
-
-    A list with fewer than two such items gives NaN. A vector of zeros is like no other. Holds
-    about CELLS numbers at a time.
-    """
-    vectors = np.asarray(vectors, np.float64)
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
-    out = np.full(len(lists), np.nan)
-    many = max(CELLS // max(lists.shape[1] * vectors.shape[1], 1), 1)
-    for start in range(0, len(lists) if len(items) else 0, many):
-        at = positions(items, lists[start : start + many])
-        there = at >= 0
-        chosen = unit[at] * there[..., None]
-        # Σ over pairs of ⟨a, b⟩ = (|Σ a|² − Σ |a|²) / 2.
-        count = there.sum(1)
-        pairs = count * (count - 1) / 2
-        alike = ((chosen.sum(1) ** 2).sum(1) - (chosen**2).sum((1, 2))) / 2
-        out[start : start + many] = _of(pairs - alike, pairs)
-    return out
-
-
 def category_diversity(
     lists: Int64[np.ndarray, "U K"],
     items: Int64[np.ndarray, "V"],
@@ -118,8 +89,8 @@ def category_diversity(
 ) -> Float64[np.ndarray, "U"]:
     """The share of pairs of a list's items that are of different categories.
 
-    This is the intra-list diversity by one-hot categories. Items without a category (NONE) take
-    no part; a list with fewer than two others gives NaN.
+    This is the mean of 1 − cosine over the pairs, by one-hot categories. Items without a category
+    (NONE) take no part; a list with fewer than two others gives NaN.
     """
     at = positions(items, lists)
     found = np.where(at >= 0, category[at] if len(items) else NONE, NONE)
