@@ -160,6 +160,7 @@ REFUSED = [
     ("fetch moon y", "'moon', expected one of amazon_reviews"),
     ("fetch challenge y", "only complete_journey"),
     ("validate nowhere", "client_ids.npy: not found"),
+    ("board no\x1b[2Jwhere", "no\\x1b[2Jwhere"),
     ("challenge split nowhere", "nowhere: not found"),
     ("challenge baseline nowhere --out y", "relevant_clients.npy: not found"),
     ("challenge validate nowhere y", "relevant_clients.npy: not found"),

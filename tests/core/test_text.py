@@ -56,7 +56,9 @@ def test_counts(n: float, text: str) -> None:
 
 
 def test_names() -> None:
-    assert printable("a\x1b[2J\nb\x07") == "a[2J\nb"
+    assert printable("a\x1b[2J\nb\x07") == "a\\x1b[2J\nb\\x07"
+    assert printable("\u202eevil\udc80") == "\\u202eevil\\udc80"
+    assert printable("bücher – 書") == "bücher – 書"
     assert short("a\nb", 5) == "a b"
     assert short("abcdef", 4) == "abc…"
     assert [listed(w) for w in (["a"], ["a", "b"], ["a", "b", "c"])] == [
@@ -84,3 +86,13 @@ def test_csv_reads_back() -> None:
     assert float(read[0]["x"]) == 1 / 3
     assert read[1] == {"name": "c", "x": "", "y": ""}
     assert csv_text([], ["a"]) == "a\n"
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-x", "@SUM(A1)"])
+def test_a_spreadsheet_does_not_compute_a_text(text: str) -> None:
+    (row,) = csv.DictReader(io.StringIO(csv_text([{"name": text, "x": -1.5, "y": "a=b"}])))
+    assert row == {"name": f"'{text}", "x": "-1.5", "y": "a=b"}
+
+
+def test_a_csv_holds_no_control_characters() -> None:
+    assert csv_text([{"name": "\x1b[2J\t=1"}]) == "name\n\\x1b[2J\\t=1\n"

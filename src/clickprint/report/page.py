@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clickprint.core.files import whole, write_text
+from clickprint.core.text import printable
 from clickprint.report.figure import Drawn, draw
 from clickprint.report.table import Grid
 
@@ -151,6 +152,7 @@ def _environment() -> "Environment":
     environment = Environment(
         loader=PackageLoader("clickprint.report"),
         autoescape=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

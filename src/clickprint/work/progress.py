@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any, Protocol, cast, runtime_checkable
 
 from clickprint.core.progress import Progress
+from clickprint.core.text import printable
 
 QUIET_SECONDS = 10.0  # between two plain lines of one stage
 
@@ -51,7 +52,7 @@ def _bars(stream: Stream) -> Iterator[Progress]:
 
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -66,6 +67,7 @@ def _bars(stream: Stream) -> Iterator[Progress]:
     ) as bars:
 
         def progress(stage: str, done: int, total: int) -> None:
+            stage = printable(stage)
             if stage not in stages:
                 stages[stage] = bars.add_task(stage, total=total or None)
             bars.update(stages[stage], completed=done, total=total or None)
@@ -83,6 +85,7 @@ class Lines:
         self._said: dict[str, float] = {}
 
     def __call__(self, stage: str, done: int, total: int) -> None:
+        stage = printable(stage)
         now, finished = monotonic(), bool(total) and done >= total
         if finished:
             # A stage that only ever reports its end (a skipped one, a quick one) is one line.

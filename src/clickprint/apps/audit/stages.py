@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 
 from clickprint.core.files import new_file, write_text
 from clickprint.core.progress import Progress, silent
+from clickprint.core.text import say
 from clickprint.data.audit.examine import SEVERITIES, Audit, Examined, Section, examine
 from clickprint.data.audit.finding import Finding
 from clickprint.data.overview import overview
@@ -50,10 +51,10 @@ def audit(
     show(found.audit)
     if json_file:
         write_text(json_file, found.audit.to_json())
-        print(json_file)
+        say(json_file)
     if page_file:
         write_text(page_file, text)
-        print(page_file)
+        say(page_file)
     return int(found.audit.count("leak") > 0)
 
 

@@ -27,6 +27,7 @@ from clickprint.core.profiles import (
 )
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
+from clickprint.core.text import say
 from clickprint.core.time import Time, Window, show
 from clickprint.data.adapters import challenge
 from clickprint.data.engine import Engine
@@ -55,9 +56,9 @@ def split(
     with resources.engine() as engine:
         facts = challenge.split(data, engine, progress=progress)
     train, valid = show(facts.train_start), show(facts.validation_start)
-    print(f"end {show(facts.end)}, training window from {train}, validation window from {valid}")
+    say(f"end {show(facts.end)}, training window from {train}, validation window from {valid}")
     for file, rows in facts.rows.items():
-        print(f"{rows:>12,} rows  {data / file}")
+        say(f"{rows:>12,} rows  {data / file}")
     return facts
 
 
@@ -98,7 +99,7 @@ def reference(
     if absent := len(relevant) - len(users):
         note = f"; {absent:,} relevant clients without an event are left out (--all-clients"
         note += " adds them as zeros)"
-    print(f"{len(users):,} clients x {profiles.vectors.shape[1]} columns in {out}{note}")
+    say(f"{len(users):,} clients x {profiles.vectors.shape[1]} columns in {out}{note}")
 
 
 def _rows(
@@ -119,9 +120,9 @@ def validate(data: Path, folder: Path, *, any_clients: bool = False) -> int:
     """Prints every fault of the profiles on its own line; 1 if there is one, else 0."""
     faults = problems(folder, None if any_clients else challenge.relevant_clients(data))
     for fault in faults:
-        print(fault)
+        say(fault)
     if not faults:
-        print(f"{folder}: valid")
+        say(f"{folder}: valid")
     return int(bool(faults))
 
 
@@ -174,7 +175,7 @@ def score(
             # Written after each task: what was trained is not lost with the next one.
             write_scores(scores, before | {n: found[n] for n in names if n in found})
     for name in names:
-        print(f"{name:<24}{found[name]:.4f}")
+        say(f"{name:<24}{found[name]:.4f}")
     return found
 
 
@@ -214,7 +215,7 @@ def _questions(
     elif "churn" in tasks:
         missing.append("target/active_clients.npy")
     if missing:
-        print(
+        say(
             f"not there: {', '.join(missing)}; the rule of docs/tasks.md stands in",
             file=sys.stderr,
         )

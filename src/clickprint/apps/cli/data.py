@@ -18,6 +18,7 @@ from clickprint.apps.cli.shared import (
     app,
 )
 from clickprint.core.errors import ClickprintError, ConfigError
+from clickprint.core.text import say
 from clickprint.work.progress import progress_bars
 from clickprint.work.resources import Tables
 
@@ -63,7 +64,7 @@ def read(
             engine=engine,
             progress=progress,
         )
-    print(listing.dataset(dataset))
+    say(listing.dataset(dataset))
 
 
 @app.command(group=DATA)
@@ -95,7 +96,7 @@ def append(
         )
     events = longer.manifest.events - before.events
     days = len(longer.manifest.days) - len(before.days)
-    print(f"{events:,} events of {days} days appended\n{listing.dataset(longer)}")
+    say(f"{events:,} events of {days} days appended\n{listing.dataset(longer)}")
 
 
 def _options(name: str, given: Sequence[str]) -> dict[str, Any]:
@@ -129,7 +130,7 @@ def fetch(name: str, folder: Folder, /) -> None:
     """
     from clickprint.work.reading import fetch as fetch_files
 
-    print(f"{fetch_files(name, folder)}; read it with `clickprint read {name} {folder} --out …`")
+    say(f"{fetch_files(name, folder)}; read it with `clickprint read {name} {folder} --out …`")
 
 
 @app.command(group=DATA)
@@ -143,7 +144,7 @@ def datasets(name: str | None = None, /) -> None:
     """
     from clickprint.work import listing
 
-    print(listing.datasets() if name is None else listing.source(name))
+    say(listing.datasets() if name is None else listing.source(name))
 
 
 @app.command(group=DATA)
@@ -168,12 +169,12 @@ def validate(folder: Folder, /) -> int:
         elif (folder / "manifest.json").is_file():
             dataset = Dataset.open(folder)
             dataset.check()
-            print(listing.dataset(dataset))
+            say(listing.dataset(dataset))
         else:
             faults = problems(folder, None)
     except ClickprintError as fault:
         faults = [str(fault)]
-    print("\n".join(faults) or f"{folder}: valid")
+    say("\n".join(faults) or f"{folder}: valid")
     return int(bool(faults))
 
 
@@ -264,7 +265,7 @@ def prepare(
             resources=machine,
             progress=progress,
         )
-    print(summary(facts, out))
+    say(summary(facts, out))
 
 
 @export_app.command(name="challenge")

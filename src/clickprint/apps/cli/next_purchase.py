@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 
 from clickprint.apps.cli.shared import PRODUCTS, Flag, OnTables, app
 from clickprint.apps.next.graph import STAGES
+from clickprint.core.text import say
 from clickprint.work.progress import progress_bars
 from clickprint.work.resources import Tables
 
@@ -57,7 +58,7 @@ def _run(place: Place, machine: Tables, work: Callable[["Run"], str]) -> None:
             resources=machine,
             progress=progress,
         )
-        print(work(run))
+        say(work(run))
 
 
 def _add(name: str, about: str, work: Callable[["Run"], str]) -> None:

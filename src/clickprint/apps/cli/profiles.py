@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from clickprint.apps.cli.shared import PRODUCTS, PROFILES, Flag, OnMachine, Words, app
+from clickprint.core.text import say
 from clickprint.work.progress import progress_bars
 from clickprint.work.resources import Resources
 
@@ -51,7 +52,7 @@ def run(
             progress=progress,
             show=lambda board, notes: show(board, notes=notes, words=notes[0] != FIRST),
         )
-    print(f"board: {folder / 'board.csv'}\nreport: {folder / 'report.html'}")
+    say(f"board: {folder / 'board.csv'}\nreport: {folder / 'report.html'}")
 
 
 @app.command(group=PROFILES)
@@ -92,7 +93,7 @@ def board(
         report_of(runs, found, html)
     for file in (csv, json, html):
         if file:
-            print(file)
+            say(file)
 
 
 @app.command(group=PROFILES)
@@ -100,7 +101,7 @@ def encoders() -> None:
     """List the encoders, with their options and defaults."""
     from clickprint.work import listing
 
-    print(listing.encoders())
+    say(listing.encoders())
 
 
 @app.command(group=PROFILES)
@@ -108,7 +109,7 @@ def tasks() -> None:
     """List the sets of tasks and what each task asks."""
     from clickprint.work import listing
 
-    print(listing.tasks())
+    say(listing.tasks())
 
 
 @app.command(group=PRODUCTS)

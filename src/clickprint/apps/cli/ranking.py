@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from clickprint.apps.cli.shared import RANKING, Flag, Numbers, OnMachine, Words, app
+from clickprint.core.text import say
 from clickprint.work.progress import progress_bars
 from clickprint.work.resources import Resources
 
@@ -52,7 +53,7 @@ def rank(
             progress=progress,
         )
     show(table)
-    print(f"table: {folder / table.stage}.md\npicture: {folder / table.stage}.svg")
+    say(f"table: {folder / table.stage}.md\npicture: {folder / table.stage}.svg")
 
 
 @app.command(group=RANKING)
@@ -82,4 +83,4 @@ def scale(
     with progress_bars() as progress:
         ladder = study(loaded, folder, fresh=fresh, resources=machine, progress=progress)
     show(ladder)
-    print(f"table: {folder / 'scaling.csv'}\npicture: {folder / 'scaling.svg'}")
+    say(f"table: {folder / 'scaling.csv'}\npicture: {folder / 'scaling.svg'}")

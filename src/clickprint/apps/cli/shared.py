@@ -14,6 +14,7 @@ from clickprint.core.version import VERSION
 from clickprint.work.resources import Resources, Tables
 
 EMPTY = re.compile(r"--[\w-]+=")
+NO_TEXT = re.compile("[\\0\ud800-\udfff]")  # what no file of ours could name
 WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 
 
@@ -51,8 +52,8 @@ OnTables = Annotated[Tables, Parameter(name="*")]
 OnMachine = Annotated[Resources, Parameter(name="*")]
 
 
-def empty_word(words: Sequence[str]) -> str:
-    """What is wrong with words of which one is empty; "" where none is.
+def bad_word(words: Sequence[str]) -> str:
+    """What is wrong with words of which one is empty, or no text; "" where none is.
 
     An empty path would stand for the present folder.
     """
@@ -60,5 +61,7 @@ def empty_word(words: Sequence[str]) -> str:
     for word in words:
         if not word or EMPTY.fullmatch(word):
             return f"{word or before or 'a word'}: found nothing, expected a value; is it set?"
+        if NO_TEXT.search(word):
+            return f"{word!r}: found bytes that are not UTF-8; call the file otherwise"
         before = word
     return ""

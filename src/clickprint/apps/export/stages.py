@@ -14,6 +14,7 @@ from clickprint.core.files import new_folder
 from clickprint.core.ids import text_ids
 from clickprint.core.options import HORIZON
 from clickprint.core.progress import Progress, silent
+from clickprint.core.text import say
 from clickprint.data.export import CHALLENGE, RECBOLE
 from clickprint.data.export.anonymise import Anonymise
 from clickprint.data.export.challenge import export_challenge
@@ -50,7 +51,7 @@ def challenge(
     # Of a secret not even a digest is kept, so an anonymised export is never known to be the same.
     inputs = "" if anonymise else _inputs(dataset, horizon_days)
     if new_folder(out, CHALLENGE, inputs=inputs, overwrite=overwrite):
-        print(f"{out}: up to date")
+        say(f"{out}: up to date")
         return
     with resources.engine() as engine:
         made = export_challenge(
@@ -64,7 +65,7 @@ def challenge(
             progress=progress,
         )
     _say(out, made.rows, made.left_out, made.filled)
-    print(f"training window {made.train}, validation window {made.valid}")
+    say(f"training window {made.train}, validation window {made.valid}")
 
 
 def recbole(
@@ -90,7 +91,7 @@ def recbole(
     dataset = Dataset.open(folder)
     inputs = _inputs(dataset, name, split, roles, horizon_days, anchor)
     if new_folder(out, RECBOLE, inputs=inputs, overwrite=overwrite):
-        print(f"{out}: up to date")
+        say(f"{out}: up to date")
         return
     with resources.engine() as engine:
         made = export_recbole(
@@ -148,8 +149,8 @@ def _bytes(file: Path, option: str) -> bytes:
 
 def _say(out: Path, rows: Mapping[str, int], *notes: Mapping[str, int]) -> None:
     for file, n in rows.items():
-        print(f"{n:>12,} rows  {file}")
+        say(f"{n:>12,} rows  {file}")
     for said in notes:
         for why, n in said.items():
-            print(f"{n:>12,} {why}")
-    print(out)
+            say(f"{n:>12,} {why}")
+    say(out)
