@@ -17,7 +17,9 @@ from clickprint.apps.cli.main import main
 from clickprint.apps.scale.recipe import ScalingPart, load, parse, shape, sized
 from clickprint.apps.scale.stages import study
 from clickprint.core.errors import DataError
+from clickprint.core.files import own, write_text
 from clickprint.core.options import OptionsError
+from clickprint.core.seal import seal
 from clickprint.encoders.gru4rec import GRU4Rec
 from clickprint.encoders.hstu import HSTU
 from clickprint.encoders.sasrec import SASRec
@@ -230,9 +232,11 @@ def test_rungs_of_other_code_are_told(made: Path, path: Path) -> None:
     file = made / "rungs" / "size-2-of-1-seed-0" / "rung.json"
     kept = file.read_text()
     file.write_text(json.dumps({**json.loads(kept), "code": "other"}))
+    seal(file.parent)
     found = study(parse(LADDER.format(path=path)), made, resources=CPU)
     assert found.notes[-1].endswith("code: sizes 2")
     file.write_text(kept)
+    seal(file.parent)
     found = study(parse(LADDER.format(path=path)), made, resources=CPU)
     assert not [note for note in found.notes if "code" in note]
 
@@ -266,8 +270,9 @@ def test_the_last_item_is_never_looked_at(made: Path, tmp_path: Path) -> None:
 
 def test_shares_and_seeds_in_an_emptied_folder(path: Path, tmp_path: Path) -> None:
     folder = tmp_path / "s"
-    (folder / "rungs" / "size-9-of-1-seed-0").mkdir(parents=True)
-    (folder / "recipe.toml").write_text("name = 3")
+    own(folder, "study")
+    write_text(folder / "rungs" / "size-9-of-1-seed-0" / "rung.json", "{}")
+    write_text(folder / "recipe.toml", "name = 3")
     text = (
         LADDER.format(path=path)
         .replace("sizes = [1, 2]", "sizes = [1]\nfractions = [1, 0.5]")
