@@ -83,5 +83,5 @@ def test_files_that_are_refused(rows: list, said: str, tmp_path: Path) -> None:
 def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "junk").write_bytes(b"junk")
     for path in (tmp_path / "junk", tmp_path / "nowhere"):
-        with pytest.raises(DataError, match=rf"/{path.name}: .*table of recommendations"):
+        with pytest.raises(DataError, match=rf"/{path.name}: "):
             Recommendations.load(path)
