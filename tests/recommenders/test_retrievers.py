@@ -255,10 +255,10 @@ def baskets_of(past: LogPast) -> dict[int, list[set[int]]]:
 def test_tifu_knn(past: LogPast) -> None:
     recipe = TIFUKNN(neighbours=3, groups=2, basket_decay=0.8, group_decay=0.6, own=0.7)
     vectors: dict[int, dict[int, float]] = {}
-    for user, baskets in baskets_of(past).items():
+    for user, trips in baskets_of(past).items():
         own: dict[int, float] = {}
-        newest = baskets[::-1]
-        size = math.ceil(len(baskets) / 2) if baskets else 1
+        newest = trips[::-1]
+        size = math.ceil(len(trips) / 2) if trips else 1
         groups = [newest[i : i + size] for i in range(0, len(newest), size)]
         for g, group in enumerate(groups):
             for b, basket in enumerate(group):
@@ -301,11 +301,7 @@ def test_up_cf(past: LogPast, pool: int, monkeypatch: pytest.MonkeyPatch) -> Non
     last = sorted((-max(times), user) for user, times in bought.items() if times)
     pool_users = {user for _, user in last[:pool]}
     pops = {
-        user: {
-            i: sum(i in b for b in trips[-3:]) / len(trips[-3:])
-            for b in trips[-3:]
-            for i in b
-        }
+        user: {i: sum(i in b for b in trips[-3:]) / len(trips[-3:]) for b in trips[-3:] for i in b}
         for user, trips in baskets_of(past).items()
     }
     for user, row in lists(past, UPCF(baskets=3, alpha=0.25, locality=2)).items():

@@ -136,7 +136,7 @@ class ItemKNN(Deterministic):
     - `shrink`: added to the denominator, so that rare items are less alike.
 
     An item counts once a user. Source: Sarwar et al. 2001; the shrink as Ferrari Dacrema et al.
-    2019 have it. Bell & Koren's is another: they multiply by n / (n + shrink), n the users of both.
+    2019 have it. Bell & Koren's is another: n / (n + shrink) as a factor, n the users of both.
     """
 
     neighbours: Annotated[int, Between(1, 1_000_000)] = 100
