@@ -4,17 +4,17 @@ python tests/mutations.py                 # a seeded sample of 800, and docs/res
 python tests/mutations.py 100 --workers 2 # of 100, into the same page
 python tests/mutations.py 40 metrics/ranking nn/blocks       # of these modules, page left as it is
 
-A mutant is one small change: a comparison, a sign, a number, a condition, a keyword left out.
-Each runs in a fork of a process that has imported the libraries, but nothing of ours, and is
-killed when a test fails, or takes ten times as long. Verdicts are kept in build/mutations.jsonl
+A mutant is one small change in a function: a comparison, a sign, a number, a condition, a keyword
+left out. Each runs in a fork of a process that has collected the tests, and is killed when one
+fails, or when they take ten times as long. Verdicts are kept in build/mutations.jsonl
 by the text of the module and of its tests, so that a run that was stopped goes on.
 """
 
 import argparse
 import ast
 import contextlib
+import gc
 import hashlib
-import importlib.util
 import json
 import os
 import random
@@ -24,15 +24,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
-from types import CodeType
-from typing import Any
+from types import CodeType, FunctionType
+
+import pytest
+from _pytest.main import pytest_runtestloop as run_all
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE, TESTS = ROOT / "src" / "clickprint", ROOT / "tests"
 PAGE, KEPT = ROOT / "docs" / "results" / "mutations.md", ROOT / "build" / "mutations.jsonl"
-LIBRARIES = "duckdb hypothesis lightgbm numpy pandas pyarrow.parquet pytest scipy.stats torch"
+OPTIONS = ["-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", "-o", "addopts=--strict-markers",
+           "-m", "not slow and not golden and not spark and not dag"]  # fmt: skip
 # Each module and the tests that have to notice.
 MODULES: Mapping[str, str] = {
     "metrics/beyond_accuracy": "metrics/test_beyond_accuracy",
@@ -87,7 +89,16 @@ class Point:
 
 
 def points(tree: ast.Module) -> list[Point]:
-    return list(_points(tree))
+    """Those in functions: what is done once, at import, is not done again in a fork."""
+    found: list[Point] = []
+    todo: list[ast.stmt] = list(tree.body)
+    while todo:
+        one = todo.pop(0)
+        if isinstance(one, ast.FunctionDef):
+            found += _points(one)
+        elif isinstance(one, ast.ClassDef):
+            todo = [*one.body, *todo]
+    return found
 
 
 def _points(node: ast.AST) -> Iterator[Point]:
@@ -154,61 +165,79 @@ def words(node: ast.AST) -> str:
     return text if len(text) <= 90 else f"{text[:89]}…"
 
 
-class Changed(SourceFileLoader):
-    """Loads one module from its changed tree."""
-
-    def __init__(self, name: str, path: str, tree: ast.Module) -> None:
-        super().__init__(name, path)
-        self.tree = tree
-
-    def get_code(self, fullname: str) -> CodeType:
-        code: CodeType = compile(self.tree, self.path, "exec")
-        return code
-
-
-class Finder:
-    def __init__(self, module: str, tree: ast.Module) -> None:
-        self.name = f"clickprint.{module.replace('/', '.')}"
-        self.path, self.tree = str(SOURCE / f"{module}.py"), tree
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if name != self.name:
-            return None
-        loader = Changed(name, self.path, self.tree)
-        return importlib.util.spec_from_file_location(name, self.path, loader=loader)
+def install(module: str, tree: ast.Module) -> None:
+    """Give the module's functions, wherever they are held, the code of the changed tree."""
+    path = str(SOURCE / f"{module}.py")
+    new = {(c.co_qualname, c.co_firstlineno): c for c in _codes(compile(tree, path, "exec"))}
+    for one in gc.get_objects():
+        if isinstance(one, FunctionType) and one.__code__.co_filename == path:
+            code = new[one.__code__.co_qualname, one.__code__.co_firstlineno]
+            if code.co_freevars == one.__code__.co_freevars:
+                one.__code__ = code
 
 
-def start(module: str, tree: ast.Module | None) -> int:
-    """A fork that runs the module's tests; its id."""
-    if pid := os.fork():
-        return pid
-    try:
-        os.setpgid(0, 0)
-        null = os.open(os.devnull, os.O_RDWR)
-        for number in (0, 1, 2):
-            os.dup2(null, number)
-        if tree is not None:
-            sys.meta_path.insert(0, Finder(module, tree))
-        import pytest
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for one in code.co_consts:
+        if isinstance(one, CodeType):
+            yield from _codes(one)
 
-        files = [str(TESTS / f"{name}.py") for name in MODULES[module].split()]
-        os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-        options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "_hypothesis_pytestplugin"]
-        marks = "not slow and not golden and not spark and not dag"
-        code = pytest.main(
-            [
-                *files,
-                *options,
-                "--hypothesis-seed=0",
-                "-o",
-                "addopts=--strict-markers",
-                "-m",
-                marks,
-            ]
-        )
-        os._exit(int(code))
-    except BaseException:
-        os._exit(99)
+
+class Tests:
+    """A plugin: the tests of a module, collected once, run in a fork for each mutant."""
+
+    def __init__(self, module: str, todo: list[int], workers: int) -> None:
+        self.module, self.todo, self.workers = module, todo, workers
+        self.found: dict[int, str] = {}
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        begin = time.monotonic()
+        code = os.waitstatus_to_exitcode(os.waitpid(self.start(session, None), 0)[1])
+        limit = 10 + 10 * (seconds := time.monotonic() - begin)
+        say(f"{self.module}: {len(session.items)} tests take {seconds:.1f} s")
+        if code or not session.items:
+            raise SystemExit(f"{self.module}: its tests fail as it is")
+        running: dict[int, tuple[int, float]] = {}
+        todo = list(self.todo)
+        while todo or running:
+            while todo and len(running) < self.workers:
+                pid = self.start(session, todo[-1])
+                running[pid] = todo.pop(), time.monotonic() + limit
+            for pid, (number, until) in list(running.items()):
+                end = stopped(pid, until - time.monotonic())
+                if end is not None:
+                    del running[pid]
+                    slow = end == -signal.SIGKILL
+                    self.ended(number, "too slow" if slow else "killed" if end else "survived")
+            time.sleep(0.02)
+        return True
+
+    def start(self, session: pytest.Session, number: int | None) -> int:
+        if pid := os.fork():
+            return pid
+        try:
+            os.setpgid(0, 0)
+            null = os.open(os.devnull, os.O_RDWR)
+            for handle in (0, 1, 2):
+                os.dup2(null, handle)
+            if number is not None:
+                install(self.module, mutant(self.module, number)[1])
+            session.config.option.maxfail = 1
+            session.config.pluginmanager.unregister(name="terminalreporter")
+            with contextlib.suppress(session.Failed):
+                run_all(session)
+            os._exit(session.testsfailed > 0)
+        except BaseException:
+            os._exit(99)
+
+    def ended(self, number: int, verdict: str) -> None:
+        self.found[number] = verdict
+        KEPT.parent.mkdir(exist_ok=True)
+        with KEPT.open("a", encoding="utf-8") as kept:
+            kept.write(json.dumps([self.module, number, digest(self.module), verdict]) + "\n")
+        if verdict == "survived":
+            it = mutant(self.module, number)[0]
+            say(f"survived: {it.module}:{it.line}: {it.before} → {it.after}")
 
 
 def stopped(pid: int, seconds: float) -> int | None:
@@ -236,37 +265,17 @@ def verdicts(chosen: Sequence[tuple[str, int]], workers: int) -> dict[tuple[str,
         for line in KEPT.read_text("utf-8").splitlines():
             module, number, of, verdict = json.loads(line)
             known[module, number, of] = verdict
-    digests = {module: digest(module) for module, _ in chosen}
-    found = {c: known[*c, digests[c[0]]] for c in chosen if (*c, digests[c[0]]) in known}
-    limits: dict[str, float] = {}
-    todo = [c for c in chosen if c not in found]
-    for module in sorted({m for m, _ in todo}):
-        begin, pid = time.monotonic(), start(module, None)
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        if code:
-            raise SystemExit(f"{module}: its tests fail as it is (pytest ends with {code})")
-        limits[module] = 20 + 10 * (time.monotonic() - begin)
-        say(f"{module}: its tests take {time.monotonic() - begin:.1f} s")
-    KEPT.parent.mkdir(exist_ok=True)
-    running: dict[int, tuple[tuple[str, int], float]] = {}
-    with KEPT.open("a", encoding="utf-8") as kept:
-        while todo or running:
-            while todo and len(running) < workers:
-                one = todo.pop()
-                running[start(one[0], mutant(*one)[1])] = one, time.monotonic() + limits[one[0]]
-            for pid, (one, until) in list(running.items()):
-                end = stopped(pid, until - time.monotonic())
-                if end is None:
-                    continue
-                del running[pid]
-                slow = end == -signal.SIGKILL
-                found[one] = "too slow" if slow else "killed" if end else "survived"
-                kept.write(json.dumps([*one, digests[one[0]], found[one]]) + "\n")
-                kept.flush()
-                if found[one] == "survived":
-                    it = mutant(*one)[0]
-                    say(f"survived: {it.module}:{it.line}: {it.before} → {it.after}")
-            time.sleep(0.02)
+    found = {}
+    for module in sorted({m for m, _ in chosen}):
+        numbers = [n for m, n in chosen if m == module]
+        of = digest(module)
+        found |= {(module, n): known[module, n, of] for n in numbers if (module, n, of) in known}
+        todo = [n for n in numbers if (module, n) not in found]
+        if todo:
+            tests = Tests(module, todo, workers)
+            files = [str(TESTS / f"{name}.py") for name in MODULES[module].split()]
+            pytest.main([*files, *OPTIONS], plugins=[tests])
+            found |= {(module, number): verdict for number, verdict in tests.found.items()}
     return found
 
 
@@ -320,9 +329,6 @@ def main() -> None:
     sys.dont_write_bytecode = False
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    for name in LIBRARIES.split():
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
     found = sampled(asked.sample, asked.modules, asked.workers)
     say(", ".join(f"{n} {verdict}" for verdict, n in Counter(found.values()).most_common()))
     if not asked.modules:

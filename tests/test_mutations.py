@@ -7,6 +7,8 @@ import pytest
 import mutations
 
 TEXT = """
+LARGEST = 3
+
 def f(a: int = 3) -> int:
     if a < 2 and not a:
         return max(a, -1)
