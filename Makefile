@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 DEPENDS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-all demo recommend test check golden dag spark slow bench results wheel clean
+.PHONY: help install install-all demo recommend test check golden parity dag spark slow bench results wheel clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,10 @@ check: install  ## format, lint, types, floors, tests
 
 golden: install  ## all six official scores against the organisers' (about five minutes)
 	$(BIN)/python -m pytest -m golden
+
+parity: install-all  ## networks that others wrote, with our weights: equal to 1e-5 (a minute)
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target build/parity -r tests/parity/requirements.txt
+	$(BIN)/python -m pytest tests/parity -m parity
 
 dag: install-all  ## `dvc repro` on a tiny log: all, nothing, what a change concerns, after a kill (two minutes)
 	$(BIN)/python -m pytest -m dag
