@@ -509,8 +509,8 @@ if __name__ == "__main__":
         if len(sys.argv) == 3:
             say(ended(shop, sys.argv[1], int(sys.argv[2])))
             raise SystemExit
-        found = {}
-        for name, (_, many, _) in GROUPS.items():
+        found: dict[str, Counter[str]] = {}
+        for name, (_make, many, _few) in GROUPS.items():
             found[name], ill = faults_of(shop, name, range(many))
             say(name, dict(found[name]), *ill)
     PAGE.write_text(page(found), "utf-8")

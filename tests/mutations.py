@@ -265,7 +265,7 @@ def verdicts(chosen: Sequence[tuple[str, int]], workers: int) -> dict[tuple[str,
         for line in KEPT.read_text("utf-8").splitlines():
             module, number, of, verdict = json.loads(line)
             known[module, number, of] = verdict
-    found = {}
+    found: dict[tuple[str, int], str] = {}
     for module in sorted({m for m, _ in chosen}):
         numbers = [n for m, n in chosen if m == module]
         of = digest(module)
