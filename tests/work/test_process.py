@@ -107,7 +107,7 @@ def test_the_message_is_not_disturbed(
         time.sleep(0.2)  # longer than until a swallowed signal is raised again
         return code
 
-    monkeypatch.setattr("clickprint.apps.cli.main._refuse", slow)
+    monkeypatch.setattr("clickprint.work.process.refuse", slow)
     assert command(lambda: signal.raise_signal(signal.SIGTERM)) == 143
 
 
