@@ -79,6 +79,16 @@ def _installed(file: str) -> bool:
     return "site-packages" in file or file.startswith((*INSTALLED, "<"))
 
 
+def message(fault: BaseException) -> str:
+    """What a refusal says: of a full disk, or a missing permission, the system's own words."""
+    if isinstance(fault, OSError):
+        where = f": {fault.filename}" if fault.filename else ""
+        return f"{fault.strerror or fault}{where}"
+    if isinstance(fault, MemoryError):
+        return "out of memory; lower --threads or --memory, or take a smaller log"
+    return str(fault)
+
+
 def first_line(fault: BaseException) -> str:
     """The first line of what another library says is wrong, or else the name of its error."""
     lines = str(fault).strip().splitlines()

@@ -34,6 +34,13 @@ def dataset(found: Dataset) -> str:
     return "\n".join(map(printable, lines))  # names of a shop's kinds, and of its folders
 
 
+def appended(before: Dataset, longer: Dataset) -> str:
+    """What `clickprint append` added, and what is in the dataset now."""
+    events = longer.manifest.events - before.manifest.events
+    days = len(longer.manifest.days) - len(before.manifest.days)
+    return f"{events:,} events of {days} days appended\n{dataset(longer)}"
+
+
 def datasets() -> str:
     """Two lines a reader: its name and options, and what it reads."""
     lines = []

@@ -3,18 +3,24 @@
 Light to import: a signal during the imports of a command is answered too.
 """
 
+import errno
 import io
 import os
+import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from time import monotonic
 from types import FrameType
 from typing import Any
 
+from clickprint.core.text import say
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+EMPTY = re.compile(r"--[\w-]+=")
+NO_TEXT = re.compile("[\\0\ud800-\udfff]")  # what no file of ours could name
 AGAIN = 0.05  # seconds until a signal that came at a bad moment is tried once more
 IMPORTS = 10.0  # seconds that imports may take before a signal breaks into them
 # What leaves nothing behind only when it runs to its end, by name: here nothing is imported.
@@ -137,3 +143,48 @@ def open_streams() -> Output:
         )
         setattr(sys, name, words)
     return files[0]
+
+
+def bad_word(words: Sequence[str]) -> str:
+    """What is wrong with words of which one is empty, or no text; "" where none is.
+
+    An empty path would stand for the present folder.
+    """
+    before = ""
+    for word in words:
+        if not word or EMPTY.fullmatch(word):
+            return f"{word or before or 'a word'}: found nothing, expected a value; is it set?"
+        if NO_TEXT.search(word):
+            return f"{word!r}: found bytes that are not UTF-8; call the file otherwise"
+        before = word
+    return ""
+
+
+def until_stopped(run: Callable[[], int], *, last: bool) -> int:
+    """The exit code of a command, or that of the signal which stopped it; see `stoppable`."""
+    code = 0
+    with stoppable(last=last) as stop:
+        try:
+            code = run()
+        except BaseException:
+            if not stop.code:
+                raise
+    if stop.code:  # whatever it ended with, the signal is why
+        return refuse("interrupted; the same command again goes on from here", stop.code)
+    return code
+
+
+def as_process(run: Callable[[], int]) -> int:
+    """The exit code of a command after which the process ends."""
+    out = open_streams()
+    code = until_stopped(run, last=True)
+    sys.stdout.flush()
+    if out.fault is not None and out.fault.errno != errno.EPIPE:  # `| head` is no fault
+        return code or refuse(f"stdout: {out.fault.strerror}", 1)
+    return code
+
+
+def refuse(message: str, code: int) -> int:
+    """Tells on stderr why a command ends, and gives its exit code."""
+    say(f"clickprint: {message}", file=sys.stderr)
+    return code

@@ -3,7 +3,7 @@
 import inspect
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ConfigError, DataError
 from clickprint.core.files import beside, new_folder, whole
+from clickprint.core.forms import toml_of
 from clickprint.core.options import Faults
 from clickprint.core.progress import Progress, silent
 from clickprint.data.adapters import DATASETS, reader
@@ -53,6 +54,23 @@ def options_of(name: str, given: Mapping[str, Any], path: str, faults: Faults) -
     if name in DIALS and len(faults) == before:
         faults.attempt(path, lambda: dials(**found))
     return found
+
+
+def options_in(name: str, given: Sequence[str]) -> dict[str, Any]:
+    """The values of `--set key=value …`; what is no TOML value is a text."""
+    options: dict[str, Any] = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            known = ", ".join(option_names(name)) or "none"
+            raise ConfigError(
+                f"--set: found {text!r}, expected key=value; options of {name}: {known}"
+            )
+        try:
+            options[key] = toml_of(f"value = {value}", "--set")["value"]
+        except ConfigError:
+            options[key] = value
+    return options
 
 
 def _dials(name: str) -> Callable[..., Any]:

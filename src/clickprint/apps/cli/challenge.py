@@ -5,37 +5,32 @@ Options have our names, but for clients, tasks and `--log-name`, which are the o
 
 from pathlib import Path
 
-from cyclopts import App
-
 from clickprint.apps.cli.shared import (
     PRODUCTS,
+    Challenge,
+    Devices,
     Flag,
-    Folder,
     Numbers,
     OnMachine,
     OnTables,
+    Overwrite,
+    Vectors,
     Words,
-    app,
+    group_of,
 )
 from clickprint.work.progress import progress_bars
 from clickprint.work.resources import Resources, Tables
 
-challenge_app = App(
-    name="challenge",
-    group=PRODUCTS,
-    help="The RecSys Challenge 2025's own steps, on its directory, in place, with its file names.",
-)
-app.command(challenge_app)
+ABOUT = "The RecSys Challenge 2025's own steps, on its directory, in place, with its file names."
+challenge_app = group_of("challenge", PRODUCTS, ABOUT)
 
 
 @challenge_app.command(name="split")
-def challenge_split(data: Path, /, *, machine: OnTables = Tables()) -> None:
+def challenge_split(data: Challenge, /, *, machine: OnTables = Tables()) -> None:
     """Cut the log as the organisers do, in place.
 
     Writes input/*.parquet and target/{train,validation}_target.parquet.
 
-    Args:
-        data: The challenge's directory.
     """
     from clickprint.apps.challenge import stages
 
@@ -45,7 +40,7 @@ def challenge_split(data: Path, /, *, machine: OnTables = Tables()) -> None:
 
 @challenge_app.command(name="baseline")
 def challenge_baseline(
-    data: Path,
+    data: Challenge,
     /,
     *,
     out: Path,
@@ -53,20 +48,18 @@ def challenge_baseline(
     top: int = 10,
     all_clients: Flag = False,
     all_events: Flag = False,
-    overwrite: Flag = False,
+    overwrite: Overwrite = False,
     machine: OnTables = Tables(),
 ) -> None:
     """Make the organisers' aggregated features: client_ids.npy and embeddings.npy.
 
     Args:
-        data: The challenge's directory, split.
         out: The folder of the profiles.
         days: The windows, in days before each event type's last event.
         top: How many of the most frequent values of each column are counted.
         all_clients: Every relevant client, with zeros where a client has no event [default: as the
             organisers: only those with an event].
         all_events: Read the whole log, not the split's input: for a real submission.
-        overwrite: Replace profiles that are there.
     """
     from clickprint.apps.challenge import stages
 
@@ -85,14 +78,12 @@ def challenge_baseline(
 
 
 @challenge_app.command(name="validate")
-def challenge_validate(data: Path, folder: Folder, /, *, any_clients: Flag = False) -> int:
+def challenge_validate(data: Challenge, folder: Vectors, /, *, any_clients: Flag = False) -> int:
     """Check profiles as the organisers' validator does.
 
     Every fault stands on its own line; the exit status is 1 if there is one.
 
     Args:
-        data: The challenge's directory.
-        folder: The folder of client_ids.npy and embeddings.npy.
         any_clients: Do not ask for exactly the relevant clients.
     """
     from clickprint.apps.challenge import stages
@@ -102,30 +93,27 @@ def challenge_validate(data: Path, folder: Folder, /, *, any_clients: Flag = Fal
 
 @challenge_app.command(name="score")
 def challenge_score(
-    data: Path,
-    folder: Folder,
+    data: Challenge,
+    folder: Vectors,
     /,
     *,
     tasks: Words,
     scores: Path,
     any_clients: Flag = False,
-    devices: Words = ("auto",),
+    devices: Devices = ("auto",),
     log_name: str = "clickprint",
     machine: OnMachine = Resources(),
 ) -> None:
     """Train the official probe on profiles, a network a task, and write their scores.json.
 
+    Profiles are trained on in the order of their rows.
+
     Args:
-        data: The challenge's directory, split.
-        folder: The folder of client_ids.npy and embeddings.npy; their order is the order of
-            training.
         tasks: churn, propensity_category, propensity_sku, and conversion, propensity_new_sku,
             propensity_price or hidden1, hidden2, hidden3.
         scores: The scores.json to write; tasks that are in it already and not asked for are kept.
         any_clients: Do not ask for exactly the relevant clients: for profiles of those with an
             event.
-        devices: How many devices, their indices (0 2 or 0,2), or auto: all. Tasks are shared out,
-            one network a device; on CPU that is a process.
         log_name: The name that epochs are logged under: DIR of FILE/NAME.epochs.jsonl, or an
             experiment of MLFLOW_TRACKING_URI where that is set.
     """

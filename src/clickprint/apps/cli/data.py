@@ -1,34 +1,30 @@
 """Commands on logs: read, append, fetch, datasets, validate, audit, prepare, export."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from clickprint.apps.cli.shared import (
     DATA,
-    Flag,
     Folder,
     Many,
     Numbers,
     OnTables,
+    Overwrite,
     Paths,
+    Shop,
     Words,
     app,
+    group_of,
 )
-from clickprint.core.errors import ClickprintError, ConfigError
 from clickprint.core.text import say
 from clickprint.work.progress import progress_bars
 from clickprint.work.resources import Tables
 
 Options = Annotated[tuple[str, ...], Parameter(name="--set", consume_multiple=True, negative=())]
-export_app = App(
-    name="export",
-    group=DATA,
-    help="Write a dataset in the form of another tool, on the same split.",
-)
-app.command(export_app)
+ABOUT = "Write a dataset in the form of another tool, on the same split."
+export_app = group_of("export", DATA, ABOUT)
 
 
 @app.command(group=DATA)
@@ -38,7 +34,7 @@ def read(
     /,
     *,
     out: Path,
-    overwrite: Flag = False,
+    overwrite: Overwrite = False,
     options: Options = (),
     machine: OnTables = Tables(),
 ) -> None:
@@ -48,28 +44,21 @@ def read(
         name: A reader: `clickprint datasets` lists them.
         source: The directory or file to read; the synthetic shop needs none.
         out: The folder of the new dataset.
-        overwrite: Replace a dataset that is there.
         options: The reader's options, such as --set users=20000 seed=7.
     """
     from clickprint.work import listing
     from clickprint.work import source as sources
 
+    given = sources.options_in(name, options)
     with machine.engine() as engine, progress_bars() as progress:
-        dataset = sources.dataset(
-            name,
-            source,
-            _options(name, options),
-            out=out,
-            overwrite=overwrite,
-            engine=engine,
-            progress=progress,
-        )
-    say(listing.dataset(dataset))
+        work = {"engine": engine, "progress": progress}
+        made = sources.dataset(name, source, given, out=out, overwrite=overwrite, **work)
+    say(listing.dataset(made))
 
 
 @app.command(group=DATA)
 def append(
-    dataset: Path,
+    dataset: Shop,
     name: str,
     source: Path | None = None,
     /,
@@ -80,7 +69,6 @@ def append(
     """Add new days to a dataset; the old ones are not read again.
 
     Args:
-        dataset: The folder of the dataset.
         name: The reader that the dataset was read with: `clickprint datasets` lists them.
         source: The directory or file with the new days, all after the dataset's last day.
         options: The reader's options, as for `clickprint read`.
@@ -89,34 +77,10 @@ def append(
     from clickprint.work import listing
     from clickprint.work import source as sources
 
-    before = Dataset.open(dataset).manifest
+    before, given = Dataset.open(dataset), sources.options_in(name, options)
     with machine.engine() as engine, progress_bars() as progress:
-        longer = sources.append(
-            dataset, name, source, _options(name, options), engine=engine, progress=progress
-        )
-    events = longer.manifest.events - before.events
-    days = len(longer.manifest.days) - len(before.days)
-    say(f"{events:,} events of {days} days appended\n{listing.dataset(longer)}")
-
-
-def _options(name: str, given: Sequence[str]) -> dict[str, Any]:
-    """The values of `--set key=value …`; what is no TOML value is a text."""
-    from clickprint.core.forms import toml_of
-    from clickprint.work.source import option_names
-
-    options: dict[str, Any] = {}
-    for text in given:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            known = ", ".join(option_names(name)) or "none"
-            raise ConfigError(
-                f"--set: found {text!r}, expected key=value; options of {name}: {known}"
-            )
-        try:
-            options[key] = toml_of(f"value = {value}", "--set")["value"]
-        except ConfigError:
-            options[key] = value
-    return options
+        longer = sources.append(dataset, name, source, given, engine=engine, progress=progress)
+    say(listing.appended(before, longer))
 
 
 @app.command(group=DATA)
@@ -156,26 +120,9 @@ def validate(folder: Folder, /) -> int:
     Args:
         folder: The folder of a dataset, of profiles, or of a run.
     """
-    from clickprint.core.dataset import Dataset
-    from clickprint.core.profiles import problems
-    from clickprint.work import listing
+    from clickprint.apps.run.stages import validate as faults_in
 
-    faults: list[str] = []
-    try:
-        if (folder / "recipe.toml").is_file():
-            from clickprint.apps.run.stages import check_run
-
-            faults = check_run(folder)
-        elif (folder / "manifest.json").is_file():
-            dataset = Dataset.open(folder)
-            dataset.check()
-            say(listing.dataset(dataset))
-        else:
-            faults = problems(folder, None)
-    except ClickprintError as fault:
-        faults = [str(fault)]
-    say("\n".join(faults) or f"{folder}: valid")
-    return int(bool(faults))
+    return faults_in(folder)
 
 
 @app.command(group=DATA)
@@ -187,7 +134,7 @@ def audit(
     profiles: Paths = (),
     out: Path | None = None,
     json: Path | None = None,
-    overwrite: Flag = False,
+    overwrite: Overwrite = False,
     machine: OnTables = Tables(),
 ) -> int:
     """Look for leaks and other faults in a log, its split, and profiles.
@@ -201,7 +148,6 @@ def audit(
         profiles: Folders with client_ids.npy and embeddings.npy to look at too.
         out: Write audit.html here: one page with pictures that opens without a network.
         json: Write what was found here too, for machines.
-        overwrite: Replace files that are there.
     """
     from clickprint.apps.audit.stages import audit as examine
 
@@ -220,7 +166,7 @@ def audit(
 
 @app.command(group=DATA)
 def prepare(
-    dataset: Path,
+    dataset: Shop,
     /,
     *,
     out: Path,
@@ -270,14 +216,14 @@ def prepare(
 
 @export_app.command(name="challenge")
 def export_challenge(
-    dataset: Path,
+    dataset: Shop,
     /,
     *,
     out: Path,
     horizon_days: int = 14,
     key: Path | None = None,
     deny: Path | None = None,
-    overwrite: Flag = False,
+    overwrite: Overwrite = False,
     machine: OnTables = Tables(),
 ) -> None:
     """Write the RecSys Challenge 2025's directory.
@@ -285,9 +231,7 @@ def export_challenge(
     Its tools and `clickprint challenge` then run on this log.
 
     Args:
-        dataset: The folder of the dataset.
         out: The folder to write; new or empty.
-        overwrite: Replace an export that is there.
         horizon_days: Days in each of the two windows; the organisers' own tools always take 14.
         key: Anonymise: a file with a secret of at least 16 bytes, by which users, items, urls and
             categories get other ids.
@@ -310,7 +254,7 @@ def export_challenge(
 
 @export_app.command(name="recbole")
 def export_recbole(
-    dataset: Path,
+    dataset: Shop,
     /,
     *,
     out: Path,
@@ -319,15 +263,13 @@ def export_recbole(
     roles: Words = (),
     horizon_days: int = 14,
     anchor: str = "buy",
-    overwrite: Flag = False,
+    overwrite: Overwrite = False,
     machine: OnTables = Tables(),
 ) -> None:
     """Write RecBole's atomic files: NAME.inter and NAME.item, or with a split a file a part.
 
     Args:
-        dataset: The folder of the dataset.
         out: The folder to write; new or empty. RecBole wants it to be called as the data set is.
-        overwrite: Replace an export that is there.
         name: What the files are called [default: the folder's name].
         split: none; leave-one-out: each user's last event is test, the one before validation;
             time: the two last windows of --horizon-days.

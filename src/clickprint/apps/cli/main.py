@@ -23,78 +23,36 @@ def main(words: "Sequence[str] | None" = None) -> int:
 
     Without `words` those of the process are taken, which ends afterwards.
     """
-    if words is not None:
-        return _stoppable(words, last=False)
-    _signal.pthread_sigmask(_signal.SIG_BLOCK, (1, 2, 15))  # until `stoppable` answers them
-    import errno
+    if words is None:
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, (1, 2, 15))  # until `stoppable` answers them
+    from clickprint.work.process import as_process, until_stopped
 
-    from clickprint.work.process import open_streams
-
-    out = open_streams()
-    code = _stoppable(sys.argv[1:], last=True)
-    sys.stdout.flush()
-    if out.fault is not None and out.fault.errno != errno.EPIPE:  # `| head` is no fault
-        return code or _refuse(f"stdout: {out.fault.strerror}", 1)
-    return code
-
-
-def _stoppable(words: "Sequence[str]", *, last: bool) -> int:
-    from clickprint.work.process import stoppable
-
-    code = 0
-    with stoppable(last=last) as stop:
-        try:
-            code = _run(list(words))
-        except BaseException:
-            if not stop.code:
-                raise
-    if stop.code:  # whatever it ended with, the signal is why
-        return _refuse("interrupted; the same command again goes on from here", stop.code)
-    return code
+    if words is None:
+        return as_process(lambda: _run(sys.argv[1:]))
+    return until_stopped(lambda: _run(list(words)), last=False)
 
 
 def _run(words: list[str]) -> int:
     from cyclopts import CycloptsError
 
-    from clickprint.apps.cli import (  # noqa: F401  importing them adds their commands
-        challenge,
-        data,
-        next_purchase,
-        profiles,
-        ranking,
-    )
-    from clickprint.apps.cli.shared import app, bad_word
-    from clickprint.core.errors import ClickprintError
+    # Importing them adds their commands.
+    from clickprint.apps.cli import challenge, data, next_purchase, profiles, ranking  # noqa: F401
+    from clickprint.apps.cli.shared import app
+    from clickprint.core.errors import ClickprintError, message
+    from clickprint.work.process import bad_word, refuse
 
-    debug = bool(os.environ.get("CLICKPRINT_DEBUG"))
     if said := bad_word(words):
-        return _refuse(said, 2)
+        return refuse(said, 2)
     try:
         code = app(words, print_error=False, exit_on_error=False, result_action="return_value")
         return code if isinstance(code, int) else 0
     except CycloptsError as fault:
         command = " ".join(["clickprint", *(fault.command_chain or ())])
-        return _refuse(f"{fault} Try `{command} --help`.", 2)
-    except ClickprintError as fault:
-        if debug:
+        return refuse(f"{fault} Try `{command} --help`.", 2)
+    except (ClickprintError, OSError, MemoryError) as fault:
+        if os.environ.get("CLICKPRINT_DEBUG"):
             raise
-        return _refuse(str(fault), 1)
-    except OSError as fault:  # a full disk, no permission: what the system says is the message
-        if debug:
-            raise
-        where = f": {fault.filename}" if fault.filename else ""
-        return _refuse(f"{fault.strerror or fault}{where}", 1)
-    except MemoryError:
-        if debug:
-            raise
-        return _refuse("out of memory; lower --threads or --memory, or take a smaller log", 1)
-
-
-def _refuse(message: str, code: int) -> int:
-    from clickprint.core.text import say
-
-    say(f"clickprint: {message}", file=sys.stderr)
-    return code
+        return refuse(message(fault), 1)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
-from clickprint.apps.cli.shared import PRODUCTS, Flag, OnTables, app
+from clickprint.apps.cli.shared import PRODUCTS, Flag, OnTables, group_of
 from clickprint.apps.next.graph import STAGES
 from clickprint.core.text import say
 from clickprint.work.progress import progress_bars
@@ -17,13 +17,11 @@ from clickprint.work.resources import Tables
 if TYPE_CHECKING:
     from clickprint.apps.next.run import Run
 
-next_app = App(
-    name="next",
-    group=PRODUCTS,
-    help="Next purchase: who will buy in the next days, and which products. "
-    "The stages in their order, or all of them.",
+ABOUT = (
+    "Next purchase: who will buy in the next days, and which products. "
+    "The stages in their order, or all of them."
 )
-app.command(next_app)
+next_app = group_of("next", PRODUCTS, ABOUT)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from clickprint.apps.cli.shared import PRODUCTS, PROFILES, Flag, OnMachine, Words, app
+from clickprint.apps.cli.shared import PRODUCTS, PROFILES, Devices, Flag, OnMachine, Overwrite, app
 from clickprint.core.text import say
 from clickprint.work.progress import progress_bars
 from clickprint.work.resources import Resources
@@ -19,7 +19,7 @@ def run(
     out: Path | None = None,
     fresh: Flag = False,
     machine: OnMachine = Resources(),
-    devices: Words = ("auto",),
+    devices: Devices = ("auto",),
     skip_official: Flag = False,
 ) -> None:
     """Do what a recipe says: data, split, profiles, probes, board, report, in a run folder.
@@ -30,8 +30,6 @@ def run(
         recipe: A TOML file; docs/recipes.md explains the keys.
         out: The run folder [default: runs/<the recipe's name>].
         fresh: Empty the run folder first.
-        devices: How many devices, their indices (0 2 or 0,2), or auto: all. Tasks are shared out,
-            one network a device; on CPU that is a process.
         skip_official: Leave out the official probe: minutes less.
     """
     from clickprint.apps.run.recipe import load
@@ -64,7 +62,7 @@ def board(
     csv: Path | None = None,
     json: Path | None = None,
     html: Path | None = None,
-    overwrite: Flag = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Put one or several runs that were asked the same questions on one board.
 
@@ -74,26 +72,10 @@ def board(
         csv: Write the board here too, as CSV.
         json: Write the board here too, as JSON.
         html: Write a report here too: one HTML file that opens without a network.
-        overwrite: Replace files that are there.
     """
-    from clickprint.apps.run.stages import report_of
-    from clickprint.core.files import new_file, write_text
-    from clickprint.report.board import show
-    from clickprint.work import boards
+    from clickprint.apps.run.stages import board_of
 
-    for file in filter(None, (csv, json, html)):
-        new_file(file, overwrite=overwrite)
-    found = boards.of_runs(runs, probe)
-    show(found)
-    if csv:
-        write_text(csv, found.to_csv())
-    if json:
-        write_text(json, found.to_json())
-    if html:
-        report_of(runs, found, html)
-    for file in (csv, json, html):
-        if file:
-            say(file)
+    board_of(runs, probe, {"csv": csv, "json": json, "html": html}, overwrite=overwrite)
 
 
 @app.command(group=PROFILES)

@@ -13,8 +13,6 @@ from cyclopts import App, Group, Parameter, Token, convert
 from clickprint.core.version import VERSION
 from clickprint.work.resources import Resources, Tables
 
-EMPTY = re.compile(r"--[\w-]+=")
-NO_TEXT = re.compile("[\\0\ud800-\udfff]")  # what no file of ours could name
 WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 
 
@@ -41,6 +39,14 @@ PROFILES = Group("Profiles", sort_key=2)
 RANKING = Group("Ranking", sort_key=3)
 PRODUCTS = Group("More", sort_key=4)
 
+
+def group_of(name: str, group: Group, about: str) -> App:
+    """A new group of commands."""
+    made = App(name=name, group=group, help=about)
+    app.command(made)
+    return made
+
+
 # Forms of options. The flags of OnTables and OnMachine are the fields of these classes.
 Many = Parameter(consume_multiple=True, negative=())
 Flag = Annotated[bool, Parameter(negative=())]
@@ -48,20 +54,20 @@ Words = Annotated[tuple[str, ...], Many]
 Numbers = Annotated[tuple[int, ...], Many]
 Paths = Annotated[tuple[Path, ...], Many]
 Folder = Annotated[Path, Parameter(name="DIR")]
+Shop = Annotated[Path, Parameter(help="The folder of a dataset, as `clickprint read` writes it.")]
+Challenge = Annotated[Path, Parameter(help="The challenge's directory.")]
+Vectors = Annotated[
+    Path, Parameter(name="DIR", help="The folder of client_ids.npy and embeddings.npy.")
+]
+Overwrite = Annotated[bool, Parameter(negative=(), help="Replace what is there.")]
+Devices = Annotated[
+    tuple[str, ...],
+    Parameter(
+        consume_multiple=True,
+        negative=(),
+        help="How many devices, their indices (0 2 or 0,2), or auto: all. Tasks are shared out,"
+        " one network a device; on CPU that is a process.",
+    ),
+]
 OnTables = Annotated[Tables, Parameter(name="*")]
 OnMachine = Annotated[Resources, Parameter(name="*")]
-
-
-def bad_word(words: Sequence[str]) -> str:
-    """What is wrong with words of which one is empty, or no text; "" where none is.
-
-    An empty path would stand for the present folder.
-    """
-    before = ""
-    for word in words:
-        if not word or EMPTY.fullmatch(word):
-            return f"{word or before or 'a word'}: found nothing, expected a value; is it set?"
-        if NO_TEXT.search(word):
-            return f"{word!r}: found bytes that are not UTF-8; call the file otherwise"
-        before = word
-    return ""

@@ -5,29 +5,35 @@ again, so an interrupted run ends with the same bytes. Only facts.json, and the 
 it, tell what the stages cost.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from clickprint.apps.run.recipe import Recipe, load
 from clickprint.core.dataset import Dataset
 from clickprint.core.errors import ClickprintError
-from clickprint.core.files import new_folder
+from clickprint.core.files import new_file, new_folder, write_text
+from clickprint.core.profiles import problems
 from clickprint.core.progress import Progress, silent
 from clickprint.core.rng import RNG
+from clickprint.core.text import say
 from clickprint.data.engine import Engine
 from clickprint.data.log import EventLog
 from clickprint.data.overview import overview
 from clickprint.data.split import Split, anchored, split
+from clickprint.report.board import show as show_board
 from clickprint.tasks import task_set
 from clickprint.tasks.board import Board, Without
 from clickprint.tasks.rows import Rows
+from clickprint.tasks.score import Probe
 from clickprint.tasks.task import Task
+from clickprint.work import listing
 from clickprint.work.boards import (
     PROBES,
     board_file,
     log_facts,
     log_notes,
+    of_runs,
     run_faults,
     write_board,
 )
@@ -236,6 +242,23 @@ def report_of(runs: Sequence[Path], board: Board, file: Path) -> None:
         write(file, " and ".join(facts), facts, overview(log, parts), [board])
 
 
+def board_of(
+    runs: Sequence[Path], probe: Probe, files: Mapping[str, Path | None], *, overwrite: bool
+) -> None:
+    """Shows one board of several runs, and writes it as `csv`, `json` and `html`."""
+    wanted = {form: file for form, file in files.items() if file}
+    for file in wanted.values():
+        new_file(file, overwrite=overwrite)
+    found = of_runs(runs, probe)
+    show_board(found)
+    for form, file in wanted.items():
+        if form == "html":
+            report_of(runs, found, file)
+        else:
+            write_text(file, found.to_csv() if form == "csv" else found.to_json())
+        say(file)
+
+
 def check_run(folder: Path) -> list[str]:
     """Every fault of a run folder: its recipe, profiles, scores, boards."""
     try:
@@ -243,3 +266,20 @@ def check_run(folder: Path) -> list[str]:
     except ClickprintError as fault:
         return [str(fault), *run_faults(folder)]
     return run_faults(folder)
+
+
+def validate(folder: Path) -> int:
+    """Prints every fault of a dataset, of profiles or of a run, a line each; 1 if there is one."""
+    try:
+        if (folder / RECIPE).is_file():
+            faults = check_run(folder)
+        elif not (folder / "manifest.json").is_file():
+            faults = problems(folder, None)
+        else:
+            found, faults = Dataset.open(folder), []
+            found.check()
+            say(listing.dataset(found))
+    except ClickprintError as fault:
+        faults = [str(fault)]
+    say("\n".join(faults) or f"{folder}: valid")
+    return int(bool(faults))
