@@ -12,6 +12,7 @@ from clickprint.metrics.compare import (
     Estimate,
     Gap,
     borda,
+    by_chance,
     difference,
     intervals,
     over_seeds,
@@ -372,3 +373,21 @@ class TestNouns:
         base = rng.normal(size=500)
         gap = Gap.of(1.0, 0.5, base + 1.0, base + 0.5)
         assert (gap.value, gap.low, gap.high, gap.share) == pytest.approx((0.5, 0.5, 0.5, 1))
+
+
+def test_a_share_is_at_most_one_and_at_least_nothing() -> None:
+    """Where a resample has only those that are sorted well, or badly, the line goes beyond."""
+    truth = np.array([[True], [True], [False], [False]])
+    score = np.array([[0.9], [0.2], [0.1], [0.3]], np.float32)  # three of four pairs are right
+    weights = np.array([[2, 0, 2, 0], [0, 2, 0, 2]], np.float32)
+    assert resampled_auroc(truth, score, weights).tolist() == [1.0, pytest.approx(0.25)]
+    weights = np.array([[0, 2, 0, 2]], np.float32)
+    assert resampled_auroc(truth, 1 - score, weights[:, [1, 0, 3, 2]]).tolist() == [0.0]
+
+
+@pytest.mark.parametrize(("differences", "numbers"), [(0, []), (1, []), (40, ["40", "2.0"])])
+def test_how_many_differences_are_shown_by_chance(differences: int, numbers: list[str]) -> None:
+    words = by_chance(differences)
+    assert bool(words) == bool(differences)
+    assert [w.strip(",") for w in words.split() if w[0].isdigit() and w != "95"] == numbers
+    assert ("one comparison:" in words) == (differences > 1)
