@@ -1,8 +1,8 @@
 """The command line: exit codes, light help, refusals without a traceback."""
 
 import json
-import shutil
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +24,8 @@ from clickprint.apps.cli import (  # noqa: F401  importing them adds their comma
 from clickprint.apps.cli.main import main
 from clickprint.apps.cli.shared import app
 from clickprint.apps.next.graph import STAGES
-from clickprint.core.errors import ClickprintError
+from clickprint.core.errors import ClickprintError, ConfigError
+from clickprint.core.options import read_text
 from clickprint.core.profiles import Profiles
 from clickprint.work.progress import Lines, progress_bars
 
@@ -186,6 +187,26 @@ def test_a_refusal_is_1_and_no_traceback(
     assert "Traceback" not in said.out + said.err
     left = [p for p in tmp_path.rglob("*") if p.is_file()]
     assert not left, "something half-written is left"
+
+
+def test_all_stages_without_mlflow_are_refused_before_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    words = ["--params", str(ROOT / "recipes/next/params.toml"), "--out", str(tmp_path / "out")]
+    assert main(["next", "all", *words, "--log", "uci"]) == 1
+    assert "mlflow" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_recipe_that_comes_with_the_package_is_found_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("clickprint.core.options.INSTALLED", ROOT)
+    assert "synthetic" in read_text("recipes/synthetic.toml", "")
+    with pytest.raises(ConfigError):
+        read_text("recipes/no.toml", "")
 
 
 def test_debug_shows_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

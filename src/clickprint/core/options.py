@@ -32,6 +32,7 @@ from typing import (
 from clickprint.core.errors import ConfigError
 
 T = TypeVar("T")
+INSTALLED = Path(__file__).parents[1]
 SHOWN = 60  # characters of a wrong value that a message shows
 
 
@@ -403,8 +404,13 @@ def plain(value: Any) -> Any:
 
 
 def read_text(path: Path | str, hint: str) -> str:
-    """The text of a recipe. `hint` says which ones come with clickprint. Raises ConfigError."""
+    """The text of a recipe. `hint` says which ones come with clickprint. Raises ConfigError.
+
+    What is not in the working directory is looked for in the package: a wheel has `recipes/`.
+    """
     path = Path(path)
+    if not path.exists() and (INSTALLED / path).is_file() and not path.is_absolute():
+        path = INSTALLED / path
     try:
         return path.read_bytes().decode("utf-8")
     except FileNotFoundError:

@@ -7,10 +7,12 @@ product's folder. Only here is mlflow imported, when it is needed.
 import json
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -142,6 +144,15 @@ class Store:
         self.client.set_registered_model_alias(name, alias, version)
 
 
+def installed(how: str) -> None:
+    """Raises ConfigError where mlflow is not installed; `how` one goes on without it."""
+    if sys.modules.get("mlflow") is None and find_spec("mlflow") is None:
+        raise ConfigError(
+            "tracking needs mlflow, which is not installed;"
+            f" install it (pip install 'clickprint[track]'), or {how}"
+        )
+
+
 @contextmanager
 def store(folder: Path, experiment: str, *, without: str = "") -> Iterator[Store]:
     """The tracking store of a product's folder, or the server that is configured.
@@ -149,15 +160,10 @@ def store(folder: Path, experiment: str, *, without: str = "") -> Iterator[Store
     `without` says, in messages, how to go on without tracking. Raises ConfigError where mlflow is
     not installed or refuses.
     """
-    how = without or f"unset {SERVER} to log to a file"
-    try:
-        import mlflow
-        import mlflow.pyfunc
-    except ImportError:
-        raise ConfigError(
-            "tracking needs mlflow, which is not installed;"
-            f" install it (pip install 'clickprint[track]'), or {how}"
-        ) from None
+    installed(how := without or f"unset {SERVER} to log to a file")
+    import mlflow
+    import mlflow.pyfunc
+
     before = {name: os.environ.get(name) for name in (SERVER, BARS)}
     uri = before[SERVER] or f"sqlite:///{(folder / DATABASE).resolve()}"
     artifacts = "" if before[SERVER] else (folder / ARTIFACTS).resolve().as_uri()

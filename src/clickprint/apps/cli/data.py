@@ -1,7 +1,7 @@
 """Commands on logs: read, append, fetch, datasets, validate, audit, prepare, export."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -51,7 +51,7 @@ def read(
 
     given = sources.options_in(name, options)
     with machine.engine() as engine, progress_bars() as progress:
-        work = {"engine": engine, "progress": progress}
+        work: dict[str, Any] = {"engine": engine, "progress": progress}
         made = sources.dataset(name, source, given, out=out, overwrite=overwrite, **work)
     say(listing.dataset(made))
 

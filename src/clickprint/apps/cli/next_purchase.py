@@ -17,10 +17,7 @@ from clickprint.work.resources import Tables
 if TYPE_CHECKING:
     from clickprint.apps.next.run import Run
 
-ABOUT = (
-    "Next purchase: who will buy in the next days, and which products. "
-    "The stages in their order, or all of them."
-)
+ABOUT = "Next purchase: who will buy in the next days, and what. Its stages, or all of them."
 next_app = group_of("next", PRODUCTS, ABOUT)
 
 
@@ -83,8 +80,12 @@ def every(*, place: At = Place(), fresh: Flag = False, machine: OnTables = Table
     Args:
         fresh: Empty OUT first.
     """
+    from clickprint.apps.next.register import WITHOUT
+    from clickprint.work.track import installed
 
     def perform(run: "Run") -> str:
+        if run.recipe.track.on:
+            installed(WITHOUT)  # now, not after all other stages
         if fresh:
             run.empty()
         return "\n".join(run.perform(stage.name) for stage in STAGES)

@@ -27,7 +27,7 @@ def rank(
 
     Args:
         recipe: A TOML file with [ranking] and [models]; docs/ranking.md explains the keys.
-        out: The folder of the table [default: runs/<the recipe's name>].
+        out: The folder of the table [default: runs/ranking/<the recipe's name>].
         test: Score the test, once: needs all validations and freezes the recipe.
         only: Make these models only; the table shows all that are there.
         seeds: Make these seeds only, of those in the recipe.
@@ -39,7 +39,7 @@ def rank(
     from clickprint.report.ranking import show
 
     loaded = load(recipe)
-    folder = out or Path("runs") / loaded.name
+    folder = out or Path("runs/ranking") / loaded.name
     with progress_bars() as progress:
         table = rank_models(
             loaded,

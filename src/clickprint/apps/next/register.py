@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from clickprint.apps.next.run import Run
 
 EXPERIMENT = "next-purchase"
+WITHOUT = "say [track] on = false in the parameters"
 SAMPLE = 5  # users of the example that tells MLflow the columns
 
 
@@ -33,8 +34,7 @@ def tracking(run: "Run") -> Iterator[Store | None]:
     if not run.recipe.track.on:
         yield None
         return
-    without = "say [track] on = false in the parameters"
-    with store(run.out, EXPERIMENT, without=without) as found:
+    with store(run.out, EXPERIMENT, without=WITHOUT) as found:
         yield found
 
 
