@@ -71,6 +71,13 @@ REASONS: Mapping[str, str] = {
     'metrics/compare: low = np.percentile(made, tail, axis=-1, method="lower"): -1 → --1': (
         "of two axes the last is number 1"
     ),
+    "nn/losses: logits = (F.normalize(left, dim=-1) @ F.normalize(right, dim=-1).T).float()"
+    " / temperature: -1 → --1": "of two axes the last is number 1",
+    "nn/losses: return torch.sparse_csr_tensor(starts, columns, values, size=size,"
+    " check_invariants=False): torch.sparse_csr_tensor(starts, columns, values, size=size,"
+    " check_invariants=False) → torch.sparse_csr_tensor(starts, columns, values, size=size)": (
+        "nothing is checked without it, too; torch warns once"
+    ),
 }
 SWAPPED: Mapping[type[ast.AST], type[ast.AST]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,

@@ -26,6 +26,7 @@ def test_fewer_cases_than_bins_give_a_bin_each() -> None:
 def test_without_a_case_nothing_is_off() -> None:
     assert equal_count_bins(np.zeros(0), np.zeros(0, bool)) == []
     assert expected_calibration_error([]) == 0.0
+    assert expected_calibration_error([Bin(1, 0.25, 1.0)]) == 0.75
 
 
 def test_the_error_weighs_bins_by_their_cases() -> None:
