@@ -154,6 +154,8 @@ high = 9
         ("log = 'a'\n[logs.a]\nsource = 'synthetic'\nfolder = 'x'", "logs.a"),
         ("retrievers = 1\n" + LEAST, "retrievers"),
         (LEAST + "[retrievers]\n", "retrievers"),
+        (LEAST + '[retrievers."../x"]\nretriever = "history"\n', "retrievers.../x"),
+        (LEAST + '[profiles."../x"]\nencoder = "als"\n', "profiles.../x"),
         (LEAST + "[features]\nroles = ['byu']", "features.roles[0]"),
         (LEAST + "[profiles]\nown = 3", "profiles.own"),
         (LEAST + "[profiles.als]\ncomponents = 0", "profiles.als.components"),

@@ -268,3 +268,10 @@ class TestFiles:
             write(tmp_path / "report.html", "t", {}, bare, boards, plots=tmp_path / "plots")
         left = {p.name for p in tmp_path.rglob("[!.]*") if p.is_file()}
         assert left == {"report.html", "log-sizes.png"}
+
+
+def test_control_characters_of_a_title_are_escaped() -> None:
+    """What could steer a terminal, or a reader's eyes, is written as it is called."""
+    text = page("a\x1b[2J\u202e<b>", [], lead=["c\x07"], cards=[("k", "v\x9b")])
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(text)
+    assert r"a\x1b[2J\u202e&lt;b&gt;" in text

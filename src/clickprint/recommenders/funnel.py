@@ -35,6 +35,7 @@ from clickprint.recommenders.pairs import Bought, Pairs, match, union
 from clickprint.recommenders.profiler import Profiler, profile_encoder
 from clickprint.recommenders.propensity import FittedPropensity, Propensity
 from clickprint.recommenders.ranker import FittedLambdaMART, LambdaMART
+from clickprint.work.recipe import Name
 
 FORMAT = 2  # 2: sealed
 K = 60  # candidates of a retriever that does not say
@@ -73,11 +74,11 @@ class NextPurchase:
     days: Annotated[int, Between(1, 36_500)] = 3
     list_length: Annotated[int, Between(1, 10_000)] = 25
     max_users: Annotated[int, Between(1, 1_000_000_000)] = 3_000
-    retrievers: Annotated[Mapping[str, Mapping[str, Any]], NotEmpty()] = field(
+    retrievers: Annotated[Mapping[Name, Mapping[str, Any]], NotEmpty()] = field(
         default_factory=lambda: DEFAULT
     )
     features: FeatureSpec = field(default_factory=FeatureSpec)
-    profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    profiles: Mapping[Name, Mapping[str, Any]] = field(default_factory=dict)
     ranker: LambdaMART = field(default_factory=LambdaMART)
     propensity: Propensity = field(default_factory=Propensity)
     train_windows: Annotated[int, Between(1, 1_000)] = 6
