@@ -264,7 +264,7 @@ def test_recbole_files_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (["nowhere"], "not found"),
         (["."], "neither a clickprint dataset"),
         (["SHOP", "--split", "time:soon"], "expected time or time:DAYS"),
-        (["SHOP", "--split", "time:0"], "expected at least 1"),
+        (["SHOP", "--split", "time:0"], "expected 1 to"),
         (["SHOP", "--split", "time:400"], "too short for windows of 400 days"),
         (["SHOP", "--split", "elsewhere"], "not found"),
         (["SHOP", "--split", "."], "no split is here"),

@@ -207,7 +207,7 @@ def anchored(
 ) -> tuple[Window, Window]:
     """The two windows of `split`; no user is looked at.
 
-    Raises as `split` and `last_windows` do.
+    Raises as `split` and `last_windows` do; DataError where nothing happened before them.
     """
     if not HORIZON.holds(horizon_days):
         raise ConfigError(f"horizon_days: found {horizon_days}, expected {HORIZON.expected}")
@@ -218,7 +218,13 @@ def anchored(
             log.manifest.name,
             f"no event has the role {anchor.value}, so there is nothing to anchor the split on",
         )
-    return last_windows(log.engine, log.events, log.manifest.name, span[1], horizon_days)
+    name = log.manifest.name
+    train, valid = last_windows(log.engine, log.events, name, span[1], horizon_days)
+    whole = log.span()
+    if whole is None or whole[0] >= train.start:
+        said = f"nothing happened before {show(train.start)}"
+        raise DataError(name, f"{said}; the log is too short for windows of {horizon_days} days")
+    return train, valid
 
 
 def last_windows(
@@ -226,22 +232,19 @@ def last_windows(
 ) -> tuple[Window, Window]:
     """The windows of events (SQL with a column time), of which the last that counts is at `end`.
 
-    Raises DataError where nothing happened before them; and where they would hold events of one
-    day only, and nothing happened for SILENT days before it: such a date is wrong.
+    Raises DataError where they would hold events of one day only, and nothing happened for SILENT
+    days before it: such a date is wrong.
     """
     train, valid = windows(end, horizon_days)
     last = midnight(end)
-    first, before, n = engine.one(
-        f"SELECT MIN(time), MAX(CASE WHEN time < {last} THEN time END),"
+    before, n = engine.one(
+        f"SELECT MAX(CASE WHEN time < {last} THEN time END),"
         f" SUM(CASE WHEN time >= {last} THEN 1 ELSE 0 END) FROM {events}"
     )
     if before is not None and before < min(train.start, last - SILENT * DAY):
         said = f"the last day, {show(last)[:10]}, has {n} events, and the event before it is of"
         empty = f"{show(before)}: windows of {horizon_days} days would hold nothing else"
         raise DataError(where, f"{said} {empty}; leave out what has a wrong date")
-    if first >= train.start:
-        said = f"nothing happened before {show(max(train.start, 0))}"
-        raise DataError(where, f"{said}; the log is too short for windows of {horizon_days} days")
     return train, valid
 
 
