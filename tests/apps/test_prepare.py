@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -331,12 +331,9 @@ def test_a_named_population_is_whom_shards_are_made_of(shop: Path, tmp_path: Pat
     # In no order, and one of whom nothing is known.
     asked = np.append(everyone[3:20][::-1], [999_999_999])
     np.save(tmp_path / "shop" / "population.npy", asked)
-    manifest = json.loads((tmp_path / "shop" / "manifest.json").read_text())
-    manifest["parts"] |= {
-        name: asdict(part)
-        for name, part in parts_of(tmp_path / "shop", ["population.npy"]).items()
-    }
-    (tmp_path / "shop" / "manifest.json").write_text(json.dumps(manifest))
+    manifest = Dataset.open(shop).manifest
+    parts = manifest.parts | parts_of(tmp_path / "shop", ["population.npy"])
+    (tmp_path / "shop" / "manifest.json").write_text(replace(manifest, parts=parts).to_json())
     prepare(
         tmp_path / "shop",
         tmp_path / "out",
