@@ -348,7 +348,8 @@ def row(step: str, events: int, folder: Path, memory: str, threads: int, pandas:
     bare = run_cell(step, "bare", folder, memory, threads)
     assert mine
     assert bare
-    for left in folder.rglob(".*.clickprint-part"):  # what the engine alone has copied and nobody has renamed
+    # What the engine alone has copied and nobody has renamed.
+    for left in folder.rglob(".*.clickprint-part"):
         left.unlink()
     other = (
         run_cell(step, "pandas", folder, memory, threads)

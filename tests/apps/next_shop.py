@@ -213,5 +213,5 @@ def leftovers(folder: Path) -> list[str]:
     return [
         str(p)
         for p in folder.rglob(".*")
-        if p.name not in (".lock",) and "mlartifacts" not in p.parts
+        if p.name not in (".lock", ".clickprint") and "mlartifacts" not in p.parts
     ]

@@ -110,7 +110,7 @@ REFUSED: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
     (("synthetic", "x"), {}, "synthetic reads no files"),
     (("challenge",), {}, "challenge reads files"),
     (("challenge", "nowhere"), {}, "nowhere"),
-    (("synthetic",), {"resources": clickprint.Tables(memory="lots")}, "memory='lots'"),
+    (("synthetic",), {"resources": clickprint.Tables(memory="lots")}, "memory: found 'lots'"),
     (("synthetic",), {"start": "yesterday"}, "start: found 'yesterday'"),
 ]
 
@@ -150,7 +150,7 @@ def test_score_refuses(
         clickprint.score({}, shop, train=train, valid=valid)
     all_, few = made(parts, "random", width=2), made(parts, "random", width=2)
     few = Profiles(few.users[:-1], few.vectors[:-1])
-    with pytest.raises(DataError, match="have no profile"):
+    with pytest.raises(DataError, match="profile few: found"):
         clickprint.score({"all": all_, "few": few}, shop, train=train, valid=valid)
     with pytest.raises(ConfigError, match="expected one of"):
         clickprint.score({"all": all_}, shop, train=train, valid=valid, tasks="ubm26")

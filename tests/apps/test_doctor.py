@@ -41,7 +41,7 @@ def test_not_well(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     monkeypatch.setenv("CLICKPRINT_MEMORY", "lots")
     assert main(["doctor"]) == 1
     told = capsys.readouterr().out
-    assert "BAD the engine refuses memory='lots'" in told
+    assert "memory: found 'lots'" in told
     assert "BAD self check" in told
     assert "2 things are wrong" in told
 

@@ -72,10 +72,12 @@ def test_candidates_and_features(next_made: Place) -> None:
         VALID,
         CUTOFF,
         "inputs.json",
+        "parts.json",
     ]
     assert sorted(p.name for p in (next_made.out / "features").iterdir()) == [
         *LEARN,
         "inputs.json",
+        "parts.json",
         "profiles",
     ]
     with run.log() as log:
@@ -251,6 +253,7 @@ def test_folders_of_windows_that_are_no_more_go(next_copy: Place) -> None:
     assert sorted(p.name for p in (next_copy.out / "features").iterdir()) == [
         LEARN[1],
         "inputs.json",
+        "parts.json",
         "profiles",
     ]
 

@@ -431,7 +431,7 @@ def test_another_recipe_is_refused_and_fresh_empties(
         (
             (UBM25, 'sets = ["ubm25", "clickprint.tasks.ubm25:ubm25"]'),
             ConfigError,
-            "churn, conversion",
+            "'churn', 'conversion'",
         ),
         (
             (

@@ -23,7 +23,7 @@ def engine():
 @pytest.mark.parametrize(
     "settings",
     [
-        *({"memory": text} for text in ("lots", "2 apples", "-0", "0GB", "-1GB", "1e400GB", "9PB")),
+        *({"memory": m} for m in ("lots", "2 apples", "-0", "0GB", "-1GB", "1e400GB", "9PB")),
         *({"threads": number} for number in (-3, 0, 1_025, 1_000_000_000)),
     ],
     ids=str,

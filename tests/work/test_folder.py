@@ -53,9 +53,14 @@ def test_a_refusal_gives_a_new_folder_back(work: Workspace) -> None:
 
     refused()
     assert not work.folder.exists()
-    with pytest.raises(ConfigError), work.claim(Recipe(1), load):
-        work.make("x", "one", write("1"))
-        raise ConfigError("later")
+
+    def stopped() -> None:
+        with work.claim(Recipe(1), load):
+            work.make("x", "one", write("1"))
+            raise ConfigError("later")
+
+    with pytest.raises(ConfigError, match="later"):
+        stopped()
     assert work.path("x/a.txt").is_file()  # what was made stays
     refused()
     assert work.path("x/a.txt").is_file()

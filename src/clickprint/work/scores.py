@@ -42,12 +42,14 @@ class Scoring:
     ) -> dict[R, list[TaskScore]]:
         """Each row's score on each task, by the quick probe.
 
-        A question is made once for all rows, and an equal question is answered once.
+        A question is made once for all rows, and an equal question is answered once. Tasks of one
+        population come after each other, so that what is prepared for its users is still there.
         """
         designs, loaded = Designs(keep=6 * len(rows)), dict[Row, Profiles]()
         known: dict[tuple[R, str], TaskScore] = {}
-        scores: dict[R, list[TaskScore]] = {row: [] for row in rows}
-        for done, task in enumerate(tasks):
+        scores: dict[R, dict[str, TaskScore]] = {row: {} for row in rows}
+        turn = {task.population: n for n, task in reversed(list(enumerate(tasks)))}
+        for done, task in enumerate(sorted(tasks, key=lambda task: turn[task.population])):
             self.progress(stage, done, len(tasks))
             question = self._ask(task, hidden)
             for row in rows:
@@ -62,10 +64,9 @@ class Scoring:
                         controls=isinstance(row, str),
                     )
                     found = self._keep("quick", row, question, found)
-                known[row, question.digest] = found
-                scores[row].append(found)
+                known[row, question.digest] = scores[row][task.name] = found
         self.progress(stage, len(tasks), len(tasks))
-        return scores
+        return {row: [found[task.name] for task in tasks] for row, found in scores.items()}
 
     def official(
         self,
