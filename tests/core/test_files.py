@@ -1,6 +1,8 @@
 """Files are there whole or not at all."""
 
+import errno
 import os
+import resource
 import signal
 import subprocess
 
@@ -11,6 +13,7 @@ from clickprint.core import files
 from clickprint.core.errors import ConfigError
 from clickprint.core.files import (
     MARK,
+    beside,
     clear,
     foreign,
     mark_of,
@@ -344,3 +347,44 @@ def test_a_place_for_a_folder_is_checked_before_the_work(tmp_path):
     refused(own, shop / "run", "run")
     refused(own, shop, "run")
     refused(own, tmp_path / "run", "study")
+
+
+def test_a_full_disk_is_named_where_numpy_only_counts_items(tmp_path, monkeypatch):
+    def save(*_, **__):
+        raise OSError("6088 requested and 2032 written")
+
+    monkeypatch.setattr(np, "save", save)
+    with pytest.raises(OSError, match=r"x\.npy") as found:
+        write_array(tmp_path / "x.npy", np.zeros(3))
+    assert found.value.errno == errno.ENOSPC
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_mark_that_is_cut_while_it_is_written_is_an_error_and_names_what_it_did(tmp_path):
+    own(tmp_path / "run", "run")
+    write_text(tmp_path / "run" / "a.txt", "a")
+    size = (tmp_path / "run" / MARK).stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 3, before[1]))
+    try:
+        with pytest.raises(OSError, match=MARK) as found:
+            note(tmp_path / "run" / "longer.txt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert found.value.errno == errno.ENOSPC
+    assert foreign(tmp_path / "run") == []
+    note(tmp_path / "run" / "b.txt")
+    (tmp_path / "run" / "b.txt").touch()
+    assert foreign(tmp_path / "run") == []
+
+
+def test_a_mark_is_a_regular_file(tmp_path):
+    (tmp_path / MARK).mkdir()
+    assert mark_of(tmp_path) is None
+
+
+def test_what_a_killed_write_left_goes_with_the_folder(tmp_path):
+    own(tmp_path / "run", "run")
+    beside(tmp_path / "run" / "x", "part").mkdir()
+    clear(tmp_path / "run")
+    assert not (tmp_path / "run").exists()

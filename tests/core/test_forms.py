@@ -205,3 +205,17 @@ def test_toml_that_would_do_harm_is_a_config_error(text: str) -> None:
 
 def test_toml_is_read() -> None:
     assert toml_of("[a.b]\nc = [1, 2.5, 'x']", "here") == {"a": {"b": {"c": [1, 2.5, "x"]}}}
+
+
+def test_an_array_that_is_cut_is_a_data_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "x.npy", np.arange(8))
+    raw = (tmp_path / "x.npy").read_bytes()
+    (tmp_path / "header.npy").write_bytes(raw[:40])
+    with pytest.raises(DataError, match="ends in its header"):
+        read_npy(tmp_path / "header.npy")
+    # Cut between the look at its size and the reading.
+    monkeypatch.setattr(np, "fromfile", lambda *_: np.arange(7))
+    with pytest.raises(DataError, match="was cut"):
+        read_npy(tmp_path / "x.npy")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clickprint.core.errors import ClickprintError, ConfigError, DataError
+from clickprint.core.errors import ClickprintError, ConfigError, DataError, message, own_code
 from clickprint.core.events import COLUMNS, REQUIRED, Role, schema
 from clickprint.core.ids import NONE, each_once, text_id, text_ids
 from clickprint.core.past import Encoder, Fitted, Past, Table
@@ -124,3 +124,14 @@ def test_core_is_light():
 @given(st.lists(st.integers(-3, 3)))
 def test_each_once(values: list[int]) -> None:
     assert each_once(np.array(values, np.int64)).tolist() == sorted(set(values))
+
+
+def test_want_of_memory_is_told_in_words() -> None:
+    assert "--memory" in message(MemoryError())
+
+
+def test_our_own_refusal_passes_through_a_users_code() -> None:
+    refusal = ConfigError("x")
+    with pytest.raises(ConfigError) as found, own_code("tasks.py"):
+        raise refusal
+    assert found.value is refusal

@@ -24,8 +24,10 @@ PYTHON = [sys.executable, "-m", "clickprint.apps.cli.main"]
 
 @pytest.fixture(autouse=True)
 def not_ignored() -> Iterator[None]:
-    """A shell starts what runs behind it with SIGINT ignored."""
+    """A shell starts what runs behind it with SIGINT ignored, and nohup with SIGHUP."""
     before = {number: signal.getsignal(number) for number in CODES}
+    for number in CODES:
+        signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     for number, handler in before.items():
