@@ -37,7 +37,7 @@ demo: install  ## the main job on the real Complete Journey log: a board here, a
 recommend: .venv/.next  ## next purchase on the log that recipes/next/params.toml chooses: all stages, the report in runs/next/report
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
 
-test: install  ## the tests (minutes on two slow cores), and the coverage they must reach
+test: install  ## the tests (fifteen minutes on two slow cores), and the coverage they must reach
 	$(BIN)/python -m pytest -n auto --cov --cov-report= --durations=10
 	$(BIN)/python -m coverage report --fail-under=90 --skip-covered
 	$(BIN)/python -m coverage report --fail-under=100 --include='*/clickprint/core/*,*/clickprint/metrics/*'
