@@ -1,7 +1,7 @@
 """The published numbers, from run folders and benchmarks; nothing in this folder is by hand.
 
 python docs/results/make.py runs/complete-journey       # …/complete-journey.md and its picture
-python docs/results/make.py ranking runs/beauty         # …/ranking-beauty.md: `clickprint rank`
+python docs/results/make.py ranking runs/ranking/beauty # …/ranking-beauty.md: `clickprint rank`
 python docs/results/make.py scaling runs/scaling-beauty # …/scaling-….md: `clickprint scale`
 python docs/results/make.py next runs/next-uci          # …/next-uci.md: `clickprint next evaluate`
 python docs/results/make.py tests                       # in each ranking page: tests.jsonl
